@@ -1,0 +1,80 @@
+# `make run` is all a newcomer needs. Everything lives in .venv; nothing else on the machine changes.
+#   make run ARGS="--preset catch"     set up if needed, then train on this machine
+#   make test | lint | bench           what CI runs; micro-benchmarks
+#   make PYTHON=/path/to/python3.11 …  pick the interpreter
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := run
+.PHONY: run setup test test-cpp test-python lint bench protos clean
+
+PYTHON ?=
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+CPP := $(shell find mcts_cpp -name '*.cc' -o -name '*.h')
+CPP_BUILD := build/mcts-tests
+
+run: $(STAMP)
+	@$(BIN)/python launch.py --local $(ARGS)
+
+setup: $(STAMP)
+
+test: test-cpp test-python
+
+test-cpp: $(STAMP)
+	@echo "[test] C++ tests under sanitizers"
+	@mkdir -p $(CPP_BUILD)
+	@(PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S mcts_cpp -B $(CPP_BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Debug \
+	    -DMCTS_SANITIZE=ON -DMCTS_BUILD_PYTHON=OFF -DMCTS_BUILD_TESTS=ON \
+	  && $(BIN)/cmake --build $(CPP_BUILD)) > $(CPP_BUILD)/build.log 2>&1 \
+	  || { cat $(CPP_BUILD)/build.log; echo "[test] the C++ tests do not build"; exit 1; }
+	@$(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure --no-tests=error
+
+# Unit, contract, integration, in this order (testpaths); quick ones only: pytest -m "not reverb and not slow".
+test-python: $(STAMP)
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/clang-format --dry-run --Werror $(CPP)
+	@echo "[lint] all clean"
+
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+protos: $(STAMP)
+	@$(BIN)/python -m grpc_tools.protoc -Iefficientzero/rpc=protos --python_out=. --pyi_out=. --grpc_python_out=. \
+	  $(patsubst protos/%,efficientzero/rpc/%,$(wildcard protos/*.proto))
+
+clean:
+	rm -rf $(VENV) build
+
+$(STAMP): pyproject.toml constraints.txt mcts_cpp/CMakeLists.txt $(CPP)
+	@for python in $(or $(PYTHON),python3.11 python3 python) none; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && break; done; \
+	if [ "$$python" = none ]; then \
+	  echo "Python 3.11 is needed: apt-get install python3.11 python3.11-venv python3.11-dev (or: pyenv install 3.11)," \
+	       "or name one: make PYTHON=/path/to/python3.11"; exit 1; fi; \
+	"$$python" -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$$python lacks the venv module: apt-get install python3.11-venv"; exit 1; }; \
+	"$$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+	  || { echo "$$python lacks the C headers: apt-get install python3.11-dev"; exit 1; }; \
+	compiler=$$(command -v "$${CXX:-c++}" || command -v g++ || command -v clang++) \
+	  || { echo "A C++ compiler is needed: apt-get install g++"; exit 1; }; \
+	echo "[setup] $$("$$python" --version), $$("$$compiler" --version | head -n 1)"; \
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+	  || "$$python" -m venv $(VENV)
+	@echo "[setup] 1/2 torch (the largest download)"
+	@$(PIP) install -c constraints.txt torch
+	@echo "[setup] 2/2 the other packages and the C++ search; log of the build on failure only"
+	@$(PIP) install -c constraints.txt -e '.[dev]' || { echo; \
+	  echo "[setup] failed: see the first error above. If it is the compiler's, g++ 11 or clang 14 (C++20) is needed."; exit 1; }
+	@touch $@
+	@echo "[setup] done"

@@ -1,0 +1,82 @@
+"""Run one actor: ``python -m actor --config runs/<id>/config.json --index 0``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from actor.actor import Actor
+from efficientzero.devices import setup_torch
+from efficientzero.envs import make_env_batch
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.role_arguments import RoleArguments, parse_role_arguments
+from efficientzero.rpc import weights_pb2
+from efficientzero.rpc.run_client import RunClient
+from efficientzero.rpc.weight_client import WeightClient
+from efficientzero.run_tracking import run_tracker
+from efficientzero.runtime import StopSignal, leave, run_role, seed_sequence
+from efficientzero.search import BatchedSearch
+from replay.episode_writer import EpisodeWriter
+from replay.info import wait_until_ready
+
+ROLE = "actor"
+_REPLAY_START_S = 120.0
+
+
+def main(arguments: RoleArguments, stop: StopSignal) -> None:
+    """Build the actor's parts and run it."""
+    run, index = arguments.run, arguments.index
+    config, spec = run.config, run.env_spec
+    device = setup_torch(config.cluster)
+    env_seeds, search_seeds, action_seeds = seed_sequence(
+        config.seed, ROLE, index, arguments.incarnation
+    ).spawn(3)
+    network = (
+        EfficientZeroNet(config.network, spec, value_prefix=config.agent.value_prefix)
+        .to(device)
+        .eval()
+    )
+    search = BatchedSearch(
+        network,
+        search=config.search,
+        agent=config.agent,
+        num_actions=spec.num_actions,
+        batch_size=config.actor.num_envs,
+        device=device,
+        generator=np.random.default_rng(search_seeds),
+    )
+    envs = make_env_batch(
+        config.env,
+        num_envs=config.actor.num_envs,
+        seeds=[int(seed) for seed in env_seeds.generate_state(config.actor.num_envs)],
+        training=True,
+        max_episode_steps=config.env.max_episode_steps,
+    )
+    if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
+        return
+    tracker = run_tracker(run, ROLE, index, arguments.incarnation)
+    try:
+        Actor(
+            config,
+            index=index,
+            envs=envs,
+            network=network,
+            search=search,
+            weights=WeightClient(
+                run.learner_address, weights_pb2.LATEST, network.inference_state_dict(), stop
+            ),
+            writers=[
+                EpisodeWriter(run.replay_address, spec, config, stop) for _ in range(envs.num_envs)
+            ],
+            run_client=RunClient(run.learner_address, stop),
+            tracker=tracker,
+            generator=np.random.default_rng(action_seeds),
+            stop=stop,
+        ).run()
+    finally:
+        envs.close()
+        tracker.close()
+
+
+if __name__ == "__main__":
+    parsed = parse_role_arguments(ROLE, __doc__)
+    leave(run_role(ROLE, parsed.index, lambda stop: main(parsed, stop)))

@@ -1,0 +1,193 @@
+"""One role's process: start it, read what it prints, end it, find what it left behind.
+
+Called by the supervisor, from its main thread only: the kernel's parent-death signal fires when
+the thread that started the process ends. Knows nothing of roles, restarts or the run's progress.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from deploy.topology import ProcessSpec
+from efficientzero.runtime import LAUNCHER_PID_VARIABLE
+
+LineSink = Callable[[str, str], None]
+"""Takes a process's name and one line that it printed."""
+
+RUN_MARK = "EFFICIENTZERO_RUN_UID"
+"""Environment variable by which every descendant of a run's processes can be found."""
+
+_KEPT_LINES = 40
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_EXIT_CODES = {70: " (did not stop when asked to)"}
+_SIGNAL_HINTS = {
+    "SIGKILL": " (by hand, or the machine ran out of memory: see dmesg)",
+    "SIGSEGV": " (a crash in native code)",
+}
+
+
+class Child:
+    """A process and the thread that reads it, through all incarnations of one role and index."""
+
+    def __init__(
+        self, spec: ProcessSpec, *, log_dir: Path, cwd: Path, env: Mapping[str, str], sink: LineSink
+    ) -> None:
+        self.spec = spec
+        self.log_path = log_dir / f"{spec.name}.log"
+        self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._cwd = cwd
+        self._env = dict(env)
+        self._sink = sink
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the newest incarnation; 0 before the first."""
+        return self._process.pid if self._process else 0
+
+    def start(self, incarnation: int = 0) -> None:
+        """Start the process in a session of its own, so that Ctrl-C reaches the launcher alone.
+
+        Raises:
+            OSError: the machine cannot start it.
+        """
+        argv = list(self.spec.argv)
+        if incarnation:
+            argv += ["--incarnation", str(incarnation)]
+        self.last_lines.clear()
+        self._process = subprocess.Popen(
+            argv,
+            cwd=self._cwd,
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process,), name=f"read-{self.spec.name}", daemon=True
+        )
+        self._reader.start()
+
+    def exit_code(self) -> int | None:
+        """Return the exit code (minus the signal if killed), None while running or not started."""
+        return self._process.poll() if self._process else None
+
+    def is_running(self) -> bool:
+        """Tell whether there is a process that has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, signum: signal.Signals) -> None:
+        """Signal this one process, never its group: its wandb service must live to flush."""
+        if self._process is not None:
+            self._process.send_signal(signum)  # a no-op after poll() has seen the end
+
+    def finish_reading(self, timeout_s: float = 2.0) -> None:
+        """Wait until what it printed is read; a grandchild may hold the pipe open for ever."""
+        if self._reader is not None:
+            self._reader.join(timeout_s)
+
+    def describe_exit(self) -> str:
+        """Say how the process ended, for a person."""
+        code = self.exit_code()
+        if code is None:
+            return f"{self.spec.name} is running"
+        if code >= 0:
+            return f"{self.spec.name} ended with code {code}{_EXIT_CODES.get(code, '')}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        return f"{self.spec.name} was killed by {name}{_SIGNAL_HINTS.get(name, '')}"
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        log = _LogFile(self.log_path)
+        with process.stdout as pipe:
+            for raw in pipe:
+                line = raw.decode(errors="replace").rstrip("\r\n")
+                self.last_lines.append(line)
+                log.write(raw)
+                self._sink(self.spec.name, line)
+        log.close()
+
+
+class _LogFile:
+    """Appends to a file until that fails; a full disk must not stop the reading of the pipe."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError:
+            self._is_open = False
+        else:
+            self._is_open = True
+
+    def write(self, raw: bytes) -> None:
+        if self._is_open:
+            try:
+                self._file.write(raw)
+            except OSError:
+                self.close()
+
+    def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._file.close()
+
+
+def child_environment(base: Mapping[str, str], *, run_uid: str, threads: int) -> dict[str, str]:
+    """Return the environment of a run's processes.
+
+    gRPC and Reverb send even loopback traffic to a configured proxy and then hang, hence no_proxy.
+    """
+    env = dict(base)
+    for name in _THREAD_VARIABLES:
+        env[name] = str(threads)
+    env["PYTHONUNBUFFERED"] = "1"
+    env[RUN_MARK] = run_uid
+    env[LAUNCHER_PID_VARIABLE] = str(os.getpid())
+    given = base.get("no_proxy") or base.get("NO_PROXY")
+    env["no_proxy"] = env["NO_PROXY"] = ",".join(filter(None, [given, "127.0.0.1,localhost"]))
+    return env
+
+
+def end_leftovers(run_uid: str, *, grace_s: float) -> list[int]:
+    """End what the run's processes have left running, in whatever session; return what was killed.
+
+    A wandb service follows its parent by itself within seconds; only what outlives ``grace_s`` is
+    killed. Returns at once when nothing is left.
+    """
+    deadline = time.monotonic() + grace_s
+    left = _marked_processes(run_uid)
+    while left and time.monotonic() < deadline:
+        time.sleep(0.1)
+        left = _marked_processes(run_uid)
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return left
+
+
+def _marked_processes(run_uid: str) -> list[int]:
+    mark = re.compile(rb"(?:^|\0)" + f"{RUN_MARK}={run_uid}".encode() + rb"(?:\0|$)")
+    return [pid for pid in _pids() if pid != os.getpid() and mark.search(_environ(pid))]
+
+
+def _pids() -> Iterable[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _environ(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # ended meanwhile, or not ours
+        return b""

@@ -1,0 +1,266 @@
+"""The supervisor: starts a run's processes on this machine, watches them, ends them in order.
+
+Called by ``launch.py``. A crashed actor, reanalyzer or evaluator is started again; a crashed
+learner or replay ends the run. Knows roles and exit codes, not what a role does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import NamedTuple
+
+from deploy.child import Child, end_leftovers
+from deploy.topology import WORKER_ROLES
+from efficientzero.runtime import StopSignal, WaitReason
+
+EXIT_FAILED = 1
+
+_POLL_S = 0.1
+_KILL_WAIT_S = 5.0
+_LONGEST_PAUSE_S = 30.0
+_SAME_KEYPRESS_S = 0.3
+
+
+class Progress(NamedTuple):
+    """What the supervisor must know of the run: which roles may leave by themselves."""
+
+    collection_has_ended: bool  # actors may leave
+    has_finished: bool  # training is over; reanalyzers, and the evaluator when it has left, too
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    exit_code: int  # 0 at budget, 1 failed, 128 + signal when interrupted
+    reason: str  # "budget", "interrupted", "failed: ..."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graces:
+    """Seconds between asking a process to end and killing it."""
+
+    workers_s: float = 25.0
+    """Actors, reanalyzers, evaluator."""
+    learner_s: float = 60.0
+    """The learner saves a checkpoint."""
+    replay_s: float = 15.0
+    leftovers_s: float = 8.0
+    """wandb services leave this much later than their process."""
+
+    def after_failure(self) -> Graces:
+        """Return shorter ones: a process whose server is gone has little left to save."""
+        return dataclasses.replace(
+            self,
+            workers_s=min(self.workers_s, 8.0),
+            learner_s=min(self.learner_s, 15.0),
+            replay_s=min(self.replay_s, 5.0),
+        )
+
+
+class StopRequests:
+    """Signals to the launcher: the first asks the run to stop, the second insists."""
+
+    def __init__(self) -> None:
+        self.stop = StopSignal()
+        self.is_firm = False
+        self.exit_code = 0
+        self._first_at = 0.0
+
+    def install(self) -> None:
+        """Take SIGINT, SIGTERM and SIGHUP; the handlers only take note."""
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, self._take)
+
+    def _take(self, signum: int, frame: FrameType | None) -> None:
+        del frame
+        now = time.monotonic()
+        if not self.stop.is_set():
+            self._first_at = now
+            self.exit_code = 128 + signum
+            self.stop.set(signal.Signals(signum).name)
+        elif now - self._first_at > _SAME_KEYPRESS_S:
+            # Sooner it may be one keypress twice: a shell's and make's or timeout's.
+            self.is_firm = True
+
+
+@dataclass(slots=True)
+class _Watched:
+    child: Child
+    starts: int = 1
+    crashes: int = 0
+    restart_at: float | None = None  # monotonic seconds
+    left_cleanly: bool = False
+    has_finished: bool = False
+
+
+class Supervisor:
+    """Keeps a run's processes alive until the run is over. Use from the main thread."""
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        run_uid: str,
+        max_restarts: int,
+        progress: Callable[[], Progress],
+        note: Callable[[str], None],
+        graces: Graces,
+        first_pause_s: float = 1.0,
+        clean_exit_pause_s: float = 3.0,
+    ) -> None:
+        """Take the children in starting order.
+
+        Args:
+            children: not yet started.
+            run_uid: marks the run's processes, see ``child_environment``.
+            max_restarts: of each restartable child, after crashes.
+            progress: the run's newest known progress; must not block.
+            note: prints one line of the supervisor's own.
+            graces: how long each role may take to stop.
+            first_pause_s: before the first restart; doubles with every crash.
+            clean_exit_pause_s: before a worker that left by itself too early is started again;
+                longer than ``progress`` is late.
+        """
+        self._watched = [_Watched(child) for child in children]
+        self._run_uid = run_uid
+        self._max_restarts = max_restarts
+        self._progress = progress
+        self._note = note
+        self._graces = graces
+        self._first_pause_s = first_pause_s
+        self._clean_exit_pause_s = clean_exit_pause_s
+        self._failed: Child | None = None
+
+    def run(self, requests: StopRequests) -> Outcome:
+        """Start everything, wait for the end, stop what is left, and say how it went."""
+        outcome = Outcome(EXIT_FAILED, "failed: the launcher itself")
+        try:
+            outcome = self._start() or self._watch(requests)
+            self._note(f"stopping: {outcome.reason}")
+        finally:
+            has_failed = outcome.exit_code == EXIT_FAILED
+            graces = self._graces.after_failure() if has_failed else self._graces
+            self._stop_all(requests, graces)
+        self._repeat_last_lines()
+        return outcome
+
+    def _start(self) -> Outcome | None:
+        for watched in self._watched:
+            try:
+                watched.child.start()
+            except OSError as error:
+                reason = f"cannot start {watched.child.spec.name}: {error}"
+                return Outcome(EXIT_FAILED, f"failed: {reason}")
+        return None
+
+    def _watch(self, requests: StopRequests) -> Outcome:
+        while not requests.stop.wait(_POLL_S):
+            progress = self._progress()
+            for watched in self._watched:
+                reason = self._review(watched, progress)
+                if reason:
+                    self._failed = watched.child
+                    return Outcome(EXIT_FAILED, f"failed: {reason}")
+            if self._is_complete(progress):
+                return Outcome(0, "budget")
+        return Outcome(requests.exit_code, "interrupted")
+
+    def _review(self, watched: _Watched, progress: Progress) -> str:
+        """Act on a child's end; return why the run has failed, or nothing."""
+        child = watched.child
+        code = child.exit_code()
+        if watched.has_finished or code is None:
+            return ""
+        if code == 0 and _may_leave(child.spec.role, progress):
+            watched.has_finished = True
+            return ""
+        if watched.restart_at is None:
+            child.finish_reading()
+            return self._after_exit(watched, code)
+        return self._restart(watched) if time.monotonic() >= watched.restart_at else ""
+
+    def _after_exit(self, watched: _Watched, code: int) -> str:
+        child = watched.child
+        if not child.spec.restartable:
+            return child.describe_exit() + (" before the run was over" if code == 0 else "")
+        watched.left_cleanly = code == 0
+        pause_s = self._clean_exit_pause_s  # then judge again: the progress known here may be old
+        if code != 0:
+            watched.crashes += 1
+            if watched.crashes > self._max_restarts:
+                return f"{child.describe_exit()} after {self._max_restarts} restarts"
+            count = f"{watched.crashes} of {self._max_restarts}"
+            self._note(f"{child.describe_exit()}, restarting ({count})")
+            pause_s = min(self._first_pause_s * 2 ** (watched.crashes - 1), _LONGEST_PAUSE_S)
+        watched.restart_at = time.monotonic() + pause_s
+        return ""
+
+    def _restart(self, watched: _Watched) -> str:
+        child = watched.child
+        if watched.left_cleanly:
+            # Somebody stopped it from outside; without it the run would wait for ever.
+            self._note(f"{child.spec.name} left before the run was over, starting it again")
+        try:
+            child.start(incarnation=watched.starts)
+        except OSError as error:
+            return f"cannot restart {child.spec.name}: {error}"
+        watched.starts += 1
+        watched.restart_at = None
+        return ""
+
+    def _is_complete(self, progress: Progress) -> bool:
+        has_left = {w.child.spec.role: w.has_finished for w in self._watched}
+        return progress.has_finished and (has_left.get("evaluator", True) or has_left["learner"])
+
+    def _stop_all(self, requests: StopRequests, graces: Graces) -> None:
+        self._stop_roles(WORKER_ROLES, graces.workers_s, requests)
+        self._stop_roles(("learner",), graces.learner_s, requests)
+        self._stop_roles(("replay",), graces.replay_s, requests)
+        for watched in self._watched:
+            watched.child.finish_reading(1.0)
+        grace_s = 0.0 if requests.is_firm else graces.leftovers_s
+        killed = end_leftovers(self._run_uid, grace_s=grace_s)
+        if killed:
+            self._note(f"killed what was left behind: process {', '.join(map(str, killed))}")
+
+    def _stop_roles(self, roles: Collection[str], grace_s: float, requests: StopRequests) -> None:
+        children = _running([w.child for w in self._watched if w.child.spec.role in roles])
+        for child in children:
+            child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        wait = WaitReason(f"{', '.join(c.spec.name for c in children)} to stop")
+        while _running(children) and time.monotonic() < deadline and not requests.is_firm:
+            time.sleep(_POLL_S / 2)
+            wait.tick()
+        for child in _running(children):
+            waited = "" if requests.is_firm else f" after {grace_s:.0f} s"
+            self._note(f"{child.spec.name} is killed{waited}")
+            child.signal(signal.SIGKILL)
+        deadline = time.monotonic() + _KILL_WAIT_S
+        while _running(children) and time.monotonic() < deadline:
+            time.sleep(_POLL_S / 2)
+        for child in children:
+            if child.exit_code() not in (0, -signal.SIGKILL, -signal.SIGTERM):
+                child.finish_reading(1.0)
+                self._note(f"{child.describe_exit()} while stopping")
+
+    def _repeat_last_lines(self) -> None:
+        if self._failed is None:
+            return
+        child = self._failed
+        self._note(f"{child.describe_exit()}. Its last lines (all of them: {child.log_path}):")
+        for line in child.last_lines:
+            self._note(f"    {line}")
+
+
+def _running(children: Sequence[Child]) -> list[Child]:
+    return [child for child in children if child.is_running()]
+
+
+def _may_leave(role: str, progress: Progress) -> bool:
+    return progress.collection_has_ended if role == "actor" else progress.has_finished

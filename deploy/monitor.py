@@ -1,0 +1,95 @@
+"""Follows a run through the learner's status service, once a second, in a thread.
+
+Started by the launcher; feeds the display, tells the supervisor which roles may leave, and keeps
+the last status for the summary. Knows no process.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import grpc
+
+from deploy.local import Progress
+from deploy.summary import read_evaluations
+from efficientzero.rpc import run_pb2, run_pb2_grpc
+
+_INTERVAL_S = 1.0
+_ANSWER_TIMEOUT_S = 2.0
+_COLLECTION_ENDED = (run_pb2.LAST_STEPS, run_pb2.FINISHED)
+
+StatusSource = Callable[[], run_pb2.RunStatus]
+"""Asks the learner; raises grpc.RpcError when it does not answer in time."""
+
+StatusView = Callable[[run_pb2.RunStatus | None, float], None]
+"""Shows the newest status and the seconds since the learner last answered."""
+
+
+@contextmanager
+def learner_status(address: str) -> Iterator[StatusSource]:
+    """Connect to the learner; ask without the retries that the roles' client makes."""
+    # A proxy in the environment would swallow loopback traffic, too.
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = run_pb2_grpc.RunServiceStub(channel)
+
+        def fetch() -> run_pb2.RunStatus:
+            request = run_pb2.GetStatusRequest()
+            status: run_pb2.RunStatus = stub.GetStatus(request, timeout=_ANSWER_TIMEOUT_S)
+            return status
+
+        yield fetch
+
+
+class RunMonitor:
+    """Polls until closed. Use as a context manager."""
+
+    def __init__(self, fetch: StatusSource, *, evaluations_path: Path, show: StatusView) -> None:
+        self._fetch = fetch
+        self._evaluations_path = evaluations_path
+        self._show = show
+        self._closed = threading.Event()
+        self._has_finished = False
+        self._answered_at = 0.0
+        self.last_status: run_pb2.RunStatus | None = None
+        self._thread = threading.Thread(target=self._follow, name="monitor", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._closed.set()
+        self._thread.join(5.0)
+
+    def progress(self) -> Progress:
+        """Return the newest known progress at once."""
+        status = self.last_status
+        has_ended = status is not None and status.phase in _COLLECTION_ENDED
+        return Progress(has_ended or self._has_finished, self._has_finished)
+
+    def poll(self) -> None:
+        """Ask once, note the answer and show it."""
+        try:
+            self.last_status = self._fetch()
+            self._answered_at = time.monotonic()
+            silent_s = 0.0
+        except grpc.RpcError:
+            silent_s = time.monotonic() - self._answered_at
+        self._has_finished = self._has_finished or self._sees_the_end()
+        self._show(self.last_status, silent_s)
+
+    def _sees_the_end(self) -> bool:
+        status = self.last_status
+        if status is not None and status.phase == run_pb2.FINISHED:
+            return True
+        # A learner that leaves right after the final evaluation may never have been asked since.
+        return any(known.get("is_final") for known in read_evaluations(self._evaluations_path))
+
+    def _follow(self) -> None:
+        while not self._closed.wait(_INTERVAL_S):
+            self.poll()

@@ -1,0 +1,170 @@
+"""From a configuration to a run that can be started: checks, addresses, names, the run folder.
+
+Called by ``launch.py``. After it, ``config.json`` is on disk and no process has been started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from deploy.preflight import (
+    LOOPBACK,
+    PreflightError,
+    check_device,
+    check_installation,
+    check_memory,
+    check_run_id,
+    check_runs_dir,
+    choose_ports,
+    describe_device,
+    one_line,
+    reason,
+)
+from deploy.summary import software_versions
+from efficientzero.config import Config
+from efficientzero.config_files import PRESETS, hyperparameters, load_preset, validate
+from efficientzero.envs import probe_env_spec
+from efficientzero.metrics.tracker import ModeDecision, resolve_mode
+from efficientzero.naming import group_name
+from efficientzero.run_folder import RunInfo
+from efficientzero.schema import EnvSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A run whose folder has been written, and what the person should be told."""
+
+    run: RunInfo
+    notes: list[tuple[str, str]]
+
+
+def prepare(
+    config: Config, *, run_id: str, runs_dir: Path, checkout: Path, now: datetime
+) -> Prepared:
+    """Check everything, then write the run folder with its ``config.json``.
+
+    Args:
+        config: resolved, not yet validated.
+        run_id: name of the run folder; empty: made of environment, preset, seed and ``now``.
+        runs_dir: where run folders lie; created if missing.
+        checkout: the repository's root.
+        now: local time of the launch.
+
+    Raises:
+        PreflightError: the run cannot start.
+    """
+    check_installation()
+    spec, group, tracking = _resolve(config)
+    check_device(config.cluster)
+    replay_port, learner_port = choose_ports(config.cluster)
+    memory = check_memory(config, spec)
+    name = run_id or default_run_id(config, now)
+    check_run_id(name)
+    check_runs_dir(runs_dir)
+    folder = create_run_folder(runs_dir, name, is_given=bool(run_id))
+    run = RunInfo(
+        run_id=folder.name,
+        run_uid=secrets.token_hex(4),
+        group=group,
+        directory=folder,
+        config=config,
+        env_spec=spec,
+        replay_address=f"{LOOPBACK}:{replay_port}",
+        learner_address=f"{LOOPBACK}:{learner_port}",
+        tracking_mode=tracking.mode,
+        versions=software_versions(checkout),
+    )
+    _write(run)
+    frames = f"frames {spec.frame_shape} {spec.frame_dtype}, {spec.num_actions} actions"
+    notes = [
+        ("run", run.run_id),
+        ("group", f"{group}  (config {run.config_hash})"),
+        ("env", f"{spec.env_id}: {frames}"),
+        ("device", describe_device(config.cluster)),
+        ("memory", memory),
+        ("addresses", f"replay {run.replay_address}, learner {run.learner_address}"),
+        ("logs", str(folder / "logs")),
+        ("wandb", f"{tracking.mode} ({tracking.reason})"),
+    ]
+    return Prepared(run=run, notes=notes)
+
+
+def default_run_id(config: Config, now: datetime) -> str:
+    """Return ``<env>-<preset>-s<seed>-<time>``."""
+    env = re.sub(r"[^A-Za-z0-9.]+", "-", config.env.id).strip("-.")
+    return f"{env}-{config.preset}-s{config.seed}-{now:%Y%m%d-%H%M%S}"
+
+
+def create_run_folder(runs_dir: Path, name: str, *, is_given: bool) -> Path:
+    """Create the run folder and return its absolute path.
+
+    Args:
+        runs_dir: where it shall lie.
+        name: its name.
+        is_given: a person chose the name, so it must be free; else a number is appended.
+
+    Raises:
+        PreflightError: a given name is taken, or the disk refuses.
+    """
+    folder, number = runs_dir.resolve() / name, 1
+    try:
+        while not _make_or_take(folder):
+            if is_given:
+                raise PreflightError(
+                    f"--run-id: {folder} exists already; choose another name or remove it"
+                )
+            number += 1
+            folder = folder.with_name(f"{name}-{number}")
+    except OSError as error:
+        raise PreflightError(f"--runs-dir: cannot create {folder} ({reason(error)})") from error
+    return folder
+
+
+def _make_or_take(folder: Path) -> bool:
+    """Create a folder; return False if it is there already and is not an empty folder."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return folder.is_dir() and not any(folder.iterdir())
+    return True
+
+
+def _resolve(config: Config) -> tuple[EnvSpec, str, ModeDecision]:
+    """Return what follows from the configuration, or say what is wrong with it."""
+    try:
+        validate(config, None)
+        spec = probe_env_spec(config.env)
+        validate(config, spec)
+        return spec, _group(config), resolve_mode(config.tracking.mode)
+    except ValueError as error:
+        raise PreflightError(one_line(error)) from error
+
+
+def _group(config: Config) -> str:
+    """Name the group by what differs from the preset, and the preset unless it is the reference."""
+    is_reference = config.preset == PRESETS[0]
+    return group_name(
+        config.env.id if is_reference else f"{config.env.id}_{config.preset}",
+        hyperparameters(config),
+        hyperparameters(load_preset(config.preset)),
+        config.tracking.group_suffix,
+    )
+
+
+def _write(run: RunInfo) -> None:
+    try:
+        run.save()
+        (run.directory / "logs").mkdir()
+    except OSError as error:
+        run.config_path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            run.directory.rmdir()
+        raise PreflightError(
+            f"--runs-dir: cannot write the run folder {run.directory} ({reason(error)}); "
+            "free some space or choose another folder"
+        ) from error

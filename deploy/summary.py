@@ -1,0 +1,131 @@
+"""What remains of a run: ``summary.json`` and the last lines on the terminal.
+
+Called by the launcher when every process has ended. Reads the run's evaluations and the last
+status; knows no process.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from deploy.display import format_duration
+from deploy.local import Outcome
+from efficientzero.rpc import run_pb2
+from efficientzero.run_folder import RunInfo, write_json
+
+EVALUATIONS_FILE = "evaluations.jsonl"
+
+_PACKAGES = {
+    "torch": "torch",
+    "reverb": "dm-reverb",
+    "gymnasium": "gymnasium",
+    "ale-py": "ale-py",
+    "wandb": "wandb",
+    "numpy": "numpy",
+    "efficientzero": "efficientzero-distributed",
+}
+
+
+def read_evaluations(path: Path) -> list[dict[str, Any]]:
+    """Return the evaluations in ``path``, oldest first; a line still being written is left out."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    evaluations = []
+    for line in lines:
+        try:
+            evaluations.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return evaluations
+
+
+def summarize(
+    run: RunInfo, outcome: Outcome, *, status: run_pb2.RunStatus | None, wall_s: float
+) -> dict[str, Any]:
+    """Return the summary: the result, what it cost, and what it takes to repeat it."""
+    evaluations = read_evaluations(run.directory / EVALUATIONS_FILE)
+    final = [evaluation for evaluation in evaluations if evaluation.get("is_final")]
+    best_known = (final or evaluations or [{}])[-1]
+    status = status or run_pb2.RunStatus()
+    return {
+        "run_id": run.run_id,
+        "group": run.group,
+        "env_id": run.env_spec.env_id,
+        "preset": run.config.preset,
+        "seed": run.config.seed,
+        "eval_return_mean": best_known.get("return_mean"),
+        "eval_returns": best_known.get("returns", []),
+        "eval_is_final": bool(final),
+        "eval_weights_version": best_known.get("weights_version"),
+        "env_steps": status.env_steps,
+        "train_steps": status.train_steps,
+        "episodes": status.episodes,
+        "wall_s": round(wall_s, 1),
+        "config_hash": run.config_hash,
+        "versions": run.versions,
+        "exit_reason": outcome.reason,
+        "exit_code": outcome.exit_code,
+    }
+
+
+def save_summary(run: RunInfo, summary: dict[str, Any]) -> Path:
+    """Write ``summary.json`` atomically and return its path.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    path = run.directory / "summary.json"
+    write_json(path, summary)
+    return path
+
+
+def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
+    """Return the summary for a person."""
+    mean = summary["eval_return_mean"]
+    kind = "final evaluation" if summary["eval_is_final"] else "newest evaluation"
+    episodes = len(summary["eval_returns"])
+    result = "none" if mean is None else f"{mean:.4g} (mean of {episodes} episodes, {kind})"
+    rows = [
+        ("run", f"{run.run_id}: {summary['exit_reason']}, exit code {summary['exit_code']}"),
+        ("return", result),
+        ("steps", f"{summary['env_steps']:,} env_steps, {summary['train_steps']:,} train_steps"),
+        ("wall time", format_duration(summary["wall_s"])),
+        ("files", f"{run.directory} (summary.json, {EVALUATIONS_FILE}, logs/)"),
+    ]
+    if run.tracking_mode == "offline":
+        upload = f"wandb beta sync {run.directory / 'wandb'}"
+        rows.append(("wandb", f"recorded offline; upload it with: {upload}"))
+    return [f"{name:<10} {value}" for name, value in rows]
+
+
+def software_versions(checkout: Path) -> dict[str, str]:
+    """Return the versions of what a run's result may depend on, the checkout's commit included."""
+    versions = {"python": platform.python_version()}
+    for name, distribution in _PACKAGES.items():
+        try:
+            versions[name] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    commit = _git_commit(checkout)
+    if commit:
+        versions["git_commit"] = commit
+    return versions
+
+
+def _git_commit(checkout: Path) -> str:
+    if not (checkout / ".git").exists():
+        return ""
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = ["git", "-C", str(checkout), *describe]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5.0, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

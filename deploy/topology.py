@@ -1,0 +1,58 @@
+"""Which processes make up a run: a pure function from the run to the commands to start.
+
+Called by the launcher; the order is the order of starting. Knows the roles by name only and
+imports none of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from efficientzero.run_folder import RunInfo
+
+WORKER_ROLES = ("reanalyzer", "actor", "evaluator")
+"""Roles that may come and go: clients of the learner and of replay, restarted after a crash."""
+
+_MODULES = {
+    "replay": "replay",
+    "learner": "learner",
+    "reanalyzer": "reanalyzer",
+    "actor": "actor",
+    "evaluator": "actor.evaluator",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """One process to start."""
+
+    role: str
+    index: int
+    argv: tuple[str, ...]
+    restartable: bool
+    """Started again after a crash; otherwise a crash ends the run."""
+
+    @property
+    def name(self) -> str:
+        """The name in logs and file names: ``actor-1``."""
+        return f"{self.role}-{self.index}"
+
+
+def processes(run: RunInfo) -> list[ProcessSpec]:
+    """Return the run's processes in the order in which they are started."""
+    cluster = run.config.cluster
+    counts = {
+        "replay": 1,
+        "learner": 1,
+        "reanalyzer": cluster.num_reanalyzers,
+        "actor": cluster.num_actors,
+        "evaluator": int(cluster.evaluator),
+    }
+    return [_spec(run, role, index) for role, count in counts.items() for index in range(count)]
+
+
+def _spec(run: RunInfo, role: str, index: int) -> ProcessSpec:
+    config_path = str(run.config_path.resolve())
+    argv = (sys.executable, "-m", _MODULES[role], "--config", config_path, "--index", str(index))
+    return ProcessSpec(role=role, index=index, argv=argv, restartable=role in WORKER_ROLES)

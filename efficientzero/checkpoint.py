@@ -1,0 +1,69 @@
+"""Checkpoints: written whole or not at all, the newest few kept, read without running code.
+
+Called by the learner (save) and by whoever starts from a checkpoint (load).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_NAME = "checkpoint_{:08d}.pt"
+_PATTERN = re.compile(r"checkpoint_(\d{8})\.pt")
+
+log = logging.getLogger(__name__)
+
+
+def save_checkpoint(folder: Path, train_step: int, state: dict[str, Any], *, keep: int) -> Path:
+    """Write ``state`` as the checkpoint of ``train_step`` and delete all but the newest ``keep``.
+
+    The file appears under its name only once it is complete and on the disk.
+
+    Raises:
+        OSError: disk full, folder not writable; checkpoints written before stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _NAME.format(train_step)
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    for old in list_checkpoints(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the complete checkpoints of ``folder``, oldest first."""
+    return sorted(path for path in folder.glob("checkpoint_*.pt") if _PATTERN.fullmatch(path.name))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, without unpickling code.
+
+    Raises:
+        ValueError: the file is no checkpoint, or a damaged one.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch.load answers damage with half a dozen unrelated exception types.
+        raise ValueError(
+            f"{path}: not a readable checkpoint: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(state, dict) or "train_step" not in state:
+        raise ValueError(
+            f"{path}: got {type(state).__name__}, wanted a checkpoint with a train_step"
+        )
+    return state

@@ -1,0 +1,321 @@
+"""Every hyperparameter of a run: frozen dataclasses whose defaults are EfficientZero's Atari 100k.
+
+``launch.py`` resolves one ``Config`` (defaults < preset < command line), validates it and writes
+it to ``runs/<id>/config.json``; every role reads that file and nothing else. Each docstring under
+a field is that field's ``--help``. Derived values are properties. Nothing here imports a sibling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtariConfig:
+    """Preprocessing of Atari games; other environments ignore it."""
+
+    frame_skip: int = 4
+    """Emulator frames per env_step; the last two are max-pooled."""
+    image_size: int = 96
+    """Frames are area-resized to image_size x image_size pixels."""
+    grayscale: bool = False
+    """One luminance channel instead of RGB."""
+    noop_max: int = 30
+    """A reset is followed by 1 to noop_max no-op emulator frames; 0 switches it off."""
+    sticky_action_probability: float = 0.0
+    """Chance that the emulator repeats the last action. EfficientZero's protocol has none."""
+    episodic_life: bool = True
+    """A lost life ends the training episode (never the evaluation's)."""
+    full_action_space: bool = False
+    """All 18 joystick actions instead of the game's minimal set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvConfig:
+    """The task."""
+
+    id: str = "ALE/Pong-v5"
+    """A gymnasium id with discrete actions (ALE/Breakout-v5, CartPole-v1), or Catch-v0."""
+    num_stacked_frames: int = 4
+    """Frames the network sees at once (S)."""
+    clip_rewards: bool = True
+    """Train on the sign of the reward; scores are always reported unclipped."""
+    max_episode_steps: int = 3_000
+    """Time limit of training and periodic-evaluation episodes, in env_steps. 0: the env's own."""
+    final_eval_max_episode_steps: int = 27_000
+    """Time limit of the final evaluation's episodes, in env_steps. 0: the env's own."""
+    atari: AtariConfig = field(default_factory=AtariConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetConfig:
+    """How much is collected and trained, and in which ratio."""
+
+    env_steps: int = 100_000
+    """Env_steps to collect, warm-up included."""
+    warmup_env_steps: int = 2_000
+    """Env_steps collected with uniformly random actions before training starts."""
+    train_steps: int = 100_000
+    """Train_steps paired with collection; train_steps / env_steps is the pace both sides keep."""
+    last_train_steps: int = 20_000
+    """Further train_steps after collection has ended."""
+    max_env_steps_ahead: int = 0
+    """How far collection may run ahead of its pace. 0: two env_steps per environment."""
+
+    @property
+    def total_train_steps(self) -> int:
+        """All train_steps of the run."""
+        return self.train_steps + self.last_train_steps
+
+    @property
+    def train_steps_per_env_step(self) -> float:
+        """The pace: train_steps earned by each env_step after warm-up."""
+        return self.train_steps / max(1, self.env_steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """Sizes of the network. Images take the convolutional trunk, vectors the MLP one."""
+
+    channels: int = 64
+    """Latent channels of the convolutional trunk; the first stage has half."""
+    num_blocks: int = 1
+    """Residual blocks per stage."""
+    reduced_channels: int = 16
+    """Width of the 1x1 convolution before each head."""
+    mlp_latent_size: int = 64
+    """Latent size of the MLP trunk (vector observations)."""
+    mlp_hidden_size: int = 128
+    """Hidden width of the MLP trunk."""
+    head_hidden_size: int = 32
+    """Hidden width of the value, policy and value-prefix heads."""
+    lstm_hidden_size: int = 512
+    """Width of the value-prefix LSTM."""
+    projector_hidden_size: int = 1_024
+    """Hidden width of the SimSiam projector."""
+    projection_size: int = 1_024
+    """Output width of the SimSiam projector and predictor."""
+    predictor_hidden_size: int = 512
+    """Bottleneck of the SimSiam predictor."""
+    support_bound: int = 300
+    """Values and prefixes are categorical over -bound..bound in transformed space."""
+    batch_norm_momentum: float = 0.1
+    """Momentum of the batch-norm running statistics."""
+    zero_init_heads: bool = True
+    """Start the last layer of each head at zero: uniform policy, zero value and prefix."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """Monte-Carlo tree search, the same in actors, reanalyzers and the evaluator."""
+
+    num_simulations: int = 50
+    """Simulations per search (M)."""
+    pb_c_init: float = 1.25
+    """c_1 of the pUCT formula."""
+    pb_c_base: float = 19_652.0
+    """c_2 of the pUCT formula."""
+    root_dirichlet_alpha: float = 0.3
+    """Concentration of the Dirichlet noise mixed into root priors."""
+    root_exploration_fraction: float = 0.25
+    """Share of that noise; evaluation uses none."""
+    value_delta_max: float = 0.01
+    """Lower bound of the min-max range that normalises Q."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """What actors, reanalyzers and the learner must agree on."""
+
+    discount: float = 0.997**4
+    """Discount per env_step (the reference's 0.997 per emulator frame, skip 4)."""
+    num_unroll_steps: int = 5
+    """Steps the model is unrolled in training (K)."""
+    td_steps: int = 5
+    """Rewards summed before the bootstrap (n)."""
+    value_prefix: bool = True
+    """Predict reward sums with an LSTM; off: each step's reward."""
+    value_prefix_horizon: int = 5
+    """Steps after which the value prefix starts again from zero."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorConfig:
+    """Self-play."""
+
+    num_envs: int = 4
+    """Environments one actor steps in lock step with one batched search (E)."""
+    temperatures: tuple[float, ...] = (1.0, 0.5, 0.25)
+    """Visit-count temperatures; train_steps are split by temperature_steps."""
+    temperature_fractions: tuple[float, ...] = (0.5, 0.75)
+    """Fractions of budget.train_steps at which the next temperature begins."""
+    weights_poll_seconds: float = 0.5
+    """Seconds between looks for newer weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayConfig:
+    """The Reverb service."""
+
+    capacity: int = 1_000_000
+    """Transitions kept; the oldest go first."""
+    priority_exponent: float = 0.6
+    """alpha of prioritised replay; 0 samples uniformly."""
+    importance_exponent: float = 0.4
+    """beta of the importance weights at the start."""
+    importance_exponent_final: float = 1.0
+    """beta at the end of training; linear in between."""
+    frames_per_block: int = 8
+    """Frames compressed together as one zstd block."""
+    queue_size: int = 2
+    """Training batches that may wait for the learner."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReanalyzerConfig:
+    """Fresh targets for old data."""
+
+    policy_reanalyze_ratio: float = 0.99
+    """Share of each batch whose policy targets come from a fresh search."""
+    off_policy_correction: bool = True
+    """Shorten td_steps for old data."""
+    off_policy_tau: float = 0.3
+    """Every tau * budget.train_steps of age takes one td step away."""
+    max_search_batch: int = 512
+    """Roots searched at once; a larger batch is cut into parts."""
+    weights_poll_seconds: float = 0.5
+    """Seconds between looks for newer target weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
+    """Optimisation."""
+
+    batch_size: int = 256
+    """Slices per train_step (B)."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """sgd is the reference's, with momentum."""
+    learning_rate: float = 0.2
+    """Peak learning rate, reached after the warm-up."""
+    lr_warmup_fraction: float = 0.01
+    """Share of budget.train_steps over which the rate climbs from zero."""
+    lr_decay_rate: float = 0.1
+    """Factor applied every lr_decay_steps after warm-up."""
+    lr_decay_steps: int = 100_000
+    """Train_steps between decays."""
+    momentum: float = 0.9
+    """SGD momentum."""
+    weight_decay: float = 1e-4
+    """L2 on all parameters."""
+    max_grad_norm: float = 5.0
+    """Global gradient norm is clipped to this."""
+    value_prefix_coefficient: float = 1.0
+    """Weight of the value-prefix loss."""
+    value_coefficient: float = 0.25
+    """Weight of the value loss."""
+    policy_coefficient: float = 1.0
+    """Weight of the policy loss."""
+    consistency_coefficient: float = 2.0
+    """Weight of the self-supervised consistency loss; 0 removes its work."""
+    augmentation: bool = True
+    """Random shift and intensity on image observations."""
+    shift_pixels: int = 4
+    """Largest random shift."""
+    intensity_scale: float = 0.05
+    """Standard deviation of the random intensity factor."""
+    publish_interval: int = 100
+    """Train_steps between publications of the latest weights."""
+    target_interval: int = 200
+    """Train_steps between publications of the target weights."""
+    checkpoint_interval: int = 1_000
+    """Train_steps between checkpoints."""
+    checkpoints_kept: int = 2
+    """Newest checkpoints kept on disk."""
+    log_interval: int = 100
+    """Train_steps between metric rows."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on CUDA, float32 on CPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatorConfig:
+    """Greedy episodes on the newest weights."""
+
+    interval_train_steps: int = 10_000
+    """Train_steps between evaluations."""
+    num_episodes: int = 32
+    """Episodes per periodic evaluation, played side by side."""
+    final_num_episodes: int = 32
+    """Episodes of the final evaluation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """Processes, addresses and devices; cannot change what is learned."""
+
+    num_actors: int = 1
+    """Actor processes."""
+    num_reanalyzers: int = 1
+    """Reanalyzer processes."""
+    evaluator: bool = True
+    """Run the evaluator process."""
+    replay_port: int = 0
+    """Port of the replay service on loopback. 0: a free one."""
+    learner_port: int = 0
+    """Port of the learner's gRPC service on loopback. 0: a free one."""
+    device: str = "auto"
+    """torch device of learner and searches: auto, cpu, cuda, cuda:1."""
+    max_restarts: int = 5
+    """Times each actor or reanalyzer is started again after a crash."""
+    threads_per_process: int = 1
+    """torch CPU threads of each process."""
+    metrics_interval_seconds: float = 10.0
+    """Seconds between metric rows of actors and reanalyzers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingConfig:
+    """Weights & Biases, the only logging backend."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """auto: online with credentials and a reachable server, else offline."""
+    entity: str = "stablegradients"
+    """wandb entity."""
+    project: str = "MonteCarloTreeSearch"
+    """wandb project."""
+    group_suffix: str = ""
+    """Appended to the run group's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One run."""
+
+    seed: int = 0
+    """Root of the seed tree; two runs that differ only here are repetitions."""
+    preset: str = "atari100k"
+    """Name of the preset the run started from."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    actor: ActorConfig = field(default_factory=ActorConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    reanalyzer: ReanalyzerConfig = field(default_factory=ReanalyzerConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    @property
+    def max_env_steps_ahead(self) -> int:
+        """Env_steps collection may run ahead of its pace (see BudgetConfig)."""
+        in_lock_step = self.cluster.num_actors * self.actor.num_envs
+        return self.budget.max_env_steps_ahead or 2 * in_lock_step
+
+    @property
+    def window_steps(self) -> int:
+        """Rows after t that a slice needs: K + n."""
+        return self.agent.num_unroll_steps + self.agent.td_steps

@@ -1,0 +1,244 @@
+"""Configs on disk: presets, JSON, joint validation, hashes.
+
+Called by the launcher (resolve, validate) and by ``run_folder`` (read back). Conversion and type
+checks are pydantic's; only the naming of the nearest known key is ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from efficientzero.config import Config
+from efficientzero.schema import EnvSpec
+
+PRESETS = ("atari100k", "atari-small", "cartpole", "catch")
+"""Names of the presets, the reference first. Each is a TOML file of differences."""
+
+_NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
+"""Top-level keys that cannot change what is learned, or only repeat it."""
+
+_ADAPTER = TypeAdapter(Config)
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message says what was got and what was wanted."""
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Return ``config`` as nested dicts of JSON values."""
+    return dataclasses.asdict(config)
+
+
+def config_from_dict(values: Mapping[str, Any]) -> Config:
+    """Build a Config from nested dicts; keys left out keep their defaults.
+
+    Raises:
+        ConfigError: an unknown key (the nearest known one is named) or a value of a wrong type.
+    """
+    _check_keys(values, config_to_dict(Config()), "")
+    try:
+        return _ADAPTER.validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{key}: got {first['input']!r}, wanted: {first['msg']}") from None
+
+
+def load_preset(name: str) -> Config:
+    """Return the defaults changed by preset ``name``."""
+    if name not in PRESETS:
+        raise ConfigError(
+            f"preset: got {name!r}, wanted one of {', '.join(PRESETS)}{nearest(name, PRESETS)}"
+        )
+    return config_from_dict({**_preset_values(name), "preset": name})
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dicts as one dict with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def hyperparameters(config: Config) -> dict[str, Any]:
+    """Return the dotted values that can change what is learned (no seed, processes, logging)."""
+    values = {k: v for k, v in config_to_dict(config).items() if k not in _NOT_IN_HASH}
+    return flatten(values)
+
+
+def config_hash(config: Config) -> str:
+    """Return 12 hex digits that are equal for two configs that learn the same thing."""
+    text = json.dumps(hyperparameters(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def nearest(word: str, known: tuple[str, ...] | list[str]) -> str:
+    """Return `` (did you mean ...?)`` or an empty string."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def validate(config: Config, spec: EnvSpec | None = None) -> None:
+    """Check what no single field's type can: ranges and joint conditions.
+
+    Args:
+        config: the resolved config.
+        spec: the environment's shape, when it is known already.
+
+    Raises:
+        ConfigError: one line with the field, what was got and what was wanted.
+    """
+    _check_ranges(config)
+    agent, budget, actor = config.agent, config.budget, config.actor
+    _require(
+        1 <= agent.value_prefix_horizon <= agent.num_unroll_steps,
+        f"agent.value_prefix_horizon: got {agent.value_prefix_horizon}, wanted 1 to "
+        f"agent.num_unroll_steps ({agent.num_unroll_steps}): no longer sum is trained",
+    )
+    _require(
+        len(actor.temperatures) == len(actor.temperature_fractions) + 1,
+        f"actor.temperatures: got {len(actor.temperatures)} values for "
+        f"{len(actor.temperature_fractions)} actor.temperature_fractions, wanted one more",
+    )
+    _require(
+        list(actor.temperature_fractions) == sorted(actor.temperature_fractions),
+        f"actor.temperature_fractions: got {actor.temperature_fractions}, wanted ascending values",
+    )
+    _require(
+        budget.warmup_env_steps < budget.env_steps,
+        f"budget.warmup_env_steps: got {budget.warmup_env_steps}, wanted less than "
+        f"budget.env_steps ({budget.env_steps}): nothing would be trained while collecting",
+    )
+    slack = config.max_env_steps_ahead
+    in_lock_step = config.cluster.num_actors * actor.num_envs
+    _require(
+        slack >= in_lock_step,
+        f"budget.max_env_steps_ahead: got {slack}, wanted at least cluster.num_actors * "
+        f"actor.num_envs ({in_lock_step}) so that every environment can step",
+    )
+    _require(
+        config.replay.capacity >= config.learner.batch_size,
+        f"replay.capacity: got {config.replay.capacity}, wanted at least learner.batch_size "
+        f"({config.learner.batch_size})",
+    )
+    if spec is not None:
+        _require(
+            spec.num_actions >= _FEWEST_ACTIONS,
+            f"env.id: {spec.env_id} has {spec.num_actions} action, wanted at least 2",
+        )
+
+
+_AT_LEAST_ONE = (
+    "env.num_stacked_frames",
+    "env.atari.frame_skip",
+    "env.atari.image_size",
+    "budget.env_steps",
+    "budget.train_steps",
+    "network.channels",
+    "network.num_blocks",
+    "network.reduced_channels",
+    "network.mlp_latent_size",
+    "network.mlp_hidden_size",
+    "network.head_hidden_size",
+    "network.lstm_hidden_size",
+    "network.projector_hidden_size",
+    "network.projection_size",
+    "network.predictor_hidden_size",
+    "network.support_bound",
+    "search.num_simulations",
+    "agent.num_unroll_steps",
+    "agent.td_steps",
+    "actor.num_envs",
+    "replay.capacity",
+    "replay.frames_per_block",
+    "replay.queue_size",
+    "reanalyzer.max_search_batch",
+    "learner.batch_size",
+    "learner.lr_decay_steps",
+    "learner.publish_interval",
+    "learner.target_interval",
+    "learner.checkpoint_interval",
+    "learner.checkpoints_kept",
+    "learner.log_interval",
+    "evaluator.interval_train_steps",
+    "evaluator.num_episodes",
+    "evaluator.final_num_episodes",
+    "cluster.num_actors",
+    "cluster.num_reanalyzers",
+    "cluster.threads_per_process",
+)
+_FRACTIONS = (
+    "env.atari.sticky_action_probability",
+    "search.root_exploration_fraction",
+    "reanalyzer.policy_reanalyze_ratio",
+    "learner.lr_warmup_fraction",
+    "network.batch_norm_momentum",
+    "replay.importance_exponent",
+    "replay.importance_exponent_final",
+)
+_POSITIVE = (
+    "agent.discount",
+    "search.pb_c_init",
+    "search.pb_c_base",
+    "search.root_dirichlet_alpha",
+    "search.value_delta_max",
+    "reanalyzer.off_policy_tau",
+    "learner.learning_rate",
+    "learner.max_grad_norm",
+    "learner.lr_decay_rate",
+    "cluster.metrics_interval_seconds",
+)
+_FEWEST_ACTIONS = 2
+
+
+def _check_ranges(config: Config) -> None:
+    flat = flatten(config_to_dict(config))
+    for key in _AT_LEAST_ONE:
+        _require(flat[key] >= 1, f"{key}: got {flat[key]}, wanted at least 1")
+    for key in _FRACTIONS:
+        _require(0 <= flat[key] <= 1, f"{key}: got {flat[key]}, wanted 0 to 1")
+    for key in _POSITIVE:
+        _require(flat[key] > 0, f"{key}: got {flat[key]}, wanted more than 0")
+    for key, value in flat.items():
+        if isinstance(value, int | float) and key != "seed":
+            _require(value >= 0, f"{key}: got {value}, wanted 0 or more")
+        if isinstance(value, tuple):
+            _require(all(v > 0 for v in value), f"{key}: got {value}, wanted only positive values")
+    _require(config.seed >= 0, f"seed: got {config.seed}, wanted 0 or more")
+    _require(
+        flat["agent.discount"] <= 1,
+        f"agent.discount: got {flat['agent.discount']}, wanted at most 1",
+    )
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _preset_values(name: str) -> dict[str, Any]:
+    text = resources.files("efficientzero").joinpath(f"presets/{name}.toml").read_text()
+    return tomllib.loads(text)
+
+
+def _check_keys(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {prefix + key!r}{nearest(key, list(known))}")
+        if isinstance(known[key], Mapping):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{prefix}{key}: got {value!r}, wanted a table of fields")
+            _check_keys(value, known[key], f"{prefix}{key}.")

@@ -1,0 +1,42 @@
+"""Where a process computes: device, CPU threads and precision, chosen in one place."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+from efficientzero.config import ClusterConfig, LearnerConfig
+
+
+def setup_torch(cluster: ClusterConfig) -> torch.device:
+    """Set the CPU threads and return the device of this process.
+
+    Raises:
+        ValueError: a CUDA device was asked for and there is none.
+    """
+    torch.set_num_threads(cluster.threads_per_process)
+    if cluster.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(cluster.device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"cluster.device: got {cluster.device!r}, wanted auto, cpu, cuda or cuda:N"
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"cluster.device: got {cluster.device!r}, but torch finds no CUDA device: use cpu"
+        )
+    return device
+
+
+def precision_context(
+    learner: LearnerConfig, device: torch.device
+) -> contextlib.AbstractContextManager[object]:
+    """Return the autocast context of forward passes on ``device``."""
+    automatic = learner.precision == "auto" and device.type == "cuda"
+    wants_bfloat16 = automatic or learner.precision == "bfloat16"
+    return (
+        torch.autocast(device.type, torch.bfloat16) if wants_bfloat16 else contextlib.nullcontext()
+    )

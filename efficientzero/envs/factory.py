@@ -1,0 +1,150 @@
+"""From an environment id to a batch of environments, or to one line that says what is wrong.
+
+The only place that knows which ids exist. Atari games (any id of ale-py) get the Atari protocol,
+``Catch-v0`` is built here, everything else comes from gymnasium as it is. ``package:Some-v0``
+imports ``package`` first, so that it can register its environments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Sequence
+
+import ale_py
+import gymnasium
+from gymnasium.envs.registration import EnvSpec as GymEnvSpec
+
+from efficientzero.config import EnvConfig
+from efficientzero.envs.atari import AtariGame
+from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
+from efficientzero.envs.catch import CatchEnv
+from efficientzero.envs.gym_env import GymEnv
+from efficientzero.schema import EnvSpec
+
+CATCH_ID = "Catch-v0"
+MIN_IMAGE_SIDE = 3
+"""Pixels; what one 3 x 3 convolution covers."""
+
+_ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
+
+
+def probe_env_spec(config: EnvConfig) -> EnvSpec:
+    """Build one environment, read what it looks like, close it.
+
+    Raises:
+        ValueError: in one line, why this environment cannot be used and what to do.
+    """
+    env = _make_env(config, seed=0, training=False, max_episode_steps=0)
+    env.close()
+    return _spec_of(env, config)
+
+
+def make_env_batch(
+    config: EnvConfig,
+    *,
+    num_envs: int,
+    seeds: Sequence[int],
+    training: bool,
+    max_episode_steps: int,
+) -> EnvBatch:
+    """Build ``num_envs`` environments; each episode sequence depends on its own seed only.
+
+    Args:
+        config: the task.
+        num_envs: how many.
+        seeds: one non-negative seed per environment.
+        training: lost lives end episodes where the config says so; never in evaluation.
+        max_episode_steps: time limit in env_steps; 0 means the environment's own.
+
+    Raises:
+        ValueError: as ``probe_env_spec``, or the arguments do not fit together.
+    """
+    if num_envs < 1 or len(seeds) != num_envs:
+        raise ValueError(f"seeds: got {len(seeds)} for {num_envs} environments, wanted one each")
+    if max_episode_steps < 0:
+        raise ValueError(f"max_episode_steps: got {max_episode_steps}, wanted 0 or more")
+    envs = [
+        _make_env(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
+        for seed in seeds
+    ]
+    return SequentialEnvBatch(_spec_of(envs[0], config), envs)
+
+
+def _spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
+    return EnvSpec(
+        env_id=config.id,
+        frame_shape=env.frame_shape,
+        frame_dtype=env.frame_dtype,
+        num_actions=env.num_actions,
+        num_stacked_frames=config.num_stacked_frames,
+    )
+
+
+def _make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
+    try:
+        env = _build(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
+    except ValueError as error:
+        raise ValueError(f"env.id={config.id}: {error}") from error
+    spec = _spec_of(env, config)
+    if spec.is_image and min(spec.frame_shape[1:]) < MIN_IMAGE_SIDE:
+        env.close()
+        raise ValueError(
+            f"env.id={config.id}: frames are {spec.frame_shape[1]} x {spec.frame_shape[2]} pixels, "
+            f"wanted {MIN_IMAGE_SIDE} x {MIN_IMAGE_SIDE} or more (env.atari.image_size for games)"
+        )
+    return env
+
+
+def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
+    if config.id == CATCH_ID:
+        return GymEnv(CatchEnv(), seed=seed, max_episode_steps=max_episode_steps)
+    registered = _look_up(config.id)
+    if registered.entry_point == _ATARI_ENTRY_POINT:
+        if config.atari.frame_skip < 1:
+            raise ValueError(f"atari.frame_skip: got {config.atari.frame_skip}, wanted 1 or more")
+        own_limit = registered.kwargs.get("max_num_frames_per_episode", 0)
+        return AtariGame(
+            registered.kwargs["game"],
+            config.atari,
+            seed=seed,
+            training=training,
+            max_episode_steps=max_episode_steps or own_limit // config.atari.frame_skip,
+        )
+    try:
+        env = gymnasium.make(registered, disable_env_checker=True)
+    except (gymnasium.error.Error, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"gymnasium cannot build it: {reason}; install what is missing or choose another"
+        ) from error
+    return GymEnv(env, seed=seed, max_episode_steps=max_episode_steps)
+
+
+def _look_up(env_id: str) -> GymEnvSpec:
+    """Find a registered environment by its id."""
+    gymnasium.register_envs(ale_py)
+    package, _, name = env_id.rpartition(":")
+    try:
+        if package:
+            importlib.import_module(package)
+        return gymnasium.spec(name)
+    except ImportError as error:
+        raise ValueError(f"cannot import {package} ({error}); install it") from error
+    except gymnasium.error.Error as error:
+        nearest = ", ".join(_nearest_ids(name)) or f"CartPole-v1, ALE/Pong-v5, {CATCH_ID}"
+        raise ValueError(f"there is no such environment; try {nearest}") from error
+
+
+def _nearest_ids(env_id: str) -> list[str]:
+    """Return up to three known ids whose bare name (no namespace, no version) is close."""
+    ids_by_name: dict[str, str] = {}
+    # In ascending order of preference: the newest version, and ale-py's current ids, win.
+    for known in sorted([*gymnasium.registry, CATCH_ID], key=lambda i: (i.startswith("ALE/"), i)):
+        ids_by_name[_bare_name(known)] = known
+    close = difflib.get_close_matches(_bare_name(env_id), ids_by_name, n=3)
+    return [ids_by_name[name] for name in close]
+
+
+def _bare_name(env_id: str) -> str:
+    return env_id.rpartition("/")[2].rpartition("-v")[0].lower() or env_id.lower()

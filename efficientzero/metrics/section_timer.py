@@ -1,0 +1,127 @@
+"""Where one loop's time goes: mean milliseconds and share of the wall time per named section.
+
+Used by every role's loop, one timer per thread. Knows no tracker: ``row()`` is what gets logged.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+_RESERVED = ("wait", "other")
+
+
+class SectionTimer:
+    """Times disjoint sections of one thread's loop.
+
+    Sections do not nest, so their shares and ``other`` add up to 1. Those named ``wait_*`` are time
+    spent waiting for other processes; their sum is ``wait_share``.
+
+        with timer.section("wait_batch"):
+            batch = queue.get()
+        with timer.section("update"):
+            ...
+        tracker.log(timer.row())
+    """
+
+    def __init__(self, role: str, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._prefix = f"{role}/time/"
+        self._clock = clock
+        self._sections: dict[str, _Section] = {}
+        self._open: list[_Section] = []  # none or one
+        self._window_started = clock()
+
+    def section(self, name: str) -> _Section:
+        """Return the context manager of section ``name``.
+
+        Raises:
+            ValueError: ``name`` is no lower-case word (or, on entry: another section is open).
+        """
+        section = self._sections.get(name)
+        if section is None:
+            if name in _RESERVED or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"section: got {name!r}, wanted a lower-case word but {_RESERVED}")
+            section = self._sections[name] = _Section(name, self._clock, self._open)
+        return section
+
+    def row(self) -> dict[str, float]:
+        """Return the metrics since the last call and start anew.
+
+        A section that is open now counts towards the share up to now, and towards the mean when it
+        ends. A mean over no calls is left out.
+        """
+        now = self._clock()
+        wall_s = max(now - self._window_started, 1e-9)
+        self._window_started = now
+        for section in self._open:
+            section.split(now)
+        row: dict[str, float] = {}
+        total_share = wait_share = 0.0
+        for name, section in self._sections.items():
+            share = section.window_s / wall_s
+            total_share += share
+            wait_share += share * name.startswith("wait_")
+            if section.calls:
+                row[f"{self._prefix}{name}_ms"] = 1_000.0 * section.calls_s / section.calls
+            row[f"{self._prefix}{name}_share"] = share
+            section.clear()
+        row[f"{self._prefix}wait_share"] = wait_share
+        row[f"{self._prefix}other_share"] = max(0.0, 1.0 - total_share)
+        return row
+
+
+class _Section:
+    """Sums of one section; made once, entered often (1 us a time)."""
+
+    __slots__ = (
+        "_clock",
+        "_counted_from",
+        "_entered",
+        "_open",
+        "calls",
+        "calls_s",
+        "name",
+        "window_s",
+    )
+
+    def __init__(
+        self, name: str, clock: Callable[[], float], open_sections: list[_Section]
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self._open = open_sections
+        self._entered = self._counted_from = 0.0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the sums, not a call that is under way."""
+        self.calls = 0  # ended in this window
+        self.calls_s = 0.0  # their whole durations
+        self.window_s = 0.0  # time inside this window
+
+    def split(self, now: float) -> None:
+        """Count the open call's time up to ``now``."""
+        self.window_s += now - self._counted_from
+        self._counted_from = now
+
+    def __enter__(self) -> None:
+        if self._open:
+            raise ValueError(
+                f"section {self.name!r} opened inside {self._open[0].name!r}: sections are disjoint"
+            )
+        self._open.append(self)
+        self._entered = self._counted_from = self._clock()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        now = self._clock()
+        self._open.clear()
+        self.calls += 1
+        self.calls_s += now - self._entered
+        self.window_s += now - self._counted_from

@@ -1,0 +1,120 @@
+"""Scalars as categorical distributions: h(x), its inverse, two-hot targets and their loss.
+
+Called by the network's users: search decodes logits, the loss compares them with scalars. Knows no
+network. Formulas: MuZero, appendix F; h follows Pohlen et al. (2018).
+
+A NaN stays a NaN in every function here: a diverged network has to be seen, not to read as zero.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_EPSILON = 0.001
+
+
+def transform(values: Tensor) -> Tensor:
+    """Return h(x) = sign(x) (sqrt(|x| + 1) - 1) + 0.001 x, elementwise.
+
+    Written as x / (sqrt(|x| + 1) + 1): the same function without the difference of near equals.
+    """
+    return values / ((values.abs() + 1.0).sqrt() + 1.0) + _EPSILON * values
+
+
+def inverse_transform(transformed: Tensor) -> Tensor:
+    """Return the x with h(x) = v, elementwise.
+
+    With w = sqrt(|x| + 1) - 1, h(x) = v is a quadratic in w, whose root is taken in the form that
+    does not cancel, and |x| = w (w + 2). Algebraically this is the textbook formula; in float32
+    that one is off by 1e-4 near zero, which is why others round |x| < 0.001 to zero. Here no
+    rounding is needed: small values keep six digits and zero is exactly zero.
+    """
+    magnitude = transformed.abs()
+    slope = 1.0 + 2.0 * _EPSILON
+    w = 2.0 * magnitude / (slope + (slope * slope + 4.0 * _EPSILON * magnitude).sqrt())
+    return transformed.sign() * w * (w + 2.0)
+
+
+class ScalarSupport(nn.Module):
+    """Categories -bound..bound in transformed space, one bin per integer.
+
+    A module only so that its buffer follows the network's device; it has no state to save.
+    """
+
+    bins: Tensor  # i32 [2 * bound + 1]
+
+    def __init__(self, bound: int) -> None:
+        """Create ``num_bins = 2 * bound + 1`` bins.
+
+        Args:
+            bound: largest transformed magnitude; 300 stands for a raw 58,706.
+        """
+        super().__init__()
+        if bound < 1:
+            raise ValueError(f"support bound: got {bound}, wanted at least 1")
+        self.bound = bound
+        # Integers, because bfloat16 cannot hold 257 and .to(dtype) leaves integers alone.
+        bins = torch.arange(-bound, bound + 1, dtype=torch.int32)
+        self.register_buffer("bins", bins, persistent=False)
+
+    @property
+    def num_bins(self) -> int:
+        """Number of categories."""
+        return 2 * self.bound + 1
+
+    def encode(self, values: Tensor) -> Tensor:
+        """Return the two-hot distributions of raw values.
+
+        Args:
+            values: f32 [...], raw scale; beyond the bound they count as the bound.
+
+        Returns:
+            f32 [..., num_bins], rows that sum to 1.
+        """
+        lower, upper_weight = self._neighbours(values)
+        encoded = upper_weight.new_zeros((*values.shape, self.num_bins))
+        encoded.scatter_(-1, lower.unsqueeze(-1), (1.0 - upper_weight).unsqueeze(-1))
+        return encoded.scatter_(-1, lower.unsqueeze(-1) + 1, upper_weight.unsqueeze(-1))
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return the raw value of the expected category, in float32 also under autocast.
+
+        Args:
+            logits: [..., num_bins].
+
+        Returns:
+            f32 [...], raw scale.
+        """
+        # A product and a sum, not a matmul: autocast or TF32 would round the matmul's operands.
+        expected = (torch.softmax(logits.float(), dim=-1) * self.bins).sum(dim=-1)
+        return inverse_transform(expected)
+
+    def cross_entropy(self, logits: Tensor, values: Tensor) -> Tensor:
+        """Return -sum(encode(values) * log_softmax(logits)) without building either of them.
+
+        Args:
+            logits: [..., num_bins].
+            values: f32 [...], raw scale (not encoded).
+
+        Returns:
+            f32 [...], nats.
+        """
+        if values.shape != logits.shape[:-1]:
+            raise ValueError(
+                f"values: got shape {tuple(values.shape)}, wanted {tuple(logits.shape[:-1])}"
+            )
+        logits = logits.float()
+        lower, upper_weight = self._neighbours(values)
+        at_both = logits.gather(-1, torch.stack([lower, lower + 1], dim=-1))  # [..., 2]
+        at_target = torch.lerp(at_both[..., 0], at_both[..., 1], upper_weight)
+        return torch.logsumexp(logits, dim=-1) - at_target
+
+    def _neighbours(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the lower bin's index, i64 [...], and the weight of the next, f32 [...]."""
+        transformed = transform(values.float()).clamp(-self.bound, self.bound)
+        # The top bin is never "lower": the bound itself is bin bound - 1 with an upper weight of 1.
+        lower = transformed.floor().clamp(max=self.bound - 1)
+        # A NaN makes a valid index and a NaN weight, so that it comes out as a NaN.
+        index = torch.nan_to_num(lower).long() + self.bound
+        return index, transformed - lower

@@ -1,0 +1,54 @@
+"""How every client of the learner connects, and which errors mean that it is merely away.
+
+Called by the clients in this package; knows no message.
+"""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+
+MAX_CHUNK_BYTES = 1 << 20
+"""Most payload bytes in one weights message."""
+
+AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+"""Status codes of a learner that is not there, not there yet, or too busy; all others are bugs."""
+
+# A call whose connection breaks is sent again by gRPC; with wait_for_ready it then waits for the
+# channel to connect, until the call's deadline. So the deadline is the whole retry budget.
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "efficientzero.RunService"}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2.0,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),  # the learner is on loopback; a proxy would not find it
+    ("grpc.use_local_subchannel_pool", 1),  # clients of one process share no backoff
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+)
+
+
+def open_channel(address: str) -> grpc.Channel:
+    """Return a channel to ``host:port``; it connects with the first call, and again when needed."""
+    return grpc.insecure_channel(address, options=_OPTIONS)
+
+
+def reason_of(error: grpc.RpcError) -> str:
+    """Return a call's failure in one line."""
+    if not isinstance(error, grpc.Call):
+        return str(error)
+    return f"{error.code().name}: {error.details()}"

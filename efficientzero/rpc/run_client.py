@@ -1,0 +1,178 @@
+"""Typed calls to the learner's run service, for actors and the evaluator.
+
+A call outlives a short absence of the learner, has a deadline and sees the stop signal. Knows
+nothing of what callers do with the answers.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+
+from efficientzero.rpc import run_pb2, run_pb2_grpc
+from efficientzero.rpc.channel import AWAY, open_channel, reason_of
+from efficientzero.rpc.records import Grant, Phase
+from efficientzero.runtime import StopSignal
+
+_PATIENCE_S = 30.0
+_LOOK_S = 0.25
+"""Time between looks at the stop signal; also what a call still gets once stop is set."""
+
+_Request = TypeVar("_Request")
+_Reply = TypeVar("_Reply")
+
+
+class LearnerUnavailable(ConnectionError):
+    """The learner did not answer for as long as a caller may wait."""
+
+
+class RunClient:
+    """One process's connection to the run service. Not for concurrent use by several threads."""
+
+    def __init__(self, address: str, stop: StopSignal, *, patience_s: float = _PATIENCE_S) -> None:
+        """Prepare a connection to ``host:port``; nothing is sent yet.
+
+        Args:
+            address: of the learner.
+            stop: ends every call within a quarter of a second.
+            patience_s: seconds a call goes on trying while the learner does not answer.
+        """
+        self._address, self._stop, self._patience_s = address, stop, patience_s
+        self._channel = open_channel(address)
+        self._stub = run_pb2_grpc.RunServiceStub(self._channel)
+        # Tells this process from one of the same index before it; no part of the seed tree.
+        self._incarnation = secrets.randbits(62) + 1
+        self._answered: dict[int, int] = {}  # newest answered request number, by actor index
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def acquire_env_steps(
+        self, actor_index: int, *, completed: int, wanted: int, wait_s: float
+    ) -> Grant:
+        """Report ``completed`` env_steps and ask for ``wanted``; wait up to ``wait_s`` seconds.
+
+        Returns:
+            The grant; on stop one of nothing (``completed`` may then not have been counted).
+
+        Raises:
+            LearnerUnavailable: no answer in ``wait_s`` and the client's patience.
+            ValueError: the learner refused the request.
+        """
+        number = self._answered.get(actor_index, 0) + 1
+        request = run_pb2.AcquireEnvStepsRequest(
+            actor_index=actor_index,
+            completed=completed,
+            wanted=wanted,
+            wait_seconds=wait_s,
+            incarnation=self._incarnation,
+            request=number,
+        )
+        reply = self._call(self._stub.AcquireEnvSteps, request, wait_s=wait_s)
+        if reply is None:
+            return Grant(0, False, Phase.COLLECTING)
+        self._answered[actor_index] = number
+        return Grant(reply.granted, reply.collection_ended, Phase(reply.phase))
+
+    def report_episodes(self, actor_index: int, episodes: Iterable[tuple[float, int]]) -> bool:
+        """Tell (raw return, length in env_steps) of ended games; return False on stop.
+
+        Raises:
+            LearnerUnavailable: no answer within the client's patience.
+            ValueError: the learner refused the report.
+        """
+        request = run_pb2.ReportEpisodesRequest(
+            actor_index=actor_index, episodes=_episode_results(episodes)
+        )
+        return self._call(self._stub.ReportEpisodes, request) is not None
+
+    def report_evaluation(
+        self,
+        *,
+        weights_version: int,
+        is_final: bool,
+        episodes: Iterable[tuple[float, int]],
+        seconds: float,
+    ) -> bool:
+        """Tell the result of an evaluation; return False on stop.
+
+        Args:
+            weights_version: train_step of the weights evaluated.
+            is_final: whether they are the finished run's last weights.
+            episodes: (raw return, length in env_steps) of each.
+            seconds: wall time of the evaluation.
+
+        Raises:
+            LearnerUnavailable: no answer within the client's patience.
+            ValueError: the learner refused the report.
+        """
+        request = run_pb2.ReportEvaluationRequest(
+            weights_version=weights_version,
+            is_final=is_final,
+            episodes=_episode_results(episodes),
+            seconds=seconds,
+        )
+        return self._call(self._stub.ReportEvaluation, request) is not None
+
+    def status(self) -> run_pb2.RunStatus | None:
+        """Return the run's counters, or None on stop.
+
+        Raises:
+            LearnerUnavailable: no answer within the client's patience.
+        """
+        return self._call(self._stub.GetStatus, run_pb2.GetStatusRequest())
+
+    def _call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[_Request, _Reply],
+        request: _Request,
+        *,
+        wait_s: float = 0.0,
+    ) -> _Reply | None:
+        call = method.future(request, timeout=wait_s + self._patience_s, wait_for_ready=True)
+        try:
+            while True:
+                try:
+                    return call.result(timeout=_LOOK_S)
+                except grpc.FutureTimeoutError:
+                    if self._stop.is_set():
+                        return None
+        except grpc.RpcError as error:
+            raise self._translated(error) from error
+        finally:
+            call.cancel()  # of no effect on a finished call
+
+    def _translated(self, error: grpc.RpcError) -> Exception:
+        code = error.code() if isinstance(error, grpc.Call) else None
+        if code in AWAY:
+            return LearnerUnavailable(
+                f"learner at {self._address} cannot be reached for {self._patience_s:g} s "
+                f"({reason_of(error)})"
+            )
+        if code is grpc.StatusCode.INVALID_ARGUMENT:
+            return ValueError(f"learner at {self._address} refused: {reason_of(error)}")
+        return RuntimeError(f"learner at {self._address} failed: {reason_of(error)}")
+
+
+def _episode_results(episodes: Iterable[tuple[float, int]]) -> list[run_pb2.EpisodeResult]:
+    return [
+        run_pb2.EpisodeResult(episode_return=total, length=length) for total, length in episodes
+    ]

@@ -1,0 +1,104 @@
+"""The run folder ``runs/<id>/``: the one file every role reads, and where results go.
+
+Written by the launcher before any process starts; read by each role's ``--config``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efficientzero.config import Config
+from efficientzero.config_files import config_from_dict, config_hash, config_to_dict
+from efficientzero.schema import EnvSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """Everything a role must know that is not its own role and index."""
+
+    run_id: str
+    """Name of the run folder."""
+    run_uid: str
+    """8 random hex digits made at launch; prefix of every wandb id of this run."""
+    group: str
+    """wandb group: environment, preset and what differs from the preset, without the seed."""
+    directory: Path
+    """The run folder."""
+    config: Config
+    env_spec: EnvSpec
+    replay_address: str
+    """host:port of the Reverb service."""
+    learner_address: str
+    """host:port of the learner's gRPC services."""
+    tracking_mode: str
+    """online, offline or disabled, as resolved by the launcher."""
+    versions: dict[str, str]
+    """Versions of what this run depends on, for the summary."""
+
+    @property
+    def config_path(self) -> Path:
+        """The file written by save()."""
+        return self.directory / "config.json"
+
+    @property
+    def config_hash(self) -> str:
+        """Hash of what can change the result, seed excluded."""
+        return config_hash(self.config)
+
+    def save(self) -> None:
+        """Write ``config.json`` atomically."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["directory"] = str(self.directory.resolve())
+        values["config"] = config_to_dict(self.config)
+        values["env_spec"] = dataclasses.asdict(self.env_spec)
+        values["config_hash"] = self.config_hash
+        write_json(self.config_path, values)
+
+    @classmethod
+    def load(cls, path: Path | str) -> RunInfo:
+        """Read a file written by save().
+
+        Raises:
+            ValueError: not such a file; says what is missing or wrong.
+        """
+        try:
+            values: dict[str, Any] = json.loads(Path(path).read_text())
+            stored_hash = values.pop("config_hash")
+            spec = values["env_spec"]
+            spec["frame_shape"] = tuple(spec["frame_shape"])
+            values["env_spec"] = EnvSpec(**spec)
+            values["config"] = config_from_dict(values["config"])
+            values["directory"] = Path(values["directory"])
+            run = cls(**values)
+        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"{path}: not a run's config.json: {type(error).__name__}: {error}"
+            ) from error
+        if run.config_hash != stored_hash:
+            raise ValueError(
+                f"{path}: edited by hand: config hash {run.config_hash}, not {stored_hash}"
+            )
+        return run
+
+
+def write_json(path: Path, values: Any) -> None:  # noqa: ANN401  any JSON value
+    """Write JSON so that a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(values, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,29 @@
+"""A role's tracker, from its run file."""
+
+from __future__ import annotations
+
+from efficientzero.config_files import config_to_dict
+from efficientzero.metrics.tracker import Tracker, make_tracker
+from efficientzero.run_folder import RunInfo
+
+
+def run_tracker(run: RunInfo, role: str, index: int, incarnation: int = 0) -> Tracker:
+    """Return the tracker of process ``role``-``index`` in the run's wandb group."""
+    tracking = run.config.tracking
+    return make_tracker(
+        mode=run.tracking_mode,
+        entity=tracking.entity,
+        project=tracking.project,
+        group=run.group,
+        seed=run.config.seed,
+        run_uid=run.run_uid,
+        role=role,
+        index=index,
+        config={
+            **config_to_dict(run.config),
+            "config_hash": run.config_hash,
+            "versions": run.versions,
+        },
+        directory=run.directory,
+        incarnation=incarnation,
+    )

@@ -1,0 +1,159 @@
+"""What every process needs before it does its own work: stop signal, logging, seeds, exit code.
+
+Called by each role's ``__main__`` and by the launcher. Knows no role's work, no config, no network.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import numpy as np
+
+ROLES = ("launcher", "replay", "learner", "reanalyzer", "actor", "evaluator")
+"""Order is part of the seed tree: append, never reorder."""
+
+LAUNCHER_PID_VARIABLE = "EFFICIENTZERO_LAUNCHER_PID"
+_EXIT_GRACE_SECONDS = 20.0
+_PR_SET_PDEATHSIG = 1
+
+log = logging.getLogger(__name__)
+
+
+class StopSignal:
+    """A polite request to stop, seen by every wait of a process."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.reason = ""
+
+    def set(self, reason: str) -> None:
+        """Ask everything in this process to stop; the first reason is kept."""
+        if not self._event.is_set():
+            self.reason = reason
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Tell whether a stop was asked for."""
+        return self._event.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep up to ``timeout_s`` seconds; return True as soon as a stop is asked for."""
+        return self._event.wait(timeout_s)
+
+
+class WaitReason:
+    """Names a long wait in the log: once after ``after_s`` seconds, then ever more seldom."""
+
+    def __init__(self, what: str, *, after_s: float = 10.0) -> None:
+        self._what = what
+        self._started = time.monotonic()
+        self._next_s = after_s
+
+    def tick(self, detail: str = "") -> None:
+        """Call in every turn of the wait."""
+        waited = time.monotonic() - self._started
+        if waited >= self._next_s:
+            log.warning(
+                "waiting for %s since %.0f s%s", self._what, waited, f" ({detail})" * bool(detail)
+            )
+            self._next_s *= 2
+
+
+def install_stop_handlers(stop: StopSignal, *, exit_grace_s: float = _EXIT_GRACE_SECONDS) -> None:
+    """Let SIGTERM and SIGINT set ``stop``; a process that then does not end is ended.
+
+    Handlers only set the event: a main thread blocked in C++ would never see an exception. The
+    watchdog thread makes sure that such a process still goes, with exit code 70.
+    """
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        del frame
+        stop.set(signal.Signals(signum).name)
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+
+    def watchdog() -> None:
+        while not stop.wait(3600.0):
+            pass
+        time.sleep(exit_grace_s)
+        log.error("still running %.0f s after %s; leaving at once", exit_grace_s, stop.reason)
+        logging.shutdown()
+        os._exit(70)
+
+    threading.Thread(target=watchdog, name="stop-watchdog", daemon=True).start()
+
+
+def die_with_parent() -> None:
+    """Have the kernel send SIGTERM when the parent dies, so that no orphan is ever left.
+
+    The launcher says who it is: if it died while this process was still importing, the parent
+    is already another one.
+    """
+    parent = int(os.environ.get(LAUNCHER_PID_VARIABLE, os.getppid()))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+        log.warning("prctl(PR_SET_PDEATHSIG) failed: %s", os.strerror(ctypes.get_errno()))
+    if os.getppid() != parent:
+        sys.exit("the launcher was gone before this process started")
+
+
+def setup_logging(role: str, index: int, *, level: int = logging.INFO) -> None:
+    """Log to stderr with role and index on every line."""
+    logging.basicConfig(
+        level=level,
+        format=f"%(asctime)s {role}-{index} %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+def run_role(
+    role: str,
+    index: int,
+    main: Callable[[StopSignal], None],
+    *,
+    exit_grace_s: float = _EXIT_GRACE_SECONDS,
+) -> int:
+    """Run ``main`` as a role's process and return its exit code.
+
+    0: finished, or stopped when asked to. 1: an exception, logged with its traceback.
+    """
+    setup_logging(role, index)
+    die_with_parent()
+    stop = StopSignal()
+    install_stop_handlers(stop, exit_grace_s=exit_grace_s)
+    try:
+        main(stop)
+    except Exception:
+        log.exception("%s-%d failed", role, index)
+        return 1
+    log.info("%s", f"stopped ({stop.reason})" if stop.is_set() else "finished")
+    return 0
+
+
+def leave(exit_code: int) -> None:
+    """End the process now: threads blocked inside Reverb or gRPC must not hold up the exit."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
+
+
+def seed_sequence(seed: int, role: str, index: int, *path: int) -> np.random.SeedSequence:
+    """Return the node ``run seed -> role -> index -> path`` of the run's seed tree."""
+    return np.random.SeedSequence(seed, spawn_key=(ROLES.index(role), index, *path))
+
+
+def generator(seed: int, role: str, index: int, *path: int) -> np.random.Generator:
+    """Return a numpy generator seeded from that node."""
+    return np.random.default_rng(seed_sequence(seed, role, index, *path))

@@ -1,0 +1,34 @@
+"""What changes over training, as pure functions of the train_step."""
+
+from __future__ import annotations
+
+from efficientzero.config import ActorConfig, BudgetConfig, LearnerConfig, ReplayConfig
+
+
+def temperature(train_step: int, actor: ActorConfig, budget: BudgetConfig) -> float:
+    """Return the visit-count temperature of weights that have seen ``train_step`` steps."""
+    passed = sum(
+        train_step >= fraction * budget.train_steps for fraction in actor.temperature_fractions
+    )
+    return actor.temperatures[passed]
+
+
+def learning_rate(train_step: int, learner: LearnerConfig, budget: BudgetConfig) -> float:
+    """Return the learning rate of ``train_step``: linear warm-up, then a step decay.
+
+    The first step of the warm-up already moves: a rate of zero would waste it.
+    """
+    warmup = int(learner.lr_warmup_fraction * budget.train_steps)
+    if train_step < warmup:
+        return learner.learning_rate * (train_step + 1) / warmup
+    return learner.learning_rate * learner.lr_decay_rate ** (
+        (train_step - warmup) // learner.lr_decay_steps
+    )
+
+
+def importance_exponent(train_step: int, replay: ReplayConfig, budget: BudgetConfig) -> float:
+    """Return beta of prioritised replay: linear from start to final over all train_steps."""
+    progress = min(1.0, train_step / budget.total_train_steps)
+    return replay.importance_exponent + progress * (
+        replay.importance_exponent_final - replay.importance_exponent
+    )

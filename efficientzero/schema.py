@@ -1,0 +1,151 @@
+"""The records that cross a boundary between parts or processes, in the order they travel.
+
+Every role imports these; nothing here knows a process, a network or a table. Shape legend:
+
+    B batch          E environments of one actor    S stacked frames      A actions
+    K unroll steps   n td steps                     T episode length      M simulations
+    F = S + K + n frames of a slice
+    *frame = one frame: (C, H, W) uint8 or (D,) float32
+
+Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen after seeing
+``frames[t]`` and earned ``rewards[t]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+Bool = NDArray[np.bool_]
+Frames = NDArray[Any]
+"""Frames of any environment: uint8 images or float32 vectors, as ``EnvSpec`` says."""
+
+
+class Ending(IntEnum):
+    """Why (or that not yet) a row is the last of its episode."""
+
+    RUNNING = 0
+    TERMINATED = 1
+    TRUNCATED = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvSpec:
+    """What one environment looks like to everybody else."""
+
+    env_id: str
+    frame_shape: tuple[int, ...]
+    """(C, H, W) for images, (D,) for vectors."""
+    frame_dtype: str
+    """``"uint8"`` for images (0..255), ``"float32"`` for vectors."""
+    num_actions: int
+    num_stacked_frames: int
+
+    @property
+    def is_image(self) -> bool:
+        """True when frames are images and the convolutional network is used."""
+        return len(self.frame_shape) == len(("C", "H", "W"))
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of S stacked frames: (S*C, H, W) or (S*D,)."""
+        return (self.num_stacked_frames * self.frame_shape[0], *self.frame_shape[1:])
+
+
+class EnvSteps(NamedTuple):
+    """What G environments answer to one action each."""
+
+    frames: Frames  # [G, *frame] the frame after the action; the last one of an ended episode
+    rewards: F32  # [G] raw score
+    terminated: Bool  # [G] the task ended, or a life was lost where lives end training episodes
+    truncated: Bool  # [G] a time limit cut the episode
+    game_over: Bool  # [G] the environment itself is over (false at a mere life loss)
+
+
+class SearchResult(NamedTuple):
+    """What one batched search found at its roots."""
+
+    visit_counts: I32  # [B, A] sum M
+    root_values: F32  # [B] mean value of the root, raw scale
+    predicted_values: F32  # [B] the network's own value of the root
+    search_depths: I32  # [B] depth of the deepest leaf
+
+    def policies(self) -> F32:
+        """Return visit counts as fractions, f32 [B, A]."""
+        counts = self.visit_counts.astype(np.float32)
+        fractions: F32 = counts / counts.sum(axis=1, keepdims=True)
+        return fractions
+
+
+class ReplayStep(NamedTuple):
+    """One env_step as an actor hands it to replay."""
+
+    frame: Frames  # [*frame] seen before acting
+    action: int
+    reward: float  # as the network is trained on it (clipped where configured)
+    search_policy: F32  # [A]
+    root_value: float  # search value of this observation
+    predicted_value: float  # network value of this observation
+    weights_version: int  # train_step of the weights that acted
+
+
+class TrajectorySlice(NamedTuple):
+    """The window of an episode round step t, padded to fixed length.
+
+    Left padding repeats the episode's first frame, right padding its last; rewards, policies and
+    root values past the end are zero, actions past the end are zero and masked by ``steps_left``.
+    """
+
+    frames: Frames  # [S + K + n, *frame]; frames[S - 1] is o_t's newest frame
+    actions: I32  # [K]
+    rewards: F32  # [K + n]
+    search_policies: F32  # [K + 1, A]
+    root_values: F32  # [K + n + 1]
+    steps_left: int  # T - t, clipped to K + n + 1 (rewards that exist from t on)
+    ending: int  # Ending of the episode if it ends inside the window, else RUNNING
+    weights_version: int  # train_step of the weights that acted at t
+
+
+class SampledSlice(NamedTuple):
+    """A slice with what prioritised replay says about it."""
+
+    trajectory: TrajectorySlice
+    key: int  # u64 item key, for the priority update
+    probability: float  # at sampling time
+    table_size: int  # items in the table at sampling time
+    priority: float  # at sampling time
+
+
+class Targets(NamedTuple):
+    """What the unrolled network is trained towards."""
+
+    value_prefixes: F32  # [B, K] undiscounted reward sums since the last reset
+    values: F32  # [B, K + 1] n-step returns
+    policies: F32  # [B, K + 1, A]; all zero past the end: no policy loss
+    action_mask: Bool  # [B, K] action t+k exists
+
+
+class TrainingBatch(NamedTuple):
+    """One learner step's input, made by one reanalyzer."""
+
+    frames: Frames  # [B, S + K, *frame]
+    actions: I64  # [B, K]; uniformly random where masked
+    value_prefixes: F32  # [B, K]
+    values: F32  # [B, K + 1]
+    policies: F32  # [B, K + 1, A]
+    action_mask: Bool  # [B, K]
+    keys: U64  # [B]
+    probabilities: F64  # [B]
+    table_sizes: I64  # [B]
+    weights_versions: I64  # [B] train_step of the weights that acted
+    target_weights_versions: I64  # [B] train_step of the target weights that made the targets

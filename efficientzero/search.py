@@ -1,0 +1,176 @@
+"""One batched Monte-Carlo tree search: the network on the device, the trees in C++.
+
+Called by actors, the evaluator and reanalyzers. Latents never leave the device: they live in a
+pool ``[M + 1, B, ...]`` indexed by (simulation, tree), because simulation i expands node i of
+every tree. Per simulation: select leaves (C++), one gather, one recurrent inference, back up (C++).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efficientzero.config import AgentConfig, SearchConfig
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import F32, Frames, SearchResult
+from mcts_cpp import SearchParams, TreeBatch
+
+
+class BatchedSearch:
+    """Searches up to ``batch_size`` roots at once with one network; not thread-safe."""
+
+    def __init__(
+        self,
+        network: EfficientZeroNet,
+        *,
+        search: SearchConfig,
+        agent: AgentConfig,
+        num_actions: int,
+        batch_size: int,
+        device: torch.device,
+        generator: np.random.Generator,
+    ) -> None:
+        """Allocate trees, pools and buffers once.
+
+        Args:
+            network: on ``device`` and in eval mode; its weights may change between searches.
+            search: coefficients and number of simulations.
+            agent: discount and value-prefix settings.
+            num_actions: A.
+            batch_size: B, the most roots of one ``run``.
+            device: where the network lives.
+            generator: source of root noise and of the trees' seeds.
+        """
+        self._network, self._search, self._device, self._generator = (
+            network,
+            search,
+            device,
+            generator,
+        )
+        self._batch_size, self._num_actions = batch_size, num_actions
+        self.num_simulations = search.num_simulations
+        self._trees = TreeBatch(
+            batch_size,
+            num_actions,
+            search.num_simulations,
+            SearchParams(
+                discount=agent.discount,
+                pb_c_init=search.pb_c_init,
+                pb_c_base=search.pb_c_base,
+                value_delta_max=search.value_delta_max,
+                value_prefix_horizon=agent.value_prefix_horizon,
+                use_value_prefix=agent.value_prefix,
+                root_exploration_fraction=search.root_exploration_fraction,
+            ),
+            self._seeds(),
+        )
+        self._parents = np.zeros(batch_size, np.int32)
+        self._actions = np.zeros(batch_size, np.int32)
+        self._resets = np.zeros(batch_size, np.bool_)
+        self._slots = torch.arange(batch_size, device=device)
+        self._latents: Tensor | None = None  # [M + 1, B, *latent]
+        self._lstm_states: Tensor | None = None  # [M + 1, B, 2, L]
+
+    @torch.inference_mode()
+    def run(self, observations: Frames | Tensor, *, exploration_noise: bool) -> SearchResult:
+        """Search from ``observations`` and return what the roots found.
+
+        Args:
+            observations: [N, *observation] with 1 <= N <= batch_size, uint8 or float32.
+            exploration_noise: mix Dirichlet noise into the root priors.
+
+        Raises:
+            ValueError: N out of range, or the network answered with a number that is not finite.
+        """
+        num_roots = len(observations)
+        if not 1 <= num_roots <= self._batch_size:
+            raise ValueError(f"observations: got {num_roots} roots, wanted 1 to {self._batch_size}")
+        predicted_values = self._expand_roots(self._padded(observations), exploration_noise)
+        for simulation in range(1, self.num_simulations + 1):
+            self._simulate(simulation)
+        return self._result(num_roots, predicted_values)
+
+    def _expand_roots(self, observations: Tensor, exploration_noise: bool) -> F32:
+        root = self._network.initial_inference(observations)
+        latents, lstm_states = self._pools(root.latents)
+        latents[0] = root.latents
+        lstm_states[0].zero_()
+        values = _to_numpy(self._network.support.decode(root.value_logits))
+        noise = None
+        if exploration_noise:
+            alphas = np.full(self._num_actions, self._search.root_dirichlet_alpha)
+            noise = self._generator.dirichlet(alphas, size=self._batch_size).astype(np.float32)
+        self._trees.reset(self._seeds())
+        self._trees.expand_roots(_to_numpy(root.policy_logits), values, noise)
+        return values
+
+    def _simulate(self, simulation: int) -> None:
+        latents, lstm_states = self._latents, self._lstm_states
+        assert latents is not None and lstm_states is not None
+        self._trees.select_leaves(self._parents, self._actions, self._resets)
+        parents = torch.from_numpy(self._parents).to(self._device, torch.int64)
+        actions = torch.from_numpy(self._actions).to(self._device, torch.int64)
+        step = self._network.recurrent_inference(
+            latents[parents, self._slots], lstm_states[parents, self._slots], actions
+        )
+        latents[simulation] = step.latents
+        keeps = torch.from_numpy(~self._resets).to(self._device)
+        torch.mul(step.lstm_states, keeps[:, None, None], out=lstm_states[simulation])
+        decode = self._network.support.decode
+        self._trees.backup(
+            _to_numpy(decode(step.value_prefix_logits)),
+            _to_numpy(decode(step.value_logits)),
+            _to_numpy(step.policy_logits),
+        )
+
+    def _result(self, num_roots: int, predicted_values: F32) -> SearchResult:
+        visit_counts = np.empty((self._batch_size, self._num_actions), np.int32)
+        root_values = np.empty(self._batch_size, np.float32)
+        depths = np.empty(self._batch_size, np.int32)
+        self._trees.visit_counts(visit_counts)
+        self._trees.root_values(root_values)
+        self._trees.search_depths(depths)
+        return SearchResult(
+            visit_counts[:num_roots],
+            root_values[:num_roots],
+            predicted_values[:num_roots],
+            depths[:num_roots],
+        )
+
+    def _padded(self, observations: Frames | Tensor) -> Tensor:
+        """Return B observations on the device; the last root is repeated where fewer were given."""
+        roots = torch.as_tensor(observations).to(self._device)
+        missing = self._batch_size - len(roots)
+        if missing:
+            roots = torch.cat([roots, roots[-1:].expand(missing, *roots.shape[1:])])
+        return roots
+
+    def _pools(self, root_latents: Tensor) -> tuple[Tensor, Tensor]:
+        if self._latents is None or self._lstm_states is None:
+            nodes = self.num_simulations + 1
+            lstm_states = self._network.initial_lstm_states(self._batch_size)
+            self._latents = root_latents.new_empty((nodes, *root_latents.shape))
+            self._lstm_states = lstm_states.new_empty((nodes, *lstm_states.shape))
+        return self._latents, self._lstm_states
+
+    def _seeds(self) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+        return self._generator.integers(0, 2**64, size=self._batch_size, dtype=np.uint64)
+
+
+def uniform_search_result(num_roots: int, num_actions: int) -> SearchResult:
+    """Return what a search without any knowledge finds: every action alike, all values zero.
+
+    Actors use it before training starts, when a search with untrained weights would cost the same
+    time as any other and find nothing.
+    """
+    return SearchResult(
+        np.ones((num_roots, num_actions), np.int32),
+        np.zeros(num_roots, np.float32),
+        np.zeros(num_roots, np.float32),
+        np.zeros(num_roots, np.int32),
+    )
+
+
+def _to_numpy(tensor: Tensor) -> F32:
+    return np.ascontiguousarray(tensor.float().cpu().numpy())

@@ -1,0 +1,32 @@
+"""Many trajectory slices as one record of stacked arrays: what replay hands to a reanalyzer.
+
+Filled by ``replay``, read by ``targets`` and the reanalyzer. Shape legend and meaning of the
+fields: ``schema.TrajectorySlice``, of which this holds B.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from efficientzero.schema import F32, F64, I32, I64, U8, U64, Frames
+
+
+class SliceBatch(NamedTuple):
+    """B windows of episodes, each round a step t, padded to fixed length.
+
+    Left padding repeats the episode's first frame, right padding its last. Everything else past
+    the end of the episode is zero; ``steps_left`` says where that begins.
+    """
+
+    frames: Frames  # [B, S + K + n, *frame]; frames[:, S - 1] is o_t's newest frame
+    actions: I32  # [B, K]
+    rewards: F32  # [B, K + n]
+    search_policies: F32  # [B, K + 1, A]
+    root_values: F32  # [B, K + n + 1]
+    steps_left: I32  # [B] T - t, clipped to K + n + 1 (rewards that exist from t on)
+    endings: U8  # [B] Ending of the episode if it ends inside the window, else RUNNING
+    weights_versions: I64  # [B] train_step of the weights that acted at t
+    keys: U64  # [B] item keys, for the priority update
+    probabilities: F64  # [B] at sampling time
+    table_sizes: I64  # [B] items in the table at sampling time
+    priorities: F64  # [B] at sampling time

@@ -1,0 +1,116 @@
+"""Training targets from sampled slices: n-step values, value prefixes, masks. Pure numpy.
+
+Called by the reanalyzer. All indices are relative to the slice's own step t: position k means
+o[t + k]. ``steps_left`` is T - t, clipped to K + n + 1, which is larger than any index asked for.
+
+At the end of an episode (efficientzero.md's D10 corrected): past a *terminated* end nothing is
+worth anything; at a *truncated* end the horizon shortens and the bootstrap is the value of the
+last real frame, because the task would have gone on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from efficientzero.schema import F32, I32, I64, Bool, Ending
+from efficientzero.slices import SliceBatch
+
+
+def corrected_td_steps(*, ages: I64, td_steps: int, age_per_step: float) -> I32:
+    """Return the off-policy corrected horizon of each slice, i32 [B].
+
+    Args:
+        ages: i64 [B], train_steps between the acting and the target weights.
+        td_steps: n, the horizon of fresh data.
+        age_per_step: train_steps of age that take one td step away (tau * train_steps).
+
+    EfficientZero, section 4.3: the horizon shrinks as data ages, to one step at the least.
+    """
+    shortening = np.floor(np.maximum(ages, 0) / age_per_step)
+    steps: I32 = np.clip(td_steps - shortening, 1, td_steps).astype(np.int32)
+    return steps
+
+
+def bootstrap_offsets(batch: SliceBatch, td_steps: I32, num_unroll_steps: int) -> tuple[I32, Bool]:
+    """Return which observation each value target bootstraps from, and whether it does.
+
+    Args:
+        batch: sampled slices.
+        td_steps: i32 [B], horizon of each slice.
+        num_unroll_steps: K.
+
+    Returns:
+        offsets: i32 [B, K + 1], o[t + offset] is the bootstrap observation of position k.
+        bootstraps: bool [B, K + 1], False where the value past the horizon is zero by definition.
+    """
+    positions = np.arange(num_unroll_steps + 1, dtype=np.int32)  # [K + 1]
+    ends = batch.steps_left[:, None]  # [B, 1]
+    offsets = np.minimum(positions + td_steps[:, None], ends)  # [B, K + 1]
+    at_end = offsets == ends
+    truncated = (batch.endings == Ending.TRUNCATED)[:, None]
+    bootstraps = (positions <= ends) & (~at_end | truncated)
+    return np.where(bootstraps, offsets, 0).astype(np.int32), bootstraps
+
+
+def value_targets(
+    batch: SliceBatch,
+    *,
+    bootstrap_values: F32,
+    bootstraps: Bool,
+    td_steps: I32,
+    discount: float,
+) -> F32:
+    """Return n-step returns, f32 [B, K + 1].
+
+    z[k] = sum_{j < l} discount^j r[k + j] + discount^l V(o[t + k + l]) with l the slice's
+    horizon, cut at the end of the episode.
+
+    Args:
+        batch: sampled slices.
+        bootstrap_values: f32 [B, K + 1] at ``bootstrap_offsets``; ignored where not bootstraps.
+        bootstraps: bool [B, K + 1] from ``bootstrap_offsets``.
+        td_steps: i32 [B], horizon of each slice.
+        discount: per env_step.
+    """
+    num_positions = bootstrap_values.shape[1]
+    ends = batch.steps_left.astype(np.int64)
+    values = np.zeros(bootstrap_values.shape, np.float64)
+    for k in range(num_positions):
+        horizons = np.clip(ends - k, 0, td_steps)  # [B]
+        for j in range(int(td_steps.max())):
+            values[:, k] += np.where(
+                j < horizons,
+                discount**j * batch.rewards[:, min(k + j, batch.rewards.shape[1] - 1)],
+                0.0,
+            )
+        tails = discount ** horizons.astype(np.float64) * bootstrap_values[:, k]
+        values[:, k] += np.where(bootstraps[:, k], tails, 0.0)
+    return values.astype(np.float32)
+
+
+def value_prefix_targets(rewards: F32, *, num_unroll_steps: int, horizon: int) -> F32:
+    """Return undiscounted reward sums since the last reset, f32 [B, K].
+
+    Args:
+        rewards: f32 [B, >= K]; zero past the end of the episode.
+        num_unroll_steps: K.
+        horizon: steps after which the sum starts again (1: plain rewards).
+    """
+    prefixes = np.empty((len(rewards), num_unroll_steps), np.float32)
+    running = np.zeros(len(rewards), np.float32)
+    for k in range(num_unroll_steps):
+        if k % horizon == 0:
+            running = np.zeros_like(running)
+        running = running + rewards[:, k]
+        prefixes[:, k] = running
+    return prefixes
+
+
+def action_mask(batch: SliceBatch, num_unroll_steps: int) -> Bool:
+    """Return which actions a[t + k] exist, bool [B, K]."""
+    return np.arange(num_unroll_steps) < batch.steps_left[:, None]
+
+
+def policy_mask(batch: SliceBatch, num_unroll_steps: int) -> Bool:
+    """Return at which positions a policy target exists, bool [B, K + 1]."""
+    return np.arange(num_unroll_steps + 1) < batch.steps_left[:, None]

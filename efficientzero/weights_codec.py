@@ -1,0 +1,67 @@
+"""Weights as bytes and back, in the safetensors format: no code runs when they are read.
+
+Called by the learner's publisher (encode) and by everyone who fetches weights (decode). Knows no
+network and no transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+
+def encode_weights(state: Mapping[str, Tensor]) -> bytes:
+    """Return ``state`` as bytes; the tensors may live on any device.
+
+    Raises:
+        ValueError: a tensor holds NaN or infinity. Such weights must never reach an actor.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    for name, tensor in tensors.items():
+        _check_finite(name, tensor)
+    return safetensors.torch.save(tensors)
+
+
+def decode_weights(payload: bytes, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of ``payload``, on the CPU, in the order of ``expected``.
+
+    Args:
+        payload: what ``encode_weights`` made.
+        expected: tensors of the wanted names, shapes and dtypes; their contents do not matter.
+
+    Raises:
+        ValueError: the payload is damaged, or the first tensor that is missing, unexpected, of
+            another shape or dtype than expected, or not finite.
+    """
+    try:
+        tensors = safetensors.torch.load(payload)
+    except (SafetensorError, KeyError, AssertionError) as error:
+        # KeyError, AssertionError: a damaged header that names an unknown dtype or size.
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"weights: {len(payload)} bytes are no safetensors: {reason}") from error
+    for name in expected:
+        if name not in tensors:
+            raise ValueError(f"weights: missing tensor {name!r}")
+    for name, tensor in tensors.items():
+        if name not in expected:
+            raise ValueError(f"weights: unexpected tensor {name!r}")
+        _check_like(name, tensor, expected[name])
+        _check_finite(name, tensor)
+    return {name: tensors[name] for name in expected}
+
+
+def _check_like(name: str, tensor: Tensor, wanted: Tensor) -> None:
+    if tensor.shape != wanted.shape:
+        got, shape = tuple(tensor.shape), tuple(wanted.shape)
+        raise ValueError(f"weights: {name!r}: got shape {got}, wanted {shape}")
+    if tensor.dtype != wanted.dtype:
+        raise ValueError(f"weights: {name!r}: got dtype {tensor.dtype}, wanted {wanted.dtype}")
+
+
+def _check_finite(name: str, tensor: Tensor) -> None:
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"weights: {name!r}: got values that are not finite")

@@ -1,0 +1,200 @@
+"""Start a run: ``python launch.py --local``. The one command a person needs.
+
+Resolves the configuration (defaults < preset < command line), checks what can go wrong, writes the
+run folder and hands the processes to the supervisor. Knows no role beyond its name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from deploy.child import Child, child_environment
+from deploy.display import NoteHandler, RunConsole
+from deploy.explain import config_table
+from deploy.local import Graces, Outcome, StopRequests, Supervisor
+from deploy.monitor import RunMonitor, learner_status
+from deploy.preflight import PreflightError, has_cuda_device
+from deploy.prepare import prepare
+from deploy.summary import EVALUATIONS_FILE, save_summary, summarize, summary_lines
+from deploy.topology import processes
+from efficientzero.config import Config
+from efficientzero.config_files import PRESETS, ConfigError, load_preset
+from efficientzero.run_folder import RunInfo
+
+CHECKOUT = Path(__file__).resolve().parent
+
+_DESCRIPTION = f"""Train EfficientZero: a learner, replay, actors, reanalyzers and an evaluator.
+
+Examples:
+
+  python launch.py --local                                  the preset that suits this machine
+  python launch.py --local --preset catch                   the whole system in a minute
+  python launch.py --local --env ALE/Breakout-v5 --seed 1   another game
+  python launch.py --local --actors 4 --search.num-simulations 25
+  python launch.py --preset cartpole --print-config         every value and where it comes from
+
+Presets: {", ".join(PRESETS)}. Every field below can be set; values are taken from the command line,
+else from the preset, else from the defaults. Results are in runs/NAME/: config.json, logs/,
+evaluations.jsonl, summary.json, wandb/. Ctrl-C stops in order and saves; a second one at once.
+Exit codes: 0 at budget, 1 failed, 2 wrong options, 130 after Ctrl-C, 143 after SIGTERM."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line: what to do, and the configuration."""
+
+    local: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run all processes on this machine."""
+    env: Annotated[str | None, tyro.conf.arg(metavar="ID", help_behavior_hint="")] = None
+    """Short for --env.id."""
+    actors: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Short for --cluster.num-actors."""
+    reanalyzers: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Short for --cluster.num-reanalyzers."""
+    run_id: Annotated[str, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = ""
+    """Name of the run's folder. Default: environment, preset, seed and time."""
+    runs_dir: Path = Path("runs")
+    """Where run folders lie."""
+    print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print every field, its value and where it came from, and exit."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Config)
+
+
+_SHORT = {"env": "env.id", "actors": "cluster.num_actors", "reanalyzers": "cluster.num_reanalyzers"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code."""
+    try:
+        preset, why = choose_preset(arguments)
+        base = load_preset(preset)
+        options = parse(arguments, base)
+        config = with_short_options(options)
+        if options.print_config:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" is no error
+            print(config_table(config, base, preset, named=named_fields(arguments)))
+            return 0
+        if not options.local:
+            raise ConfigError(
+                "say where to run: python launch.py --local starts everything here (see --help)"
+            )
+        prepared = prepare(
+            config,
+            run_id=options.run_id,
+            runs_dir=options.runs_dir,
+            checkout=CHECKOUT,
+            now=datetime.now(),
+        )
+    except (ConfigError, PreflightError) as error:
+        print(f"launch.py: error: {error}", file=sys.stderr)
+        return 2
+    return run_locally(prepared.run, [("preset", f"{preset} ({why})"), *prepared.notes])
+
+
+def choose_preset(arguments: Sequence[str]) -> tuple[str, str]:
+    """Return the preset and why; the rest of the command line is parsed on top of it."""
+    for number, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == "--preset":
+            return value or "".join(arguments[number + 1 : number + 2]), "as asked for"
+    if has_cuda_device():
+        return "atari100k", "a CUDA device was found; choose another with --preset"
+    return "atari-small", "no usable CUDA device was found; choose another with --preset"
+
+
+def parse(arguments: Sequence[str], base: Config) -> Options:
+    """Parse the command line; a mistake or --help ends the process with tyro's message."""
+    return tyro.cli(
+        Options,
+        args=list(arguments),
+        default=Options(config=base),
+        prog="launch.py",
+        description=_DESCRIPTION,
+    )
+
+
+def with_short_options(options: Options) -> Config:
+    """Return the configuration with --env, --actors and --reanalyzers in their places."""
+    config = options.config
+    env, cluster = config.env, config.cluster
+    if options.env is not None:
+        env = dataclasses.replace(env, id=options.env)
+    if options.actors is not None:
+        cluster = dataclasses.replace(cluster, num_actors=options.actors)
+    if options.reanalyzers is not None:
+        cluster = dataclasses.replace(cluster, num_reanalyzers=options.reanalyzers)
+    return dataclasses.replace(config, env=env, cluster=cluster)
+
+
+def named_fields(arguments: Sequence[str]) -> set[str]:
+    """Return the dotted fields that the command line names, equal to the preset or not."""
+    options = [a.partition("=")[0] for a in arguments if a.startswith("--")]
+    names = [option.removeprefix("--").replace("-", "_") for option in options]
+    return {_SHORT.get(name, name.replace(".no_", ".")) for name in names}
+
+
+def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]]) -> int:
+    """Start, watch and end the run's processes; return the exit code."""
+    started = time.monotonic()
+    requests = StopRequests()
+    requests.install()
+    cluster = run.config.cluster
+    with ExitStack() as stack:
+        console = stack.enter_context(RunConsole(sys.stderr))
+        logging.basicConfig(level=logging.INFO, handlers=[NoteHandler(console)])
+        for name, text in notes:
+            console.note(f"{name:<10} {text}")
+        fetch = stack.enter_context(learner_status(run.learner_address))
+        monitor = stack.enter_context(
+            RunMonitor(fetch, evaluations_path=run.directory / EVALUATIONS_FILE, show=console.show)
+        )
+        threads = cluster.threads_per_process
+        env = child_environment(os.environ, run_uid=run.run_uid, threads=threads)
+        log_dir = run.directory / "logs"
+        children = [
+            Child(spec, log_dir=log_dir, cwd=CHECKOUT, env=env, sink=console.line)
+            for spec in processes(run)
+        ]
+        supervisor = Supervisor(
+            children,
+            run_uid=run.run_uid,
+            max_restarts=cluster.max_restarts,
+            progress=monitor.progress,
+            note=console.note,
+            graces=Graces(),
+        )
+        outcome = supervisor.run(requests)
+    return report(run, outcome, monitor, time.monotonic() - started)
+
+
+def report(run: RunInfo, outcome: Outcome, monitor: RunMonitor, wall_s: float) -> int:
+    """Write and print the summary; return the exit code."""
+    summary = summarize(run, outcome, status=monitor.last_status, wall_s=wall_s)
+    try:
+        save_summary(run, summary)
+    except OSError as error:
+        text = f"cannot write {run.directory}/summary.json ({error.strerror})"
+        print(f"launch.py: error: {text}", file=sys.stderr)
+    try:
+        print("\n".join(["", *summary_lines(run, summary)]), flush=True)
+    except OSError:
+        # Nobody reads any more. Python would flush once more at exit and change the exit code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return outcome.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

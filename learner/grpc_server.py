@@ -1,0 +1,92 @@
+"""The learner's one listening port: weights and run service together.
+
+Started and stopped by ``learner.__main__``; knows the services, not what is behind them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent import futures
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from efficientzero.rpc import run_pb2_grpc, weights_pb2_grpc
+from learner.governor import Governor
+from learner.run_record import RunRecord
+from learner.run_server import RunServicer
+from learner.weight_server import WeightPublisher, WeightServicer
+
+_MAX_THREADS = 1_024
+"""Threads are made when a call finds none idle, and a waiting actor holds one, asleep. So this
+only has to exceed twice the number of processes that will ever call."""
+_STOP_GRACE_S = 2.0
+_MAX_RECEIVE_BYTES = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+class GrpcServer:
+    """Weights and run service at one address, from construction on. Use as a context manager."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        governor: Governor,
+        publisher: WeightPublisher,
+        record: RunRecord,
+    ) -> None:
+        """Listen at ``host:port`` (port 0: a free one) and serve at once.
+
+        Args:
+            address: where to listen.
+            governor: grants env_steps.
+            publisher: holds the weights.
+            record: takes results.
+
+        Raises:
+            OSError: nobody can listen there.
+        """
+        self._closing = threading.Event()
+        servicer = RunServicer(governor, record, publisher, is_closing=self._closing.is_set)
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="grpc"),
+            options=(
+                ("grpc.so_reuseport", 0),  # or two learners would share a port unnoticed
+                ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
+            ),
+        )
+        weights_pb2_grpc.add_WeightServiceServicer_to_server(
+            WeightServicer(publisher), self._server
+        )
+        run_pb2_grpc.add_RunServiceServicer_to_server(servicer, self._server)
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen at {address}: is the port taken? ({error})") from error
+        self.address = f"{address.rpartition(':')[0]}:{port}"
+        """Where it listens, the port filled in."""
+        self._server.start()
+        log.info("serving at %s", self.address)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop serving."""
+        self.close()
+
+    def close(self, grace_s: float = _STOP_GRACE_S) -> None:
+        """Take no more calls and give those in flight ``grace_s`` seconds."""
+        self._closing.set()
+        self._server.stop(grace_s).wait(grace_s + 1.0)
+        log.info("stopped serving at %s", self.address)

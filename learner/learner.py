@@ -1,0 +1,279 @@
+"""The learner's loop: batch -> loss -> update -> priorities -> publish -> log -> save.
+
+Built by ``learner.__main__``, which hands in everything that talks to other processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from efficientzero.checkpoint import save_checkpoint
+from efficientzero.config import Config
+from efficientzero.devices import precision_context
+from efficientzero.envs.frame_stack import stack_window
+from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.metrics.tracker import Tracker
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.rpc import weights_pb2
+from efficientzero.run_folder import RunInfo
+from efficientzero.runtime import StopSignal, WaitReason, seed_sequence
+from efficientzero.schedules import importance_exponent, learning_rate
+from efficientzero.schema import F64, U64, TrainingBatch
+from learner.augmentation import augment
+from learner.governor import Governor
+from learner.loss import LossInput, LossTerms, compute_loss, importance_weights
+from learner.statistics import training_statistics
+from learner.weight_server import WeightPublisher
+
+_WAIT_S = 0.5
+_SAVE_EVERY_S = 600.0
+
+log = logging.getLogger(__name__)
+
+
+class BatchSource(Protocol):
+    """Where training batches come from."""
+
+    def get(self, *, timeout_s: float) -> TrainingBatch | None:
+        """Return the next batch, or None if none came in time."""
+
+
+class PrioritySink(Protocol):
+    """Where new priorities go."""
+
+    def update(self, keys: U64, priorities: F64) -> None:
+        """Send priorities of sampled items; never blocks."""
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or its gradient is no number any more."""
+
+
+def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """Return the configured optimiser over all parameters (biases and norms are decayed too)."""
+    learner = config.learner
+    if learner.optimizer == "sgd":
+        return torch.optim.SGD(
+            network.parameters(),
+            lr=learner.learning_rate,
+            momentum=learner.momentum,
+            weight_decay=learner.weight_decay,
+        )
+    return torch.optim.AdamW(
+        network.parameters(), lr=learner.learning_rate, weight_decay=learner.weight_decay
+    )
+
+
+class Learner:
+    """Trains one network on the batches that reanalyzers queue."""
+
+    def __init__(
+        self,
+        run: RunInfo,
+        *,
+        device: torch.device,
+        batches: BatchSource,
+        priorities: PrioritySink,
+        publisher: WeightPublisher,
+        governor: Governor,
+        tracker: Tracker,
+        stop: StopSignal,
+    ) -> None:
+        """Build network and optimiser from the run's seed."""
+        self._run, self._config, self._device = run, run.config, device
+        self._batches, self._priorities, self._publisher = batches, priorities, publisher
+        self._governor, self._tracker, self._stop = governor, tracker, stop
+        seed = int(seed_sequence(self._config.seed, "learner", 0).generate_state(1)[0])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # torch's initialisers know only the global generator
+            network = EfficientZeroNet(
+                self._config.network, run.env_spec, value_prefix=self._config.agent.value_prefix
+            )
+        self.network = network.to(device).train()
+        self._optimizer = make_optimizer(self.network, self._config)
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._timer = SectionTimer("learner")
+        self._folder = run.directory / "checkpoints"
+        self._saved_at = time.monotonic()
+        self._logged_at, self._logged_step = time.monotonic(), 0
+        self.train_step = 0
+        """Train_steps made so far."""
+
+    def run(self) -> None:
+        """Train until the budget is spent or a stop is asked for; save in either case.
+
+        Raises:
+            TrainingDiverged: after saving what was there before the step that failed.
+        """
+        self._publisher.publish(
+            weights_pb2.LATEST, self.network.inference_state_dict(), self.train_step
+        )
+        try:
+            if self._wait_for_pace("warm-up to end"):
+                self._publisher.publish(
+                    weights_pb2.TARGET, self.network.inference_state_dict(), self.train_step
+                )
+            while (
+                not self._stop.is_set() and self.train_step < self._config.budget.total_train_steps
+            ):
+                self._advance()
+        finally:
+            self.save()
+        if not self._stop.is_set():
+            self._publish_all()
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment."""
+        state = {
+            "train_step": self.train_step,
+            "env_steps": self._governor.env_steps,
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "run_uid": self._run.run_uid,
+            "config_hash": self._run.config_hash,
+        }
+        path = save_checkpoint(
+            self._folder, self.train_step, state, keep=self._config.learner.checkpoints_kept
+        )
+        self._saved_at = time.monotonic()
+        log.info("saved %s", path)
+
+    def _advance(self) -> None:
+        """Make one train_step once pace and data allow it."""
+        with self._timer.section("wait_pace"):
+            if not self._wait_for_pace("the actors"):
+                return
+        with self._timer.section("wait_batch"):
+            batch = self._next_batch()
+        if batch is None:
+            return
+        with self._timer.section("batch_to_device"):
+            inputs = self.loss_input(batch)
+        terms, grad_norm = self._update(inputs)
+        with self._timer.section("priorities"):
+            self._priorities.update(batch.keys, terms.priorities.double().cpu().numpy())
+        self.train_step += 1
+        self._governor.train_step_completed(self.train_step)
+        self._after_step(batch, inputs, terms, grad_norm)
+
+    def _wait_for_pace(self, what: str) -> bool:
+        reason = WaitReason(what)
+        while not self._stop.is_set():
+            if self._governor.wait_to_train(self.train_step, _WAIT_S, self._stop):
+                return True
+            reason.tick(self._governor.why_waiting())
+        return False
+
+    def _next_batch(self) -> TrainingBatch | None:
+        reason = WaitReason("a training batch from the reanalyzers")
+        while not self._stop.is_set():
+            batch = self._batches.get(timeout_s=_WAIT_S)
+            if batch is not None:
+                self._governor.set_waiting_for("")
+                return batch
+            self._governor.set_waiting_for("training batch from the reanalyzers")
+            reason.tick()
+        return None
+
+    def loss_input(self, batch: TrainingBatch) -> LossInput:
+        """Return ``batch`` on the device, stacked and augmented."""
+        config, device = self._config, self._device
+        num_stacked, steps = config.env.num_stacked_frames, config.agent.num_unroll_steps
+        frames = self._to_device(batch.frames)
+        root, following = frames[:, :num_stacked], frames[:, 1:]
+        if config.learner.augmentation and self._run.env_spec.is_image:
+            pixels, scale = config.learner.shift_pixels, config.learner.intensity_scale
+            root = augment(root, pixels=pixels, scale=scale, generator=self._generator)
+            following = augment(following, pixels=pixels, scale=scale, generator=self._generator)
+        beta = importance_exponent(self.train_step, config.replay, config.budget)
+        return LossInput(
+            root_observations=stack_window(root, 0, num_stacked),
+            next_observations=torch.stack(
+                [stack_window(following, k, num_stacked) for k in range(steps)], 1
+            ),
+            actions=self._to_device(batch.actions),
+            value_prefixes=self._to_device(batch.value_prefixes),
+            values=self._to_device(batch.values),
+            policies=self._to_device(batch.policies),
+            mask=self._to_device(batch.action_mask).float(),
+            importance_weights=importance_weights(
+                torch.from_numpy(batch.probabilities), torch.from_numpy(batch.table_sizes), beta
+            ).to(device),
+        )
+
+    def _to_device(self, array: np.ndarray) -> Tensor:  # type: ignore[type-arg]  # any dtype
+        tensor = torch.from_numpy(array)
+        if self._device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True)
+
+    def _update(self, inputs: LossInput) -> tuple[LossTerms, float]:
+        config = self._config
+        rate = learning_rate(self.train_step, config.learner, config.budget)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        with self._timer.section("forward"), precision_context(config.learner, self._device):
+            terms = compute_loss(self.network, inputs, agent=config.agent, learner=config.learner)
+        with self._timer.section("backward"):
+            self._optimizer.zero_grad(set_to_none=True)
+            terms.total.backward()  # type: ignore[no-untyped-call]
+        with self._timer.section("optimizer"):
+            norm = float(
+                nn.utils.clip_grad_norm_(self.network.parameters(), config.learner.max_grad_norm)
+            )
+            if not np.isfinite(norm):
+                raise TrainingDiverged(
+                    f"train_step {self.train_step}: loss {float(terms.total.detach())}, gradient "
+                    f"norm {norm}: not finite. The weights before this step are saved; lower "
+                    "learner.learning_rate"
+                )
+            self._optimizer.step()
+        return terms, norm
+
+    def _after_step(
+        self, batch: TrainingBatch, inputs: LossInput, terms: LossTerms, grad_norm: float
+    ) -> None:
+        learner, step = self._config.learner, self.train_step
+        with self._timer.section("publish"):
+            state = self.network.inference_state_dict
+            if step % learner.publish_interval == 0:
+                self._publisher.publish(weights_pb2.LATEST, state(), step)
+            if step % learner.target_interval == 0:
+                self._publisher.publish(weights_pb2.TARGET, state(), step)
+        if (
+            step % learner.checkpoint_interval == 0
+            or time.monotonic() - self._saved_at > _SAVE_EVERY_S
+        ):
+            with self._timer.section("checkpoint"):
+                self.save()
+        if step % learner.log_interval == 0:
+            self._log(batch, inputs, terms, grad_norm)
+
+    def _publish_all(self) -> None:
+        for kind in (weights_pb2.LATEST, weights_pb2.TARGET):
+            self._publisher.publish(kind, self.network.inference_state_dict(), self.train_step)
+        log.info("trained %d steps: the budget is spent", self.train_step)
+
+    def _log(
+        self, batch: TrainingBatch, inputs: LossInput, terms: LossTerms, grad_norm: float
+    ) -> None:
+        now = time.monotonic()
+        rate = (self.train_step - self._logged_step) / (now - self._logged_at)
+        self._logged_at, self._logged_step = now, self.train_step
+        row = {
+            "learner/train_steps": self.train_step,
+            "learner/env_steps": self._governor.env_steps,
+            "learner/train_steps_per_s": rate,
+            "learner/lr": self._optimizer.param_groups[0]["lr"],
+            "learner/grad_norm": grad_norm,
+            **training_statistics(self.train_step, batch, inputs, terms),
+            **self._timer.row(),
+        }
+        self._tracker.log(row)

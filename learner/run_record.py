@@ -1,0 +1,151 @@
+"""What happened in a run: counts and scores in memory, every result as a line in the run folder.
+
+Filled by the run service, read for the status; safe to call from any thread. Knows no gRPC.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_NUM_LAST_RETURNS = 20
+
+
+class EpisodeResult(NamedTuple):
+    """One ended game."""
+
+    episode_return: float  # raw score
+    length: int  # env_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordSnapshot:
+    """The record at one instant."""
+
+    episodes: int
+    """Ended training episodes."""
+    last_returns: tuple[float, ...]
+    """Their raw scores, oldest first, at most 20."""
+    replay_items: int
+    """Items in the prioritised table, as last told."""
+    last_eval_return_mean: float
+    """NaN before the first evaluation."""
+    last_eval_version: int
+    """Train_step of the weights it used; 0 before the first."""
+    final_evaluation_received: bool
+
+
+class RunRecord:
+    """Writes ``evaluations.jsonl`` and ``episodes.jsonl`` and remembers the newest of them."""
+
+    def __init__(self, directory: Path) -> None:
+        """Append to the files in ``directory``; wall time counts from now."""
+        self._evaluations_path = directory / "evaluations.jsonl"
+        self._episodes_path = directory / "episodes.jsonl"
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        # Under the lock:
+        self._episodes = 0
+        self._last_returns: deque[float] = deque(maxlen=_NUM_LAST_RETURNS)
+        self._replay_items = 0
+        self._last_eval_return_mean = float("nan")
+        self._last_eval_version = 0
+        self._final_evaluation_received = False
+
+    def restore(self, *, episodes: int, wall_s: float) -> None:
+        """Continue counting from a checkpoint's episodes and seconds."""
+        with self._lock:
+            self._episodes = episodes
+            self._started = time.monotonic() - wall_s
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since the run started."""
+        return time.monotonic() - self._started
+
+    def set_replay_items(self, count: int) -> None:
+        """Note how many items the prioritised table holds."""
+        with self._lock:
+            self._replay_items = count
+
+    def add_episodes(
+        self, actor_index: int, episodes: Sequence[EpisodeResult], *, env_steps: int
+    ) -> None:
+        """Add ended training episodes, one line each; ``env_steps`` is the run's count now."""
+        lines = [
+            {
+                "actor": actor_index,
+                "return": episode.episode_return,
+                "length": episode.length,
+                "env_steps": env_steps,
+                "wall_s": round(self.wall_s, 3),
+            }
+            for episode in episodes
+        ]
+        with self._lock:
+            _append(self._episodes_path, lines)
+            self._episodes += len(episodes)
+            self._last_returns.extend(episode.episode_return for episode in episodes)
+
+    def add_evaluation(
+        self,
+        *,
+        weights_version: int,
+        is_final: bool,
+        episodes: Sequence[EpisodeResult],
+        seconds: float,
+        env_steps: int,
+        train_steps: int,
+    ) -> None:
+        """Add one evaluation of at least one episode.
+
+        Args:
+            weights_version: train_step of the weights evaluated.
+            is_final: whether they are the finished run's last weights.
+            episodes: their results.
+            seconds: wall time of the evaluation.
+            env_steps: the run's count now.
+            train_steps: the run's count now.
+        """
+        returns = [episode.episode_return for episode in episodes]
+        mean = statistics.fmean(returns)
+        line = {
+            "weights_version": weights_version,
+            "is_final": is_final,
+            "return_mean": mean,
+            "returns": returns,
+            "lengths": [episode.length for episode in episodes],
+            "env_steps": env_steps,
+            "train_steps": train_steps,
+            "wall_s": round(self.wall_s, 3),
+            "seconds": seconds,
+        }
+        with self._lock:
+            _append(self._evaluations_path, [line])
+            self._last_eval_return_mean, self._last_eval_version = mean, weights_version
+            self._final_evaluation_received = self._final_evaluation_received or is_final
+
+    def snapshot(self) -> RecordSnapshot:
+        """Return what is known now."""
+        with self._lock:
+            return RecordSnapshot(
+                episodes=self._episodes,
+                last_returns=tuple(self._last_returns),
+                replay_items=self._replay_items,
+                last_eval_return_mean=self._last_eval_return_mean,
+                last_eval_version=self._last_eval_version,
+                final_evaluation_received=self._final_evaluation_received,
+            )
+
+
+def _append(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Write whole lines and hand them to the system, so that a reader sees them at once."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(line) + "\n" for line in lines))

@@ -1,0 +1,160 @@
+"""The run service: pace, results and status, as asked for by the other processes.
+
+A thin door: checks what comes in and hands it to the governor and the run's record.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from typing import Never, TypeVar
+
+import grpc
+
+from efficientzero.rpc import run_pb2, run_pb2_grpc, weights_pb2
+from efficientzero.rpc.records import Phase
+from learner.governor import Governor
+from learner.run_record import EpisodeResult, RunRecord
+from learner.weight_server import WeightPublisher
+
+_MAX_WAIT_S = 60.0
+
+_Answer = TypeVar("_Answer")
+
+log = logging.getLogger(__name__)
+
+
+class RunServicer(run_pb2_grpc.RunServiceServicer):
+    """Answers from the governor, the record and the published weights."""
+
+    def __init__(
+        self,
+        governor: Governor,
+        record: RunRecord,
+        publisher: WeightPublisher,
+        *,
+        is_closing: Callable[[], bool],
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            governor: grants env_steps.
+            record: takes results.
+            publisher: tells which weights are out.
+            is_closing: true once long polls should be given up.
+        """
+        self._governor, self._record, self._publisher = governor, record, publisher
+        self._is_closing = is_closing
+
+    def AcquireEnvSteps(  # noqa: N802
+        self, request: run_pb2.AcquireEnvStepsRequest, context: grpc.ServicerContext
+    ) -> run_pb2.AcquireEnvStepsReply:
+        """Count what an actor completed and wait for a grant."""
+        if not 0.0 <= request.wait_seconds <= _MAX_WAIT_S:
+            _refuse(context, f"wait_seconds: got {request.wait_seconds}, wanted 0 to {_MAX_WAIT_S}")
+        grant = _checked(
+            context,
+            lambda: self._governor.acquire_env_steps(
+                request.actor_index,
+                incarnation=request.incarnation,
+                request=request.request,
+                completed=request.completed,
+                wanted=request.wanted,
+                wait_s=request.wait_seconds,
+                given_up=lambda: self._is_closing() or not context.is_active(),
+            ),
+        )
+        return run_pb2.AcquireEnvStepsReply(
+            granted=grant.granted,
+            collection_ended=grant.collection_ended,
+            phase=grant.phase.name,
+        )
+
+    def ReportEpisodes(  # noqa: N802
+        self, request: run_pb2.ReportEpisodesRequest, context: grpc.ServicerContext
+    ) -> run_pb2.ReportEpisodesReply:
+        """Record ended training episodes."""
+        if request.actor_index < 0:
+            _refuse(context, f"actor_index: got {request.actor_index}, wanted 0 or more")
+        episodes = _checked(context, lambda: _episodes(request.episodes))
+        self._record.add_episodes(request.actor_index, episodes, env_steps=self._governor.env_steps)
+        return run_pb2.ReportEpisodesReply()
+
+    def ReportEvaluation(  # noqa: N802
+        self, request: run_pb2.ReportEvaluationRequest, context: grpc.ServicerContext
+    ) -> run_pb2.ReportEvaluationReply:
+        """Record an evaluation."""
+        episodes = _checked(context, lambda: _episodes(request.episodes))
+        made = self._governor.train_steps
+        if not episodes:
+            _refuse(context, "episodes: got none, wanted at least one")
+        if not 0 <= request.weights_version <= made:
+            _refuse(context, f"weights_version: got {request.weights_version}, wanted 0 to {made}")
+        if not (math.isfinite(request.seconds) and request.seconds >= 0.0):
+            _refuse(context, f"seconds: got {request.seconds}, wanted a finite number from 0")
+        self._record.add_evaluation(
+            weights_version=request.weights_version,
+            is_final=request.is_final,
+            episodes=episodes,
+            seconds=request.seconds,
+            env_steps=self._governor.env_steps,
+            train_steps=made,
+        )
+        return run_pb2.ReportEvaluationReply()
+
+    def GetStatus(  # noqa: N802
+        self, request: run_pb2.GetStatusRequest, context: grpc.ServicerContext
+    ) -> run_pb2.RunStatus:
+        """Return the run's counters."""
+        del request, context
+        governor, pace, record = self._governor, self._governor.pace, self._record.snapshot()
+        phase = self._phase()
+        waiting_for = governor.why_waiting()
+        if phase is Phase.FINISHED and not record.final_evaluation_received:
+            waiting_for = waiting_for or "final evaluation"
+        return run_pb2.RunStatus(
+            phase=phase.name,
+            env_steps=governor.env_steps,
+            env_steps_budget=pace.env_steps,
+            warmup_env_steps=pace.warmup_env_steps,
+            train_steps=governor.train_steps,
+            train_steps_budget=pace.total_train_steps,
+            episodes=record.episodes,
+            last_returns=record.last_returns,
+            replay_items=record.replay_items,
+            last_eval_return_mean=record.last_eval_return_mean,
+            last_eval_version=record.last_eval_version,
+            waiting_for=waiting_for,
+            final_evaluation_received=record.final_evaluation_received,
+        )
+
+    def _phase(self) -> Phase:
+        """Return the phase; FINISHED only once the last weights are there to be evaluated."""
+        phase = self._governor.phase
+        if phase is Phase.FINISHED:
+            newest = self._publisher.newest(weights_pb2.LATEST)
+            if newest is None or newest.train_step < self._governor.pace.total_train_steps:
+                return Phase.LAST_STEPS
+        return phase
+
+
+def _episodes(episodes: Iterable[run_pb2.EpisodeResult]) -> list[EpisodeResult]:
+    results = [EpisodeResult(episode.episode_return, episode.length) for episode in episodes]
+    for result in results:
+        if not math.isfinite(result.episode_return) or result.length < 1:
+            raise ValueError(f"episode: got {result}, wanted a finite return and a length from 1")
+    return results
+
+
+def _checked(context: grpc.ServicerContext, answer: Callable[[], _Answer]) -> _Answer:
+    """Return ``answer()``; tell the caller if it objects to what was sent."""
+    try:
+        return answer()
+    except ValueError as error:
+        _refuse(context, str(error))
+
+
+def _refuse(context: grpc.ServicerContext, reason: str) -> Never:
+    log.warning("refused a request of %s: %s", context.peer(), reason)
+    context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)

@@ -1,0 +1,21 @@
+"""Batched MuZero search trees in C++.
+
+Knows floats: no network, no latents, no torch. Used by `efficientzero.search`; the loop it expects
+is drawn in `_core.pyi`.
+"""
+
+import pkgutil
+
+# In a checkout this folder hides the installed package, and the binary is only in the latter.
+__path__ = pkgutil.extend_path(__path__, __name__)
+
+try:
+    from mcts_cpp._core import SearchParams, TreeBatch
+except ModuleNotFoundError as error:
+    if error.name != "mcts_cpp._core":
+        raise
+    raise ImportError(
+        "mcts_cpp._core is not built; run `make setup` or `pip install -e .`"
+    ) from error
+
+__all__ = ["SearchParams", "TreeBatch"]

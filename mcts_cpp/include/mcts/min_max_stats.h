@@ -1,0 +1,41 @@
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+namespace mcts {
+
+// normalised Q = (Q - offset) * scale, then clipped to [0, 1] by the caller.
+struct QScale {
+  float offset = 0.0F;
+  float scale = 1.0F;
+};
+
+// Running bounds of the Q values seen in one tree; they only ever widen.
+//
+// Deviation from the original EfficientZero: it recomputes the bounds over the whole tree after
+// each simulation and subtracts the wrong node's value prefix on the way. Here every Q enters once,
+// when it is computed, with the reward that was fixed when its node was expanded.
+class MinMaxStats {
+ public:
+  void Update(float q) {
+    min_ = std::min(min_, q);
+    max_ = std::max(max_, q);
+  }
+
+  // (Q - min) / max(max - min, value_delta_max), or the raw Q while there are no two different Qs.
+  // The division is one reciprocal for the whole descent.
+  QScale Scale(float value_delta_max) const {
+    if (!(max_ > min_)) return {};
+    return {min_, 1.0F / std::max(max_ - min_, value_delta_max)};
+  }
+
+  float min() const { return min_; }
+  float max() const { return max_; }
+
+ private:
+  float min_ = std::numeric_limits<float>::infinity();
+  float max_ = -std::numeric_limits<float>::infinity();
+};
+
+}  // namespace mcts

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "mcts/search_params.h"
+#include "mcts/tree.h"
+
+namespace mcts {
+
+// B independent search trees that advance in lock-step, one network inference per simulation.
+//
+//   ExpandRoots -> (SelectLeaves -> inference by the caller -> Backup) x num_simulations -> results
+//
+// Simulation i = 1, 2, ... expands node i of every tree, so the caller keeps its latents in a pool
+// indexed by (node, tree) and this class never sees one. All arrays are row-major; sizes are the
+// caller's duty, contents and call order are checked here and answered with std::invalid_argument
+// before anything is changed. Memory is taken once, in the constructor.
+//
+// Not thread-safe; different objects may be used by different threads.
+class TreeBatch {
+ public:
+  static constexpr int kMaxActions = 1024;
+  static constexpr int kMaxSimulations = 32766;  // visit counts and node indices are int16
+  static constexpr int kMaxTrees = 1 << 20;
+
+  //   seeds [B] of the random sequences that break ties
+  TreeBatch(int num_trees, int num_actions, int num_simulations, const SearchParams& params,
+            std::span<const std::uint64_t> seeds);
+  TreeBatch(const TreeBatch&) = delete;
+  TreeBatch& operator=(const TreeBatch&) = delete;
+
+  // Drops the trees and restarts the random sequences; the state of a new object.
+  void Reset(std::span<const std::uint64_t> seeds);
+
+  // Starts a new search in every tree. Random sequences continue.
+  //   policy_logits [B, A]
+  //   values        [B]
+  //   noise         [B, A] not negative; empty: none
+  //   legal_actions [B, A] 0 = illegal; empty: all are legal
+  void ExpandRoots(std::span<const float> policy_logits, std::span<const float> values,
+                   std::span<const float> noise, std::span<const std::uint8_t> legal_actions);
+
+  // Chooses one leaf per tree.
+  //   parent_nodes   [B] node whose latent is to be expanded
+  //   actions        [B] action to take there
+  //   resets_prefix  [B] 1: the recurrent state that comes with the new node must be zeroed
+  void SelectLeaves(std::span<std::int32_t> parent_nodes, std::span<std::int32_t> actions,
+                    std::span<std::uint8_t> resets_prefix);
+
+  // Expands the chosen leaves with the network's answers.
+  //   value_prefixes [B] (rewards, if use_value_prefix is false)
+  //   values         [B]
+  //   policy_logits  [B, A]
+  void Backup(std::span<const float> value_prefixes, std::span<const float> values,
+              std::span<const float> policy_logits);
+
+  void VisitCounts(std::span<std::int32_t> out) const;   // [B, A] of the root's actions
+  void ChildQ(std::span<float> out) const;               // [B, A] of the root's; NaN: not visited
+  void RootValues(std::span<float> out) const;           // [B] mean return, own prediction included
+  void SearchDepths(std::span<std::int32_t> out) const;  // [B] depth of the deepest node
+
+  int num_trees() const { return num_trees_; }
+  int num_actions() const { return num_actions_; }
+  int num_simulations() const { return num_simulations_; }
+  int num_simulations_done() const { return num_simulations_done_; }
+  const Tree& tree(int index) const { return trees_[static_cast<std::size_t>(index)]; }
+  const SearchConstants& constants() const { return constants_; }
+
+ private:
+  enum class Expects { kExpandRoots, kSelectLeaves, kBackup };
+
+  void CheckHasRoots() const;
+
+  int num_trees_;
+  int num_actions_;
+  int num_simulations_;
+  SearchConstants constants_;
+  std::vector<CacheLine> blocks_;      // [B, num_simulations + 1, lines_per_block]
+  std::vector<float> value_prefixes_;  // [B, num_simulations + 1]
+  std::vector<PathStep> paths_;        // [B, num_simulations]
+  std::vector<Tree> trees_;            // [B]
+  Expects expects_ = Expects::kExpandRoots;
+  int num_simulations_done_ = 0;
+};
+
+}  // namespace mcts

@@ -1,0 +1,1 @@
+"""The reanalyzer: fresh targets for old data."""

@@ -1,0 +1,1 @@
+"""The replay service and its clients: the only package that imports Reverb."""

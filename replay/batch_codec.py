@@ -1,0 +1,98 @@
+"""A training batch as one string of bytes, and back, checked against what the run expects.
+
+Layout: length of the header (u32), header (JSON, one entry per field of ``TrainingBatch``), then
+the fields' bytes. Images are compressed (zstd), the rest lies as it is. Used by
+``training_queue``; knows no Reverb.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from efficientzero.config import Config
+from efficientzero.schema import EnvSpec, TrainingBatch
+
+_ZSTD_LEVEL = 1
+_LENGTH = struct.Struct("<I")
+
+FieldSpec = tuple[str, tuple[int, ...]]
+"""dtype name and shape"""
+
+
+def batch_spec(env_spec: EnvSpec, config: Config) -> dict[str, FieldSpec]:
+    """Return dtype and shape of every field of the run's training batches."""
+    size, steps = config.learner.batch_size, config.agent.num_unroll_steps
+    num_frames = env_spec.num_stacked_frames + steps
+    return {
+        "frames": (env_spec.frame_dtype, (size, num_frames, *env_spec.frame_shape)),
+        "actions": ("int64", (size, steps)),
+        "value_prefixes": ("float32", (size, steps)),
+        "values": ("float32", (size, steps + 1)),
+        "policies": ("float32", (size, steps + 1, env_spec.num_actions)),
+        "action_mask": ("bool", (size, steps)),
+        "keys": ("uint64", (size,)),
+        "probabilities": ("float64", (size,)),
+        "table_sizes": ("int64", (size,)),
+        "weights_versions": ("int64", (size,)),
+        "target_weights_versions": ("int64", (size,)),
+    }
+
+
+def encode_batch(batch: TrainingBatch) -> bytes:
+    """Return ``batch`` as bytes."""
+    header, payloads = [], []
+    for name, array in batch._asdict().items():
+        data = np.ascontiguousarray(array).data.cast("B")
+        is_packed = array.dtype == np.uint8
+        payload = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data) if is_packed else data
+        header.append([name, array.dtype.name, list(array.shape), is_packed, len(payload)])
+        payloads.append(payload)
+    head = json.dumps(header).encode()
+    return b"".join([_LENGTH.pack(len(head)), head, *payloads])
+
+
+def decode_batch(encoded: bytes, wanted: Mapping[str, FieldSpec]) -> TrainingBatch:
+    """Return the batch in fresh, writable arrays.
+
+    Raises:
+        ValueError: A field is missing or is not as ``wanted``.
+    """
+    view = memoryview(encoded)
+    (head_bytes,) = _LENGTH.unpack_from(view)
+    place = _LENGTH.size + head_bytes
+    header = json.loads(view[_LENGTH.size : place].tobytes())
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, dtype, shape, is_packed, num_bytes in header:
+        got: FieldSpec = (dtype, tuple(shape))
+        if got != wanted.get(name):
+            raise ValueError(f"training batch, {name}: got {got}, wanted {wanted.get(name)}")
+        array = np.empty(got[1], dtype)
+        _fill(array, view[place : place + num_bytes], is_packed=is_packed)
+        arrays[name] = array
+        place += num_bytes
+    if set(arrays) != set(wanted):
+        raise ValueError(f"training batch: got {sorted(arrays)}, wanted {sorted(wanted)}")
+    return TrainingBatch(**arrays)
+
+
+def _fill(array: NDArray[Any], payload: memoryview, *, is_packed: bool) -> None:
+    target = array.data.cast("B") if array.size else memoryview(b"")
+    if is_packed:
+        reader = zstandard.ZstdDecompressor().stream_reader(payload)
+        filled = 0
+        while filled < len(target):
+            count = reader.readinto(target[filled:])
+            if count == 0:
+                raise ValueError(f"compressed field: got {filled} bytes, wanted {len(target)}")
+            filled += count
+    elif len(payload) != len(target):
+        raise ValueError(f"field: got {len(payload)} bytes, wanted {len(target)}")
+    else:
+        target[:] = payload

@@ -1,0 +1,190 @@
+"""Writes one environment's episodes into replay: a step at a time in, overlapping items out.
+
+An actor holds one per environment. Knows Reverb's writer and its traps, not what a search is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from efficientzero.config import Config
+from efficientzero.runtime import StopSignal, WaitReason
+from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
+from replay import reverb_lite
+from replay.priorities import initial_priority
+from replay.slice_codec import SliceCodec
+from replay.tables import BLOCKS_COLUMN, ROWS_COLUMN, TRAJECTORIES
+
+_MAX_UNCONFIRMED = 24  # at least a block, so that chunks stay whole; Reverb complains from 50 on
+_TURN_MS = 500  # a blocked call does not see signals: look at the stop signal in between
+
+log = logging.getLogger(__name__)
+
+
+class EpisodeWriter:
+    """Turns the steps of one episode after another into one item per step.
+
+    The item of step t is sent as soon as the block with row t+K+n is full, or at the episode's
+    end. When replay takes nothing for ``budget_s`` the rest of the episode is dropped and counted
+    in ``lost_items``, so that an actor never hangs for longer.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        env_spec: EnvSpec,
+        config: Config,
+        stop: StopSignal,
+        *,
+        budget_s: float = 30.0,
+    ) -> None:
+        """Open the stream; returns at once, whether or not replay is up."""
+        self.lost_items = 0
+        """Steps that never got into replay, at most (some may have, unconfirmed)."""
+        self._reverb = reverb_lite.load()
+        self._client = self._reverb.Client(address)
+        self._stop = stop
+        self._budget_s = budget_s
+        frames_per_block = config.replay.frames_per_block
+        self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
+        self._block = np.empty((frames_per_block, *env_spec.frame_shape), env_spec.frame_dtype)
+        self._unconfirmed = 0
+        self._start_episode()
+        self._writer = self._open()
+
+    def append(self, step: ReplayStep) -> None:
+        """Add one env_step; blocks up to ``budget_s`` when replay is slow."""
+        self._codec.check_frame(step.frame)
+        row = self._codec.encode_step(step, position=self._num_rows)
+        self._priorities.append(
+            initial_priority(root_value=step.root_value, predicted_value=step.predicted_value)
+        )
+        self._add_row(step.frame, row, is_last=False)
+
+    def end(self, last_frame: Frames, ending: Ending) -> None:
+        """Close the episode with the frame after its last step and wait for the service."""
+        if self._num_rows == 0:
+            raise ValueError("end of an episode: got no steps, wanted at least one")
+        self._codec.check_frame(last_frame)
+        row = self._codec.encode_ending(ending, position=self._num_rows)
+        self._add_row(last_frame, row, is_last=True)
+        if not self._is_abandoned:
+            self._confirm(lambda: self._writer.end_episode(timeout_ms=_TURN_MS), leaving=0)
+        self._start_episode()
+
+    def close(self) -> None:
+        """Close the stream; steps of a running episode that have no item yet are lost."""
+        with contextlib.suppress(self._reverb.DeadlineExceededError, RuntimeError):
+            self._writer.flush(0, timeout_ms=_TURN_MS)
+            self._unconfirmed = 0
+        if not self._is_abandoned:
+            self._abandon_episode()
+        self._writer.close()
+
+    def _start_episode(self) -> None:
+        self._num_rows = 0  # of this episode so far, the closing row included
+        self._num_items = 0  # items made = the next position to make one for
+        self._priorities: list[float] = []  # of positions 0..T-1
+        self._is_abandoned = False
+
+    def _open(self) -> reverb_lite.TrajectoryWriter:
+        # All that an item may refer to when it is made, block borders included.
+        keep = self._codec.num_frames + 2 * self._codec.frames_per_block
+        # validate_items would ask the server for its tables, without a time limit.
+        writer = self._client.trajectory_writer(keep, validate_items=False)
+        # Blocks are compressed already, and one of them is a chunk of its own.
+        writer.configure((BLOCKS_COLUMN,), num_keep_alive_refs=keep, max_chunk_length=1)
+        chunk_length = self._codec.frames_per_block
+        writer.configure((ROWS_COLUMN,), num_keep_alive_refs=keep, max_chunk_length=chunk_length)
+        return writer
+
+    def _add_row(self, frame: Frames, row: F32, *, is_last: bool) -> None:
+        place = self._num_rows % self._codec.frames_per_block
+        self._num_rows += 1
+        if self._is_abandoned:
+            self.lost_items += not is_last
+            return
+        self._block[place] = frame
+        cells: dict[str, Any] = {ROWS_COLUMN: row}
+        block_is_full = is_last or place + 1 == self._codec.frames_per_block
+        if block_is_full:
+            block = self._codec.encode_block(self._block[: place + 1])
+            cells[BLOCKS_COLUMN] = np.array(block, dtype=object)
+        try:
+            self._writer.append(cells)
+            if block_is_full:
+                self._create_items(episode_ended=is_last)
+        except RuntimeError as error:  # the stream is broken for good
+            self._reopen(str(error))
+            return
+        if block_is_full and not is_last:
+            self._confirm(
+                lambda: self._writer.flush(_MAX_UNCONFIRMED, timeout_ms=_TURN_MS),
+                leaving=_MAX_UNCONFIRMED,
+            )
+
+    def _create_items(self, *, episode_ended: bool) -> None:
+        """Make the items whose windows are complete; all blocks up to the last row are full."""
+        last = self._num_rows - 1
+        window = self._codec.window_steps
+        num_positions = last if episode_ended else last - window + 1
+        for position in range(self._num_items, num_positions):
+            self._create_item(position, last_row=min(position + window, last))
+        self._num_items = max(self._num_items, num_positions)
+
+    def _create_item(self, position: int, *, last_row: int) -> None:
+        block_length, num_rows = self._codec.frames_per_block, self._num_rows
+        # Reverb's history is read backwards: from -1, the newest row.
+        cells = [
+            min((block + 1) * block_length, num_rows) - 1 - num_rows
+            for block in self._codec.blocks_for(position, last_row=last_row)
+        ]
+        rows = list(range(position - num_rows, last_row + 1 - num_rows))
+        # An item with an empty column crashes the process.
+        if not cells or not rows:
+            raise ValueError(f"item {position}..{last_row}: got an empty column, wanted rows")
+        history = self._writer.history
+        columns = {
+            BLOCKS_COLUMN: history[BLOCKS_COLUMN][cells],
+            ROWS_COLUMN: history[ROWS_COLUMN][rows],
+        }
+        self._writer.create_item(TRAJECTORIES, self._priorities[position], columns)
+        self._unconfirmed += 1
+
+    def _confirm(self, attempt: Callable[[], None], *, leaving: int) -> None:
+        """Repeat ``attempt`` until at most ``leaving`` items are unconfirmed, or give up."""
+        deadline = time.monotonic() + self._budget_s
+        reason = WaitReason("replay to take items")
+        while True:
+            try:
+                attempt()
+            except self._reverb.DeadlineExceededError:
+                reason.tick()
+                if self._stop.is_set() or time.monotonic() > deadline:
+                    self._reopen("replay takes no items")
+                    return
+            except RuntimeError as error:
+                self._reopen(str(error))
+                return
+            else:
+                self._unconfirmed = min(self._unconfirmed, leaving)
+                return
+
+    def _reopen(self, why: str) -> None:
+        """Give up this episode: a new stream cannot refer to the rows of the old one."""
+        lost_before = self.lost_items
+        self._abandon_episode()
+        log.warning("episode dropped, %d items: %s", self.lost_items - lost_before, why)
+        self._writer.close()
+        self._writer = self._open()
+
+    def _abandon_episode(self) -> None:
+        self._is_abandoned = True
+        self.lost_items += self._unconfirmed + len(self._priorities) - self._num_items
+        self._unconfirmed = 0

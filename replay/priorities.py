@@ -1,0 +1,81 @@
+"""Priorities of replayed steps: their range, their start, and the learner's updates of them.
+
+Used by ``episode_writer`` (start) and by the learner (updates). Both sides clip: one negative
+priority at insertion stops Reverb's table for good, and one infinite update leaves it sampling a
+single item for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+
+import numpy as np
+
+from efficientzero.runtime import StopSignal
+from efficientzero.schema import F64, U64
+from replay import reverb_lite
+from replay.tables import TRAJECTORIES
+
+MIN_PRIORITY = 1e-6
+MAX_PRIORITY = 1e6
+
+_QUEUED_UPDATES = 8
+
+log = logging.getLogger(__name__)
+
+
+def clip_priorities(priorities: F64) -> F64:
+    """Return ``priorities`` in the range that Reverb bears; NaN counts as the lowest."""
+    finite = np.nan_to_num(priorities, nan=MIN_PRIORITY, posinf=MAX_PRIORITY, neginf=MIN_PRIORITY)
+    return np.clip(finite, MIN_PRIORITY, MAX_PRIORITY)
+
+
+def initial_priority(*, root_value: float, predicted_value: float) -> float:
+    """Return the priority of a new step: how far the search moved the network's value.
+
+    Deviation: the reference gives new steps the highest priority so far, which one writer of many
+    does not know.
+    """
+    difference = np.array([abs(root_value - predicted_value)], np.float64)
+    return float(clip_priorities(difference + MIN_PRIORITY)[0])
+
+
+class PriorityUpdater:
+    """Sends priorities from a thread of its own, because Reverb's call has no time limit.
+
+    Priorities are best effort: updates are dropped and counted while replay does not answer, and
+    keys of evicted items are ignored by the service.
+    """
+
+    def __init__(self, address: str, stop: StopSignal) -> None:
+        """Start the thread; returns at once, whether or not replay is up."""
+        self.dropped_updates = 0
+        self._address = address
+        self._stop = stop
+        self._updates: queue.Queue[dict[int, float]] = queue.Queue(_QUEUED_UPDATES)
+        threading.Thread(target=self._run, name="priority-updater", daemon=True).start()
+
+    def update(self, keys: U64, priorities: F64) -> None:
+        """Queue new priorities [B] of the items ``keys`` [B]; never blocks."""
+        if keys.shape != priorities.shape or keys.ndim != 1:
+            raise ValueError(f"priorities: got {priorities.shape}, keys {keys.shape}, wanted [B]")
+        clipped = clip_priorities(np.asarray(priorities, np.float64))
+        try:
+            self._updates.put_nowait(dict(zip(keys.tolist(), clipped.tolist(), strict=True)))
+        except queue.Full:
+            self.dropped_updates += 1
+
+    def _run(self) -> None:
+        client = reverb_lite.load().Client(self._address)
+        while not self._stop.is_set():
+            try:
+                update = self._updates.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            try:
+                client.mutate_priorities(TRAJECTORIES, update)
+            except (RuntimeError, ValueError) as error:
+                self.dropped_updates += 1
+                log.warning("priorities of %d items lost: %s", len(update), error)

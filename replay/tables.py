@@ -1,0 +1,39 @@
+"""The tables of the replay service: names, samplers, removers and limits.
+
+The server builds them here; clients take only the names and column names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from efficientzero.config import ReplayConfig
+from replay import reverb_lite
+
+TRAJECTORIES = "trajectories"
+"""One item per env_step: the window of its episode that starts there."""
+TRAINING_QUEUE = "training_queue"
+"""Whole training batches, first in first out, each given to one reader."""
+
+# Samples list the columns sorted by name: BLOCKS_COLUMN comes first.
+BLOCKS_COLUMN = "blocks"
+ROWS_COLUMN = "rows"
+
+
+def build_tables(config: ReplayConfig) -> list[Any]:
+    """Return the service's tables, empty.
+
+    ``trajectories`` only ever refuses to sample while it is empty. The pace between collection and
+    training is held by the learner, which reads this table's counters: Reverb's own limiter
+    (SampleToInsertRatio) counts every sample sent to a reader that has died since, and once a
+    band is missed both sides wait for each other for ever.
+    """
+    reverb = reverb_lite.load()
+    trajectories = reverb.Table(
+        name=TRAJECTORIES,
+        sampler=reverb.selectors.Prioritized(config.priority_exponent),
+        remover=reverb.selectors.Fifo(),
+        max_size=config.capacity,
+        rate_limiter=reverb.rate_limiters.MinSize(1),
+    )
+    return [trajectories, reverb.Table.queue(TRAINING_QUEUE, config.queue_size)]

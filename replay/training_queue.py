@@ -1,0 +1,155 @@
+"""Carries training batches from the reanalyzers to the learner through a short queue.
+
+One item is one whole batch in one cell of bytes. The queue gives an item to one reader, at most
+once: a batch may get lost with a process and nobody waits for a particular one.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from efficientzero.config import Config
+from efficientzero.runtime import StopSignal
+from efficientzero.schema import EnvSpec, TrainingBatch
+from replay import reverb_lite
+from replay.batch_codec import batch_spec, decode_batch, encode_batch
+from replay.tables import TRAINING_QUEUE
+
+_TURN_S = 0.2
+_RETRY_S = 0.5
+_COLUMN = "batch"
+_SAMPLE_COLUMN = 5  # after key, probability, table_size, priority, times_sampled
+
+log = logging.getLogger(__name__)
+
+
+class TrainingQueueWriter:
+    """The reanalyzer's end."""
+
+    def __init__(self, address: str, stop: StopSignal) -> None:
+        """Open the stream; returns at once, whether or not replay is up."""
+        self.lost_batches = 0
+        self._reverb = reverb_lite.load()
+        self._client = self._reverb.Client(address)
+        self._stop = stop
+        self._has_unconfirmed = False
+        self._writer = self._open()
+
+    def put(self, batch: TrainingBatch, *, timeout_s: float) -> bool:
+        """Send ``batch`` once the queue has room for the batch before it.
+
+        Returns:
+            True when ``batch`` is on its way. False at the timeout or when a stop is asked for:
+            ``batch`` was not taken, and may be put again.
+        """
+        if not self._wait_for_confirmation(timeout_s):
+            return False
+        cell = np.array(encode_batch(batch), dtype=object)
+        try:
+            self._writer.append({_COLUMN: cell})
+            column = self._writer.history[_COLUMN][-1:]
+            self._writer.create_item(TRAINING_QUEUE, 1.0, {_COLUMN: column})
+        except RuntimeError as error:
+            self._reopen(error)
+            return False
+        self._has_unconfirmed = True
+        return True
+
+    def close(self) -> None:
+        """Close the stream; a batch that has found no room yet is lost."""
+        self._writer.close()
+
+    def _open(self) -> reverb_lite.TrajectoryWriter:
+        writer = self._client.trajectory_writer(1, validate_items=False)
+        writer.configure((_COLUMN,), num_keep_alive_refs=1, max_chunk_length=1)
+        return writer
+
+    def _wait_for_confirmation(self, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while self._has_unconfirmed:
+            left_s = deadline - time.monotonic()
+            if self._stop.is_set() or left_s <= 0:
+                return False
+            # Reverb takes 0 ms for no limit.
+            turn_ms = max(1, int(1000 * min(left_s, _TURN_S)))
+            try:
+                self._writer.end_episode(timeout_ms=turn_ms)
+                self._has_unconfirmed = False
+            except self._reverb.DeadlineExceededError:
+                continue
+            except RuntimeError as error:
+                self._reopen(error)
+        return not self._stop.is_set()
+
+    def _reopen(self, error: RuntimeError) -> None:
+        log.warning("training queue: stream opened again after: %s", error)
+        self.lost_batches += self._has_unconfirmed
+        self._has_unconfirmed = False
+        self._writer.close()
+        self._writer = self._open()
+
+
+class TrainingQueueReader:
+    """The learner's end; holds one batch decoded and at most one more on the way."""
+
+    def __init__(self, address: str, env_spec: EnvSpec, config: Config, stop: StopSignal) -> None:
+        """Start reading; returns at once, whether or not replay is up."""
+        self._address = address
+        self._wanted = batch_spec(env_spec, config)
+        self._stop = stop
+        self._ready: queue.Queue[TrainingBatch | ValueError] = queue.Queue(1)
+        self._room = threading.Semaphore(1)
+        threading.Thread(target=self._run, name="training-queue", daemon=True).start()
+
+    def get(self, *, timeout_s: float) -> TrainingBatch | None:
+        """Return the next batch, or None at the timeout or when a stop is asked for.
+
+        Raises:
+            ValueError: The batch does not fit the run's configuration.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._stop.is_set():
+            left_s = deadline - time.monotonic()
+            try:
+                item = self._ready.get(timeout=max(0.0, min(left_s, _TURN_S)))
+            except queue.Empty:
+                if left_s <= 0:
+                    return None
+                continue
+            self._room.release()
+            if isinstance(item, ValueError):
+                raise item
+            return item
+        return None
+
+    def _run(self) -> None:
+        client = reverb_lite.load().Client(self._address)
+        sampler = None
+        while not self._stop.is_set():
+            # One batch at a time: whatever is held here grows stale and dies with the process.
+            if not self._room.acquire(timeout=_TURN_S):
+                continue
+            try:
+                if sampler is None:
+                    sampler = reverb_lite.new_sampler(client, TRAINING_QUEUE, max_in_flight=1)
+                sample = sampler.GetNextTrajectory()
+            except RuntimeError as error:
+                log.warning("reading the training queue again after: %s", error)
+                sampler = None
+                self._room.release()
+                self._stop.wait(_RETRY_S)
+                continue
+            self._ready.put(self._decode(sample))
+
+    def _decode(self, sample: list[Any]) -> TrainingBatch | ValueError:
+        """Return the batch, or the error for ``get`` to raise in the learner's thread."""
+        try:
+            return decode_batch(sample[_SAMPLE_COLUMN].tolist()[0], self._wanted)
+        except ValueError as error:
+            return error

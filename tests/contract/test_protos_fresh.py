@@ -1,0 +1,68 @@
+"""The committed stubs are what protoc makes of ``protos/`` today."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from efficientzero.rpc import run_pb2, run_pb2_grpc, weights_pb2_grpc
+from efficientzero.rpc.records import Phase
+
+ROOT = Path(__file__).parents[2]
+STUBS = ROOT / "efficientzero" / "rpc"
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("stubs")
+    outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
+    protos = [
+        f"efficientzero/rpc/{path.name}" for path in sorted((ROOT / "protos").glob("*.proto"))
+    ]
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "grpc_tools.protoc",
+            "-Iefficientzero/rpc=protos",
+            *outputs,
+            *protos,
+        ],
+        cwd=ROOT,
+        check=True,
+        timeout=60,
+    )
+    return folder / "efficientzero" / "rpc"
+
+
+def test_committed_stubs_equal_freshly_generated_ones(generated):
+    fresh = {path.name: path.read_text() for path in generated.iterdir()}
+    committed = {name: (STUBS / name).read_text() for name in fresh}
+    assert len(fresh) == 6
+    assert committed == fresh, "run `make protos`"
+
+
+def test_no_stub_outlives_its_proto(generated):
+    handwritten = {"run_pb2_grpc.pyi", "weights_pb2_grpc.pyi"}
+    stubs = {path.name for path in STUBS.glob("*_pb2*") if path.is_file()}
+    assert stubs == {path.name for path in generated.iterdir()} | handwritten
+
+
+@pytest.mark.parametrize(
+    ("module", "service"),
+    [(run_pb2_grpc, "RunServiceServicer"), (weights_pb2_grpc, "WeightServiceServicer")],
+)
+def test_handwritten_types_name_every_method(module, service):
+    methods = [name for name in vars(getattr(module, service)) if not name.startswith("_")]
+    types = (STUBS / f"{module.__name__.rpartition('.')[2]}.pyi").read_text()
+    assert methods
+    for name in methods:
+        assert f"    {name}: grpc." in types
+        assert f"    def {name}(" in types
+
+
+def test_phases_have_the_numbers_of_the_contract():
+    contract = dict(run_pb2.Phase.items())
+    assert contract.pop("PHASE_UNSPECIFIED") == 0
+    assert {phase.name: phase.value for phase in Phase} == contract

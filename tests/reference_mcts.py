@@ -1,0 +1,232 @@
+"""Slow, obvious MCTS in Python: the truth that `mcts_cpp` must repeat bit by bit.
+
+One object per node, one tree, numbers looked up in plain Python. Used by tests only; it shares no
+code with the extension and knows nothing of its memory layout.
+
+All arithmetic is float32, one rounding per operation, because that is what the extension promises.
+Two sums are taken over eight interleaved partial sums (`sum_in_lanes`), the order of a vector unit.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = np.float32
+MASK_64 = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class ReferenceParams:
+    """The same coefficients as `mcts_cpp.SearchParams`."""
+
+    discount: float
+    pb_c_init: float = 1.25
+    pb_c_base: float = 19652.0
+    value_delta_max: float = 0.01
+    value_prefix_horizon: int = 5
+    use_value_prefix: bool = True
+    root_exploration_fraction: float = 0.25
+
+
+class NetworkOutput(NamedTuple):
+    """What the network says about one node."""
+
+    value_prefix: np.float32
+    value: np.float32
+    policy_logits: NDArray[np.float32]  # [A]
+
+
+@dataclass
+class Node:
+    """One expanded node."""
+
+    index: int  # the simulation that expanded it; 0 = root
+    parent: "Node | None"
+    depth: int
+    value_prefix: np.float32
+    reward: np.float32
+    prior: NDArray[np.float32]  # [A]
+    is_legal: NDArray[np.bool_]  # [A]
+    value_sum: np.float32 = field(default_factory=lambda: F32(0))
+    visit_count: int = 0
+    children: dict[int, "Node"] = field(default_factory=dict)  # by action
+
+    def value(self) -> np.float32:
+        """Return the mean of the returns seen."""
+        return self.value_sum / F32(self.visit_count)
+
+    def is_reset_node(self, params: ReferenceParams) -> bool:
+        """Return whether the running sum of rewards restarts below this node."""
+        return self.depth % params.value_prefix_horizon == 0
+
+
+class TieBreaker:
+    """The SplitMix64 sequence of one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._num_draws = 0
+
+    def choose(self, actions: Sequence[int]) -> int:
+        """Return one of several actions; draws a number only if there are several."""
+        if len(actions) == 1:
+            return actions[0]
+        self._num_draws += 1
+        z = (self._seed + self._num_draws * 0x9E3779B97F4A7C15) & MASK_64
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK_64
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK_64
+        z = z ^ (z >> 31)
+        return actions[((z >> 32) * len(actions)) >> 32]
+
+
+def sum_in_lanes(numbers: Sequence[np.float32] | NDArray[np.float32]) -> np.float32:
+    """Add number i to partial sum i % 8, then add the partial sums pairwise at distance 4, 2, 1."""
+    partial = [F32(0)] * 8
+    for i, number in enumerate(numbers):
+        partial[i % 8] = partial[i % 8] + number
+    four = [partial[i] + partial[i + 4] for i in range(4)]
+    two = [four[i] + four[i + 2] for i in range(2)]
+    return two[0] + two[1]
+
+
+def exp_of_non_positive(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return exp(x) as the extension computes it: n ln 2 + r, Taylor polynomial in r, times 2^n."""
+    x = np.maximum(x, F32(-87))
+    n = np.rint(x * F32(math.log2(math.e)))
+    r = (x - n * F32(0.693359375)) - n * F32(-2.12194440e-4)
+    y = np.full_like(x, F32(1) / F32(5040))
+    for factorial in (720, 120, 24, 6, 2, 1, 1):
+        y = y * r + F32(1) / F32(factorial)
+    two_to_n: NDArray[np.float32] = np.ldexp(F32(1), n.astype(np.int32))
+    return y * two_to_n
+
+
+def softmax(logits: NDArray[np.float32], is_legal: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the softmax over legal actions, 0 elsewhere."""
+    highest = logits[is_legal].max()
+    with np.errstate(over="ignore"):
+        shifted = np.minimum(logits - highest, F32(0))
+    exps = np.where(is_legal, exp_of_non_positive(shifted), F32(0))
+    return exps / sum_in_lanes(exps)
+
+
+class ReferenceSearch:
+    """One tree; `search` runs it against a network given as a function."""
+
+    def __init__(self, params: ReferenceParams, seed: int) -> None:
+        self.params = params
+        self.lowest_q = F32(math.inf)
+        self.highest_q = F32(-math.inf)
+        self.leaves: list[tuple[int, int, bool]] = []  # parent node, action, resets_prefix
+        self._ties = TieBreaker(seed)
+
+    def search(
+        self,
+        root_output: NetworkOutput,
+        network: Callable[[int, int], NetworkOutput],
+        num_simulations: int,
+        *,
+        noise: NDArray[np.float32] | None = None,
+        is_legal: NDArray[np.bool_] | None = None,
+    ) -> Node:
+        """Return the root after all simulations; the network gets (parent node, action)."""
+        root = self._make_root(root_output, noise, is_legal)
+        for index in range(1, num_simulations + 1):
+            parent, action = self._select(root)
+            output = network(parent.index, action)
+            leaf = self._expand(parent, action, index, output)
+            self.leaves.append((parent.index, action, leaf.is_reset_node(self.params)))
+            self._backup(leaf, output.value)
+        return root
+
+    def q(self, child: Node) -> np.float32:
+        """Return the value of the step into a node, seen from its parent."""
+        return child.reward + F32(self.params.discount) * child.value()
+
+    def _make_root(
+        self,
+        output: NetworkOutput,
+        noise: NDArray[np.float32] | None,
+        is_legal: NDArray[np.bool_] | None,
+    ) -> Node:
+        if is_legal is None:
+            is_legal = np.ones(len(output.policy_logits), dtype=np.bool_)
+        prior = softmax(output.policy_logits, is_legal)
+        if noise is not None:
+            legal_noise = np.where(is_legal, noise, F32(0))
+            fraction = F32(self.params.root_exploration_fraction)
+            prior = (F32(1) - fraction) * prior + fraction * (
+                legal_noise / sum_in_lanes(legal_noise)
+            )
+        root = Node(0, None, 0, F32(0), F32(0), prior, is_legal)
+        root.value_sum = output.value
+        root.visit_count = 1
+        return root
+
+    def _select(self, root: Node) -> tuple[Node, int]:
+        node = root
+        mean_q = self._mean_q(root, None)
+        while True:
+            scores = {
+                action: self._score(node, action, mean_q)
+                for action in range(len(node.prior))
+                if node.is_legal[action]
+            }
+            highest = max(scores.values())
+            action = self._ties.choose([a for a, score in scores.items() if score == highest])
+            if action not in node.children:
+                return node, action
+            node = node.children[action]
+            mean_q = self._mean_q(node, mean_q)
+
+    def _mean_q(self, node: Node, parent_mean_q: np.float32 | None) -> np.float32:
+        qs = [
+            self.q(node.children[action]) if action in node.children else F32(0)
+            for action in range(len(node.prior))
+        ]
+        num_visited = F32(len(node.children))
+        if parent_mean_q is not None:
+            return (parent_mean_q + sum_in_lanes(qs)) / (F32(1) + num_visited)
+        return sum_in_lanes(qs) / num_visited if node.children else F32(0)
+
+    def _score(self, node: Node, action: int, mean_q: np.float32) -> np.float32:
+        child = node.children.get(action)
+        total = node.visit_count
+        base = self.params.pb_c_base
+        c = math.log((total + base + 1) / base) + self.params.pb_c_init
+        weight = node.prior[action] / F32(1 + (child.visit_count if child else 0))
+        exploration: np.float32 = weight * F32(c * math.sqrt(total))
+        return exploration + self._normalised(self.q(child) if child else mean_q)
+
+    def _normalised(self, q: np.float32) -> np.float32:
+        if self.highest_q > self.lowest_q:
+            span = max(self.highest_q - self.lowest_q, F32(self.params.value_delta_max))
+            q = (q - self.lowest_q) * (F32(1) / span)
+        return min(max(q, F32(0)), F32(1))
+
+    def _expand(self, parent: Node, action: int, index: int, output: NetworkOutput) -> Node:
+        reward = output.value_prefix
+        if self.params.use_value_prefix and not parent.is_reset_node(self.params):
+            reward = output.value_prefix - parent.value_prefix
+        is_legal = np.ones(len(parent.prior), dtype=np.bool_)
+        prior = softmax(output.policy_logits, is_legal)
+        leaf = Node(index, parent, parent.depth + 1, output.value_prefix, reward, prior, is_legal)
+        parent.children[action] = leaf
+        return leaf
+
+    def _backup(self, leaf: Node, value: np.float32) -> None:
+        discounted_return = value
+        node = leaf
+        while True:
+            node.value_sum = node.value_sum + discounted_return
+            node.visit_count += 1
+            if node.parent is None:
+                return
+            self.lowest_q = min(self.lowest_q, self.q(node))
+            self.highest_q = max(self.highest_q, self.q(node))
+            discounted_return = node.reward + F32(self.params.discount) * discounted_return
+            node = node.parent

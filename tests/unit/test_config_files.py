@@ -1,0 +1,70 @@
+"""Configs: presets, round trip, and what bad ones say."""
+
+import dataclasses
+
+import pytest
+
+from efficientzero.config import BudgetConfig, Config
+from efficientzero.config_files import (
+    PRESETS,
+    ConfigError,
+    config_from_dict,
+    config_hash,
+    config_to_dict,
+    load_preset,
+    validate,
+)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_valid_and_survives_a_round_trip(name):
+    config = load_preset(name)
+    validate(config)
+    assert config_from_dict(config_to_dict(config)) == config
+
+
+def test_the_reference_preset_is_the_defaults():
+    assert load_preset("atari100k") == Config()
+
+
+def test_an_unknown_key_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"search\.num_sims.*did you mean 'num_simulations'"):
+        config_from_dict({"search": {"num_sims": 3}})
+
+
+def test_a_wrong_type_names_the_field():
+    with pytest.raises(ConfigError, match=r"search\.num_simulations: got 'many'"):
+        config_from_dict({"search": {"num_simulations": "many"}})
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'cartpole'"):
+        load_preset("cartpol")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"agent": {"value_prefix_horizon": 6}}, "agent.value_prefix_horizon: got 6"),
+        ({"actor": {"temperatures": [1.0]}}, "wanted one more"),
+        ({"budget": {"warmup_env_steps": 100_000}}, "budget.warmup_env_steps: got 100000"),
+        ({"budget": {"max_env_steps_ahead": 1}}, "wanted at least cluster.num_actors"),
+        ({"learner": {"batch_size": 0}}, "learner.batch_size: got 0, wanted at least 1"),
+        ({"agent": {"discount": 1.5}}, "agent.discount: got 1.5"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
+    ],
+)
+def test_joint_conditions_say_what_was_got_and_wanted(values, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(config_from_dict(values))
+
+
+def test_hash_ignores_seed_and_processes_but_sees_hyperparameters():
+    base = Config()
+    assert config_hash(dataclasses.replace(base, seed=5)) == config_hash(base)
+    more_actors = dataclasses.replace(base.cluster, num_actors=8)
+    assert config_hash(dataclasses.replace(base, cluster=more_actors)) == config_hash(base)
+    assert config_hash(
+        dataclasses.replace(base, budget=BudgetConfig(env_steps=5_000))
+    ) != config_hash(base)

@@ -1,0 +1,174 @@
+"""From ids to batches: what is known, what is refused and in which words, and seeds."""
+
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from efficientzero.config import AtariConfig, EnvConfig
+from efficientzero.envs import make_env_batch, probe_env_spec
+from efficientzero.envs.atari import AtariGame
+from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch
+
+
+def make_batch(
+    env_id: str, num_envs: int = 1, *, seeds: list[int] | None = None, max_episode_steps: int = 0
+) -> EnvBatch:
+    return make_env_batch(
+        EnvConfig(id=env_id),
+        num_envs=num_envs,
+        seeds=seeds or list(range(num_envs)),
+        training=False,
+        max_episode_steps=max_episode_steps,
+    )
+
+
+def make_one_game(env_id: str, *, max_episode_steps: int = 0) -> AtariGame:
+    batch = make_batch(env_id, max_episode_steps=max_episode_steps)
+    assert isinstance(batch, SequentialEnvBatch)
+    env = batch._envs[0]
+    assert isinstance(env, AtariGame)
+    return env
+
+
+class SpacesEnv(gymnasium.Env):
+    """An environment that only has spaces."""
+
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+
+
+@pytest.fixture
+def register():
+    """Register environments for one test only; their ids begin with Tested."""
+
+    def register_id(env_id: str, entry_point, **kwargs) -> None:
+        gymnasium.register(env_id, entry_point, kwargs=kwargs)
+
+    yield register_id
+    for env_id in [known for known in gymnasium.registry if known.startswith("Tested")]:
+        del gymnasium.registry[env_id]
+
+
+@pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "PongNoFrameskip-v4", "Pong-v0"])
+def test_no_id_skips_frames_twice_or_repeats_actions(env_id: str):
+    env = make_one_game(env_id)
+    env.reset()
+    before = env.emulator.getEpisodeFrameNumber()
+    for count in range(1, 11):
+        env.step(0)
+        assert env.emulator.getEpisodeFrameNumber() - before == 4 * count
+    assert env.emulator.getFloat("repeat_action_probability") == 0.0
+
+
+def test_all_ids_of_a_game_play_the_same_game():
+    actions = np.random.default_rng(0).integers(6, size=30)
+    games = []
+    for env_id in ("ALE/Pong-v5", "PongNoFrameskip-v4"):
+        env = make_one_game(env_id)
+        games.append([env.reset(), *(env.step(int(action)).frame for action in actions)])
+    np.testing.assert_array_equal(games[0], games[1])
+
+
+def test_atari_spec_has_minimal_actions_and_rgb_frames():
+    spec = probe_env_spec(EnvConfig(id="ALE/Pong-v5"))
+    assert spec.frame_shape == (3, 96, 96)
+    assert spec.observation_shape == (12, 96, 96)
+    assert (spec.frame_dtype, spec.num_actions, spec.is_image) == ("uint8", 6, True)
+
+
+def test_vector_spec():
+    spec = probe_env_spec(EnvConfig(id="CartPole-v1"))
+    assert (spec.frame_shape, spec.frame_dtype, spec.num_actions) == ((4,), "float32", 2)
+    assert spec.observation_shape == (16,)
+
+
+def test_without_a_limit_a_games_registered_frame_limit_holds(register):
+    register("TestedPong-v0", "ale_py.env:AtariEnv", game="pong", max_num_frames_per_episode=40)
+    env = make_one_game("TestedPong-v0")
+    env.reset()
+    assert [env.step(0).truncated for _ in range(10)] == [False] * 9 + [True]
+    longer = make_one_game("TestedPong-v0", max_episode_steps=12)
+    longer.reset()
+    assert [longer.step(0).truncated for _ in range(12)] == [False] * 11 + [True]
+
+
+@pytest.mark.parametrize(
+    "wrong, right",
+    [
+        ("ALE/Pnog-v5", "ALE/Pong-v5"),
+        ("Pong-v5", "ALE/Pong-v5"),
+        ("breakout", "ALE/Breakout-v5"),
+        ("CartPoel-v1", "CartPole-v1"),
+        ("CartPole-v9", "CartPole-v1"),
+        ("catch", "Catch-v0"),
+        ("!", "CartPole-v1"),
+    ],
+)
+def test_an_unknown_id_is_answered_with_the_nearest_known_ones(wrong: str, right: str):
+    with pytest.raises(ValueError, match=f"no such environment; try .*{right}") as raised:
+        probe_env_spec(EnvConfig(id=wrong))
+    assert wrong in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_package_is_named():
+    with pytest.raises(ValueError, match=r"cannot import not_a_package.*install it"):
+        probe_env_spec(EnvConfig(id="not_a_package:Some-v0"))
+
+
+@pytest.mark.parametrize(
+    "observation_space, action_space, message",
+    [
+        (spaces.Box(0, 1, (3,)), spaces.Box(0, 1, (2,)), "actions are .*Discrete"),
+        (spaces.Dict(a=spaces.Discrete(3)), spaces.Discrete(2), "observations are .*wrap it"),
+        (spaces.Box(0, 255, (8, 8, 4), np.uint8), spaces.Discrete(2), "observations are "),
+        (spaces.Box(0, 1, (8, 8)), spaces.Discrete(2), "observations are "),
+        (spaces.Box(0, 255, (2, 8), np.uint8), spaces.Discrete(2), "2 x 8 pixels, wanted 3 x 3"),
+    ],
+)
+def test_unusable_spaces_are_refused(register, observation_space, action_space, message):
+    register(
+        "TestedSpaces-v0",
+        SpacesEnv,
+        observation_space=observation_space,
+        action_space=action_space,
+    )
+    with pytest.raises(ValueError, match=f"env.id=TestedSpaces-v0: .*{message}"):
+        probe_env_spec(EnvConfig(id="TestedSpaces-v0"))
+
+
+@pytest.mark.parametrize(
+    "change, message", [({"image_size": 2}, "2 x 2 pixels"), ({"frame_skip": 0}, "frame_skip")]
+)
+def test_unusable_atari_settings_are_refused(change, message):
+    config = EnvConfig(id="ALE/Pong-v5", atari=replace(AtariConfig(), **change))
+    with pytest.raises(ValueError, match=message):
+        probe_env_spec(config)
+
+
+def test_an_environment_whose_packages_are_missing_says_so(register):
+    register("TestedMissing-v0", "not_a_package.envs:SomeEnv")
+    with pytest.raises(ValueError, match=r"No module named 'not_a_package'; install what"):
+        probe_env_spec(EnvConfig(id="TestedMissing-v0"))
+
+
+@pytest.mark.parametrize("env_id", ["ALE/Breakout-v5", "CartPole-v1", "Catch-v0"])
+def test_an_environment_depends_on_its_own_seed_only(env_id: str):
+    def frames_of(batch: EnvBatch) -> np.ndarray:
+        everyone = range(batch.num_envs)
+        first = batch.reset(everyone)
+        actions = np.ones(batch.num_envs, np.int64)
+        return np.stack([first, *(batch.step(everyone, actions).frames for _ in range(5))], axis=1)
+
+    together = frames_of(make_batch(env_id, 3, seeds=[5, 6, 7]))
+    np.testing.assert_array_equal(together[1:2], frames_of(make_batch(env_id, 1, seeds=[6])))
+    assert len(np.unique(together.reshape(3, -1), axis=0)) > 1
+
+
+def test_every_environment_wants_one_seed():
+    with pytest.raises(ValueError, match="got 2 for 3 environments"):
+        make_batch("CartPole-v1", 3, seeds=[0, 1])

@@ -1,0 +1,409 @@
+"""The governor against brute-force statements of its rules and random schedules."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config
+from efficientzero.rpc.records import Grant, Phase
+from efficientzero.runtime import StopSignal
+from learner.governor import Governor
+
+
+def make_config(
+    *, env_steps=100, warmup=10, train_steps=100, last=0, slack=0, num_actors=1, num_envs=4
+) -> Config:
+    return Config(
+        budget=BudgetConfig(
+            env_steps=env_steps,
+            warmup_env_steps=warmup,
+            train_steps=train_steps,
+            last_train_steps=last,
+            max_env_steps_ahead=slack,
+        ),
+        cluster=ClusterConfig(num_actors=num_actors),
+        actor=ActorConfig(num_envs=num_envs),
+    )
+
+
+class Caller:
+    """One actor process as the governor sees it."""
+
+    def __init__(self, governor: Governor, index: int = 0, incarnation: int = 1) -> None:
+        self.governor, self.index, self.incarnation = governor, index, incarnation
+        self.request = 0
+        self.held = 0
+
+    def acquire(self, wanted: int, *, completed: int | None = None, wait_s: float = 0.0) -> Grant:
+        """Report what is held (or ``completed``) as played and ask for more."""
+        self.request += 1
+        return self.repeat(wanted, completed=completed, wait_s=wait_s)
+
+    def repeat(self, wanted: int, *, completed: int | None = None, wait_s: float = 0.0) -> Grant:
+        """Send the newest request (again)."""
+        played = self.held if completed is None else completed
+        grant = self.governor.acquire_env_steps(
+            self.index,
+            incarnation=self.incarnation,
+            request=self.request,
+            completed=played,
+            wanted=wanted,
+            wait_s=wait_s,
+            given_up=lambda: False,
+        )
+        self.held += grant.granted - played
+        return grant
+
+
+def test_warmup_is_free_and_its_env_steps_are_counted_exactly():
+    governor = Governor(make_config(env_steps=100, warmup=10))
+    caller = Caller(governor)
+    grants = [caller.acquire(4) for _ in range(4)]
+    assert [g.granted for g in grants] == [4, 4, 2, 4]  # never across the end of warm-up
+    assert [g.phase for g in grants] == [Phase.WARMUP] * 3 + [Phase.COLLECTING]
+    assert governor.env_steps == 10
+
+
+def test_training_starts_one_env_step_after_warmup_and_follows_the_ratio():
+    # Ratio 1/2: env_step W + 1 pays for train_step 0, W + 3 for train_step 1.
+    governor = Governor(make_config(env_steps=100, warmup=10, train_steps=50, slack=8))
+    caller = Caller(governor)
+    caller.acquire(10)
+    allowed = []
+    for _ in range(5):
+        caller.acquire(1)
+        allowed.append([governor.may_train(s) for s in range(3)])
+    assert [sum(row) for row in allowed] == [0, 1, 1, 2, 2]
+
+
+def test_collection_stops_at_its_slack_until_training_pays():
+    governor = Governor(make_config(env_steps=100, warmup=10, train_steps=50, slack=4))
+    caller = Caller(governor)
+    assert [caller.acquire(10).granted, caller.acquire(4).granted] == [10, 4]
+    assert caller.acquire(4).granted == 0
+    governor.train_step_completed(1)  # pays two env_steps
+    assert caller.acquire(4).granted == 2  # at its deadline: what there is
+    governor.train_step_completed(2)
+    governor.train_step_completed(3)
+    assert caller.acquire(4).granted == 4
+
+
+def test_phases_follow_completed_counts():
+    governor = Governor(make_config(env_steps=6, warmup=2, train_steps=3, last=2, slack=8))
+    caller = Caller(governor)
+    assert governor.phase is Phase.WARMUP
+    caller.acquire(2)
+    assert governor.phase is Phase.WARMUP  # granted is not completed
+    caller.acquire(4)
+    assert governor.phase is Phase.COLLECTING
+    assert governor.train_steps == 0
+    ended = caller.acquire(4)
+    assert ended == Grant(0, True, Phase.LAST_STEPS)
+    for train_steps in range(1, 6):
+        assert governor.may_train(train_steps - 1)
+        governor.train_step_completed(train_steps)
+    assert governor.phase is Phase.FINISHED
+    assert not governor.may_train(5)
+
+
+def test_warmup_larger_than_budget_is_all_of_it():
+    governor = Governor(make_config(env_steps=3, warmup=50, train_steps=2))
+    caller = Caller(governor)
+    assert caller.acquire(4) == Grant(3, False, Phase.WARMUP)
+    assert not governor.may_train(0)
+    assert caller.acquire(4).collection_ended
+    assert governor.may_train(0)
+    assert governor.may_train(1)
+    assert not governor.may_train(2)
+
+
+def test_without_paired_training_collection_is_free_and_training_comes_after():
+    governor = Governor(make_config(env_steps=20, warmup=4, train_steps=0, last=3))
+    caller = Caller(governor)
+    while not caller.acquire(4).collection_ended:
+        assert not governor.may_train(0) or governor.env_steps == 20
+    assert governor.env_steps == 20
+    assert governor.may_train(2)
+
+
+def test_collection_has_not_ended_while_another_actor_holds_the_last_env_steps():
+    governor = Governor(make_config(env_steps=8, warmup=8))
+    first, second = Caller(governor, 0), Caller(governor, 1)
+    first.acquire(4)
+    second.acquire(4)
+    assert first.acquire(4) == Grant(0, False, Phase.WARMUP)
+    successor = Caller(governor, 1, incarnation=2)  # the second died
+    assert successor.acquire(4).granted == 4
+    assert successor.acquire(4).collection_ended
+    assert governor.env_steps == 8
+
+
+def test_restarted_actor_gives_back_what_its_predecessor_held():
+    governor = Governor(make_config(env_steps=100, warmup=10, slack=4))
+    caller = Caller(governor)
+    caller.acquire(10)
+    caller.acquire(4)
+    assert governor.env_steps_granted == 14
+    successor = Caller(governor, incarnation=2)
+    assert successor.acquire(4).granted == 4
+    assert governor.env_steps_granted == 14
+    assert governor.env_steps == 10
+    with pytest.raises(ValueError, match="replaced"):
+        caller.acquire(4)
+
+
+def test_repeated_request_gets_the_same_answer_and_counts_once():
+    governor = Governor(make_config(env_steps=100, warmup=10))
+    caller = Caller(governor)
+    caller.acquire(4)
+    first = caller.acquire(4)
+    assert caller.repeat(4, completed=4) == first
+    assert (governor.env_steps, governor.env_steps_granted) == (4, 8)
+
+
+def test_repeat_of_a_waiting_request_shares_its_answer():
+    governor = Governor(make_config(env_steps=100, warmup=10, slack=4))
+    caller = Caller(governor)
+    caller.acquire(10)
+    caller.acquire(4)
+    caller.acquire(0)
+    caller.request += 1
+    answers: list[Grant] = []
+    threads = [
+        threading.Thread(
+            target=lambda: answers.append(caller.repeat(4, completed=0, wait_s=30.0)),
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for train_steps in range(1, 5):
+        governor.train_step_completed(train_steps)
+    for thread in threads:
+        thread.join(30.0)
+    assert answers == [Grant(4, False, Phase.COLLECTING)] * 2
+    assert governor.env_steps_granted == 18
+
+
+def test_those_who_asked_first_are_served_first():
+    governor = Governor(make_config(env_steps=1000, warmup=1, train_steps=1000, slack=4))
+    filler = Caller(governor, 9)
+    filler.acquire(1)
+    filler.acquire(4)
+    order: list[int] = []
+    threads = []
+    for index in range(3):
+        before = len(governor._queue)
+
+        def wait(index=index) -> None:
+            if Caller(governor, index).acquire(4, wait_s=30.0).granted:
+                order.append(index)
+
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
+        while len(governor._queue) == before:  # until it stands in line
+            threading.Event().wait(0.001)
+    for index in range(3):
+        for _ in range(4):
+            governor.train_step_completed(governor.train_steps + 1)
+        threads[index].join(30.0)
+        assert order == list(range(index + 1))
+
+
+def test_given_up_request_is_withdrawn():
+    governor = Governor(make_config(env_steps=100, warmup=1, slack=1))
+    caller = Caller(governor)
+    caller.acquire(1)
+    caller.acquire(1)
+    grant = governor.acquire_env_steps(
+        7, incarnation=1, request=1, completed=0, wanted=1, wait_s=60.0, given_up=lambda: True
+    )
+    assert grant.granted == 0
+    governor.train_step_completed(1)
+    assert caller.acquire(1).granted == 1  # nothing went to the one who left
+
+
+def test_learner_wakes_when_the_pace_allows_and_on_stop():
+    governor = Governor(make_config(env_steps=100, warmup=4))
+    stop = StopSignal()
+    assert not governor.wait_to_train(0, 0.0, stop)
+    caller = Caller(governor)
+    caller.acquire(4)
+    results: list[bool] = []
+    waiter = threading.Thread(target=lambda: results.append(governor.wait_to_train(0, 60.0, stop)))
+    waiter.start()
+    caller.acquire(4)
+    assert governor.env_steps == 4
+    caller.acquire(0)
+    waiter.join(30.0)
+    assert results == [True]
+    stop.set("test")
+    assert not governor.wait_to_train(99, 60.0, stop)
+
+
+def test_status_line_names_what_the_learner_waits_for():
+    governor = Governor(make_config(env_steps=100, warmup=10, train_steps=10, last=1, slack=100))
+    caller = Caller(governor)
+    assert governor.why_waiting() == "warm-up: 0/10 env_steps"
+    caller.acquire(10)
+    caller.acquire(1)
+    assert governor.why_waiting() == "actors: 1 env_steps behind the pace"
+    caller.acquire(1)
+    assert governor.why_waiting() == ""
+    governor.set_waiting_for("training batch")
+    assert governor.why_waiting() == "training batch"
+    governor.train_step_completed(1)
+    assert governor.why_waiting() == "actors: 10 env_steps behind the pace"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"completed": 5}, "completed: got 5, wanted at most the 0 held"),
+        ({"completed": -1}, "wanted none negative"),
+        ({"wanted": -1}, "wanted none negative"),
+        ({"request": 3}, "request number: got 3, wanted 1"),
+    ],
+)
+def test_impossible_request_is_refused(change, message):
+    governor = Governor(make_config())
+    request = {"incarnation": 1, "request": 1, "completed": 0, "wanted": 4, "wait_s": 0.0}
+    with pytest.raises(ValueError, match=message):
+        governor.acquire_env_steps(0, given_up=lambda: False, **(request | change))
+    assert governor.env_steps_granted == 0
+
+
+def test_train_steps_are_counted_one_by_one():
+    governor = Governor(make_config(train_steps=2, last=0))
+    with pytest.raises(ValueError, match="got 2, wanted 1"):
+        governor.train_step_completed(2)
+    governor.train_step_completed(1)
+    with pytest.raises(ValueError, match="got 1, wanted 2"):
+        governor.train_step_completed(1)
+
+
+def test_restored_counters_continue_the_run():
+    config = make_config(env_steps=100, warmup=10, train_steps=100)
+    governor = Governor(config)
+    governor.restore(env_steps=60, train_steps=50)
+    assert governor.phase is Phase.COLLECTING
+    assert not governor.may_train(50)
+    assert Caller(governor).acquire(4).granted == 4
+    with pytest.raises(ValueError, match="begun"):
+        governor.restore(env_steps=1, train_steps=1)
+    with pytest.raises(ValueError, match="wanted at most"):
+        Governor(config).restore(env_steps=101, train_steps=0)
+
+
+@dataclass
+class Truth:
+    """The rules with exact fractions, written independently of the governor."""
+
+    config: Config
+
+    def check(self, governor: Governor) -> None:
+        budget = self.config.budget
+        warmup = min(budget.warmup_env_steps, budget.env_steps)
+        assert governor.env_steps <= governor.env_steps_granted <= budget.env_steps
+        if budget.train_steps:
+            ratio = Fraction(budget.train_steps, budget.env_steps)
+            most = warmup + governor.train_steps / ratio + self.config.max_env_steps_ahead
+            assert governor.env_steps_granted <= max(warmup, most)
+        if governor.train_steps > 0 and governor.env_steps < budget.env_steps:
+            ratio = Fraction(budget.train_steps, budget.env_steps)
+            assert governor.train_steps - 1 < (governor.env_steps - warmup) * ratio
+
+
+budgets = st.builds(
+    make_config,
+    env_steps=st.integers(1, 60),
+    warmup=st.integers(0, 80),
+    train_steps=st.integers(0, 150),
+    last=st.integers(0, 5),
+    slack=st.integers(0, 9),
+    num_actors=st.integers(1, 4),
+    num_envs=st.integers(1, 5),
+)
+
+
+@given(config=budgets, data=st.data())
+def test_no_schedule_breaks_a_rule_or_gets_stuck(config, data):
+    """Random turns of actors (whole and partial reports, deaths) and learner, then to the end."""
+    governor, truth = Governor(config), Truth(config)
+    num_envs, num_actors = config.actor.num_envs, config.cluster.num_actors
+    actors = [Caller(governor, index) for index in range(num_actors)]
+    stop = StopSignal()
+
+    def act(index: int, *, completed: int | None = None) -> Grant:
+        grant = actors[index].acquire(num_envs, completed=completed)
+        truth.check(governor)
+        return grant
+
+    def train() -> bool:
+        may = governor.wait_to_train(governor.train_steps, 0.0, stop)
+        if may:
+            governor.train_step_completed(governor.train_steps + 1)
+        truth.check(governor)
+        return may
+
+    for _ in range(data.draw(st.integers(0, 60))):
+        what = data.draw(st.sampled_from(["act", "act", "part", "die", "train", "train"]))
+        index = data.draw(st.integers(0, num_actors - 1))
+        if what == "train":
+            train()
+        elif what == "die":
+            actors[index] = Caller(governor, index, actors[index].incarnation + 1)
+        elif what == "part":
+            act(index, completed=data.draw(st.integers(0, actors[index].held)))
+        else:
+            act(index)
+
+    for index in range(num_actors):
+        act(index)  # those who replace a dead actor give back what it held
+    # From anywhere: as long as something is left, a round of everybody moves the run on.
+    while governor.phase is not Phase.FINISHED:
+        before = (governor.env_steps, governor.env_steps_granted, governor.train_steps)
+        for index in range(num_actors):
+            act(index)
+        trained = train()
+        after = (governor.env_steps, governor.env_steps_granted, governor.train_steps)
+        assert trained or after != before
+    assert governor.env_steps == config.budget.env_steps
+    assert governor.train_steps == config.budget.total_train_steps
+    assert all(actor.acquire(num_envs).collection_ended for actor in actors)
+
+
+@pytest.mark.parametrize(("env_steps", "train_steps"), [(400, 130), (130, 400)])
+def test_threads_keep_the_budget_and_end_together(env_steps, train_steps):
+    config = make_config(
+        env_steps=env_steps, warmup=20, train_steps=train_steps, last=7, slack=3, num_actors=6
+    )
+    governor, truth, stop = Governor(config), Truth(config), StopSignal()
+    played = [0] * 6
+
+    def play(index: int) -> None:
+        caller = Caller(governor, index)
+        while True:
+            grant = caller.acquire(4, wait_s=30.0)
+            played[index] += grant.granted
+            if grant.collection_ended:
+                return
+
+    threads = [threading.Thread(target=play, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for step in range(config.budget.total_train_steps):
+        assert governor.wait_to_train(step, 30.0, stop)
+        governor.train_step_completed(step + 1)
+    for thread in threads:
+        thread.join(30.0)
+        assert not thread.is_alive()
+    truth.check(governor)
+    assert sum(played) == governor.env_steps == env_steps
+    assert governor.phase is Phase.FINISHED

@@ -1,0 +1,208 @@
+"""The command line: what it explains, what it refuses, and that it then starts nothing."""
+
+import errno
+import socket
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import launch
+from deploy.preflight import replay_bytes
+from deploy.prepare import create_run_folder, default_run_id, prepare
+from efficientzero.config import Config, EnvConfig
+from efficientzero.config_files import load_preset
+from efficientzero.run_folder import RunInfo
+from efficientzero.schema import EnvSpec
+
+NOW = datetime(2024, 5, 6, 7, 8, 9)
+
+
+def refused(capsys, *arguments: str) -> str:
+    """Return the single line with which the launcher refuses ``arguments``."""
+    assert launch.main(["--local", "--preset", "catch", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("launch.py: error: ")
+    return line
+
+
+def printed_config(capsys, *arguments: str) -> dict[str, tuple[str, str]]:
+    """Return field -> (value, source) as --print-config shows them."""
+    assert launch.main([*arguments, "--print-config"]) == 0
+    rows = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    return {row[0]: (row[1], row[2]) for row in rows if len(row) == 3}
+
+
+def test_print_config_tells_where_each_value_came_from(capsys):
+    shown = printed_config(capsys, "--preset", "catch", "--search.num-simulations", "25")
+    assert shown["search.num_simulations"] == ("25", "command line")
+    assert shown["budget.env_steps"] == ("3000", "preset catch")
+    assert shown["search.pb_c_init"] == ("1.25", "default")
+    assert shown["preset"] == ("catch", "command line")
+
+
+def test_value_named_on_the_command_line_counts_as_such_even_if_the_preset_has_it(capsys):
+    shown = printed_config(capsys, "--preset=catch", "--search.num-simulations=8")
+    assert shown["search.num_simulations"] == ("8", "command line")
+
+
+def test_short_options_set_their_fields(capsys):
+    shown = printed_config(
+        capsys, "--env", "CartPole-v1", "--seed", "3", "--actors", "4", "--reanalyzers", "2"
+    )
+    assert shown["env.id"] == ("CartPole-v1", "command line")
+    assert shown["seed"] == ("3", "command line")
+    assert shown["cluster.num_actors"] == ("4", "command line")
+    assert shown["cluster.num_reanalyzers"] == ("2", "command line")
+
+
+def test_switch_can_be_turned_off(capsys):
+    shown = printed_config(capsys, "--env.no-clip-rewards")
+    assert shown["env.clip_rewards"] == ("False", "command line")
+
+
+def test_machine_without_cuda_gets_the_small_preset(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert launch.choose_preset(["--local"])[0] == "atari-small"
+
+
+def test_typo_names_the_nearest_option_and_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        launch.main(["--local", "--serch.num-simulations", "3"])
+    assert exit_.value.code == 2
+    assert "--search.num-simulations" in capsys.readouterr().err
+
+
+def test_help_shows_examples_and_every_part(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        launch.main(["--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert "python launch.py --local" in text
+    for option in ("--search.num-simulations", "--run-id", "--actors", "--env.atari.frame-skip"):
+        assert option in text
+
+
+def test_without_local_it_says_what_to_type(capsys):
+    assert launch.main([]) == 2
+    assert "python launch.py --local" in capsys.readouterr().err
+
+
+def test_unknown_preset_names_the_nearest(capsys):
+    assert launch.main(["--local", "--preset", "cartpol"]) == 2
+    assert "'cartpole'" in capsys.readouterr().err
+
+
+def test_unknown_environment_is_refused(capsys, tmp_path):
+    assert "NoSuchGame" in refused(capsys, "--env", "NoSuchGame-v0", "--runs-dir", str(tmp_path))
+
+
+def test_impossible_value_is_refused(capsys):
+    line = refused(capsys, "--search.num-simulations", "0")
+    assert "search.num_simulations: got 0" in line
+
+
+def test_taken_port_is_refused_and_names_the_option(capsys, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = str(taken.getsockname()[1])
+        line = refused(capsys, "--cluster.learner-port", port, "--runs-dir", str(tmp_path))
+    assert f"--cluster.learner-port: got {port}" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unwritable_runs_dir_is_refused(capsys):
+    assert "--runs-dir: cannot write to /proc/runs" in refused(capsys, "--runs-dir", "/proc/runs")
+
+
+def test_runs_dir_that_is_a_file_is_refused(capsys, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    assert f"cannot write to {file}" in refused(capsys, "--runs-dir", str(file))
+
+
+def test_run_folder_that_exists_is_refused_and_kept(capsys, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").touch()
+    line = refused(capsys, "--run-id", "mine", "--runs-dir", str(tmp_path))
+    assert "--run-id" in line
+    assert "exists already" in line
+    assert (tmp_path / "mine" / "precious").exists()
+
+
+def test_run_id_with_a_path_is_refused(capsys, tmp_path):
+    assert "--run-id: got '../x'" in refused(
+        capsys, "--run-id", "../x", "--runs-dir", str(tmp_path)
+    )
+
+
+def test_replay_larger_than_the_memory_is_refused(capsys, tmp_path):
+    line = refused(
+        capsys,
+        *("--replay.capacity", str(10**12), "--budget.env-steps", str(10**12)),
+        *("--runs-dir", str(tmp_path)),
+    )
+    assert "--replay.capacity" in line
+
+
+def test_full_disk_is_one_line_and_leaves_no_folder(capsys, tmp_path, monkeypatch):
+    def full(run: RunInfo) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunInfo, "save", full)
+    line = refused(capsys, "--run-id", "x", "--runs-dir", str(tmp_path))
+    assert "the disk is full" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_prepared_run_is_on_disk_with_addresses_that_differ(tmp_path):
+    prepared = prepare(
+        load_preset("catch"), run_id="", runs_dir=tmp_path, checkout=Path.cwd(), now=NOW
+    )
+    run = prepared.run
+    assert RunInfo.load(run.config_path) == run
+    assert run.run_id == "Catch-v0-catch-s0-20240506-070809"
+    assert run.replay_address != run.learner_address
+    assert (run.directory / "logs").is_dir()
+    assert {"run", "group", "env", "device", "addresses", "logs", "wandb"} <= dict(
+        prepared.notes
+    ).keys()
+
+
+def test_group_names_preset_and_what_differs_from_it(tmp_path):
+    arguments = ["--preset", "catch", "--search.num-simulations", "25", "--seed", "3"]
+    config = launch.parse(arguments, load_preset("catch")).config
+    run = prepare(config, run_id="x", runs_dir=tmp_path, checkout=Path.cwd(), now=NOW).run
+    assert run.group == "Catch-v0_catch_num_simulations=25"
+
+
+def test_empty_folder_may_be_taken(tmp_path):
+    (tmp_path / "x").mkdir()
+    assert create_run_folder(tmp_path, "x", is_given=True) == (tmp_path / "x").resolve()
+
+
+def test_made_up_name_that_is_taken_gets_a_number(tmp_path):
+    for expected in ("x", "x-2", "x-3"):
+        folder = create_run_folder(tmp_path, "x", is_given=False)
+        (folder / "file").touch()
+        assert folder.name == expected
+
+
+def test_default_name_is_safe_as_a_folder():
+    config = Config(seed=5, env=EnvConfig(id="ALE/Pong-v5"))
+    assert default_run_id(config, NOW) == "ALE-Pong-v5-atari100k-s5-20240506-070809"
+
+
+def test_replay_estimate_meets_the_measured_size():
+    spec = EnvSpec(
+        env_id="x",
+        frame_shape=(3, 96, 96),
+        frame_dtype="uint8",
+        num_actions=6,
+        num_stacked_frames=4,
+    )
+    measured = 2151  # bytes per transition, 300,000 real frames
+    assert replay_bytes(Config(), spec) / 100_000 == pytest.approx(measured, rel=0.05)

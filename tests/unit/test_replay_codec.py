@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from efficientzero.config import AgentConfig, Config, LearnerConfig
+from efficientzero.schema import Ending
+from replay.batch_codec import batch_spec, decode_batch, encode_batch
+from replay.priorities import MAX_PRIORITY, MIN_PRIORITY, clip_priorities, initial_priority
+from replay.slice_codec import SliceCodec
+from tests.replay_cases import (
+    IMAGES,
+    VECTORS,
+    assert_same_training_batch,
+    assert_slice_equals,
+    random_episode,
+    random_training_batch,
+    window,
+)
+
+ENDINGS = st.sampled_from([Ending.TERMINATED, Ending.TRUNCATED])
+
+
+def stored_item(codec, episode, t):
+    """Pack a whole episode and return what the item of step ``t`` refers to."""
+    length, block_length = len(episode), codec.frames_per_block
+    rows = [codec.encode_step(episode.step(i), position=i) for i in range(length)]
+    rows.append(codec.encode_ending(episode.ending, position=length))
+    frames = episode.frames
+    blocks = [
+        codec.encode_block(frames[i : i + block_length]) for i in range(0, length + 1, block_length)
+    ]
+    last_row = min(t + codec.window_steps, length)
+    numbers = codec.blocks_for(t, last_row=last_row)
+    return [blocks[i] for i in numbers], np.stack(rows[t : last_row + 1])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    length=st.integers(1, 40),
+    ending=ENDINGS,
+    block_length=st.integers(1, 9),
+    unroll=st.integers(1, 6),
+    td=st.integers(1, 6),
+    spec=st.sampled_from([IMAGES, VECTORS]),
+    data=st.data(),
+)
+def test_a_decoded_item_is_the_padded_window(
+    *, length, ending, block_length, unroll, td, spec, data
+):
+    agent = AgentConfig(num_unroll_steps=unroll, td_steps=td)
+    codec = SliceCodec(spec, agent, frames_per_block=block_length)
+    rng = np.random.default_rng(length)
+    episode = random_episode(spec, rng, number=1, length=length, ending=ending)
+    t = data.draw(st.integers(0, length - 1))
+    blocks, rows = stored_item(codec, episode, t)
+
+    batch = codec.allocate(3)
+    for array in batch:
+        array.fill(77)
+    codec.decode_into(batch, 1, blocks=blocks, rows=rows)
+
+    assert_slice_equals(batch, 1, window(episode, t, spec, agent))
+    assert (batch.frames[0] == 77).all()
+    assert (batch.root_values[2] == 77).all()
+
+
+def test_an_episode_that_ends_at_the_windows_last_row_is_told_from_one_that_goes_on():
+    agent = AgentConfig(num_unroll_steps=2, td_steps=3)
+    codec = SliceCodec(VECTORS, agent, frames_per_block=8)
+    batch = codec.allocate(2)
+    for i, length in enumerate((5, 6)):
+        rng = np.random.default_rng(0)
+        episode = random_episode(VECTORS, rng, number=i, length=length, ending=Ending.TERMINATED)
+        blocks, rows = stored_item(codec, episode, 0)
+        codec.decode_into(batch, i, blocks=blocks, rows=rows)
+    assert batch.steps_left.tolist() == [5, 6]
+    assert batch.endings.tolist() == [Ending.TERMINATED, Ending.RUNNING]
+
+
+def test_rows_of_another_run_are_refused():
+    codec = SliceCodec(VECTORS, AgentConfig(), frames_per_block=8)
+    with pytest.raises(ValueError, match=r"rows: got \(3, 99\), wanted \(1..11, 8\)"):
+        codec.decode_into(codec.allocate(1), 0, blocks=[], rows=np.zeros((3, 99), np.float32))
+
+
+def test_a_window_with_too_few_frames_is_refused():
+    codec = SliceCodec(VECTORS, AgentConfig(), frames_per_block=8)
+    rng = np.random.default_rng(0)
+    episode = random_episode(VECTORS, rng, number=0, length=20, ending=Ending.TERMINATED)
+    blocks, rows = stored_item(codec, episode, 6)
+    with pytest.raises(ValueError, match="frames in 1 blocks"):
+        codec.decode_into(codec.allocate(1), 0, blocks=blocks[:1], rows=rows)
+
+
+def test_a_frame_of_another_environment_is_refused():
+    codec = SliceCodec(VECTORS, AgentConfig(), frames_per_block=8)
+    with pytest.raises(ValueError, match=r"frame: got float64 \(5,\), wanted float32 \(5,\)"):
+        codec.check_frame(np.zeros(5))
+
+
+def test_a_version_that_float32_cannot_hold_is_refused():
+    codec = SliceCodec(VECTORS, AgentConfig(), frames_per_block=8)
+    rng = np.random.default_rng(0)
+    episode = random_episode(VECTORS, rng, number=0, length=1, ending=Ending.TERMINATED)
+    step = episode.step(0)._replace(weights_version=2**24 + 1)
+    with pytest.raises(ValueError, match="weights_version: got 16777217"):
+        codec.encode_step(step, position=0)
+
+
+@pytest.mark.parametrize("spec", [IMAGES, VECTORS])
+def test_a_training_batch_comes_back_bit_by_bit_and_writable(spec):
+    config = Config(learner=LearnerConfig(batch_size=7))
+    batch = random_training_batch(spec, config, seed=1)
+    decoded = decode_batch(encode_batch(batch), batch_spec(spec, config))
+    assert_same_training_batch(decoded, batch)
+
+
+def test_a_training_batch_of_another_size_is_refused():
+    config = Config(learner=LearnerConfig(batch_size=7))
+    encoded = encode_batch(random_training_batch(VECTORS, config, seed=1))
+    wanted = batch_spec(VECTORS, Config(learner=LearnerConfig(batch_size=8)))
+    with pytest.raises(ValueError, match=r"frames: got .*\(7, 7, 5\).*, wanted .*\(8, 7, 5\)"):
+        decode_batch(encoded, wanted)
+
+
+def test_priorities_are_clipped_to_what_reverb_bears():
+    raw = np.array([np.nan, np.inf, -np.inf, -1.0, 0.0, 0.5, 1e300])
+    wanted = [
+        MIN_PRIORITY,
+        MAX_PRIORITY,
+        MIN_PRIORITY,
+        MIN_PRIORITY,
+        MIN_PRIORITY,
+        0.5,
+        MAX_PRIORITY,
+    ]
+    assert clip_priorities(raw).tolist() == wanted
+
+
+def test_a_new_steps_priority_is_the_values_difference():
+    assert initial_priority(root_value=1.5, predicted_value=4.0) == pytest.approx(2.5, rel=1e-5)
+    assert initial_priority(root_value=1.0, predicted_value=1.0) == MIN_PRIORITY
+    assert initial_priority(root_value=float("nan"), predicted_value=1.0) == MIN_PRIORITY

@@ -1,0 +1,35 @@
+"""Schedules at their corners, by hand."""
+
+import pytest
+
+from efficientzero.config import ActorConfig, BudgetConfig, LearnerConfig, ReplayConfig
+from efficientzero.schedules import importance_exponent, learning_rate, temperature
+
+
+@pytest.mark.parametrize(
+    ("train_step", "expected"),
+    [(0, 1.0), (49_999, 1.0), (50_000, 0.5), (75_000, 0.25), (120_000, 0.25)],
+)
+def test_temperature_falls_at_half_and_three_quarters(train_step, expected):
+    assert temperature(train_step, ActorConfig(), BudgetConfig()) == expected
+
+
+@pytest.mark.parametrize(
+    ("train_step", "expected"),
+    [(0, 0.0002), (499, 0.1), (999, 0.2), (100_999, 0.2), (101_000, 0.02)],
+)
+def test_learning_rate_warms_up_and_drops_at_101_000(train_step, expected):
+    assert learning_rate(train_step, LearnerConfig(), BudgetConfig()) == pytest.approx(expected)
+
+
+def test_learning_rate_without_warmup_starts_at_its_peak():
+    assert learning_rate(0, LearnerConfig(lr_warmup_fraction=0.0), BudgetConfig()) == pytest.approx(
+        0.2
+    )
+
+
+def test_importance_exponent_is_linear_to_one():
+    budget = BudgetConfig()
+    assert importance_exponent(0, ReplayConfig(), budget) == pytest.approx(0.4)
+    assert importance_exponent(60_000, ReplayConfig(), budget) == pytest.approx(0.7)
+    assert importance_exponent(500_000, ReplayConfig(), budget) == pytest.approx(1.0)

@@ -1,0 +1,150 @@
+"""The search loop with real networks and the compiled trees."""
+
+import numpy as np
+import pytest
+import torch
+
+from efficientzero.config import AgentConfig, NetworkConfig, SearchConfig
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import EnvSpec
+from efficientzero.search import BatchedSearch, uniform_search_result
+from tests.reference_mcts import NetworkOutput, ReferenceParams, ReferenceSearch
+
+SPEC = EnvSpec(
+    env_id="x", frame_shape=(4,), frame_dtype="float32", num_actions=3, num_stacked_frames=1
+)
+SMALL = NetworkConfig(
+    mlp_latent_size=8,
+    mlp_hidden_size=16,
+    head_hidden_size=8,
+    lstm_hidden_size=6,
+    projector_hidden_size=8,
+    projection_size=8,
+    predictor_hidden_size=4,
+    support_bound=5,
+    zero_init_heads=False,
+)
+
+
+def make_search(batch_size, *, seed=0, simulations=12):
+    torch.manual_seed(1)
+    network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
+    return BatchedSearch(
+        network,
+        search=SearchConfig(num_simulations=simulations),
+        agent=AgentConfig(value_prefix_horizon=2),
+        num_actions=3,
+        batch_size=batch_size,
+        device=torch.device("cpu"),
+        generator=np.random.default_rng(seed),
+    )
+
+
+def observations(count, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, 4)).astype(np.float32)
+
+
+def test_every_simulation_is_counted_at_the_root():
+    result = make_search(5).run(observations(5), exploration_noise=True)
+    assert result.visit_counts.sum(1).tolist() == [12] * 5
+    np.testing.assert_allclose(result.policies().sum(1), 1, rtol=1e-6)
+
+
+def test_same_seed_same_search():
+    first, second = (
+        make_search(4, seed=3).run(observations(4), exploration_noise=True) for _ in range(2)
+    )
+    for a, b in zip(first, second, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_root_does_not_depend_on_its_neighbours():
+    roots = observations(4)
+    search = make_search(4)
+    together = search.run(roots, exploration_noise=False)
+    others = roots.copy()
+    others[[0, 2, 3]] = observations(3, seed=9)
+    apart = search.run(others, exploration_noise=False)
+    assert np.array_equal(together.visit_counts[1], apart.visit_counts[1])
+    np.testing.assert_allclose(together.root_values[1], apart.root_values[1], rtol=1e-5)
+
+
+def test_fewer_roots_than_the_batch_give_the_same_answers():
+    roots = observations(3)
+    full = make_search(3).run(roots, exploration_noise=False)
+    padded = make_search(7).run(roots, exploration_noise=False)
+    assert padded.visit_counts.shape == (3, 3)
+    assert np.array_equal(full.visit_counts, padded.visit_counts)
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_a_wrong_number_of_roots_says_so(count):
+    with pytest.raises(ValueError, match=rf"got {count} roots, wanted 1 to 5"):
+        make_search(5).run(observations(count), exploration_noise=False)
+
+
+def test_a_network_that_answers_nan_is_named():
+    search = make_search(2)
+    with torch.no_grad():
+        for parameter in search._network.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(ValueError, match="finite"):
+        search.run(observations(2), exploration_noise=False)
+
+
+def test_the_uniform_result_is_a_uniform_policy():
+    assert uniform_search_result(2, 4).policies().tolist() == [[0.25] * 4] * 2
+
+
+def test_the_whole_loop_equals_the_slow_search_driven_by_the_same_network():
+    for seed in range(20):
+        search = make_search(1, seed=seed, simulations=25)
+        network, root = search._network, observations(1, seed=seed)
+        result = search.run(root, exploration_noise=False)
+        assert_equals_reference(network, root, result, tree_seed=last_tree_seed(seed))
+
+
+def last_tree_seed(seed):
+    """The second seed drawn: the first made the trees, the second reset them for this search."""
+    generator = np.random.default_rng(seed)
+    generator.integers(0, 2**64, size=1, dtype=np.uint64)
+    return int(generator.integers(0, 2**64, size=1, dtype=np.uint64)[0])
+
+
+def assert_equals_reference(network, observation, result, *, tree_seed):
+    decode = network.support.decode
+    states = {}
+
+    def output(prefix, step):
+        return NetworkOutput(
+            np.float32(prefix), decode(step.value_logits).numpy()[0], step.policy_logits.numpy()[0]
+        )
+
+    reference = ReferenceSearch(
+        ReferenceParams(
+            discount=AgentConfig().discount, value_prefix_horizon=2, root_exploration_fraction=0.25
+        ),
+        tree_seed,
+    )
+
+    def recurrent(parent, action):
+        latent, lstm = states[parent]
+        step = network.recurrent_inference(latent, lstm, torch.tensor([action]))
+        resets = (depths[parent] + 1) % 2 == 0
+        node = len(states)
+        depths[node] = depths[parent] + 1
+        states[node] = (
+            step.latents,
+            torch.zeros_like(step.lstm_states) if resets else step.lstm_states,
+        )
+        return output(decode(step.value_prefix_logits).numpy()[0], step)
+
+    with torch.inference_mode():
+        first = network.initial_inference(torch.from_numpy(observation))
+        states[0] = (first.latents, network.initial_lstm_states(1))
+        depths = {0: 0}
+        root = reference.search(output(0.0, first), recurrent, 25)
+    counts = [root.children[a].visit_count if a in root.children else 0 for a in range(3)]
+    assert counts == result.visit_counts[0].tolist()
+    assert root.value() == result.root_values[0]
+    assert max(depths.values()) == result.search_depths[0]

@@ -1,0 +1,130 @@
+"""Weights as bytes: what goes in comes out, and damage is one clear error."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from efficientzero.config import NetworkConfig
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import EnvSpec
+from efficientzero.weights_codec import decode_weights, encode_weights
+
+
+def small_state() -> dict[str, Tensor]:
+    return {
+        "layer.weight": torch.arange(6, dtype=torch.float32).view(2, 3),
+        "layer.bias": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+        "norm.num_batches_tracked": torch.tensor(7),
+        "empty": torch.zeros(0, 3),
+    }
+
+
+PAYLOAD = encode_weights(small_state())
+
+
+def assert_same(got: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert list(got) == list(wanted)
+    for name, tensor in wanted.items():
+        assert got[name].dtype == tensor.dtype
+        assert torch.equal(got[name], tensor)
+
+
+def test_decode_undoes_encode() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_same(decode_weights(PAYLOAD, small_state()), small_state())
+
+
+def test_channels_last_network_weights_make_the_round_trip() -> None:
+    config = NetworkConfig(channels=8, lstm_hidden_size=8, projection_size=8)
+    spec = EnvSpec(
+        env_id="x", frame_shape=(1, 8, 8), frame_dtype="uint8", num_actions=2, num_stacked_frames=2
+    )
+    net = EfficientZeroNet(config, spec, value_prefix=True)
+    state = net.inference_state_dict()
+    decoded = decode_weights(encode_weights(state), state)
+    assert_same(decoded, state)
+    net.load_inference_state_dict(decoded)
+
+
+def test_same_weights_make_the_same_bytes() -> None:
+    assert encode_weights(small_state()) == PAYLOAD
+
+
+def test_decoded_tensors_are_writable_and_own_their_memory() -> None:
+    decoded = decode_weights(PAYLOAD, small_state())
+    decoded["layer.weight"].add_(1.0)
+    assert_same(decode_weights(PAYLOAD, small_state()), small_state())
+
+
+def test_missing_tensor_is_named() -> None:
+    expected = {**small_state(), "head.bias": torch.zeros(1)}
+    with pytest.raises(ValueError, match=r"missing tensor 'head.bias'"):
+        decode_weights(PAYLOAD, expected)
+
+
+def test_unexpected_tensor_is_named() -> None:
+    expected = {k: v for k, v in small_state().items() if k != "layer.bias"}
+    with pytest.raises(ValueError, match=r"unexpected tensor 'layer.bias'"):
+        decode_weights(PAYLOAD, expected)
+
+
+def test_wrong_shape_is_named_with_got_and_wanted() -> None:
+    expected = {**small_state(), "layer.weight": torch.zeros(3, 2)}
+    with pytest.raises(ValueError, match=r"'layer.weight': got shape \(2, 3\), wanted \(3, 2\)"):
+        decode_weights(PAYLOAD, expected)
+
+
+def test_wrong_dtype_is_named_with_got_and_wanted() -> None:
+    expected = {**small_state(), "layer.bias": torch.zeros(2)}
+    message = "'layer.bias': got dtype torch.bfloat16, wanted torch.float32"
+    with pytest.raises(ValueError, match=message):
+        decode_weights(PAYLOAD, expected)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(value: float) -> None:
+    state = small_state()
+    state["layer.weight"][1, 2] = value
+    with pytest.raises(ValueError, match=r"'layer.weight': got values that are not finite"):
+        encode_weights(state)
+
+
+def test_weights_that_are_not_finite_are_refused_on_the_way_in_too() -> None:
+    one, nan = torch.ones(1), torch.tensor([float("nan")])
+    raw_one, raw_nan = one.numpy().tobytes(), nan.numpy().tobytes()
+    payload = encode_weights({"w": one})
+    assert payload.endswith(raw_one)
+    with pytest.raises(ValueError, match=r"'w': got values that are not finite"):
+        decode_weights(payload.removesuffix(raw_one) + raw_nan, {"w": one})
+
+
+def test_every_truncation_is_a_value_error() -> None:
+    for length in range(len(PAYLOAD)):
+        with pytest.raises(ValueError, match=f"weights: {length} bytes are no safetensors"):
+            decode_weights(PAYLOAD[:length], small_state())
+
+
+@given(garbage=st.binary(max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_garbage_is_a_value_error(garbage: bytes) -> None:
+    with pytest.raises(ValueError, match="weights: "):
+        decode_weights(garbage, small_state())
+
+
+@given(position=st.integers(0, len(PAYLOAD) - 1), flip=st.integers(1, 255))
+@settings(max_examples=300, deadline=None)
+def test_a_damaged_byte_is_a_value_error_or_changes_a_number(position: int, flip: int) -> None:
+    damaged = bytearray(PAYLOAD)
+    damaged[position] ^= flip
+    try:
+        decoded = decode_weights(bytes(damaged), small_state())
+    except ValueError:
+        return
+    assert list(decoded) == list(small_state())

@@ -1,0 +1,127 @@
+"""Reads what the wandb tracker wrote offline: the transaction log, through wandb's own protobuf.
+
+A file cut short by a killed or living writer is read up to the cut.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_BLOCK_BYTES = 32_768
+_HEADER_BYTES = 7
+_FULL, _FIRST, _LAST = 1, 2, 4
+
+
+@dataclass
+class WandbRun:
+    """One run as its file tells it."""
+
+    path: Path
+    entity: str = ""
+    project: str = ""
+    run_id: str = ""
+    name: str = ""
+    group: str = ""
+    job_type: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    axes: dict[str, str] = field(default_factory=dict)
+    """Metric name or glob -> the metric it is drawn over."""
+    exit_code: int | None = None
+
+    def keys(self) -> set[str]:
+        """Return the names of all metrics logged."""
+        return {key for row in self.rows for key in row if not key.startswith("_")}
+
+    def series(self, key: str) -> list[Any]:
+        """Return the values of one metric, in the order they were logged."""
+        return [row[key] for row in self.rows if key in row]
+
+
+def find_runs(root: Path) -> list[WandbRun]:
+    """Read every run below ``root``."""
+    return [read_run(path) for path in sorted(root.glob("**/*run-*/run-*.wandb"))]
+
+
+def read_run(path: Path) -> WandbRun:
+    """Read one ``.wandb`` file."""
+    from wandb.proto import wandb_internal_pb2
+
+    run = WandbRun(path)
+    for raw in _raw_records(path.read_bytes(), path):
+        record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
+        record.ParseFromString(raw)
+        _add(run, record)
+    run.config.pop("_wandb", None)
+    return run
+
+
+def _add(run: WandbRun, record: Any) -> None:
+    kind = record.WhichOneof("record_type")
+    if kind == "run":
+        run.entity, run.project, run.run_id = (
+            record.run.entity,
+            record.run.project,
+            record.run.run_id,
+        )
+        run.name, run.group, run.job_type = (
+            record.run.display_name,
+            record.run.run_group,
+            record.run.job_type,
+        )
+        _update(run.config, record.run.config.update)
+    elif kind == "config":
+        _update(run.config, record.config.update)
+    elif kind == "history":
+        row: dict[str, Any] = {}
+        _update(row, record.history.item)
+        run.rows.append(row)
+    elif kind == "summary":
+        _update(run.summary, record.summary.update)
+    elif kind == "metric":
+        run.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+    elif kind == "exit":
+        run.exit_code = record.exit.exit_code
+
+
+def _update(target: dict[str, Any], items: Iterable[Any]) -> None:
+    for item in items:
+        *parents, leaf = list(item.nested_key) or [item.key]
+        inner = target
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[leaf] = json.loads(item.value_json)
+
+
+def _raw_records(data: bytes, path: Path) -> Iterator[bytes]:
+    """Yield whole records of a LevelDB log: 32 KiB blocks of (crc, length, type, body)."""
+    if len(data) < _HEADER_BYTES:
+        return
+    if data[:4] != b":W&B":
+        raise ValueError(f"{path}: not a .wandb file")
+    position = _HEADER_BYTES
+    parts: list[bytes] = []
+    while True:
+        left = _BLOCK_BYTES - position % _BLOCK_BYTES
+        if left < _HEADER_BYTES:  # padding at the end of a block
+            position += left
+            continue
+        if position + _HEADER_BYTES > len(data):
+            return
+        crc, length, kind = struct.unpack_from("<IHB", data, position)
+        body = data[position + _HEADER_BYTES : position + _HEADER_BYTES + length]
+        if kind == 0 or len(body) < length or zlib.crc32(body, zlib.crc32(bytes([kind]))) != crc:
+            return  # torn by a kill
+        position += _HEADER_BYTES + length
+        if kind in (_FULL, _FIRST):
+            parts = []
+        parts.append(body)
+        if kind in (_FULL, _LAST):
+            yield b"".join(parts)
