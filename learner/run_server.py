@@ -158,3 +158,4 @@ def _checked(context: grpc.ServicerContext, answer: Callable[[], _Answer]) -> _A
 def _refuse(context: grpc.ServicerContext, reason: str) -> Never:
     log.warning("refused a request of %s: %s", context.peer(), reason)
     context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+    raise AssertionError("abort always raises")

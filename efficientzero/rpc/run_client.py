@@ -151,7 +151,8 @@ class RunClient:
         try:
             while True:
                 try:
-                    return call.result(timeout=_LOOK_S)
+                    reply: _Reply = call.result(timeout=_LOOK_S)
+                    return reply
                 except grpc.FutureTimeoutError:
                     if self._stop.is_set():
                         return None

@@ -62,6 +62,12 @@ def client(learner) -> Iterator[RunClient]:
         yield client
 
 
+def status_of(client: RunClient) -> run_pb2.RunStatus:
+    status = client.status()
+    assert status is not None
+    return status
+
+
 def read_lines(path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -185,7 +191,7 @@ def test_results_become_lines_of_the_run_folder(learner, client, tmp_path):
 
 
 def test_status_tells_counters_results_and_the_wait(learner, client):
-    status = client.status()
+    status = status_of(client)
     assert status.phase == run_pb2.WARMUP
     assert math.isnan(status.last_eval_return_mean)
     assert status.waiting_for == "warm-up: 0/8 env_steps"
@@ -194,7 +200,7 @@ def test_status_tells_counters_results_and_the_wait(learner, client):
     learner.record.set_replay_items(123)
     client.report_episodes(1, [(float(i), 1) for i in range(25)])
     client.report_evaluation(weights_version=0, is_final=False, episodes=[(9.0, 1)], seconds=0.0)
-    status = client.status()
+    status = status_of(client)
     assert (status.episodes, status.replay_items) == (25, 123)
     assert list(status.last_returns) == [float(i) for i in range(5, 25)]
     assert (status.last_eval_return_mean, status.last_eval_version) == (9.0, 0)
@@ -212,14 +218,14 @@ def test_run_is_finished_for_others_once_the_last_weights_are_out(tmp_path):
             assert client.acquire_env_steps(0, completed=4, wanted=4, wait_s=0.0).collection_ended
             learner.publisher.publish(weights_pb2.LATEST, {"w": torch.zeros(1)}, 1)
             learner.train(2)
-            assert client.status().phase == run_pb2.LAST_STEPS
+            assert status_of(client).phase == run_pb2.LAST_STEPS
             learner.publisher.publish(weights_pb2.LATEST, {"w": torch.zeros(1)}, 2)
-            status = client.status()
+            status = status_of(client)
             assert (status.phase, status.waiting_for) == (run_pb2.FINISHED, "final evaluation")
             client.report_evaluation(
                 weights_version=2, is_final=True, episodes=[(1.0, 1)], seconds=0.0
             )
-            status = client.status()
+            status = status_of(client)
             assert (status.final_evaluation_received, status.waiting_for) == (True, "")
     finally:
         learner.server.close(0.0)
@@ -272,9 +278,11 @@ def test_impossible_request_is_refused_and_changes_nothing(learner, client, call
 
 
 def test_learner_that_never_answers_is_said_in_one_line():
-    with RunClient("127.0.0.1:1", StopSignal(), patience_s=0.3) as client:
-        with pytest.raises(LearnerUnavailable) as failure:
-            client.status()
+    with (
+        RunClient("127.0.0.1:1", StopSignal(), patience_s=0.3) as client,
+        pytest.raises(LearnerUnavailable) as failure,
+    ):
+        client.status()
     assert "learner at 127.0.0.1:1 cannot be reached for 0.3 s" in str(failure.value)
     assert "\n" not in str(failure.value)
 
@@ -292,10 +300,10 @@ def test_call_outlives_a_short_absence_of_the_learner(tmp_path):
     learner = Learner(tmp_path)
     address = learner.server.address
     with RunClient(address, StopSignal()) as client:
-        assert client.status().env_steps == 0
+        assert status_of(client).env_steps == 0
         learner.server.close(0.0)
-        answers: list[run_pb2.RunStatus | None] = []
-        thread = threading.Thread(target=lambda: answers.append(client.status()))
+        answers: list[run_pb2.RunStatus] = []
+        thread = threading.Thread(target=lambda: answers.append(status_of(client)))
         thread.start()
         again = Learner(tmp_path, address=address)
         thread.join(PATIENCE_S)

@@ -1,64 +1,16 @@
-"""The governor against brute-force statements of its rules and random schedules."""
+"""The governor's answers against hand-computed counts."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from fractions import Fraction
+import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config
 from efficientzero.rpc.records import Grant, Phase
 from efficientzero.runtime import StopSignal
 from learner.governor import Governor
-
-
-def make_config(
-    *, env_steps=100, warmup=10, train_steps=100, last=0, slack=0, num_actors=1, num_envs=4
-) -> Config:
-    return Config(
-        budget=BudgetConfig(
-            env_steps=env_steps,
-            warmup_env_steps=warmup,
-            train_steps=train_steps,
-            last_train_steps=last,
-            max_env_steps_ahead=slack,
-        ),
-        cluster=ClusterConfig(num_actors=num_actors),
-        actor=ActorConfig(num_envs=num_envs),
-    )
-
-
-class Caller:
-    """One actor process as the governor sees it."""
-
-    def __init__(self, governor: Governor, index: int = 0, incarnation: int = 1) -> None:
-        self.governor, self.index, self.incarnation = governor, index, incarnation
-        self.request = 0
-        self.held = 0
-
-    def acquire(self, wanted: int, *, completed: int | None = None, wait_s: float = 0.0) -> Grant:
-        """Report what is held (or ``completed``) as played and ask for more."""
-        self.request += 1
-        return self.repeat(wanted, completed=completed, wait_s=wait_s)
-
-    def repeat(self, wanted: int, *, completed: int | None = None, wait_s: float = 0.0) -> Grant:
-        """Send the newest request (again)."""
-        played = self.held if completed is None else completed
-        grant = self.governor.acquire_env_steps(
-            self.index,
-            incarnation=self.incarnation,
-            request=self.request,
-            completed=played,
-            wanted=wanted,
-            wait_s=wait_s,
-            given_up=lambda: False,
-        )
-        self.held += grant.granted - played
-        return grant
+from tests.governor_cases import Caller, make_config
 
 
 def test_warmup_is_free_and_its_env_steps_are_counted_exactly():
@@ -97,14 +49,12 @@ def test_collection_stops_at_its_slack_until_training_pays():
 def test_phases_follow_completed_counts():
     governor = Governor(make_config(env_steps=6, warmup=2, train_steps=3, last=2, slack=8))
     caller = Caller(governor)
-    assert governor.phase is Phase.WARMUP
-    caller.acquire(2)
-    assert governor.phase is Phase.WARMUP  # granted is not completed
-    caller.acquire(4)
-    assert governor.phase is Phase.COLLECTING
-    assert governor.train_steps == 0
-    ended = caller.acquire(4)
-    assert ended == Grant(0, True, Phase.LAST_STEPS)
+    phases = [governor.phase]
+    for wanted in (2, 4):  # the second call reports what the first was granted
+        caller.acquire(wanted)
+        phases.append(governor.phase)
+    assert phases == [Phase.WARMUP, Phase.WARMUP, Phase.COLLECTING]
+    assert caller.acquire(4) == Grant(0, True, Phase.LAST_STEPS)
     for train_steps in range(1, 6):
         assert governor.may_train(train_steps - 1)
         governor.train_step_completed(train_steps)
@@ -196,37 +146,59 @@ def test_those_who_asked_first_are_served_first():
     filler = Caller(governor, 9)
     filler.acquire(1)
     filler.acquire(4)
-    order: list[int] = []
-    threads = []
-    for index in range(3):
-        before = len(governor._queue)
-
-        def wait(index=index) -> None:
-            if Caller(governor, index).acquire(4, wait_s=30.0).granted:
-                order.append(index)
-
-        threads.append(threading.Thread(target=wait))
-        threads[-1].start()
-        while len(governor._queue) == before:  # until it stands in line
-            threading.Event().wait(0.001)
+    grants: list[list[Grant]] = [[], [], []]
+    threads = [
+        acquire_in_thread(governor, index, 4, given_up=threading.Event(), grants=grants[index])
+        for index in range(3)
+    ]
     for index in range(3):
         for _ in range(4):
             governor.train_step_completed(governor.train_steps + 1)
         threads[index].join(30.0)
-        assert order == list(range(index + 1))
+        assert [len(answers) for answers in grants] == [1] * (index + 1) + [0] * (2 - index)
 
 
-def test_given_up_request_is_withdrawn():
-    governor = Governor(make_config(env_steps=100, warmup=1, slack=1))
+def acquire_in_thread(
+    governor: Governor, index: int, wanted: int, *, given_up: threading.Event, grants: list[Grant]
+) -> threading.Thread:
+    """Let actor ``index`` stand in line; return once it does."""
+
+    def wait() -> None:
+        grants.append(
+            governor.acquire_env_steps(
+                index,
+                incarnation=1,
+                request=1,
+                completed=0,
+                wanted=wanted,
+                wait_s=60.0,
+                given_up=given_up.is_set,
+            )
+        )
+
+    before = len(governor._queue)
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    while len(governor._queue) == before:
+        time.sleep(0.001)
+    return thread
+
+
+def test_given_up_request_makes_room_for_those_behind_it():
+    governor = Governor(make_config(env_steps=100, warmup=1, slack=3))
     caller = Caller(governor)
     caller.acquire(1)
-    caller.acquire(1)
-    grant = governor.acquire_env_steps(
-        7, incarnation=1, request=1, completed=0, wanted=1, wait_s=60.0, given_up=lambda: True
-    )
-    assert grant.granted == 0
-    governor.train_step_completed(1)
-    assert caller.acquire(1).granted == 1  # nothing went to the one who left
+    caller.acquire(2)  # room for one more
+    given_up, grants, behind = threading.Event(), list[Grant](), list[Grant]()
+    first = acquire_in_thread(governor, 1, 3, given_up=given_up, grants=grants)
+    second = acquire_in_thread(governor, 2, 1, given_up=threading.Event(), grants=behind)
+    assert not behind  # in order of arrival, though there is room for it
+    given_up.set()
+    second.join(30.0)
+    first.join(30.0)
+    assert grants == [Grant(0, False, Phase.COLLECTING)]
+    assert behind == [Grant(1, False, Phase.COLLECTING)]
+    assert governor.env_steps_granted == 4
 
 
 def test_learner_wakes_when_the_pace_allows_and_on_stop():
@@ -299,111 +271,3 @@ def test_restored_counters_continue_the_run():
         governor.restore(env_steps=1, train_steps=1)
     with pytest.raises(ValueError, match="wanted at most"):
         Governor(config).restore(env_steps=101, train_steps=0)
-
-
-@dataclass
-class Truth:
-    """The rules with exact fractions, written independently of the governor."""
-
-    config: Config
-
-    def check(self, governor: Governor) -> None:
-        budget = self.config.budget
-        warmup = min(budget.warmup_env_steps, budget.env_steps)
-        assert governor.env_steps <= governor.env_steps_granted <= budget.env_steps
-        if budget.train_steps:
-            ratio = Fraction(budget.train_steps, budget.env_steps)
-            most = warmup + governor.train_steps / ratio + self.config.max_env_steps_ahead
-            assert governor.env_steps_granted <= max(warmup, most)
-        if governor.train_steps > 0 and governor.env_steps < budget.env_steps:
-            ratio = Fraction(budget.train_steps, budget.env_steps)
-            assert governor.train_steps - 1 < (governor.env_steps - warmup) * ratio
-
-
-budgets = st.builds(
-    make_config,
-    env_steps=st.integers(1, 60),
-    warmup=st.integers(0, 80),
-    train_steps=st.integers(0, 150),
-    last=st.integers(0, 5),
-    slack=st.integers(0, 9),
-    num_actors=st.integers(1, 4),
-    num_envs=st.integers(1, 5),
-)
-
-
-@given(config=budgets, data=st.data())
-def test_no_schedule_breaks_a_rule_or_gets_stuck(config, data):
-    """Random turns of actors (whole and partial reports, deaths) and learner, then to the end."""
-    governor, truth = Governor(config), Truth(config)
-    num_envs, num_actors = config.actor.num_envs, config.cluster.num_actors
-    actors = [Caller(governor, index) for index in range(num_actors)]
-    stop = StopSignal()
-
-    def act(index: int, *, completed: int | None = None) -> Grant:
-        grant = actors[index].acquire(num_envs, completed=completed)
-        truth.check(governor)
-        return grant
-
-    def train() -> bool:
-        may = governor.wait_to_train(governor.train_steps, 0.0, stop)
-        if may:
-            governor.train_step_completed(governor.train_steps + 1)
-        truth.check(governor)
-        return may
-
-    for _ in range(data.draw(st.integers(0, 60))):
-        what = data.draw(st.sampled_from(["act", "act", "part", "die", "train", "train"]))
-        index = data.draw(st.integers(0, num_actors - 1))
-        if what == "train":
-            train()
-        elif what == "die":
-            actors[index] = Caller(governor, index, actors[index].incarnation + 1)
-        elif what == "part":
-            act(index, completed=data.draw(st.integers(0, actors[index].held)))
-        else:
-            act(index)
-
-    for index in range(num_actors):
-        act(index)  # those who replace a dead actor give back what it held
-    # From anywhere: as long as something is left, a round of everybody moves the run on.
-    while governor.phase is not Phase.FINISHED:
-        before = (governor.env_steps, governor.env_steps_granted, governor.train_steps)
-        for index in range(num_actors):
-            act(index)
-        trained = train()
-        after = (governor.env_steps, governor.env_steps_granted, governor.train_steps)
-        assert trained or after != before
-    assert governor.env_steps == config.budget.env_steps
-    assert governor.train_steps == config.budget.total_train_steps
-    assert all(actor.acquire(num_envs).collection_ended for actor in actors)
-
-
-@pytest.mark.parametrize(("env_steps", "train_steps"), [(400, 130), (130, 400)])
-def test_threads_keep_the_budget_and_end_together(env_steps, train_steps):
-    config = make_config(
-        env_steps=env_steps, warmup=20, train_steps=train_steps, last=7, slack=3, num_actors=6
-    )
-    governor, truth, stop = Governor(config), Truth(config), StopSignal()
-    played = [0] * 6
-
-    def play(index: int) -> None:
-        caller = Caller(governor, index)
-        while True:
-            grant = caller.acquire(4, wait_s=30.0)
-            played[index] += grant.granted
-            if grant.collection_ended:
-                return
-
-    threads = [threading.Thread(target=play, args=(index,)) for index in range(6)]
-    for thread in threads:
-        thread.start()
-    for step in range(config.budget.total_train_steps):
-        assert governor.wait_to_train(step, 30.0, stop)
-        governor.train_step_completed(step + 1)
-    for thread in threads:
-        thread.join(30.0)
-        assert not thread.is_alive()
-    truth.check(governor)
-    assert sum(played) == governor.env_steps == env_steps
-    assert governor.phase is Phase.FINISHED

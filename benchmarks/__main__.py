@@ -1,0 +1,48 @@
+"""Run as ``python -m benchmarks [search | curves]``; without arguments it measures the search."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from benchmarks.curves import CurvesCommand, write_curves
+from benchmarks.report import SearchCommand, measure_search
+
+_MORE = (
+    "\nMore: `python -m benchmarks search --json` prints one JSON object a row;"
+    "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
+    "\n      `--help` after either explains it."
+)
+
+_Command = (
+    Annotated[SearchCommand, tyro.conf.subcommand("search")]
+    | Annotated[CurvesCommand, tyro.conf.subcommand("curves")]
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code."""
+    command: SearchCommand | CurvesCommand = tyro.cli(
+        _Command,  # type: ignore[arg-type]
+        args=arguments or ["search"],
+        prog="python -m benchmarks",
+        description="Measure the tree search, or draw the evaluations of runs. Nothing: search.",
+    )
+    if isinstance(command, SearchCommand):
+        measure_search(command)
+    else:
+        try:
+            write_curves(command)
+        except ValueError as error:
+            print(f"benchmarks: error: {error}", file=sys.stderr)
+            return 2
+    if not arguments:
+        print(_MORE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

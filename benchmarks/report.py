@@ -1,0 +1,79 @@
+"""The command ``search``: take all measurements and print them as a table or as JSON lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measuring import Row, Usage, describe_machine
+from benchmarks.search_cost import measure_overhead, measure_ratio
+from benchmarks.tree_cost import measure_trees
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchCommand:
+    """Measure trees and search on this machine's CPU, in CPU time (about a minute).
+
+    benchmarks/README.md says what each row means.
+    """
+
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """One JSON object a row instead of the table; the first describes the machine."""
+
+
+def measure_search(command: SearchCommand) -> None:
+    """Measure everything and print it."""
+    torch.set_num_threads(1)
+    machine, usage = describe_machine(), Usage()
+    if not command.json:
+        print(machine, flush=True)
+    rows = [
+        *measure_trees(),
+        *measure_overhead(64, rounds=15),
+        *measure_ratio(8, rounds=15),
+        *measure_ratio(64, rounds=4),
+    ]
+    effort = f"{usage.wall_s:.0f} s; this process got {usage.share:.0%} of one core"
+    if command.json:
+        print(json_lines(rows, machine=f"{machine}\n{effort}"))
+        return
+    Console().print(make_table(rows))
+    print(f"Took {effort}.")
+    failed = [row.name for row in rows if row.holds is False]
+    print(f"Above what is required: {'; '.join(failed)}" if failed else "All requirements hold.")
+
+
+def json_lines(rows: Sequence[Row], *, machine: str) -> str:
+    """Return one object a line; the machine's has a text for a value."""
+    header = {"name": "machine", "value": machine, "unit": None, "must": None, "holds": None}
+    return "\n".join(
+        json.dumps(values)
+        for values in (header, *({**dataclasses.asdict(row), "holds": row.holds} for row in rows))
+    )
+
+
+def make_table(rows: Sequence[Row]) -> Table:
+    """Return the rows as a table; us are per root and simulation."""
+    table = Table(title="us: CPU microseconds per root and simulation, median")
+    table.add_column("what")
+    for title in ("value", "fastest", "", "must be", "holds", "x floor"):
+        table.add_column(title, justify="left" if not title else "right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            f"{row.value:.3f}",
+            "" if row.fastest is None else f"{row.fastest:.3f}",
+            row.unit,
+            "" if row.must is None else f"<= {row.must:g}",
+            {None: "", True: "yes", False: "NO"}[row.holds],
+            "" if row.times_floor is None else f"{row.times_floor:.0f}",
+        )
+    return table
