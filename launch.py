@@ -41,7 +41,7 @@ _DESCRIPTION = f"""Train EfficientZero: a learner, replay, actors, reanalyzers a
 Examples:
 
   python launch.py --local                                  the preset that suits this machine
-  python launch.py --local --preset catch                   the whole system in a minute
+  python launch.py --local --preset catch                   the whole system in two minutes
   python launch.py --local --env ALE/Breakout-v5 --seed 1   another game
   python launch.py --local --actors 4 --search.num-simulations 25
   python launch.py --preset cartpole --print-config         every value and where it comes from
@@ -84,7 +84,6 @@ def main(arguments: Sequence[str]) -> int:
         options = parse(arguments, base)
         config = with_short_options(options)
         if options.print_config:
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" is no error
             print(config_table(config, base, preset, named=named_fields(arguments)))
             return 0
         if not options.local:
@@ -101,6 +100,7 @@ def main(arguments: Sequence[str]) -> int:
     except (ConfigError, PreflightError) as error:
         print(f"launch.py: error: {error}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed terminal must not kill the launcher
     return run_locally(prepared.run, [("preset", f"{preset} ({why})"), *prepared.notes])
 
 
@@ -197,4 +197,5 @@ def report(run: RunInfo, outcome: Outcome, monitor: RunMonitor, wall_s: float) -
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "--help | head" is no error
     sys.exit(main(sys.argv[1:]))

@@ -29,6 +29,7 @@ from efficientzero.schema import I64, Ending, EnvSteps, Frames, ReplayStep, Sear
 from efficientzero.search import BatchedSearch, uniform_search_result
 
 _WAIT_S = 1.0
+_HAND_OVER_S = 3.0
 
 log = logging.getLogger(__name__)
 
@@ -178,8 +179,15 @@ class Actor:
             self._stack.reset(i, self._frames[i])
 
     def _cut_episodes(self) -> None:
-        """Hand over running episodes: collection ended, the task did not, so they are truncated."""
+        """Hand over running episodes: collection ended, the task did not, so they are truncated.
+
+        When asked to stop, replay may be gone already: what it does not take soon is left behind.
+        """
+        started = time.monotonic()
         for i, writer in enumerate(self._writers):
+            if self._stop.is_set() and time.monotonic() - started > _HAND_OVER_S:
+                log.warning("replay takes no more: %d episodes are lost", len(self._writers) - i)
+                return
             if self._is_recording[i]:
                 writer.end(self._frames[i], Ending.TRUNCATED)
             writer.close()

@@ -26,7 +26,7 @@ _Command = (
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
     command: SearchCommand | CurvesCommand = tyro.cli(
-        _Command,  # type: ignore[arg-type]
+        _Command,
         args=arguments or ["search"],
         prog="python -m benchmarks",
         description="Measure the tree search, or draw the evaluations of runs. Nothing: search.",

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
+
 from mcts_cpp import _core
 
 Samples = dict[str, list[float]]  # task -> CPU seconds, one a round
@@ -70,11 +70,6 @@ def cpu_seconds(tasks: Mapping[str, Callable[[], object]], *, rounds: int) -> Sa
 def per_simulation_us(seconds: float, *, num_roots: int, num_simulations: int) -> float:
     """Return the microseconds per root and simulation of one search."""
     return seconds * 1e6 / (num_roots * num_simulations)
-
-
-def median_ratio(samples: Samples, task: str, base: str) -> float:
-    """Return how many times ``base`` a task costs: the median over rounds, not of medians."""
-    return median(a / b for a, b in zip(samples[task], samples[base], strict=True))
 
 
 class Usage:

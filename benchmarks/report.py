@@ -10,6 +10,7 @@ from typing import Annotated
 
 import torch
 import tyro
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +21,7 @@ from benchmarks.tree_cost import measure_trees
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchCommand:
-    """Measure trees and search on this machine's CPU, in CPU time (about a minute).
+    """Measure trees and search on this machine's CPU, in CPU time; a minute of CPU.
 
     benchmarks/README.md says what each row means.
     """
@@ -37,9 +38,9 @@ def measure_search(command: SearchCommand) -> None:
         print(machine, flush=True)
     rows = [
         *measure_trees(),
-        *measure_overhead(64, rounds=15),
-        *measure_ratio(8, rounds=15),
-        *measure_ratio(64, rounds=4),
+        *measure_overhead(64, rounds=30),
+        *measure_ratio(8, rounds=30),
+        *measure_ratio(64, rounds=8),
     ]
     effort = f"{usage.wall_s:.0f} s; this process got {usage.share:.0%} of one core"
     if command.json:
@@ -62,18 +63,26 @@ def json_lines(rows: Sequence[Row], *, machine: str) -> str:
 
 def make_table(rows: Sequence[Row]) -> Table:
     """Return the rows as a table; us are per root and simulation."""
-    table = Table(title="us: CPU microseconds per root and simulation, median")
-    table.add_column("what")
-    for title in ("value", "fastest", "", "must be", "holds", "x floor"):
-        table.add_column(title, justify="left" if not title else "right")
+    table = Table(
+        title="us: CPU microseconds per root and simulation, median",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("what", no_wrap=True)
+    for title in ("value", "fastest", "", "must <=", "holds", "x floor"):
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
     for row in rows:
         table.add_row(
             row.name,
-            f"{row.value:.3f}",
-            "" if row.fastest is None else f"{row.fastest:.3f}",
+            _digits(row.value),
+            "" if row.fastest is None else _digits(row.fastest),
             row.unit,
-            "" if row.must is None else f"<= {row.must:g}",
+            "" if row.must is None else f"{row.must:g}",
             {None: "", True: "yes", False: "NO"}[row.holds],
             "" if row.times_floor is None else f"{row.times_floor:.0f}",
         )
     return table
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3f}" if value < 100 else f"{value:.1f}"  # noqa: PLR2004

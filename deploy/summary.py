@@ -64,8 +64,9 @@ def summarize(
         "eval_returns": best_known.get("returns", []),
         "eval_is_final": bool(final),
         "eval_weights_version": best_known.get("weights_version"),
-        "env_steps": status.env_steps,
-        "train_steps": status.train_steps,
+        # An evaluation's line may be newer than the last status that was read.
+        "env_steps": max(status.env_steps, best_known.get("env_steps", 0)),
+        "train_steps": max(status.train_steps, best_known.get("train_steps", 0)),
         "episodes": status.episodes,
         "wall_s": round(wall_s, 1),
         "config_hash": run.config_hash,

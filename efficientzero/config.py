@@ -122,6 +122,8 @@ class SearchConfig:
     """Share of that noise; evaluation uses none."""
     value_delta_max: float = 0.01
     """Lower bound of the min-max range that normalises Q."""
+    inference_backend: Literal["auto", "eager", "traced"] = "auto"
+    """How simulations call the network; same results. auto: traced on CPU, eager elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

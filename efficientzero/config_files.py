@@ -26,6 +26,9 @@ PRESETS = ("atari100k", "atari-small", "cartpole", "catch")
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
 """Top-level keys that cannot change what is learned, or only repeat it."""
 
+_ONLY_SPEED = ("search.inference_backend",)
+"""Dotted keys that choose how to compute, not what."""
+
 _ADAPTER = TypeAdapter(Config)
 
 
@@ -76,7 +79,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def hyperparameters(config: Config) -> dict[str, Any]:
     """Return the dotted values that can change what is learned (no seed, processes, logging)."""
     values = {k: v for k, v in config_to_dict(config).items() if k not in _NOT_IN_HASH}
-    return flatten(values)
+    return {k: v for k, v in flatten(values).items() if k not in _ONLY_SPEED}
 
 
 def config_hash(config: Config) -> str:

@@ -6,6 +6,7 @@ Called by each role's ``__main__`` and by the launcher. Knows no role's work, no
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import signal
@@ -134,6 +135,13 @@ def run_role(
     install_stop_handlers(stop, exit_grace_s=exit_grace_s)
     try:
         main(stop)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            log.exception("%s-%d failed", role, index)
+        else:
+            where = error.filename or "the run folder"
+            log.error("the disk is full (%s): free some space or choose another --runs-dir", where)
+        return 1
     except Exception:
         log.exception("%s-%d failed", role, index)
         return 1

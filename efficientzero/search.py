@@ -1,8 +1,8 @@
 """One batched Monte-Carlo tree search: the network on the device, the trees in C++.
 
 Called by actors, the evaluator and reanalyzers. Latents never leave the device: they live in a
-pool ``[M + 1, B, ...]`` indexed by (simulation, tree), because simulation i expands node i of
-every tree. Per simulation: select leaves (C++), one gather, one recurrent inference, back up (C++).
+pool indexed by (simulation, tree), because simulation i expands node i of every tree. Per
+simulation: select leaves (C++), one gather, one recurrent inference, back up (C++).
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import AgentConfig, SearchConfig
+from efficientzero.inference import Step, make_step
+from efficientzero.latent_pool import LatentPool
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import F32, Frames, SearchResult
+from efficientzero.schema import F32, I32, Frames, SearchResult
 from mcts_cpp import SearchParams, TreeBatch
 
 
@@ -68,9 +70,8 @@ class BatchedSearch:
         self._parents = np.zeros(batch_size, np.int32)
         self._actions = np.zeros(batch_size, np.int32)
         self._resets = np.zeros(batch_size, np.bool_)
-        self._slots = torch.arange(batch_size, device=device)
-        self._latents: Tensor | None = None  # [M + 1, B, *latent]
-        self._lstm_states: Tensor | None = None  # [M + 1, B, 2, L]
+        self._pool: LatentPool | None = None  # these two are made by the first search
+        self._step: Step | None = None
 
     @torch.inference_mode()
     def run(self, observations: Frames | Tensor, *, exploration_noise: bool) -> SearchResult:
@@ -93,9 +94,11 @@ class BatchedSearch:
 
     def _expand_roots(self, observations: Tensor, exploration_noise: bool) -> F32:
         root = self._network.initial_inference(observations)
-        latents, lstm_states = self._pools(root.latents)
-        latents[0] = root.latents
-        lstm_states[0].zero_()
+        lstm_states = self._network.initial_lstm_states(self._batch_size)
+        if self._pool is None:
+            self._pool = LatentPool(self.num_simulations + 1, root.latents, lstm_states)
+            self._step = make_step(self._network, self._pool, self._search.inference_backend)
+        self._pool.write(0, root.latents, lstm_states, None)
         values = _to_numpy(self._network.support.decode(root.value_logits))
         noise = None
         if exploration_noise:
@@ -106,23 +109,16 @@ class BatchedSearch:
         return values
 
     def _simulate(self, simulation: int) -> None:
-        latents, lstm_states = self._latents, self._lstm_states
-        assert latents is not None and lstm_states is not None
+        pool, step = self._pool, self._step
+        assert pool is not None and step is not None
         self._trees.select_leaves(self._parents, self._actions, self._resets)
-        parents = torch.from_numpy(self._parents).to(self._device, torch.int64)
-        actions = torch.from_numpy(self._actions).to(self._device, torch.int64)
-        step = self._network.recurrent_inference(
-            latents[parents, self._slots], lstm_states[parents, self._slots], actions
+        latents, lstm_states, scalars, policy_logits = step(
+            self._to_device(self._parents), self._to_device(self._actions)
         )
-        latents[simulation] = step.latents
         keeps = torch.from_numpy(~self._resets).to(self._device)
-        torch.mul(step.lstm_states, keeps[:, None, None], out=lstm_states[simulation])
-        decode = self._network.support.decode
-        self._trees.backup(
-            _to_numpy(decode(step.value_prefix_logits)),
-            _to_numpy(decode(step.value_logits)),
-            _to_numpy(step.policy_logits),
-        )
+        pool.write(simulation, latents, lstm_states, keeps)
+        value_prefixes, values = _to_numpy(scalars)
+        self._trees.backup(value_prefixes, values, _to_numpy(policy_logits))
 
     def _result(self, num_roots: int, predicted_values: F32) -> SearchResult:
         visit_counts = np.empty((self._batch_size, self._num_actions), np.int32)
@@ -146,13 +142,8 @@ class BatchedSearch:
             roots = torch.cat([roots, roots[-1:].expand(missing, *roots.shape[1:])])
         return roots
 
-    def _pools(self, root_latents: Tensor) -> tuple[Tensor, Tensor]:
-        if self._latents is None or self._lstm_states is None:
-            nodes = self.num_simulations + 1
-            lstm_states = self._network.initial_lstm_states(self._batch_size)
-            self._latents = root_latents.new_empty((nodes, *root_latents.shape))
-            self._lstm_states = lstm_states.new_empty((nodes, *lstm_states.shape))
-        return self._latents, self._lstm_states
+    def _to_device(self, indices: I32) -> Tensor:
+        return torch.from_numpy(indices).to(self._device, torch.int64)
 
     def _seeds(self) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
         return self._generator.integers(0, 2**64, size=self._batch_size, dtype=np.uint64)

@@ -51,11 +51,12 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 priorities=PriorityUpdater(run.replay_address, stop),
                 publisher=publisher,
                 governor=governor,
+                check_health=record.check,
                 tracker=tracker,
                 stop=stop,
             ).run()
             while not stop.wait(1.0):
-                pass
+                record.check()
         exit_code = 0
     finally:
         tracker.close(exit_code)

@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from efficientzero.checkpoint import save_checkpoint
 from efficientzero.config import Config
 from efficientzero.devices import precision_context
-from efficientzero.envs.frame_stack import stack_window
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal, WaitReason, seed_sequence
-from efficientzero.schedules import importance_exponent, learning_rate
+from efficientzero.schedules import learning_rate
 from efficientzero.schema import F64, U64, TrainingBatch
-from learner.augmentation import augment
+from learner.batch_loader import BatchLoader
 from learner.governor import Governor
-from learner.loss import LossInput, LossTerms, compute_loss, importance_weights
+from learner.loss import LossInput, LossTerms, compute_loss
 from learner.statistics import training_statistics
 from learner.weight_server import WeightPublisher
 
@@ -82,13 +82,27 @@ class Learner:
         priorities: PrioritySink,
         publisher: WeightPublisher,
         governor: Governor,
+        check_health: Callable[[], None],
         tracker: Tracker,
         stop: StopSignal,
     ) -> None:
-        """Build network and optimiser from the run's seed."""
+        """Build network and optimiser from the run's seed.
+
+        Args:
+            run: the run.
+            device: where to train.
+            batches: the training queue.
+            priorities: back to replay.
+            publisher: serves the weights.
+            governor: keeps the pace.
+            check_health: raises what went wrong in threads that serve others.
+            tracker: metrics.
+            stop: ends ``run``.
+        """
         self._run, self._config, self._device = run, run.config, device
         self._batches, self._priorities, self._publisher = batches, priorities, publisher
         self._governor, self._tracker, self._stop = governor, tracker, stop
+        self._check_health = check_health
         seed = int(seed_sequence(self._config.seed, "learner", 0).generate_state(1)[0])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # torch's initialisers know only the global generator
@@ -98,6 +112,8 @@ class Learner:
         self.network = network.to(device).train()
         self._optimizer = make_optimizer(self.network, self._config)
         self._generator = torch.Generator(device).manual_seed(seed)
+        self.loader = BatchLoader(self._config, run.env_spec, device, self._generator)
+        """Makes loss inputs of training batches."""
         self._timer = SectionTimer("learner")
         self._folder = run.directory / "checkpoints"
         self._saved_at = time.monotonic()
@@ -147,6 +163,7 @@ class Learner:
 
     def _advance(self) -> None:
         """Make one train_step once pace and data allow it."""
+        self._check_health()
         with self._timer.section("wait_pace"):
             if not self._wait_for_pace("the actors"):
                 return
@@ -155,7 +172,7 @@ class Learner:
         if batch is None:
             return
         with self._timer.section("batch_to_device"):
-            inputs = self.loss_input(batch)
+            inputs = self.loader.load(batch, self.train_step)
         terms, grad_norm = self._update(inputs)
         with self._timer.section("priorities"):
             self._priorities.update(batch.keys, terms.priorities.double().cpu().numpy())
@@ -169,6 +186,7 @@ class Learner:
             if self._governor.wait_to_train(self.train_step, _WAIT_S, self._stop):
                 return True
             reason.tick(self._governor.why_waiting())
+            self._check_health()
         return False
 
     def _next_batch(self) -> TrainingBatch | None:
@@ -179,46 +197,17 @@ class Learner:
                 self._governor.set_waiting_for("")
                 return batch
             self._governor.set_waiting_for("training batch from the reanalyzers")
+            self._check_health()
             reason.tick()
         return None
-
-    def loss_input(self, batch: TrainingBatch) -> LossInput:
-        """Return ``batch`` on the device, stacked and augmented."""
-        config, device = self._config, self._device
-        num_stacked, steps = config.env.num_stacked_frames, config.agent.num_unroll_steps
-        frames = self._to_device(batch.frames)
-        root, following = frames[:, :num_stacked], frames[:, 1:]
-        if config.learner.augmentation and self._run.env_spec.is_image:
-            pixels, scale = config.learner.shift_pixels, config.learner.intensity_scale
-            root = augment(root, pixels=pixels, scale=scale, generator=self._generator)
-            following = augment(following, pixels=pixels, scale=scale, generator=self._generator)
-        beta = importance_exponent(self.train_step, config.replay, config.budget)
-        return LossInput(
-            root_observations=stack_window(root, 0, num_stacked),
-            next_observations=torch.stack(
-                [stack_window(following, k, num_stacked) for k in range(steps)], 1
-            ),
-            actions=self._to_device(batch.actions),
-            value_prefixes=self._to_device(batch.value_prefixes),
-            values=self._to_device(batch.values),
-            policies=self._to_device(batch.policies),
-            mask=self._to_device(batch.action_mask).float(),
-            importance_weights=importance_weights(
-                torch.from_numpy(batch.probabilities), torch.from_numpy(batch.table_sizes), beta
-            ).to(device),
-        )
-
-    def _to_device(self, array: np.ndarray) -> Tensor:  # type: ignore[type-arg]  # any dtype
-        tensor = torch.from_numpy(array)
-        if self._device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self._device, non_blocking=True)
 
     def _update(self, inputs: LossInput) -> tuple[LossTerms, float]:
         config = self._config
         rate = learning_rate(self.train_step, config.learner, config.budget)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+        # Batch-norm statistics move in the forward pass, before the loss is known to be a number.
+        statistics = [buffer.clone() for buffer in self.network.buffers()]
         with self._timer.section("forward"), precision_context(config.learner, self._device):
             terms = compute_loss(self.network, inputs, agent=config.agent, learner=config.learner)
         with self._timer.section("backward"):
@@ -229,6 +218,8 @@ class Learner:
                 nn.utils.clip_grad_norm_(self.network.parameters(), config.learner.max_grad_norm)
             )
             if not np.isfinite(norm):
+                for buffer, before in zip(self.network.buffers(), statistics, strict=True):
+                    buffer.copy_(before)
                 raise TrainingDiverged(
                     f"train_step {self.train_step}: loss {float(terms.total.detach())}, gradient "
                     f"norm {norm}: not finite. The weights before this step are saved; lower "

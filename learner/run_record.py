@@ -58,6 +58,7 @@ class RunRecord:
         self._last_eval_return_mean = float("nan")
         self._last_eval_version = 0
         self._final_evaluation_received = False
+        self._failure: OSError | None = None
 
     def restore(self, *, episodes: int, wall_s: float) -> None:
         """Continue counting from a checkpoint's episodes and seconds."""
@@ -90,7 +91,7 @@ class RunRecord:
             for episode in episodes
         ]
         with self._lock:
-            _append(self._episodes_path, lines)
+            self._append(self._episodes_path, lines)
             self._episodes += len(episodes)
             self._last_returns.extend(episode.episode_return for episode in episodes)
 
@@ -128,7 +129,7 @@ class RunRecord:
             "seconds": seconds,
         }
         with self._lock:
-            _append(self._evaluations_path, [line])
+            self._append(self._evaluations_path, [line])
             self._last_eval_return_mean, self._last_eval_version = mean, weights_version
             self._final_evaluation_received = self._final_evaluation_received or is_final
 
@@ -144,8 +145,20 @@ class RunRecord:
                 final_evaluation_received=self._final_evaluation_received,
             )
 
+    def check(self) -> None:
+        """Raise what kept a result from being written; the learner looks here in its loop.
 
-def _append(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    """Write whole lines and hand them to the system, so that a reader sees them at once."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(line) + "\n" for line in lines))
+        Raises:
+            OSError: disk full, folder gone. Results would be lost from here on.
+        """
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+
+    def _append(self, path: Path, lines: Sequence[dict[str, Any]]) -> None:
+        """Write whole lines and hand them to the system, so that a reader sees them at once."""
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(line) + "\n" for line in lines))
+        except OSError as error:
+            self._failure = error

@@ -148,3 +148,32 @@ def assert_equals_reference(network, observation, result, *, tree_seed):
     assert counts == result.visit_counts[0].tolist()
     assert root.value() == result.root_values[0]
     assert max(depths.values()) == result.search_depths[0]
+
+
+def test_a_traced_search_equals_an_eager_one_and_follows_new_weights():
+    roots = observations(4)
+    searches = []
+    for backend in ("eager", "traced"):
+        torch.manual_seed(1)
+        network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
+        search = BatchedSearch(
+            network,
+            search=SearchConfig(num_simulations=12, inference_backend=backend),
+            agent=AgentConfig(value_prefix_horizon=2),
+            num_actions=3,
+            batch_size=4,
+            device=torch.device("cpu"),
+            generator=np.random.default_rng(0),
+        )
+        searches.append((network, search))
+    assert_same_results(*(s.run(roots, exploration_noise=True) for _, s in searches))
+    torch.manual_seed(2)
+    newer = EfficientZeroNet(SMALL, SPEC, value_prefix=True).inference_state_dict()
+    for network, _ in searches:
+        network.load_inference_state_dict(newer)
+    assert_same_results(*(s.run(roots, exploration_noise=True) for _, s in searches))
+
+
+def assert_same_results(first, second):
+    assert np.array_equal(first.visit_counts, second.visit_counts)
+    np.testing.assert_allclose(first.root_values, second.root_values, rtol=1e-5, atol=1e-6)

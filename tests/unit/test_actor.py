@@ -1,0 +1,270 @@
+"""The actor's loop on real environments, networks and searches; what it records is replayed."""
+
+import numpy as np
+import torch
+
+from actor.actor import Actor
+from efficientzero.envs import make_env_batch
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.runtime import StopSignal
+from efficientzero.schema import Ending
+from efficientzero.search import BatchedSearch
+from tests.fakes import (
+    FakeRunClient,
+    FakeWeights,
+    MemoryTracker,
+    RecordingWriter,
+    tiny_config,
+)
+
+GAME_LENGTH = 9  # env_steps of a game of Catch
+ROWS, COLUMNS = 10, 5
+SCORE_FACTOR = 7.0
+
+
+class LoudEnvs:
+    """Real environments with larger scores, in which only every second ending is a game's."""
+
+    def __init__(self, envs, *, lives):
+        self.spec, self.num_envs = envs.spec, envs.num_envs
+        self._envs, self._lives = envs, lives
+        self._endings = [0] * envs.num_envs
+
+    def reset(self, indices):
+        return self._envs.reset(indices)
+
+    def step(self, indices, actions):
+        steps = self._envs.step(indices, actions)
+        over = steps.game_over.copy()
+        for row, index in enumerate(indices):
+            self._endings[index] += bool(steps.terminated[row])
+            over[row] &= self._endings[index] % self._lives == 0
+        return steps._replace(rewards=steps.rewards * np.float32(SCORE_FACTOR), game_over=over)
+
+
+class ObservingSearch(BatchedSearch):
+    """A real search that keeps what it saw and tells when it was asked."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.seen = []
+        self.before_run = lambda: None
+
+    def run(self, observations, *, exploration_noise):
+        assert exploration_noise
+        self.before_run()
+        self.seen.append(observations.copy())
+        return super().run(observations, exploration_noise=exploration_noise)
+
+
+class Bench:
+    """An actor and everything round it; it has weights of ``train_step`` when it starts."""
+
+    def __init__(self, *, budget, shares=(), train_step=5, lives=1, **env):
+        config = tiny_config(**env)
+        self.config, self.stop = config, StopSignal()
+        envs = make_env_batch(
+            config.env,
+            num_envs=config.actor.num_envs,
+            seeds=range(config.actor.num_envs),
+            training=True,
+            max_episode_steps=config.env.max_episode_steps,
+        )
+        self.spec = envs.spec
+        torch.manual_seed(0)
+        network = EfficientZeroNet(config.network, envs.spec, value_prefix=True).eval()
+        self.search = ObservingSearch(
+            network,
+            search=config.search,
+            agent=config.agent,
+            num_actions=envs.spec.num_actions,
+            batch_size=envs.num_envs,
+            device=torch.device("cpu"),
+            generator=np.random.default_rng(1),
+        )
+        self.network = network
+        self.weights = FakeWeights(network.inference_state_dict())
+        self.weights.publish(network.inference_state_dict(), train_step)
+        self.writers = [RecordingWriter(envs.spec) for _ in range(envs.num_envs)]
+        self.run_client = FakeRunClient(budget=budget, shares=shares)
+        self.tracker = MemoryTracker()
+        self.actor = Actor(
+            config,
+            index=0,
+            envs=LoudEnvs(envs, lives=lives),
+            network=network,
+            search=self.search,
+            weights=self.weights,
+            writers=self.writers,
+            run_client=self.run_client,
+            tracker=self.tracker,
+            generator=np.random.default_rng(2),
+            stop=self.stop,
+        )
+
+    def play(self):
+        self.actor.run()
+        return self
+
+    def episodes(self):
+        return [episode for writer in self.writers for episode in writer.episodes]
+
+    def steps(self):
+        return [step for episode in self.episodes() for step in episode.steps]
+
+    def appended(self):
+        return [writer.num_appended for writer in self.writers]
+
+
+def assert_obeys_the_rules_of_catch(episode):
+    """Replay the recorded actions on the recorded frames by the rules of the game."""
+    frames = episode.frames()
+    (row, ball), (last_row, paddle) = np.argwhere(frames[0].reshape(ROWS, COLUMNS))
+    assert (row, last_row, paddle) == (0, ROWS - 1, COLUMNS // 2), "not the start of a game"
+    for t, step in enumerate(episode.steps):
+        paddle = min(max(paddle + step.action - 1, 0), COLUMNS - 1)
+        board = np.zeros((ROWS, COLUMNS), np.uint8)
+        board[t + 1, ball] = board[ROWS - 1, paddle] = 255
+        np.testing.assert_array_equal(frames[t + 1].reshape(ROWS, COLUMNS), board)
+        has_landed = t + 1 == ROWS - 1
+        assert step.reward == (float(np.sign((ball == paddle) - 0.5)) if has_landed else 0.0)
+
+
+def test_recorded_steps_replay_by_the_rules_of_the_game():
+    bench = Bench(budget=4 * 2 * GAME_LENGTH).play()
+    episodes = bench.episodes()
+    assert len(episodes) == 8
+    for episode in episodes:
+        assert_obeys_the_rules_of_catch(episode)
+        assert len(episode.steps) == GAME_LENGTH
+        assert episode.ending == Ending.TERMINATED
+
+
+def test_rewards_are_clipped_for_training_and_reported_raw():
+    bench = Bench(budget=4 * 6 * GAME_LENGTH, train_step=0).play()
+    last_rewards = [episode.steps[-1].reward for episode in bench.episodes()]
+    assert set(last_rewards) == {-1.0, 1.0}
+    assert sorted(bench.run_client.episodes) == sorted(
+        (SCORE_FACTOR * reward, GAME_LENGTH) for reward in last_rewards
+    )
+
+
+def test_rewards_stay_raw_where_clipping_is_off():
+    bench = Bench(budget=4 * GAME_LENGTH, clip_rewards=False).play()
+    assert {abs(episode.steps[-1].reward) for episode in bench.episodes()} == {SCORE_FACTOR}
+
+
+def test_lost_life_ends_the_episode_but_not_the_reported_game():
+    bench = Bench(budget=4 * 4 * GAME_LENGTH, lives=2).play()
+    assert len(bench.episodes()) == 16
+    assert [length for _, length in bench.run_client.episodes] == [2 * GAME_LENGTH] * 8
+    total = sum(SCORE_FACTOR * episode.steps[-1].reward for episode in bench.episodes())
+    assert sum(score for score, _ in bench.run_client.episodes) == total
+
+
+def test_time_limit_truncates_the_episode_and_ends_the_reported_game():
+    bench = Bench(budget=4 * 10, max_episode_steps=5).play()
+    assert [episode.ending for episode in bench.episodes()] == [Ending.TRUNCATED] * 8
+    for episode in bench.episodes():
+        assert len(episode.steps) == 5
+        assert_obeys_the_rules_of_catch(episode)
+    assert bench.run_client.episodes == [(0.0, 5)] * 8
+
+
+def test_search_sees_the_stacked_frames_of_the_episode():
+    bench = Bench(budget=4 * 2 * GAME_LENGTH).play()
+    for env, writer in enumerate(bench.writers):
+        expected = []
+        for episode in writer.episodes:
+            frames = episode.frames()
+            expected += [
+                np.concatenate([frames[max(0, t - 1)], frames[t]])
+                for t in range(len(episode.steps))
+            ]
+        np.testing.assert_array_equal([seen[env] for seen in bench.search.seen], expected)
+
+
+def test_policies_are_uniform_before_training_and_searched_after_it_began():
+    bench = Bench(budget=4 * 12, train_step=0)
+    bench.run_client.before_grant = lambda: (
+        bench.run_client.completed == 4 * 5
+        and bench.weights.publish(bench.network.inference_state_dict(), 20)
+    )
+    bench.play()
+    random_steps = [step for step in bench.steps() if step.weights_version == 0]
+    searched = [step for step in bench.steps() if step.weights_version == 20]
+    assert (len(random_steps), len(searched)) == (4 * 5, 4 * 7)
+    assert len(bench.search.seen) == 7
+    for step in random_steps:
+        np.testing.assert_allclose(step.search_policy, 1 / 3)
+        assert (step.root_value, step.predicted_value) == (0.0, 0.0)
+    visits = np.array([s.search_policy for s in searched]) * bench.config.search.num_simulations
+    np.testing.assert_allclose(visits, np.round(visits), atol=1e-5)
+    assert all(step.predicted_value != 0.0 for step in searched)
+    assert len({step.action for step in random_steps}) == 3
+
+
+def test_play_stops_exactly_at_the_budget_and_truncates_what_runs():
+    bench = Bench(budget=4 * GAME_LENGTH + 14).play()
+    assert bench.run_client.completed == sum(bench.appended()) == bench.run_client.budget
+    assert bench.run_client.grants[-2:] == [2, 0]
+    for writer in bench.writers:
+        whole, cut = writer.episodes
+        assert whole.ending == Ending.TERMINATED
+        assert cut.ending == Ending.TRUNCATED
+        assert_obeys_the_rules_of_catch(cut)
+        assert writer.is_closed
+    assert [len(writer.episodes[1].steps) for writer in bench.writers] == [4, 4, 3, 3]
+    assert len(bench.run_client.episodes) == 4  # a game cut short has no score
+
+
+def test_smaller_grant_steps_the_first_environments_only():
+    bench = Bench(budget=13, shares=[4, 2, 1, 4, 2]).play()
+    assert bench.appended() == [5, 4, 2, 2]
+    assert [len(seen) for seen in bench.search.seen] == [4, 2, 1, 4, 2]
+    for episode in bench.episodes():
+        assert_obeys_the_rules_of_catch(episode)
+
+
+def test_actor_without_a_grant_asks_again():
+    bench = Bench(budget=8, shares=[0, 4, 0, 0, 4]).play()
+    assert bench.run_client.grants == [0, 4, 0, 0, 4, 0]
+    assert bench.appended() == [2, 2, 2, 2]
+
+
+def test_budget_that_ends_with_the_episodes_leaves_nothing_to_truncate():
+    bench = Bench(budget=4 * GAME_LENGTH).play()
+    assert [episode.ending for episode in bench.episodes()] == [Ending.TERMINATED] * 4
+    assert all(writer.is_closed for writer in bench.writers)
+
+
+def test_stop_in_mid_game_hands_over_what_was_played():
+    bench = Bench(budget=10_000)
+    bench.search.before_run = lambda: len(bench.search.seen) == 12 and bench.stop.set("test")
+    bench.play()
+    assert bench.appended() == [13] * 4
+    assert [e.ending for w in bench.writers for e in w.episodes] == [
+        Ending.TERMINATED,
+        Ending.TRUNCATED,
+    ] * 4
+    assert all(writer.is_closed for writer in bench.writers)
+
+
+def test_stop_before_the_first_weights_plays_nothing():
+    bench = Bench(budget=8)
+    bench.weights.take_newer()
+    bench.play()
+    assert bench.appended() == [0] * 4
+
+
+def test_metric_rows_tell_the_actors_own_env_steps_and_where_time_goes():
+    rows = Bench(budget=12).play().tracker.rows
+    assert [row["actor/env_steps"] for row in rows] == [4, 8, 12]
+    assert {"actor/time/search_ms", "actor/time/wait_pace_ms", "actor/time/wait_share"} <= rows[
+        -1
+    ].keys()
+
+
+def test_same_seeds_play_the_same_games():
+    first, second = (Bench(budget=40).play() for _ in range(2))
+    assert [step.action for step in first.steps()] == [step.action for step in second.steps()]

@@ -1,0 +1,299 @@
+"""The learner's loop on a real network, governor, publisher and disk; batches are made up."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from efficientzero.checkpoint import list_checkpoints, load_checkpoint
+from efficientzero.envs import probe_env_spec
+from efficientzero.rpc import weights_pb2
+from efficientzero.runtime import StopSignal
+from efficientzero.schedules import learning_rate
+from efficientzero.schema import TrainingBatch
+from efficientzero.weights_codec import decode_weights
+from learner.governor import Governor
+from learner.learner import Learner, TrainingDiverged
+from learner.weight_server import WeightPublisher
+from tests.fakes import (
+    FakeBatchSource,
+    FakePriorities,
+    MemoryTracker,
+    check_training_batch,
+    tiny_config,
+    tiny_run,
+)
+
+LATEST, TARGET = weights_pb2.LATEST, weights_pb2.TARGET
+
+
+class RecordingPublisher(WeightPublisher):
+    """A real publisher that remembers what went out when."""
+
+    def __init__(self):
+        super().__init__()
+        self.train_steps = {LATEST: [], TARGET: []}
+
+    def publish(self, kind, state, train_step):
+        self.train_steps[kind].append(train_step)
+        return super().publish(kind, state, train_step)
+
+
+def learner_config(*, budget=None, **learner):
+    config = tiny_config()
+    intervals = {"publish_interval": 2, "target_interval": 3, "checkpoint_interval": 4}
+    return dataclasses.replace(
+        config,
+        learner=dataclasses.replace(config.learner, **{"log_interval": 1, **intervals, **learner}),
+        budget=dataclasses.replace(config.budget, **(budget or {})),
+    )
+
+
+def training_batch(config, seed=0):
+    """Return a batch as reanalyzers make them; some slices end inside the unroll."""
+    rng, spec = np.random.default_rng(seed), probe_env_spec(config.env)
+    size, steps = config.learner.batch_size, config.agent.num_unroll_steps
+    shape = (size, spec.num_stacked_frames + steps, *spec.frame_shape)
+    exists = np.arange(steps + 1) < rng.integers(1, steps + 3, size)[:, None]
+    policies = rng.dirichlet(np.ones(spec.num_actions), (size, steps + 1)).astype(np.float32)
+    batch = TrainingBatch(
+        frames=rng.integers(0, 256, shape, dtype=np.uint8),
+        actions=rng.integers(0, spec.num_actions, (size, steps)),
+        value_prefixes=rng.normal(size=(size, steps)).astype(np.float32),
+        values=rng.normal(size=(size, steps + 1)).astype(np.float32),
+        policies=policies * exists[:, :, None],
+        action_mask=exists[:, :steps],
+        keys=rng.integers(0, 2**64, size, dtype=np.uint64),
+        probabilities=rng.uniform(0.001, 0.1, size),
+        table_sizes=np.full(size, 100, np.int64),
+        weights_versions=np.zeros(size, np.int64),
+        target_weights_versions=np.zeros(size, np.int64),
+    )
+    check_training_batch(batch, spec, config)
+    return batch
+
+
+class Bench:
+    """A learner and everything round it; collection has ended, so that only batches hold it."""
+
+    def __init__(self, directory, config, batches):
+        self.run, self.stop = tiny_run(directory, config), StopSignal()
+        self.governor = Governor(config)
+        self.governor.restore(env_steps=config.budget.env_steps, train_steps=0)
+        self.publisher = RecordingPublisher()
+        self.priorities = FakePriorities(config.learner.batch_size)
+        self.tracker = MemoryTracker()
+        self.failure = None
+        self.learner = Learner(
+            self.run,
+            device=torch.device("cpu"),
+            batches=FakeBatchSource(batches, self.stop),
+            priorities=self.priorities,
+            publisher=self.publisher,
+            governor=self.governor,
+            check_health=self.check_health,
+            tracker=self.tracker,
+            stop=self.stop,
+        )
+
+    def check_health(self):
+        if self.failure is not None and self.learner.train_step == 2:
+            raise self.failure
+
+    def checkpoints(self):
+        return [load_checkpoint(p) for p in list_checkpoints(self.run.directory / "checkpoints")]
+
+
+def whole_run(tmp_path, *, train_steps=6, **learner):
+    """Train a budget of ``train_steps`` steps to its end."""
+    budget = {"train_steps": train_steps - 2, "last_train_steps": 2}
+    config = learner_config(budget=budget, **learner)
+    bench = Bench(tmp_path, config, [training_batch(config, i) for i in range(train_steps)])
+    bench.learner.run()
+    return bench
+
+
+def copied_state(network):
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def assert_same_state(got, wanted):
+    assert got.keys() == wanted.keys()
+    for name, tensor in got.items():
+        assert torch.equal(tensor, wanted[name]), name
+
+
+def test_every_train_step_changes_every_weight(tmp_path):
+    config = learner_config()
+    bench = Bench(tmp_path, config, [training_batch(config)])
+    before = copied_state(bench.learner.network)
+    bench.learner.run()
+    assert bench.learner.train_step == bench.governor.train_steps == 1
+    same = [
+        name
+        for name, parameter in bench.learner.network.named_parameters()
+        if torch.equal(parameter, before[name])
+    ]
+    assert same == []
+
+
+def test_priorities_are_the_value_errors_of_the_batchs_own_keys(tmp_path):
+    config = learner_config()
+    batches = [training_batch(config, seed) for seed in range(2)]
+    bench = Bench(tmp_path, config, batches)
+    untrained = copy.deepcopy(bench.learner.network)
+    bench.learner.run()
+    stacked = batches[0].frames[:, : config.env.num_stacked_frames]
+    observations = stacked.reshape(len(stacked), *bench.run.env_spec.observation_shape)
+    logits = untrained.initial_inference(torch.from_numpy(observations)).value_logits
+    predicted = untrained.support.decode(logits).detach().numpy()
+    keys, priorities = bench.priorities.updates[0]
+    np.testing.assert_array_equal(keys, batches[0].keys)
+    np.testing.assert_allclose(priorities, np.abs(predicted - batches[0].values[:, 0]), atol=1e-5)
+    assert [k.tolist() for k, _ in bench.priorities.updates] == [b.keys.tolist() for b in batches]
+
+
+def test_latest_and_target_weights_go_out_at_their_intervals_and_at_the_end(tmp_path):
+    bench = whole_run(tmp_path)
+    assert bench.publisher.train_steps == {LATEST: [0, 2, 4, 6, 6], TARGET: [0, 3, 6, 6]}
+    live = bench.learner.network.inference_state_dict()
+    for kind in (LATEST, TARGET):
+        snapshot = bench.publisher.newest(kind)
+        assert_same_state(decode_weights(snapshot.payload, live), live)
+
+
+def test_target_weights_are_a_copy_that_training_does_not_move(tmp_path):
+    config = learner_config(target_interval=100)
+    bench = Bench(tmp_path, config, [training_batch(config, seed) for seed in range(3)])
+    untrained = copied_state(bench.learner.network)
+    bench.learner.run()
+    live = bench.learner.network.inference_state_dict()
+    target = decode_weights(bench.publisher.newest(TARGET).payload, live)
+    assert_same_state(target, {name: untrained[name] for name in live})
+
+
+def test_run_ends_at_the_budget_with_a_checkpoint_of_the_last_train_step(tmp_path):
+    bench = whole_run(tmp_path)
+    assert bench.learner.train_step == bench.governor.train_steps == 6
+    assert not bench.stop.is_set()
+    assert [state["train_step"] for state in bench.checkpoints()] == [4, 6]
+    newest = bench.checkpoints()[-1]
+    assert_same_state(newest["network"], bench.learner.network.state_dict())
+    assert newest["env_steps"] == bench.governor.env_steps
+    assert newest["config_hash"] == bench.run.config_hash
+    assert newest["optimizer"]["state"]
+
+
+def test_stop_saves_and_does_not_announce_the_end(tmp_path):
+    config = learner_config()
+    bench = Bench(tmp_path, config, [training_batch(config, seed) for seed in range(3)])
+    bench.learner.run()  # the source asks for a stop after three batches
+    (state,) = bench.checkpoints()
+    assert state["train_step"] == 3
+    assert_same_state(state["network"], bench.learner.network.state_dict())
+    assert bench.publisher.train_steps[LATEST] == [0, 2]
+
+
+def test_stop_during_warm_up_saves_untrained_weights_and_publishes_no_target(tmp_path):
+    config = learner_config()
+    bench = Bench(tmp_path, config, [])
+    bench.stop.set("test")
+    bench.learner.run()
+    assert [state["train_step"] for state in bench.checkpoints()] == [0]
+    assert bench.publisher.train_steps == {LATEST: [0], TARGET: []}
+
+
+@pytest.mark.parametrize("field", ["values", "policies", "value_prefixes"])
+def test_targets_that_are_no_numbers_end_training_after_saving_the_weights_before(tmp_path, field):
+    config = learner_config()
+    good, bad = training_batch(config, 0), training_batch(config, 1)
+    getattr(bad, field)[3, 0] = np.nan
+    bench = Bench(tmp_path, config, [good, bad])
+    alone = Bench(tmp_path / "alone", config, [good])
+    alone.learner.run()
+    with pytest.raises(TrainingDiverged, match=r"train_step 1: .*learner\.learning_rate"):
+        bench.learner.run()
+    (state,) = bench.checkpoints()
+    assert state["train_step"] == 1
+    wanted = alone.checkpoints()[0]["network"]
+    for name, _ in bench.learner.network.named_parameters():
+        assert torch.equal(state["network"][name], wanted[name]), name
+    assert bench.governor.train_steps == 1
+    assert len(bench.priorities.updates) == 1
+
+
+def test_weights_that_overflow_end_training_and_the_saved_ones_are_numbers(tmp_path):
+    config = learner_config()
+    bench = Bench(tmp_path, config, [training_batch(config)])
+    with torch.no_grad():
+        for name, parameter in bench.learner.network.named_parameters():
+            if name.startswith("representation"):
+                parameter.fill_(3e38)
+    with pytest.raises(TrainingDiverged):
+        bench.learner.run()
+    (state,) = bench.checkpoints()
+    broken = [name for name, t in state["network"].items() if not torch.isfinite(t).all()]
+    assert broken == []
+
+
+def test_failure_elsewhere_in_the_process_ends_training_after_saving(tmp_path):
+    config = learner_config()
+    bench = Bench(tmp_path, config, [training_batch(config)] * 5)
+    bench.failure = OSError("the results cannot be written")
+    with pytest.raises(OSError, match="the results cannot be written"):
+        bench.learner.run()
+    assert [state["train_step"] for state in bench.checkpoints()] == [2]
+
+
+def test_learning_rate_follows_its_schedule(tmp_path):
+    bench = whole_run(tmp_path, train_steps=6, lr_warmup_fraction=0.5, lr_decay_steps=2)
+    config = bench.run.config
+    expected = [learning_rate(step, config.learner, config.budget) for step in range(6)]
+    assert [row["learner/lr"] for row in bench.tracker.rows] == expected
+    assert len(set(expected)) > 2
+
+
+def test_repeated_batch_is_learned(tmp_path):
+    config = learner_config(learning_rate=0.01)
+    bench = Bench(tmp_path, config, [training_batch(config)] * 20)
+    bench.learner.run()
+    losses = [row["learner/loss"] for row in bench.tracker.rows]
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+
+
+def test_metric_rows_tell_progress_losses_and_where_time_goes(tmp_path):
+    bench = whole_run(tmp_path, log_interval=2)
+    rows = bench.tracker.rows
+    assert [row["learner/train_steps"] for row in rows] == [2, 4, 6]
+    assert {row["learner/env_steps"] for row in rows} == {bench.governor.env_steps}
+    sections = ("wait_pace", "wait_batch", "forward", "backward", "optimizer", "checkpoint")
+    assert {f"learner/time/{section}_ms" for section in sections} <= rows[1].keys()
+    assert rows[-1]["learner/masked_share"] > 0
+
+
+def test_same_seed_trains_the_same_weights(tmp_path):
+    first, second = (whole_run(tmp_path / name) for name in ("first", "second"))
+    assert_same_state(first.learner.network.state_dict(), second.learner.network.state_dict())
+
+
+@pytest.mark.parametrize("augmentation", [False, True])
+def test_loss_input_aligns_each_step_with_its_observation(tmp_path, augmentation):
+    config = learner_config(augmentation=augmentation, shift_pixels=0, intensity_scale=0.0)
+    batch = training_batch(config)
+    inputs = Bench(tmp_path, config, []).learner.loader.load(batch, 0)
+    scale = 255.0 if augmentation else 1.0  # augmented frames are floats in 0..1
+    stacked = config.env.num_stacked_frames
+
+    def observation(b, k):
+        return np.concatenate(list(batch.frames[b, k : k + stacked]))
+
+    for b in range(config.learner.batch_size):
+        root = inputs.root_observations[b].numpy() * scale
+        np.testing.assert_allclose(root, observation(b, 0), atol=1e-3)
+        for k in range(config.agent.num_unroll_steps):
+            following = inputs.next_observations[b, k].numpy() * scale
+            np.testing.assert_allclose(following, observation(b, k + 1), atol=1e-3)
+    shares = (batch.table_sizes * batch.probabilities) ** -config.replay.importance_exponent
+    np.testing.assert_allclose(inputs.importance_weights, shares / shares.max(), rtol=1e-5)
