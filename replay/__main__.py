@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 
 from efficientzero.role_arguments import parse_role_arguments
+from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
 from replay.server import PortTakenError, serve
+from replay.service_metrics import ServiceMetrics
 
 
 def main() -> None:
@@ -14,10 +16,16 @@ def main() -> None:
     arguments = parse_role_arguments("replay", __doc__)
 
     def role(stop: StopSignal) -> None:
+        run, index = arguments.run, arguments.index
+        tracker = run_tracker(run, "replay", index, arguments.incarnation)
+        interval_s = run.config.cluster.metrics_interval_seconds
+        metrics = ServiceMetrics(run.replay_address, tracker, interval_s=interval_s)
         try:
-            serve(arguments.run.config.replay, arguments.run.replay_address, stop)
+            serve(run.config.replay, run.replay_address, stop, every_second=metrics.log_when_due)
         except PortTakenError as error:
-            sys.exit(f"replay-{arguments.index}: {error}")
+            sys.exit(f"replay-{index}: {error}")
+        finally:
+            tracker.close()
 
     leave(run_role("replay", arguments.index, role))
 

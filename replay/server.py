@@ -9,7 +9,7 @@ import contextlib
 import logging
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from efficientzero.config import ReplayConfig
 from efficientzero.runtime import StopSignal
@@ -33,8 +33,20 @@ class _NoCheckpointer:
         return None
 
 
-def serve(config: ReplayConfig, address: str, stop: StopSignal) -> None:
+def serve(
+    config: ReplayConfig,
+    address: str,
+    stop: StopSignal,
+    *,
+    every_second: Callable[[], None] = lambda: None,
+) -> None:
     """Serve on ``address`` (``127.0.0.1:port``) until a stop is asked for.
+
+    Args:
+        config: sizes and priorities of the tables.
+        address: where to listen.
+        stop: ends the service.
+        every_second: called about once a second while serving.
 
     Raises:
         PortTakenError: The port is in use.
@@ -55,7 +67,7 @@ def serve(config: ReplayConfig, address: str, stop: StopSignal) -> None:
                 raise RuntimeError(f"port {port}: got listeners {listening}, wanted {_LOOPBACK}")
             log.info("serving on %s", address)
             while not stop.wait(1.0):
-                pass
+                every_second()
         finally:
             server.stop()
             del redirection

@@ -26,6 +26,7 @@ AXES = {
     "learner": "learner/train_steps",
     "actor": "actor/env_steps",
     "reanalyzer": "reanalyzer/train_steps",
+    "replay": "replay/steps_inserted",
     "eval": "eval/train_steps",
 }
 """First part of a metric's name -> what it is drawn over. A row holds its axis too."""

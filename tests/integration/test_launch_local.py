@@ -118,7 +118,7 @@ def test_every_process_records_its_metrics_in_one_wandb_group(finished):
     # A process killed this early leaves a file without a single record.
     runs = {run.run_id: run for run in find_runs(finished.directory / "wandb") if run.run_id}
     group, uid = finished.config["group"], finished.config["run_uid"]
-    wanted = {"learner-0", "evaluator-0", "reanalyzer-0", "actor-0-r1", "actor-1-r1"}
+    wanted = {"learner-0", "replay-0", "evaluator-0", "reanalyzer-0", "actor-0-r1", "actor-1-r1"}
     assert {f"{uid}-{name}" for name in wanted} <= runs.keys()
     for run_id, run in runs.items():
         assert run_id == f"{uid}-{run.job_type}-" + run_id.split("-", 2)[2]
@@ -129,6 +129,7 @@ def test_every_process_records_its_metrics_in_one_wandb_group(finished):
     for role in ("learner", "actor", "reanalyzer"):
         keys = set().union(*(run.keys() for run in runs.values() if run.job_type == role))
         assert any(key.startswith(f"{role}/time/") and key.endswith("_ms") for key in keys), role
+    assert runs[f"{uid}-replay-0"].series("replay/samples_per_insert")[-1] > 0
     means = runs[f"{uid}-evaluator-0"].series("eval/return_mean")
     assert means[-1] == finished.summary["eval_return_mean"]
 
