@@ -122,8 +122,10 @@ class SearchConfig:
     """Share of that noise; evaluation uses none."""
     value_delta_max: float = 0.01
     """Lower bound of the min-max range that normalises Q."""
-    inference_backend: Literal["auto", "eager", "traced"] = "auto"
-    """How simulations call the network; same results. auto: traced on CPU, eager elsewhere."""
+    inference_backend: Literal["auto", "eager", "traced", "graphed"] = "auto"
+    """How simulations call the network; same results. auto: traced on CPU, graphed on CUDA."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the network's arithmetic in searches. auto: bfloat16 autocast on CUDA, else float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Literal
 
 import torch
 
-from efficientzero.config import ClusterConfig, LearnerConfig
+from efficientzero.config import ClusterConfig
 
 
 def setup_torch(cluster: ClusterConfig) -> torch.device:
@@ -32,11 +33,13 @@ def setup_torch(cluster: ClusterConfig) -> torch.device:
 
 
 def precision_context(
-    learner: LearnerConfig, device: torch.device
+    precision: Literal["auto", "float32", "bfloat16"], device: torch.device
 ) -> contextlib.AbstractContextManager[object]:
-    """Return the autocast context of forward passes on ``device``."""
-    automatic = learner.precision == "auto" and device.type == "cuda"
-    wants_bfloat16 = automatic or learner.precision == "bfloat16"
-    return (
-        torch.autocast(device.type, torch.bfloat16) if wants_bfloat16 else contextlib.nullcontext()
-    )
+    """Return the autocast context of forward passes on ``device``.
+
+    The cache of cast weights is off: a CUDA graph must not refer to it, and weights change.
+    """
+    automatic = precision == "auto" and device.type == "cuda"
+    if automatic or precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+    return contextlib.nullcontext()

@@ -12,10 +12,17 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import AgentConfig, SearchConfig
-from efficientzero.inference import Step, make_step
-from efficientzero.latent_pool import LatentPool
+from efficientzero.devices import precision_context
+from efficientzero.inference import (
+    ACTIONS,
+    KEEPS_LSTM,
+    NODES,
+    NUM_INDEX_ROWS,
+    PARENTS,
+    LatentPool,
+)
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import F32, I32, Frames, SearchResult
+from efficientzero.schema import F32, Frames, SearchResult
 from mcts_cpp import SearchParams, TreeBatch
 
 
@@ -67,11 +74,10 @@ class BatchedSearch:
             ),
             self._seeds(),
         )
-        self._parents = np.zeros(batch_size, np.int32)
-        self._actions = np.zeros(batch_size, np.int32)
+        indices = torch.zeros((NUM_INDEX_ROWS, batch_size), dtype=torch.int32)
+        self._indices = indices.pin_memory() if device.type == "cuda" else indices
         self._resets = np.zeros(batch_size, np.bool_)
-        self._pool: LatentPool | None = None  # these two are made by the first search
-        self._step: Step | None = None
+        self._pool: LatentPool | None = None  # made by the first search, which knows the shapes
 
     @torch.inference_mode()
     def run(self, observations: Frames | Tensor, *, exploration_noise: bool) -> SearchResult:
@@ -87,18 +93,25 @@ class BatchedSearch:
         num_roots = len(observations)
         if not 1 <= num_roots <= self._batch_size:
             raise ValueError(f"observations: got {num_roots} roots, wanted 1 to {self._batch_size}")
-        predicted_values = self._expand_roots(self._padded(observations), exploration_noise)
-        for simulation in range(1, self.num_simulations + 1):
-            self._simulate(simulation)
+        pool, predicted_values = self._expand_roots(self._padded(observations), exploration_noise)
+        for node in range(1, self.num_simulations + 1):
+            self._simulate(pool, node)
         return self._result(num_roots, predicted_values)
 
-    def _expand_roots(self, observations: Tensor, exploration_noise: bool) -> F32:
-        root = self._network.initial_inference(observations)
-        lstm_states = self._network.initial_lstm_states(self._batch_size)
+    def _expand_roots(
+        self, observations: Tensor, exploration_noise: bool
+    ) -> tuple[LatentPool, F32]:
+        with precision_context(self._search.precision, self._device):
+            root = self._network.initial_inference(observations)
         if self._pool is None:
-            self._pool = LatentPool(self.num_simulations + 1, root.latents, lstm_states)
-            self._step = make_step(self._network, self._pool, self._search.inference_backend)
-        self._pool.write(0, root.latents, lstm_states, None)
+            self._pool = LatentPool(
+                self._network,
+                root.latents,
+                num_nodes=self.num_simulations + 1,
+                backend=self._search.inference_backend,
+                precision=self._search.precision,
+            )
+        self._pool.write_roots(root.latents)
         values = _to_numpy(self._network.support.decode(root.value_logits))
         noise = None
         if exploration_noise:
@@ -106,19 +119,18 @@ class BatchedSearch:
             noise = self._generator.dirichlet(alphas, size=self._batch_size).astype(np.float32)
         self._trees.reset(self._seeds())
         self._trees.expand_roots(_to_numpy(root.policy_logits), values, noise)
-        return values
+        return self._pool, values
 
-    def _simulate(self, simulation: int) -> None:
-        pool, step = self._pool, self._step
-        assert pool is not None and step is not None
-        self._trees.select_leaves(self._parents, self._actions, self._resets)
-        latents, lstm_states, scalars, policy_logits = step(
-            self._to_device(self._parents), self._to_device(self._actions)
+    def _simulate(self, pool: LatentPool, node: int) -> None:
+        indices, batch = self._indices.numpy(), self._batch_size
+        self._trees.select_leaves(indices[PARENTS], indices[ACTIONS], self._resets)
+        np.logical_not(self._resets, out=indices[KEEPS_LSTM])
+        indices[NODES] = node
+        # The pinned buffer is written again only after the answer, so the copy may go ahead.
+        numbers = _to_numpy(pool.step(self._indices.to(self._device, non_blocking=True)))
+        self._trees.backup(
+            numbers[:batch], numbers[batch : 2 * batch], numbers[2 * batch :].reshape(batch, -1)
         )
-        keeps = torch.from_numpy(~self._resets).to(self._device)
-        pool.write(simulation, latents, lstm_states, keeps)
-        value_prefixes, values = _to_numpy(scalars)
-        self._trees.backup(value_prefixes, values, _to_numpy(policy_logits))
 
     def _result(self, num_roots: int, predicted_values: F32) -> SearchResult:
         visit_counts = np.empty((self._batch_size, self._num_actions), np.int32)
@@ -141,9 +153,6 @@ class BatchedSearch:
         if missing:
             roots = torch.cat([roots, roots[-1:].expand(missing, *roots.shape[1:])])
         return roots
-
-    def _to_device(self, indices: I32) -> Tensor:
-        return torch.from_numpy(indices).to(self._device, torch.int64)
 
     def _seeds(self) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
         return self._generator.integers(0, 2**64, size=self._batch_size, dtype=np.uint64)

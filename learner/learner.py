@@ -208,7 +208,10 @@ class Learner:
             group["lr"] = rate
         # Batch-norm statistics move in the forward pass, before the loss is known to be a number.
         statistics = [buffer.clone() for buffer in self.network.buffers()]
-        with self._timer.section("forward"), precision_context(config.learner, self._device):
+        with (
+            self._timer.section("forward"),
+            precision_context(config.learner.precision, self._device),
+        ):
             terms = compute_loss(self.network, inputs, agent=config.agent, learner=config.learner)
         with self._timer.section("backward"):
             self._optimizer.zero_grad(set_to_none=True)

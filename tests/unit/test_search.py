@@ -150,28 +150,52 @@ def assert_equals_reference(network, observation, result, *, tree_seed):
     assert max(depths.values()) == result.search_depths[0]
 
 
-def test_a_traced_search_equals_an_eager_one_and_follows_new_weights():
+def make_backend_search(backend, device="cpu", precision="float32"):
+    torch.manual_seed(1)
+    network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).to(device).eval()
+    search = BatchedSearch(
+        network,
+        search=SearchConfig(num_simulations=12, inference_backend=backend, precision=precision),
+        agent=AgentConfig(value_prefix_horizon=2),
+        num_actions=3,
+        batch_size=4,
+        device=torch.device(device),
+        generator=np.random.default_rng(0),
+    )
+    return network, search
+
+
+@pytest.mark.parametrize(
+    ("backend", "device"),
+    [
+        ("traced", "cpu"),
+        pytest.param(
+            "graphed",
+            "cuda",
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+        ),
+    ],
+)
+def test_a_recorded_search_equals_an_eager_one_and_follows_new_weights(backend, device):
     roots = observations(4)
-    searches = []
-    for backend in ("eager", "traced"):
-        torch.manual_seed(1)
-        network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
-        search = BatchedSearch(
-            network,
-            search=SearchConfig(num_simulations=12, inference_backend=backend),
-            agent=AgentConfig(value_prefix_horizon=2),
-            num_actions=3,
-            batch_size=4,
-            device=torch.device("cpu"),
-            generator=np.random.default_rng(0),
-        )
-        searches.append((network, search))
+    searches = [make_backend_search("eager", device), make_backend_search(backend, device)]
     assert_same_results(*(s.run(roots, exploration_noise=True) for _, s in searches))
     torch.manual_seed(2)
     newer = EfficientZeroNet(SMALL, SPEC, value_prefix=True).inference_state_dict()
     for network, _ in searches:
         network.load_inference_state_dict(newer)
     assert_same_results(*(s.run(roots, exploration_noise=True) for _, s in searches))
+
+
+def test_a_bfloat16_search_stays_close_to_float32():
+    roots = observations(4)
+    exact, rounded = (
+        make_backend_search("traced", precision=p)[1].run(roots, exploration_noise=False)
+        for p in ("float32", "bfloat16")
+    )
+    assert rounded.root_values.dtype == np.float32
+    np.testing.assert_allclose(rounded.root_values, exact.root_values, rtol=0.1, atol=0.1)
+    assert not np.array_equal(rounded.root_values, exact.root_values)
 
 
 def assert_same_results(first, second):
