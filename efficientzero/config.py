@@ -154,8 +154,6 @@ class ActorConfig:
     """Visit-count temperatures; train_steps are split by temperature_steps."""
     temperature_fractions: tuple[float, ...] = (0.5, 0.75)
     """Fractions of budget.train_steps at which the next temperature begins."""
-    weights_poll_seconds: float = 0.5
-    """Seconds between looks for newer weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +186,6 @@ class ReanalyzerConfig:
     """Every tau * budget.train_steps of age takes one td step away."""
     max_search_batch: int = 512
     """Roots searched at once; a larger batch is cut into parts."""
-    weights_poll_seconds: float = 0.5
-    """Seconds between looks for newer target weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,42 +99,6 @@ class ReplayStep(NamedTuple):
     weights_version: int  # train_step of the weights that acted
 
 
-class TrajectorySlice(NamedTuple):
-    """The window of an episode round step t, padded to fixed length.
-
-    Left padding repeats the episode's first frame, right padding its last; rewards, policies and
-    root values past the end are zero, actions past the end are zero and masked by ``steps_left``.
-    """
-
-    frames: Frames  # [S + K + n, *frame]; frames[S - 1] is o_t's newest frame
-    actions: I32  # [K]
-    rewards: F32  # [K + n]
-    search_policies: F32  # [K + 1, A]
-    root_values: F32  # [K + n + 1]
-    steps_left: int  # T - t, clipped to K + n + 1 (rewards that exist from t on)
-    ending: int  # Ending of the episode if it ends inside the window, else RUNNING
-    weights_version: int  # train_step of the weights that acted at t
-
-
-class SampledSlice(NamedTuple):
-    """A slice with what prioritised replay says about it."""
-
-    trajectory: TrajectorySlice
-    key: int  # u64 item key, for the priority update
-    probability: float  # at sampling time
-    table_size: int  # items in the table at sampling time
-    priority: float  # at sampling time
-
-
-class Targets(NamedTuple):
-    """What the unrolled network is trained towards."""
-
-    value_prefixes: F32  # [B, K] undiscounted reward sums since the last reset
-    values: F32  # [B, K + 1] n-step returns
-    policies: F32  # [B, K + 1, A]; all zero past the end: no policy loss
-    action_mask: Bool  # [B, K] action t+k exists
-
-
 class TrainingBatch(NamedTuple):
     """One learner step's input, made by one reanalyzer."""
 

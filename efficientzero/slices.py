@@ -1,7 +1,6 @@
 """Many trajectory slices as one record of stacked arrays: what replay hands to a reanalyzer.
 
-Filled by ``replay``, read by ``targets`` and the reanalyzer. Shape legend and meaning of the
-fields: ``schema.TrajectorySlice``, of which this holds B.
+Filled by ``replay``, read by ``targets`` and the reanalyzer. Shape legend: ``schema``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from efficientzero.config import AgentConfig, Config
 from efficientzero.schema import (
     F32,
+    I32,
     I64,
     Ending,
     EnvSpec,
     Frames,
     ReplayStep,
     TrainingBatch,
-    TrajectorySlice,
 )
 from efficientzero.slices import SliceBatch
 from replay.batch_codec import batch_spec
@@ -37,6 +37,23 @@ VECTORS = EnvSpec(
     num_stacked_frames=2,
 )
 POSITIONS_PER_EPISODE = 10_000
+
+
+class TrajectorySlice(NamedTuple):
+    """The window of an episode round step t, padded to fixed length.
+
+    Left padding repeats the episode's first frame, right padding its last; rewards, policies and
+    root values past the end are zero, actions past the end are zero and masked by ``steps_left``.
+    """
+
+    frames: Frames  # [S + K + n, *frame]; frames[S - 1] is o_t's newest frame
+    actions: I32  # [K]
+    rewards: F32  # [K + n]
+    search_policies: F32  # [K + 1, A]
+    root_values: F32  # [K + n + 1]
+    steps_left: int  # T - t, clipped to K + n + 1 (rewards that exist from t on)
+    ending: int  # Ending of the episode if it ends inside the window, else RUNNING
+    weights_version: int  # train_step of the weights that acted at t
 
 
 @dataclass(frozen=True, kw_only=True)
