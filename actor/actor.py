@@ -1,15 +1,19 @@
 """The actor's loop: ask for steps -> observe -> search -> act -> record.
 
-Built by ``actor.__main__``. E environments move in lock step with one batched search. How many
-env_steps may be played is the learner's to say: each turn asks for E of them.
+Built by ``actor.__main__``. E environments move in lock step with one batched search; or,
+pipelined, one half searches while the other half's environments step in a thread. How many
+env_steps may be played is the learner's to say: each turn asks for its own.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,6 +25,7 @@ from efficientzero.envs.frame_stack import FrameStack
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
+from efficientzero.rpc.records import Grant
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.runtime import StopSignal, WaitReason
@@ -45,6 +50,24 @@ class EpisodeSink(Protocol):
 
     def close(self) -> None:
         """Send what is left."""
+
+
+class _Turn(NamedTuple):
+    """One env_step of some environments, from their search to their answer."""
+
+    envs: list[int]
+    result: SearchResult  # row g is environment envs[g]
+    actions: I64
+    train_step: int  # of the weights that searched
+    steps: Future[EnvSteps]
+
+
+@dataclass(slots=True)
+class _Group:
+    """Environments that search together."""
+
+    envs: list[int]
+    turn: _Turn | None = None  # begun and not finished
 
 
 class Actor:
@@ -90,11 +113,11 @@ class Actor:
         self._tracker, self._generator, self._stop = tracker, generator, stop
         self._timer = SectionTimer("actor")
         self._stack = FrameStack(envs.spec, envs.num_envs)
-        self._frames: list[Frames] = [
-            np.empty(0)
-        ] * envs.num_envs  # newest frame of each environment
+        # The newest frame of each environment.
+        self._frames: list[Frames] = [np.empty(0)] * envs.num_envs
         self._is_recording = [False] * envs.num_envs  # the episode has steps and is not closed
         self._tallies = [GameTally() for _ in range(envs.num_envs)]
+        self._groups = self._make_groups()
         self._train_step = 0
         self._completed = 0  # env_steps not yet reported
         self._env_steps, self._logged_env_steps, self._logged_at = 0, 0, time.monotonic()
@@ -106,70 +129,100 @@ class Actor:
             return
         self._take_weights()
         self._reset(range(self._envs.num_envs))
-        while not self._stop.is_set():
-            with self._timer.section("wait_pace"):
-                granted = self._acquire()
-            if granted == 0:
-                break
-            with self._timer.section("weights"):
-                self._take_weights()
-            self._turn(granted)
-            self._log_when_due()
+        with ThreadPoolExecutor(1, "envs") as stepper:
+            for group in itertools.cycle(self._groups):
+                self._finish(group)
+                if self._stop.is_set() or not self._begin(group, stepper):
+                    break
+            self._finish_all()
+        self._report()
         with self._timer.section("wait_replay"):
             self._cut_episodes()
         log.info("played %d env_steps", self._env_steps)
 
-    def _turn(self, num_envs: int) -> None:
-        """Play one env_step in each of the first ``num_envs`` environments."""
-        indices = range(num_envs)
+    def _make_groups(self) -> list[_Group]:
+        """Return all environments as one group, or halves that search and step by turns."""
+        everybody = list(range(self._envs.num_envs))
+        mode = self._config.actor.pipeline
+        if len(everybody) == 1 or mode == "off" or (mode == "auto" and not self._search.on_gpu):
+            return [_Group(everybody)]
+        middle = (len(everybody) + 1) // 2
+        return [_Group(everybody[:middle]), _Group(everybody[middle:])]
+
+    def _begin(self, group: _Group, stepper: Executor) -> bool:
+        """Choose the group's actions and hand them to its environments.
+
+        Returns:
+            False when no env_step was granted: collection has ended, or a stop was asked for.
+        """
+        granted = self._acquire(len(group.envs))
+        if granted == 0:
+            return False
+        with self._timer.section("weights"):
+            self._take_weights()
+        playing = group.envs[:granted]
         with self._timer.section("search"):
-            result = self._think(self._stack.observations()[:num_envs])
+            result = self._think(self._stack.observations()[playing])
         actions = sample_actions(
             result.visit_counts,
             temperature(self._train_step, self._config.actor, self._config.budget),
             self._generator,
         )
+        steps = stepper.submit(self._envs.step, playing, actions)
+        group.turn = _Turn(playing, result, actions, self._train_step, steps)
+        return True
+
+    def _finish_all(self) -> None:
+        for group in self._groups:
+            self._finish(group)
+
+    def _finish(self, group: _Group) -> None:
+        """Record what the group's environments answered to its last actions."""
+        turn, group.turn = group.turn, None
+        if turn is None:
+            return
         with self._timer.section("envs"):
-            steps = self._envs.step(indices, actions)
+            steps = turn.steps.result()
         with self._timer.section("record"):
-            self._record(result, actions, steps)
-        ended = [i for i in indices if steps.terminated[i] or steps.truncated[i]]
+            self._record(turn, steps)
+        has_ended = steps.terminated | steps.truncated
+        ended = [i for i, over in zip(turn.envs, has_ended, strict=True) if over]
         if ended:
             with self._timer.section("reset"):
                 self._reset(ended)
-        self._completed += num_envs
-        self._env_steps += num_envs
+        self._completed += len(turn.envs)
+        self._env_steps += len(turn.envs)
+        self._log_when_due()
 
     def _think(self, observations: Frames) -> SearchResult:
         if self._train_step == 0:
             return uniform_search_result(len(observations), self._envs.spec.num_actions)
         return self._search.run(observations, exploration_noise=True)
 
-    def _record(self, result: SearchResult, actions: I64, steps: EnvSteps) -> None:
+    def _record(self, turn: _Turn, steps: EnvSteps) -> None:
         rewards = np.sign(steps.rewards) if self._config.env.clip_rewards else steps.rewards
-        policies = result.policies()
-        for i in range(len(actions)):
+        policies = turn.result.policies()
+        for row, i in enumerate(turn.envs):
             self._writers[i].append(
                 ReplayStep(
                     frame=self._frames[i],
-                    action=int(actions[i]),
-                    reward=float(rewards[i]),
-                    search_policy=policies[i],
-                    root_value=float(result.root_values[i]),
-                    predicted_value=float(result.predicted_values[i]),
-                    weights_version=self._train_step,
+                    action=int(turn.actions[row]),
+                    reward=float(rewards[row]),
+                    search_policy=policies[row],
+                    root_value=float(turn.result.root_values[row]),
+                    predicted_value=float(turn.result.predicted_values[row]),
+                    weights_version=turn.train_step,
                 )
             )
             self._is_recording[i] = True
-            self._frames[i] = steps.frames[i].copy()
+            self._frames[i] = steps.frames[row].copy()
             self._stack.push(i, self._frames[i])
-            if steps.terminated[i] or steps.truncated[i]:
-                ending = Ending.TERMINATED if steps.terminated[i] else Ending.TRUNCATED
+            if steps.terminated[row] or steps.truncated[row]:
+                ending = Ending.TERMINATED if steps.terminated[row] else Ending.TRUNCATED
                 self._writers[i].end(self._frames[i], ending)
                 self._is_recording[i] = False
-            finished = self._tallies[i].add(
-                float(steps.rewards[i]), game_over=bool(steps.game_over[i] or steps.truncated[i])
-            )
+            is_over = bool(steps.game_over[row] or steps.truncated[row])
+            finished = self._tallies[i].add(float(steps.rewards[row]), game_over=is_over)
             if finished is not None:
                 self._results.append(finished)
 
@@ -192,26 +245,30 @@ class Actor:
                 writer.end(self._frames[i], Ending.TRUNCATED)
             writer.close()
 
-    def _acquire(self) -> int:
-        """Return how many environments may step now; 0 at the end of collection or on stop."""
+    def _acquire(self, wanted: int) -> int:
+        """Return how many of ``wanted`` may step now; 0 at the end of collection or on stop."""
         reason = WaitReason("the learner to allow more env_steps", after_s=60.0)
         while not self._stop.is_set():
-            self._report_results()
-            grant = self._run_client.acquire_env_steps(
-                self._index, completed=self._completed, wanted=self._envs.num_envs, wait_s=_WAIT_S
-            )
-            self._completed = 0
+            with self._timer.section("wait_pace"):
+                grant = self._report(wanted)
             if grant.granted or grant.collection_ended:
                 return grant.granted
+            # What this actor holds unreported may be what the learner waits for.
+            self._finish_all()
             reason.tick()
         return 0
 
-    def _report_results(self) -> None:
+    def _report(self, wanted: int = 0) -> Grant:
+        """Tell the learner what was played since the last report, and ask for more."""
         if self._results:
             self._run_client.report_episodes(
                 self._index, [(r.episode_return, r.length) for r in self._results]
             )
             self._results = []
+        completed, self._completed = self._completed, 0
+        return self._run_client.acquire_env_steps(
+            self._index, completed=completed, wanted=wanted, wait_s=_WAIT_S if wanted else 0.0
+        )
 
     def _take_weights(self) -> None:
         newer = self._weights.take_newer()

@@ -150,6 +150,8 @@ class ActorConfig:
 
     num_envs: int = 4
     """Environments one actor steps in lock step with one batched search (E)."""
+    pipeline: Literal["auto", "on", "off"] = "auto"
+    """on: one half of the environments searches while the other steps. auto: on with a GPU."""
     temperatures: tuple[float, ...] = (1.0, 0.5, 0.25)
     """Visit-count temperatures; train_steps are split by temperature_steps."""
     temperature_fractions: tuple[float, ...] = (0.5, 0.75)

@@ -79,6 +79,11 @@ class BatchedSearch:
         self._resets = np.zeros(batch_size, np.bool_)
         self._pool: LatentPool | None = None  # made by the first search, which knows the shapes
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a search leaves the CPU free for other work."""
+        return self._device.type != "cpu"
+
     @torch.inference_mode()
     def run(self, observations: Frames | Tensor, *, exploration_noise: bool) -> SearchResult:
         """Search from ``observations`` and return what the roots found.

@@ -130,10 +130,12 @@ class FakeRunClient:
         self, actor_index: int, *, completed: int, wanted: int, wait_s: float
     ) -> Grant:
         assert 0 <= completed <= self._held, f"completed: got {completed} of {self._held} held"
-        assert wanted > 0
-        assert wait_s > 0
+        assert wanted >= 0
+        assert (wait_s > 0) == (wanted > 0), "a mere report does not wait"
         self.completed += completed
         self._held -= completed
+        if not wanted:
+            return Grant(0, self.completed >= self.budget, Phase.COLLECTING)
         self.before_grant()
         left = self.budget - self.completed - self._held
         granted = min(wanted, next(self._shares, wanted), left)

@@ -1,5 +1,9 @@
 """The actor's loop on real environments, networks and searches; what it records is replayed."""
 
+import dataclasses
+import itertools
+import threading
+
 import numpy as np
 import torch
 
@@ -29,11 +33,13 @@ class LoudEnvs:
         self.spec, self.num_envs = envs.spec, envs.num_envs
         self._envs, self._lives = envs, lives
         self._endings = [0] * envs.num_envs
+        self.before_step = lambda: None
 
     def reset(self, indices):
         return self._envs.reset(indices)
 
     def step(self, indices, actions):
+        self.before_step()
         steps = self._envs.step(indices, actions)
         over = steps.game_over.copy()
         for row, index in enumerate(indices):
@@ -60,8 +66,10 @@ class ObservingSearch(BatchedSearch):
 class Bench:
     """An actor and everything round it; it has weights of ``train_step`` when it starts."""
 
-    def __init__(self, *, budget, shares=(), train_step=5, lives=1, **env):
+    def __init__(self, *, budget, shares=(), train_step=5, lives=1, pipeline="off", **env):
         config = tiny_config(**env)
+        actor = dataclasses.replace(config.actor, pipeline=pipeline)
+        config = dataclasses.replace(config, actor=actor)
         self.config, self.stop = config, StopSignal()
         envs = make_env_batch(
             config.env,
@@ -88,10 +96,11 @@ class Bench:
         self.writers = [RecordingWriter(envs.spec) for _ in range(envs.num_envs)]
         self.run_client = FakeRunClient(budget=budget, shares=shares)
         self.tracker = MemoryTracker()
+        self.envs = LoudEnvs(envs, lives=lives)
         self.actor = Actor(
             config,
             index=0,
-            envs=LoudEnvs(envs, lives=lives),
+            envs=self.envs,
             network=network,
             search=self.search,
             weights=self.weights,
@@ -268,3 +277,29 @@ def test_metric_rows_tell_the_actors_own_env_steps_and_where_time_goes():
 def test_same_seeds_play_the_same_games():
     first, second = (Bench(budget=40).play() for _ in range(2))
     assert [step.action for step in first.steps()] == [step.action for step in second.steps()]
+
+
+def test_pipelined_halves_play_by_the_rules_and_stop_exactly_at_the_budget():
+    bench = Bench(budget=53, pipeline="on").play()
+    assert sum(bench.appended()) == 53
+    assert bench.run_client.completed == 53
+    assert {len(seen) for seen in bench.search.seen} == {1, 2}
+    for episode in bench.episodes():
+        assert_obeys_the_rules_of_catch(episode)
+
+
+def test_pipelined_half_searches_while_the_other_half_steps():
+    bench = Bench(budget=16, pipeline="on")
+    searches = itertools.count(1)
+    second_half_searches = threading.Event()
+    bench.search.before_run = lambda: next(searches) == 2 and second_half_searches.set()
+    overlaps = []
+    bench.envs.before_step = lambda: overlaps.append(second_half_searches.wait(30.0))
+    bench.play()
+    assert all(overlaps)
+
+
+def test_pipelined_actor_reports_what_it_holds_when_nothing_is_granted():
+    """The learner may wait for the very env_steps that the other half has played."""
+    bench = Bench(budget=24, shares=[2, 0, 2, 0, 0], pipeline="on").play()
+    assert sum(bench.appended()) == 24
