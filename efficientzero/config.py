@@ -186,8 +186,8 @@ class ReanalyzerConfig:
     """Shorten td_steps for old data."""
     off_policy_tau: float = 0.3
     """Every tau * budget.train_steps of age takes one td step away."""
-    max_search_batch: int = 512
-    """Roots searched at once; a larger batch is cut into parts."""
+    search_batch_size: int = 0
+    """Roots searched at once at the most. 0: the fastest size, found by timing at start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,7 +168,6 @@ _AT_LEAST_ONE = (
     "replay.capacity",
     "replay.frames_per_block",
     "replay.queue_size",
-    "reanalyzer.max_search_batch",
     "learner.batch_size",
     "learner.lr_decay_steps",
     "learner.publish_interval",

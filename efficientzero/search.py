@@ -57,7 +57,7 @@ class BatchedSearch:
             device,
             generator,
         )
-        self._batch_size, self._num_actions = batch_size, num_actions
+        self.batch_size, self._num_actions = batch_size, num_actions
         self.num_simulations = search.num_simulations
         self._trees = TreeBatch(
             batch_size,
@@ -96,8 +96,8 @@ class BatchedSearch:
             ValueError: N out of range, or the network answered with a number that is not finite.
         """
         num_roots = len(observations)
-        if not 1 <= num_roots <= self._batch_size:
-            raise ValueError(f"observations: got {num_roots} roots, wanted 1 to {self._batch_size}")
+        if not 1 <= num_roots <= self.batch_size:
+            raise ValueError(f"observations: got {num_roots} roots, wanted 1 to {self.batch_size}")
         pool, predicted_values = self._expand_roots(self._padded(observations), exploration_noise)
         for node in range(1, self.num_simulations + 1):
             self._simulate(pool, node)
@@ -121,13 +121,13 @@ class BatchedSearch:
         noise = None
         if exploration_noise:
             alphas = np.full(self._num_actions, self._search.root_dirichlet_alpha)
-            noise = self._generator.dirichlet(alphas, size=self._batch_size).astype(np.float32)
+            noise = self._generator.dirichlet(alphas, size=self.batch_size).astype(np.float32)
         self._trees.reset(self._seeds())
         self._trees.expand_roots(_to_numpy(root.policy_logits), values, noise)
         return self._pool, values
 
     def _simulate(self, pool: LatentPool, node: int) -> None:
-        indices, batch = self._indices.numpy(), self._batch_size
+        indices, batch = self._indices.numpy(), self.batch_size
         self._trees.select_leaves(indices[PARENTS], indices[ACTIONS], self._resets)
         np.logical_not(self._resets, out=indices[KEEPS_LSTM])
         indices[NODES] = node
@@ -138,9 +138,9 @@ class BatchedSearch:
         )
 
     def _result(self, num_roots: int, predicted_values: F32) -> SearchResult:
-        visit_counts = np.empty((self._batch_size, self._num_actions), np.int32)
-        root_values = np.empty(self._batch_size, np.float32)
-        depths = np.empty(self._batch_size, np.int32)
+        visit_counts = np.empty((self.batch_size, self._num_actions), np.int32)
+        root_values = np.empty(self.batch_size, np.float32)
+        depths = np.empty(self.batch_size, np.int32)
         self._trees.visit_counts(visit_counts)
         self._trees.root_values(root_values)
         self._trees.search_depths(depths)
@@ -154,13 +154,13 @@ class BatchedSearch:
     def _padded(self, observations: Frames | Tensor) -> Tensor:
         """Return B observations on the device; the last root is repeated where fewer were given."""
         roots = torch.as_tensor(observations).to(self._device)
-        missing = self._batch_size - len(roots)
+        missing = self.batch_size - len(roots)
         if missing:
             roots = torch.cat([roots, roots[-1:].expand(missing, *roots.shape[1:])])
         return roots
 
     def _seeds(self) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-        return self._generator.integers(0, 2**64, size=self._batch_size, dtype=np.uint64)
+        return self._generator.integers(0, 2**64, size=self.batch_size, dtype=np.uint64)
 
 
 def uniform_search_result(num_roots: int, num_actions: int) -> SearchResult:

@@ -10,7 +10,8 @@ from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, generator, leave, run_role
 from efficientzero.search import BatchedSearch
-from reanalyzer.reanalyzer import Reanalyzer, search_batch_size
+from reanalyzer.reanalyzer import Reanalyzer
+from reanalyzer.root_batch import root_batch_size
 from replay.info import wait_until_ready
 from replay.slice_sampler import SliceSampler
 from replay.training_queue import TrainingQueueWriter
@@ -35,7 +36,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         search=config.search,
         agent=config.agent,
         num_actions=spec.num_actions,
-        batch_size=search_batch_size(config),
+        batch_size=root_batch_size(config, network, device),
         device=device,
         generator=randomness.spawn(1)[0],
     )

@@ -8,7 +8,6 @@ Stateless: any number may run, each serves whole training batches.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from typing import Protocol
 
@@ -75,7 +74,7 @@ class Reanalyzer:
         Args:
             config: the run's config.
             network: in eval mode on ``device``; gets the target weights.
-            search: on the same network, for ``search_batch_size`` roots.
+            search: on the same network; larger batches of roots are cut to its size.
             weights: client of the ``target`` weights.
             slices: prioritised samples.
             batches: the training queue.
@@ -164,7 +163,7 @@ class Reanalyzer:
     @torch.inference_mode()
     def _network_values(self, observations: Frames) -> F32:
         parts = []
-        for part in _parts(observations, self._config.reanalyzer.max_search_batch):
+        for part in _parts(observations, self._search.batch_size):
             logits = self._network.initial_inference(
                 torch.from_numpy(part).to(self._device)
             ).value_logits
@@ -185,7 +184,7 @@ class Reanalyzer:
         self._roots_searched += len(observations)
         results = [
             self._search.run(part, exploration_noise=True).policies()
-            for part in _parts(observations, search_batch_size(self._config))
+            for part in _parts(observations, self._search.batch_size)
         ]
         if results:
             policies[searched] = np.concatenate(results)
@@ -236,14 +235,6 @@ class Reanalyzer:
             }
         )
         self._logged_at, self._batches_made, self._roots_searched = now, 0, 0
-
-
-def search_batch_size(config: Config) -> int:
-    """Return how many roots to search at once: equal parts of the most a batch can need."""
-    fresh = int(config.learner.batch_size * config.reanalyzer.policy_reanalyze_ratio)
-    most_roots = max(1, fresh * (config.agent.num_unroll_steps + 1))
-    num_parts = math.ceil(most_roots / config.reanalyzer.max_search_batch)
-    return math.ceil(most_roots / num_parts)
 
 
 def _parts(observations: Frames, size: int) -> list[Frames]:

@@ -12,7 +12,11 @@ from efficientzero.runtime import StopSignal
 from efficientzero.schema import Ending, SearchResult
 from efficientzero.search import BatchedSearch
 from efficientzero.slices import SliceBatch
-from reanalyzer.reanalyzer import Reanalyzer, search_batch_size
+from reanalyzer.reanalyzer import Reanalyzer
+from reanalyzer.root_batch import (
+    equal_parts,
+    most_roots,
+)
 from tests.fakes import FakeBatchSink, FakeSlices, FakeWeights, MemoryTracker, tiny_config
 from tests.replay_cases import random_episode, window
 
@@ -45,12 +49,12 @@ def told_counts(observation):
     return np.array([1 + digest % 101, 1 + digest % 103, 1 + digest % 107], np.int32)
 
 
-def reanalyzer_config(*, ratio=0.5, max_search_batch=512, correction=True):
+def reanalyzer_config(*, ratio=0.5, search_batch_size=512, correction=True):
     config = tiny_config()
     reanalyzer = dataclasses.replace(
         config.reanalyzer,
         policy_reanalyze_ratio=ratio,
-        max_search_batch=max_search_batch,
+        search_batch_size=search_batch_size,
         off_policy_correction=correction,
     )
     return dataclasses.replace(config, reanalyzer=reanalyzer)
@@ -68,7 +72,7 @@ class Bench:
             search=config.search,
             agent=config.agent,
             num_actions=self.spec.num_actions,
-            batch_size=search_batch_size(config),
+            batch_size=equal_parts(most_roots(config), config.reanalyzer.search_batch_size),
             device=torch.device("cpu"),
             generator=np.random.default_rng(3),
         )
@@ -187,7 +191,7 @@ def test_values_equal_a_walk_with_the_target_networks_own_values(correction):
 
 
 def test_policies_come_from_a_search_of_the_right_observation():
-    config = reanalyzer_config(ratio=1.0, max_search_batch=7)
+    config = reanalyzer_config(ratio=1.0, search_batch_size=7)
     origins, slices = episodes_and_slices(config)
     bench = Bench(config, search_type=TellingSearch)
     batch = bench.make(slices)
@@ -292,9 +296,3 @@ def test_no_batch_is_made_before_the_first_target_weights():
     bench = Bench(config, batches=[episodes_and_slices(config)[1]])
     bench.reanalyzer.run()
     assert bench.sink.taken == []
-
-
-def test_search_batches_are_equal_parts_of_the_most_that_is_needed():
-    config = reanalyzer_config(ratio=1.0, max_search_batch=20)
-    assert search_batch_size(config) == 16  # 8 * 6 = 48 roots in 3 parts
-    assert search_batch_size(reanalyzer_config(ratio=0.0)) == 1

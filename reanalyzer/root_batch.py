@@ -1,0 +1,86 @@
+"""How many roots to search at once: found by timing at start, or as configured.
+
+Called by ``reanalyzer.__main__``. One training batch needs up to B * (K + 1) roots; cut into
+equal parts, they cost least per root at a size that only the device knows.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+
+from efficientzero.config import Config
+from efficientzero.inference import NUM_INDEX_ROWS, LatentPool
+from efficientzero.networks import EfficientZeroNet
+
+_SMALLEST = 32
+_LARGEST = 2_048  # bounds the pool's memory: 1.4 GB with the Atari network and 50 simulations
+_ROUNDS = 3
+_TOLERANCE = 1.05  # a larger batch that costs this much more per root has less overhead elsewhere
+
+log = logging.getLogger(__name__)
+
+
+def most_roots(config: Config) -> int:
+    """Return how many roots the fresh policies of one training batch can need."""
+    fresh = int(config.learner.batch_size * config.reanalyzer.policy_reanalyze_ratio)
+    return max(1, fresh * (config.agent.num_unroll_steps + 1))
+
+
+def equal_parts(num_roots: int, largest: int) -> int:
+    """Return the size of the fewest equal parts of ``num_roots`` that are at most ``largest``."""
+    return math.ceil(num_roots / math.ceil(num_roots / largest))
+
+
+def candidate_sizes(num_roots: int) -> list[int]:
+    """Return sizes worth timing, largest first: 1, 1/2, 1/4 ... of ``num_roots``."""
+    sizes = [equal_parts(num_roots, _LARGEST)]
+    while sizes[-1] > _SMALLEST:
+        sizes.append(math.ceil(sizes[-1] / 2))
+    return sizes
+
+
+def choose_size(sizes: Iterable[int], seconds_of: Callable[[int], float]) -> int:
+    """Return the largest size whose seconds per root are within 5 % of the best."""
+    per_root = {size: seconds_of(size) / size for size in sizes}
+    limit = min(per_root.values()) * _TOLERANCE
+    chosen = max(size for size, cost in per_root.items() if cost <= limit)
+    costs = ", ".join(f"{size}: {1e6 * cost:.0f}" for size, cost in per_root.items())
+    log.info("search %d roots at once (us per root and simulation: %s)", chosen, costs)
+    return chosen
+
+
+def root_batch_size(config: Config, network: EfficientZeroNet, device: torch.device) -> int:
+    """Return the configured size, or the fastest on ``device`` for this network."""
+    num_roots = most_roots(config)
+    if config.reanalyzer.search_batch_size:
+        return equal_parts(num_roots, config.reanalyzer.search_batch_size)
+    return choose_size(
+        candidate_sizes(num_roots), lambda size: _step_seconds(config, network, device, size)
+    )
+
+
+@torch.inference_mode()
+def _step_seconds(
+    config: Config, network: EfficientZeroNet, device: torch.device, size: int
+) -> float:
+    """Return the fastest of a few simulation steps of ``size`` roots, seconds."""
+    latents = torch.zeros((size, *network.latent_shape), device=device)
+    pool = LatentPool(
+        network,
+        latents,
+        num_nodes=2,
+        backend=config.search.inference_backend,
+        precision=config.search.precision,
+    )
+    indices = torch.zeros((NUM_INDEX_ROWS, size), dtype=torch.int32, device=device)
+    fastest = math.inf
+    for _ in range(_ROUNDS + 1):  # the first may still compile
+        started = time.perf_counter()
+        pool.step(indices).cpu()  # waits for the device
+        fastest = min(fastest, time.perf_counter() - started)
+    return fastest

@@ -1,0 +1,62 @@
+"""How many roots are searched at once."""
+
+import dataclasses
+
+import torch
+
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import EnvSpec
+from reanalyzer.root_batch import (
+    candidate_sizes,
+    choose_size,
+    equal_parts,
+    most_roots,
+    root_batch_size,
+)
+from tests.fakes import tiny_config
+
+SPEC = EnvSpec(
+    env_id="x", frame_shape=(3,), frame_dtype="float32", num_actions=2, num_stacked_frames=1
+)
+
+
+def with_ratio(ratio, search_batch_size=0):
+    config = tiny_config()
+    reanalyzer = dataclasses.replace(
+        config.reanalyzer, policy_reanalyze_ratio=ratio, search_batch_size=search_batch_size
+    )
+    return dataclasses.replace(config, reanalyzer=reanalyzer)
+
+
+def test_roots_are_those_of_the_freshly_searched_slices():
+    config = with_ratio(0.5)
+    slices = config.learner.batch_size // 2
+    assert most_roots(config) == slices * (config.agent.num_unroll_steps + 1)
+    assert most_roots(with_ratio(0.0)) == 1
+
+
+def test_parts_are_equal_and_no_larger_than_asked_for():
+    assert equal_parts(48, 20) == 16
+    assert equal_parts(1518, 2048) == 1518
+    assert equal_parts(5, 1) == 1
+
+
+def test_candidates_halve_down_to_small_ones():
+    assert candidate_sizes(384) == [384, 192, 96, 48, 24]
+    assert candidate_sizes(1) == [1]
+    assert candidate_sizes(10_000)[0] == 2000
+
+
+def test_the_largest_of_equally_fast_sizes_is_chosen():
+    costs = {100: 104.0, 50: 50.0, 25: 30.0}  # per root: 1.04, 1.0, 1.2
+    assert choose_size(costs, costs.__getitem__) == 100
+    assert choose_size(costs, lambda size: costs[size] * (2.0 if size == 100 else 1.0)) == 50
+
+
+def test_a_configured_size_is_kept_and_a_timed_one_is_a_candidate():
+    config = with_ratio(1.0, search_batch_size=7)
+    network = EfficientZeroNet(config.network, SPEC, value_prefix=True).eval()
+    cpu = torch.device("cpu")
+    assert root_batch_size(config, network, cpu) == equal_parts(most_roots(config), 7)
+    timed = with_ratio(1.0)
+    assert root_batch_size(timed, network, cpu) in candidate_sizes(most_roots(timed))
