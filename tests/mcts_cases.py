@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.reference_mcts import NetworkOutput, Node, ReferenceParams, ReferenceSearch
+from tests.reference_mcts import (
+    NetworkOutput,
+    Node,
+    ReferenceParams,
+    ReferenceSearch,
+    RootNoise,
+)
 
 F32 = np.float32
 
@@ -28,6 +34,8 @@ class Case:
     num_simulations: int = 30
     seed: int = 0
     has_noise: bool = False
+    draws_noise: bool = False
+    has_to_play: bool = False  # only with two players
     has_illegal: bool = False
     logit_scale: float = 1.0
     value_scale: float = 1.0
@@ -46,24 +54,41 @@ class Result:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Draw searches over the whole range of sizes and coefficients."""
-    params = ReferenceParams(
+def reference_params(draw: st.DrawFn) -> ReferenceParams:
+    """Draw coefficients and switches over their whole range."""
+    num_players = draw(st.sampled_from([1, 1, 2]))
+    return ReferenceParams(
         discount=draw(st.sampled_from([0.0, 0.9, 0.997, 1.0])),
         pb_c_init=draw(st.sampled_from([0.0, 1.25, 4.0])),
         pb_c_base=draw(st.sampled_from([1.0, 50.0, 19652.0])),
         value_delta_max=draw(st.sampled_from([1e-6, 0.01, 10.0])),
         value_prefix_horizon=draw(st.integers(1, 6)),
-        use_value_prefix=draw(st.booleans()),
+        use_value_prefix=num_players == 1 and draw(st.booleans()),
         root_exploration_fraction=draw(st.sampled_from([0.0, 0.25, 1.0])),
+        unvisited_q=draw(st.sampled_from(["mean_q", "parent_value", "zero"])),
+        known_q_bounds=draw(st.sampled_from([None, (-1.0, 1.0), (0.0, 1e-9)])),
+        root_dirichlet_alpha=draw(st.sampled_from([0.03, 0.3, 2.0])),
+        num_players=num_players,
+        root_visit_has_value=draw(st.booleans()),
+        exploration_counts_expansion=draw(st.booleans()),
+        stale_prefix_bounds=draw(st.booleans()),
     )
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw searches over the whole range of sizes and coefficients."""
+    params = draw(reference_params())
+    noise = draw(st.sampled_from(["none", "given", "drawn"]))
     return Case(
         params=params,
         num_trees=draw(st.integers(1, 3)),
         num_actions=draw(st.integers(1, 18)),
         num_simulations=draw(st.integers(1, 60)),
         seed=draw(st.integers(0, 2**32)),
-        has_noise=draw(st.booleans()),
+        has_noise=noise == "given",
+        draws_noise=noise == "drawn",
+        has_to_play=params.num_players == 2 and draw(st.booleans()),
         has_illegal=draw(st.booleans()),
         logit_scale=draw(st.sampled_from([0.0, 1.0, 5.0, 200.0])),
         value_scale=draw(st.sampled_from([0.0, 0.1, 1.0, 1e6])),
@@ -106,6 +131,11 @@ def root_arrays(
     )
 
 
+def to_play_of(case: Case) -> NDArray[np.int32] | None:
+    """Return who moves at each root [B], or nothing where the case does not say."""
+    return np.arange(case.num_trees, dtype=np.int32) % 2 if case.has_to_play else None
+
+
 def seeds_of(case: Case) -> NDArray[np.uint64]:
     """Return one seed per tree [B], all 64 bits in use."""
     return np.array(
@@ -135,6 +165,8 @@ def expand_roots(case: Case, batch: TreeBatch) -> None:
         np.array([output.value for output in outputs]),
         noise,
         legal_actions,
+        to_play_of(case),
+        draw_noise=case.draws_noise,
     )
 
 
@@ -190,6 +222,7 @@ def read_result(case: Case, batch: TreeBatch, leaves: NDArray[np.int32]) -> Resu
 def run_reference(case: Case) -> Result:
     """Run the same search with the Python reference, one tree at a time."""
     outputs, noise, legal_actions = root_arrays(case)
+    to_play = to_play_of(case)
     seeds = seeds_of(case)
     searches = [ReferenceSearch(case.params, int(seed)) for seed in seeds]
     roots = [
@@ -197,8 +230,9 @@ def run_reference(case: Case) -> Result:
             outputs[tree],
             network(case, tree),
             case.num_simulations,
-            noise=None if noise is None else noise[tree],
+            noise=RootNoise(None if noise is None else noise[tree], case.draws_noise),
             is_legal=None if legal_actions is None else legal_actions[tree],
+            to_play=None if to_play is None else int(to_play[tree]),
         )
         for tree, search in enumerate(searches)
     ]

@@ -30,6 +30,23 @@ class ReferenceParams:
     value_prefix_horizon: int = 5
     use_value_prefix: bool = True
     root_exploration_fraction: float = 0.25
+    unvisited_q: str = "mean_q"
+    known_q_bounds: tuple[float, float] | None = None
+    root_dirichlet_alpha: float = 0.3
+    num_players: int = 1
+    root_visit_has_value: bool = True
+    exploration_counts_expansion: bool = True
+    stale_prefix_bounds: bool = False
+
+
+class RootNoise(NamedTuple):
+    """What disturbs the root: numbers of the caller's, or drawn from the tree's own sequence."""
+
+    given: NDArray[np.float32] | None = None  # [A]
+    is_drawn: bool = False
+
+
+NO_NOISE = RootNoise()
 
 
 class NetworkOutput(NamedTuple):
@@ -64,23 +81,62 @@ class Node:
         return self.depth % params.value_prefix_horizon == 0
 
 
-class TieBreaker:
+def mixed_bits(z: int) -> int:
+    """Return SplitMix64's permutation of a 64-bit number."""
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK_64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK_64
+    return z ^ (z >> 31)
+
+
+class CounterRandom:
     """The SplitMix64 sequence of one seed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._num_draws = 0
 
+    def next(self) -> int:
+        """Return the next 64 bits."""
+        self._num_draws += 1
+        return mixed_bits((self._seed + self._num_draws * 0x9E3779B97F4A7C15) & MASK_64)
+
     def choose(self, actions: Sequence[int]) -> int:
         """Return one of several actions; draws a number only if there are several."""
         if len(actions) == 1:
             return actions[0]
-        self._num_draws += 1
-        z = (self._seed + self._num_draws * 0x9E3779B97F4A7C15) & MASK_64
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK_64
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK_64
-        z = z ^ (z >> 31)
-        return actions[((z >> 32) * len(actions)) >> 32]
+        return actions[((self.next() >> 32) * len(actions)) >> 32]
+
+    def uniform(self) -> float:
+        """Return a number in (0, 1)."""
+        return ((self.next() >> 12) + 0.5) * 2.0**-52
+
+    def normal(self) -> float:
+        """Return a standard normal number, by Box and Muller."""
+        radius = math.sqrt(-2.0 * math.log(self.uniform()))
+        return radius * math.cos(2.0 * math.pi * self.uniform())
+
+    def log_gamma(self, alpha: float) -> float:
+        """Return the logarithm of a Gamma(alpha) number, by Marsaglia and Tsang."""
+        d = (alpha + 1.0 if alpha < 1.0 else alpha) - 1.0 / 3.0
+        c = 1.0 / math.sqrt(9.0 * d)
+        log_boost = math.log(self.uniform()) / alpha if alpha < 1.0 else 0.0
+        while True:
+            x = self.normal()
+            t = 1.0 + c * x
+            if t <= 0.0:
+                continue
+            v = t * t * t
+            if math.log(self.uniform()) < 0.5 * x * x + d - d * v + d * math.log(v):
+                return math.log(d * v) + log_boost
+
+    def dirichlet(self, alpha: float, is_legal: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return Dirichlet noise over the legal actions, 0 elsewhere."""
+        logs = [self.log_gamma(alpha) if legal else -math.inf for legal in is_legal]
+        shares = [math.exp(log - max(logs)) for log in logs]
+        total = 0.0
+        for share in shares:  # not sum(): it compensates rounding errors from Python 3.12 on
+            total += share
+        return np.array([share / total for share in shares], dtype=F32)
 
 
 def sum_in_lanes(numbers: Sequence[np.float32] | NDArray[np.float32]) -> np.float32:
@@ -119,10 +175,12 @@ class ReferenceSearch:
 
     def __init__(self, params: ReferenceParams, seed: int) -> None:
         self.params = params
-        self.lowest_q = F32(math.inf)
-        self.highest_q = F32(-math.inf)
+        self.gamma = F32(-params.discount if params.num_players == 2 else params.discount)
         self.leaves: list[tuple[int, int, bool]] = []  # parent node, action, resets_prefix
-        self._ties = TieBreaker(seed)
+        self.nodes: list[Node] = []  # by index
+        self._ties = CounterRandom(seed)
+        self._noise = CounterRandom(mixed_bits(seed ^ 0xD1B54A32D192ED03))
+        self._forget_bounds()
 
     def search(
         self,
@@ -130,49 +188,70 @@ class ReferenceSearch:
         network: Callable[[int, int], NetworkOutput],
         num_simulations: int,
         *,
-        noise: NDArray[np.float32] | None = None,
+        noise: RootNoise = NO_NOISE,
         is_legal: NDArray[np.bool_] | None = None,
+        to_play: int | None = None,
     ) -> Node:
-        """Return the root after all simulations; the network gets (parent node, action)."""
-        root = self._make_root(root_output, noise, is_legal)
+        """Return the root after all simulations; the network gets (parent node, action).
+
+        With ``to_play`` the network's numbers are player 0's, and ``to_play`` moves at the root;
+        without, they are those of whoever moves.
+        """
+        root = self._make_root(self._as_mover_sees(root_output, 0, to_play), noise, is_legal)
+        self.nodes = [root]
         for index in range(1, num_simulations + 1):
             parent, action = self._select(root)
-            output = network(parent.index, action)
+            output = self._as_mover_sees(network(parent.index, action), parent.depth + 1, to_play)
             leaf = self._expand(parent, action, index, output)
+            self.nodes.append(leaf)
             self.leaves.append((parent.index, action, leaf.is_reset_node(self.params)))
             self._backup(leaf, output.value)
+            if self.params.stale_prefix_bounds:
+                self._recompute_bounds_with_stale_prefixes(root)
         return root
 
     def q(self, child: Node) -> np.float32:
         """Return the value of the step into a node, seen from its parent."""
-        return child.reward + F32(self.params.discount) * child.value()
+        return child.reward + self.gamma * child.value()
+
+    def _forget_bounds(self) -> None:
+        low, high = self.params.known_q_bounds or (math.inf, -math.inf)
+        self.lowest_q, self.highest_q = F32(low), F32(high)
+
+    def _as_mover_sees(
+        self, output: NetworkOutput, depth: int, to_play: int | None
+    ) -> NetworkOutput:
+        """Turn player 0's numbers into the mover's; who acted is the mover one step above."""
+        if to_play is None:
+            return output
+        sign = F32(1) if (to_play + depth) % 2 == 0 else F32(-1)
+        return NetworkOutput(-sign * output.value_prefix, sign * output.value, output.policy_logits)
 
     def _make_root(
-        self,
-        output: NetworkOutput,
-        noise: NDArray[np.float32] | None,
-        is_legal: NDArray[np.bool_] | None,
+        self, output: NetworkOutput, noise: RootNoise, is_legal: NDArray[np.bool_] | None
     ) -> Node:
         if is_legal is None:
             is_legal = np.ones(len(output.policy_logits), dtype=np.bool_)
         prior = softmax(output.policy_logits, is_legal)
-        if noise is not None:
-            legal_noise = np.where(is_legal, noise, F32(0))
+        given = noise.given
+        if noise.is_drawn:
+            given = self._noise.dirichlet(self.params.root_dirichlet_alpha, is_legal)
+        if given is not None:
+            legal_noise = np.where(is_legal, given, F32(0))
             fraction = F32(self.params.root_exploration_fraction)
             prior = (F32(1) - fraction) * prior + fraction * (
                 legal_noise / sum_in_lanes(legal_noise)
             )
         root = Node(0, None, 0, F32(0), F32(0), prior, is_legal)
-        root.value_sum = output.value
+        root.value_sum = output.value if self.params.root_visit_has_value else F32(0)
         root.visit_count = 1
         return root
 
     def _select(self, root: Node) -> tuple[Node, int]:
-        node = root
-        mean_q = self._mean_q(root, None)
+        node, unvisited_q = root, self._q_of_unvisited(root, None)
         while True:
             scores = {
-                action: self._score(node, action, mean_q)
+                action: self._score(node, action, unvisited_q)
                 for action in range(len(node.prior))
                 if node.is_legal[action]
             }
@@ -181,26 +260,31 @@ class ReferenceSearch:
             if action not in node.children:
                 return node, action
             node = node.children[action]
-            mean_q = self._mean_q(node, mean_q)
+            unvisited_q = self._q_of_unvisited(node, unvisited_q)
 
-    def _mean_q(self, node: Node, parent_mean_q: np.float32 | None) -> np.float32:
+    def _q_of_unvisited(self, node: Node, mean_at_parent: np.float32 | None) -> np.float32:
+        if self.params.unvisited_q == "zero":
+            return F32(0)
+        if self.params.unvisited_q == "parent_value":
+            return node.value()
         qs = [
             self.q(node.children[action]) if action in node.children else F32(0)
             for action in range(len(node.prior))
         ]
         num_visited = F32(len(node.children))
-        if parent_mean_q is not None:
-            return (parent_mean_q + sum_in_lanes(qs)) / (F32(1) + num_visited)
+        if mean_at_parent is not None:
+            sign = F32(-1) if self.params.num_players == 2 else F32(1)
+            return (sign * mean_at_parent + sum_in_lanes(qs)) / (F32(1) + num_visited)
         return sum_in_lanes(qs) / num_visited if node.children else F32(0)
 
-    def _score(self, node: Node, action: int, mean_q: np.float32) -> np.float32:
+    def _score(self, node: Node, action: int, unvisited_q: np.float32) -> np.float32:
         child = node.children.get(action)
-        total = node.visit_count
+        total = node.visit_count - (0 if self.params.exploration_counts_expansion else 1)
         base = self.params.pb_c_base
         c = math.log((total + base + 1) / base) + self.params.pb_c_init
         weight = node.prior[action] / F32(1 + (child.visit_count if child else 0))
         exploration: np.float32 = weight * F32(c * math.sqrt(total))
-        return exploration + self._normalised(self.q(child) if child else mean_q)
+        return exploration + self._normalised(self.q(child) if child else unvisited_q)
 
     def _normalised(self, q: np.float32) -> np.float32:
         if self.highest_q > self.lowest_q:
@@ -226,7 +310,28 @@ class ReferenceSearch:
             node.visit_count += 1
             if node.parent is None:
                 return
-            self.lowest_q = min(self.lowest_q, self.q(node))
-            self.highest_q = max(self.highest_q, self.q(node))
-            discounted_return = node.reward + F32(self.params.discount) * discounted_return
+            if not self.params.stale_prefix_bounds:
+                self._widen_bounds(self.q(node))
+            discounted_return = node.reward + self.gamma * discounted_return
             node = node.parent
+
+    def _widen_bounds(self, q: np.float32) -> None:
+        self.lowest_q = min(self.lowest_q, q)
+        self.highest_q = max(self.highest_q, q)
+
+    def _recompute_bounds_with_stale_prefixes(self, root: Node) -> None:
+        """Repeat the original's mistake: prefixes of the node met before, not of the parent."""
+        self._forget_bounds()
+        stack, before = [root], root
+        while stack:
+            node = stack.pop()
+            if node is not root:
+                reward = node.reward
+                if self.params.use_value_prefix:
+                    is_difference = not before.is_reset_node(self.params)
+                    reward = node.value_prefix
+                    if is_difference:
+                        reward = node.value_prefix - before.value_prefix
+                self._widen_bounds(reward + self.gamma * node.value())
+            stack += [node.children[action] for action in sorted(node.children)]
+            before = node

@@ -61,6 +61,35 @@ void CheckLegalActions(std::span<const std::uint8_t> legal_actions, std::span<co
   }
 }
 
+void CheckToPlay(std::span<const std::int32_t> to_play, int num_players) {
+  if (!to_play.empty() && num_players != 2) {
+    Refuse("to_play: got an array with num_players ", num_players, ", wanted num_players 2");
+  }
+  for (std::size_t tree = 0; tree < to_play.size(); ++tree) {
+    if (to_play[tree] == 0 || to_play[tree] == 1) continue;
+    Refuse("to_play: got ", to_play[tree], " in row ", tree, ", wanted 0 or 1");
+  }
+}
+
+View ViewOf(std::span<const std::int32_t> to_play, std::size_t tree) {
+  if (to_play.empty()) return View::kMover;
+  return to_play[tree] == 0 ? View::kPlayer0Begins : View::kPlayer1Begins;
+}
+
+std::size_t LinesPerTree(const SearchConstants& constants, int num_simulations) {
+  const auto simulations = static_cast<std::size_t>(num_simulations);
+  const std::size_t bytes = (simulations + 1) * sizeof(float) + simulations * sizeof(PathStep);
+  return (simulations + 1) * constants.layout.lines_per_block() +
+         (bytes + sizeof(CacheLine) - 1) / sizeof(CacheLine);
+}
+
+TreeMemory MemoryAt(CacheLine* start, const SearchConstants& constants, int num_simulations) {
+  const auto nodes = static_cast<std::size_t>(num_simulations) + 1;
+  auto* const prefixes =
+      reinterpret_cast<float*>(start + nodes * constants.layout.lines_per_block());
+  return {start, prefixes, reinterpret_cast<PathStep*>(prefixes + nodes)};
+}
+
 }  // namespace
 
 TreeBatch::TreeBatch(int num_trees, int num_actions, int num_simulations,
@@ -68,44 +97,47 @@ TreeBatch::TreeBatch(int num_trees, int num_actions, int num_simulations,
     : num_trees_(Checked("num_trees", num_trees, kMaxTrees)),
       num_actions_(Checked("num_actions", num_actions, kMaxActions)),
       num_simulations_(Checked("num_simulations", num_simulations, kMaxSimulations)),
-      constants_(num_actions, num_simulations, Checked(params)) {
-  const auto trees = static_cast<std::size_t>(num_trees);
-  const auto simulations = static_cast<std::size_t>(num_simulations);
-  blocks_.resize(trees * (simulations + 1) * constants_.layout.lines_per_block());
-  value_prefixes_.resize(trees * (simulations + 1));
-  paths_.resize(trees * simulations);
-  trees_.reserve(trees);
+      num_players_(params.num_players),
+      constants_(num_actions, num_simulations, Checked(params)),
+      lines_per_tree_(LinesPerTree(constants_, num_simulations)),
+      memory_(static_cast<std::size_t>(num_trees) * lines_per_tree_) {
+  trees_.reserve(static_cast<std::size_t>(num_trees));
   Reset(seeds);
 }
 
 void TreeBatch::Reset(std::span<const std::uint64_t> seeds) {
-  const auto simulations = static_cast<std::size_t>(num_simulations_);
-  const std::size_t lines_per_tree = (simulations + 1) * constants_.layout.lines_per_block();
   trees_.clear();
   for (std::size_t tree = 0; tree < static_cast<std::size_t>(num_trees_); ++tree) {
-    const TreeMemory memory{&blocks_[tree * lines_per_tree],
-                            &value_prefixes_[tree * (simulations + 1)],
-                            &paths_[tree * simulations]};
-    trees_.emplace_back(memory, seeds[tree]);
+    CacheLine* const start = &memory_[tree * lines_per_tree_];
+    trees_.emplace_back(MemoryAt(start, constants_, num_simulations_), seeds[tree]);
   }
   expects_ = Expects::kExpandRoots;
   num_simulations_done_ = 0;
 }
 
-void TreeBatch::ExpandRoots(std::span<const float> policy_logits, std::span<const float> values,
-                            std::span<const float> noise,
-                            std::span<const std::uint8_t> legal_actions) {
-  CheckNumbers("policy_logits", policy_logits, -kMaxMagnitude);
-  CheckNumbers("values", values, -kMaxMagnitude);
-  CheckNumbers("noise", noise, 0.0F);
-  const std::size_t row = constants_.num_actions;
-  CheckLegalActions(legal_actions, noise, trees_.size(), row);
+void TreeBatch::CheckRootInputs(const RootInputs& inputs) const {
+  CheckNumbers("policy_logits", inputs.policy_logits, -kMaxMagnitude);
+  CheckNumbers("values", inputs.values, -kMaxMagnitude);
+  CheckNumbers("noise", inputs.noise, 0.0F);
+  if (inputs.draws_noise && !inputs.noise.empty()) {
+    Refuse("noise: got an array with draw_noise, wanted one of the two");
+  }
+  CheckLegalActions(inputs.legal_actions, inputs.noise, trees_.size(), constants_.num_actions);
+  CheckToPlay(inputs.to_play, num_players_);
+}
+
+void TreeBatch::ExpandRoots(const RootInputs& inputs) {
+  CheckRootInputs(inputs);
+  const auto row = [num_actions = constants_.num_actions](auto span, std::size_t tree) {
+    return span.empty() ? span : span.subspan(tree * num_actions, num_actions);
+  };
   for (std::size_t tree = 0; tree < trees_.size(); ++tree) {
-    const auto noise_row = noise.empty() ? noise : noise.subspan(tree * row, row);
-    const auto legal_row =
-        legal_actions.empty() ? legal_actions : legal_actions.subspan(tree * row, row);
-    trees_[tree].ExpandRoot(constants_, policy_logits.subspan(tree * row, row), values[tree],
-                            noise_row, legal_row);
+    trees_[tree].ExpandRoot(constants_, {.policy_logits = row(inputs.policy_logits, tree),
+                                         .value = inputs.values[tree],
+                                         .noise = row(inputs.noise, tree),
+                                         .legal_actions = row(inputs.legal_actions, tree),
+                                         .view = ViewOf(inputs.to_play, tree),
+                                         .draws_noise = inputs.draws_noise});
   }
   expects_ = Expects::kSelectLeaves;
   num_simulations_done_ = 0;
@@ -138,8 +170,9 @@ void TreeBatch::Backup(std::span<const float> value_prefixes, std::span<const fl
   ++num_simulations_done_;
   const std::size_t row = constants_.num_actions;
   for (std::size_t tree = 0; tree < trees_.size(); ++tree) {
-    trees_[tree].Backup(constants_, num_simulations_done_, value_prefixes[tree], values[tree],
-                        policy_logits.subspan(tree * row, row));
+    trees_[tree].Backup(
+        constants_, num_simulations_done_,
+        {value_prefixes[tree], values[tree], policy_logits.subspan(tree * row, row)});
   }
   expects_ = Expects::kSelectLeaves;
 }

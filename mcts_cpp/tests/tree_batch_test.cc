@@ -38,7 +38,7 @@ std::vector<std::int32_t> Search(TreeBatch& batch, std::uint64_t seed) {
   const auto trees = static_cast<std::size_t>(batch.num_trees());
   const std::size_t cells = trees * static_cast<std::size_t>(batch.num_actions());
   Buffers buffers(trees);
-  batch.ExpandRoots(Numbers(cells, seed), Numbers(trees, seed), {}, {});
+  batch.ExpandRoots({.policy_logits = Numbers(cells, seed), .values = Numbers(trees, seed)});
   for (int i = 0; i < batch.num_simulations(); ++i) {
     const std::uint64_t step = seed + 7U + static_cast<std::uint64_t>(i);
     batch.SelectLeaves(buffers.parent_nodes, buffers.actions, buffers.resets_prefix);
@@ -88,7 +88,7 @@ void LargestAllowedNumbersStayFinite() {
   TreeBatch batch(1, 3, 300, {.discount = 1.0, .value_prefix_horizon = 300}, seeds);
   Buffers buffers(1);
   const std::vector<float> high = {1e25F}, low = {-1e25F}, logits = {1e25F, -1e25F, 0.0F};
-  batch.ExpandRoots(logits, high, {}, {});
+  batch.ExpandRoots({.policy_logits = logits, .values = high});
   for (int i = 0; i < 300; ++i) {
     batch.SelectLeaves(buffers.parent_nodes, buffers.actions, buffers.resets_prefix);
     batch.Backup(i % 2 == 0 ? high : low, i % 3 == 0 ? high : low, logits);
@@ -107,7 +107,7 @@ void WrongOrderIsRefused() {
     batch.SelectLeaves(buffers.parent_nodes, buffers.actions, buffers.resets_prefix);
   };
   ExpectRefused(select, "wanted expand_roots first");
-  batch.ExpandRoots(two, one, {}, {});
+  batch.ExpandRoots({.policy_logits = two, .values = one});
   ExpectRefused([&] { batch.Backup(one, one, two); }, "wanted select_leaves first");
   select();
   ExpectRefused(select, "wanted backup first");
@@ -121,8 +121,9 @@ void BadNumbersAreRefused() {
   const std::vector<float> one(1), two(2);
   const std::vector<float> nan = {0.0F, std::numeric_limits<float>::quiet_NaN()};
   const std::vector<std::uint8_t> none_legal = {0, 0};
-  ExpectRefused([&] { batch.ExpandRoots(nan, one, {}, {}); }, "policy_logits: got nan");
-  ExpectRefused([&] { batch.ExpandRoots(two, one, {}, none_legal); }, "got none in row 0");
+  ExpectRefused([&] { batch.ExpandRoots({.policy_logits = nan, .values = one}); },
+                "policy_logits: got nan");
+  ExpectRefused([&] { batch.ExpandRoots({two, one, {}, none_legal}); }, "got none in row 0");
   ExpectRefused([&] { TreeBatch(1, 2, 0, {}, seeds); }, "num_simulations: got 0");
   ExpectRefused([&] { TreeBatch(1, 2, 1, {.discount = 2.0}, seeds); }, "discount: got 2");
 }

@@ -16,6 +16,7 @@
 
 namespace mcts {
 
+inline constexpr int kMaxActions = 1024;
 inline constexpr std::int16_t kNoChild = -1;
 
 // N(s) = visits counts the node's own expansion, V(s) = value_sum / visits.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -8,6 +9,16 @@
 #include "mcts/tree.h"
 
 namespace mcts {
+
+// What the roots of a batch start from; an empty span is "not given".
+struct RootInputs {
+  std::span<const float> policy_logits = {};         // [B, A]
+  std::span<const float> values = {};                // [B]
+  std::span<const float> noise = {};                 // [B, A] not negative
+  std::span<const std::uint8_t> legal_actions = {};  // [B, A] 0 = illegal; not given: all are legal
+  std::span<const std::int32_t> to_play = {};        // [B] 0 or 1, see View
+  bool draws_noise = false;                          // each tree from its own sequence
+};
 
 // B independent search trees that advance in lock-step, one network inference per simulation.
 //
@@ -21,7 +32,7 @@ namespace mcts {
 // Not thread-safe; different objects may be used by different threads.
 class TreeBatch {
  public:
-  static constexpr int kMaxActions = 1024;
+  static constexpr int kMaxActions = mcts::kMaxActions;
   static constexpr int kMaxSimulations = 32766;  // visit counts and node indices are int16
   static constexpr int kMaxTrees = 1 << 20;
 
@@ -35,12 +46,7 @@ class TreeBatch {
   void Reset(std::span<const std::uint64_t> seeds);
 
   // Starts a new search in every tree. Random sequences continue.
-  //   policy_logits [B, A]
-  //   values        [B]
-  //   noise         [B, A] not negative; empty: none
-  //   legal_actions [B, A] 0 = illegal; empty: all are legal
-  void ExpandRoots(std::span<const float> policy_logits, std::span<const float> values,
-                   std::span<const float> noise, std::span<const std::uint8_t> legal_actions);
+  void ExpandRoots(const RootInputs& inputs);
 
   // Chooses one leaf per tree.
   //   parent_nodes   [B] node whose latent is to be expanded
@@ -65,6 +71,9 @@ class TreeBatch {
   int num_actions() const { return num_actions_; }
   int num_simulations() const { return num_simulations_; }
   int num_simulations_done() const { return num_simulations_done_; }
+  // (M + 1) * (block + 4) + 4 * M bytes, rounded up to cache lines, and the Tree itself; a block is
+  // 14 * Ap + 16 bytes rounded up to cache lines, Ap is A rounded up to eights.
+  std::size_t bytes_per_tree() const { return lines_per_tree_ * sizeof(CacheLine) + sizeof(Tree); }
   const Tree& tree(int index) const { return trees_[static_cast<std::size_t>(index)]; }
   const SearchConstants& constants() const { return constants_; }
 
@@ -72,15 +81,17 @@ class TreeBatch {
   enum class Expects { kExpandRoots, kSelectLeaves, kBackup };
 
   void CheckHasRoots() const;
+  void CheckRootInputs(const RootInputs& inputs) const;
 
   int num_trees_;
   int num_actions_;
   int num_simulations_;
+  int num_players_;
   SearchConstants constants_;
-  std::vector<CacheLine> blocks_;      // [B, num_simulations + 1, lines_per_block]
-  std::vector<float> value_prefixes_;  // [B, num_simulations + 1]
-  std::vector<PathStep> paths_;        // [B, num_simulations]
-  std::vector<Tree> trees_;            // [B]
+  std::size_t lines_per_tree_;
+  // [B, lines_per_tree_], per tree one after the other: blocks, value prefixes, path.
+  std::vector<CacheLine> memory_;
+  std::vector<Tree> trees_;  // [B]
   Expects expects_ = Expects::kExpandRoots;
   int num_simulations_done_ = 0;
 };
