@@ -8,7 +8,7 @@ B trees with A actions advance in lock-step; the caller runs the network and own
         # infer from latents[parent_node[b], b] and action[b]; the new latent is latents[node, b];
         # its recurrent state is zeroed where resets_prefix[b]
         batch.backup(value_prefixes, values, policy_logits)
-    batch.visit_counts(out)
+    batch.action_weights(out)
 
 Node 0 is the root; simulation i expands node i of every tree.
 
@@ -53,9 +53,15 @@ class SearchParams:
         value_prefix_horizon: int = 5,
         use_value_prefix: bool = True,
         root_exploration_fraction: float = 0.25,
+        algorithm: Literal["puct", "gumbel"] = "puct",
         unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q",
         known_q_bounds: tuple[float, float] | None = None,
         root_dirichlet_alpha: float = 0.3,
+        max_considered_actions: int = 16,
+        maxvisit_init: float = 50.0,
+        value_scale: float = 0.1,
+        rescale_values: bool = True,
+        gumbel_scale: float = 1.0,
         num_players: int = 1,
         root_visit_has_value: bool = True,
         exploration_counts_expansion: bool = True,
@@ -75,12 +81,21 @@ class SearchParams:
             value_prefix_horizon: Depth after which the sum of rewards restarts, in [1, 32767].
             use_value_prefix: Whether `backup` gets running sums of rewards, not rewards.
             root_exploration_fraction: Share of the root prior that noise replaces, in [0, 1].
-            unvisited_q: Q of actions without a visit. "mean_q": the mean Q of visited siblings and,
-                below the root, of the parent's mean (as ELF). "parent_value": the node's own mean
-                value. "zero": 0, before normalisation.
-            known_q_bounds: Lowest and highest Q, where known beforehand; they normalise Q from the
-                first simulation on, and Qs outside still widen them.
-            root_dirichlet_alpha: Concentration of the noise the trees draw, in [1e-3, 1e3].
+            algorithm: "puct": MuZero. "gumbel": Gumbel MuZero, with sequential halving at the root
+                and the improved policy below it; then what is marked PUCT is without effect, and
+                the other way round.
+            unvisited_q: PUCT: Q of actions without a visit. "mean_q": the mean Q of visited
+                siblings and, below the root, of the parent's mean (as ELF). "parent_value": the
+                node's own mean value. "zero": 0, before normalisation.
+            known_q_bounds: PUCT: lowest and highest Q, where known beforehand; they normalise Q
+                from the first simulation on, and Qs outside still widen them.
+            root_dirichlet_alpha: PUCT: concentration of the noise the trees draw, in [1e-3, 1e3].
+            max_considered_actions: Gumbel: most actions tried at the root, in [1, 1024].
+            maxvisit_init: Gumbel: completed Q is multiplied by (maxvisit_init + most visits of an
+                action of the node) * value_scale (c_visit), in [0, 1e6].
+            value_scale: Gumbel: see above (c_scale), in [0, 1e3].
+            rescale_values: Gumbel: whether completed Q is first brought to [0, 1] at each node.
+            gumbel_scale: Gumbel: factor of the variables the trees draw, in [0, 1e3].
             num_players: 2 for a zero-sum game of alternating moves; every Q, value and root value
                 is then that of whoever moves. Excludes `use_value_prefix`.
             root_visit_has_value: Whether the root's first visit adds the network's value. False:
@@ -110,11 +125,23 @@ class SearchParams:
     @property
     def root_exploration_fraction(self) -> float: ...
     @property
+    def algorithm(self) -> str: ...
+    @property
     def unvisited_q(self) -> str: ...
     @property
     def known_q_bounds(self) -> tuple[float, float] | None: ...
     @property
     def root_dirichlet_alpha(self) -> float: ...
+    @property
+    def max_considered_actions(self) -> int: ...
+    @property
+    def maxvisit_init(self) -> float: ...
+    @property
+    def value_scale(self) -> float: ...
+    @property
+    def rescale_values(self) -> bool: ...
+    @property
+    def gumbel_scale(self) -> float: ...
     @property
     def num_players(self) -> int: ...
     @property
@@ -144,16 +171,17 @@ class TreeBatch:
         self,
         policy_logits: Float32,  # [B, A]
         values: Float32,  # [B]
-        noise: Float32 | None = None,  # [B, A] >= 0
+        noise: Float32 | None = None,  # [B, A]
         legal_actions: Bool | None = None,  # [B, A]
         to_play: Int32 | None = None,  # [B] 0 or 1
         draw_noise: bool = False,
     ) -> None:
         """Start a new search in every tree; random sequences continue.
 
-        The prior is the softmax over legal actions, mixed with noise rescaled over legal actions:
-        the caller's, or with `draw_noise` Dirichlet noise from each tree's own sequence. The
-        predicted value counts as the root's first visit.
+        The prior is the softmax over legal actions. The predicted value counts as the root's first
+        visit. Noise is the caller's, or with `draw_noise` from each tree's own sequence, or none:
+        for PUCT numbers >= 0 that are rescaled over legal actions and mixed into the prior
+        (Dirichlet), for Gumbel any numbers, added to the logits where the root chooses (Gumbel).
 
         With two players and without `to_play`, the network's values are those of whoever moves at
         a node, its rewards those of whoever acted. With `to_play`, the player who moves at each
@@ -179,6 +207,19 @@ class TreeBatch:
     def visit_counts(self, out: Int32) -> None:
         """Write the visits of the root's actions, [B, A]; rows sum to the simulations done."""
 
+    def action_weights(self, out: Float32) -> None:
+        """Write the policy the search recommends, [B, A]: the target of the network's policy.
+
+        For PUCT the share of visits, for Gumbel the improved policy.
+        """
+
+    def best_actions(self, out: Int32) -> None:
+        """Write the action the search recommends, [B].
+
+        For PUCT the first with most visits; for Gumbel, among those with most visits, the one with
+        the highest sum of noise, logit and completed Q.
+        """
+
     def child_q(self, out: Float32) -> None:
         """Write Q of the root's actions, [B, A]; NaN where never visited."""
 
@@ -202,5 +243,6 @@ class TreeBatch:
         """Bytes that one tree takes.
 
         With Ap, A rounded up to eights: a node is 14 Ap + 16 bytes rounded up to 64; a tree is
-        (M + 1) nodes, and 8 M + 4 bytes rounded up to 64, and an object of about 100 bytes.
+        (M + 1) nodes, and 8 M + 4 bytes (12 M + 8 + 4 Ap for Gumbel) rounded up to 64, and an
+        object of about 100 bytes.
         """

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mcts_cpp import SearchParams, TreeBatch
+from tests.reference_gumbel import ReferenceGumbelSearch
 from tests.reference_mcts import (
     NetworkOutput,
     Node,
@@ -49,6 +50,8 @@ class Result:
     leaves: NDArray[np.int32]  # [M, B, 3] parent node, action, resets_prefix
     visit_counts: NDArray[np.int32]  # [B, A]
     child_q: NDArray[np.float32]  # [B, A]
+    action_weights: NDArray[np.float32]  # [B, A]
+    best_actions: NDArray[np.int32]  # [B]
     root_values: NDArray[np.float32]  # [B]
     search_depths: NDArray[np.int32]  # [B]
 
@@ -57,6 +60,7 @@ class Result:
 def reference_params(draw: st.DrawFn) -> ReferenceParams:
     """Draw coefficients and switches over their whole range."""
     num_players = draw(st.sampled_from([1, 1, 2]))
+    is_gumbel = draw(st.booleans())
     return ReferenceParams(
         discount=draw(st.sampled_from([0.0, 0.9, 0.997, 1.0])),
         pb_c_init=draw(st.sampled_from([0.0, 1.25, 4.0])),
@@ -65,13 +69,19 @@ def reference_params(draw: st.DrawFn) -> ReferenceParams:
         value_prefix_horizon=draw(st.integers(1, 6)),
         use_value_prefix=num_players == 1 and draw(st.booleans()),
         root_exploration_fraction=draw(st.sampled_from([0.0, 0.25, 1.0])),
+        algorithm="gumbel" if is_gumbel else "puct",
+        max_considered_actions=draw(st.integers(1, 20)),
+        maxvisit_init=draw(st.sampled_from([0.0, 50.0])),
+        value_scale=draw(st.sampled_from([0.0, 0.1, 1.0])),
+        rescale_values=draw(st.booleans()),
+        gumbel_scale=draw(st.sampled_from([0.0, 1.0])),
         unvisited_q=draw(st.sampled_from(["mean_q", "parent_value", "zero"])),
         known_q_bounds=draw(st.sampled_from([None, (-1.0, 1.0), (0.0, 1e-9)])),
         root_dirichlet_alpha=draw(st.sampled_from([0.03, 0.3, 2.0])),
         num_players=num_players,
-        root_visit_has_value=draw(st.booleans()),
-        exploration_counts_expansion=draw(st.booleans()),
-        stale_prefix_bounds=draw(st.booleans()),
+        root_visit_has_value=is_gumbel or draw(st.booleans()),
+        exploration_counts_expansion=is_gumbel or draw(st.booleans()),
+        stale_prefix_bounds=not is_gumbel and draw(st.booleans()),
     )
 
 
@@ -120,7 +130,11 @@ def root_arrays(
     for tree in range(case.num_trees):
         outputs.append(network(case, tree)(0, case.num_actions))
         rng = np.random.default_rng([case.seed, tree])
-        noise.append(rng.dirichlet([0.3] * case.num_actions))
+        dirichlet, gumbel = (
+            rng.dirichlet([0.3] * case.num_actions),
+            rng.gumbel(size=case.num_actions),
+        )
+        noise.append(gumbel if case.params.algorithm == "gumbel" else dirichlet)
         is_legal = rng.random(case.num_actions) < 0.5
         is_legal[rng.integers(case.num_actions)] = True
         legal.append(is_legal)
@@ -209,11 +223,15 @@ def read_result(case: Case, batch: TreeBatch, leaves: NDArray[np.int32]) -> Resu
         leaves=leaves,
         visit_counts=np.full((case.num_trees, case.num_actions), -1, dtype=np.int32),
         child_q=np.zeros((case.num_trees, case.num_actions), dtype=F32),
+        action_weights=np.zeros((case.num_trees, case.num_actions), dtype=F32),
+        best_actions=np.full(case.num_trees, -1, dtype=np.int32),
         root_values=np.zeros(case.num_trees, dtype=F32),
         search_depths=np.zeros(case.num_trees, dtype=np.int32),
     )
     batch.visit_counts(result.visit_counts)
     batch.child_q(result.child_q)
+    batch.action_weights(result.action_weights)
+    batch.best_actions(result.best_actions)
     batch.root_values(result.root_values)
     batch.search_depths(result.search_depths)
     return result
@@ -224,7 +242,8 @@ def run_reference(case: Case) -> Result:
     outputs, noise, legal_actions = root_arrays(case)
     to_play = to_play_of(case)
     seeds = seeds_of(case)
-    searches = [ReferenceSearch(case.params, int(seed)) for seed in seeds]
+    kind = ReferenceGumbelSearch if case.params.algorithm == "gumbel" else ReferenceSearch
+    searches = [kind(case.params, int(seed)) for seed in seeds]
     roots = [
         search.search(
             outputs[tree],
@@ -237,17 +256,18 @@ def run_reference(case: Case) -> Result:
         for tree, search in enumerate(searches)
     ]
     actions = range(case.num_actions)
+    pairs = list(zip(searches, roots, strict=True))
     return Result(
         leaves=np.array([search.leaves for search in searches]).swapaxes(0, 1),
-        visit_counts=np.array(
-            [[r.children[a].visit_count if a in r.children else 0 for a in actions] for r in roots]
-        ),
+        visit_counts=np.array([root.child_visits() for root in roots]),
         child_q=np.array(
             [
                 [s.q(r.children[a]) if a in r.children else F32(math.nan) for a in actions]
-                for s, r in zip(searches, roots, strict=True)
+                for s, r in pairs
             ]
         ),
+        action_weights=np.array([s.action_weights(r) for s, r in pairs]),
+        best_actions=np.array([s.best_action(r) for s, r in pairs]),
         root_values=np.array([root.value() for root in roots]),
         search_depths=np.array([deepest(root) for root in roots]),
     )
@@ -263,5 +283,7 @@ def assert_identical(got: Result, wanted: Result) -> None:
     np.testing.assert_array_equal(got.leaves, wanted.leaves)
     np.testing.assert_array_equal(got.visit_counts, wanted.visit_counts)
     np.testing.assert_array_equal(got.child_q, wanted.child_q)
+    np.testing.assert_array_equal(got.action_weights, wanted.action_weights)
+    np.testing.assert_array_equal(got.best_actions, wanted.best_actions)
     np.testing.assert_array_equal(got.root_values, wanted.root_values)
     np.testing.assert_array_equal(got.search_depths, wanted.search_depths)

@@ -2,21 +2,19 @@
 
 One object per node, one tree, numbers looked up in plain Python. Used by tests only; it shares no
 code with the extension and knows nothing of its memory layout.
-
-All arithmetic is float32, one rounding per operation, because that is what the extension promises.
-Two sums are taken over eight interleaved partial sums (`sum_in_lanes`), the order of a vector unit.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.reference_numbers import CounterRandom, mixed_bits, softmax, sum_in_lanes
+
 F32 = np.float32
-MASK_64 = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,15 @@ class ReferenceParams:
     value_prefix_horizon: int = 5
     use_value_prefix: bool = True
     root_exploration_fraction: float = 0.25
+    algorithm: str = "puct"
     unvisited_q: str = "mean_q"
     known_q_bounds: tuple[float, float] | None = None
     root_dirichlet_alpha: float = 0.3
+    max_considered_actions: int = 16
+    maxvisit_init: float = 50.0
+    value_scale: float = 0.1
+    rescale_values: bool = True
+    gumbel_scale: float = 1.0
     num_players: int = 1
     root_visit_has_value: bool = True
     exploration_counts_expansion: bool = True
@@ -66,11 +70,19 @@ class Node:
     depth: int
     value_prefix: np.float32
     reward: np.float32
+    network_value: np.float32
     prior: NDArray[np.float32]  # [A]
     is_legal: NDArray[np.bool_]  # [A]
     value_sum: np.float32 = field(default_factory=lambda: F32(0))
     visit_count: int = 0
     children: dict[int, "Node"] = field(default_factory=dict)  # by action
+
+    def child_visits(self) -> NDArray[np.int32]:
+        """Return the visits of all actions, [A]."""
+        visits = np.zeros(len(self.prior), np.int32)
+        for action, child in self.children.items():
+            visits[action] = child.visit_count
+        return visits
 
     def value(self) -> np.float32:
         """Return the mean of the returns seen."""
@@ -79,95 +91,6 @@ class Node:
     def is_reset_node(self, params: ReferenceParams) -> bool:
         """Return whether the running sum of rewards restarts below this node."""
         return self.depth % params.value_prefix_horizon == 0
-
-
-def mixed_bits(z: int) -> int:
-    """Return SplitMix64's permutation of a 64-bit number."""
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK_64
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK_64
-    return z ^ (z >> 31)
-
-
-class CounterRandom:
-    """The SplitMix64 sequence of one seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._num_draws = 0
-
-    def next(self) -> int:
-        """Return the next 64 bits."""
-        self._num_draws += 1
-        return mixed_bits((self._seed + self._num_draws * 0x9E3779B97F4A7C15) & MASK_64)
-
-    def choose(self, actions: Sequence[int]) -> int:
-        """Return one of several actions; draws a number only if there are several."""
-        if len(actions) == 1:
-            return actions[0]
-        return actions[((self.next() >> 32) * len(actions)) >> 32]
-
-    def uniform(self) -> float:
-        """Return a number in (0, 1)."""
-        return ((self.next() >> 12) + 0.5) * 2.0**-52
-
-    def normal(self) -> float:
-        """Return a standard normal number, by Box and Muller."""
-        radius = math.sqrt(-2.0 * math.log(self.uniform()))
-        return radius * math.cos(2.0 * math.pi * self.uniform())
-
-    def log_gamma(self, alpha: float) -> float:
-        """Return the logarithm of a Gamma(alpha) number, by Marsaglia and Tsang."""
-        d = (alpha + 1.0 if alpha < 1.0 else alpha) - 1.0 / 3.0
-        c = 1.0 / math.sqrt(9.0 * d)
-        log_boost = math.log(self.uniform()) / alpha if alpha < 1.0 else 0.0
-        while True:
-            x = self.normal()
-            t = 1.0 + c * x
-            if t <= 0.0:
-                continue
-            v = t * t * t
-            if math.log(self.uniform()) < 0.5 * x * x + d - d * v + d * math.log(v):
-                return math.log(d * v) + log_boost
-
-    def dirichlet(self, alpha: float, is_legal: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return Dirichlet noise over the legal actions, 0 elsewhere."""
-        logs = [self.log_gamma(alpha) if legal else -math.inf for legal in is_legal]
-        shares = [math.exp(log - max(logs)) for log in logs]
-        total = 0.0
-        for share in shares:  # not sum(): it compensates rounding errors from Python 3.12 on
-            total += share
-        return np.array([share / total for share in shares], dtype=F32)
-
-
-def sum_in_lanes(numbers: Sequence[np.float32] | NDArray[np.float32]) -> np.float32:
-    """Add number i to partial sum i % 8, then add the partial sums pairwise at distance 4, 2, 1."""
-    partial = [F32(0)] * 8
-    for i, number in enumerate(numbers):
-        partial[i % 8] = partial[i % 8] + number
-    four = [partial[i] + partial[i + 4] for i in range(4)]
-    two = [four[i] + four[i + 2] for i in range(2)]
-    return two[0] + two[1]
-
-
-def exp_of_non_positive(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return exp(x) as the extension computes it: n ln 2 + r, Taylor polynomial in r, times 2^n."""
-    x = np.maximum(x, F32(-87))
-    n = np.rint(x * F32(math.log2(math.e)))
-    r = (x - n * F32(0.693359375)) - n * F32(-2.12194440e-4)
-    y = np.full_like(x, F32(1) / F32(5040))
-    for factorial in (720, 120, 24, 6, 2, 1, 1):
-        y = y * r + F32(1) / F32(factorial)
-    two_to_n: NDArray[np.float32] = np.ldexp(F32(1), n.astype(np.int32))
-    return y * two_to_n
-
-
-def softmax(logits: NDArray[np.float32], is_legal: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the softmax over legal actions, 0 elsewhere."""
-    highest = logits[is_legal].max()
-    with np.errstate(over="ignore"):
-        shifted = np.minimum(logits - highest, F32(0))
-    exps = np.where(is_legal, exp_of_non_positive(shifted), F32(0))
-    return exps / sum_in_lanes(exps)
 
 
 class ReferenceSearch:
@@ -179,7 +102,7 @@ class ReferenceSearch:
         self.leaves: list[tuple[int, int, bool]] = []  # parent node, action, resets_prefix
         self.nodes: list[Node] = []  # by index
         self._ties = CounterRandom(seed)
-        self._noise = CounterRandom(mixed_bits(seed ^ 0xD1B54A32D192ED03))
+        self.noise_numbers = CounterRandom(mixed_bits(seed ^ 0xD1B54A32D192ED03))
         self._forget_bounds()
 
     def search(
@@ -214,6 +137,14 @@ class ReferenceSearch:
         """Return the value of the step into a node, seen from its parent."""
         return child.reward + self.gamma * child.value()
 
+    def action_weights(self, root: Node) -> NDArray[np.float32]:
+        """Return the policy that the search recommends, [A]."""
+        return root.child_visits().astype(F32) / F32(root.visit_count - 1)
+
+    def best_action(self, root: Node) -> int:
+        """Return the action that the search recommends."""
+        return int(root.child_visits().argmax())
+
     def _forget_bounds(self) -> None:
         low, high = self.params.known_q_bounds or (math.inf, -math.inf)
         self.lowest_q, self.highest_q = F32(low), F32(high)
@@ -235,14 +166,14 @@ class ReferenceSearch:
         prior = softmax(output.policy_logits, is_legal)
         given = noise.given
         if noise.is_drawn:
-            given = self._noise.dirichlet(self.params.root_dirichlet_alpha, is_legal)
+            given = self.noise_numbers.dirichlet(self.params.root_dirichlet_alpha, is_legal)
         if given is not None:
             legal_noise = np.where(is_legal, given, F32(0))
             fraction = F32(self.params.root_exploration_fraction)
             prior = (F32(1) - fraction) * prior + fraction * (
                 legal_noise / sum_in_lanes(legal_noise)
             )
-        root = Node(0, None, 0, F32(0), F32(0), prior, is_legal)
+        root = Node(0, None, 0, F32(0), F32(0), output.value, prior, is_legal)
         root.value_sum = output.value if self.params.root_visit_has_value else F32(0)
         root.visit_count = 1
         return root
@@ -298,7 +229,8 @@ class ReferenceSearch:
             reward = output.value_prefix - parent.value_prefix
         is_legal = np.ones(len(parent.prior), dtype=np.bool_)
         prior = softmax(output.policy_logits, is_legal)
-        leaf = Node(index, parent, parent.depth + 1, output.value_prefix, reward, prior, is_legal)
+        depth, prefix = parent.depth + 1, output.value_prefix
+        leaf = Node(index, parent, depth, prefix, reward, output.value, prior, is_legal)
         parent.children[action] = leaf
         return leaf
 

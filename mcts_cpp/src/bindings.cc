@@ -30,6 +30,8 @@ Shape PerAction(const TreeBatch& batch) { return {batch.num_trees(), batch.num_a
 template <typename Enum>
 using Names = std::initializer_list<std::pair<std::string_view, Enum>>;
 
+const Names<Algorithm> kAlgorithmNames = {{"puct", Algorithm::kPuct},
+                                          {"gumbel", Algorithm::kGumbel}};
 const Names<UnvisitedQ> kUnvisitedQNames = {{"mean_q", UnvisitedQ::kMeanQ},
                                             {"parent_value", UnvisitedQ::kParentValue},
                                             {"zero", UnvisitedQ::kZero}};
@@ -62,10 +64,12 @@ Bounds KnownBounds(const SearchParams& params) {
 
 SearchParams MakeParams(double discount, double pb_c_init, double pb_c_base, double value_delta_max,
                         int value_prefix_horizon, bool use_value_prefix,
-                        double root_exploration_fraction, const std::string& unvisited_q,
-                        const Bounds& known_q_bounds, double root_dirichlet_alpha, int num_players,
-                        bool root_visit_has_value, bool exploration_counts_expansion,
-                        bool stale_prefix_bounds) {
+                        double root_exploration_fraction, const std::string& algorithm,
+                        const std::string& unvisited_q, const Bounds& known_q_bounds,
+                        double root_dirichlet_alpha, int max_considered_actions,
+                        double maxvisit_init, double value_scale, bool rescale_values,
+                        double gumbel_scale, int num_players, bool root_visit_has_value,
+                        bool exploration_counts_expansion, bool stale_prefix_bounds) {
   SearchParams params{.discount = discount,
                       .pb_c_init = pb_c_init,
                       .pb_c_base = pb_c_base,
@@ -73,8 +77,14 @@ SearchParams MakeParams(double discount, double pb_c_init, double pb_c_base, dou
                       .value_prefix_horizon = value_prefix_horizon,
                       .use_value_prefix = use_value_prefix,
                       .root_exploration_fraction = root_exploration_fraction,
+                      .algorithm = Parsed("algorithm", algorithm, kAlgorithmNames),
                       .unvisited_q = Parsed("unvisited_q", unvisited_q, kUnvisitedQNames),
                       .root_dirichlet_alpha = root_dirichlet_alpha,
+                      .max_considered_actions = max_considered_actions,
+                      .maxvisit_init = maxvisit_init,
+                      .value_scale = value_scale,
+                      .rescale_values = rescale_values,
+                      .gumbel_scale = gumbel_scale,
                       .num_players = num_players,
                       .root_visit_has_value = root_visit_has_value,
                       .exploration_counts_expansion = exploration_counts_expansion,
@@ -149,6 +159,20 @@ void ChildQ(const TreeBatch& batch, const py::object& out) {
   batch.ChildQ(span);
 }
 
+void ActionWeights(const TreeBatch& batch, const py::object& out) {
+  Arrays arrays;
+  const auto span = arrays.Out<float>("out", out, PerAction(batch));
+  const py::gil_scoped_release release;
+  batch.ActionWeights(span);
+}
+
+void BestActions(const TreeBatch& batch, const py::object& out) {
+  Arrays arrays;
+  const auto span = arrays.Out<std::int32_t>("out", out, PerTree(batch));
+  const py::gil_scoped_release release;
+  batch.BestActions(span);
+}
+
 void RootValues(const TreeBatch& batch, const py::object& out) {
   Arrays arrays;
   const auto span = arrays.Out<float>("out", out, PerTree(batch));
@@ -172,9 +196,15 @@ void BindParams(py::module_& module) {
            py::arg("value_prefix_horizon") = defaults.value_prefix_horizon,
            py::arg("use_value_prefix") = defaults.use_value_prefix,
            py::arg("root_exploration_fraction") = defaults.root_exploration_fraction,
+           py::arg("algorithm") = NameOf(defaults.algorithm, kAlgorithmNames),
            py::arg("unvisited_q") = NameOf(defaults.unvisited_q, kUnvisitedQNames),
            py::arg("known_q_bounds") = py::none(),
            py::arg("root_dirichlet_alpha") = defaults.root_dirichlet_alpha,
+           py::arg("max_considered_actions") = defaults.max_considered_actions,
+           py::arg("maxvisit_init") = defaults.maxvisit_init,
+           py::arg("value_scale") = defaults.value_scale,
+           py::arg("rescale_values") = defaults.rescale_values,
+           py::arg("gumbel_scale") = defaults.gumbel_scale,
            py::arg("num_players") = defaults.num_players,
            py::arg("root_visit_has_value") = defaults.root_visit_has_value,
            py::arg("exploration_counts_expansion") = defaults.exploration_counts_expansion,
@@ -187,10 +217,18 @@ void BindParams(py::module_& module) {
       .def_readonly("use_value_prefix", &SearchParams::use_value_prefix)
       .def_readonly("root_exploration_fraction", &SearchParams::root_exploration_fraction)
       .def_property_readonly(
+          "algorithm",
+          [](const SearchParams& params) { return NameOf(params.algorithm, kAlgorithmNames); })
+      .def_property_readonly(
           "unvisited_q",
           [](const SearchParams& params) { return NameOf(params.unvisited_q, kUnvisitedQNames); })
       .def_property_readonly("known_q_bounds", &KnownBounds)
       .def_readonly("root_dirichlet_alpha", &SearchParams::root_dirichlet_alpha)
+      .def_readonly("max_considered_actions", &SearchParams::max_considered_actions)
+      .def_readonly("maxvisit_init", &SearchParams::maxvisit_init)
+      .def_readonly("value_scale", &SearchParams::value_scale)
+      .def_readonly("rescale_values", &SearchParams::rescale_values)
+      .def_readonly("gumbel_scale", &SearchParams::gumbel_scale)
       .def_readonly("num_players", &SearchParams::num_players)
       .def_readonly("root_visit_has_value", &SearchParams::root_visit_has_value)
       .def_readonly("exploration_counts_expansion", &SearchParams::exploration_counts_expansion)
@@ -210,6 +248,8 @@ void BindBatch(py::module_& module) {
       .def("backup", &Backup, arg("value_prefixes"), arg("values"), arg("policy_logits"))
       .def("visit_counts", &VisitCounts, arg("out"))
       .def("child_q", &ChildQ, arg("out"))
+      .def("action_weights", &ActionWeights, arg("out"))
+      .def("best_actions", &BestActions, arg("out"))
       .def("root_values", &RootValues, arg("out"))
       .def("search_depths", &SearchDepths, arg("out"))
       .def_property_readonly("num_trees", &TreeBatch::num_trees)

@@ -51,6 +51,10 @@ void CheckSearchParams(const SearchParams& params) {
   CheckRange("root_exploration_fraction", params.root_exploration_fraction, 0.0, 1.0);
   CheckKnownBounds(params.known_min_q, params.known_max_q);
   CheckRange("root_dirichlet_alpha", params.root_dirichlet_alpha, 1e-3, 1e3);
+  CheckRange("max_considered_actions", params.max_considered_actions, 1, 1024);
+  CheckRange("maxvisit_init", params.maxvisit_init, 0.0, 1e6);
+  CheckRange("value_scale", params.value_scale, 0.0, 1e3);
+  CheckRange("gumbel_scale", params.gumbel_scale, 0.0, 1e3);
   CheckRange("num_players", params.num_players, 1, 2);
   CheckCombinations(params);
 }

@@ -13,6 +13,7 @@ namespace mcts {
 namespace {
 
 constexpr float kNotVisited = std::numeric_limits<float>::quiet_NaN();
+constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 // Fills all of a fresh block but its prior and weight.
 void ClearBlock(const BlockLayout& layout, const NodeBlock& block, float reward) {
@@ -46,6 +47,8 @@ SearchConstants::SearchConstants(int num_actions, int num_simulations, const Sea
       root_visit_has_value(params.root_visit_has_value),
       root_exploration_fraction(static_cast<float>(params.root_exploration_fraction)),
       root_dirichlet_alpha(params.root_dirichlet_alpha),
+      algorithm(params.algorithm),
+      gumbel(num_actions, num_simulations, params),
       initial_bounds(static_cast<float>(params.known_min_q),
                      static_cast<float>(params.known_max_q)),
       exploration(ExplorationTable(num_simulations, params)) {}
@@ -56,8 +59,15 @@ void Tree::ExpandRoot(const SearchConstants& constants, const RootInput& input) 
   ClearBlock(constants.layout, root, 0.0F);
   Softmax(input.policy_logits, input.legal_actions, {root.prior, padded_actions},
           {root.weight, padded_actions});
-  MixRootNoise(constants, input);
   view_ = input.view;
+  if (constants.algorithm == Algorithm::kGumbel) {
+    ScoreRootActions(constants, input);
+    StartCountingVisits(constants.layout, root);
+    memory_.network_values[0] = SignAt(0) * input.value;
+    root.header->child_q = memory_.network_values[0];
+  } else {
+    MixRootNoise(constants, input);
+  }
   root.header->value_sum = constants.root_visit_has_value ? SignAt(0) * input.value : 0.0F;
   root.header->visits = 1;
   memory_.value_prefixes[0] = 0.0F;
@@ -80,10 +90,46 @@ void Tree::MixRootNoise(const SearchConstants& constants, const RootInput& input
            {root.prior, constants.num_actions}, {root.weight, constants.num_actions});
 }
 
+// `weight` still holds -infinity for illegal actions and padding.
+void Tree::ScoreRootActions(const SearchConstants& constants, const RootInput& input) {
+  const float* const weight = Root(constants).weight;
+  float* const scores = memory_.root_scores;
+  const std::span<float> actions(scores, constants.num_actions);
+  if (input.draws_noise) {
+    DrawGumbel(noise_, constants.gumbel.gumbel_scale, actions);
+  } else if (!input.noise.empty()) {
+    std::copy(input.noise.begin(), input.noise.end(), scores);
+  } else {
+    std::fill(actions.begin(), actions.end(), 0.0F);
+  }
+  std::fill(scores + constants.num_actions, scores + constants.layout.padded_actions(), kNever);
+  float largest = kNever;
+  int num_legal = 0;
+  for (std::size_t action = 0; action < constants.num_actions; ++action) {
+    if (weight[action] == kNever) continue;
+    largest = std::max(largest, input.policy_logits[action]);
+    ++num_legal;
+  }
+  for (std::size_t action = 0; action < constants.num_actions; ++action) {
+    const bool is_legal = weight[action] != kNever;
+    scores[action] = is_legal ? scores[action] + (input.policy_logits[action] - largest) : kNever;
+  }
+  num_considered_ = std::min(constants.gumbel.max_considered_actions, num_legal);
+}
+
 float Tree::SignAt(int depth) const {
   if (view_ == View::kMover) return 1.0F;
   const bool player0_moves = (depth % 2 == 0) == (view_ == View::kPlayer0Begins);
   return player0_moves ? 1.0F : -1.0F;
+}
+
+int Tree::GumbelAction(const SearchConstants& constants, const NodeBlock& block,
+                       bool is_root) const {
+  if (!is_root) return InteriorAction(constants.gumbel, constants.layout, block);
+  const int simulation = block.header->visits - 1;
+  const float considered_visits = constants.gumbel.ConsideredVisits(num_considered_, simulation);
+  return RootAction(constants.gumbel, constants.layout, block, memory_.root_scores,
+                    considered_visits);
 }
 
 template <Tree::Rules kRules>
@@ -93,12 +139,17 @@ Leaf Tree::SelectBy(const SearchConstants& constants) {
   float unvisited_q = 0.0F;
   for (int depth = 0;; ++depth) {
     const NodeBlock block = constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node));
-    const auto visits = static_cast<std::size_t>(block.header->visits);
-    unvisited_q = QOfUnvisited<kRules.unvisited_q>(*block.header, depth == 0,
-                                                   constants.player_sign * unvisited_q);
-    const PuctScorer<kRules.exploration_counts_expansion> scorer{
-        block.weight, block.q, constants.exploration[visits], unvisited_q, q_scale};
-    const int action = HighestScore(scorer, constants.layout.padded_actions(), ties_);
+    int action = 0;
+    if constexpr (kRules.algorithm == Algorithm::kGumbel) {
+      action = GumbelAction(constants, block, depth == 0);
+    } else {
+      const auto visits = static_cast<std::size_t>(block.header->visits);
+      unvisited_q = QOfUnvisited<kRules.unvisited_q>(*block.header, depth == 0,
+                                                     constants.player_sign * unvisited_q);
+      const PuctScorer<kRules.exploration_counts_expansion> scorer{
+          block.weight, block.q, constants.exploration[visits], unvisited_q, q_scale};
+      action = HighestScore(scorer, constants.layout.padded_actions(), ties_);
+    }
     memory_.path[depth] = {node, static_cast<std::int16_t>(action)};
     const std::int16_t child = block.child[action];
     if (child == kNoChild) {
@@ -124,12 +175,40 @@ NodeBlock Tree::ExpandLeaf(const SearchConstants& constants, int node, const Ans
           {block.weight, layout.padded_actions()});
   const NodeBlock parent = layout.Block(memory_.blocks, static_cast<std::size_t>(last.node));
   parent.child[last.action] = static_cast<std::int16_t>(node);
-  ++parent.header->num_visited_children;
+  if (constants.algorithm == Algorithm::kPuct) {
+    ++parent.header->child_visits;
+  } else {
+    StartCountingVisits(layout, block);
+    memory_.network_values[node] = SignAt(leaf_depth_) * answer.value;
+    block.header->child_q = memory_.network_values[node];
+  }
   return block;
+}
+
+// Updates the parent's view of a child; its own visits are not counted yet, so they are the sum of
+// its children's.
+template <Tree::Rules kRules>
+void Tree::RecordVisit(const SearchConstants& constants, PathStep step, const NodeBlock& block,
+                       float q, std::int16_t child_visits) {
+  NodeHeader& header = *block.header;
+  const float num_visits = child_visits;
+  block.q[step.action] = q;
+  if constexpr (kRules.algorithm == Algorithm::kGumbel) {
+    block.weight[step.action] = num_visits;
+    header.child_visits = std::max(header.child_visits, child_visits);
+    header.child_q = QOfUnvisitedByMixing(constants.layout, block, constants.num_actions,
+                                          memory_.network_values[step.node], header.visits, q);
+  } else {
+    block.weight[step.action] = block.prior[step.action] / (1.0F + num_visits);
+    if constexpr (kRules.unvisited_q == UnvisitedQ::kMeanQ) {
+      header.child_q = SumOfVisitedQ(constants.layout, block.q);
+    }
+  }
 }
 
 template <Tree::Rules kRules>
 void Tree::BackupBy(const SearchConstants& constants, int node, const Answer& answer) {
+  constexpr bool kUsesBounds = kRules.algorithm == Algorithm::kPuct && !kRules.stale_prefix_bounds;
   const BlockLayout& layout = constants.layout;
   NodeBlock block = ExpandLeaf(constants, node, answer);
   float discounted_return = SignAt(leaf_depth_) * answer.value;
@@ -139,16 +218,13 @@ void Tree::BackupBy(const SearchConstants& constants, int node, const Answer& an
     ++header.visits;
     const float num_visits = header.visits;
     const float q = header.reward + constants.discount * (header.value_sum / num_visits);
-    if constexpr (!kRules.stale_prefix_bounds) bounds_.Update(q);
+    if constexpr (kUsesBounds) bounds_.Update(q);
     discounted_return = header.reward + constants.discount * discounted_return;
 
     const PathStep step = memory_.path[depth - 1];
+    const std::int16_t child_visits = header.visits;
     block = layout.Block(memory_.blocks, static_cast<std::size_t>(step.node));
-    block.q[step.action] = q;
-    block.weight[step.action] = block.prior[step.action] / (1.0F + num_visits);
-    if constexpr (kRules.unvisited_q == UnvisitedQ::kMeanQ) {
-      block.header->child_q_sum = SumOfVisitedQ(layout, block.q);
-    }
+    RecordVisit<kRules>(constants, step, block, q, child_visits);
   }
   block.header->value_sum += discounted_return;
   ++block.header->visits;
@@ -186,6 +262,31 @@ void Tree::RecomputeBoundsWithStalePrefixes(const SearchConstants& constants) {
   }
 }
 
+void Tree::ActionWeights(const SearchConstants& constants, std::span<float> out) const {
+  const NodeBlock root = Root(constants);
+  if (constants.algorithm == Algorithm::kGumbel) {
+    ImprovedPolicy(constants.gumbel, constants.layout, root, out);
+    return;
+  }
+  const float num_simulations = static_cast<float>(root.header->visits - 1);
+  for (std::size_t action = 0; action < out.size(); ++action) {
+    out[action] = static_cast<float>(RootVisits(constants, action)) / num_simulations;
+  }
+}
+
+int Tree::BestAction(const SearchConstants& constants) const {
+  const NodeBlock root = Root(constants);
+  if (constants.algorithm == Algorithm::kGumbel) {
+    return RootAction(constants.gumbel, constants.layout, root, memory_.root_scores,
+                      root.header->child_visits);
+  }
+  std::size_t best = 0;
+  for (std::size_t action = 1; action < constants.num_actions; ++action) {
+    if (RootVisits(constants, action) > RootVisits(constants, best)) best = action;
+  }
+  return static_cast<int>(best);
+}
+
 template <Tree::Rules kRules>
 TreeOperations Tree::OperationsOf() {
   return {&Tree::SelectBy<kRules>, &Tree::BackupBy<kRules>};
@@ -195,14 +296,19 @@ TreeOperations Tree::OperationsOf() {
 template <UnvisitedQ kUnvisitedQ>
 TreeOperations Tree::PuctOperations(const SearchParams& params) {
   if (params.exploration_counts_expansion) {
-    return params.stale_prefix_bounds ? OperationsOf<Rules{kUnvisitedQ, true, true}>()
-                                      : OperationsOf<Rules{kUnvisitedQ, true, false}>();
+    return params.stale_prefix_bounds
+               ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, true}>()
+               : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, false}>();
   }
-  return params.stale_prefix_bounds ? OperationsOf<Rules{kUnvisitedQ, false, true}>()
-                                    : OperationsOf<Rules{kUnvisitedQ, false, false}>();
+  return params.stale_prefix_bounds
+             ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, true}>()
+             : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, false}>();
 }
 
 TreeOperations Tree::OperationsFor(const SearchParams& params) {
+  if (params.algorithm == Algorithm::kGumbel) {
+    return OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, false}>();
+  }
   switch (params.unvisited_q) {
     case UnvisitedQ::kMeanQ:
       break;

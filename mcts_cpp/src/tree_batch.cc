@@ -78,16 +78,22 @@ View ViewOf(std::span<const std::int32_t> to_play, std::size_t tree) {
 
 std::size_t LinesPerTree(const SearchConstants& constants, int num_simulations) {
   const auto simulations = static_cast<std::size_t>(num_simulations);
-  const std::size_t bytes = (simulations + 1) * sizeof(float) + simulations * sizeof(PathStep);
+  const bool is_gumbel = constants.algorithm == Algorithm::kGumbel;
+  const std::size_t bytes =
+      (simulations + 1) * sizeof(float) + simulations * sizeof(PathStep) +
+      (is_gumbel ? (simulations + 1 + constants.layout.padded_actions()) * sizeof(float) : 0);
   return (simulations + 1) * constants.layout.lines_per_block() +
          (bytes + sizeof(CacheLine) - 1) / sizeof(CacheLine);
 }
 
 TreeMemory MemoryAt(CacheLine* start, const SearchConstants& constants, int num_simulations) {
-  const auto nodes = static_cast<std::size_t>(num_simulations) + 1;
+  const auto simulations = static_cast<std::size_t>(num_simulations);
   auto* const prefixes =
-      reinterpret_cast<float*>(start + nodes * constants.layout.lines_per_block());
-  return {start, prefixes, reinterpret_cast<PathStep*>(prefixes + nodes)};
+      reinterpret_cast<float*>(start + (simulations + 1) * constants.layout.lines_per_block());
+  auto* const path = reinterpret_cast<PathStep*>(prefixes + simulations + 1);
+  if (constants.algorithm != Algorithm::kGumbel) return {start, prefixes, path};
+  auto* const network_values = reinterpret_cast<float*>(path + simulations);
+  return {start, prefixes, path, network_values, network_values + simulations + 1};
 }
 
 }  // namespace
@@ -118,11 +124,13 @@ void TreeBatch::Reset(std::span<const std::uint64_t> seeds) {
 void TreeBatch::CheckRootInputs(const RootInputs& inputs) const {
   CheckNumbers("policy_logits", inputs.policy_logits, -kMaxMagnitude);
   CheckNumbers("values", inputs.values, -kMaxMagnitude);
-  CheckNumbers("noise", inputs.noise, 0.0F);
+  const bool is_gumbel = constants_.algorithm == Algorithm::kGumbel;
+  CheckNumbers("noise", inputs.noise, is_gumbel ? -kMaxMagnitude : 0.0F);
   if (inputs.draws_noise && !inputs.noise.empty()) {
     Refuse("noise: got an array with draw_noise, wanted one of the two");
   }
-  CheckLegalActions(inputs.legal_actions, inputs.noise, trees_.size(), constants_.num_actions);
+  CheckLegalActions(inputs.legal_actions, is_gumbel ? std::span<const float>() : inputs.noise,
+                    trees_.size(), constants_.num_actions);
   CheckToPlay(inputs.to_play, num_players_);
 }
 
@@ -181,12 +189,24 @@ void TreeBatch::VisitCounts(std::span<std::int32_t> out) const {
   CheckHasRoots();
   std::size_t i = 0;
   for (const Tree& tree : trees_) {
-    const NodeBlock root = tree.Root(constants_);
     for (std::size_t action = 0; action < constants_.num_actions; ++action) {
-      const std::int16_t child = root.child[action];
-      out[i++] = child == kNoChild ? 0 : tree.Header(constants_, child).visits;
+      out[i++] = tree.RootVisits(constants_, action);
     }
   }
+}
+
+void TreeBatch::ActionWeights(std::span<float> out) const {
+  CheckHasSimulations();
+  const std::size_t row = constants_.num_actions;
+  for (std::size_t tree = 0; tree < trees_.size(); ++tree) {
+    trees_[tree].ActionWeights(constants_, out.subspan(tree * row, row));
+  }
+}
+
+void TreeBatch::BestActions(std::span<std::int32_t> out) const {
+  CheckHasSimulations();
+  std::transform(trees_.begin(), trees_.end(), out.begin(),
+                 [this](const Tree& tree) { return tree.BestAction(constants_); });
 }
 
 void TreeBatch::ChildQ(std::span<float> out) const {
@@ -214,6 +234,11 @@ void TreeBatch::SearchDepths(std::span<std::int32_t> out) const {
 void TreeBatch::CheckHasRoots() const {
   if (expects_ == Expects::kExpandRoots)
     Refuse("got trees without roots, wanted expand_roots first");
+}
+
+void TreeBatch::CheckHasSimulations() const {
+  CheckHasRoots();
+  if (num_simulations_done_ == 0) Refuse("got trees without simulations, wanted backup first");
 }
 
 }  // namespace mcts

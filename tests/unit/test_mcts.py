@@ -20,7 +20,7 @@ from tests.mcts_cases import (
     run_search,
     seeds_of,
 )
-from tests.reference_mcts import exp_of_non_positive, softmax
+from tests.reference_numbers import exp_of_non_positive, softmax
 
 F32 = np.float32
 

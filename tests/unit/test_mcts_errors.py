@@ -28,6 +28,11 @@ F32 = np.float32
         ("known_q_bounds", (0.0, math.nan)),
         ("root_dirichlet_alpha", 0.0),
         ("num_players", 3),
+        ("algorithm", "alpha-beta"),
+        ("max_considered_actions", 0),
+        ("maxvisit_init", -1.0),
+        ("value_scale", math.nan),
+        ("gumbel_scale", -1.0),
     ],
 )
 def test_coefficients_out_of_range_are_refused(field: str, value: float) -> None:
@@ -38,6 +43,11 @@ def test_coefficients_out_of_range_are_refused(field: str, value: float) -> None
 def test_value_prefixes_of_two_players_are_refused() -> None:
     with pytest.raises(ValueError, match="use_value_prefix: got true with num_players 2"):
         SearchParams(discount=0.9, num_players=2)
+
+
+def test_the_originals_oddities_are_refused_with_gumbel() -> None:
+    with pytest.raises(ValueError, match="got a change with algorithm gumbel, wanted puct"):
+        SearchParams(discount=0.9, algorithm="gumbel", root_visit_has_value=False)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from mcts_cpp import SearchParams, TreeBatch
 from tests.mcts_cases import Case, leaf_buffers, run_search
-from tests.reference_mcts import CounterRandom, ReferenceParams
+from tests.reference_mcts import ReferenceParams
+from tests.reference_numbers import CounterRandom
 
 F32 = np.float32
 
@@ -194,6 +195,15 @@ def test_memory_per_tree_is_what_the_formula_says(
     rest = 4 * nodes + 4 * num_simulations
     wanted = nodes * block + -(-rest // 64) * 64
     assert 0 < batch.bytes_per_tree - wanted <= 128
+
+
+def test_gumbel_adds_the_networks_values_and_the_roots_scores() -> None:
+    for num_actions, num_simulations in ((6, 50), (18, 47)):
+        puct = make_trees(2, num_actions, num_simulations).bytes_per_tree
+        gumbel = make_trees(2, num_actions, num_simulations, algorithm="gumbel").bytes_per_tree
+        rest = 8 * num_simulations + 4
+        more = 4 * (num_simulations + 1) + 4 * (-(-num_actions // 8) * 8)
+        assert gumbel - puct == (-(-(rest + more) // 64) - -(-rest // 64)) * 64
 
 
 def test_memory_is_at_most_twice_the_statistics() -> None:

@@ -32,9 +32,9 @@ float QOfUnvisited(const NodeHeader& header, bool is_root, float mean_at_parent)
   }
   // The mean over visited children, below the root with the parent's mean as one more sample. At a
   // root without visited children there is nothing to average and all Qs are equal: 0.
-  const float num_visited = header.num_visited_children;
-  if (!is_root) return (mean_at_parent + header.child_q_sum) / (1.0F + num_visited);
-  return header.num_visited_children == 0 ? 0.0F : header.child_q_sum / num_visited;
+  const float num_visited = header.child_visits;
+  if (!is_root) return (mean_at_parent + header.child_q) / (1.0F + num_visited);
+  return header.child_visits == 0 ? 0.0F : header.child_q / num_visited;
 }
 
 // Scores of eight actions: P(s, a) * c(N(s)) * sqrt(N(s)) / (1 + N(s, a)) + normalised Q.

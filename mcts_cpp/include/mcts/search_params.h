@@ -50,6 +50,17 @@ struct SearchParams {
   // Concentration of the Dirichlet noise that the trees draw themselves. In [1e-3, 1e3].
   double root_dirichlet_alpha = 0.3;
 
+  // Gumbel only. At most so many actions are tried at the root, at least 1.
+  int max_considered_actions = 16;
+  // Completed Q is multiplied by (maxvisit_init + most visits of an action) * value_scale. In
+  // [0, 1e6] and [0, 1e3].
+  double maxvisit_init = 50.0;
+  double value_scale = 0.1;
+  // Whether completed Q is first brought to [0, 1] at each node.
+  bool rescale_values = true;
+  // Factor of the Gumbel variables that the trees draw themselves; 0: no chance. In [0, 1e3].
+  double gumbel_scale = 1.0;
+
   // 1, or 2: zero-sum, the players alternate. Needs rewards, not value prefixes.
   int num_players = 1;
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "mcts/counter_random.h"
+#include "mcts/gumbel.h"
 #include "mcts/min_max_stats.h"
 #include "mcts/node_block.h"
 #include "mcts/search_params.h"
@@ -51,6 +52,8 @@ struct SearchConstants {
   bool root_visit_has_value;
   float root_exploration_fraction;
   double root_dirichlet_alpha;
+  Algorithm algorithm;
+  GumbelConstants gumbel;
   MinMaxStats initial_bounds;
   // [num_simulations + 2] by N(s): (ln((N + pb_c_base + 1) / pb_c_base) + pb_c_init) * sqrt(N),
   // computed in double, rounded once. N - 1 in place of N, unless exploration_counts_expansion.
@@ -68,6 +71,9 @@ struct TreeMemory {
   CacheLine* blocks = nullptr;      // [num_simulations + 1, lines_per_block]
   float* value_prefixes = nullptr;  // [num_simulations + 1] as the network gave them; root: 0
   PathStep* path = nullptr;         // [num_simulations] the latest descent
+  // Gumbel only:
+  float* network_values = nullptr;  // [num_simulations + 1] as the network gave them
+  float* root_scores = nullptr;     // [Ap] Gumbel variable + logit - largest; -infinity: illegal
 };
 
 // Whose view the network's numbers are given in, if there are two players.
@@ -79,9 +85,10 @@ enum class View : std::int8_t {
 
 // What a root starts from.
 struct RootInput {
-  std::span<const float> policy_logits = {};         // [A]
-  float value = 0.0F;                                // the network's; the root's first visit
-  std::span<const float> noise = {};                 // [A], not negative; empty: none
+  std::span<const float> policy_logits = {};  // [A]
+  float value = 0.0F;                         // the network's; the root's first visit
+  // [A] PUCT: not negative, mixed into the prior; Gumbel: added to the logits. Empty: none.
+  std::span<const float> noise = {};
   std::span<const std::uint8_t> legal_actions = {};  // [A], 0 = illegal; empty: all are legal
   View view = View::kMover;
   bool draws_noise = false;  // from the tree's own sequence; `noise` is empty then
@@ -109,8 +116,20 @@ class Tree {
     (this->*constants.operations.backup)(constants, node, answer);
   }
 
+  // Writes the policy that the search recommends, [A]: for PUCT the share of visits, for Gumbel the
+  // improved policy. At least one simulation was backed up.
+  void ActionWeights(const SearchConstants& constants, std::span<float> out) const;
+  // The action that the search recommends: for PUCT the first with most visits, for Gumbel the one
+  // with the highest sum of Gumbel variable, logit and completed Q among those with most visits.
+  int BestAction(const SearchConstants& constants) const;
+
   NodeBlock Root(const SearchConstants& constants) const {
     return constants.layout.Block(memory_.blocks, 0);
+  }
+  // N(root, a)
+  std::int16_t RootVisits(const SearchConstants& constants, std::size_t action) const {
+    const std::int16_t child = Root(constants).child[action];
+    return child == kNoChild ? std::int16_t{0} : Header(constants, child).visits;
   }
   NodeHeader Header(const SearchConstants& constants, int node) const {
     return *constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node)).header;
@@ -124,6 +143,7 @@ class Tree {
  private:
   // What differs in the inner loops.
   struct Rules {
+    Algorithm algorithm;
     UnvisitedQ unvisited_q;
     bool exploration_counts_expansion;
     bool stale_prefix_bounds;
@@ -140,6 +160,11 @@ class Tree {
 
   // Fills block `node` and hangs it under the last step of the path.
   NodeBlock ExpandLeaf(const SearchConstants& constants, int node, const Answer& answer);
+  int GumbelAction(const SearchConstants& constants, const NodeBlock& block, bool is_root) const;
+  template <Rules kRules>
+  void RecordVisit(const SearchConstants& constants, PathStep step, const NodeBlock& block, float q,
+                   std::int16_t child_visits);
+  void ScoreRootActions(const SearchConstants& constants, const RootInput& input);
   void MixRootNoise(const SearchConstants& constants, const RootInput& input);
   void RecomputeBoundsWithStalePrefixes(const SearchConstants& constants);
   // +1, or -1 where the network's view is the opponent's of whoever moves at this depth.
@@ -149,8 +174,9 @@ class Tree {
   CounterRandom ties_;
   CounterRandom noise_;
   MinMaxStats bounds_;
-  int leaf_depth_ = 0;  // steps in memory_.path
-  int max_depth_ = 0;   // depth of the deepest expanded node; the root's is 0
+  int leaf_depth_ = 0;      // steps in memory_.path
+  int max_depth_ = 0;       // depth of the deepest expanded node; the root's is 0
+  int num_considered_ = 0;  // Gumbel: actions tried at the root
   View view_ = View::kMover;
 };
 

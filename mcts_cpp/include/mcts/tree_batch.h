@@ -14,7 +14,7 @@ namespace mcts {
 struct RootInputs {
   std::span<const float> policy_logits = {};         // [B, A]
   std::span<const float> values = {};                // [B]
-  std::span<const float> noise = {};                 // [B, A] not negative
+  std::span<const float> noise = {};                 // [B, A] PUCT: not negative; Gumbel: any
   std::span<const std::uint8_t> legal_actions = {};  // [B, A] 0 = illegal; not given: all are legal
   std::span<const std::int32_t> to_play = {};        // [B] 0 or 1, see View
   bool draws_noise = false;                          // each tree from its own sequence
@@ -64,6 +64,8 @@ class TreeBatch {
 
   void VisitCounts(std::span<std::int32_t> out) const;   // [B, A] of the root's actions
   void ChildQ(std::span<float> out) const;               // [B, A] of the root's; NaN: not visited
+  void ActionWeights(std::span<float> out) const;        // [B, A] recommended policy
+  void BestActions(std::span<std::int32_t> out) const;   // [B] recommended action
   void RootValues(std::span<float> out) const;           // [B] mean return, own prediction included
   void SearchDepths(std::span<std::int32_t> out) const;  // [B] depth of the deepest node
 
@@ -72,7 +74,8 @@ class TreeBatch {
   int num_simulations() const { return num_simulations_; }
   int num_simulations_done() const { return num_simulations_done_; }
   // (M + 1) * (block + 4) + 4 * M bytes, rounded up to cache lines, and the Tree itself; a block is
-  // 14 * Ap + 16 bytes rounded up to cache lines, Ap is A rounded up to eights.
+  // 14 * Ap + 16 bytes rounded up to cache lines, Ap is A rounded up to eights. Gumbel adds
+  // 4 * (M + 1) + 4 * Ap before the second rounding.
   std::size_t bytes_per_tree() const { return lines_per_tree_ * sizeof(CacheLine) + sizeof(Tree); }
   const Tree& tree(int index) const { return trees_[static_cast<std::size_t>(index)]; }
   const SearchConstants& constants() const { return constants_; }
@@ -81,6 +84,7 @@ class TreeBatch {
   enum class Expects { kExpandRoots, kSelectLeaves, kBackup };
 
   void CheckHasRoots() const;
+  void CheckHasSimulations() const;
   void CheckRootInputs(const RootInputs& inputs) const;
 
   int num_trees_;
@@ -89,7 +93,8 @@ class TreeBatch {
   int num_players_;
   SearchConstants constants_;
   std::size_t lines_per_tree_;
-  // [B, lines_per_tree_], per tree one after the other: blocks, value prefixes, path.
+  // [B, lines_per_tree_], per tree one after the other: blocks, value prefixes, path; for Gumbel
+  // also network values and root scores.
   std::vector<CacheLine> memory_;
   std::vector<Tree> trees_;  // [B]
   Expects expects_ = Expects::kExpandRoots;
