@@ -24,7 +24,7 @@ SplitMix64 sequence per tree, seeded by `seeds`, that advances by one per tie; n
 draw themselves comes from a second sequence.
 """
 
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,27 @@ Float32: TypeAlias = NDArray[np.float32] | DlpackTensor
 Int32: TypeAlias = NDArray[np.int32] | DlpackTensor
 Uint64: TypeAlias = NDArray[np.uint64] | DlpackTensor
 Bool: TypeAlias = NDArray[np.bool_] | DlpackTensor
+
+class ExportedNode(TypedDict):
+    """One expanded node; what is said of a step is None or 1 at the root."""
+
+    index: int  # the simulation that expanded it
+    parent: int | None
+    action: int | None  # the step into this node
+    depth: int
+    visits: int  # its own expansion included
+    value: float  # mean return from here, as whoever moves here sees it
+    reward: float  # of the step into this node
+    prior: float  # of the step into this node
+    q: float | None  # of the step into this node, as the parent sees it
+    priors: list[float]  # [A] of the steps out of this node
+
+class ExportedTree(TypedDict):
+    """One tree; a node comes after its parent."""
+
+    tree: int
+    num_actions: int
+    nodes: list[ExportedNode]
 
 class SearchParams:
     """Coefficients of the search; read-only."""
@@ -161,8 +182,13 @@ class TreeBatch:
         num_simulations: int,  # M, 1 to 32766
         params: SearchParams,
         seeds: Uint64,  # [B]
+        num_threads: int = 1,  # 1 to 256
     ) -> None:
-        """Allocate the trees; `expand_roots` comes next."""
+        """Allocate the trees; `expand_roots` comes next.
+
+        The trees are split over `num_threads` threads, at most one for 16 trees; results do not
+        depend on it.
+        """
 
     def reset(self, seeds: Uint64) -> None:
         """Drop the trees and restart the random sequences from new seeds [B]."""
@@ -229,12 +255,18 @@ class TreeBatch:
     def search_depths(self, out: Int32) -> None:
         """Write the depth of each tree's deepest node, [B]; the root's depth is 0."""
 
+    def export_tree(self, tree: int) -> ExportedTree:
+        """Return all nodes of one tree as dictionaries that `json.dumps` takes."""
+
     @property
     def num_trees(self) -> int: ...
     @property
     def num_actions(self) -> int: ...
     @property
     def num_simulations(self) -> int: ...
+    @property
+    def num_threads(self) -> int:
+        """Threads in use, the caller's included."""
     @property
     def num_simulations_done(self) -> int:
         """Simulations backed up since `expand_roots`."""

@@ -160,7 +160,7 @@ def seeds_of(case: Case) -> NDArray[np.uint64]:
     )
 
 
-def make_batch(case: Case) -> TreeBatch:
+def make_batch(case: Case, *, num_threads: int = 1) -> TreeBatch:
     """Return fresh trees for a case."""
     return TreeBatch(
         case.num_trees,
@@ -168,6 +168,7 @@ def make_batch(case: Case) -> TreeBatch:
         case.num_simulations,
         SearchParams(**asdict(case.params)),
         seeds_of(case),
+        num_threads,
     )
 
 

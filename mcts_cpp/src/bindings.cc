@@ -95,11 +95,13 @@ SearchParams MakeParams(double discount, double pb_c_init, double pb_c_base, dou
 }
 
 std::unique_ptr<TreeBatch> MakeBatch(int num_trees, int num_actions, int num_simulations,
-                                     const SearchParams& params, const py::object& seeds) {
+                                     const SearchParams& params, const py::object& seeds,
+                                     int num_threads) {
   Arrays arrays;
   const auto seed_span = arrays.In<std::uint64_t>("seeds", seeds, {num_trees});
   const py::gil_scoped_release release;
-  return std::make_unique<TreeBatch>(num_trees, num_actions, num_simulations, params, seed_span);
+  return std::make_unique<TreeBatch>(num_trees, num_actions, num_simulations, params, seed_span,
+                                     num_threads);
 }
 
 void Reset(TreeBatch& batch, const py::object& seeds) {
@@ -187,6 +189,30 @@ void SearchDepths(const TreeBatch& batch, const py::object& out) {
   batch.SearchDepths(span);
 }
 
+py::dict ExportTree(const TreeBatch& batch, int tree) {
+  py::list nodes;
+  for (const NodeView& node : batch.Nodes(tree)) {
+    const bool is_root = node.parent < 0;
+    py::dict item;
+    item["index"] = node.index;
+    item["parent"] = is_root ? py::object(py::none()) : py::int_(node.parent);
+    item["action"] = is_root ? py::object(py::none()) : py::int_(node.action);
+    item["depth"] = node.depth;
+    item["visits"] = node.visits;
+    item["value"] = node.value;
+    item["reward"] = node.reward;
+    item["prior"] = node.prior;
+    item["q"] = is_root ? py::object(py::none()) : py::float_(node.q);
+    item["priors"] = node.priors;
+    nodes.append(std::move(item));
+  }
+  py::dict result;
+  result["tree"] = tree;
+  result["num_actions"] = batch.num_actions();
+  result["nodes"] = std::move(nodes);
+  return result;
+}
+
 void BindParams(py::module_& module) {
   const SearchParams defaults;
   py::class_<SearchParams>(module, "SearchParams")
@@ -239,7 +265,7 @@ void BindBatch(py::module_& module) {
   using py::arg;
   py::class_<TreeBatch>(module, "TreeBatch")
       .def(py::init(&MakeBatch), arg("num_trees"), arg("num_actions"), arg("num_simulations"),
-           arg("params"), arg("seeds"))
+           arg("params"), arg("seeds"), arg("num_threads") = 1)
       .def("reset", &Reset, arg("seeds"))
       .def("expand_roots", &ExpandRoots, arg("policy_logits"), arg("values"),
            arg("noise") = py::none(), arg("legal_actions") = py::none(),
@@ -252,9 +278,11 @@ void BindBatch(py::module_& module) {
       .def("best_actions", &BestActions, arg("out"))
       .def("root_values", &RootValues, arg("out"))
       .def("search_depths", &SearchDepths, arg("out"))
+      .def("export_tree", &ExportTree, arg("tree"))
       .def_property_readonly("num_trees", &TreeBatch::num_trees)
       .def_property_readonly("num_actions", &TreeBatch::num_actions)
       .def_property_readonly("num_simulations", &TreeBatch::num_simulations)
+      .def_property_readonly("num_threads", &TreeBatch::num_threads)
       .def_property_readonly("num_simulations_done", &TreeBatch::num_simulations_done)
       .def_property_readonly("bytes_per_tree", &TreeBatch::bytes_per_tree);
 }

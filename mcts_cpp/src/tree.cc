@@ -287,6 +287,32 @@ int Tree::BestAction(const SearchConstants& constants) const {
   return static_cast<int>(best);
 }
 
+std::vector<NodeView> Tree::Nodes(const SearchConstants& constants,
+                                  int num_simulations_done) const {
+  std::vector<NodeView> nodes(static_cast<std::size_t>(num_simulations_done) + 1);
+  nodes[0].prior = 1.0F;
+  for (std::size_t index = 0; index < nodes.size(); ++index) {
+    const NodeBlock block = constants.layout.Block(memory_.blocks, index);
+    NodeView& node = nodes[index];
+    node.index = static_cast<int>(index);
+    node.visits = block.header->visits;
+    node.value = block.header->value_sum / static_cast<float>(block.header->visits);
+    node.reward = block.header->reward;
+    node.priors.assign(block.prior, block.prior + constants.num_actions);
+    // A child is expanded after its parent, so it comes later.
+    for (std::size_t action = 0; action < constants.num_actions; ++action) {
+      if (block.child[action] == kNoChild) continue;
+      NodeView& child = nodes[static_cast<std::size_t>(block.child[action])];
+      child.parent = node.index;
+      child.action = static_cast<int>(action);
+      child.depth = node.depth + 1;
+      child.prior = block.prior[action];
+      child.q = block.q[action];
+    }
+  }
+  return nodes;
+}
+
 template <Tree::Rules kRules>
 TreeOperations Tree::OperationsOf() {
   return {&Tree::SelectBy<kRules>, &Tree::BackupBy<kRules>};

@@ -99,16 +99,34 @@ TreeMemory MemoryAt(CacheLine* start, const SearchConstants& constants, int num_
 }  // namespace
 
 TreeBatch::TreeBatch(int num_trees, int num_actions, int num_simulations,
-                     const SearchParams& params, std::span<const std::uint64_t> seeds)
+                     const SearchParams& params, std::span<const std::uint64_t> seeds,
+                     int num_threads)
     : num_trees_(Checked("num_trees", num_trees, kMaxTrees)),
       num_actions_(Checked("num_actions", num_actions, kMaxActions)),
       num_simulations_(Checked("num_simulations", num_simulations, kMaxSimulations)),
       num_players_(params.num_players),
       constants_(num_actions, num_simulations, Checked(params)),
       lines_per_tree_(LinesPerTree(constants_, num_simulations)),
-      memory_(static_cast<std::size_t>(num_trees) * lines_per_tree_) {
+      memory_(static_cast<std::size_t>(num_trees) * lines_per_tree_),
+      num_threads_(std::min(Checked("num_threads", num_threads, kMaxThreads),
+                            std::max(1, num_trees / kTreesPerThread))),
+      pool_(num_threads_) {
   trees_.reserve(static_cast<std::size_t>(num_trees));
   Reset(seeds);
+}
+
+template <typename Work>
+void TreeBatch::ForEachTree(const Work& work) {
+  pool_.Run(trees_.size(), [this, &work](std::size_t begin, std::size_t end) {
+    for (std::size_t index = begin; index < end; ++index) work(index, trees_[index]);
+  });
+}
+
+template <typename Work>
+void TreeBatch::ForEachTree(const Work& work) const {
+  pool_.Run(trees_.size(), [this, &work](std::size_t begin, std::size_t end) {
+    for (std::size_t index = begin; index < end; ++index) work(index, trees_[index]);
+  });
 }
 
 void TreeBatch::Reset(std::span<const std::uint64_t> seeds) {
@@ -139,14 +157,14 @@ void TreeBatch::ExpandRoots(const RootInputs& inputs) {
   const auto row = [num_actions = constants_.num_actions](auto span, std::size_t tree) {
     return span.empty() ? span : span.subspan(tree * num_actions, num_actions);
   };
-  for (std::size_t tree = 0; tree < trees_.size(); ++tree) {
-    trees_[tree].ExpandRoot(constants_, {.policy_logits = row(inputs.policy_logits, tree),
-                                         .value = inputs.values[tree],
-                                         .noise = row(inputs.noise, tree),
-                                         .legal_actions = row(inputs.legal_actions, tree),
-                                         .view = ViewOf(inputs.to_play, tree),
-                                         .draws_noise = inputs.draws_noise});
-  }
+  ForEachTree([&](std::size_t index, Tree& tree) {
+    tree.ExpandRoot(constants_, {.policy_logits = row(inputs.policy_logits, index),
+                                 .value = inputs.values[index],
+                                 .noise = row(inputs.noise, index),
+                                 .legal_actions = row(inputs.legal_actions, index),
+                                 .view = ViewOf(inputs.to_play, index),
+                                 .draws_noise = inputs.draws_noise});
+  });
   expects_ = Expects::kSelectLeaves;
   num_simulations_done_ = 0;
 }
@@ -159,12 +177,12 @@ void TreeBatch::SelectLeaves(std::span<std::int32_t> parent_nodes, std::span<std
     Refuse("select_leaves: got simulation ", num_simulations_ + 1, ", wanted at most ",
            num_simulations_);
   }
-  for (std::size_t tree = 0; tree < trees_.size(); ++tree) {
-    const Leaf leaf = trees_[tree].Select(constants_);
-    parent_nodes[tree] = leaf.parent_node;
-    actions[tree] = leaf.action;
-    resets_prefix[tree] = leaf.resets_prefix ? 1 : 0;
-  }
+  ForEachTree([&](std::size_t index, Tree& tree) {
+    const Leaf leaf = tree.Select(constants_);
+    parent_nodes[index] = leaf.parent_node;
+    actions[index] = leaf.action;
+    resets_prefix[index] = leaf.resets_prefix ? 1 : 0;
+  });
   expects_ = Expects::kBackup;
 }
 
@@ -177,58 +195,63 @@ void TreeBatch::Backup(std::span<const float> value_prefixes, std::span<const fl
   CheckNumbers("policy_logits", policy_logits, -kMaxMagnitude);
   ++num_simulations_done_;
   const std::size_t row = constants_.num_actions;
-  for (std::size_t tree = 0; tree < trees_.size(); ++tree) {
-    trees_[tree].Backup(
-        constants_, num_simulations_done_,
-        {value_prefixes[tree], values[tree], policy_logits.subspan(tree * row, row)});
-  }
+  ForEachTree([&](std::size_t index, Tree& tree) {
+    tree.Backup(constants_, num_simulations_done_,
+                {value_prefixes[index], values[index], policy_logits.subspan(index * row, row)});
+  });
   expects_ = Expects::kSelectLeaves;
 }
 
 void TreeBatch::VisitCounts(std::span<std::int32_t> out) const {
   CheckHasRoots();
-  std::size_t i = 0;
-  for (const Tree& tree : trees_) {
+  ForEachTree([&](std::size_t index, const Tree& tree) {
     for (std::size_t action = 0; action < constants_.num_actions; ++action) {
-      out[i++] = tree.RootVisits(constants_, action);
+      out[index * constants_.num_actions + action] = tree.RootVisits(constants_, action);
     }
-  }
+  });
 }
 
 void TreeBatch::ActionWeights(std::span<float> out) const {
   CheckHasSimulations();
   const std::size_t row = constants_.num_actions;
-  for (std::size_t tree = 0; tree < trees_.size(); ++tree) {
-    trees_[tree].ActionWeights(constants_, out.subspan(tree * row, row));
-  }
+  ForEachTree([&](std::size_t index, const Tree& tree) {
+    tree.ActionWeights(constants_, out.subspan(index * row, row));
+  });
 }
 
 void TreeBatch::BestActions(std::span<std::int32_t> out) const {
   CheckHasSimulations();
-  std::transform(trees_.begin(), trees_.end(), out.begin(),
-                 [this](const Tree& tree) { return tree.BestAction(constants_); });
+  ForEachTree(
+      [&](std::size_t index, const Tree& tree) { out[index] = tree.BestAction(constants_); });
 }
 
 void TreeBatch::ChildQ(std::span<float> out) const {
   CheckHasRoots();
-  float* row = out.data();
-  for (const Tree& tree : trees_) {
-    row = std::copy_n(tree.Root(constants_).q, constants_.num_actions, row);
-  }
+  const std::size_t row = constants_.num_actions;
+  ForEachTree([&](std::size_t index, const Tree& tree) {
+    std::copy_n(tree.Root(constants_).q, row, &out[index * row]);
+  });
 }
 
 void TreeBatch::RootValues(std::span<float> out) const {
   CheckHasRoots();
-  std::transform(trees_.begin(), trees_.end(), out.begin(), [this](const Tree& tree) {
+  ForEachTree([&](std::size_t index, const Tree& tree) {
     const NodeHeader root = tree.Header(constants_, 0);
-    return root.value_sum / static_cast<float>(root.visits);
+    out[index] = root.value_sum / static_cast<float>(root.visits);
   });
 }
 
 void TreeBatch::SearchDepths(std::span<std::int32_t> out) const {
   CheckHasRoots();
-  std::transform(trees_.begin(), trees_.end(), out.begin(),
-                 [](const Tree& tree) { return tree.max_depth(); });
+  ForEachTree([&](std::size_t index, const Tree& tree) { out[index] = tree.max_depth(); });
+}
+
+std::vector<NodeView> TreeBatch::Nodes(int tree) const {
+  CheckHasRoots();
+  if (tree < 0 || tree >= num_trees_) {
+    Refuse("tree: got ", tree, ", wanted 0 to ", num_trees_ - 1);
+  }
+  return trees_[static_cast<std::size_t>(tree)].Nodes(constants_, num_simulations_done_);
 }
 
 void TreeBatch::CheckHasRoots() const {

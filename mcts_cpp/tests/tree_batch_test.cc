@@ -1,9 +1,12 @@
 #include "mcts/tree_batch.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "check.h"
@@ -63,6 +66,31 @@ void VisitCountsSumToSimulationsAtEverySize() {
     batch.SearchDepths(depths);
     ExpectEqual(depths[2] >= 1 && depths[2] <= 40, true);
   }
+}
+
+void AnyNumberOfThreadsFindsTheSame() {
+  std::vector<std::uint64_t> seeds(100);
+  std::iota(seeds.begin(), seeds.end(), 1U);
+  TreeBatch alone(100, 5, 30, {}, seeds);
+  const auto wanted = Search(alone, 9);
+  for (const int num_threads : {2, 3, 6, 256}) {
+    TreeBatch batch(100, 5, 30, {}, seeds, num_threads);
+    ExpectEqual(batch.num_threads(), std::min(num_threads, 6));
+    ExpectEqual(Search(batch, 9) == wanted, true);
+  }
+}
+
+void TwoBatchesRunInTwoThreads() {
+  const std::vector<std::uint64_t> seeds(64, 3U);
+  const auto search = [&seeds](std::vector<std::int32_t>& result) {
+    TreeBatch batch(64, 5, 30, {}, seeds, 2);
+    result = Search(batch, 9);
+  };
+  std::vector<std::int32_t> first, second;
+  std::thread other(search, std::ref(first));
+  search(second);
+  other.join();
+  ExpectEqual(first == second, true);
 }
 
 void ResetRepeatsTheSearch() {
@@ -132,6 +160,8 @@ void BadNumbersAreRefused() {
 }  // namespace mcts
 
 int main() {
+  mcts::AnyNumberOfThreadsFindsTheSame();
+  mcts::TwoBatchesRunInTwoThreads();
   mcts::VisitCountsSumToSimulationsAtEverySize();
   mcts::ResetRepeatsTheSearch();
   mcts::ManySimulationsOfOneActionMakeOneChain();

@@ -94,6 +94,20 @@ struct RootInput {
   bool draws_noise = false;  // from the tree's own sequence; `noise` is empty then
 };
 
+// One node as a reader sees it.
+struct NodeView {
+  int index = 0;
+  int parent = -1;  // -1: the root
+  int action = -1;  // the step into this node; -1: the root
+  int depth = 0;
+  int visits = 0;
+  float value = 0.0F;         // mean return from here, as whoever moves here sees it
+  float reward = 0.0F;        // of the step into this node
+  float prior = 0.0F;         // of the step into this node; root: 1
+  float q = 0.0F;             // of the step into this node, as the parent sees it; root: 0
+  std::vector<float> priors;  // [A] of the steps out of this node
+};
+
 // One search tree. Node 0 is the root, simulation i = 1, 2, ... expands node i.
 //
 // Calls come as ExpandRoot, then (Select, Backup) repeated; the caller guarantees the order and
@@ -122,6 +136,9 @@ class Tree {
   // The action that the search recommends: for PUCT the first with most visits, for Gumbel the one
   // with the highest sum of Gumbel variable, logit and completed Q among those with most visits.
   int BestAction(const SearchConstants& constants) const;
+
+  // All nodes, by index.
+  std::vector<NodeView> Nodes(const SearchConstants& constants, int num_simulations_done) const;
 
   NodeBlock Root(const SearchConstants& constants) const {
     return constants.layout.Block(memory_.blocks, 0);

@@ -7,6 +7,7 @@
 
 #include "mcts/search_params.h"
 #include "mcts/tree.h"
+#include "mcts/worker_pool.h"
 
 namespace mcts {
 
@@ -29,16 +30,20 @@ struct RootInputs {
 // caller's duty, contents and call order are checked here and answered with std::invalid_argument
 // before anything is changed. Memory is taken once, in the constructor.
 //
-// Not thread-safe; different objects may be used by different threads.
+// Not thread-safe; different objects may be used by different threads at once.
 class TreeBatch {
  public:
   static constexpr int kMaxActions = mcts::kMaxActions;
   static constexpr int kMaxSimulations = 32766;  // visit counts and node indices are int16
   static constexpr int kMaxTrees = 1 << 20;
+  static constexpr int kMaxThreads = 256;
+  static constexpr int kTreesPerThread = 16;  // fewer are done sooner than a thread is woken
 
-  //   seeds [B] of the random sequences that break ties
+  //   seeds       [B] of the random sequences that break ties
+  //   num_threads share the trees, at most one for kTreesPerThread of them; results do not depend
+  //               on it
   TreeBatch(int num_trees, int num_actions, int num_simulations, const SearchParams& params,
-            std::span<const std::uint64_t> seeds);
+            std::span<const std::uint64_t> seeds, int num_threads = 1);
   TreeBatch(const TreeBatch&) = delete;
   TreeBatch& operator=(const TreeBatch&) = delete;
 
@@ -69,9 +74,13 @@ class TreeBatch {
   void RootValues(std::span<float> out) const;           // [B] mean return, own prediction included
   void SearchDepths(std::span<std::int32_t> out) const;  // [B] depth of the deepest node
 
+  // All nodes of one tree, by index, for inspection.
+  std::vector<NodeView> Nodes(int tree) const;
+
   int num_trees() const { return num_trees_; }
   int num_actions() const { return num_actions_; }
   int num_simulations() const { return num_simulations_; }
+  int num_threads() const { return num_threads_; }
   int num_simulations_done() const { return num_simulations_done_; }
   // (M + 1) * (block + 4) + 4 * M bytes, rounded up to cache lines, and the Tree itself; a block is
   // 14 * Ap + 16 bytes rounded up to cache lines, Ap is A rounded up to eights. Gumbel adds
@@ -83,6 +92,11 @@ class TreeBatch {
  private:
   enum class Expects { kExpandRoots, kSelectLeaves, kBackup };
 
+  // Calls work(index, tree) for every tree, from several threads.
+  template <typename Work>
+  void ForEachTree(const Work& work);
+  template <typename Work>
+  void ForEachTree(const Work& work) const;
   void CheckHasRoots() const;
   void CheckHasSimulations() const;
   void CheckRootInputs(const RootInputs& inputs) const;
@@ -99,6 +113,8 @@ class TreeBatch {
   std::vector<Tree> trees_;  // [B]
   Expects expects_ = Expects::kExpandRoots;
   int num_simulations_done_ = 0;
+  int num_threads_;
+  mutable WorkerPool pool_;
 };
 
 }  // namespace mcts
