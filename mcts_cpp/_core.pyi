@@ -8,21 +8,58 @@ B trees with A actions advance in lock-step; the caller runs the network and own
         # infer from latents[parent_node[b], b] and action[b]; the new latent is latents[node, b];
         # its recurrent state is zeroed where resets_prefix[b]
         batch.backup(value_prefixes, values, policy_logits)
-    batch.visit_counts(out)
+    batch.action_weights(out)
 
 Node 0 is the root; simulation i expands node i of every tree.
 
-All arrays are C-contiguous with exactly the dtype and shape given; nothing is converted or copied.
+All arrays are C-contiguous with exactly the dtype and shape given, numpy arrays or CPU tensors of a
+library that speaks DLPack (a torch tensor that needs no gradient); nothing is converted or copied.
 Results are written into the caller's arrays. Wrong arrays, numbers that are not finite (or beyond
-1e25), roots without a legal action and calls out of order raise `ValueError` and change nothing.
-Every call releases the GIL. An object is not thread-safe; different objects are independent.
+1e25), roots without a legal action and calls out of order raise `ValueError` and change nothing;
+what is no array at all raises `TypeError`. Every call releases the GIL. An object is not
+thread-safe; different objects are independent.
 
 Same numbers and seeds give the same search, bit by bit. Exactly equal scores are decided by a
-SplitMix64 sequence per tree, seeded by `seeds`, that advances by one per tie.
+SplitMix64 sequence per tree, seeded by `seeds`, that advances by one per tie; noise that the trees
+draw themselves comes from a second sequence.
 """
+
+from typing import Literal, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+class DlpackTensor(Protocol):
+    """A tensor in CPU memory that another library owns."""
+
+    def __dlpack__(self) -> object: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+Float32: TypeAlias = NDArray[np.float32] | DlpackTensor
+Int32: TypeAlias = NDArray[np.int32] | DlpackTensor
+Uint64: TypeAlias = NDArray[np.uint64] | DlpackTensor
+Bool: TypeAlias = NDArray[np.bool_] | DlpackTensor
+
+class ExportedNode(TypedDict):
+    """One expanded node; what is said of a step is None or 1 at the root."""
+
+    index: int  # the simulation that expanded it
+    parent: int | None
+    action: int | None  # the step into this node
+    depth: int
+    visits: int  # its own expansion included
+    value: float  # mean return from here, as whoever moves here sees it
+    reward: float  # of the step into this node
+    prior: float  # of the step into this node
+    q: float | None  # of the step into this node, as the parent sees it
+    priors: list[float]  # [A] of the steps out of this node
+
+class ExportedTree(TypedDict):
+    """One tree; a node comes after its parent."""
+
+    tree: int
+    num_actions: int
+    nodes: list[ExportedNode]
 
 class SearchParams:
     """Coefficients of the search; read-only."""
@@ -37,8 +74,24 @@ class SearchParams:
         value_prefix_horizon: int = 5,
         use_value_prefix: bool = True,
         root_exploration_fraction: float = 0.25,
+        algorithm: Literal["puct", "gumbel"] = "puct",
+        unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q",
+        known_q_bounds: tuple[float, float] | None = None,
+        root_dirichlet_alpha: float = 0.3,
+        max_considered_actions: int = 16,
+        maxvisit_init: float = 50.0,
+        value_scale: float = 0.1,
+        rescale_values: bool = True,
+        gumbel_scale: float = 1.0,
+        num_players: int = 1,
+        root_visit_has_value: bool = True,
+        exploration_counts_expansion: bool = True,
+        stale_prefix_bounds: bool = False,
     ) -> None:
         """Check and keep the coefficients.
+
+        The last three are for repeating the original EfficientZero's results; at their defaults
+        the search is MuZero's.
 
         Args:
             discount: Weight of one step further ahead (gamma), in [0, 1].
@@ -49,9 +102,33 @@ class SearchParams:
             value_prefix_horizon: Depth after which the sum of rewards restarts, in [1, 32767].
             use_value_prefix: Whether `backup` gets running sums of rewards, not rewards.
             root_exploration_fraction: Share of the root prior that noise replaces, in [0, 1].
+            algorithm: "puct": MuZero. "gumbel": Gumbel MuZero, with sequential halving at the root
+                and the improved policy below it; then what is marked PUCT is without effect, and
+                the other way round.
+            unvisited_q: PUCT: Q of actions without a visit. "mean_q": the mean Q of visited
+                siblings and, below the root, of the parent's mean (as ELF). "parent_value": the
+                node's own mean value. "zero": 0, before normalisation.
+            known_q_bounds: PUCT: lowest and highest Q, where known beforehand; they normalise Q
+                from the first simulation on, and Qs outside still widen them.
+            root_dirichlet_alpha: PUCT: concentration of the noise the trees draw, in [1e-3, 1e3].
+            max_considered_actions: Gumbel: most actions tried at the root, in [1, 1024].
+            maxvisit_init: Gumbel: completed Q is multiplied by (maxvisit_init + most visits of an
+                action of the node) * value_scale (c_visit), in [0, 1e6].
+            value_scale: Gumbel: see above (c_scale), in [0, 1e3].
+            rescale_values: Gumbel: whether completed Q is first brought to [0, 1] at each node.
+            gumbel_scale: Gumbel: factor of the variables the trees draw, in [0, 1e3].
+            num_players: 2 for a zero-sum game of alternating moves; every Q, value and root value
+                is then that of whoever moves. Excludes `use_value_prefix`.
+            root_visit_has_value: Whether the root's first visit adds the network's value. False:
+                a visit of value 0, which pulls root values towards 0.
+            exploration_counts_expansion: Whether N(s) in the exploration term counts the node's
+                own expansion. False: the first action tried at any node is uniformly random.
+            stale_prefix_bounds: Whether the bounds of Q are recomputed over the whole tree after
+                each simulation, depth first, last action's branch first, with rewards that are
+                differences to the node met just before instead of the parent.
 
         Raises:
-            ValueError: A coefficient is outside its range.
+            ValueError: A coefficient is outside its range, or two exclude each other.
         """
 
     @property
@@ -68,6 +145,32 @@ class SearchParams:
     def use_value_prefix(self) -> bool: ...
     @property
     def root_exploration_fraction(self) -> float: ...
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def unvisited_q(self) -> str: ...
+    @property
+    def known_q_bounds(self) -> tuple[float, float] | None: ...
+    @property
+    def root_dirichlet_alpha(self) -> float: ...
+    @property
+    def max_considered_actions(self) -> int: ...
+    @property
+    def maxvisit_init(self) -> float: ...
+    @property
+    def value_scale(self) -> float: ...
+    @property
+    def rescale_values(self) -> bool: ...
+    @property
+    def gumbel_scale(self) -> float: ...
+    @property
+    def num_players(self) -> int: ...
+    @property
+    def root_visit_has_value(self) -> bool: ...
+    @property
+    def exploration_counts_expansion(self) -> bool: ...
+    @property
+    def stale_prefix_bounds(self) -> bool: ...
 
 class TreeBatch:
     """B independent search trees."""
@@ -78,53 +181,82 @@ class TreeBatch:
         num_actions: int,  # A, 1 to 1024
         num_simulations: int,  # M, 1 to 32766
         params: SearchParams,
-        seeds: NDArray[np.uint64],  # [B]
+        seeds: Uint64,  # [B]
+        num_threads: int = 1,  # 1 to 256
     ) -> None:
-        """Allocate the trees; `expand_roots` comes next."""
+        """Allocate the trees; `expand_roots` comes next.
 
-    def reset(self, seeds: NDArray[np.uint64]) -> None:
+        The trees are split over `num_threads` threads, at most one for 16 trees; results do not
+        depend on it.
+        """
+
+    def reset(self, seeds: Uint64) -> None:
         """Drop the trees and restart the random sequences from new seeds [B]."""
 
     def expand_roots(
         self,
-        policy_logits: NDArray[np.float32],  # [B, A]
-        values: NDArray[np.float32],  # [B]
-        noise: NDArray[np.float32] | None = None,  # [B, A] >= 0
-        legal_actions: NDArray[np.bool_] | None = None,  # [B, A]
+        policy_logits: Float32,  # [B, A]
+        values: Float32,  # [B]
+        noise: Float32 | None = None,  # [B, A]
+        legal_actions: Bool | None = None,  # [B, A]
+        to_play: Int32 | None = None,  # [B] 0 or 1
+        draw_noise: bool = False,
     ) -> None:
         """Start a new search in every tree; random sequences continue.
 
-        The prior is the softmax over legal actions, mixed with noise rescaled over legal actions.
-        The predicted value counts as the root's first visit.
+        The prior is the softmax over legal actions. The predicted value counts as the root's first
+        visit. Noise is the caller's, or with `draw_noise` from each tree's own sequence, or none:
+        for PUCT numbers >= 0 that are rescaled over legal actions and mixed into the prior
+        (Dirichlet), for Gumbel any numbers, added to the logits where the root chooses (Gumbel).
+
+        With two players and without `to_play`, the network's values are those of whoever moves at
+        a node, its rewards those of whoever acted. With `to_play`, the player who moves at each
+        root, all of them are player 0's.
         """
 
     def select_leaves(
         self,
-        parent_node: NDArray[np.int32],  # [B] out: node whose latent is to be expanded
-        action: NDArray[np.int32],  # [B] out: action taken there
-        resets_prefix: NDArray[np.bool_],  # [B] out: new node's depth % value_prefix_horizon == 0
+        parent_node: Int32,  # [B] out: node whose latent is to be expanded
+        action: Int32,  # [B] out: action taken there
+        resets_prefix: Bool,  # [B] out: new node's depth % value_prefix_horizon == 0
     ) -> None:
         """Choose the leaf each tree expands next."""
 
     def backup(
         self,
-        value_prefixes: NDArray[np.float32],  # [B]; rewards, unless use_value_prefix
-        values: NDArray[np.float32],  # [B]
-        policy_logits: NDArray[np.float32],  # [B, A]
+        value_prefixes: Float32,  # [B]; rewards, unless use_value_prefix
+        values: Float32,  # [B]
+        policy_logits: Float32,  # [B, A]
     ) -> None:
         """Expand the chosen leaves with the network's answers and update their ancestors."""
 
-    def visit_counts(self, out: NDArray[np.int32]) -> None:
+    def visit_counts(self, out: Int32) -> None:
         """Write the visits of the root's actions, [B, A]; rows sum to the simulations done."""
 
-    def child_q(self, out: NDArray[np.float32]) -> None:
+    def action_weights(self, out: Float32) -> None:
+        """Write the policy the search recommends, [B, A]: the target of the network's policy.
+
+        For PUCT the share of visits, for Gumbel the improved policy.
+        """
+
+    def best_actions(self, out: Int32) -> None:
+        """Write the action the search recommends, [B].
+
+        For PUCT the first with most visits; for Gumbel, among those with most visits, the one with
+        the highest sum of noise, logit and completed Q.
+        """
+
+    def child_q(self, out: Float32) -> None:
         """Write Q of the root's actions, [B, A]; NaN where never visited."""
 
-    def root_values(self, out: NDArray[np.float32]) -> None:
+    def root_values(self, out: Float32) -> None:
         """Write the mean return from the root, [B], the network's own prediction included."""
 
-    def search_depths(self, out: NDArray[np.int32]) -> None:
+    def search_depths(self, out: Int32) -> None:
         """Write the depth of each tree's deepest node, [B]; the root's depth is 0."""
+
+    def export_tree(self, tree: int) -> ExportedTree:
+        """Return all nodes of one tree as dictionaries that `json.dumps` takes."""
 
     @property
     def num_trees(self) -> int: ...
@@ -133,5 +265,16 @@ class TreeBatch:
     @property
     def num_simulations(self) -> int: ...
     @property
+    def num_threads(self) -> int:
+        """Threads in use, the caller's included."""
+    @property
     def num_simulations_done(self) -> int:
         """Simulations backed up since `expand_roots`."""
+    @property
+    def bytes_per_tree(self) -> int:
+        """Bytes that one tree takes.
+
+        With Ap, A rounded up to eights: a node is 14 Ap + 16 bytes rounded up to 64; a tree is
+        (M + 1) nodes, and 8 M + 4 bytes (12 M + 8 + 4 Ap for Gumbel) rounded up to 64, and an
+        object of about 100 bytes.
+        """

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.reference_mcts import NetworkOutput, Node, ReferenceParams, ReferenceSearch
+from tests.reference_gumbel import ReferenceGumbelSearch
+from tests.reference_mcts import (
+    NetworkOutput,
+    Node,
+    ReferenceParams,
+    ReferenceSearch,
+    RootNoise,
+)
 
 F32 = np.float32
 
@@ -28,6 +35,8 @@ class Case:
     num_simulations: int = 30
     seed: int = 0
     has_noise: bool = False
+    draws_noise: bool = False
+    has_to_play: bool = False  # only with two players
     has_illegal: bool = False
     logit_scale: float = 1.0
     value_scale: float = 1.0
@@ -41,29 +50,55 @@ class Result:
     leaves: NDArray[np.int32]  # [M, B, 3] parent node, action, resets_prefix
     visit_counts: NDArray[np.int32]  # [B, A]
     child_q: NDArray[np.float32]  # [B, A]
+    action_weights: NDArray[np.float32]  # [B, A]
+    best_actions: NDArray[np.int32]  # [B]
     root_values: NDArray[np.float32]  # [B]
     search_depths: NDArray[np.int32]  # [B]
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Draw searches over the whole range of sizes and coefficients."""
-    params = ReferenceParams(
+def reference_params(draw: st.DrawFn) -> ReferenceParams:
+    """Draw coefficients and switches over their whole range."""
+    num_players = draw(st.sampled_from([1, 1, 2]))
+    is_gumbel = draw(st.booleans())
+    return ReferenceParams(
         discount=draw(st.sampled_from([0.0, 0.9, 0.997, 1.0])),
         pb_c_init=draw(st.sampled_from([0.0, 1.25, 4.0])),
         pb_c_base=draw(st.sampled_from([1.0, 50.0, 19652.0])),
         value_delta_max=draw(st.sampled_from([1e-6, 0.01, 10.0])),
         value_prefix_horizon=draw(st.integers(1, 6)),
-        use_value_prefix=draw(st.booleans()),
+        use_value_prefix=num_players == 1 and draw(st.booleans()),
         root_exploration_fraction=draw(st.sampled_from([0.0, 0.25, 1.0])),
+        algorithm="gumbel" if is_gumbel else "puct",
+        max_considered_actions=draw(st.integers(1, 20)),
+        maxvisit_init=draw(st.sampled_from([0.0, 50.0])),
+        value_scale=draw(st.sampled_from([0.0, 0.1, 1.0])),
+        rescale_values=draw(st.booleans()),
+        gumbel_scale=draw(st.sampled_from([0.0, 1.0])),
+        unvisited_q=draw(st.sampled_from(["mean_q", "parent_value", "zero"])),
+        known_q_bounds=draw(st.sampled_from([None, (-1.0, 1.0), (0.0, 1e-9)])),
+        root_dirichlet_alpha=draw(st.sampled_from([0.03, 0.3, 2.0])),
+        num_players=num_players,
+        root_visit_has_value=is_gumbel or draw(st.booleans()),
+        exploration_counts_expansion=is_gumbel or draw(st.booleans()),
+        stale_prefix_bounds=not is_gumbel and draw(st.booleans()),
     )
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw searches over the whole range of sizes and coefficients."""
+    params = draw(reference_params())
+    noise = draw(st.sampled_from(["none", "given", "drawn"]))
     return Case(
         params=params,
         num_trees=draw(st.integers(1, 3)),
         num_actions=draw(st.integers(1, 18)),
         num_simulations=draw(st.integers(1, 60)),
         seed=draw(st.integers(0, 2**32)),
-        has_noise=draw(st.booleans()),
+        has_noise=noise == "given",
+        draws_noise=noise == "drawn",
+        has_to_play=params.num_players == 2 and draw(st.booleans()),
         has_illegal=draw(st.booleans()),
         logit_scale=draw(st.sampled_from([0.0, 1.0, 5.0, 200.0])),
         value_scale=draw(st.sampled_from([0.0, 0.1, 1.0, 1e6])),
@@ -95,7 +130,11 @@ def root_arrays(
     for tree in range(case.num_trees):
         outputs.append(network(case, tree)(0, case.num_actions))
         rng = np.random.default_rng([case.seed, tree])
-        noise.append(rng.dirichlet([0.3] * case.num_actions))
+        dirichlet, gumbel = (
+            rng.dirichlet([0.3] * case.num_actions),
+            rng.gumbel(size=case.num_actions),
+        )
+        noise.append(gumbel if case.params.algorithm == "gumbel" else dirichlet)
         is_legal = rng.random(case.num_actions) < 0.5
         is_legal[rng.integers(case.num_actions)] = True
         legal.append(is_legal)
@@ -104,6 +143,11 @@ def root_arrays(
         np.array(noise, dtype=F32) if case.has_noise else None,
         np.array(legal) if case.has_illegal else None,
     )
+
+
+def to_play_of(case: Case) -> NDArray[np.int32] | None:
+    """Return who moves at each root [B], or nothing where the case does not say."""
+    return np.arange(case.num_trees, dtype=np.int32) % 2 if case.has_to_play else None
 
 
 def seeds_of(case: Case) -> NDArray[np.uint64]:
@@ -116,7 +160,7 @@ def seeds_of(case: Case) -> NDArray[np.uint64]:
     )
 
 
-def make_batch(case: Case) -> TreeBatch:
+def make_batch(case: Case, *, num_threads: int = 1) -> TreeBatch:
     """Return fresh trees for a case."""
     return TreeBatch(
         case.num_trees,
@@ -124,6 +168,7 @@ def make_batch(case: Case) -> TreeBatch:
         case.num_simulations,
         SearchParams(**asdict(case.params)),
         seeds_of(case),
+        num_threads,
     )
 
 
@@ -135,6 +180,8 @@ def expand_roots(case: Case, batch: TreeBatch) -> None:
         np.array([output.value for output in outputs]),
         noise,
         legal_actions,
+        to_play_of(case),
+        draw_noise=case.draws_noise,
     )
 
 
@@ -177,11 +224,15 @@ def read_result(case: Case, batch: TreeBatch, leaves: NDArray[np.int32]) -> Resu
         leaves=leaves,
         visit_counts=np.full((case.num_trees, case.num_actions), -1, dtype=np.int32),
         child_q=np.zeros((case.num_trees, case.num_actions), dtype=F32),
+        action_weights=np.zeros((case.num_trees, case.num_actions), dtype=F32),
+        best_actions=np.full(case.num_trees, -1, dtype=np.int32),
         root_values=np.zeros(case.num_trees, dtype=F32),
         search_depths=np.zeros(case.num_trees, dtype=np.int32),
     )
     batch.visit_counts(result.visit_counts)
     batch.child_q(result.child_q)
+    batch.action_weights(result.action_weights)
+    batch.best_actions(result.best_actions)
     batch.root_values(result.root_values)
     batch.search_depths(result.search_depths)
     return result
@@ -190,30 +241,34 @@ def read_result(case: Case, batch: TreeBatch, leaves: NDArray[np.int32]) -> Resu
 def run_reference(case: Case) -> Result:
     """Run the same search with the Python reference, one tree at a time."""
     outputs, noise, legal_actions = root_arrays(case)
+    to_play = to_play_of(case)
     seeds = seeds_of(case)
-    searches = [ReferenceSearch(case.params, int(seed)) for seed in seeds]
+    kind = ReferenceGumbelSearch if case.params.algorithm == "gumbel" else ReferenceSearch
+    searches = [kind(case.params, int(seed)) for seed in seeds]
     roots = [
         search.search(
             outputs[tree],
             network(case, tree),
             case.num_simulations,
-            noise=None if noise is None else noise[tree],
+            noise=RootNoise(None if noise is None else noise[tree], case.draws_noise),
             is_legal=None if legal_actions is None else legal_actions[tree],
+            to_play=None if to_play is None else int(to_play[tree]),
         )
         for tree, search in enumerate(searches)
     ]
     actions = range(case.num_actions)
+    pairs = list(zip(searches, roots, strict=True))
     return Result(
         leaves=np.array([search.leaves for search in searches]).swapaxes(0, 1),
-        visit_counts=np.array(
-            [[r.children[a].visit_count if a in r.children else 0 for a in actions] for r in roots]
-        ),
+        visit_counts=np.array([root.child_visits() for root in roots]),
         child_q=np.array(
             [
                 [s.q(r.children[a]) if a in r.children else F32(math.nan) for a in actions]
-                for s, r in zip(searches, roots, strict=True)
+                for s, r in pairs
             ]
         ),
+        action_weights=np.array([s.action_weights(r) for s, r in pairs]),
+        best_actions=np.array([s.best_action(r) for s, r in pairs]),
         root_values=np.array([root.value() for root in roots]),
         search_depths=np.array([deepest(root) for root in roots]),
     )
@@ -229,5 +284,7 @@ def assert_identical(got: Result, wanted: Result) -> None:
     np.testing.assert_array_equal(got.leaves, wanted.leaves)
     np.testing.assert_array_equal(got.visit_counts, wanted.visit_counts)
     np.testing.assert_array_equal(got.child_q, wanted.child_q)
+    np.testing.assert_array_equal(got.action_weights, wanted.action_weights)
+    np.testing.assert_array_equal(got.best_actions, wanted.best_actions)
     np.testing.assert_array_equal(got.root_values, wanted.root_values)
     np.testing.assert_array_equal(got.search_depths, wanted.search_depths)

@@ -2,21 +2,19 @@
 
 One object per node, one tree, numbers looked up in plain Python. Used by tests only; it shares no
 code with the extension and knows nothing of its memory layout.
-
-All arithmetic is float32, one rounding per operation, because that is what the extension promises.
-Two sums are taken over eight interleaved partial sums (`sum_in_lanes`), the order of a vector unit.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.reference_numbers import CounterRandom, mixed_bits, softmax, sum_in_lanes
+
 F32 = np.float32
-MASK_64 = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,29 @@ class ReferenceParams:
     value_prefix_horizon: int = 5
     use_value_prefix: bool = True
     root_exploration_fraction: float = 0.25
+    algorithm: str = "puct"
+    unvisited_q: str = "mean_q"
+    known_q_bounds: tuple[float, float] | None = None
+    root_dirichlet_alpha: float = 0.3
+    max_considered_actions: int = 16
+    maxvisit_init: float = 50.0
+    value_scale: float = 0.1
+    rescale_values: bool = True
+    gumbel_scale: float = 1.0
+    num_players: int = 1
+    root_visit_has_value: bool = True
+    exploration_counts_expansion: bool = True
+    stale_prefix_bounds: bool = False
+
+
+class RootNoise(NamedTuple):
+    """What disturbs the root: numbers of the caller's, or drawn from the tree's own sequence."""
+
+    given: NDArray[np.float32] | None = None  # [A]
+    is_drawn: bool = False
+
+
+NO_NOISE = RootNoise()
 
 
 class NetworkOutput(NamedTuple):
@@ -49,11 +70,19 @@ class Node:
     depth: int
     value_prefix: np.float32
     reward: np.float32
+    network_value: np.float32
     prior: NDArray[np.float32]  # [A]
     is_legal: NDArray[np.bool_]  # [A]
     value_sum: np.float32 = field(default_factory=lambda: F32(0))
     visit_count: int = 0
     children: dict[int, "Node"] = field(default_factory=dict)  # by action
+
+    def child_visits(self) -> NDArray[np.int32]:
+        """Return the visits of all actions, [A]."""
+        visits = np.zeros(len(self.prior), np.int32)
+        for action, child in self.children.items():
+            visits[action] = child.visit_count
+        return visits
 
     def value(self) -> np.float32:
         """Return the mean of the returns seen."""
@@ -64,65 +93,17 @@ class Node:
         return self.depth % params.value_prefix_horizon == 0
 
 
-class TieBreaker:
-    """The SplitMix64 sequence of one seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._num_draws = 0
-
-    def choose(self, actions: Sequence[int]) -> int:
-        """Return one of several actions; draws a number only if there are several."""
-        if len(actions) == 1:
-            return actions[0]
-        self._num_draws += 1
-        z = (self._seed + self._num_draws * 0x9E3779B97F4A7C15) & MASK_64
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK_64
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK_64
-        z = z ^ (z >> 31)
-        return actions[((z >> 32) * len(actions)) >> 32]
-
-
-def sum_in_lanes(numbers: Sequence[np.float32] | NDArray[np.float32]) -> np.float32:
-    """Add number i to partial sum i % 8, then add the partial sums pairwise at distance 4, 2, 1."""
-    partial = [F32(0)] * 8
-    for i, number in enumerate(numbers):
-        partial[i % 8] = partial[i % 8] + number
-    four = [partial[i] + partial[i + 4] for i in range(4)]
-    two = [four[i] + four[i + 2] for i in range(2)]
-    return two[0] + two[1]
-
-
-def exp_of_non_positive(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return exp(x) as the extension computes it: n ln 2 + r, Taylor polynomial in r, times 2^n."""
-    x = np.maximum(x, F32(-87))
-    n = np.rint(x * F32(math.log2(math.e)))
-    r = (x - n * F32(0.693359375)) - n * F32(-2.12194440e-4)
-    y = np.full_like(x, F32(1) / F32(5040))
-    for factorial in (720, 120, 24, 6, 2, 1, 1):
-        y = y * r + F32(1) / F32(factorial)
-    two_to_n: NDArray[np.float32] = np.ldexp(F32(1), n.astype(np.int32))
-    return y * two_to_n
-
-
-def softmax(logits: NDArray[np.float32], is_legal: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the softmax over legal actions, 0 elsewhere."""
-    highest = logits[is_legal].max()
-    with np.errstate(over="ignore"):
-        shifted = np.minimum(logits - highest, F32(0))
-    exps = np.where(is_legal, exp_of_non_positive(shifted), F32(0))
-    return exps / sum_in_lanes(exps)
-
-
 class ReferenceSearch:
     """One tree; `search` runs it against a network given as a function."""
 
     def __init__(self, params: ReferenceParams, seed: int) -> None:
         self.params = params
-        self.lowest_q = F32(math.inf)
-        self.highest_q = F32(-math.inf)
+        self.gamma = F32(-params.discount if params.num_players == 2 else params.discount)
         self.leaves: list[tuple[int, int, bool]] = []  # parent node, action, resets_prefix
-        self._ties = TieBreaker(seed)
+        self.nodes: list[Node] = []  # by index
+        self._ties = CounterRandom(seed)
+        self.noise_numbers = CounterRandom(mixed_bits(seed ^ 0xD1B54A32D192ED03))
+        self._forget_bounds()
 
     def search(
         self,
@@ -130,49 +111,78 @@ class ReferenceSearch:
         network: Callable[[int, int], NetworkOutput],
         num_simulations: int,
         *,
-        noise: NDArray[np.float32] | None = None,
+        noise: RootNoise = NO_NOISE,
         is_legal: NDArray[np.bool_] | None = None,
+        to_play: int | None = None,
     ) -> Node:
-        """Return the root after all simulations; the network gets (parent node, action)."""
-        root = self._make_root(root_output, noise, is_legal)
+        """Return the root after all simulations; the network gets (parent node, action).
+
+        With ``to_play`` the network's numbers are player 0's, and ``to_play`` moves at the root;
+        without, they are those of whoever moves.
+        """
+        root = self._make_root(self._as_mover_sees(root_output, 0, to_play), noise, is_legal)
+        self.nodes = [root]
         for index in range(1, num_simulations + 1):
             parent, action = self._select(root)
-            output = network(parent.index, action)
+            output = self._as_mover_sees(network(parent.index, action), parent.depth + 1, to_play)
             leaf = self._expand(parent, action, index, output)
+            self.nodes.append(leaf)
             self.leaves.append((parent.index, action, leaf.is_reset_node(self.params)))
             self._backup(leaf, output.value)
+            if self.params.stale_prefix_bounds:
+                self._recompute_bounds_with_stale_prefixes(root)
         return root
 
     def q(self, child: Node) -> np.float32:
         """Return the value of the step into a node, seen from its parent."""
-        return child.reward + F32(self.params.discount) * child.value()
+        return child.reward + self.gamma * child.value()
+
+    def action_weights(self, root: Node) -> NDArray[np.float32]:
+        """Return the policy that the search recommends, [A]."""
+        return root.child_visits().astype(F32) / F32(root.visit_count - 1)
+
+    def best_action(self, root: Node) -> int:
+        """Return the action that the search recommends."""
+        return int(root.child_visits().argmax())
+
+    def _forget_bounds(self) -> None:
+        low, high = self.params.known_q_bounds or (math.inf, -math.inf)
+        self.lowest_q, self.highest_q = F32(low), F32(high)
+
+    def _as_mover_sees(
+        self, output: NetworkOutput, depth: int, to_play: int | None
+    ) -> NetworkOutput:
+        """Turn player 0's numbers into the mover's; who acted is the mover one step above."""
+        if to_play is None:
+            return output
+        sign = F32(1) if (to_play + depth) % 2 == 0 else F32(-1)
+        return NetworkOutput(-sign * output.value_prefix, sign * output.value, output.policy_logits)
 
     def _make_root(
-        self,
-        output: NetworkOutput,
-        noise: NDArray[np.float32] | None,
-        is_legal: NDArray[np.bool_] | None,
+        self, output: NetworkOutput, noise: RootNoise, is_legal: NDArray[np.bool_] | None
     ) -> Node:
         if is_legal is None:
             is_legal = np.ones(len(output.policy_logits), dtype=np.bool_)
         prior = softmax(output.policy_logits, is_legal)
-        if noise is not None:
-            legal_noise = np.where(is_legal, noise, F32(0))
+        given = noise.given
+        if noise.is_drawn:
+            given = self.noise_numbers.dirichlet(self.params.root_dirichlet_alpha, is_legal)
+        if given is not None:
+            legal_noise = np.where(is_legal, given, F32(0))
             fraction = F32(self.params.root_exploration_fraction)
             prior = (F32(1) - fraction) * prior + fraction * (
                 legal_noise / sum_in_lanes(legal_noise)
             )
-        root = Node(0, None, 0, F32(0), F32(0), prior, is_legal)
-        root.value_sum = output.value
+        root = Node(0, None, 0, F32(0), F32(0), output.value, prior, is_legal)
+        root.value_sum = output.value if self.params.root_visit_has_value else F32(0)
         root.visit_count = 1
         return root
 
     def _select(self, root: Node) -> tuple[Node, int]:
-        node = root
-        mean_q = self._mean_q(root, None)
+        node, unvisited_q = root, self._q_of_unvisited(root, None)
         while True:
             scores = {
-                action: self._score(node, action, mean_q)
+                action: self._score(node, action, unvisited_q)
                 for action in range(len(node.prior))
                 if node.is_legal[action]
             }
@@ -181,26 +191,31 @@ class ReferenceSearch:
             if action not in node.children:
                 return node, action
             node = node.children[action]
-            mean_q = self._mean_q(node, mean_q)
+            unvisited_q = self._q_of_unvisited(node, unvisited_q)
 
-    def _mean_q(self, node: Node, parent_mean_q: np.float32 | None) -> np.float32:
+    def _q_of_unvisited(self, node: Node, mean_at_parent: np.float32 | None) -> np.float32:
+        if self.params.unvisited_q == "zero":
+            return F32(0)
+        if self.params.unvisited_q == "parent_value":
+            return node.value()
         qs = [
             self.q(node.children[action]) if action in node.children else F32(0)
             for action in range(len(node.prior))
         ]
         num_visited = F32(len(node.children))
-        if parent_mean_q is not None:
-            return (parent_mean_q + sum_in_lanes(qs)) / (F32(1) + num_visited)
+        if mean_at_parent is not None:
+            sign = F32(-1) if self.params.num_players == 2 else F32(1)
+            return (sign * mean_at_parent + sum_in_lanes(qs)) / (F32(1) + num_visited)
         return sum_in_lanes(qs) / num_visited if node.children else F32(0)
 
-    def _score(self, node: Node, action: int, mean_q: np.float32) -> np.float32:
+    def _score(self, node: Node, action: int, unvisited_q: np.float32) -> np.float32:
         child = node.children.get(action)
-        total = node.visit_count
+        total = node.visit_count - (0 if self.params.exploration_counts_expansion else 1)
         base = self.params.pb_c_base
         c = math.log((total + base + 1) / base) + self.params.pb_c_init
         weight = node.prior[action] / F32(1 + (child.visit_count if child else 0))
         exploration: np.float32 = weight * F32(c * math.sqrt(total))
-        return exploration + self._normalised(self.q(child) if child else mean_q)
+        return exploration + self._normalised(self.q(child) if child else unvisited_q)
 
     def _normalised(self, q: np.float32) -> np.float32:
         if self.highest_q > self.lowest_q:
@@ -214,7 +229,8 @@ class ReferenceSearch:
             reward = output.value_prefix - parent.value_prefix
         is_legal = np.ones(len(parent.prior), dtype=np.bool_)
         prior = softmax(output.policy_logits, is_legal)
-        leaf = Node(index, parent, parent.depth + 1, output.value_prefix, reward, prior, is_legal)
+        depth, prefix = parent.depth + 1, output.value_prefix
+        leaf = Node(index, parent, depth, prefix, reward, output.value, prior, is_legal)
         parent.children[action] = leaf
         return leaf
 
@@ -226,7 +242,28 @@ class ReferenceSearch:
             node.visit_count += 1
             if node.parent is None:
                 return
-            self.lowest_q = min(self.lowest_q, self.q(node))
-            self.highest_q = max(self.highest_q, self.q(node))
-            discounted_return = node.reward + F32(self.params.discount) * discounted_return
+            if not self.params.stale_prefix_bounds:
+                self._widen_bounds(self.q(node))
+            discounted_return = node.reward + self.gamma * discounted_return
             node = node.parent
+
+    def _widen_bounds(self, q: np.float32) -> None:
+        self.lowest_q = min(self.lowest_q, q)
+        self.highest_q = max(self.highest_q, q)
+
+    def _recompute_bounds_with_stale_prefixes(self, root: Node) -> None:
+        """Repeat the original's mistake: prefixes of the node met before, not of the parent."""
+        self._forget_bounds()
+        stack, before = [root], root
+        while stack:
+            node = stack.pop()
+            if node is not root:
+                reward = node.reward
+                if self.params.use_value_prefix:
+                    is_difference = not before.is_reset_node(self.params)
+                    reward = node.value_prefix
+                    if is_difference:
+                        reward = node.value_prefix - before.value_prefix
+                self._widen_bounds(reward + self.gamma * node.value())
+            stack += [node.children[action] for action in sorted(node.children)]
+            before = node

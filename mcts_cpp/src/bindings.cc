@@ -1,7 +1,6 @@
-// Python face of TreeBatch: checks dtype, shape and memory order of numpy arrays, releases the GIL,
-// calls. The signatures as Python sees them, with their documentation, are in _core.pyi.
+// Python face of TreeBatch: takes the arrays apart, releases the GIL, calls. The signatures as
+// Python sees them, with their documentation, are in _core.pyi.
 
-#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -12,9 +11,11 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
-#include <vector>
+#include <string_view>
+#include <tuple>
+#include <utility>
 
+#include "arrays.h"
 #include "mcts/tree_batch.h"
 
 namespace py = pybind11;
@@ -22,142 +23,194 @@ namespace py = pybind11;
 namespace mcts {
 namespace {
 
-using Shape = std::vector<py::ssize_t>;
-
-std::string Describe(const std::string& dtype, const Shape& shape) {
-  std::ostringstream text;
-  text << dtype << " [";
-  for (std::size_t i = 0; i < shape.size(); ++i) text << (i == 0 ? "" : ", ") << shape[i];
-  text << "]";
-  return text.str();
-}
-
-// What numpy calls T; bool travels as the byte it is stored in.
-template <typename T>
-py::dtype NumpyType() {
-  if constexpr (std::is_same_v<T, std::uint8_t>) return py::dtype::of<bool>();
-  return py::dtype::of<T>();
-}
-
-template <typename T>
-void CheckArray(const char* name, const py::array& array, const Shape& wanted) {
-  const Shape got(array.shape(), array.shape() + array.ndim());
-  const py::dtype dtype = NumpyType<T>();
-  if (!array.dtype().equal(dtype) || got != wanted) {
-    throw std::invalid_argument(std::string(name) + ": got " +
-                                Describe(py::str(array.dtype()), got) + ", wanted " +
-                                Describe(py::str(dtype), wanted));
-  }
-  constexpr int kNeeded = static_cast<int>(py::array::c_style) |
-                          static_cast<int>(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
-  if ((array.flags() & kNeeded) != kNeeded) {
-    throw std::invalid_argument(std::string(name) +
-                                ": got a strided or unaligned array, wanted a C-contiguous one");
-  }
-}
-
-template <typename T>
-std::span<const T> In(const char* name, const py::array& array, const Shape& shape) {
-  CheckArray<T>(name, array, shape);
-  return {static_cast<const T*>(array.data()), static_cast<std::size_t>(array.size())};
-}
-
-template <typename T>
-std::span<const T> In(const char* name, const std::optional<py::array>& array, const Shape& shape) {
-  return array ? In<T>(name, *array, shape) : std::span<const T>();
-}
-
-template <typename T>
-std::span<T> Out(const char* name, py::array& array, const Shape& shape) {
-  CheckArray<T>(name, array, shape);
-  if (!array.writeable()) {
-    throw std::invalid_argument(std::string(name) +
-                                ": got a read-only array, wanted a writable one");
-  }
-  return {static_cast<T*>(array.mutable_data()), static_cast<std::size_t>(array.size())};
-}
-
 Shape PerTree(const TreeBatch& batch) { return {batch.num_trees()}; }
 Shape PerAction(const TreeBatch& batch) { return {batch.num_trees(), batch.num_actions()}; }
 
+// The names of an enumeration's values in Python.
+template <typename Enum>
+using Names = std::initializer_list<std::pair<std::string_view, Enum>>;
+
+const Names<Algorithm> kAlgorithmNames = {{"puct", Algorithm::kPuct},
+                                          {"gumbel", Algorithm::kGumbel}};
+const Names<UnvisitedQ> kUnvisitedQNames = {{"mean_q", UnvisitedQ::kMeanQ},
+                                            {"parent_value", UnvisitedQ::kParentValue},
+                                            {"zero", UnvisitedQ::kZero}};
+
+template <typename Enum>
+Enum Parsed(const char* field, std::string_view got, const Names<Enum>& names) {
+  std::ostringstream message;
+  message << field << ": got '" << got << "', wanted one of";
+  for (const auto& [name, value] : names) {
+    if (name == got) return value;
+    message << " '" << name << "'";
+  }
+  throw std::invalid_argument(message.str());
+}
+
+template <typename Enum>
+std::string NameOf(Enum wanted, const Names<Enum>& names) {
+  for (const auto& [name, value] : names) {
+    if (value == wanted) return std::string(name);
+  }
+  throw std::logic_error("an enumeration value without a name");
+}
+
+using Bounds = std::optional<std::pair<double, double>>;
+
+Bounds KnownBounds(const SearchParams& params) {
+  if (params.known_min_q > params.known_max_q) return std::nullopt;
+  return std::pair(params.known_min_q, params.known_max_q);
+}
+
 SearchParams MakeParams(double discount, double pb_c_init, double pb_c_base, double value_delta_max,
                         int value_prefix_horizon, bool use_value_prefix,
-                        double root_exploration_fraction) {
-  const SearchParams params{discount,
-                            pb_c_init,
-                            pb_c_base,
-                            value_delta_max,
-                            value_prefix_horizon,
-                            use_value_prefix,
-                            root_exploration_fraction};
+                        double root_exploration_fraction, const std::string& algorithm,
+                        const std::string& unvisited_q, const Bounds& known_q_bounds,
+                        double root_dirichlet_alpha, int max_considered_actions,
+                        double maxvisit_init, double value_scale, bool rescale_values,
+                        double gumbel_scale, int num_players, bool root_visit_has_value,
+                        bool exploration_counts_expansion, bool stale_prefix_bounds) {
+  SearchParams params{.discount = discount,
+                      .pb_c_init = pb_c_init,
+                      .pb_c_base = pb_c_base,
+                      .value_delta_max = value_delta_max,
+                      .value_prefix_horizon = value_prefix_horizon,
+                      .use_value_prefix = use_value_prefix,
+                      .root_exploration_fraction = root_exploration_fraction,
+                      .algorithm = Parsed("algorithm", algorithm, kAlgorithmNames),
+                      .unvisited_q = Parsed("unvisited_q", unvisited_q, kUnvisitedQNames),
+                      .root_dirichlet_alpha = root_dirichlet_alpha,
+                      .max_considered_actions = max_considered_actions,
+                      .maxvisit_init = maxvisit_init,
+                      .value_scale = value_scale,
+                      .rescale_values = rescale_values,
+                      .gumbel_scale = gumbel_scale,
+                      .num_players = num_players,
+                      .root_visit_has_value = root_visit_has_value,
+                      .exploration_counts_expansion = exploration_counts_expansion,
+                      .stale_prefix_bounds = stale_prefix_bounds};
+  if (known_q_bounds) std::tie(params.known_min_q, params.known_max_q) = *known_q_bounds;
   CheckSearchParams(params);
   return params;
 }
 
 std::unique_ptr<TreeBatch> MakeBatch(int num_trees, int num_actions, int num_simulations,
-                                     const SearchParams& params, const py::array& seeds) {
-  const auto seed_span = In<std::uint64_t>("seeds", seeds, {num_trees});
+                                     const SearchParams& params, const py::object& seeds,
+                                     int num_threads) {
+  Arrays arrays;
+  const auto seed_span = arrays.In<std::uint64_t>("seeds", seeds, {num_trees});
   const py::gil_scoped_release release;
-  return std::make_unique<TreeBatch>(num_trees, num_actions, num_simulations, params, seed_span);
+  return std::make_unique<TreeBatch>(num_trees, num_actions, num_simulations, params, seed_span,
+                                     num_threads);
 }
 
-void Reset(TreeBatch& batch, const py::array& seeds) {
-  const auto seed_span = In<std::uint64_t>("seeds", seeds, PerTree(batch));
+void Reset(TreeBatch& batch, const py::object& seeds) {
+  Arrays arrays;
+  const auto seed_span = arrays.In<std::uint64_t>("seeds", seeds, PerTree(batch));
   const py::gil_scoped_release release;
   batch.Reset(seed_span);
 }
 
-void ExpandRoots(TreeBatch& batch, const py::array& policy_logits, const py::array& values,
-                 const std::optional<py::array>& noise,
-                 const std::optional<py::array>& legal_actions) {
-  const auto logits_span = In<float>("policy_logits", policy_logits, PerAction(batch));
-  const auto values_span = In<float>("values", values, PerTree(batch));
-  const auto noise_span = In<float>("noise", noise, PerAction(batch));
-  const auto legal_span = In<std::uint8_t>("legal_actions", legal_actions, PerAction(batch));
+void ExpandRoots(TreeBatch& batch, const py::object& policy_logits, const py::object& values,
+                 const py::object& noise, const py::object& legal_actions,
+                 const py::object& to_play, bool draw_noise) {
+  Arrays arrays;
+  const RootInputs inputs{
+      .policy_logits = arrays.In<float>("policy_logits", policy_logits, PerAction(batch)),
+      .values = arrays.In<float>("values", values, PerTree(batch)),
+      .noise = arrays.OptionalIn<float>("noise", noise, PerAction(batch)),
+      .legal_actions =
+          arrays.OptionalIn<std::uint8_t>("legal_actions", legal_actions, PerAction(batch)),
+      .to_play = arrays.OptionalIn<std::int32_t>("to_play", to_play, PerTree(batch)),
+      .draws_noise = draw_noise};
   const py::gil_scoped_release release;
-  batch.ExpandRoots(logits_span, values_span, noise_span, legal_span);
+  batch.ExpandRoots(inputs);
 }
 
-void SelectLeaves(TreeBatch& batch, py::array& parent_node, py::array& action,
-                  py::array& resets_prefix) {
-  const auto parent_span = Out<std::int32_t>("parent_node", parent_node, PerTree(batch));
-  const auto action_span = Out<std::int32_t>("action", action, PerTree(batch));
-  const auto resets_span = Out<std::uint8_t>("resets_prefix", resets_prefix, PerTree(batch));
+void SelectLeaves(TreeBatch& batch, const py::object& parent_node, const py::object& action,
+                  const py::object& resets_prefix) {
+  Arrays arrays;
+  const auto parent_span = arrays.Out<std::int32_t>("parent_node", parent_node, PerTree(batch));
+  const auto action_span = arrays.Out<std::int32_t>("action", action, PerTree(batch));
+  const auto resets_span = arrays.Out<std::uint8_t>("resets_prefix", resets_prefix, PerTree(batch));
   const py::gil_scoped_release release;
   batch.SelectLeaves(parent_span, action_span, resets_span);
 }
 
-void Backup(TreeBatch& batch, const py::array& value_prefixes, const py::array& values,
-            const py::array& policy_logits) {
-  const auto prefixes_span = In<float>("value_prefixes", value_prefixes, PerTree(batch));
-  const auto values_span = In<float>("values", values, PerTree(batch));
-  const auto logits_span = In<float>("policy_logits", policy_logits, PerAction(batch));
+void Backup(TreeBatch& batch, const py::object& value_prefixes, const py::object& values,
+            const py::object& policy_logits) {
+  Arrays arrays;
+  const auto prefixes_span = arrays.In<float>("value_prefixes", value_prefixes, PerTree(batch));
+  const auto values_span = arrays.In<float>("values", values, PerTree(batch));
+  const auto logits_span = arrays.In<float>("policy_logits", policy_logits, PerAction(batch));
   const py::gil_scoped_release release;
   batch.Backup(prefixes_span, values_span, logits_span);
 }
 
-void VisitCounts(const TreeBatch& batch, py::array& out) {
-  const auto span = Out<std::int32_t>("out", out, PerAction(batch));
+void VisitCounts(const TreeBatch& batch, const py::object& out) {
+  Arrays arrays;
+  const auto span = arrays.Out<std::int32_t>("out", out, PerAction(batch));
   const py::gil_scoped_release release;
   batch.VisitCounts(span);
 }
 
-void ChildQ(const TreeBatch& batch, py::array& out) {
-  const auto span = Out<float>("out", out, PerAction(batch));
+void ChildQ(const TreeBatch& batch, const py::object& out) {
+  Arrays arrays;
+  const auto span = arrays.Out<float>("out", out, PerAction(batch));
   const py::gil_scoped_release release;
   batch.ChildQ(span);
 }
 
-void RootValues(const TreeBatch& batch, py::array& out) {
-  const auto span = Out<float>("out", out, PerTree(batch));
+void ActionWeights(const TreeBatch& batch, const py::object& out) {
+  Arrays arrays;
+  const auto span = arrays.Out<float>("out", out, PerAction(batch));
+  const py::gil_scoped_release release;
+  batch.ActionWeights(span);
+}
+
+void BestActions(const TreeBatch& batch, const py::object& out) {
+  Arrays arrays;
+  const auto span = arrays.Out<std::int32_t>("out", out, PerTree(batch));
+  const py::gil_scoped_release release;
+  batch.BestActions(span);
+}
+
+void RootValues(const TreeBatch& batch, const py::object& out) {
+  Arrays arrays;
+  const auto span = arrays.Out<float>("out", out, PerTree(batch));
   const py::gil_scoped_release release;
   batch.RootValues(span);
 }
 
-void SearchDepths(const TreeBatch& batch, py::array& out) {
-  const auto span = Out<std::int32_t>("out", out, PerTree(batch));
+void SearchDepths(const TreeBatch& batch, const py::object& out) {
+  Arrays arrays;
+  const auto span = arrays.Out<std::int32_t>("out", out, PerTree(batch));
   const py::gil_scoped_release release;
   batch.SearchDepths(span);
+}
+
+py::dict ExportTree(const TreeBatch& batch, int tree) {
+  py::list nodes;
+  for (const NodeView& node : batch.Nodes(tree)) {
+    const bool is_root = node.parent < 0;
+    py::dict item;
+    item["index"] = node.index;
+    item["parent"] = is_root ? py::object(py::none()) : py::int_(node.parent);
+    item["action"] = is_root ? py::object(py::none()) : py::int_(node.action);
+    item["depth"] = node.depth;
+    item["visits"] = node.visits;
+    item["value"] = node.value;
+    item["reward"] = node.reward;
+    item["prior"] = node.prior;
+    item["q"] = is_root ? py::object(py::none()) : py::float_(node.q);
+    item["priors"] = node.priors;
+    nodes.append(std::move(item));
+  }
+  py::dict result;
+  result["tree"] = tree;
+  result["num_actions"] = batch.num_actions();
+  result["nodes"] = std::move(nodes);
+  return result;
 }
 
 void BindParams(py::module_& module) {
@@ -168,36 +221,70 @@ void BindParams(py::module_& module) {
            py::arg("value_delta_max") = defaults.value_delta_max,
            py::arg("value_prefix_horizon") = defaults.value_prefix_horizon,
            py::arg("use_value_prefix") = defaults.use_value_prefix,
-           py::arg("root_exploration_fraction") = defaults.root_exploration_fraction)
+           py::arg("root_exploration_fraction") = defaults.root_exploration_fraction,
+           py::arg("algorithm") = NameOf(defaults.algorithm, kAlgorithmNames),
+           py::arg("unvisited_q") = NameOf(defaults.unvisited_q, kUnvisitedQNames),
+           py::arg("known_q_bounds") = py::none(),
+           py::arg("root_dirichlet_alpha") = defaults.root_dirichlet_alpha,
+           py::arg("max_considered_actions") = defaults.max_considered_actions,
+           py::arg("maxvisit_init") = defaults.maxvisit_init,
+           py::arg("value_scale") = defaults.value_scale,
+           py::arg("rescale_values") = defaults.rescale_values,
+           py::arg("gumbel_scale") = defaults.gumbel_scale,
+           py::arg("num_players") = defaults.num_players,
+           py::arg("root_visit_has_value") = defaults.root_visit_has_value,
+           py::arg("exploration_counts_expansion") = defaults.exploration_counts_expansion,
+           py::arg("stale_prefix_bounds") = defaults.stale_prefix_bounds)
       .def_readonly("discount", &SearchParams::discount)
       .def_readonly("pb_c_init", &SearchParams::pb_c_init)
       .def_readonly("pb_c_base", &SearchParams::pb_c_base)
       .def_readonly("value_delta_max", &SearchParams::value_delta_max)
       .def_readonly("value_prefix_horizon", &SearchParams::value_prefix_horizon)
       .def_readonly("use_value_prefix", &SearchParams::use_value_prefix)
-      .def_readonly("root_exploration_fraction", &SearchParams::root_exploration_fraction);
+      .def_readonly("root_exploration_fraction", &SearchParams::root_exploration_fraction)
+      .def_property_readonly(
+          "algorithm",
+          [](const SearchParams& params) { return NameOf(params.algorithm, kAlgorithmNames); })
+      .def_property_readonly(
+          "unvisited_q",
+          [](const SearchParams& params) { return NameOf(params.unvisited_q, kUnvisitedQNames); })
+      .def_property_readonly("known_q_bounds", &KnownBounds)
+      .def_readonly("root_dirichlet_alpha", &SearchParams::root_dirichlet_alpha)
+      .def_readonly("max_considered_actions", &SearchParams::max_considered_actions)
+      .def_readonly("maxvisit_init", &SearchParams::maxvisit_init)
+      .def_readonly("value_scale", &SearchParams::value_scale)
+      .def_readonly("rescale_values", &SearchParams::rescale_values)
+      .def_readonly("gumbel_scale", &SearchParams::gumbel_scale)
+      .def_readonly("num_players", &SearchParams::num_players)
+      .def_readonly("root_visit_has_value", &SearchParams::root_visit_has_value)
+      .def_readonly("exploration_counts_expansion", &SearchParams::exploration_counts_expansion)
+      .def_readonly("stale_prefix_bounds", &SearchParams::stale_prefix_bounds);
 }
 
-// `noconvert`: a list would be copied to a temporary array, and results written there be lost.
 void BindBatch(py::module_& module) {
-  const auto array = [](const char* name) { return py::arg(name).noconvert(); };
+  using py::arg;
   py::class_<TreeBatch>(module, "TreeBatch")
-      .def(py::init(&MakeBatch), py::arg("num_trees"), py::arg("num_actions"),
-           py::arg("num_simulations"), py::arg("params"), array("seeds"))
-      .def("reset", &Reset, array("seeds"))
-      .def("expand_roots", &ExpandRoots, array("policy_logits"), array("values"),
-           array("noise") = py::none(), array("legal_actions") = py::none())
-      .def("select_leaves", &SelectLeaves, array("parent_node"), array("action"),
-           array("resets_prefix"))
-      .def("backup", &Backup, array("value_prefixes"), array("values"), array("policy_logits"))
-      .def("visit_counts", &VisitCounts, array("out"))
-      .def("child_q", &ChildQ, array("out"))
-      .def("root_values", &RootValues, array("out"))
-      .def("search_depths", &SearchDepths, array("out"))
+      .def(py::init(&MakeBatch), arg("num_trees"), arg("num_actions"), arg("num_simulations"),
+           arg("params"), arg("seeds"), arg("num_threads") = 1)
+      .def("reset", &Reset, arg("seeds"))
+      .def("expand_roots", &ExpandRoots, arg("policy_logits"), arg("values"),
+           arg("noise") = py::none(), arg("legal_actions") = py::none(),
+           arg("to_play") = py::none(), arg("draw_noise") = false)
+      .def("select_leaves", &SelectLeaves, arg("parent_node"), arg("action"), arg("resets_prefix"))
+      .def("backup", &Backup, arg("value_prefixes"), arg("values"), arg("policy_logits"))
+      .def("visit_counts", &VisitCounts, arg("out"))
+      .def("child_q", &ChildQ, arg("out"))
+      .def("action_weights", &ActionWeights, arg("out"))
+      .def("best_actions", &BestActions, arg("out"))
+      .def("root_values", &RootValues, arg("out"))
+      .def("search_depths", &SearchDepths, arg("out"))
+      .def("export_tree", &ExportTree, arg("tree"))
       .def_property_readonly("num_trees", &TreeBatch::num_trees)
       .def_property_readonly("num_actions", &TreeBatch::num_actions)
       .def_property_readonly("num_simulations", &TreeBatch::num_simulations)
-      .def_property_readonly("num_simulations_done", &TreeBatch::num_simulations_done);
+      .def_property_readonly("num_threads", &TreeBatch::num_threads)
+      .def_property_readonly("num_simulations_done", &TreeBatch::num_simulations_done)
+      .def_property_readonly("bytes_per_tree", &TreeBatch::bytes_per_tree);
 }
 
 }  // namespace

@@ -1,16 +1,19 @@
 #include "mcts/tree.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
-#include "mcts/lanes.h"
+#include "mcts/puct.h"
+#include "mcts/root_noise.h"
 #include "mcts/softmax.h"
 
 namespace mcts {
 namespace {
 
 constexpr float kNotVisited = std::numeric_limits<float>::quiet_NaN();
+constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 // Fills all of a fresh block but its prior and weight.
 void ClearBlock(const BlockLayout& layout, const NodeBlock& block, float reward) {
@@ -19,57 +22,13 @@ void ClearBlock(const BlockLayout& layout, const NodeBlock& block, float reward)
   *block.header = NodeHeader{.reward = reward};
 }
 
-float SumOfVisitedQ(const BlockLayout& layout, const float* q) {
-  FloatLanes sum = Broadcast(0.0F);
-  for (std::size_t first = 0; first < layout.padded_actions(); first += kLanes) {
-    const FloatLanes lanes = LoadLanes(q + first);
-    sum += lanes == lanes ? lanes : Broadcast(0.0F);  // NaN: not visited
-  }
-  return SumOfLanes(sum);
-}
-
-// The Q given to unvisited children: the mean over visited ones, below the root with the parent's
-// mean on the same descent as one more sample. At a root without visited children there is nothing
-// to average and all Qs are equal: 0.
-float MeanQ(const NodeHeader& header, bool is_root, float parent_mean_q) {
-  const float num_visited = header.num_visited_children;
-  if (!is_root) return (parent_mean_q + header.child_q_sum) / (1.0F + num_visited);
-  return header.num_visited_children == 0 ? 0.0F : header.child_q_sum / num_visited;
-}
-
-// Scores of eight actions: P(s, a) * c(N(s)) * sqrt(N(s)) / (1 + N(s, a)) + normalised Q.
-struct Scorer {
-  const float* weight;
-  const float* q;
-  float exploration;
-  float mean_q;
-  QScale q_scale;
-
-  FloatLanes operator()(std::size_t first) const {
-    const FloatLanes known = LoadLanes(q + first);
-    const FloatLanes q_or_mean = known == known ? known : Broadcast(mean_q);
-    const FloatLanes normalised = (q_or_mean - q_scale.offset) * q_scale.scale;
-    const FloatLanes clipped = Min(Max(normalised, Broadcast(0.0F)), Broadcast(1.0F));
-    return LoadLanes(weight + first) * exploration + clipped;
-  }
-};
-
-// The position of the n-th action (n = 0, 1, ...) in action order whose score is `best`.
-int NthActionWithScore(const Scorer& scorer, float best, int n) {
-  for (std::size_t first = 0;; first += kLanes) {
-    const FloatLanes scores = scorer(first);
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      if (scores[lane] == best && n-- == 0) return static_cast<int>(first + lane);
-    }
-  }
-}
-
 std::vector<float> ExplorationTable(int num_simulations, const SearchParams& params) {
   std::vector<float> table;
   for (int visits = 0; visits < num_simulations + 2; ++visits) {
+    const int total = params.exploration_counts_expansion ? visits : std::max(visits - 1, 0);
     const double c =
-        std::log((visits + params.pb_c_base + 1.0) / params.pb_c_base) + params.pb_c_init;
-    table.push_back(static_cast<float>(c * std::sqrt(static_cast<double>(visits))));
+        std::log((total + params.pb_c_base + 1.0) / params.pb_c_base) + params.pb_c_init;
+    table.push_back(static_cast<float>(c * std::sqrt(static_cast<double>(total))));
   }
   return table;
 }
@@ -79,42 +38,118 @@ std::vector<float> ExplorationTable(int num_simulations, const SearchParams& par
 SearchConstants::SearchConstants(int num_actions, int num_simulations, const SearchParams& params)
     : layout(num_actions),
       num_actions(static_cast<std::size_t>(num_actions)),
-      discount(static_cast<float>(params.discount)),
+      operations(Tree::OperationsFor(params)),
+      discount(static_cast<float>(params.num_players == 2 ? -params.discount : params.discount)),
+      player_sign(params.num_players == 2 ? -1.0F : 1.0F),
       value_delta_max(static_cast<float>(params.value_delta_max)),
       value_prefix_horizon(params.value_prefix_horizon),
       use_value_prefix(params.use_value_prefix),
+      root_visit_has_value(params.root_visit_has_value),
       root_exploration_fraction(static_cast<float>(params.root_exploration_fraction)),
+      root_dirichlet_alpha(params.root_dirichlet_alpha),
+      algorithm(params.algorithm),
+      gumbel(num_actions, num_simulations, params),
+      initial_bounds(static_cast<float>(params.known_min_q),
+                     static_cast<float>(params.known_max_q)),
       exploration(ExplorationTable(num_simulations, params)) {}
 
-void Tree::ExpandRoot(const SearchConstants& constants, std::span<const float> policy_logits,
-                      float value, std::span<const float> noise,
-                      std::span<const std::uint8_t> legal_actions) {
+void Tree::ExpandRoot(const SearchConstants& constants, const RootInput& input) {
+  const std::size_t padded_actions = constants.layout.padded_actions();
   const NodeBlock root = Root(constants);
   ClearBlock(constants.layout, root, 0.0F);
-  Softmax(policy_logits, legal_actions, {root.prior, constants.layout.padded_actions()},
-          {root.weight, constants.layout.padded_actions()});
-  if (!noise.empty()) {
-    MixNoise(noise, legal_actions, constants.root_exploration_fraction,
-             {root.prior, constants.num_actions}, {root.weight, constants.num_actions});
+  Softmax(input.policy_logits, input.legal_actions, {root.prior, padded_actions},
+          {root.weight, padded_actions});
+  view_ = input.view;
+  if (constants.algorithm == Algorithm::kGumbel) {
+    ScoreRootActions(constants, input);
+    StartCountingVisits(constants.layout, root);
+    memory_.network_values[0] = SignAt(0) * input.value;
+    root.header->child_q = memory_.network_values[0];
+  } else {
+    MixRootNoise(constants, input);
   }
-  // Deviation from the original EfficientZero: its root starts with a visit that adds no value,
-  // which pulls every root value towards 0 by num_simulations / (num_simulations + 1).
-  root.header->value_sum = value;
+  root.header->value_sum = constants.root_visit_has_value ? SignAt(0) * input.value : 0.0F;
   root.header->visits = 1;
   memory_.value_prefixes[0] = 0.0F;
-  bounds_ = MinMaxStats();
+  bounds_ = constants.initial_bounds;
   leaf_depth_ = 0;
   max_depth_ = 0;
 }
 
-Leaf Tree::Select(const SearchConstants& constants) {
+void Tree::MixRootNoise(const SearchConstants& constants, const RootInput& input) {
+  const NodeBlock root = Root(constants);
+  std::array<float, kMaxActions> drawn;
+  std::span<const float> noise = input.noise;
+  if (input.draws_noise) {
+    noise = std::span(drawn).first(constants.num_actions);
+    DrawDirichlet(noise_, constants.root_dirichlet_alpha, input.legal_actions,
+                  std::span(drawn).first(constants.num_actions));
+  }
+  if (noise.empty()) return;
+  MixNoise(noise, input.legal_actions, constants.root_exploration_fraction,
+           {root.prior, constants.num_actions}, {root.weight, constants.num_actions});
+}
+
+// `weight` still holds -infinity for illegal actions and padding.
+void Tree::ScoreRootActions(const SearchConstants& constants, const RootInput& input) {
+  const float* const weight = Root(constants).weight;
+  float* const scores = memory_.root_scores;
+  const std::span<float> actions(scores, constants.num_actions);
+  if (input.draws_noise) {
+    DrawGumbel(noise_, constants.gumbel.gumbel_scale, actions);
+  } else if (!input.noise.empty()) {
+    std::copy(input.noise.begin(), input.noise.end(), scores);
+  } else {
+    std::fill(actions.begin(), actions.end(), 0.0F);
+  }
+  std::fill(scores + constants.num_actions, scores + constants.layout.padded_actions(), kNever);
+  float largest = kNever;
+  int num_legal = 0;
+  for (std::size_t action = 0; action < constants.num_actions; ++action) {
+    if (weight[action] == kNever) continue;
+    largest = std::max(largest, input.policy_logits[action]);
+    ++num_legal;
+  }
+  for (std::size_t action = 0; action < constants.num_actions; ++action) {
+    const bool is_legal = weight[action] != kNever;
+    scores[action] = is_legal ? scores[action] + (input.policy_logits[action] - largest) : kNever;
+  }
+  num_considered_ = std::min(constants.gumbel.max_considered_actions, num_legal);
+}
+
+float Tree::SignAt(int depth) const {
+  if (view_ == View::kMover) return 1.0F;
+  const bool player0_moves = (depth % 2 == 0) == (view_ == View::kPlayer0Begins);
+  return player0_moves ? 1.0F : -1.0F;
+}
+
+int Tree::GumbelAction(const SearchConstants& constants, const NodeBlock& block,
+                       bool is_root) const {
+  if (!is_root) return InteriorAction(constants.gumbel, constants.layout, block);
+  const int simulation = block.header->visits - 1;
+  const float considered_visits = constants.gumbel.ConsideredVisits(num_considered_, simulation);
+  return RootAction(constants.gumbel, constants.layout, block, memory_.root_scores,
+                    considered_visits);
+}
+
+template <Tree::Rules kRules>
+Leaf Tree::SelectBy(const SearchConstants& constants) {
   const QScale q_scale = bounds_.Scale(constants.value_delta_max);
   std::int16_t node = 0;
-  float mean_q = 0.0F;
+  float unvisited_q = 0.0F;
   for (int depth = 0;; ++depth) {
     const NodeBlock block = constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node));
-    mean_q = MeanQ(*block.header, depth == 0, mean_q);
-    const int action = BestAction(constants, block, mean_q, q_scale);
+    int action = 0;
+    if constexpr (kRules.algorithm == Algorithm::kGumbel) {
+      action = GumbelAction(constants, block, depth == 0);
+    } else {
+      const auto visits = static_cast<std::size_t>(block.header->visits);
+      unvisited_q = QOfUnvisited<kRules.unvisited_q>(*block.header, depth == 0,
+                                                     constants.player_sign * unvisited_q);
+      const PuctScorer<kRules.exploration_counts_expansion> scorer{
+          block.weight, block.q, constants.exploration[visits], unvisited_q, q_scale};
+      action = HighestScore(scorer, constants.layout.padded_actions(), ties_);
+    }
     memory_.path[depth] = {node, static_cast<std::int16_t>(action)};
     const std::int16_t child = block.child[action];
     if (child == kNoChild) {
@@ -125,70 +160,190 @@ Leaf Tree::Select(const SearchConstants& constants) {
   }
 }
 
-// One pass keeps, per lane, the best score, its first position and how often it occurred. The rare
-// ties are resolved in a second pass.
-//
-// Deviation from the original EfficientZero: N(s) counts the node's own expansion, as in MuZero's
-// pseudocode, so the prior decides from the first descent. There the first child is random.
-int Tree::BestAction(const SearchConstants& constants, const NodeBlock& block, float mean_q,
-                     QScale q_scale) {
-  const auto visits = static_cast<std::size_t>(block.header->visits);
-  const Scorer scorer{block.weight, block.q, constants.exploration[visits], mean_q, q_scale};
-  constexpr std::int32_t kOne = 1 << 16;  // upper half: occurrences, lower half: position
-  const IntLanes lane_positions = {0, 1, 2, 3, 4, 5, 6, 7};
-  FloatLanes best = scorer(0);
-  IntLanes occurrences = lane_positions + kOne;
-  for (std::size_t first = kLanes; first < constants.layout.padded_actions(); first += kLanes) {
-    const FloatLanes scores = scorer(first);
-    const IntLanes fresh = lane_positions + (kOne + static_cast<std::int32_t>(first));
-    const IntLanes again = scores == best ? occurrences + kOne : occurrences;
-    occurrences = scores > best ? fresh : again;
-    best = Max(scores, best);
-  }
-  const float highest = MaxOfLanes(best);
-  const std::int32_t winners = SumOfLanes(best == highest ? occurrences : Broadcast(0));
-  const int num_winners = winners / kOne;
-  if (num_winners == 1) return winners % kOne;
-  return NthActionWithScore(scorer, highest, ties_.Draw(num_winners));
-}
-
-void Tree::Backup(const SearchConstants& constants, int node, float value_prefix, float value,
-                  std::span<const float> policy_logits) {
+NodeBlock Tree::ExpandLeaf(const SearchConstants& constants, int node, const Answer& answer) {
   const BlockLayout& layout = constants.layout;
   const PathStep last = memory_.path[leaf_depth_ - 1];
   const bool parent_is_reset = (leaf_depth_ - 1) % constants.value_prefix_horizon == 0;
   const bool is_difference = constants.use_value_prefix && !parent_is_reset;
   const float reward =
-      is_difference ? value_prefix - memory_.value_prefixes[last.node] : value_prefix;
+      is_difference ? answer.value_prefix - memory_.value_prefixes[last.node] : answer.value_prefix;
 
-  memory_.value_prefixes[node] = value_prefix;
-  NodeBlock block = layout.Block(memory_.blocks, static_cast<std::size_t>(node));
-  ClearBlock(layout, block, reward);
-  Softmax(policy_logits, {}, {block.prior, layout.padded_actions()},
+  memory_.value_prefixes[node] = answer.value_prefix;
+  const NodeBlock block = layout.Block(memory_.blocks, static_cast<std::size_t>(node));
+  ClearBlock(layout, block, SignAt(leaf_depth_ - 1) * reward);
+  Softmax(answer.policy_logits, {}, {block.prior, layout.padded_actions()},
           {block.weight, layout.padded_actions()});
-  const NodeBlock leaf_parent = layout.Block(memory_.blocks, static_cast<std::size_t>(last.node));
-  leaf_parent.child[last.action] = static_cast<std::int16_t>(node);
-  ++leaf_parent.header->num_visited_children;
+  const NodeBlock parent = layout.Block(memory_.blocks, static_cast<std::size_t>(last.node));
+  parent.child[last.action] = static_cast<std::int16_t>(node);
+  if (constants.algorithm == Algorithm::kPuct) {
+    ++parent.header->child_visits;
+  } else {
+    StartCountingVisits(layout, block);
+    memory_.network_values[node] = SignAt(leaf_depth_) * answer.value;
+    block.header->child_q = memory_.network_values[node];
+  }
+  return block;
+}
 
-  float discounted_return = value;
+// Updates the parent's view of a child; its own visits are not counted yet, so they are the sum of
+// its children's.
+template <Tree::Rules kRules>
+void Tree::RecordVisit(const SearchConstants& constants, PathStep step, const NodeBlock& block,
+                       float q, std::int16_t child_visits) {
+  NodeHeader& header = *block.header;
+  const float num_visits = child_visits;
+  block.q[step.action] = q;
+  if constexpr (kRules.algorithm == Algorithm::kGumbel) {
+    block.weight[step.action] = num_visits;
+    header.child_visits = std::max(header.child_visits, child_visits);
+    header.child_q = QOfUnvisitedByMixing(constants.layout, block, constants.num_actions,
+                                          memory_.network_values[step.node], header.visits, q);
+  } else {
+    block.weight[step.action] = block.prior[step.action] / (1.0F + num_visits);
+    if constexpr (kRules.unvisited_q == UnvisitedQ::kMeanQ) {
+      header.child_q = SumOfVisitedQ(constants.layout, block.q);
+    }
+  }
+}
+
+template <Tree::Rules kRules>
+void Tree::BackupBy(const SearchConstants& constants, int node, const Answer& answer) {
+  constexpr bool kUsesBounds = kRules.algorithm == Algorithm::kPuct && !kRules.stale_prefix_bounds;
+  const BlockLayout& layout = constants.layout;
+  NodeBlock block = ExpandLeaf(constants, node, answer);
+  float discounted_return = SignAt(leaf_depth_) * answer.value;
   for (int depth = leaf_depth_; depth > 0; --depth) {
     NodeHeader& header = *block.header;
     header.value_sum += discounted_return;
     ++header.visits;
     const float num_visits = header.visits;
     const float q = header.reward + constants.discount * (header.value_sum / num_visits);
-    bounds_.Update(q);
+    if constexpr (kUsesBounds) bounds_.Update(q);
     discounted_return = header.reward + constants.discount * discounted_return;
 
     const PathStep step = memory_.path[depth - 1];
+    const std::int16_t child_visits = header.visits;
     block = layout.Block(memory_.blocks, static_cast<std::size_t>(step.node));
-    block.q[step.action] = q;
-    block.weight[step.action] = block.prior[step.action] / (1.0F + num_visits);
-    block.header->child_q_sum = SumOfVisitedQ(layout, block.q);
+    RecordVisit<kRules>(constants, step, block, q, child_visits);
   }
   block.header->value_sum += discounted_return;
   ++block.header->visits;
   max_depth_ = std::max(max_depth_, leaf_depth_);
+  if constexpr (kRules.stale_prefix_bounds) RecomputeBoundsWithStalePrefixes(constants);
+}
+
+// The path is free between a backup and the next descent and serves as stack of (node, depth).
+void Tree::RecomputeBoundsWithStalePrefixes(const SearchConstants& constants) {
+  bounds_ = constants.initial_bounds;
+  PathStep* const stack = memory_.path;
+  std::size_t size = 0;
+  stack[size++] = {0, 0};
+  float prefix_met_before = 0.0F;
+  bool reset_met_before = false;
+  while (size > 0) {
+    const auto [node, depth] = stack[--size];
+    const NodeBlock block = constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node));
+    const NodeHeader& header = *block.header;
+    const float prefix = memory_.value_prefixes[node];
+    if (node != 0) {
+      const bool is_difference = constants.use_value_prefix && !reset_met_before;
+      const float reward = is_difference                ? prefix - prefix_met_before
+                           : constants.use_value_prefix ? prefix
+                                                        : header.reward;
+      const float value = header.value_sum / static_cast<float>(header.visits);
+      bounds_.Update(reward + constants.discount * value);
+    }
+    for (std::size_t action = 0; action < constants.num_actions; ++action) {
+      const std::int16_t child = block.child[action];
+      if (child != kNoChild) stack[size++] = {child, static_cast<std::int16_t>(depth + 1)};
+    }
+    prefix_met_before = prefix;
+    reset_met_before = depth % constants.value_prefix_horizon == 0;
+  }
+}
+
+void Tree::ActionWeights(const SearchConstants& constants, std::span<float> out) const {
+  const NodeBlock root = Root(constants);
+  if (constants.algorithm == Algorithm::kGumbel) {
+    ImprovedPolicy(constants.gumbel, constants.layout, root, out);
+    return;
+  }
+  const float num_simulations = static_cast<float>(root.header->visits - 1);
+  for (std::size_t action = 0; action < out.size(); ++action) {
+    out[action] = static_cast<float>(RootVisits(constants, action)) / num_simulations;
+  }
+}
+
+int Tree::BestAction(const SearchConstants& constants) const {
+  const NodeBlock root = Root(constants);
+  if (constants.algorithm == Algorithm::kGumbel) {
+    return RootAction(constants.gumbel, constants.layout, root, memory_.root_scores,
+                      root.header->child_visits);
+  }
+  std::size_t best = 0;
+  for (std::size_t action = 1; action < constants.num_actions; ++action) {
+    if (RootVisits(constants, action) > RootVisits(constants, best)) best = action;
+  }
+  return static_cast<int>(best);
+}
+
+std::vector<NodeView> Tree::Nodes(const SearchConstants& constants,
+                                  int num_simulations_done) const {
+  std::vector<NodeView> nodes(static_cast<std::size_t>(num_simulations_done) + 1);
+  nodes[0].prior = 1.0F;
+  for (std::size_t index = 0; index < nodes.size(); ++index) {
+    const NodeBlock block = constants.layout.Block(memory_.blocks, index);
+    NodeView& node = nodes[index];
+    node.index = static_cast<int>(index);
+    node.visits = block.header->visits;
+    node.value = block.header->value_sum / static_cast<float>(block.header->visits);
+    node.reward = block.header->reward;
+    node.priors.assign(block.prior, block.prior + constants.num_actions);
+    // A child is expanded after its parent, so it comes later.
+    for (std::size_t action = 0; action < constants.num_actions; ++action) {
+      if (block.child[action] == kNoChild) continue;
+      NodeView& child = nodes[static_cast<std::size_t>(block.child[action])];
+      child.parent = node.index;
+      child.action = static_cast<int>(action);
+      child.depth = node.depth + 1;
+      child.prior = block.prior[action];
+      child.q = block.q[action];
+    }
+  }
+  return nodes;
+}
+
+template <Tree::Rules kRules>
+TreeOperations Tree::OperationsOf() {
+  return {&Tree::SelectBy<kRules>, &Tree::BackupBy<kRules>};
+}
+
+// All combinations of one policy.
+template <UnvisitedQ kUnvisitedQ>
+TreeOperations Tree::PuctOperations(const SearchParams& params) {
+  if (params.exploration_counts_expansion) {
+    return params.stale_prefix_bounds
+               ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, true}>()
+               : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, false}>();
+  }
+  return params.stale_prefix_bounds
+             ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, true}>()
+             : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, false}>();
+}
+
+TreeOperations Tree::OperationsFor(const SearchParams& params) {
+  if (params.algorithm == Algorithm::kGumbel) {
+    return OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, false}>();
+  }
+  switch (params.unvisited_q) {
+    case UnvisitedQ::kMeanQ:
+      break;
+    case UnvisitedQ::kParentValue:
+      return PuctOperations<UnvisitedQ::kParentValue>(params);
+    case UnvisitedQ::kZero:
+      return PuctOperations<UnvisitedQ::kZero>(params);
+  }
+  return PuctOperations<UnvisitedQ::kMeanQ>(params);
 }
 
 }  // namespace mcts

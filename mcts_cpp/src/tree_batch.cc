@@ -61,52 +61,110 @@ void CheckLegalActions(std::span<const std::uint8_t> legal_actions, std::span<co
   }
 }
 
+void CheckToPlay(std::span<const std::int32_t> to_play, int num_players) {
+  if (!to_play.empty() && num_players != 2) {
+    Refuse("to_play: got an array with num_players ", num_players, ", wanted num_players 2");
+  }
+  for (std::size_t tree = 0; tree < to_play.size(); ++tree) {
+    if (to_play[tree] == 0 || to_play[tree] == 1) continue;
+    Refuse("to_play: got ", to_play[tree], " in row ", tree, ", wanted 0 or 1");
+  }
+}
+
+View ViewOf(std::span<const std::int32_t> to_play, std::size_t tree) {
+  if (to_play.empty()) return View::kMover;
+  return to_play[tree] == 0 ? View::kPlayer0Begins : View::kPlayer1Begins;
+}
+
+std::size_t LinesPerTree(const SearchConstants& constants, int num_simulations) {
+  const auto simulations = static_cast<std::size_t>(num_simulations);
+  const bool is_gumbel = constants.algorithm == Algorithm::kGumbel;
+  const std::size_t bytes =
+      (simulations + 1) * sizeof(float) + simulations * sizeof(PathStep) +
+      (is_gumbel ? (simulations + 1 + constants.layout.padded_actions()) * sizeof(float) : 0);
+  return (simulations + 1) * constants.layout.lines_per_block() +
+         (bytes + sizeof(CacheLine) - 1) / sizeof(CacheLine);
+}
+
+TreeMemory MemoryAt(CacheLine* start, const SearchConstants& constants, int num_simulations) {
+  const auto simulations = static_cast<std::size_t>(num_simulations);
+  auto* const prefixes =
+      reinterpret_cast<float*>(start + (simulations + 1) * constants.layout.lines_per_block());
+  auto* const path = reinterpret_cast<PathStep*>(prefixes + simulations + 1);
+  if (constants.algorithm != Algorithm::kGumbel) return {start, prefixes, path};
+  auto* const network_values = reinterpret_cast<float*>(path + simulations);
+  return {start, prefixes, path, network_values, network_values + simulations + 1};
+}
+
 }  // namespace
 
 TreeBatch::TreeBatch(int num_trees, int num_actions, int num_simulations,
-                     const SearchParams& params, std::span<const std::uint64_t> seeds)
+                     const SearchParams& params, std::span<const std::uint64_t> seeds,
+                     int num_threads)
     : num_trees_(Checked("num_trees", num_trees, kMaxTrees)),
       num_actions_(Checked("num_actions", num_actions, kMaxActions)),
       num_simulations_(Checked("num_simulations", num_simulations, kMaxSimulations)),
-      constants_(num_actions, num_simulations, Checked(params)) {
-  const auto trees = static_cast<std::size_t>(num_trees);
-  const auto simulations = static_cast<std::size_t>(num_simulations);
-  blocks_.resize(trees * (simulations + 1) * constants_.layout.lines_per_block());
-  value_prefixes_.resize(trees * (simulations + 1));
-  paths_.resize(trees * simulations);
-  trees_.reserve(trees);
+      num_players_(params.num_players),
+      constants_(num_actions, num_simulations, Checked(params)),
+      lines_per_tree_(LinesPerTree(constants_, num_simulations)),
+      memory_(static_cast<std::size_t>(num_trees) * lines_per_tree_),
+      num_threads_(std::min(Checked("num_threads", num_threads, kMaxThreads),
+                            std::max(1, num_trees / kTreesPerThread))),
+      pool_(num_threads_) {
+  trees_.reserve(static_cast<std::size_t>(num_trees));
   Reset(seeds);
 }
 
+template <typename Work>
+void TreeBatch::ForEachTree(const Work& work) {
+  pool_.Run(trees_.size(), [this, &work](std::size_t begin, std::size_t end) {
+    for (std::size_t index = begin; index < end; ++index) work(index, trees_[index]);
+  });
+}
+
+template <typename Work>
+void TreeBatch::ForEachTree(const Work& work) const {
+  pool_.Run(trees_.size(), [this, &work](std::size_t begin, std::size_t end) {
+    for (std::size_t index = begin; index < end; ++index) work(index, trees_[index]);
+  });
+}
+
 void TreeBatch::Reset(std::span<const std::uint64_t> seeds) {
-  const auto simulations = static_cast<std::size_t>(num_simulations_);
-  const std::size_t lines_per_tree = (simulations + 1) * constants_.layout.lines_per_block();
   trees_.clear();
   for (std::size_t tree = 0; tree < static_cast<std::size_t>(num_trees_); ++tree) {
-    const TreeMemory memory{&blocks_[tree * lines_per_tree],
-                            &value_prefixes_[tree * (simulations + 1)],
-                            &paths_[tree * simulations]};
-    trees_.emplace_back(memory, seeds[tree]);
+    CacheLine* const start = &memory_[tree * lines_per_tree_];
+    trees_.emplace_back(MemoryAt(start, constants_, num_simulations_), seeds[tree]);
   }
   expects_ = Expects::kExpandRoots;
   num_simulations_done_ = 0;
 }
 
-void TreeBatch::ExpandRoots(std::span<const float> policy_logits, std::span<const float> values,
-                            std::span<const float> noise,
-                            std::span<const std::uint8_t> legal_actions) {
-  CheckNumbers("policy_logits", policy_logits, -kMaxMagnitude);
-  CheckNumbers("values", values, -kMaxMagnitude);
-  CheckNumbers("noise", noise, 0.0F);
-  const std::size_t row = constants_.num_actions;
-  CheckLegalActions(legal_actions, noise, trees_.size(), row);
-  for (std::size_t tree = 0; tree < trees_.size(); ++tree) {
-    const auto noise_row = noise.empty() ? noise : noise.subspan(tree * row, row);
-    const auto legal_row =
-        legal_actions.empty() ? legal_actions : legal_actions.subspan(tree * row, row);
-    trees_[tree].ExpandRoot(constants_, policy_logits.subspan(tree * row, row), values[tree],
-                            noise_row, legal_row);
+void TreeBatch::CheckRootInputs(const RootInputs& inputs) const {
+  CheckNumbers("policy_logits", inputs.policy_logits, -kMaxMagnitude);
+  CheckNumbers("values", inputs.values, -kMaxMagnitude);
+  const bool is_gumbel = constants_.algorithm == Algorithm::kGumbel;
+  CheckNumbers("noise", inputs.noise, is_gumbel ? -kMaxMagnitude : 0.0F);
+  if (inputs.draws_noise && !inputs.noise.empty()) {
+    Refuse("noise: got an array with draw_noise, wanted one of the two");
   }
+  CheckLegalActions(inputs.legal_actions, is_gumbel ? std::span<const float>() : inputs.noise,
+                    trees_.size(), constants_.num_actions);
+  CheckToPlay(inputs.to_play, num_players_);
+}
+
+void TreeBatch::ExpandRoots(const RootInputs& inputs) {
+  CheckRootInputs(inputs);
+  const auto row = [num_actions = constants_.num_actions](auto span, std::size_t tree) {
+    return span.empty() ? span : span.subspan(tree * num_actions, num_actions);
+  };
+  ForEachTree([&](std::size_t index, Tree& tree) {
+    tree.ExpandRoot(constants_, {.policy_logits = row(inputs.policy_logits, index),
+                                 .value = inputs.values[index],
+                                 .noise = row(inputs.noise, index),
+                                 .legal_actions = row(inputs.legal_actions, index),
+                                 .view = ViewOf(inputs.to_play, index),
+                                 .draws_noise = inputs.draws_noise});
+  });
   expects_ = Expects::kSelectLeaves;
   num_simulations_done_ = 0;
 }
@@ -119,12 +177,12 @@ void TreeBatch::SelectLeaves(std::span<std::int32_t> parent_nodes, std::span<std
     Refuse("select_leaves: got simulation ", num_simulations_ + 1, ", wanted at most ",
            num_simulations_);
   }
-  for (std::size_t tree = 0; tree < trees_.size(); ++tree) {
-    const Leaf leaf = trees_[tree].Select(constants_);
-    parent_nodes[tree] = leaf.parent_node;
-    actions[tree] = leaf.action;
-    resets_prefix[tree] = leaf.resets_prefix ? 1 : 0;
-  }
+  ForEachTree([&](std::size_t index, Tree& tree) {
+    const Leaf leaf = tree.Select(constants_);
+    parent_nodes[index] = leaf.parent_node;
+    actions[index] = leaf.action;
+    resets_prefix[index] = leaf.resets_prefix ? 1 : 0;
+  });
   expects_ = Expects::kBackup;
 }
 
@@ -137,50 +195,73 @@ void TreeBatch::Backup(std::span<const float> value_prefixes, std::span<const fl
   CheckNumbers("policy_logits", policy_logits, -kMaxMagnitude);
   ++num_simulations_done_;
   const std::size_t row = constants_.num_actions;
-  for (std::size_t tree = 0; tree < trees_.size(); ++tree) {
-    trees_[tree].Backup(constants_, num_simulations_done_, value_prefixes[tree], values[tree],
-                        policy_logits.subspan(tree * row, row));
-  }
+  ForEachTree([&](std::size_t index, Tree& tree) {
+    tree.Backup(constants_, num_simulations_done_,
+                {value_prefixes[index], values[index], policy_logits.subspan(index * row, row)});
+  });
   expects_ = Expects::kSelectLeaves;
 }
 
 void TreeBatch::VisitCounts(std::span<std::int32_t> out) const {
   CheckHasRoots();
-  std::size_t i = 0;
-  for (const Tree& tree : trees_) {
-    const NodeBlock root = tree.Root(constants_);
+  ForEachTree([&](std::size_t index, const Tree& tree) {
     for (std::size_t action = 0; action < constants_.num_actions; ++action) {
-      const std::int16_t child = root.child[action];
-      out[i++] = child == kNoChild ? 0 : tree.Header(constants_, child).visits;
+      out[index * constants_.num_actions + action] = tree.RootVisits(constants_, action);
     }
-  }
+  });
+}
+
+void TreeBatch::ActionWeights(std::span<float> out) const {
+  CheckHasSimulations();
+  const std::size_t row = constants_.num_actions;
+  ForEachTree([&](std::size_t index, const Tree& tree) {
+    tree.ActionWeights(constants_, out.subspan(index * row, row));
+  });
+}
+
+void TreeBatch::BestActions(std::span<std::int32_t> out) const {
+  CheckHasSimulations();
+  ForEachTree(
+      [&](std::size_t index, const Tree& tree) { out[index] = tree.BestAction(constants_); });
 }
 
 void TreeBatch::ChildQ(std::span<float> out) const {
   CheckHasRoots();
-  float* row = out.data();
-  for (const Tree& tree : trees_) {
-    row = std::copy_n(tree.Root(constants_).q, constants_.num_actions, row);
-  }
+  const std::size_t row = constants_.num_actions;
+  ForEachTree([&](std::size_t index, const Tree& tree) {
+    std::copy_n(tree.Root(constants_).q, row, &out[index * row]);
+  });
 }
 
 void TreeBatch::RootValues(std::span<float> out) const {
   CheckHasRoots();
-  std::transform(trees_.begin(), trees_.end(), out.begin(), [this](const Tree& tree) {
+  ForEachTree([&](std::size_t index, const Tree& tree) {
     const NodeHeader root = tree.Header(constants_, 0);
-    return root.value_sum / static_cast<float>(root.visits);
+    out[index] = root.value_sum / static_cast<float>(root.visits);
   });
 }
 
 void TreeBatch::SearchDepths(std::span<std::int32_t> out) const {
   CheckHasRoots();
-  std::transform(trees_.begin(), trees_.end(), out.begin(),
-                 [](const Tree& tree) { return tree.max_depth(); });
+  ForEachTree([&](std::size_t index, const Tree& tree) { out[index] = tree.max_depth(); });
+}
+
+std::vector<NodeView> TreeBatch::Nodes(int tree) const {
+  CheckHasRoots();
+  if (tree < 0 || tree >= num_trees_) {
+    Refuse("tree: got ", tree, ", wanted 0 to ", num_trees_ - 1);
+  }
+  return trees_[static_cast<std::size_t>(tree)].Nodes(constants_, num_simulations_done_);
 }
 
 void TreeBatch::CheckHasRoots() const {
   if (expects_ == Expects::kExpandRoots)
     Refuse("got trees without roots, wanted expand_roots first");
+}
+
+void TreeBatch::CheckHasSimulations() const {
+  CheckHasRoots();
+  if (num_simulations_done_ == 0) Refuse("got trees without simulations, wanted backup first");
 }
 
 }  // namespace mcts

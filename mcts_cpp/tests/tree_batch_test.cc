@@ -1,9 +1,12 @@
 #include "mcts/tree_batch.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "check.h"
@@ -38,7 +41,7 @@ std::vector<std::int32_t> Search(TreeBatch& batch, std::uint64_t seed) {
   const auto trees = static_cast<std::size_t>(batch.num_trees());
   const std::size_t cells = trees * static_cast<std::size_t>(batch.num_actions());
   Buffers buffers(trees);
-  batch.ExpandRoots(Numbers(cells, seed), Numbers(trees, seed), {}, {});
+  batch.ExpandRoots({.policy_logits = Numbers(cells, seed), .values = Numbers(trees, seed)});
   for (int i = 0; i < batch.num_simulations(); ++i) {
     const std::uint64_t step = seed + 7U + static_cast<std::uint64_t>(i);
     batch.SelectLeaves(buffers.parent_nodes, buffers.actions, buffers.resets_prefix);
@@ -65,6 +68,31 @@ void VisitCountsSumToSimulationsAtEverySize() {
   }
 }
 
+void AnyNumberOfThreadsFindsTheSame() {
+  std::vector<std::uint64_t> seeds(100);
+  std::iota(seeds.begin(), seeds.end(), 1U);
+  TreeBatch alone(100, 5, 30, {}, seeds);
+  const auto wanted = Search(alone, 9);
+  for (const int num_threads : {2, 3, 6, 256}) {
+    TreeBatch batch(100, 5, 30, {}, seeds, num_threads);
+    ExpectEqual(batch.num_threads(), std::min(num_threads, 6));
+    ExpectEqual(Search(batch, 9) == wanted, true);
+  }
+}
+
+void TwoBatchesRunInTwoThreads() {
+  const std::vector<std::uint64_t> seeds(64, 3U);
+  const auto search = [&seeds](std::vector<std::int32_t>& result) {
+    TreeBatch batch(64, 5, 30, {}, seeds, 2);
+    result = Search(batch, 9);
+  };
+  std::vector<std::int32_t> first, second;
+  std::thread other(search, std::ref(first));
+  search(second);
+  other.join();
+  ExpectEqual(first == second, true);
+}
+
 void ResetRepeatsTheSearch() {
   const std::vector<std::uint64_t> seeds = {1, 2};
   TreeBatch batch(2, 4, 30, {}, seeds);
@@ -88,7 +116,7 @@ void LargestAllowedNumbersStayFinite() {
   TreeBatch batch(1, 3, 300, {.discount = 1.0, .value_prefix_horizon = 300}, seeds);
   Buffers buffers(1);
   const std::vector<float> high = {1e25F}, low = {-1e25F}, logits = {1e25F, -1e25F, 0.0F};
-  batch.ExpandRoots(logits, high, {}, {});
+  batch.ExpandRoots({.policy_logits = logits, .values = high});
   for (int i = 0; i < 300; ++i) {
     batch.SelectLeaves(buffers.parent_nodes, buffers.actions, buffers.resets_prefix);
     batch.Backup(i % 2 == 0 ? high : low, i % 3 == 0 ? high : low, logits);
@@ -107,7 +135,7 @@ void WrongOrderIsRefused() {
     batch.SelectLeaves(buffers.parent_nodes, buffers.actions, buffers.resets_prefix);
   };
   ExpectRefused(select, "wanted expand_roots first");
-  batch.ExpandRoots(two, one, {}, {});
+  batch.ExpandRoots({.policy_logits = two, .values = one});
   ExpectRefused([&] { batch.Backup(one, one, two); }, "wanted select_leaves first");
   select();
   ExpectRefused(select, "wanted backup first");
@@ -121,8 +149,9 @@ void BadNumbersAreRefused() {
   const std::vector<float> one(1), two(2);
   const std::vector<float> nan = {0.0F, std::numeric_limits<float>::quiet_NaN()};
   const std::vector<std::uint8_t> none_legal = {0, 0};
-  ExpectRefused([&] { batch.ExpandRoots(nan, one, {}, {}); }, "policy_logits: got nan");
-  ExpectRefused([&] { batch.ExpandRoots(two, one, {}, none_legal); }, "got none in row 0");
+  ExpectRefused([&] { batch.ExpandRoots({.policy_logits = nan, .values = one}); },
+                "policy_logits: got nan");
+  ExpectRefused([&] { batch.ExpandRoots({two, one, {}, none_legal}); }, "got none in row 0");
   ExpectRefused([&] { TreeBatch(1, 2, 0, {}, seeds); }, "num_simulations: got 0");
   ExpectRefused([&] { TreeBatch(1, 2, 1, {.discount = 2.0}, seeds); }, "discount: got 2");
 }
@@ -131,6 +160,8 @@ void BadNumbersAreRefused() {
 }  // namespace mcts
 
 int main() {
+  mcts::AnyNumberOfThreadsFindsTheSame();
+  mcts::TwoBatchesRunInTwoThreads();
   mcts::VisitCountsSumToSimulationsAtEverySize();
   mcts::ResetRepeatsTheSearch();
   mcts::ManySimulationsOfOneActionMakeOneChain();

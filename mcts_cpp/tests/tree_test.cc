@@ -22,12 +22,12 @@ struct TestTree {
         tree({blocks.data(), value_prefixes.data(), path.data()}, 1) {}
 
   void ExpandRoot(const std::vector<float>& logits, float value) {
-    tree.ExpandRoot(constants, logits, value, {}, {});
+    tree.ExpandRoot(constants, {.policy_logits = logits, .value = value});
   }
 
   Leaf Simulate(float value_prefix, float value, const std::vector<float>& logits) {
     const Leaf leaf = tree.Select(constants);
-    tree.Backup(constants, ++num_done, value_prefix, value, logits);
+    tree.Backup(constants, ++num_done, {value_prefix, value, logits});
     return leaf;
   }
 

@@ -1,6 +1,5 @@
 """The C++ search against the slow Python one, bit by bit, and its promises one by one."""
 
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from mcts_cpp import SearchParams, TreeBatch
 from tests.mcts_cases import (
     Case,
-    Result,
     assert_identical,
     cases,
     leaf_buffers,
@@ -20,7 +18,7 @@ from tests.mcts_cases import (
     run_search,
     seeds_of,
 )
-from tests.reference_mcts import exp_of_non_positive, softmax
+from tests.reference_numbers import exp_of_non_positive, softmax
 
 F32 = np.float32
 
@@ -134,20 +132,3 @@ def test_exponential_and_softmax_match_double_precision() -> None:
     is_legal = np.array([True, True, True, False, True, True])
     exps = np.where(is_legal, np.exp(logits.astype(np.float64) - 7.0), 0.0)
     np.testing.assert_allclose(softmax(logits, is_legal), exps / exps.sum(), rtol=1e-6, atol=0)
-
-
-def test_two_batches_run_in_two_threads() -> None:
-    case = Case(num_trees=8)
-    wanted = run_search(case)
-    results: list[Result] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(run_search(case)), name=f"search-{i}")
-        for i in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    assert len(results) == 2
-    for result in results:
-        assert_identical(result, wanted)

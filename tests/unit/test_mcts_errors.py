@@ -23,11 +23,31 @@ F32 = np.float32
         ("value_delta_max", 0.0),
         ("value_prefix_horizon", 0),
         ("root_exploration_fraction", 1.5),
+        ("unvisited_q", "best"),
+        ("known_q_bounds", (1.0, 0.0)),
+        ("known_q_bounds", (0.0, math.nan)),
+        ("root_dirichlet_alpha", 0.0),
+        ("num_players", 3),
+        ("algorithm", "alpha-beta"),
+        ("max_considered_actions", 0),
+        ("maxvisit_init", -1.0),
+        ("value_scale", math.nan),
+        ("gumbel_scale", -1.0),
     ],
 )
 def test_coefficients_out_of_range_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"{field}: got .*, wanted"):
         SearchParams(**{"discount": 0.9, field: value})
+
+
+def test_value_prefixes_of_two_players_are_refused() -> None:
+    with pytest.raises(ValueError, match="use_value_prefix: got true with num_players 2"):
+        SearchParams(discount=0.9, num_players=2)
+
+
+def test_the_originals_oddities_are_refused_with_gumbel() -> None:
+    with pytest.raises(ValueError, match="got a change with algorithm gumbel, wanted puct"):
+        SearchParams(discount=0.9, algorithm="gumbel", root_visit_has_value=False)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +102,21 @@ def test_bad_root_arrays_are_refused(arguments: tuple[NDArray, ...], message: st
     batch = make_batch(Case())
     with pytest.raises(ValueError, match=message):
         batch.expand_roots(*arguments)
+
+
+def test_to_play_is_for_two_players_and_0_or_1() -> None:
+    zeros = np.zeros(3, dtype=np.int32)
+    with pytest.raises(ValueError, match="to_play: got an array with num_players 1"):
+        make_batch(Case()).expand_roots(GOOD_LOGITS, GOOD_VALUES, to_play=zeros)
+    params = SearchParams(discount=0.9, num_players=2, use_value_prefix=False)
+    batch = TreeBatch(3, 6, 1, params, np.zeros(3, dtype=np.uint64))
+    with pytest.raises(ValueError, match="to_play: got 2 in row 0, wanted 0 or 1"):
+        batch.expand_roots(GOOD_LOGITS, GOOD_VALUES, to_play=zeros + 2)
+
+
+def test_given_and_drawn_noise_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match="noise: got an array with draw_noise"):
+        make_batch(Case()).expand_roots(GOOD_LOGITS, GOOD_VALUES, GOOD_LOGITS, draw_noise=True)
 
 
 def test_a_refused_backup_changes_nothing() -> None:

@@ -49,6 +49,18 @@ inline float MaxOfLanes(FloatLanes v) {
   return two[0] > two[1] ? two[0] : two[1];
 }
 
+inline float MinOfLanes(FloatLanes v) { return -MaxOfLanes(-v); }
+
+inline std::int32_t MinOfLanes(IntLanes v) {
+  const auto low = __builtin_shufflevector(v, v, 0, 1, 2, 3);
+  const auto high = __builtin_shufflevector(v, v, 4, 5, 6, 7);
+  const auto four = low < high ? low : high;
+  const auto left = __builtin_shufflevector(four, four, 0, 1);
+  const auto right = __builtin_shufflevector(four, four, 2, 3);
+  const auto two = left < right ? left : right;
+  return two[0] < two[1] ? two[0] : two[1];
+}
+
 // exp(x) for x <= 0; x below -87 counts as -87 (1.6e-38). Relative error below 2e-7.
 //
 // x = n ln 2 + r with |r| <= 0.35, exp(r) by its Taylor polynomial of degree 7, 2^n by its bits.

@@ -16,8 +16,13 @@ struct QScale {
 // Deviation from the original EfficientZero: it recomputes the bounds over the whole tree after
 // each simulation and subtracts the wrong node's value prefix on the way. Here every Q enters once,
 // when it is computed, with the reward that was fixed when its node was expanded.
+// SearchParams::stale_prefix_bounds brings the original back.
 class MinMaxStats {
  public:
+  MinMaxStats() = default;
+  // Bounds known beforehand, or +infinity and -infinity.
+  MinMaxStats(float min, float max) : min_(min), max_(max) {}
+
   void Update(float q) {
     min_ = std::min(min_, q);
     max_ = std::max(max_, q);

@@ -16,20 +16,22 @@
 
 namespace mcts {
 
+inline constexpr int kMaxActions = 1024;
 inline constexpr std::int16_t kNoChild = -1;
 
 // N(s) = visits counts the node's own expansion, V(s) = value_sum / visits.
 struct NodeHeader {
-  float value_sum = 0.0F;                 // discounted returns that passed through here
-  float reward = 0.0F;                    // r of the step into this node, fixed at expansion
-  float child_q_sum = 0.0F;               // sum of q over visited children
-  std::int16_t visits = 0;                // at most num_simulations + 1
-  std::int16_t num_visited_children = 0;  // at most num_actions
+  float value_sum = 0.0F;         // discounted returns that passed through here
+  float reward = 0.0F;            // r of the step into this node, fixed at expansion
+  float child_q = 0.0F;           // PUCT: sum of q over visited children; Gumbel: q of the others
+  std::int16_t visits = 0;        // at most num_simulations + 1
+  std::int16_t child_visits = 0;  // PUCT: number of visited children; Gumbel: most visits of one
 };
 
 // Pointers into one block.
 struct NodeBlock {
-  float* weight = nullptr;        // [Ap] prior / (1 + N(s, a)); -infinity: never to be selected
+  // [Ap] PUCT: prior / (1 + N(s, a)), -infinity: never to be selected; Gumbel: N(s, a), +infinity.
+  float* weight = nullptr;
   float* q = nullptr;             // [Ap] r(s, a) + discount * V(child); NaN: not visited
   float* prior = nullptr;         // [Ap] P(s, a); 0 for padding and illegal actions
   NodeHeader* header = nullptr;   //

@@ -5,12 +5,37 @@
 #include <span>
 #include <vector>
 
+#include "mcts/counter_random.h"
+#include "mcts/gumbel.h"
 #include "mcts/min_max_stats.h"
 #include "mcts/node_block.h"
 #include "mcts/search_params.h"
-#include "mcts/tie_breaker.h"
 
 namespace mcts {
+
+class Tree;
+struct SearchConstants;
+
+// The leaf a descent ended at: an action without a child.
+struct Leaf {
+  int parent_node = 0;
+  int action = 0;
+  bool resets_prefix = false;  // the new node's depth is a multiple of value_prefix_horizon
+};
+
+// What the network says about a leaf.
+struct Answer {
+  float value_prefix = 0.0F;  // reward of the step into the leaf, unless use_value_prefix
+  float value = 0.0F;
+  std::span<const float> policy_logits = {};  // [A]
+};
+
+// The variant of the search: one template, instantiated for every combination that differs in the
+// inner loops, so that none pays for another's branches. Chosen once per batch.
+struct TreeOperations {
+  Leaf (Tree::*select)(const SearchConstants&);
+  void (Tree::*backup)(const SearchConstants&, int node, const Answer&);
+};
 
 // What all trees of a batch share, in the precision the search computes in.
 struct SearchConstants {
@@ -18,13 +43,20 @@ struct SearchConstants {
 
   BlockLayout layout;
   std::size_t num_actions;
-  float discount;
+  TreeOperations operations;
+  float discount;     // negative with two players: what is good for one is bad for the other
+  float player_sign;  // -1 with two players, else 1
   float value_delta_max;
   int value_prefix_horizon;
   bool use_value_prefix;
+  bool root_visit_has_value;
   float root_exploration_fraction;
+  double root_dirichlet_alpha;
+  Algorithm algorithm;
+  GumbelConstants gumbel;
+  MinMaxStats initial_bounds;
   // [num_simulations + 2] by N(s): (ln((N + pb_c_base + 1) / pb_c_base) + pb_c_init) * sqrt(N),
-  // computed in double, rounded once.
+  // computed in double, rounded once. N - 1 in place of N, unless exploration_counts_expansion.
   std::vector<float> exploration;
 };
 
@@ -39,13 +71,41 @@ struct TreeMemory {
   CacheLine* blocks = nullptr;      // [num_simulations + 1, lines_per_block]
   float* value_prefixes = nullptr;  // [num_simulations + 1] as the network gave them; root: 0
   PathStep* path = nullptr;         // [num_simulations] the latest descent
+  // Gumbel only:
+  float* network_values = nullptr;  // [num_simulations + 1] as the network gave them
+  float* root_scores = nullptr;     // [Ap] Gumbel variable + logit - largest; -infinity: illegal
 };
 
-// The leaf a descent ended at: an action without a child.
-struct Leaf {
-  int parent_node = 0;
-  int action = 0;
-  bool resets_prefix = false;  // the new node's depth is a multiple of value_prefix_horizon
+// Whose view the network's numbers are given in, if there are two players.
+enum class View : std::int8_t {
+  kMover,          // values: of whoever moves at the node; rewards: of whoever acted
+  kPlayer0Begins,  // all of player 0, who moves at the root
+  kPlayer1Begins,  // all of player 0, while player 1 moves at the root
+};
+
+// What a root starts from.
+struct RootInput {
+  std::span<const float> policy_logits = {};  // [A]
+  float value = 0.0F;                         // the network's; the root's first visit
+  // [A] PUCT: not negative, mixed into the prior; Gumbel: added to the logits. Empty: none.
+  std::span<const float> noise = {};
+  std::span<const std::uint8_t> legal_actions = {};  // [A], 0 = illegal; empty: all are legal
+  View view = View::kMover;
+  bool draws_noise = false;  // from the tree's own sequence; `noise` is empty then
+};
+
+// One node as a reader sees it.
+struct NodeView {
+  int index = 0;
+  int parent = -1;  // -1: the root
+  int action = -1;  // the step into this node; -1: the root
+  int depth = 0;
+  int visits = 0;
+  float value = 0.0F;         // mean return from here, as whoever moves here sees it
+  float reward = 0.0F;        // of the step into this node
+  float prior = 0.0F;         // of the step into this node; root: 1
+  float q = 0.0F;             // of the step into this node, as the parent sees it; root: 0
+  std::vector<float> priors;  // [A] of the steps out of this node
 };
 
 // One search tree. Node 0 is the root, simulation i = 1, 2, ... expands node i.
@@ -54,27 +114,39 @@ struct Leaf {
 // checks the numbers. Owns no memory, not thread-safe.
 class Tree {
  public:
-  Tree(TreeMemory memory, std::uint64_t seed) : memory_(memory), ties_(seed) {}
+  Tree(TreeMemory memory, std::uint64_t seed)
+      : memory_(memory), ties_(seed), noise_(CounterRandom::ForNoise(seed)) {}
 
-  // Starts a new search. Continues the tree's random sequence.
-  //   policy_logits [A]
-  //   value         the network's value of the root; it counts as the root's first visit
-  //   noise         [A], not negative, mixed into the prior of legal actions; empty: none
-  //   legal_actions [A], 0 = illegal; empty: all are legal
-  void ExpandRoot(const SearchConstants& constants, std::span<const float> policy_logits,
-                  float value, std::span<const float> noise,
-                  std::span<const std::uint8_t> legal_actions);
+  // Starts a new search. Continues the tree's random sequences.
+  void ExpandRoot(const SearchConstants& constants, const RootInput& input);
 
   // Descends by the highest score until it leaves the tree.
-  Leaf Select(const SearchConstants& constants);
+  Leaf Select(const SearchConstants& constants) {
+    return (this->*constants.operations.select)(constants);
+  }
 
   // Expands the selected leaf as node `node` and updates its ancestors.
-  //   policy_logits [A] at the new node
-  void Backup(const SearchConstants& constants, int node, float value_prefix, float value,
-              std::span<const float> policy_logits);
+  void Backup(const SearchConstants& constants, int node, const Answer& answer) {
+    (this->*constants.operations.backup)(constants, node, answer);
+  }
+
+  // Writes the policy that the search recommends, [A]: for PUCT the share of visits, for Gumbel the
+  // improved policy. At least one simulation was backed up.
+  void ActionWeights(const SearchConstants& constants, std::span<float> out) const;
+  // The action that the search recommends: for PUCT the first with most visits, for Gumbel the one
+  // with the highest sum of Gumbel variable, logit and completed Q among those with most visits.
+  int BestAction(const SearchConstants& constants) const;
+
+  // All nodes, by index.
+  std::vector<NodeView> Nodes(const SearchConstants& constants, int num_simulations_done) const;
 
   NodeBlock Root(const SearchConstants& constants) const {
     return constants.layout.Block(memory_.blocks, 0);
+  }
+  // N(root, a)
+  std::int16_t RootVisits(const SearchConstants& constants, std::size_t action) const {
+    const std::int16_t child = Root(constants).child[action];
+    return child == kNoChild ? std::int16_t{0} : Header(constants, child).visits;
   }
   NodeHeader Header(const SearchConstants& constants, int node) const {
     return *constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node)).header;
@@ -82,15 +154,47 @@ class Tree {
   const MinMaxStats& bounds() const { return bounds_; }
   int max_depth() const { return max_depth_; }
 
+  // The operations for given parameters.
+  static TreeOperations OperationsFor(const SearchParams& params);
+
  private:
-  int BestAction(const SearchConstants& constants, const NodeBlock& block, float mean_q,
-                 QScale q_scale);
+  // What differs in the inner loops.
+  struct Rules {
+    Algorithm algorithm;
+    UnvisitedQ unvisited_q;
+    bool exploration_counts_expansion;
+    bool stale_prefix_bounds;
+  };
+
+  template <UnvisitedQ kUnvisitedQ>
+  static TreeOperations PuctOperations(const SearchParams& params);
+  template <Rules kRules>
+  static TreeOperations OperationsOf();
+  template <Rules kRules>
+  Leaf SelectBy(const SearchConstants& constants);
+  template <Rules kRules>
+  void BackupBy(const SearchConstants& constants, int node, const Answer& answer);
+
+  // Fills block `node` and hangs it under the last step of the path.
+  NodeBlock ExpandLeaf(const SearchConstants& constants, int node, const Answer& answer);
+  int GumbelAction(const SearchConstants& constants, const NodeBlock& block, bool is_root) const;
+  template <Rules kRules>
+  void RecordVisit(const SearchConstants& constants, PathStep step, const NodeBlock& block, float q,
+                   std::int16_t child_visits);
+  void ScoreRootActions(const SearchConstants& constants, const RootInput& input);
+  void MixRootNoise(const SearchConstants& constants, const RootInput& input);
+  void RecomputeBoundsWithStalePrefixes(const SearchConstants& constants);
+  // +1, or -1 where the network's view is the opponent's of whoever moves at this depth.
+  float SignAt(int depth) const;
 
   TreeMemory memory_;
-  TieBreaker ties_;
+  CounterRandom ties_;
+  CounterRandom noise_;
   MinMaxStats bounds_;
-  int leaf_depth_ = 0;  // steps in memory_.path
-  int max_depth_ = 0;   // depth of the deepest expanded node; the root's is 0
+  int leaf_depth_ = 0;      // steps in memory_.path
+  int max_depth_ = 0;       // depth of the deepest expanded node; the root's is 0
+  int num_considered_ = 0;  // Gumbel: actions tried at the root
+  View view_ = View::kMover;
 };
 
 }  // namespace mcts

@@ -1,13 +1,25 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "mcts/search_params.h"
 #include "mcts/tree.h"
+#include "mcts/worker_pool.h"
 
 namespace mcts {
+
+// What the roots of a batch start from; an empty span is "not given".
+struct RootInputs {
+  std::span<const float> policy_logits = {};         // [B, A]
+  std::span<const float> values = {};                // [B]
+  std::span<const float> noise = {};                 // [B, A] PUCT: not negative; Gumbel: any
+  std::span<const std::uint8_t> legal_actions = {};  // [B, A] 0 = illegal; not given: all are legal
+  std::span<const std::int32_t> to_play = {};        // [B] 0 or 1, see View
+  bool draws_noise = false;                          // each tree from its own sequence
+};
 
 // B independent search trees that advance in lock-step, one network inference per simulation.
 //
@@ -18,16 +30,20 @@ namespace mcts {
 // caller's duty, contents and call order are checked here and answered with std::invalid_argument
 // before anything is changed. Memory is taken once, in the constructor.
 //
-// Not thread-safe; different objects may be used by different threads.
+// Not thread-safe; different objects may be used by different threads at once.
 class TreeBatch {
  public:
-  static constexpr int kMaxActions = 1024;
+  static constexpr int kMaxActions = mcts::kMaxActions;
   static constexpr int kMaxSimulations = 32766;  // visit counts and node indices are int16
   static constexpr int kMaxTrees = 1 << 20;
+  static constexpr int kMaxThreads = 256;
+  static constexpr int kTreesPerThread = 16;  // fewer are done sooner than a thread is woken
 
-  //   seeds [B] of the random sequences that break ties
+  //   seeds       [B] of the random sequences that break ties
+  //   num_threads share the trees, at most one for kTreesPerThread of them; results do not depend
+  //               on it
   TreeBatch(int num_trees, int num_actions, int num_simulations, const SearchParams& params,
-            std::span<const std::uint64_t> seeds);
+            std::span<const std::uint64_t> seeds, int num_threads = 1);
   TreeBatch(const TreeBatch&) = delete;
   TreeBatch& operator=(const TreeBatch&) = delete;
 
@@ -35,12 +51,7 @@ class TreeBatch {
   void Reset(std::span<const std::uint64_t> seeds);
 
   // Starts a new search in every tree. Random sequences continue.
-  //   policy_logits [B, A]
-  //   values        [B]
-  //   noise         [B, A] not negative; empty: none
-  //   legal_actions [B, A] 0 = illegal; empty: all are legal
-  void ExpandRoots(std::span<const float> policy_logits, std::span<const float> values,
-                   std::span<const float> noise, std::span<const std::uint8_t> legal_actions);
+  void ExpandRoots(const RootInputs& inputs);
 
   // Chooses one leaf per tree.
   //   parent_nodes   [B] node whose latent is to be expanded
@@ -58,31 +69,52 @@ class TreeBatch {
 
   void VisitCounts(std::span<std::int32_t> out) const;   // [B, A] of the root's actions
   void ChildQ(std::span<float> out) const;               // [B, A] of the root's; NaN: not visited
+  void ActionWeights(std::span<float> out) const;        // [B, A] recommended policy
+  void BestActions(std::span<std::int32_t> out) const;   // [B] recommended action
   void RootValues(std::span<float> out) const;           // [B] mean return, own prediction included
   void SearchDepths(std::span<std::int32_t> out) const;  // [B] depth of the deepest node
+
+  // All nodes of one tree, by index, for inspection.
+  std::vector<NodeView> Nodes(int tree) const;
 
   int num_trees() const { return num_trees_; }
   int num_actions() const { return num_actions_; }
   int num_simulations() const { return num_simulations_; }
+  int num_threads() const { return num_threads_; }
   int num_simulations_done() const { return num_simulations_done_; }
+  // (M + 1) * (block + 4) + 4 * M bytes, rounded up to cache lines, and the Tree itself; a block is
+  // 14 * Ap + 16 bytes rounded up to cache lines, Ap is A rounded up to eights. Gumbel adds
+  // 4 * (M + 1) + 4 * Ap before the second rounding.
+  std::size_t bytes_per_tree() const { return lines_per_tree_ * sizeof(CacheLine) + sizeof(Tree); }
   const Tree& tree(int index) const { return trees_[static_cast<std::size_t>(index)]; }
   const SearchConstants& constants() const { return constants_; }
 
  private:
   enum class Expects { kExpandRoots, kSelectLeaves, kBackup };
 
+  // Calls work(index, tree) for every tree, from several threads.
+  template <typename Work>
+  void ForEachTree(const Work& work);
+  template <typename Work>
+  void ForEachTree(const Work& work) const;
   void CheckHasRoots() const;
+  void CheckHasSimulations() const;
+  void CheckRootInputs(const RootInputs& inputs) const;
 
   int num_trees_;
   int num_actions_;
   int num_simulations_;
+  int num_players_;
   SearchConstants constants_;
-  std::vector<CacheLine> blocks_;      // [B, num_simulations + 1, lines_per_block]
-  std::vector<float> value_prefixes_;  // [B, num_simulations + 1]
-  std::vector<PathStep> paths_;        // [B, num_simulations]
-  std::vector<Tree> trees_;            // [B]
+  std::size_t lines_per_tree_;
+  // [B, lines_per_tree_], per tree one after the other: blocks, value prefixes, path; for Gumbel
+  // also network values and root scores.
+  std::vector<CacheLine> memory_;
+  std::vector<Tree> trees_;  // [B]
   Expects expects_ = Expects::kExpandRoots;
   int num_simulations_done_ = 0;
+  int num_threads_;
+  mutable WorkerPool pool_;
 };
 
 }  // namespace mcts

@@ -1,0 +1,177 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "mcts/lanes.h"
+#include "mcts/node_block.h"
+#include "mcts/search_params.h"
+
+// The choice of actions in Gumbel MuZero ("Policy improvement by planning with Gumbel", Danihelka
+// et al., 2022), eight actions at a time. A node's `weight` holds N(s, a), +infinity for actions
+// that must never be chosen.
+//
+// The improved policy softmax(logits + completed Q) is computed as prior * exp(completed Q),
+// rescaled to sum to 1, so that a node stores priors and no logits.
+
+namespace mcts {
+
+// The coefficients in the precision the search computes in.
+struct GumbelConstants {
+  GumbelConstants(int num_actions, int num_simulations, const SearchParams& params);
+
+  // The visits that the root's next action must have, among n considered actions.
+  float ConsideredVisits(int num_considered, int simulation) const {
+    return considered_visits[static_cast<std::size_t>(num_considered * num_simulations +
+                                                      simulation)];
+  }
+
+  float maxvisit_init;
+  float value_scale;
+  bool rescale_values;
+  double gumbel_scale;
+  int max_considered_actions;
+  int num_simulations;
+  std::vector<float> considered_visits;  // [max_considered_actions + 1, num_simulations]
+};
+
+// The Q of actions without a visit: the network's value of the node, mixed with the mean of visited
+// Qs weighted by their priors. Once every action has a visit it stands for padding only, and is
+// one of their Qs, so that it leaves the smallest and largest Q alone.
+//   visits  sum of N(s, a), at least 1
+//   some_q  the Q of some visited action
+inline float QOfUnvisitedByMixing(const BlockLayout& layout, const NodeBlock& block,
+                                  std::size_t num_actions, float network_value, std::int16_t visits,
+                                  float some_q) {
+  FloatLanes prior_sum = Broadcast(0.0F);
+  FloatLanes weighted_q_sum = Broadcast(0.0F);
+  IntLanes minus_num_visited = Broadcast(0);
+  for (std::size_t first = 0; first < layout.padded_actions(); first += kLanes) {
+    const FloatLanes q = LoadLanes(block.q + first);
+    const FloatLanes prior =
+        Max(LoadLanes(block.prior + first), Broadcast(std::numeric_limits<float>::min()));
+    const IntLanes is_visited = q == q;
+    prior_sum += is_visited ? prior : Broadcast(0.0F);
+    weighted_q_sum += is_visited ? prior * q : Broadcast(0.0F);
+    minus_num_visited += is_visited;
+  }
+  if (static_cast<std::size_t>(visits) >= num_actions &&
+      static_cast<std::size_t>(-SumOfLanes(minus_num_visited)) == num_actions) {
+    return some_q;
+  }
+  const float num_visits = visits;
+  const float mean_q = SumOfLanes(weighted_q_sum) / SumOfLanes(prior_sum);
+  return (network_value + num_visits * mean_q) / (num_visits + 1.0F);
+}
+
+// Completed Q, shifted so that the smallest is 0, and scaled.
+struct CompletedQ {
+  CompletedQ(const GumbelConstants& constants, const BlockLayout& layout, const NodeBlock& block)
+      : unvisited(block.header->child_q) {
+    FloatLanes low = Filled(block.q);
+    FloatLanes high = low;
+    for (std::size_t first = kLanes; first < layout.padded_actions(); first += kLanes) {
+      const FloatLanes q = Filled(block.q + first);
+      low = Min(low, q);
+      high = Max(high, q);
+    }
+    constexpr float kSmallestSpan = 1e-8F;
+    lowest = MinOfLanes(low);
+    const float span = MaxOfLanes(high) - lowest;
+    const float max_visits = block.header->child_visits;
+    scale = (constants.maxvisit_init + max_visits) * constants.value_scale;
+    if (constants.rescale_values) scale /= std::max(span, kSmallestSpan);
+    highest = span * scale;
+  }
+
+  FloatLanes operator()(const float* q) const { return (Filled(q) - lowest) * scale; }
+
+  FloatLanes Filled(const float* q) const {
+    const FloatLanes known = LoadLanes(q);
+    return known == known ? known : Broadcast(unvisited);
+  }
+
+  float unvisited;
+  float lowest;
+  float scale;
+  float highest;  // the largest result
+};
+
+// Writes prior * exp(completed Q) / exp(largest completed Q), [Ap], and returns its sum.
+inline float UnscaledImprovedPolicy(const GumbelConstants& constants, const BlockLayout& layout,
+                                    const NodeBlock& block, float* out) {
+  const CompletedQ completed_q(constants, layout, block);
+  FloatLanes sums = Broadcast(0.0F);
+  std::size_t first = 0;
+  do {
+    const FloatLanes exps = ExpOfNonPositive(completed_q(block.q + first) - completed_q.highest);
+    const FloatLanes improved = LoadLanes(block.prior + first) * exps;
+    sums += improved;
+    StoreLanes(improved, out + first);
+    first += kLanes;
+  } while (first < layout.padded_actions());
+  return SumOfLanes(sums);
+}
+
+// The first position of the highest score; `scores(first)` gives eight of them.
+template <typename Scores>
+int FirstHighest(const Scores& scores, std::size_t padded_actions) {
+  const IntLanes lane_positions = {0, 1, 2, 3, 4, 5, 6, 7};
+  FloatLanes best = scores(0);
+  IntLanes position = lane_positions;
+  for (std::size_t first = kLanes; first < padded_actions; first += kLanes) {
+    const FloatLanes challengers = scores(first);
+    position = challengers > best ? lane_positions + static_cast<std::int32_t>(first) : position;
+    best = Max(challengers, best);
+  }
+  const IntLanes candidates =
+      best == MaxOfLanes(best) ? position : Broadcast(std::numeric_limits<std::int32_t>::max());
+  return MinOfLanes(candidates);
+}
+
+// Below the root: the action whose share of the visits lags furthest behind the improved policy.
+inline int InteriorAction(const GumbelConstants& constants, const BlockLayout& layout,
+                          const NodeBlock& block) {
+  alignas(sizeof(FloatLanes)) float improved[kMaxActions];
+  const float sum = UnscaledImprovedPolicy(constants, layout, block, improved);
+  const float per_visit = 1.0F / static_cast<float>(block.header->visits);
+  const auto lag = [&](std::size_t first) {
+    return LoadLanes(improved + first) / sum - LoadLanes(block.weight + first) * per_visit;
+  };
+  return FirstHighest(lag, layout.padded_actions());
+}
+
+// At the root: among the actions with so many visits, the one with the highest sum of Gumbel
+// variable, logit and completed Q.
+//   root_scores [Ap] Gumbel variable + logit - largest logit
+inline int RootAction(const GumbelConstants& constants, const BlockLayout& layout,
+                      const NodeBlock& root, const float* root_scores, float considered_visits) {
+  constexpr float kLowest = -1e9F;  // however unlikely, a considered action may be chosen
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  const CompletedQ completed_q(constants, layout, root);
+  const auto score = [&](std::size_t first) {
+    const FloatLanes scores = LoadLanes(root_scores + first) + completed_q(root.q + first);
+    const FloatLanes visits = LoadLanes(root.weight + first);
+    return visits == considered_visits ? Max(scores, Broadcast(kLowest)) : Broadcast(kNever);
+  };
+  return FirstHighest(score, layout.padded_actions());
+}
+
+// Writes the improved policy of a node, [A]: the target for the network's policy.
+void ImprovedPolicy(const GumbelConstants& constants, const BlockLayout& layout,
+                    const NodeBlock& block, std::span<float> out);
+
+// Turns the prior in `weight` (-infinity: illegal or padding) into N(s, a) = 0.
+inline void StartCountingVisits(const BlockLayout& layout, const NodeBlock& block) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (std::size_t first = 0; first < layout.padded_actions(); first += kLanes) {
+    const FloatLanes weights = LoadLanes(block.weight + first);
+    StoreLanes(weights > -kInfinity ? Broadcast(0.0F) : Broadcast(kInfinity), block.weight + first);
+  }
+}
+
+}  // namespace mcts

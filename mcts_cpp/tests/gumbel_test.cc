@@ -1,0 +1,65 @@
+#include "mcts/gumbel.h"
+
+#include <numeric>
+#include <vector>
+
+#include "check.h"
+#include "mcts/tree.h"
+
+namespace mcts {
+namespace {
+
+using testing::ExpectEqual;
+using testing::ExpectNear;
+
+SearchParams Gumbel() { return {.discount = 1.0, .algorithm = Algorithm::kGumbel}; }
+
+void HalvingGivesEveryPhaseTheSameBudget() {
+  const GumbelConstants constants(4, 16, Gumbel());
+  const std::vector<float> wanted = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5};
+  for (int i = 0; i < 16; ++i) {
+    ExpectEqual(constants.ConsideredVisits(4, i), wanted[static_cast<std::size_t>(i)]);
+  }
+}
+
+void OneConsideredActionGetsEveryVisit() {
+  const GumbelConstants constants(4, 5, Gumbel());
+  for (int i = 0; i < 5; ++i) ExpectEqual(constants.ConsideredVisits(1, i), static_cast<float>(i));
+}
+
+void MoreActionsThanSimulationsAreVisitedOnce() {
+  const GumbelConstants constants(16, 8, Gumbel());
+  for (int i = 0; i < 8; ++i) ExpectEqual(constants.ConsideredVisits(16, i), 0.0F);
+}
+
+void MinimumOverLanes() {
+  ExpectEqual(MinOfLanes(FloatLanes{3, 1, 2, -7, 4, 9, 6, 7}), -7.0F);
+  ExpectEqual(MinOfLanes(IntLanes{3, 1, 2, 7, 4, 9, 6, -2}), -2);
+}
+
+// Priors 1/4 and 3/4 (logits 0 and ln 3), Q of the first action 2, network's value 5, one visit:
+// mixed value (5 + 1 * 2) / 2 = 3.5.
+void UnvisitedActionsGetTheMixedValue() {
+  const BlockLayout layout(2);
+  std::vector<CacheLine> memory(layout.lines_per_block());
+  const NodeBlock block = layout.Block(memory.data(), 0);
+  std::fill_n(block.q, layout.padded_actions(), std::numeric_limits<float>::quiet_NaN());
+  std::fill_n(block.prior, layout.padded_actions(), 0.0F);
+  block.prior[0] = 0.25F;
+  block.prior[1] = 0.75F;
+  block.q[0] = 2.0F;
+  ExpectEqual(QOfUnvisitedByMixing(layout, block, 2, 5.0F, 1, 2.0F), 3.5F);
+  block.q[1] = 6.0F;  // nothing is unvisited: some visited Q
+  ExpectEqual(QOfUnvisitedByMixing(layout, block, 2, 5.0F, 2, 6.0F), 6.0F);
+}
+
+}  // namespace
+}  // namespace mcts
+
+int main() {
+  mcts::HalvingGivesEveryPhaseTheSameBudget();
+  mcts::OneConsideredActionGetsEveryVisit();
+  mcts::MoreActionsThanSimulationsAreVisitedOnce();
+  mcts::MinimumOverLanes();
+  mcts::UnvisitedActionsGetTheMixedValue();
+}
