@@ -22,9 +22,3 @@ def sample_actions(visit_counts: I32, temperature: float, generator: np.random.G
     draws = generator.random(len(visit_counts)) * cumulative[:, -1]
     actions: I64 = (cumulative > draws[:, None]).argmax(axis=1)
     return actions
-
-
-def greedy_actions(visit_counts: I32) -> I64:
-    """Return the most visited action of each row, the first one on ties, i64 [B]."""
-    actions: I64 = visit_counts.argmax(axis=1)
-    return actions

@@ -11,14 +11,14 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 
 from actor.action_sampling import sample_actions
 from actor.episode import GameResult, GameTally
+from actor.turn import Group, Turn, make_groups
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch
 from efficientzero.envs.frame_stack import FrameStack
@@ -50,24 +50,6 @@ class EpisodeSink(Protocol):
 
     def close(self) -> None:
         """Send what is left."""
-
-
-class _Turn(NamedTuple):
-    """One env_step of some environments, from their search to their answer."""
-
-    envs: list[int]
-    result: SearchResult  # row g is environment envs[g]
-    actions: I64
-    train_step: int  # of the weights that searched
-    steps: Future[EnvSteps]
-
-
-@dataclass(slots=True)
-class _Group:
-    """Environments that search together."""
-
-    envs: list[int]
-    turn: _Turn | None = None  # begun and not finished
 
 
 class Actor:
@@ -117,7 +99,10 @@ class Actor:
         self._frames: list[Frames] = [np.empty(0)] * envs.num_envs
         self._is_recording = [False] * envs.num_envs  # the episode has steps and is not closed
         self._tallies = [GameTally() for _ in range(envs.num_envs)]
-        self._groups = self._make_groups()
+        halves = config.actor.pipeline == "on" or (
+            config.actor.pipeline == "auto" and search.on_gpu
+        )
+        self._groups = make_groups(envs.num_envs, halves=halves)
         self._train_step = 0
         self._completed = 0  # env_steps not yet reported
         self._env_steps, self._logged_env_steps, self._logged_at = 0, 0, time.monotonic()
@@ -140,16 +125,7 @@ class Actor:
             self._cut_episodes()
         log.info("played %d env_steps", self._env_steps)
 
-    def _make_groups(self) -> list[_Group]:
-        """Return all environments as one group, or halves that search and step by turns."""
-        everybody = list(range(self._envs.num_envs))
-        mode = self._config.actor.pipeline
-        if len(everybody) == 1 or mode == "off" or (mode == "auto" and not self._search.on_gpu):
-            return [_Group(everybody)]
-        middle = (len(everybody) + 1) // 2
-        return [_Group(everybody[:middle]), _Group(everybody[middle:])]
-
-    def _begin(self, group: _Group, stepper: Executor) -> bool:
+    def _begin(self, group: Group, stepper: Executor) -> bool:
         """Choose the group's actions and hand them to its environments.
 
         Returns:
@@ -163,20 +139,16 @@ class Actor:
         playing = group.envs[:granted]
         with self._timer.section("search"):
             result = self._think(self._stack.observations()[playing])
-        actions = sample_actions(
-            result.visit_counts,
-            temperature(self._train_step, self._config.actor, self._config.budget),
-            self._generator,
-        )
+        actions = self._choose(result)
         steps = stepper.submit(self._envs.step, playing, actions)
-        group.turn = _Turn(playing, result, actions, self._train_step, steps)
+        group.turn = Turn(playing, result, actions, self._train_step, steps)
         return True
 
     def _finish_all(self) -> None:
         for group in self._groups:
             self._finish(group)
 
-    def _finish(self, group: _Group) -> None:
+    def _finish(self, group: Group) -> None:
         """Record what the group's environments answered to its last actions."""
         turn, group.turn = group.turn, None
         if turn is None:
@@ -199,9 +171,17 @@ class Actor:
             return uniform_search_result(len(observations), self._envs.spec.num_actions)
         return self._search.run(observations, exploration_noise=True)
 
-    def _record(self, turn: _Turn, steps: EnvSteps) -> None:
+    def _choose(self, result: SearchResult) -> I64:
+        """Return the actions to play, i64: sampled by visits, or Gumbel's own choice."""
+        is_searched = self._train_step > 0
+        if is_searched and self._config.search.algorithm == "gumbel":
+            return result.best_actions.astype(np.int64)
+        heat = temperature(self._train_step, self._config.actor, self._config.budget)
+        return sample_actions(result.visit_counts, heat, self._generator)
+
+    def _record(self, turn: Turn, steps: EnvSteps) -> None:
         rewards = np.sign(steps.rewards) if self._config.env.clip_rewards else steps.rewards
-        policies = turn.result.policies()
+        policies = turn.result.policies
         for row, i in enumerate(turn.envs):
             self._writers[i].append(
                 ReplayStep(

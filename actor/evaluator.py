@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from actor.action_sampling import greedy_actions
 from actor.episode import GameResult, GameTally
 from efficientzero.config import Config
 from efficientzero.devices import setup_torch
@@ -54,7 +53,7 @@ def play_episodes(
         if stop.is_set():
             return None
         searched = search.run(stack.observations()[playing], exploration_noise=False)
-        steps = envs.step(playing, greedy_actions(searched.visit_counts))
+        steps = envs.step(playing, searched.best_actions)
         for slot, i in enumerate(playing):
             stack.push(i, steps.frames[slot])
             over = bool(steps.game_over[slot] or steps.truncated[slot])

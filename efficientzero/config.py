@@ -112,6 +112,8 @@ class SearchConfig:
 
     num_simulations: int = 50
     """Simulations per search (M)."""
+    algorithm: Literal["puct", "gumbel"] = "puct"
+    """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
     pb_c_init: float = 1.25
     """c_1 of the pUCT formula."""
     pb_c_base: float = 19_652.0
@@ -122,6 +124,16 @@ class SearchConfig:
     """Share of that noise; evaluation uses none."""
     value_delta_max: float = 0.01
     """Lower bound of the min-max range that normalises Q."""
+    unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q"
+    """puct: Q of actions without a visit; mean_q is the mean of visited siblings and parent."""
+    gumbel_max_considered_actions: int = 16
+    """gumbel: most actions that sequential halving starts from at the root."""
+    gumbel_maxvisit_init: float = 50.0
+    """gumbel: c_visit of the completed-Q transform."""
+    gumbel_value_scale: float = 0.1
+    """gumbel: c_scale of the completed-Q transform."""
+    num_threads: int = 1
+    """Threads that share the trees of one search; results do not depend on it."""
     inference_backend: Literal["auto", "eager", "traced", "graphed"] = "auto"
     """How simulations call the network; same results. auto: traced on CPU, graphed on CUDA."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

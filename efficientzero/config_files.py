@@ -26,7 +26,7 @@ PRESETS = ("atari100k", "atari-small", "cartpole", "catch")
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
 """Top-level keys that cannot change what is learned, or only repeat it."""
 
-_ONLY_SPEED = ("search.inference_backend",)
+_ONLY_SPEED = ("search.inference_backend", "search.num_threads", "actor.pipeline")
 """Dotted keys that choose how to compute, not what."""
 
 _ADAPTER = TypeAdapter(Config)
@@ -162,6 +162,8 @@ _AT_LEAST_ONE = (
     "network.predictor_hidden_size",
     "network.support_bound",
     "search.num_simulations",
+    "search.gumbel_max_considered_actions",
+    "search.num_threads",
     "agent.num_unroll_steps",
     "agent.td_steps",
     "actor.num_envs",

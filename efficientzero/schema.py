@@ -76,15 +76,11 @@ class SearchResult(NamedTuple):
     """What one batched search found at its roots."""
 
     visit_counts: I32  # [B, A] sum M
+    policies: F32  # [B, A] what the policy is trained towards: visit shares, or Gumbel's improved
+    best_actions: I32  # [B] what the search recommends
     root_values: F32  # [B] mean value of the root, raw scale
     predicted_values: F32  # [B] the network's own value of the root
     search_depths: I32  # [B] depth of the deepest leaf
-
-    def policies(self) -> F32:
-        """Return visit counts as fractions, f32 [B, A]."""
-        counts = self.visit_counts.astype(np.float32)
-        fractions: F32 = counts / counts.sum(axis=1, keepdims=True)
-        return fractions
 
 
 class ReplayStep(NamedTuple):

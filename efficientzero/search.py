@@ -49,7 +49,7 @@ class BatchedSearch:
             num_actions: A.
             batch_size: B, the most roots of one ``run``.
             device: where the network lives.
-            generator: source of root noise and of the trees' seeds.
+            generator: source of the trees' seeds, which decide root noise and ties.
         """
         self._network, self._search, self._device, self._generator = (
             network,
@@ -71,8 +71,15 @@ class BatchedSearch:
                 value_prefix_horizon=agent.value_prefix_horizon,
                 use_value_prefix=agent.value_prefix,
                 root_exploration_fraction=search.root_exploration_fraction,
+                algorithm=search.algorithm,
+                unvisited_q=search.unvisited_q,
+                root_dirichlet_alpha=search.root_dirichlet_alpha,
+                max_considered_actions=search.gumbel_max_considered_actions,
+                maxvisit_init=search.gumbel_maxvisit_init,
+                value_scale=search.gumbel_value_scale,
             ),
             self._seeds(),
+            search.num_threads,
         )
         indices = torch.zeros((NUM_INDEX_ROWS, batch_size), dtype=torch.int32)
         self._indices = indices.pin_memory() if device.type == "cuda" else indices
@@ -90,7 +97,8 @@ class BatchedSearch:
 
         Args:
             observations: [N, *observation] with 1 <= N <= batch_size, uint8 or float32.
-            exploration_noise: mix Dirichlet noise into the root priors.
+            exploration_noise: explore at the root: Dirichlet noise in the priors, or with
+                Gumbel's search its Gumbel variables; without them it is deterministic.
 
         Raises:
             ValueError: N out of range, or the network answered with a number that is not finite.
@@ -118,12 +126,10 @@ class BatchedSearch:
             )
         self._pool.write_roots(root.latents)
         values = _to_numpy(self._network.support.decode(root.value_logits))
-        noise = None
-        if exploration_noise:
-            alphas = np.full(self._num_actions, self._search.root_dirichlet_alpha)
-            noise = self._generator.dirichlet(alphas, size=self.batch_size).astype(np.float32)
         self._trees.reset(self._seeds())
-        self._trees.expand_roots(_to_numpy(root.policy_logits), values, noise)
+        self._trees.expand_roots(
+            _to_numpy(root.policy_logits), values, draw_noise=exploration_noise
+        )
         return self._pool, values
 
     def _simulate(self, pool: LatentPool, node: int) -> None:
@@ -138,18 +144,21 @@ class BatchedSearch:
         )
 
     def _result(self, num_roots: int, predicted_values: F32) -> SearchResult:
-        visit_counts = np.empty((self.batch_size, self._num_actions), np.int32)
-        root_values = np.empty(self.batch_size, np.float32)
-        depths = np.empty(self.batch_size, np.int32)
-        self._trees.visit_counts(visit_counts)
-        self._trees.root_values(root_values)
-        self._trees.search_depths(depths)
-        return SearchResult(
-            visit_counts[:num_roots],
-            root_values[:num_roots],
-            predicted_values[:num_roots],
-            depths[:num_roots],
+        batch, num_actions = self.batch_size, self._num_actions
+        result = SearchResult(
+            visit_counts=np.empty((batch, num_actions), np.int32),
+            policies=np.empty((batch, num_actions), np.float32),
+            best_actions=np.empty(batch, np.int32),
+            root_values=np.empty(batch, np.float32),
+            predicted_values=predicted_values,
+            search_depths=np.empty(batch, np.int32),
         )
+        self._trees.visit_counts(result.visit_counts)
+        self._trees.action_weights(result.policies)
+        self._trees.best_actions(result.best_actions)
+        self._trees.root_values(result.root_values)
+        self._trees.search_depths(result.search_depths)
+        return SearchResult._make(array[:num_roots] for array in result)
 
     def _padded(self, observations: Frames | Tensor) -> Tensor:
         """Return B observations on the device; the last root is repeated where fewer were given."""
@@ -170,10 +179,12 @@ def uniform_search_result(num_roots: int, num_actions: int) -> SearchResult:
     time as any other and find nothing.
     """
     return SearchResult(
-        np.ones((num_roots, num_actions), np.int32),
-        np.zeros(num_roots, np.float32),
-        np.zeros(num_roots, np.float32),
-        np.zeros(num_roots, np.int32),
+        visit_counts=np.ones((num_roots, num_actions), np.int32),
+        policies=np.full((num_roots, num_actions), 1.0 / num_actions, np.float32),
+        best_actions=np.zeros(num_roots, np.int32),
+        root_values=np.zeros(num_roots, np.float32),
+        predicted_values=np.zeros(num_roots, np.float32),
+        search_depths=np.zeros(num_roots, np.int32),
     )
 
 

@@ -183,7 +183,7 @@ class Reanalyzer:
         observations = self._observations(slices.frames, searched, offsets)
         self._roots_searched += len(observations)
         results = [
-            self._search.run(part, exploration_noise=True).policies()
+            self._search.run(part, exploration_noise=True).policies
             for part in _parts(observations, self._search.batch_size)
         ]
         if results:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actor.action_sampling import greedy_actions, sample_actions
+from actor.action_sampling import sample_actions
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.25])
@@ -19,7 +19,3 @@ def test_an_unvisited_action_is_never_taken():
     rng = np.random.default_rng(1)
     actions = sample_actions(np.tile(np.array([0, 1, 0], np.int32), (1000, 1)), 1.0, rng)
     assert set(actions.tolist()) == {1}
-
-
-def test_greedy_takes_the_first_of_equals():
-    assert greedy_actions(np.array([[1, 5, 5], [9, 0, 0]], np.int32)).tolist() == [1, 0]

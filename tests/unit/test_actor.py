@@ -66,8 +66,12 @@ class ObservingSearch(BatchedSearch):
 class Bench:
     """An actor and everything round it; it has weights of ``train_step`` when it starts."""
 
-    def __init__(self, *, budget, shares=(), train_step=5, lives=1, pipeline="off", **env):
+    def __init__(
+        self, *, budget, shares=(), train_step=5, lives=1, pipeline="off", algorithm="puct", **env
+    ):
         config = tiny_config(**env)
+        search = dataclasses.replace(config.search, algorithm=algorithm)
+        config = dataclasses.replace(config, search=search)
         actor = dataclasses.replace(config.actor, pipeline=pipeline)
         config = dataclasses.replace(config, actor=actor)
         self.config, self.stop = config, StopSignal()
@@ -303,3 +307,18 @@ def test_pipelined_actor_reports_what_it_holds_when_nothing_is_granted():
     """The learner may wait for the very env_steps that the other half has played."""
     bench = Bench(budget=24, shares=[2, 0, 2, 0, 0], pipeline="on").play()
     assert sum(bench.appended()) == 24
+
+
+def test_gumbel_actor_plays_what_the_search_recommends():
+    bench = Bench(budget=12, algorithm="gumbel")
+    recommended, run = [], bench.search.run
+
+    def keep(observations, *, exploration_noise):
+        result = run(observations, exploration_noise=exploration_noise)
+        recommended.extend(result.best_actions.tolist())
+        return result
+
+    bench.search.run = keep
+    bench.play()
+    turns = zip(*([step.action for step in e.steps] for e in bench.episodes()), strict=True)
+    assert [action for turn in turns for action in turn] == recommended

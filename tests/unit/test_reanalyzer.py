@@ -40,8 +40,16 @@ class TellingSearch(CountingSearch):
 
     def run(self, observations, *, exploration_noise):
         self.calls.append((len(observations), exploration_noise))
+        counts = np.array([*map(told_counts, observations)], np.int32)
         zeros = np.zeros(len(observations), np.float32)
-        return SearchResult(np.array([*map(told_counts, observations)]), zeros, zeros, zeros)
+        return SearchResult(
+            visit_counts=counts,
+            policies=(counts / counts.sum(axis=1, keepdims=True)).astype(np.float32),
+            best_actions=counts.argmax(axis=1).astype(np.int32),
+            root_values=zeros,
+            predicted_values=zeros,
+            search_depths=np.zeros(len(observations), np.int32),
+        )
 
 
 def told_counts(observation):

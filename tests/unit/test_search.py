@@ -47,7 +47,7 @@ def observations(count, seed=0):
 def test_every_simulation_is_counted_at_the_root():
     result = make_search(5).run(observations(5), exploration_noise=True)
     assert result.visit_counts.sum(1).tolist() == [12] * 5
-    np.testing.assert_allclose(result.policies().sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(result.policies.sum(1), 1, rtol=1e-6)
 
 
 def test_same_seed_same_search():
@@ -93,7 +93,7 @@ def test_a_network_that_answers_nan_is_named():
 
 
 def test_the_uniform_result_is_a_uniform_policy():
-    assert uniform_search_result(2, 4).policies().tolist() == [[0.25] * 4] * 2
+    assert uniform_search_result(2, 4).policies.tolist() == [[0.25] * 4] * 2
 
 
 def test_the_whole_loop_equals_the_slow_search_driven_by_the_same_network():
@@ -201,3 +201,33 @@ def test_a_bfloat16_search_stays_close_to_float32():
 def assert_same_results(first, second):
     assert np.array_equal(first.visit_counts, second.visit_counts)
     np.testing.assert_allclose(first.root_values, second.root_values, rtol=1e-5, atol=1e-6)
+
+
+def make_gumbel_search(seed=0):
+    torch.manual_seed(1)
+    network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
+    return BatchedSearch(
+        network,
+        search=SearchConfig(num_simulations=8, algorithm="gumbel"),
+        agent=AgentConfig(value_prefix_horizon=2),
+        num_actions=3,
+        batch_size=16,
+        device=torch.device("cpu"),
+        generator=np.random.default_rng(seed),
+    )
+
+
+def test_gumbel_search_recommends_a_visited_action_and_an_improved_policy():
+    result = make_gumbel_search().run(observations(16), exploration_noise=True)
+    np.testing.assert_allclose(result.policies.sum(1), 1, rtol=1e-5)
+    assert (result.policies > 0).all(), "completed Q gives every action some weight"
+    chosen = result.visit_counts[np.arange(16), result.best_actions]
+    assert np.array_equal(chosen, result.visit_counts.max(1))
+
+
+def test_gumbel_search_explores_with_noise_and_repeats_itself_without():
+    roots = observations(16)
+    quiet, again = (make_gumbel_search(seed).run(roots, exploration_noise=False) for seed in (1, 2))
+    assert np.array_equal(quiet.best_actions, again.best_actions)
+    first, second = (make_gumbel_search(seed).run(roots, exploration_noise=True) for seed in (1, 2))
+    assert not np.array_equal(first.visit_counts, second.visit_counts)

@@ -1,0 +1,36 @@
+"""Which environments search together, and what one of their env_steps needs from start to end."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from efficientzero.schema import I64, EnvSteps, SearchResult
+
+
+class Turn(NamedTuple):
+    """One env_step of some environments, from their search to their answer."""
+
+    envs: list[int]
+    result: SearchResult  # row g is environment envs[g]
+    actions: I64
+    train_step: int  # of the weights that searched
+    steps: Future[EnvSteps]
+
+
+@dataclass(slots=True)
+class Group:
+    """Environments that search together."""
+
+    envs: list[int]
+    turn: Turn | None = None  # begun and not finished
+
+
+def make_groups(num_envs: int, *, halves: bool) -> list[Group]:
+    """Return all environments as one group, or as halves that search and step by turns."""
+    everybody = list(range(num_envs))
+    if not halves or num_envs == 1:
+        return [Group(everybody)]
+    middle = (num_envs + 1) // 2
+    return [Group(everybody[:middle]), Group(everybody[middle:])]
