@@ -82,7 +82,8 @@ class RunInfo:
             ) from error
         if run.config_hash != stored_hash:
             raise ValueError(
-                f"{path}: edited by hand: config hash {run.config_hash}, not {stored_hash}"
+                f"{path}: edited, or written by another version of this software: its "
+                f"config hash is {run.config_hash} here, {stored_hash} there"
             )
         return run
 

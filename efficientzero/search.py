@@ -7,6 +7,8 @@ simulation: select leaves (C++), one gather, one recurrent inference, back up (C
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,6 +26,9 @@ from efficientzero.inference import (
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, Frames, SearchResult
 from mcts_cpp import SearchParams, TreeBatch
+
+if TYPE_CHECKING:
+    from mcts_cpp._core import ExportedTree
 
 
 class BatchedSearch:
@@ -85,6 +90,10 @@ class BatchedSearch:
         self._indices = indices.pin_memory() if device.type == "cuda" else indices
         self._resets = np.zeros(batch_size, np.bool_)
         self._pool: LatentPool | None = None  # made by the first search, which knows the shapes
+
+    def export_tree(self, root: int) -> ExportedTree:
+        """Return all nodes of one root's tree after ``run``, as values that ``json`` takes."""
+        return self._trees.export_tree(root)
 
     @property
     def on_gpu(self) -> bool:

@@ -7,7 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from actor.show_search import decide, draw
 from efficientzero.checkpoint import list_checkpoints, load_checkpoint
+from efficientzero.run_folder import RunInfo
 from tests.integration.local_runs import TINY, LocalRun, fill, tmpfs
 from tests.wandb_files import find_runs
 
@@ -221,3 +223,11 @@ def test_misspelt_environment_is_one_line_that_names_the_nearest(tmp_path):
         assert line.startswith("launch.py: error: env.id=CartPol-v1")
         assert "CartPole-v1" in line
         assert not (tmp_path / "runs").exists()
+
+
+def test_a_decision_of_the_finished_run_can_be_drawn(finished, tmp_path):
+    decision = decide(RunInfo.load(finished.directory / "config.json"), env_step=3)
+    assert decision.train_step == TRAIN_STEPS + LAST_TRAIN_STEPS
+    assert decision.tree["nodes"][0]["visits"] == decision.result.visit_counts.sum() + 1
+    draw(decision, max_nodes=20, out=tmp_path / "decision.png")
+    assert (tmp_path / "decision.png").stat().st_size > 10_000

@@ -1,0 +1,209 @@
+"""Draw one decision: the frame, the tree that the search grew from it, and what it decided.
+
+Run as ``python -m actor.show_search runs/<id> --env-step 40 --out decision.png``: plays greedily
+with the run's newest checkpoint up to that env_step, searches once more, and writes the picture
+and, beside it, the whole tree as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import tyro
+
+from actor.evaluator import evaluation_seeds
+from efficientzero.checkpoint import list_checkpoints, load_checkpoint
+from efficientzero.envs import make_env_batch
+from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.run_folder import RunInfo
+from efficientzero.runtime import generator
+from efficientzero.schema import Frames, SearchResult
+from efficientzero.search import BatchedSearch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from mcts_cpp._core import ExportedNode, ExportedTree
+
+_RGB_CHANNELS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to draw."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    env_step: int = 0
+    """Greedy env_steps before the decision that is drawn."""
+    max_nodes: int = 40
+    """Nodes in the picture, the most visited ones; the JSON has all."""
+    out: Path = Path("decision.png")
+    """The picture; the tree goes to the same name ending in .json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One searched position."""
+
+    frame: Frames  # [*frame]
+    result: SearchResult  # of one root
+    tree: ExportedTree
+    env_step: int
+    train_step: int
+
+
+def decide(run: RunInfo, env_step: int) -> Decision:
+    """Play greedily for ``env_step`` env_steps with the newest checkpoint and search once more.
+
+    Raises:
+        ValueError: no checkpoint, or the episode is over sooner.
+    """
+    config = run.config
+    checkpoints = list_checkpoints(run.directory / "checkpoints")
+    if not checkpoints:
+        raise ValueError(f"{run.directory}: no checkpoint yet; train for a while first")
+    state = load_checkpoint(checkpoints[-1])
+    network = EfficientZeroNet(
+        config.network, run.env_spec, value_prefix=config.agent.value_prefix
+    ).eval()
+    network.load_state_dict(state["network"])
+    search = BatchedSearch(
+        network,
+        search=config.search,
+        agent=config.agent,
+        num_actions=run.env_spec.num_actions,
+        batch_size=1,
+        device=torch.device("cpu"),
+        generator=generator(config.seed, "evaluator", 0, 2),
+    )
+    envs = make_env_batch(
+        config.env,
+        num_envs=1,
+        seeds=evaluation_seeds(config, 1),
+        training=False,
+        max_episode_steps=config.env.max_episode_steps,
+    )
+    stack, frames = FrameStack(envs.spec, 1), envs.reset([0])
+    stack.reset(0, frames[0])
+    for step in range(env_step):
+        result = search.run(stack.observations(), exploration_noise=False)
+        steps = envs.step([0], result.best_actions)
+        frames = steps.frames
+        if steps.terminated[0] or steps.truncated[0]:
+            raise ValueError(f"--env-step: got {env_step}, but the episode ends at {step + 1}")
+        stack.push(0, frames[0])
+    result = search.run(stack.observations(), exploration_noise=False)
+    envs.close()
+    return Decision(
+        frame=frames[0],
+        result=result,
+        tree=search.export_tree(0),
+        env_step=env_step,
+        train_step=int(state["train_step"]),
+    )
+
+
+def layout(nodes: list[ExportedNode]) -> dict[int, tuple[float, float]]:
+    """Return a place for each node: depth downwards, leaves side by side, parents above them."""
+    children = defaultdict(list)
+    for node in nodes:
+        if node["parent"] is not None:
+            children[node["parent"]].append(node["index"])
+    places: dict[int, tuple[float, float]] = {}
+    next_leaf = 0.0
+    # A child comes after its parent in the list: backwards, children are placed first.
+    order = {node["index"]: node for node in nodes}
+
+    def place(index: int) -> float:
+        nonlocal next_leaf
+        below = [place(child) for child in children[index]]
+        if below:
+            x = (min(below) + max(below)) / 2
+        else:
+            x, next_leaf = next_leaf, next_leaf + 1.0
+        places[index] = (x, -float(order[index]["depth"]))
+        return x
+
+    place(nodes[0]["index"])
+    return places
+
+
+def most_visited(tree: ExportedTree, count: int) -> list[ExportedNode]:
+    """Return the ``count`` most visited nodes, in their order; parents have more visits."""
+    ranked = sorted(tree["nodes"], key=lambda node: (-node["visits"], node["index"]))[:count]
+    return sorted(ranked, key=lambda node: node["index"])
+
+
+def draw(decision: Decision, *, max_nodes: int, out: Path) -> None:
+    """Write the picture."""
+    # pyplot's own figures need no display; imported here because only this tool draws.
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(14, 7), layout="constrained")
+    frame_axes, tree_axes = figure.subplots(1, 2, width_ratios=(1, 3))
+    _draw_frame(frame_axes, decision.frame)
+    nodes = most_visited(decision.tree, max_nodes)
+    _draw_tree(tree_axes, nodes)
+    action = int(decision.result.best_actions[0])
+    figure.suptitle(
+        f"env_step {decision.env_step}, weights of train_step {decision.train_step}: action "
+        f"{action}, root value {decision.result.root_values[0]:.2f} (network: "
+        f"{decision.result.predicted_values[0]:.2f}), visits "
+        f"{decision.result.visit_counts[0].tolist()}"
+    )
+    figure.savefig(out, dpi=110)
+
+
+def _draw_frame(axes: Axes, frame: Frames) -> None:
+    if frame.ndim == 1:
+        axes.bar(range(len(frame)), frame)
+        axes.set_title("observation (newest)")
+        return
+    image = frame.transpose(1, 2, 0)
+    axes.imshow(image if image.shape[2] == _RGB_CHANNELS else image[:, :, 0], cmap="gray")
+    axes.set_title("frame (newest)")
+    axes.set_axis_off()
+
+
+def _draw_tree(axes: Axes, nodes: list[ExportedNode]) -> None:
+    places = layout(nodes)
+    most = max(node["visits"] for node in nodes)
+    for node in nodes:
+        x, y = places[node["index"]]
+        share = node["visits"] / most
+        if node["parent"] is not None:
+            px, py = places[node["parent"]]
+            axes.plot([px, x], [py, y], color="0.7", linewidth=0.5 + 4 * share, zorder=1)
+            q = np.nan if node["q"] is None else node["q"]
+            label = f"a{node['action']}\nQ {q:.2f}\nP {node['prior']:.2f}\nr {node['reward']:.2f}"
+            axes.text((x + px) / 2, (y + py) / 2, label, fontsize=6, ha="center", va="center")
+        axes.scatter([x], [y], s=80 + 500 * share, color="tab:blue", alpha=0.8, zorder=2)
+        axes.text(x, y, f"{node['visits']}", fontsize=7, ha="center", va="center", zorder=3)
+    axes.set_title(f"the {len(nodes)} most visited nodes; in each its visits")
+    axes.set_axis_off()
+
+
+def main(options: Options) -> None:
+    """Make the picture and the JSON file."""
+    run = RunInfo.load(options.run / "config.json")
+    decision = decide(run, options.env_step)
+    draw(decision, max_nodes=options.max_nodes, out=options.out)
+    options.out.with_suffix(".json").write_text(json.dumps(decision.tree, indent=1) + "\n")
+    print(f"wrote {options.out} and {options.out.with_suffix('.json')}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options, prog="python -m actor.show_search", description=__doc__))
+    except ValueError as error:
+        print(f"show_search: error: {error}", file=sys.stderr)
+        sys.exit(2)
