@@ -73,14 +73,18 @@ class ReferenceGumbelSearch(ReferenceSearch):
         return int(np.where(is_considered, scores, -math.inf).argmax())
 
     def _interior_action(self, node: Node) -> int:
-        per_visit = F32(1) / F32(node.visit_count)
-        visits = node.child_visits().astype(F32)
-        return int((self._improved_policy(node) - visits * per_visit).argmax())
+        weights = self._unscaled_improved_policy(node)
+        per_visit = sum_in_lanes(weights) * (F32(1) / F32(node.visit_count))
+        per_visit = max(per_visit, np.finfo(F32).tiny)
+        return int((weights - node.child_visits().astype(F32) * per_visit).argmax())
 
     def _improved_policy(self, node: Node) -> NDArray[np.float32]:
-        completed_q = self._completed_q(node)
-        weights = node.prior * exp_of_non_positive(completed_q - completed_q.max())
+        weights = self._unscaled_improved_policy(node)
         return weights / sum_in_lanes(weights)
+
+    def _unscaled_improved_policy(self, node: Node) -> NDArray[np.float32]:
+        completed_q = self._completed_q(node)
+        return node.prior * exp_of_non_positive(completed_q - completed_q.max())
 
     def _completed_q(self, node: Node) -> NDArray[np.float32]:
         unvisited_q = self._q_of_unvisited_by_mixing(node)

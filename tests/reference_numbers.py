@@ -91,9 +91,11 @@ def exp_of_non_positive(x: NDArray[np.float32]) -> NDArray[np.float32]:
     x = np.maximum(x, F32(-87))
     n = np.rint(x * F32(math.log2(math.e)))
     r = (x - n * F32(0.693359375)) - n * F32(-2.12194440e-4)
-    y = np.full_like(x, F32(1) / F32(5040))
-    for factorial in (720, 120, 24, 6, 2, 1, 1):
-        y = y * r + F32(1) / F32(factorial)
+    c = [F32(1) / F32(math.factorial(k)) for k in range(8)]
+    r2 = r * r
+    low = (r * c[3] + c[2]) * r2 + (r + F32(1))
+    high = (r * c[7] + c[6]) * r2 + (r * c[5] + c[4])
+    y = high * (r2 * r2) + low
     two_to_n: NDArray[np.float32] = np.ldexp(F32(1), n.astype(np.int32))
     return y * two_to_n
 

@@ -138,9 +138,11 @@ inline int InteriorAction(const GumbelConstants& constants, const BlockLayout& l
                           const NodeBlock& block) {
   alignas(sizeof(FloatLanes)) float improved[kMaxActions];
   const float sum = UnscaledImprovedPolicy(constants, layout, block, improved);
-  const float per_visit = 1.0F / static_cast<float>(block.header->visits);
+  // All times the sum, which saves a division; the bound keeps padding's 0 * infinity away.
+  const float per_visit = std::max(sum * (1.0F / static_cast<float>(block.header->visits)),
+                                   std::numeric_limits<float>::min());
   const auto lag = [&](std::size_t first) {
-    return LoadLanes(improved + first) / sum - LoadLanes(block.weight + first) * per_visit;
+    return LoadLanes(improved + first) - LoadLanes(block.weight + first) * per_visit;
   };
   return FirstHighest(lag, layout.padded_actions());
 }

@@ -74,14 +74,12 @@ inline FloatLanes ExpOfNonPositive(FloatLanes x) {
   x = Max(x, Broadcast(-87.0F));
   const FloatLanes n = (x * kLog2E + kRoundToInteger) - kRoundToInteger;
   const FloatLanes r = (x - n * kLn2High) - n * kLn2Low;
-  FloatLanes y = Broadcast(1.0F / 5040.0F);
-  y = y * r + 1.0F / 720.0F;
-  y = y * r + 1.0F / 120.0F;
-  y = y * r + 1.0F / 24.0F;
-  y = y * r + 1.0F / 6.0F;
-  y = y * r + 0.5F;
-  y = y * r + 1.0F;
-  y = y * r + 1.0F;
+  // Estrin's order: half the latency of Horner's.
+  const FloatLanes r2 = r * r;
+  const FloatLanes low = (r * (1.0F / 6.0F) + 0.5F) * r2 + (r + 1.0F);
+  const FloatLanes high =
+      (r * (1.0F / 5040.0F) + 1.0F / 720.0F) * r2 + (r * (1.0F / 120.0F) + 1.0F / 24.0F);
+  const FloatLanes y = high * (r2 * r2) + low;
   const IntLanes exponent_bits = (__builtin_convertvector(n, IntLanes) + 127) << 23;
   FloatLanes two_to_n;
   std::memcpy(&two_to_n, &exponent_bits, sizeof(two_to_n));
