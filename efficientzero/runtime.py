@@ -28,6 +28,10 @@ _PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
 
+class PlainError(Exception):
+    """A failure whose message says all: what was got, what was wanted, what to do."""
+
+
 class StopSignal:
     """A polite request to stop, seen by every wait of a process."""
 
@@ -127,7 +131,8 @@ def run_role(
 ) -> int:
     """Run ``main`` as a role's process and return its exit code.
 
-    0: finished, or stopped when asked to. 1: an exception, logged with its traceback.
+    0: finished, or stopped when asked to. 1: an exception, logged with its traceback, or in one
+    line if that says all.
     """
     setup_logging(role, index)
     die_with_parent()
@@ -135,6 +140,9 @@ def run_role(
     install_stop_handlers(stop, exit_grace_s=exit_grace_s)
     try:
         main(stop)
+    except PlainError as error:
+        log.error("%s", error)
+        return 1
     except OSError as error:
         if error.errno != errno.ENOSPC:
             log.exception("%s-%d failed", role, index)

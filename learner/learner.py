@@ -22,7 +22,7 @@ from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import StopSignal, WaitReason, seed_sequence
+from efficientzero.runtime import PlainError, StopSignal, WaitReason, seed_sequence
 from efficientzero.schedules import learning_rate
 from efficientzero.schema import F64, U64, TrainingBatch
 from learner.batch_loader import BatchLoader
@@ -51,7 +51,7 @@ class PrioritySink(Protocol):
         """Send priorities of sampled items; never blocks."""
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(PlainError):
     """The loss or its gradient is no number any more."""
 
 

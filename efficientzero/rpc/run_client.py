@@ -16,7 +16,7 @@ import grpc
 from efficientzero.rpc import run_pb2, run_pb2_grpc
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
 from efficientzero.rpc.records import Grant, Phase
-from efficientzero.runtime import StopSignal
+from efficientzero.runtime import PlainError, StopSignal
 
 _PATIENCE_S = 30.0
 _LOOK_S = 0.25
@@ -26,7 +26,7 @@ _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
 
 
-class LearnerUnavailable(ConnectionError):
+class LearnerUnavailable(PlainError, ConnectionError):
     """The learner did not answer for as long as a caller may wait."""
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from efficientzero.rpc import weights_pb2, weights_pb2_grpc
 from efficientzero.rpc.channel import AWAY, MAX_CHUNK_BYTES, open_channel, reason_of
-from efficientzero.runtime import StopSignal, WaitReason
+from efficientzero.runtime import PlainError, StopSignal, WaitReason
 from efficientzero.weights_codec import decode_weights
 
 _POLL_S = 0.5
@@ -35,6 +35,10 @@ class Weights(NamedTuple):
     state_dict: dict[str, Tensor]  # on the CPU
     version: int  # number of the publication
     train_step: int  # train_steps behind them
+
+
+class WeightsRefused(PlainError, ValueError):
+    """What the learner sent are not the weights of this process's network."""
 
 
 class WeightClient:
@@ -79,7 +83,7 @@ class WeightClient:
         """Return weights newer than the last ones taken, or None; never waits.
 
         Raises:
-            ValueError: the learner sent something else than the expected weights.
+            WeightsRefused: the learner sent something else than the expected weights.
             RuntimeError: the learner's weight service failed in another way than being away.
         """
         with self._changed:
@@ -97,7 +101,7 @@ class WeightClient:
 
         Raises:
             TimeoutError: nothing came in ``timeout_s``.
-            ValueError: as in ``take_newer``.
+            WeightsRefused: as in ``take_newer``.
             RuntimeError: as in ``take_newer``.
         """
         reason = WaitReason(f"{what} from the learner at {self._address}")
@@ -132,6 +136,14 @@ class WeightClient:
             except grpc.RpcError as error:
                 if not self._survives(error):
                     return
+            except ValueError as error:
+                self._fail(
+                    WeightsRefused(
+                        f"{error} (from the learner at {self._address}). All processes of a run "
+                        "must be of one version and read the same config.json"
+                    )
+                )
+                return
             except Exception as error:
                 # Whatever it is must reach the caller: this thread has nobody above it.
                 self._fail(error)

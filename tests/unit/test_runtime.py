@@ -1,0 +1,81 @@
+"""How a role's process ends, and where its randomness comes from."""
+
+import errno
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from efficientzero.runtime import generator, seed_sequence
+
+ROLE = """
+import errno, sys
+from efficientzero.runtime import PlainError, leave, run_role
+
+def main(stop):
+    {body}
+
+leave(run_role("actor", 3, main))
+"""
+
+
+def run(body):
+    return subprocess.run(
+        [sys.executable, "-c", ROLE.format(body=body)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_finished_role_exits_with_0():
+    process = run("pass")
+    assert process.returncode == 0
+    assert "actor-3 INFO finished" in process.stderr
+
+
+def test_a_crash_shows_its_traceback_and_exits_with_1():
+    process = run("raise KeyError('lost')")
+    assert process.returncode == 1
+    assert "actor-3 failed" in process.stderr
+    assert "Traceback" in process.stderr
+    assert "KeyError: 'lost'" in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("raise PlainError('got 1, wanted 2')", "got 1, wanted 2"),
+        (
+            f"raise OSError({errno.ENOSPC}, 'No space', 'x.pt')",
+            "the disk is full (x.pt): free some space or choose another --runs-dir",
+        ),
+    ],
+)
+def test_a_failure_that_says_all_is_one_line(body, line):
+    process = run(body)
+    assert process.returncode == 1
+    assert [text.split("ERROR ")[1] for text in process.stderr.splitlines()] == [line]
+
+
+@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT"])
+def test_a_signal_stops_politely(signal_name):
+    process = run(f"import os, signal; os.kill(os.getpid(), signal.{signal_name}); stop.wait(30)")
+    assert process.returncode == 0
+    assert f"stopped ({signal_name})" in process.stderr
+
+
+def test_every_node_of_the_seed_tree_is_its_own():
+    nodes = [
+        seed_sequence(seed, role, index, *path)
+        for seed in (0, 1)
+        for role in ("actor", "reanalyzer")
+        for index in (0, 1)
+        for path in ((), (0,), (1,))
+    ]
+    states = {tuple(node.generate_state(4)) for node in nodes}
+    assert len(states) == len(nodes)
+    again = generator(1, "actor", 1).random(3), generator(1, "actor", 1).random(3)
+    assert np.array_equal(*again)
