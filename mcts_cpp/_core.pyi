@@ -16,8 +16,8 @@ All arrays are C-contiguous with exactly the dtype and shape given, numpy arrays
 library that speaks DLPack (a torch tensor that needs no gradient); nothing is converted or copied.
 Results are written into the caller's arrays. Wrong arrays, numbers that are not finite (or beyond
 1e25), roots without a legal action and calls out of order raise `ValueError` and change nothing;
-what is no array at all raises `TypeError`. Every call releases the GIL. An object is not
-thread-safe; different objects are independent.
+what is no array at all raises `TypeError`. Every call releases the GIL. An object takes one call at
+a time and refuses a second one with `ValueError`; different objects are independent.
 
 Same numbers and seeds give the same search, bit by bit. Exactly equal scores are decided by a
 SplitMix64 sequence per tree, seeded by `seeds`, that advances by one per tie; noise that the trees

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -94,6 +95,24 @@ SearchParams MakeParams(double discount, double pb_c_init, double pb_c_base, dou
   return params;
 }
 
+// Keeps a batch to one call at a time: two at once would damage the trees, since the GIL is
+// released.
+class OnlyCall {
+ public:
+  explicit OnlyCall(const TreeBatch& batch) : is_busy_(batch.is_busy()) {
+    if (is_busy_.exchange(true, std::memory_order_acquire)) {
+      throw std::invalid_argument(
+          "TreeBatch: got a call during a call of another thread, wanted one at a time");
+    }
+  }
+  ~OnlyCall() { is_busy_.store(false, std::memory_order_release); }
+  OnlyCall(const OnlyCall&) = delete;
+  OnlyCall& operator=(const OnlyCall&) = delete;
+
+ private:
+  std::atomic<bool>& is_busy_;
+};
+
 std::unique_ptr<TreeBatch> MakeBatch(int num_trees, int num_actions, int num_simulations,
                                      const SearchParams& params, const py::object& seeds,
                                      int num_threads) {
@@ -107,6 +126,7 @@ std::unique_ptr<TreeBatch> MakeBatch(int num_trees, int num_actions, int num_sim
 void Reset(TreeBatch& batch, const py::object& seeds) {
   Arrays arrays;
   const auto seed_span = arrays.In<std::uint64_t>("seeds", seeds, PerTree(batch));
+  const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.Reset(seed_span);
 }
@@ -123,6 +143,7 @@ void ExpandRoots(TreeBatch& batch, const py::object& policy_logits, const py::ob
           arrays.OptionalIn<std::uint8_t>("legal_actions", legal_actions, PerAction(batch)),
       .to_play = arrays.OptionalIn<std::int32_t>("to_play", to_play, PerTree(batch)),
       .draws_noise = draw_noise};
+  const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.ExpandRoots(inputs);
 }
@@ -133,6 +154,7 @@ void SelectLeaves(TreeBatch& batch, const py::object& parent_node, const py::obj
   const auto parent_span = arrays.Out<std::int32_t>("parent_node", parent_node, PerTree(batch));
   const auto action_span = arrays.Out<std::int32_t>("action", action, PerTree(batch));
   const auto resets_span = arrays.Out<std::uint8_t>("resets_prefix", resets_prefix, PerTree(batch));
+  const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.SelectLeaves(parent_span, action_span, resets_span);
 }
@@ -143,6 +165,7 @@ void Backup(TreeBatch& batch, const py::object& value_prefixes, const py::object
   const auto prefixes_span = arrays.In<float>("value_prefixes", value_prefixes, PerTree(batch));
   const auto values_span = arrays.In<float>("values", values, PerTree(batch));
   const auto logits_span = arrays.In<float>("policy_logits", policy_logits, PerAction(batch));
+  const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.Backup(prefixes_span, values_span, logits_span);
 }
@@ -150,6 +173,7 @@ void Backup(TreeBatch& batch, const py::object& value_prefixes, const py::object
 void VisitCounts(const TreeBatch& batch, const py::object& out) {
   Arrays arrays;
   const auto span = arrays.Out<std::int32_t>("out", out, PerAction(batch));
+  const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.VisitCounts(span);
 }
@@ -157,6 +181,7 @@ void VisitCounts(const TreeBatch& batch, const py::object& out) {
 void ChildQ(const TreeBatch& batch, const py::object& out) {
   Arrays arrays;
   const auto span = arrays.Out<float>("out", out, PerAction(batch));
+  const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.ChildQ(span);
 }
@@ -164,6 +189,7 @@ void ChildQ(const TreeBatch& batch, const py::object& out) {
 void ActionWeights(const TreeBatch& batch, const py::object& out) {
   Arrays arrays;
   const auto span = arrays.Out<float>("out", out, PerAction(batch));
+  const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.ActionWeights(span);
 }
@@ -171,6 +197,7 @@ void ActionWeights(const TreeBatch& batch, const py::object& out) {
 void BestActions(const TreeBatch& batch, const py::object& out) {
   Arrays arrays;
   const auto span = arrays.Out<std::int32_t>("out", out, PerTree(batch));
+  const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.BestActions(span);
 }
@@ -178,6 +205,7 @@ void BestActions(const TreeBatch& batch, const py::object& out) {
 void RootValues(const TreeBatch& batch, const py::object& out) {
   Arrays arrays;
   const auto span = arrays.Out<float>("out", out, PerTree(batch));
+  const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.RootValues(span);
 }
@@ -185,11 +213,13 @@ void RootValues(const TreeBatch& batch, const py::object& out) {
 void SearchDepths(const TreeBatch& batch, const py::object& out) {
   Arrays arrays;
   const auto span = arrays.Out<std::int32_t>("out", out, PerTree(batch));
+  const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.SearchDepths(span);
 }
 
 py::dict ExportTree(const TreeBatch& batch, int tree) {
+  const OnlyCall only_call(batch);
   py::list nodes;
   for (const NodeView& node : batch.Nodes(tree)) {
     const bool is_root = node.parent < 0;

@@ -38,8 +38,13 @@ std::size_t PartBegin(std::size_t size, std::size_t part, std::size_t num_parts)
 
 WorkerPool::WorkerPool(int num_threads)
     : parts_(static_cast<std::size_t>(num_threads)), process_(getpid()) {
-  for (std::size_t part = 1; part < parts_.size(); ++part) {
-    workers_.emplace_back(&WorkerPool::Work, this, part);
+  try {
+    for (std::size_t part = 1; part < parts_.size(); ++part) {
+      workers_.emplace_back(&WorkerPool::Work, this, part);
+    }
+  } catch (...) {  // the system has no more threads
+    Stop();
+    throw;
   }
 }
 
@@ -48,6 +53,10 @@ WorkerPool::~WorkerPool() {
     for (std::thread& worker : workers_) worker.detach();
     return;
   }
+  Stop();
+}
+
+void WorkerPool::Stop() {
   is_stopping_ = true;
   loop_number_.fetch_add(1, std::memory_order_release);
   loop_number_.notify_all();

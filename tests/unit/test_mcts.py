@@ -29,6 +29,13 @@ def test_search_equals_the_reference_bit_by_bit(case: Case) -> None:
     assert_identical(run_search(case), run_reference(case))
 
 
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=None, derandomize=True)
+@given(case=cases())
+def test_search_equals_the_reference_in_thousands_of_cases(case: Case) -> None:
+    assert_identical(run_search(case), run_reference(case))
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(case=cases())
 def test_visit_counts_sum_to_simulations_and_avoid_illegal_actions(case: Case) -> None:

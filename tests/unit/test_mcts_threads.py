@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.mcts_cases import Case, Result, assert_identical, cases, make_batch, run_search
+from tests.mcts_cases import (
+    Case,
+    Result,
+    assert_identical,
+    cases,
+    leaf_buffers,
+    make_batch,
+    run_search,
+)
 
 
 @settings(max_examples=15)
@@ -51,6 +59,34 @@ def test_two_batches_run_in_two_python_threads_at_once(num_threads: int) -> None
     assert len(results) == 2
     for result in results:
         assert_identical(result, wanted)
+
+
+def test_two_threads_on_one_batch_are_kept_apart() -> None:
+    """Each call is done or refused; the trees stay whole."""
+    case = Case(num_trees=3000, num_simulations=200)
+    batch = make_batch(case)
+    logits, values = np.zeros((3000, 6), np.float32), np.zeros(3000, np.float32)
+    batch.expand_roots(logits, values)
+    refusals: list[str] = []
+
+    def hammer() -> None:
+        buffers = leaf_buffers(case)
+        for _ in range(200):
+            try:
+                batch.select_leaves(*buffers)
+                batch.backup(values, values, logits)
+            except ValueError as error:
+                refusals.append(str(error))
+
+    threads = [threading.Thread(target=hammer, name=f"hammer-{i}") for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    visits = np.zeros((3000, 6), np.int32)
+    batch.visit_counts(visits)
+    assert (visits.sum(axis=1) == batch.num_simulations_done).all()
+    assert batch.num_simulations_done + len(refusals) >= 200
 
 
 def test_a_forked_child_searches_without_its_parents_threads() -> None:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -86,6 +87,8 @@ class TreeBatch {
   // 14 * Ap + 16 bytes rounded up to cache lines, Ap is A rounded up to eights. Gumbel adds
   // 4 * (M + 1) + 4 * Ap before the second rounding.
   std::size_t bytes_per_tree() const { return lines_per_tree_ * sizeof(CacheLine) + sizeof(Tree); }
+  // For callers that must keep two threads apart; not used in here.
+  std::atomic<bool>& is_busy() const { return is_busy_; }
   const Tree& tree(int index) const { return trees_[static_cast<std::size_t>(index)]; }
   const SearchConstants& constants() const { return constants_; }
 
@@ -114,6 +117,7 @@ class TreeBatch {
   Expects expects_ = Expects::kExpandRoots;
   int num_simulations_done_ = 0;
   int num_threads_;
+  mutable std::atomic<bool> is_busy_ = false;
   mutable WorkerPool pool_;
 };
 

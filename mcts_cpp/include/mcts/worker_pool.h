@@ -53,6 +53,7 @@ class WorkerPool {
   };
 
   bool IsForkedChild() const;
+  void Stop();
   void Share(const Loop& loop);
   void HelpWith(std::uint32_t loop_number, std::size_t own_part);
   bool ClaimAndRunChunk(std::uint32_t loop_number, std::size_t part);
