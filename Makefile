@@ -25,14 +25,16 @@ setup: $(STAMP)
 
 test: test-cpp test-python
 
+# Twice: addresses and undefined behaviour, then threads; the two cannot share a build.
 test-cpp: $(STAMP)
-	@echo "[test] C++ tests under sanitizers"
-	@mkdir -p $(CPP_BUILD)
-	@(PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S mcts_cpp -B $(CPP_BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Debug \
-	    -DMCTS_SANITIZE=ON -DMCTS_BUILD_PYTHON=OFF -DMCTS_BUILD_TESTS=ON \
-	  && $(BIN)/cmake --build $(CPP_BUILD)) > $(CPP_BUILD)/build.log 2>&1 \
-	  || { cat $(CPP_BUILD)/build.log; echo "[test] the C++ tests do not build"; exit 1; }
-	@$(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure --no-tests=error
+	@for sanitizer in MCTS_SANITIZE MCTS_SANITIZE_THREADS; do \
+	  echo "[test] C++ tests under $$sanitizer"; build=$(CPP_BUILD)/$$sanitizer; mkdir -p $$build; \
+	  (PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S mcts_cpp -B $$build -G Ninja -DCMAKE_BUILD_TYPE=Debug \
+	      -D$$sanitizer=ON -DMCTS_BUILD_PYTHON=OFF -DMCTS_BUILD_TESTS=ON \
+	    && $(BIN)/cmake --build $$build) > $$build/build.log 2>&1 \
+	    || { cat $$build/build.log; echo "[test] the C++ tests do not build"; exit 1; }; \
+	  $(BIN)/ctest --test-dir $$build --output-on-failure --no-tests=error; \
+	done
 
 # Unit, contract, integration, in this order (testpaths); quick ones only: pytest -m "not reverb and not slow".
 test-python: $(STAMP)
