@@ -104,6 +104,7 @@ class Actor:
         )
         self._groups = make_groups(envs.num_envs, halves=halves)
         self._train_step = 0
+        self._priority = 1.0  # of new steps
         self._completed = 0  # env_steps not yet reported
         self._env_steps, self._logged_env_steps, self._logged_at = 0, 0, time.monotonic()
         self._results: list[GameResult] = []
@@ -190,7 +191,7 @@ class Actor:
                     reward=float(rewards[row]),
                     search_policy=policies[row],
                     root_value=float(turn.result.root_values[row]),
-                    predicted_value=float(turn.result.predicted_values[row]),
+                    priority=self._priority,
                     weights_version=turn.train_step,
                 )
             )
@@ -246,9 +247,11 @@ class Actor:
             )
             self._results = []
         completed, self._completed = self._completed, 0
-        return self._run_client.acquire_env_steps(
+        grant = self._run_client.acquire_env_steps(
             self._index, completed=completed, wanted=wanted, wait_s=_WAIT_S if wanted else 0.0
         )
+        self._priority = grant.max_priority
+        return grant
 
     def _take_weights(self) -> None:
         newer = self._weights.take_newer()

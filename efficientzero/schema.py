@@ -91,7 +91,7 @@ class ReplayStep(NamedTuple):
     reward: float  # as the network is trained on it (clipped where configured)
     search_policy: F32  # [A]
     root_value: float  # search value of this observation
-    predicted_value: float  # network value of this observation
+    priority: float  # the largest recent one, so that new steps are soon sampled
     weights_version: int  # train_step of the weights that acted
 
 

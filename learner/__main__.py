@@ -52,6 +52,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 publisher=publisher,
                 governor=governor,
                 check_health=record.check,
+                note_priorities=record.add_priorities,
                 tracker=tracker,
                 stop=stop,
             ).run()

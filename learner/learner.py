@@ -83,6 +83,7 @@ class Learner:
         publisher: WeightPublisher,
         governor: Governor,
         check_health: Callable[[], None],
+        note_priorities: Callable[[float], None],
         tracker: Tracker,
         stop: StopSignal,
     ) -> None:
@@ -96,13 +97,14 @@ class Learner:
             publisher: serves the weights.
             governor: keeps the pace.
             check_health: raises what went wrong in threads that serve others.
+            note_priorities: takes the largest new priority of each batch.
             tracker: metrics.
             stop: ends ``run``.
         """
         self._run, self._config, self._device = run, run.config, device
         self._batches, self._priorities, self._publisher = batches, priorities, publisher
         self._governor, self._tracker, self._stop = governor, tracker, stop
-        self._check_health = check_health
+        self._check_health, self._note_priorities = check_health, note_priorities
         seed = int(seed_sequence(self._config.seed, "learner", 0).generate_state(1)[0])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # torch's initialisers know only the global generator
@@ -175,7 +177,9 @@ class Learner:
             inputs = self.loader.load(batch, self.train_step)
         terms, grad_norm = self._update(inputs)
         with self._timer.section("priorities"):
-            self._priorities.update(batch.keys, terms.priorities.double().cpu().numpy())
+            priorities = terms.priorities.double().cpu().numpy()
+            self._priorities.update(batch.keys, priorities)
+            self._note_priorities(float(priorities.max()))
         self.train_step += 1
         self._governor.train_step_completed(self.train_step)
         self._after_step(batch, inputs, terms, grad_norm)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+_PRIORITY_DECAY = 0.99  # per training batch
+_MIN_PRIORITY = 1e-6
 _NUM_LAST_RETURNS = 20
 
 
@@ -59,6 +61,8 @@ class RunRecord:
         self._last_eval_version = 0
         self._final_evaluation_received = False
         self._failure: OSError | None = None
+        self._max_priority = 1.0
+        self._has_priorities = False
 
     def restore(self, *, episodes: int, wall_s: float) -> None:
         """Continue counting from a checkpoint's episodes and seconds."""
@@ -70,6 +74,21 @@ class RunRecord:
     def wall_s(self) -> float:
         """Seconds since the run started."""
         return time.monotonic() - self._started
+
+    @property
+    def max_priority(self) -> float:
+        """Largest recent priority; 1 before the first ones."""
+        return self._max_priority
+
+    def add_priorities(self, largest: float) -> None:
+        """Follow the largest priority of each training batch.
+
+        New steps enter replay with the largest, so that all are soon trained on (PER, algorithm
+        1). The service cannot tell its own: it is followed with a slow decay, because priorities
+        of outliers fall when they are sampled again.
+        """
+        decayed = self._max_priority * _PRIORITY_DECAY if self._has_priorities else 0.0
+        self._max_priority, self._has_priorities = max(largest, decayed, _MIN_PRIORITY), True
 
     def set_replay_items(self, count: int) -> None:
         """Note how many items the prioritised table holds."""

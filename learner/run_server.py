@@ -69,6 +69,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             granted=grant.granted,
             collection_ended=grant.collection_ended,
             phase=grant.phase.name,
+            max_priority=self._record.max_priority,
         )
 
     def ReportEpisodes(  # noqa: N802

@@ -17,7 +17,7 @@ from efficientzero.config import Config
 from efficientzero.runtime import StopSignal, WaitReason
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
 from replay import reverb_lite
-from replay.priorities import initial_priority
+from replay.priorities import clip_priority
 from replay.slice_codec import SliceCodec
 from replay.tables import BLOCKS_COLUMN, ROWS_COLUMN, TRAJECTORIES
 
@@ -62,9 +62,7 @@ class EpisodeWriter:
         """Add one env_step; blocks up to ``budget_s`` when replay is slow."""
         self._codec.check_frame(step.frame)
         row = self._codec.encode_step(step, position=self._num_rows)
-        self._priorities.append(
-            initial_priority(root_value=step.root_value, predicted_value=step.predicted_value)
-        )
+        self._priorities.append(clip_priority(step.priority))
         self._add_row(step.frame, row, is_last=False)
 
     def end(self, last_frame: Frames, ending: Ending) -> None:

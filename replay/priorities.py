@@ -32,14 +32,9 @@ def clip_priorities(priorities: F64) -> F64:
     return np.clip(finite, MIN_PRIORITY, MAX_PRIORITY)
 
 
-def initial_priority(*, root_value: float, predicted_value: float) -> float:
-    """Return the priority of a new step: how far the search moved the network's value.
-
-    Deviation: the reference gives new steps the highest priority so far, which one writer of many
-    does not know.
-    """
-    difference = np.array([abs(root_value - predicted_value)], np.float64)
-    return float(clip_priorities(difference + MIN_PRIORITY)[0])
+def clip_priority(priority: float) -> float:
+    """Return one priority in the range that the tables survive."""
+    return float(clip_priorities(np.array([priority], np.float64))[0])
 
 
 class PriorityUpdater:

@@ -123,6 +123,7 @@ class FakeRunClient:
         self.episodes: list[tuple[float, int]] = []
         self.grants: list[int] = []
         self.before_grant: Callable[[], object] = lambda: None
+        self.max_priority = 1.0
         self._shares = iter(shares)
         self._held = 0
 
@@ -135,13 +136,14 @@ class FakeRunClient:
         self.completed += completed
         self._held -= completed
         if not wanted:
-            return Grant(0, self.completed >= self.budget, Phase.COLLECTING)
+            return Grant(0, self.completed >= self.budget, Phase.COLLECTING, self.max_priority)
         self.before_grant()
         left = self.budget - self.completed - self._held
         granted = min(wanted, next(self._shares, wanted), left)
         self._held += granted
         self.grants.append(granted)
-        return Grant(granted, self.completed >= self.budget, Phase.COLLECTING)
+        ended = self.completed >= self.budget
+        return Grant(granted, ended, Phase.COLLECTING, self.max_priority)
 
     def report_episodes(self, actor_index: int, episodes: Iterable[tuple[float, int]]) -> bool:
         reported = list(episodes)
@@ -187,7 +189,7 @@ class RecordingWriter:
         assert step.search_policy.dtype == np.float32
         assert step.search_policy.shape == (self._spec.num_actions,)
         np.testing.assert_allclose(step.search_policy.sum(), 1.0, rtol=1e-5)
-        for number in (step.reward, step.root_value, step.predicted_value):
+        for number in (step.reward, step.root_value, step.priority):
             assert type(number) is float
             assert math.isfinite(number)
         assert step.weights_version >= 0

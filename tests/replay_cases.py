@@ -78,7 +78,7 @@ class Episode:
             reward=float(self.rewards[t]),
             search_policy=self.search_policies[t],
             root_value=float(self.root_values[t]),
-            predicted_value=float(self.root_values[t]) - 1.0,
+            priority=1.0,
             weights_version=int(self.weights_versions[t]),
         )
 

@@ -29,3 +29,4 @@ class Grant(NamedTuple):
     granted: int  # 0..wanted; 0 means ask again, unless collection has ended
     collection_ended: bool  # no env_step will ever be granted again
     phase: Phase  # WARMUP: act at random in the granted env_steps; else the run's phase
+    max_priority: float = 1.0  # largest recent priority: what new steps enter replay with

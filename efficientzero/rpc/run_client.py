@@ -90,7 +90,7 @@ class RunClient:
         if reply is None:
             return Grant(0, False, Phase.COLLECTING)
         self._answered[actor_index] = number
-        return Grant(reply.granted, reply.collection_ended, Phase(reply.phase))
+        return Grant(reply.granted, reply.collection_ended, Phase(reply.phase), reply.max_priority)
 
     def report_episodes(self, actor_index: int, episodes: Iterable[tuple[float, int]]) -> bool:
         """Tell (raw return, length in env_steps) of ended games; return False on stop.

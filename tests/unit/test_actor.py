@@ -210,10 +210,9 @@ def test_policies_are_uniform_before_training_and_searched_after_it_began():
     assert len(bench.search.seen) == 7
     for step in random_steps:
         np.testing.assert_allclose(step.search_policy, 1 / 3)
-        assert (step.root_value, step.predicted_value) == (0.0, 0.0)
+        assert step.root_value == 0.0
     visits = np.array([s.search_policy for s in searched]) * bench.config.search.num_simulations
     np.testing.assert_allclose(visits, np.round(visits), atol=1e-5)
-    assert all(step.predicted_value != 0.0 for step in searched)
     assert len({step.action for step in random_steps}) == 3
 
 
@@ -322,3 +321,14 @@ def test_gumbel_actor_plays_what_the_search_recommends():
     bench.play()
     turns = zip(*([step.action for step in e.steps] for e in bench.episodes()), strict=True)
     assert [action for turn in turns for action in turn] == recommended
+
+
+def test_new_steps_get_the_priority_that_the_learner_told_with_their_grant():
+    bench = Bench(budget=4 * 3)
+    told = itertools.count(2)
+    bench.run_client.before_grant = lambda: setattr(
+        bench.run_client, "max_priority", float(next(told))
+    )
+    bench.play()
+    for episode in bench.episodes():
+        assert [step.priority for step in episode.steps] == [2.0, 3.0, 4.0]

@@ -83,6 +83,7 @@ class Bench:
         self.governor = Governor(config)
         self.governor.restore(env_steps=config.budget.env_steps, train_steps=0)
         self.publisher = RecordingPublisher()
+        self.largest = []
         self.priorities = FakePriorities(config.learner.batch_size)
         self.tracker = MemoryTracker()
         self.failure = None
@@ -94,6 +95,7 @@ class Bench:
             publisher=self.publisher,
             governor=self.governor,
             check_health=self.check_health,
+            note_priorities=self.largest.append,
             tracker=self.tracker,
             stop=self.stop,
         )
@@ -297,3 +299,8 @@ def test_loss_input_aligns_each_step_with_its_observation(tmp_path, augmentation
             np.testing.assert_allclose(following, observation(b, k + 1), atol=1e-3)
     shares = (batch.table_sizes * batch.probabilities) ** -config.replay.importance_exponent
     np.testing.assert_allclose(inputs.importance_weights, shares / shares.max(), rtol=1e-5)
+
+
+def test_the_largest_priority_of_each_batch_is_told(tmp_path):
+    bench = whole_run(tmp_path)
+    assert bench.largest == [float(values.max()) for _, values in bench.priorities.updates]

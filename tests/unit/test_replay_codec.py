@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from efficientzero.config import AgentConfig, Config, LearnerConfig
 from efficientzero.schema import Ending
 from replay.batch_codec import batch_spec, decode_batch, encode_batch
-from replay.priorities import MAX_PRIORITY, MIN_PRIORITY, clip_priorities, initial_priority
+from replay.priorities import MAX_PRIORITY, MIN_PRIORITY, clip_priorities, clip_priority
 from replay.slice_codec import SliceCodec
 from tests.replay_cases import (
     IMAGES,
@@ -138,7 +138,8 @@ def test_priorities_are_clipped_to_what_reverb_bears():
     assert clip_priorities(raw).tolist() == wanted
 
 
-def test_a_new_steps_priority_is_the_values_difference():
-    assert initial_priority(root_value=1.5, predicted_value=4.0) == pytest.approx(2.5, rel=1e-5)
-    assert initial_priority(root_value=1.0, predicted_value=1.0) == MIN_PRIORITY
-    assert initial_priority(root_value=float("nan"), predicted_value=1.0) == MIN_PRIORITY
+def test_one_priority_is_clipped_like_many():
+    assert clip_priority(2.5) == 2.5
+    assert clip_priority(float("nan")) == MIN_PRIORITY
+    assert clip_priority(float("inf")) == MAX_PRIORITY
+    assert clip_priority(-1.0) == MIN_PRIORITY
