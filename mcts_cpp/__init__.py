@@ -18,4 +18,6 @@ except ModuleNotFoundError as error:
         "mcts_cpp._core is not built; run `make setup` or `pip install -e .`"
     ) from error
 
-__all__ = ["SearchParams", "TreeBatch"]
+from mcts_cpp.sampled_actions import sampled_logits
+
+__all__ = ["SearchParams", "TreeBatch", "sampled_logits"]

@@ -10,7 +10,8 @@ B trees with A actions advance in lock-step; the caller runs the network and own
         batch.backup(value_prefixes, values, policy_logits)
     batch.action_weights(out)
 
-Node 0 is the root; simulation i expands node i of every tree.
+Node 0 is the root; simulation i expands node i of every tree. A search may also start from the
+subtree of the action just played: see `TreeBatch.advance`.
 
 All arrays are C-contiguous with exactly the dtype and shape given, numpy arrays or CPU tensors of a
 library that speaks DLPack (a torch tensor that needs no gradient); nothing is converted or copied.
@@ -43,7 +44,7 @@ Bool: TypeAlias = NDArray[np.bool_] | DlpackTensor
 class ExportedNode(TypedDict):
     """One expanded node; what is said of a step is None or 1 at the root."""
 
-    index: int  # the simulation that expanded it
+    index: int  # the simulation that expanded it, nodes kept by `advance` aside
     parent: int | None
     action: int | None  # the step into this node
     depth: int
@@ -183,11 +184,13 @@ class TreeBatch:
         params: SearchParams,
         seeds: Uint64,  # [B]
         num_threads: int = 1,  # 1 to 256
+        max_reused_nodes: int = 0,  # R, 0 to 32766 - M
     ) -> None:
         """Allocate the trees; `expand_roots` comes next.
 
         The trees are split over `num_threads` threads, at most one for 16 trees; results do not
-        depend on it.
+        depend on it. With `max_reused_nodes`, `advance` keeps so many nodes from search to search;
+        a tree then has room for M + 1 + R. Excludes `stale_prefix_bounds`.
         """
 
     def reset(self, seeds: Uint64) -> None:
@@ -201,6 +204,7 @@ class TreeBatch:
         legal_actions: Bool | None = None,  # [B, A]
         to_play: Int32 | None = None,  # [B] 0 or 1
         draw_noise: bool = False,
+        reuse: bool = False,
     ) -> None:
         """Start a new search in every tree; random sequences continue.
 
@@ -212,6 +216,11 @@ class TreeBatch:
         With two players and without `to_play`, the network's values are those of whoever moves at
         a node, its rewards those of whoever acted. With `to_play`, the player who moves at each
         root, all of them are player 0's.
+
+        With `reuse`, trees of which `advance` kept something start from it: the prior and the noise
+        are these ones, visits and returns those kept, the network's value counts for Gumbel's
+        completed Q only. Actions below which nodes were kept must be legal. Without `reuse`, all
+        trees start empty.
         """
 
     def select_leaves(
@@ -219,8 +228,14 @@ class TreeBatch:
         parent_node: Int32,  # [B] out: node whose latent is to be expanded
         action: Int32,  # [B] out: action taken there
         resets_prefix: Bool,  # [B] out: new node's depth % value_prefix_horizon == 0
+        new_node: Int32 | None = None,  # [B] out: index of the new node
     ) -> None:
-        """Choose the leaf each tree expands next."""
+        """Choose the leaf each tree expands next.
+
+        After `expand_roots(..., reuse=True)` new nodes come after those kept, and `new_node`
+        differs from tree to tree. Below a kept node, depth counts as in the search that expanded
+        it.
+        """
 
     def backup(
         self,
@@ -230,8 +245,37 @@ class TreeBatch:
     ) -> None:
         """Expand the chosen leaves with the network's answers and update their ancestors."""
 
+    def advance(
+        self,
+        actions: Int32,  # [B] played at the roots; -1: keep nothing
+        old_node: Int32,  # [B, R + 1] out: index until now of kept node 0, 1, ...; -1 beyond them
+        num_kept: Int32,  # [B] out: kept nodes, the new root included; 0: nothing
+        legal_actions: Bool | None = None,  # [B, A] at the new roots
+    ) -> None:
+        """End a search: make the subtrees of the played actions the next trees.
+
+        `expand_roots` comes next; give it the same `legal_actions`. Where the played action has no
+        node nothing is kept. Else its node becomes node 0, and nodes below keep their order: the
+        caller moves `latents[old_node[b, k], b]` to `latents[k, b]` for 1 <= k < num_kept[b], in
+        this order, as old_node[b, k] > k. Node 0 gets the new root's latent.
+
+        At most R nodes below the new root are kept, those expanded first, and none below actions
+        illegal there. What is not kept is taken out of its ancestors' visits and returns, so that a
+        node's visits are again the nodes in its subtree. Every search runs up to M simulations of
+        its own on top: reuse buys a larger tree, not fewer inferences.
+
+        Rewards stay as they were computed. A kept node's latent and recurrent state are of the old
+        search, so sums of rewards below it restart where they would have in that search; only below
+        the new root, whose state is new, they restart at once. Bounds of Q are those of kept nodes.
+        Gumbel's halving at the root counts the visits of its own search only, in `best_actions`
+        too; completed Q and `action_weights` rest on all visits.
+        """
+
     def visit_counts(self, out: Int32) -> None:
-        """Write the visits of the root's actions, [B, A]; rows sum to the simulations done."""
+        """Write the visits of the root's actions, [B, A].
+
+        Rows sum to the simulations done; with `reuse`, plus the nodes kept below that root.
+        """
 
     def action_weights(self, out: Float32) -> None:
         """Write the policy the search recommends, [B, A]: the target of the network's policy.
@@ -265,6 +309,8 @@ class TreeBatch:
     @property
     def num_simulations(self) -> int: ...
     @property
+    def max_reused_nodes(self) -> int: ...
+    @property
     def num_threads(self) -> int:
         """Threads in use, the caller's included."""
     @property
@@ -276,5 +322,6 @@ class TreeBatch:
 
         With Ap, A rounded up to eights: a node is 14 Ap + 16 bytes rounded up to 64; a tree is
         (M + 1) nodes, and 8 M + 4 bytes (12 M + 8 + 4 Ap for Gumbel) rounded up to 64, and an
-        object of about 100 bytes.
+        object of about 100 bytes. With R = max_reused_nodes > 0, M above is M + R, and
+        2 (M + R + 1) bytes (for Gumbel 4 Ap more) join the second rounding.
         """

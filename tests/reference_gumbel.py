@@ -43,7 +43,7 @@ class ReferenceGumbelSearch(ReferenceSearch):
 
     def best_action(self, root: Node) -> int:
         """Return the action with the best score among those with most visits."""
-        return self._root_action(root, int(root.child_visits().max()))
+        return self._root_action(root, int((root.child_visits() - self.visits_before).max()))
 
     def _make_root(
         self, output: NetworkOutput, noise: RootNoise, is_legal: NDArray[np.bool_] | None
@@ -60,7 +60,9 @@ class ReferenceGumbelSearch(ReferenceSearch):
         return root
 
     def _select(self, root: Node) -> tuple[Node, int]:
-        action = self._root_action(root, self._considered_visits[root.visit_count - 1])
+        action = self._root_action(
+            root, self._considered_visits[root.visit_count - 1 - self.visits_before.sum()]
+        )
         node = root
         while action in node.children:
             node = node.children[action]
@@ -69,7 +71,7 @@ class ReferenceGumbelSearch(ReferenceSearch):
 
     def _root_action(self, root: Node, visits: int) -> int:
         scores = np.maximum(F32(-1e9), self._root_scores + self._completed_q(root))
-        is_considered = root.is_legal & (root.child_visits() == visits)
+        is_considered = root.is_legal & (root.child_visits() - self.visits_before == visits)
         return int(np.where(is_considered, scores, -math.inf).argmax())
 
     def _interior_action(self, node: Node) -> int:

@@ -65,7 +65,7 @@ class NetworkOutput(NamedTuple):
 class Node:
     """One expanded node."""
 
-    index: int  # the simulation that expanded it; 0 = root
+    index: int  # place among the tree's nodes, parents first; 0 = root
     parent: "Node | None"
     depth: int
     value_prefix: np.float32
@@ -73,6 +73,7 @@ class Node:
     network_value: np.float32
     prior: NDArray[np.float32]  # [A]
     is_legal: NDArray[np.bool_]  # [A]
+    phase: int = 0  # steps since the running sum of rewards restarted, modulo the horizon
     value_sum: np.float32 = field(default_factory=lambda: F32(0))
     visit_count: int = 0
     children: dict[int, "Node"] = field(default_factory=dict)  # by action
@@ -88,9 +89,9 @@ class Node:
         """Return the mean of the returns seen."""
         return self.value_sum / F32(self.visit_count)
 
-    def is_reset_node(self, params: ReferenceParams) -> bool:
+    def is_reset_node(self) -> bool:
         """Return whether the running sum of rewards restarts below this node."""
-        return self.depth % params.value_prefix_horizon == 0
+        return self.phase == 0
 
 
 class ReferenceSearch:
@@ -101,6 +102,8 @@ class ReferenceSearch:
         self.gamma = F32(-params.discount if params.num_players == 2 else params.discount)
         self.leaves: list[tuple[int, int, bool]] = []  # parent node, action, resets_prefix
         self.nodes: list[Node] = []  # by index
+        self.kept: list[Node] = []  # what the next search may start from; the first is its root
+        self.visits_before: NDArray[np.int32] = np.zeros(0, np.int32)  # [A] of the root's actions
         self._ties = CounterRandom(seed)
         self.noise_numbers = CounterRandom(mixed_bits(seed ^ 0xD1B54A32D192ED03))
         self._forget_bounds()
@@ -114,6 +117,7 @@ class ReferenceSearch:
         noise: RootNoise = NO_NOISE,
         is_legal: NDArray[np.bool_] | None = None,
         to_play: int | None = None,
+        reuse: bool = False,
     ) -> Node:
         """Return the root after all simulations; the network gets (parent node, action).
 
@@ -122,12 +126,18 @@ class ReferenceSearch:
         """
         root = self._make_root(self._as_mover_sees(root_output, 0, to_play), noise, is_legal)
         self.nodes = [root]
-        for index in range(1, num_simulations + 1):
+        if reuse and self.kept:
+            self._take_over_kept_nodes(root)
+        else:
+            self._forget_bounds()
+        self.kept = []
+        self.visits_before = root.child_visits()
+        for index in range(len(self.nodes), len(self.nodes) + num_simulations):
             parent, action = self._select(root)
             output = self._as_mover_sees(network(parent.index, action), parent.depth + 1, to_play)
             leaf = self._expand(parent, action, index, output)
             self.nodes.append(leaf)
-            self.leaves.append((parent.index, action, leaf.is_reset_node(self.params)))
+            self.leaves.append((parent.index, action, leaf.is_reset_node()))
             self._backup(leaf, output.value)
             if self.params.stale_prefix_bounds:
                 self._recompute_bounds_with_stale_prefixes(root)
@@ -144,6 +154,18 @@ class ReferenceSearch:
     def best_action(self, root: Node) -> int:
         """Return the action that the search recommends."""
         return int(root.child_visits().argmax())
+
+    def _take_over_kept_nodes(self, root: Node) -> None:
+        """Give a fresh root the children, visits and returns of the kept one."""
+        old, *others = self.kept
+        root.children, root.value_sum = old.children, old.value_sum
+        root.visit_count = old.visit_count
+        for child in root.children.values():
+            child.parent = root
+        self.nodes += others
+        self._forget_bounds()
+        for node in others:
+            self._widen_bounds(self.q(node))
 
     def _forget_bounds(self) -> None:
         low, high = self.params.known_q_bounds or (math.inf, -math.inf)
@@ -225,12 +247,13 @@ class ReferenceSearch:
 
     def _expand(self, parent: Node, action: int, index: int, output: NetworkOutput) -> Node:
         reward = output.value_prefix
-        if self.params.use_value_prefix and not parent.is_reset_node(self.params):
+        if self.params.use_value_prefix and not parent.is_reset_node():
             reward = output.value_prefix - parent.value_prefix
         is_legal = np.ones(len(parent.prior), dtype=np.bool_)
         prior = softmax(output.policy_logits, is_legal)
         depth, prefix = parent.depth + 1, output.value_prefix
-        leaf = Node(index, parent, depth, prefix, reward, output.value, prior, is_legal)
+        phase = (parent.phase + 1) % self.params.value_prefix_horizon
+        leaf = Node(index, parent, depth, prefix, reward, output.value, prior, is_legal, phase)
         parent.children[action] = leaf
         return leaf
 
@@ -260,7 +283,7 @@ class ReferenceSearch:
             if node is not root:
                 reward = node.reward
                 if self.params.use_value_prefix:
-                    is_difference = not before.is_reset_node(self.params)
+                    is_difference = not before.is_reset_node()
                     reward = node.value_prefix
                     if is_difference:
                         reward = node.value_prefix - before.value_prefix

@@ -115,12 +115,12 @@ class OnlyCall {
 
 std::unique_ptr<TreeBatch> MakeBatch(int num_trees, int num_actions, int num_simulations,
                                      const SearchParams& params, const py::object& seeds,
-                                     int num_threads) {
+                                     int num_threads, int max_reused_nodes) {
   Arrays arrays;
   const auto seed_span = arrays.In<std::uint64_t>("seeds", seeds, {num_trees});
   const py::gil_scoped_release release;
   return std::make_unique<TreeBatch>(num_trees, num_actions, num_simulations, params, seed_span,
-                                     num_threads);
+                                     num_threads, max_reused_nodes);
 }
 
 void Reset(TreeBatch& batch, const py::object& seeds) {
@@ -133,7 +133,7 @@ void Reset(TreeBatch& batch, const py::object& seeds) {
 
 void ExpandRoots(TreeBatch& batch, const py::object& policy_logits, const py::object& values,
                  const py::object& noise, const py::object& legal_actions,
-                 const py::object& to_play, bool draw_noise) {
+                 const py::object& to_play, bool draw_noise, bool reuse) {
   Arrays arrays;
   const RootInputs inputs{
       .policy_logits = arrays.In<float>("policy_logits", policy_logits, PerAction(batch)),
@@ -142,21 +142,25 @@ void ExpandRoots(TreeBatch& batch, const py::object& policy_logits, const py::ob
       .legal_actions =
           arrays.OptionalIn<std::uint8_t>("legal_actions", legal_actions, PerAction(batch)),
       .to_play = arrays.OptionalIn<std::int32_t>("to_play", to_play, PerTree(batch)),
-      .draws_noise = draw_noise};
+      .draws_noise = draw_noise,
+      .reuses_nodes = reuse};
   const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.ExpandRoots(inputs);
 }
 
 void SelectLeaves(TreeBatch& batch, const py::object& parent_node, const py::object& action,
-                  const py::object& resets_prefix) {
+                  const py::object& resets_prefix, const py::object& new_node) {
   Arrays arrays;
   const auto parent_span = arrays.Out<std::int32_t>("parent_node", parent_node, PerTree(batch));
   const auto action_span = arrays.Out<std::int32_t>("action", action, PerTree(batch));
   const auto resets_span = arrays.Out<std::uint8_t>("resets_prefix", resets_prefix, PerTree(batch));
+  const auto new_span = new_node.is_none()
+                            ? std::span<std::int32_t>()
+                            : arrays.Out<std::int32_t>("new_node", new_node, PerTree(batch));
   const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
-  batch.SelectLeaves(parent_span, action_span, resets_span);
+  batch.SelectLeaves(parent_span, action_span, resets_span, new_span);
 }
 
 void Backup(TreeBatch& batch, const py::object& value_prefixes, const py::object& values,
@@ -168,6 +172,20 @@ void Backup(TreeBatch& batch, const py::object& value_prefixes, const py::object
   const OnlyCall only_call(batch);
   const py::gil_scoped_release release;
   batch.Backup(prefixes_span, values_span, logits_span);
+}
+
+void Advance(TreeBatch& batch, const py::object& actions, const py::object& old_node,
+             const py::object& num_kept, const py::object& legal_actions) {
+  Arrays arrays;
+  const Shape per_kept_node = {batch.num_trees(), batch.max_reused_nodes() + 1};
+  const auto action_span = arrays.In<std::int32_t>("actions", actions, PerTree(batch));
+  const auto old_span = arrays.Out<std::int32_t>("old_node", old_node, per_kept_node);
+  const auto kept_span = arrays.Out<std::int32_t>("num_kept", num_kept, PerTree(batch));
+  const auto legal_span =
+      arrays.OptionalIn<std::uint8_t>("legal_actions", legal_actions, PerAction(batch));
+  const OnlyCall only_call(batch);
+  const py::gil_scoped_release release;
+  batch.Advance(action_span, old_span, kept_span, legal_span);
 }
 
 void VisitCounts(const TreeBatch& batch, const py::object& out) {
@@ -295,12 +313,15 @@ void BindBatch(py::module_& module) {
   using py::arg;
   py::class_<TreeBatch>(module, "TreeBatch")
       .def(py::init(&MakeBatch), arg("num_trees"), arg("num_actions"), arg("num_simulations"),
-           arg("params"), arg("seeds"), arg("num_threads") = 1)
+           arg("params"), arg("seeds"), arg("num_threads") = 1, arg("max_reused_nodes") = 0)
       .def("reset", &Reset, arg("seeds"))
       .def("expand_roots", &ExpandRoots, arg("policy_logits"), arg("values"),
            arg("noise") = py::none(), arg("legal_actions") = py::none(),
-           arg("to_play") = py::none(), arg("draw_noise") = false)
-      .def("select_leaves", &SelectLeaves, arg("parent_node"), arg("action"), arg("resets_prefix"))
+           arg("to_play") = py::none(), arg("draw_noise") = false, arg("reuse") = false)
+      .def("select_leaves", &SelectLeaves, arg("parent_node"), arg("action"), arg("resets_prefix"),
+           arg("new_node") = py::none())
+      .def("advance", &Advance, arg("actions"), arg("old_node"), arg("num_kept"),
+           arg("legal_actions") = py::none())
       .def("backup", &Backup, arg("value_prefixes"), arg("values"), arg("policy_logits"))
       .def("visit_counts", &VisitCounts, arg("out"))
       .def("child_q", &ChildQ, arg("out"))
@@ -312,6 +333,7 @@ void BindBatch(py::module_& module) {
       .def_property_readonly("num_trees", &TreeBatch::num_trees)
       .def_property_readonly("num_actions", &TreeBatch::num_actions)
       .def_property_readonly("num_simulations", &TreeBatch::num_simulations)
+      .def_property_readonly("max_reused_nodes", &TreeBatch::max_reused_nodes)
       .def_property_readonly("num_threads", &TreeBatch::num_threads)
       .def_property_readonly("num_simulations_done", &TreeBatch::num_simulations_done)
       .def_property_readonly("bytes_per_tree", &TreeBatch::bytes_per_tree);

@@ -22,9 +22,9 @@ void ClearBlock(const BlockLayout& layout, const NodeBlock& block, float reward)
   *block.header = NodeHeader{.reward = reward};
 }
 
-std::vector<float> ExplorationTable(int num_simulations, const SearchParams& params) {
+std::vector<float> ExplorationTable(int most_nodes, const SearchParams& params) {
   std::vector<float> table;
-  for (int visits = 0; visits < num_simulations + 2; ++visits) {
+  for (int visits = 0; visits <= most_nodes; ++visits) {
     const int total = params.exploration_counts_expansion ? visits : std::max(visits - 1, 0);
     const double c =
         std::log((total + params.pb_c_base + 1.0) / params.pb_c_base) + params.pb_c_init;
@@ -35,10 +35,11 @@ std::vector<float> ExplorationTable(int num_simulations, const SearchParams& par
 
 }  // namespace
 
-SearchConstants::SearchConstants(int num_actions, int num_simulations, const SearchParams& params)
+SearchConstants::SearchConstants(int num_actions, int num_simulations, const SearchParams& params,
+                                 int max_reused_nodes)
     : layout(num_actions),
       num_actions(static_cast<std::size_t>(num_actions)),
-      operations(Tree::OperationsFor(params)),
+      operations(Tree::OperationsFor(params, max_reused_nodes > 0)),
       discount(static_cast<float>(params.num_players == 2 ? -params.discount : params.discount)),
       player_sign(params.num_players == 2 ? -1.0F : 1.0F),
       value_delta_max(static_cast<float>(params.value_delta_max)),
@@ -48,15 +49,17 @@ SearchConstants::SearchConstants(int num_actions, int num_simulations, const Sea
       root_exploration_fraction(static_cast<float>(params.root_exploration_fraction)),
       root_dirichlet_alpha(params.root_dirichlet_alpha),
       algorithm(params.algorithm),
+      max_reused_nodes(max_reused_nodes),
       gumbel(num_actions, num_simulations, params),
       initial_bounds(static_cast<float>(params.known_min_q),
                      static_cast<float>(params.known_max_q)),
-      exploration(ExplorationTable(num_simulations, params)) {}
+      exploration(ExplorationTable(num_simulations + max_reused_nodes + 1, params)) {}
 
 void Tree::ExpandRoot(const SearchConstants& constants, const RootInput& input) {
   const std::size_t padded_actions = constants.layout.padded_actions();
   const NodeBlock root = Root(constants);
-  ClearBlock(constants.layout, root, 0.0F);
+  const bool starts_from_kept = input.reuses_nodes && has_kept_root_;
+  if (!starts_from_kept) ClearBlock(constants.layout, root, 0.0F);
   Softmax(input.policy_logits, input.legal_actions, {root.prior, padded_actions},
           {root.weight, padded_actions});
   view_ = input.view;
@@ -68,11 +71,13 @@ void Tree::ExpandRoot(const SearchConstants& constants, const RootInput& input) 
   } else {
     MixRootNoise(constants, input);
   }
+  memory_.value_prefixes[0] = 0.0F;
+  leaf_depth_ = 0;
+  if (constants.max_reused_nodes > 0) StartFromKeptNodes(constants, starts_from_kept);
+  if (starts_from_kept) return;
   root.header->value_sum = constants.root_visit_has_value ? SignAt(0) * input.value : 0.0F;
   root.header->visits = 1;
-  memory_.value_prefixes[0] = 0.0F;
   bounds_ = constants.initial_bounds;
-  leaf_depth_ = 0;
   max_depth_ = 0;
 }
 
@@ -123,13 +128,15 @@ float Tree::SignAt(int depth) const {
   return player0_moves ? 1.0F : -1.0F;
 }
 
+template <bool kReusesNodes>
 int Tree::GumbelAction(const SearchConstants& constants, const NodeBlock& block,
                        bool is_root) const {
   if (!is_root) return InteriorAction(constants.gumbel, constants.layout, block);
-  const int simulation = block.header->visits - 1;
+  const int visits_before = kReusesNodes ? root_visits_before_ : 1;
+  const int simulation = block.header->visits - visits_before;
   const float considered_visits = constants.gumbel.ConsideredVisits(num_considered_, simulation);
-  return RootAction(constants.gumbel, constants.layout, block, memory_.root_scores,
-                    considered_visits);
+  return RootAction<kReusesNodes>(constants.gumbel, constants.layout, block, memory_.root_scores,
+                                  considered_visits, memory_.visits_before);
 }
 
 template <Tree::Rules kRules>
@@ -141,7 +148,7 @@ Leaf Tree::SelectBy(const SearchConstants& constants) {
     const NodeBlock block = constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node));
     int action = 0;
     if constexpr (kRules.algorithm == Algorithm::kGumbel) {
-      action = GumbelAction(constants, block, depth == 0);
+      action = GumbelAction<kRules.reuses_nodes>(constants, block, depth == 0);
     } else {
       const auto visits = static_cast<std::size_t>(block.header->visits);
       unvisited_q = QOfUnvisited<kRules.unvisited_q>(*block.header, depth == 0,
@@ -154,16 +161,23 @@ Leaf Tree::SelectBy(const SearchConstants& constants) {
     const std::int16_t child = block.child[action];
     if (child == kNoChild) {
       leaf_depth_ = depth + 1;
-      return {node, action, leaf_depth_ % constants.value_prefix_horizon == 0};
+      const int steps = kRules.reuses_nodes ? memory_.phases[node] + 1 : leaf_depth_;
+      return {node, action, steps % constants.value_prefix_horizon == 0};
     }
     node = child;
   }
 }
 
+template <bool kReusesNodes>
 NodeBlock Tree::ExpandLeaf(const SearchConstants& constants, int node, const Answer& answer) {
   const BlockLayout& layout = constants.layout;
   const PathStep last = memory_.path[leaf_depth_ - 1];
-  const bool parent_is_reset = (leaf_depth_ - 1) % constants.value_prefix_horizon == 0;
+  const int parent_phase = kReusesNodes ? memory_.phases[last.node] : leaf_depth_ - 1;
+  const bool parent_is_reset = parent_phase % constants.value_prefix_horizon == 0;
+  if constexpr (kReusesNodes) {
+    memory_.phases[node] =
+        static_cast<std::int16_t>((parent_phase + 1) % constants.value_prefix_horizon);
+  }
   const bool is_difference = constants.use_value_prefix && !parent_is_reset;
   const float reward =
       is_difference ? answer.value_prefix - memory_.value_prefixes[last.node] : answer.value_prefix;
@@ -207,10 +221,11 @@ void Tree::RecordVisit(const SearchConstants& constants, PathStep step, const No
 }
 
 template <Tree::Rules kRules>
-void Tree::BackupBy(const SearchConstants& constants, int node, const Answer& answer) {
+void Tree::BackupBy(const SearchConstants& constants, int simulation, const Answer& answer) {
   constexpr bool kUsesBounds = kRules.algorithm == Algorithm::kPuct && !kRules.stale_prefix_bounds;
   const BlockLayout& layout = constants.layout;
-  NodeBlock block = ExpandLeaf(constants, node, answer);
+  const int node = kRules.reuses_nodes ? num_kept_ + simulation : simulation;
+  NodeBlock block = ExpandLeaf<kRules.reuses_nodes>(constants, node, answer);
   float discounted_return = SignAt(leaf_depth_) * answer.value;
   for (int depth = leaf_depth_; depth > 0; --depth) {
     NodeHeader& header = *block.header;
@@ -276,9 +291,18 @@ void Tree::ActionWeights(const SearchConstants& constants, std::span<float> out)
 
 int Tree::BestAction(const SearchConstants& constants) const {
   const NodeBlock root = Root(constants);
+  if (constants.algorithm == Algorithm::kGumbel && constants.max_reused_nodes == 0) {
+    return RootAction<false>(constants.gumbel, constants.layout, root, memory_.root_scores,
+                             root.header->child_visits, nullptr);
+  }
   if (constants.algorithm == Algorithm::kGumbel) {
-    return RootAction(constants.gumbel, constants.layout, root, memory_.root_scores,
-                      root.header->child_visits);
+    float most_visits = 0.0F;  // of this search
+    for (std::size_t action = 0; action < constants.num_actions; ++action) {
+      const float visits = RootVisits(constants, action);
+      most_visits = std::max(most_visits, visits - memory_.visits_before[action]);
+    }
+    return RootAction<true>(constants.gumbel, constants.layout, root, memory_.root_scores,
+                            most_visits, memory_.visits_before);
   }
   std::size_t best = 0;
   for (std::size_t action = 1; action < constants.num_actions; ++action) {
@@ -289,7 +313,7 @@ int Tree::BestAction(const SearchConstants& constants) const {
 
 std::vector<NodeView> Tree::Nodes(const SearchConstants& constants,
                                   int num_simulations_done) const {
-  std::vector<NodeView> nodes(static_cast<std::size_t>(num_simulations_done) + 1);
+  std::vector<NodeView> nodes(static_cast<std::size_t>(num_simulations_done + num_kept_) + 1);
   nodes[0].prior = 1.0F;
   for (std::size_t index = 0; index < nodes.size(); ++index) {
     const NodeBlock block = constants.layout.Block(memory_.blocks, index);
@@ -320,30 +344,37 @@ TreeOperations Tree::OperationsOf() {
 
 // All combinations of one policy.
 template <UnvisitedQ kUnvisitedQ>
-TreeOperations Tree::PuctOperations(const SearchParams& params) {
+TreeOperations Tree::PuctOperations(const SearchParams& params, bool reuses_nodes) {
+  if (reuses_nodes) {  // without stale bounds
+    return params.exploration_counts_expansion
+               ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, false, true}>()
+               : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, false, true}>();
+  }
   if (params.exploration_counts_expansion) {
     return params.stale_prefix_bounds
-               ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, true}>()
-               : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, false}>();
+               ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, true, false}>()
+               : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, false, false}>();
   }
   return params.stale_prefix_bounds
-             ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, true}>()
-             : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, false}>();
+             ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, true, false}>()
+             : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, false, false}>();
 }
 
-TreeOperations Tree::OperationsFor(const SearchParams& params) {
+TreeOperations Tree::OperationsFor(const SearchParams& params, bool reuses_nodes) {
   if (params.algorithm == Algorithm::kGumbel) {
-    return OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, false}>();
+    return reuses_nodes
+               ? OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, false, true}>()
+               : OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, false, false}>();
   }
   switch (params.unvisited_q) {
     case UnvisitedQ::kMeanQ:
       break;
     case UnvisitedQ::kParentValue:
-      return PuctOperations<UnvisitedQ::kParentValue>(params);
+      return PuctOperations<UnvisitedQ::kParentValue>(params, reuses_nodes);
     case UnvisitedQ::kZero:
-      return PuctOperations<UnvisitedQ::kZero>(params);
+      return PuctOperations<UnvisitedQ::kZero>(params, reuses_nodes);
   }
-  return PuctOperations<UnvisitedQ::kMeanQ>(params);
+  return PuctOperations<UnvisitedQ::kMeanQ>(params, reuses_nodes);
 }
 
 }  // namespace mcts

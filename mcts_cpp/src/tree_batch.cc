@@ -76,36 +76,66 @@ View ViewOf(std::span<const std::int32_t> to_play, std::size_t tree) {
   return to_play[tree] == 0 ? View::kPlayer0Begins : View::kPlayer1Begins;
 }
 
+std::size_t NumNodes(const SearchConstants& constants, int num_simulations) {
+  return static_cast<std::size_t>(num_simulations + constants.max_reused_nodes) + 1;
+}
+
 std::size_t LinesPerTree(const SearchConstants& constants, int num_simulations) {
-  const auto simulations = static_cast<std::size_t>(num_simulations);
+  const std::size_t nodes = NumNodes(constants, num_simulations);
+  const std::size_t padded_actions = constants.layout.padded_actions();
   const bool is_gumbel = constants.algorithm == Algorithm::kGumbel;
-  const std::size_t bytes =
-      (simulations + 1) * sizeof(float) + simulations * sizeof(PathStep) +
-      (is_gumbel ? (simulations + 1 + constants.layout.padded_actions()) * sizeof(float) : 0);
-  return (simulations + 1) * constants.layout.lines_per_block() +
+  const bool reuses_nodes = constants.max_reused_nodes > 0;
+  const std::size_t bytes = nodes * sizeof(float) + (nodes - 1) * sizeof(PathStep) +
+                            (is_gumbel ? (nodes + padded_actions) * sizeof(float) : 0) +
+                            (is_gumbel && reuses_nodes ? padded_actions * sizeof(float) : 0) +
+                            (reuses_nodes ? nodes * sizeof(std::int16_t) : 0);
+  return nodes * constants.layout.lines_per_block() +
          (bytes + sizeof(CacheLine) - 1) / sizeof(CacheLine);
 }
 
 TreeMemory MemoryAt(CacheLine* start, const SearchConstants& constants, int num_simulations) {
-  const auto simulations = static_cast<std::size_t>(num_simulations);
+  const std::size_t nodes = NumNodes(constants, num_simulations);
+  const bool reuses_nodes = constants.max_reused_nodes > 0;
   auto* const prefixes =
-      reinterpret_cast<float*>(start + (simulations + 1) * constants.layout.lines_per_block());
-  auto* const path = reinterpret_cast<PathStep*>(prefixes + simulations + 1);
-  if (constants.algorithm != Algorithm::kGumbel) return {start, prefixes, path};
-  auto* const network_values = reinterpret_cast<float*>(path + simulations);
-  return {start, prefixes, path, network_values, network_values + simulations + 1};
+      reinterpret_cast<float*>(start + nodes * constants.layout.lines_per_block());
+  auto* const path = reinterpret_cast<PathStep*>(prefixes + nodes);
+  TreeMemory memory{.blocks = start, .value_prefixes = prefixes, .path = path};
+  auto* end = reinterpret_cast<float*>(path + nodes - 1);
+  if (constants.algorithm == Algorithm::kGumbel) {
+    memory.network_values = end;
+    memory.root_scores = memory.network_values + nodes;
+    end = memory.root_scores + constants.layout.padded_actions();
+    if (reuses_nodes) {
+      memory.visits_before = end;
+      end += constants.layout.padded_actions();
+    }
+  }
+  if (reuses_nodes) memory.phases = reinterpret_cast<std::int16_t*>(end);
+  return memory;
+}
+
+int CheckedReuse(int got, int num_simulations, const SearchParams& params) {
+  const int highest = TreeBatch::kMaxSimulations - num_simulations;
+  if (got < 0 || got > highest) {
+    Refuse("max_reused_nodes: got ", got, ", wanted 0 to ", highest);
+  }
+  if (got > 0 && params.stale_prefix_bounds) {
+    Refuse("max_reused_nodes: got ", got, " with stale_prefix_bounds, wanted 0");
+  }
+  return got;
 }
 
 }  // namespace
 
 TreeBatch::TreeBatch(int num_trees, int num_actions, int num_simulations,
                      const SearchParams& params, std::span<const std::uint64_t> seeds,
-                     int num_threads)
+                     int num_threads, int max_reused_nodes)
     : num_trees_(Checked("num_trees", num_trees, kMaxTrees)),
       num_actions_(Checked("num_actions", num_actions, kMaxActions)),
       num_simulations_(Checked("num_simulations", num_simulations, kMaxSimulations)),
       num_players_(params.num_players),
-      constants_(num_actions, num_simulations, Checked(params)),
+      constants_(num_actions, num_simulations, Checked(params),
+                 CheckedReuse(max_reused_nodes, num_simulations, params)),
       lines_per_tree_(LinesPerTree(constants_, num_simulations)),
       memory_(static_cast<std::size_t>(num_trees) * lines_per_tree_),
       num_threads_(std::min(Checked("num_threads", num_threads, kMaxThreads),
@@ -137,6 +167,21 @@ void TreeBatch::Reset(std::span<const std::uint64_t> seeds) {
   }
   expects_ = Expects::kExpandRoots;
   num_simulations_done_ = 0;
+  has_advanced_ = false;
+}
+
+// What was kept below an action cannot be taken back here: the caller has moved its latents.
+void TreeBatch::CheckReuse(const RootInputs& inputs) const {
+  if (!inputs.reuses_nodes) return;
+  if (!has_advanced_) Refuse("reuse: got true without kept trees, wanted advance first");
+  for (std::size_t i = 0; i < inputs.legal_actions.size(); ++i) {
+    const Tree& tree = trees_[i / constants_.num_actions];
+    const std::size_t action = i % constants_.num_actions;
+    if (inputs.legal_actions[i] != 0 || !tree.has_kept_root()) continue;
+    if (!tree.RootHasChild(constants_, action)) continue;
+    Refuse("legal_actions: got action ", action, " illegal in row ", i / constants_.num_actions,
+           ", which advance kept, wanted the same legal_actions in both calls");
+  }
 }
 
 void TreeBatch::CheckRootInputs(const RootInputs& inputs) const {
@@ -150,6 +195,7 @@ void TreeBatch::CheckRootInputs(const RootInputs& inputs) const {
   CheckLegalActions(inputs.legal_actions, is_gumbel ? std::span<const float>() : inputs.noise,
                     trees_.size(), constants_.num_actions);
   CheckToPlay(inputs.to_play, num_players_);
+  CheckReuse(inputs);
 }
 
 void TreeBatch::ExpandRoots(const RootInputs& inputs) {
@@ -163,14 +209,17 @@ void TreeBatch::ExpandRoots(const RootInputs& inputs) {
                                  .noise = row(inputs.noise, index),
                                  .legal_actions = row(inputs.legal_actions, index),
                                  .view = ViewOf(inputs.to_play, index),
-                                 .draws_noise = inputs.draws_noise});
+                                 .draws_noise = inputs.draws_noise,
+                                 .reuses_nodes = inputs.reuses_nodes});
   });
   expects_ = Expects::kSelectLeaves;
   num_simulations_done_ = 0;
+  has_advanced_ = false;
 }
 
 void TreeBatch::SelectLeaves(std::span<std::int32_t> parent_nodes, std::span<std::int32_t> actions,
-                             std::span<std::uint8_t> resets_prefix) {
+                             std::span<std::uint8_t> resets_prefix,
+                             std::span<std::int32_t> new_nodes) {
   CheckHasRoots();
   if (expects_ == Expects::kBackup) Refuse("select_leaves: got a second call, wanted backup first");
   if (num_simulations_done_ == num_simulations_) {
@@ -183,6 +232,9 @@ void TreeBatch::SelectLeaves(std::span<std::int32_t> parent_nodes, std::span<std
     actions[index] = leaf.action;
     resets_prefix[index] = leaf.resets_prefix ? 1 : 0;
   });
+  for (std::size_t index = 0; index < new_nodes.size(); ++index) {
+    new_nodes[index] = trees_[index].num_kept() + num_simulations_done_ + 1;
+  }
   expects_ = Expects::kBackup;
 }
 
@@ -200,6 +252,35 @@ void TreeBatch::Backup(std::span<const float> value_prefixes, std::span<const fl
                 {value_prefixes[index], values[index], policy_logits.subspan(index * row, row)});
   });
   expects_ = Expects::kSelectLeaves;
+}
+
+void TreeBatch::CheckAdvance(std::span<const std::int32_t> actions,
+                             std::span<const std::uint8_t> legal_actions) const {
+  if (max_reused_nodes() == 0) Refuse("advance: got max_reused_nodes 0, wanted at least 1");
+  CheckHasRoots();
+  if (expects_ == Expects::kBackup) Refuse("advance: got selected leaves, wanted backup first");
+  for (std::size_t tree = 0; tree < actions.size(); ++tree) {
+    if (actions[tree] >= -1 && actions[tree] < num_actions_) continue;
+    Refuse("actions: got ", actions[tree], " in row ", tree, ", wanted -1 to ", num_actions_ - 1);
+  }
+  CheckLegalActions(legal_actions, {}, trees_.size(), constants_.num_actions);
+}
+
+void TreeBatch::Advance(std::span<const std::int32_t> actions, std::span<std::int32_t> old_nodes,
+                        std::span<std::int32_t> num_kept,
+                        std::span<const std::uint8_t> legal_actions) {
+  CheckAdvance(actions, legal_actions);
+  const auto row = static_cast<std::size_t>(max_reused_nodes()) + 1;
+  ForEachTree([&](std::size_t index, Tree& tree) {
+    const auto legal = legal_actions.empty() ? legal_actions
+                                             : legal_actions.subspan(index * constants_.num_actions,
+                                                                     constants_.num_actions);
+    num_kept[index] = tree.Advance(constants_, num_simulations_done_, actions[index], legal,
+                                   old_nodes.subspan(index * row, row));
+  });
+  expects_ = Expects::kExpandRoots;
+  num_simulations_done_ = 0;
+  has_advanced_ = true;
 }
 
 void TreeBatch::VisitCounts(std::span<std::int32_t> out) const {

@@ -156,6 +156,41 @@ void BadNumbersAreRefused() {
   ExpectRefused([&] { TreeBatch(1, 2, 1, {.discount = 2.0}, seeds); }, "discount: got 2");
 }
 
+void KeptNodesStayWithinTheirRoom() {
+  constexpr std::size_t kTrees = 3;
+  const std::vector<std::uint64_t> seeds = {3, 4, 5};
+  const std::vector<std::uint8_t> legal = {1, 1, 0, 1, 1, 1, 1, 1, 1};
+  for (const Algorithm algorithm : {Algorithm::kPuct, Algorithm::kGumbel}) {
+    for (const int most_nodes : {1, 5, 200}) {
+      TreeBatch batch(kTrees, 3, 40, {.algorithm = algorithm}, seeds, 1, most_nodes);
+      const auto row = static_cast<std::size_t>(most_nodes) + 1;
+      std::vector<std::int32_t> best(kTrees), old_nodes(kTrees * row), num_kept(kTrees);
+      std::vector<std::int32_t> visits(kTrees * 3), new_nodes(kTrees);
+      Buffers buffers(kTrees);
+      for (std::uint64_t move = 0; move < 8; ++move) {
+        batch.ExpandRoots({.policy_logits = Numbers(kTrees * 3, move),
+                           .values = Numbers(kTrees, move),
+                           .legal_actions = legal,
+                           .reuses_nodes = move > 0});
+        for (std::uint64_t i = 0; i < 40; ++i) {
+          const std::uint64_t step = 100 * move + i;
+          batch.SelectLeaves(buffers.parent_nodes, buffers.actions, buffers.resets_prefix,
+                             new_nodes);
+          batch.Backup(Numbers(kTrees, step), Numbers(kTrees, step + 50), Numbers(9, step));
+        }
+        batch.VisitCounts(visits);
+        for (std::size_t tree = 0; tree < kTrees; ++tree) {
+          const auto begin = visits.begin() + static_cast<std::ptrdiff_t>(3 * tree);
+          ExpectEqual(std::accumulate(begin, begin + 3, 0), new_nodes[tree]);
+        }
+        batch.BestActions(best);
+        batch.Advance(best, old_nodes, num_kept, legal);
+        ExpectEqual(*std::max_element(num_kept.begin(), num_kept.end()) <= most_nodes + 1, true);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mcts
 
@@ -168,4 +203,5 @@ int main() {
   mcts::LargestAllowedNumbersStayFinite();
   mcts::WrongOrderIsRefused();
   mcts::BadNumbersAreRefused();
+  mcts::KeptNodesStayWithinTheirRoom();
 }

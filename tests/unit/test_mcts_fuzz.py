@@ -74,10 +74,20 @@ def calls(draw: st.DrawFn) -> list[tuple[str, list[Any], dict[str, Any]]]:
                 "legal_actions": maybe(lambda: spoiled(draw, np.tile(legal, (size, 1)))),
                 "to_play": maybe(lambda: spoiled(draw, np.ones(size, np.int32))),
                 "draw_noise": draw(st.booleans()),
+                "reuse": draw(st.booleans()),
             },
         ),
         "select_leaves": lambda: (
             [spoiled(draw, np.zeros(size, kind)) for kind in (np.int32, np.int32, np.bool_)],
+            {},
+        ),
+        "advance": lambda: (
+            [
+                spoiled(draw, np.full(size, draw(st.integers(-2, actions)), np.int32)),
+                spoiled(draw, np.zeros((size, 3), np.int32)),
+                spoiled(draw, np.zeros(size, np.int32)),
+                maybe(lambda: spoiled(draw, np.tile(legal, (size, 1)))),
+            ],
             {},
         ),
         "backup": lambda: ([numbers(size), numbers(size), numbers(size, actions)], {}),
@@ -90,7 +100,7 @@ def calls(draw: st.DrawFn) -> list[tuple[str, list[Any], dict[str, Any]]]:
         "export_tree": lambda: ([draw(st.integers(-2, 6))], {}),
     }
     order = draw(st.lists(st.sampled_from(sorted(makers)), max_size=6))
-    order = ["expand_roots", "select_leaves", "backup", *order] * draw(st.integers(1, 2))
+    order = ["expand_roots", "select_leaves", "backup", "advance", *order] * draw(st.integers(1, 2))
     return [("sizes", [size, actions, simulations], {})] + [(n, *makers[n]()) for n in order]
 
 
@@ -112,7 +122,8 @@ def fuzz(script: list[tuple[str, list[Any], dict[str, Any]]], algorithm: str, pl
         use_value_prefix=players == 1,  # type: ignore[arg-type]
     )
     (_, sizes, _), *rest = script
-    call_all(TreeBatch(*sizes, params, np.arange(sizes[0], dtype=np.uint64)), rest)
+    seeds = np.arange(sizes[0], dtype=np.uint64)
+    call_all(TreeBatch(*sizes, params, seeds, max_reused_nodes=2), rest)
 
 
 @settings(max_examples=150)

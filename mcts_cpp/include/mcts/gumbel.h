@@ -149,15 +149,18 @@ inline int InteriorAction(const GumbelConstants& constants, const BlockLayout& l
 
 // At the root: among the actions with so many visits, the one with the highest sum of Gumbel
 // variable, logit and completed Q.
-//   root_scores [Ap] Gumbel variable + logit - largest logit
-inline int RootAction(const GumbelConstants& constants, const BlockLayout& layout,
-                      const NodeBlock& root, const float* root_scores, float considered_visits) {
+//   root_scores    [Ap] Gumbel variable + logit - largest logit
+//   visits_before  [Ap] visits that do not count, being of the search before; read if kReusesNodes
+template <bool kReusesNodes>
+int RootAction(const GumbelConstants& constants, const BlockLayout& layout, const NodeBlock& root,
+               const float* root_scores, float considered_visits, const float* visits_before) {
   constexpr float kLowest = -1e9F;  // however unlikely, a considered action may be chosen
   constexpr float kNever = -std::numeric_limits<float>::infinity();
   const CompletedQ completed_q(constants, layout, root);
   const auto score = [&](std::size_t first) {
     const FloatLanes scores = LoadLanes(root_scores + first) + completed_q(root.q + first);
-    const FloatLanes visits = LoadLanes(root.weight + first);
+    FloatLanes visits = LoadLanes(root.weight + first);
+    if constexpr (kReusesNodes) visits -= LoadLanes(visits_before + first);
     return visits == considered_visits ? Max(scores, Broadcast(kLowest)) : Broadcast(kNever);
   };
   return FirstHighest(score, layout.padded_actions());

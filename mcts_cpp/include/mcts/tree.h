@@ -39,7 +39,8 @@ struct TreeOperations {
 
 // What all trees of a batch share, in the precision the search computes in.
 struct SearchConstants {
-  SearchConstants(int num_actions, int num_simulations, const SearchParams& params);
+  SearchConstants(int num_actions, int num_simulations, const SearchParams& params,
+                  int max_reused_nodes = 0);
 
   BlockLayout layout;
   std::size_t num_actions;
@@ -53,9 +54,10 @@ struct SearchConstants {
   float root_exploration_fraction;
   double root_dirichlet_alpha;
   Algorithm algorithm;
+  int max_reused_nodes;  // R; 0: a tree never outlives its search
   GumbelConstants gumbel;
   MinMaxStats initial_bounds;
-  // [num_simulations + 2] by N(s): (ln((N + pb_c_base + 1) / pb_c_base) + pb_c_init) * sqrt(N),
+  // [num_simulations + R + 2] by N(s): (ln((N + pb_c_base + 1) / pb_c_base) + pb_c_init) * sqrt(N),
   // computed in double, rounded once. N - 1 in place of N, unless exploration_counts_expansion.
   std::vector<float> exploration;
 };
@@ -66,14 +68,19 @@ struct PathStep {
   std::int16_t action = 0;
 };
 
-// Where a tree's nodes live; owned by the batch.
+// Where a tree's nodes live; owned by the batch. n = num_simulations + 1 + R nodes.
 struct TreeMemory {
-  CacheLine* blocks = nullptr;      // [num_simulations + 1, lines_per_block]
-  float* value_prefixes = nullptr;  // [num_simulations + 1] as the network gave them; root: 0
-  PathStep* path = nullptr;         // [num_simulations] the latest descent
+  CacheLine* blocks = nullptr;      // [n, lines_per_block]
+  float* value_prefixes = nullptr;  // [n] as the network gave them; root: 0
+  PathStep* path = nullptr;         // [n - 1] the latest descent
   // Gumbel only:
-  float* network_values = nullptr;  // [num_simulations + 1] as the network gave them
+  float* network_values = nullptr;  // [n] as the network gave them
   float* root_scores = nullptr;     // [Ap] Gumbel variable + logit - largest; -infinity: illegal
+  // With R > 0 only:
+  float* visits_before = nullptr;  // [Ap] Gumbel: N(root, a) before this search
+  // [n] steps since the sum of rewards restarted, modulo value_prefix_horizon. A kept node's count
+  // is that of the search which expanded it, because so are its latent and recurrent state.
+  std::int16_t* phases = nullptr;
 };
 
 // Whose view the network's numbers are given in, if there are two players.
@@ -91,7 +98,8 @@ struct RootInput {
   std::span<const float> noise = {};
   std::span<const std::uint8_t> legal_actions = {};  // [A], 0 = illegal; empty: all are legal
   View view = View::kMover;
-  bool draws_noise = false;  // from the tree's own sequence; `noise` is empty then
+  bool draws_noise = false;   // from the tree's own sequence; `noise` is empty then
+  bool reuses_nodes = false;  // start from what Advance kept, if anything
 };
 
 // One node as a reader sees it.
@@ -110,8 +118,11 @@ struct NodeView {
 
 // One search tree. Node 0 is the root, simulation i = 1, 2, ... expands node i.
 //
-// Calls come as ExpandRoot, then (Select, Backup) repeated; the caller guarantees the order and
-// checks the numbers. Owns no memory, not thread-safe.
+// With R > 0 a tree may start from nodes of the search before; new nodes come after them, so that
+// simulation i expands node num_kept() + i.
+//
+// Calls come as ExpandRoot, then (Select, Backup) repeated, then perhaps Advance; the caller
+// guarantees the order and checks the numbers. Owns no memory, not thread-safe.
 class Tree {
  public:
   Tree(TreeMemory memory, std::uint64_t seed)
@@ -125,10 +136,22 @@ class Tree {
     return (this->*constants.operations.select)(constants);
   }
 
-  // Expands the selected leaf as node `node` and updates its ancestors.
-  void Backup(const SearchConstants& constants, int node, const Answer& answer) {
-    (this->*constants.operations.backup)(constants, node, answer);
+  // Expands the selected leaf of this search's simulation 1, 2, ... and updates its ancestors.
+  void Backup(const SearchConstants& constants, int simulation, const Answer& answer) {
+    (this->*constants.operations.backup)(constants, simulation, answer);
   }
+
+  // Makes the child of a root action the root, keeps its subtree and drops everything else: see
+  // tree_reuse.cc. ExpandRoot comes next. Returns the number of nodes kept, the new root included.
+  //   num_simulations_done  of the search that ends here
+  //   action                -1, or without a child: nothing is kept
+  //   legal_actions         [A] at the new root; the others' subtrees are dropped. Empty: all
+  //   old_nodes             [R + 1] out: the kept nodes' indices until now; -1 beyond them
+  int Advance(const SearchConstants& constants, int num_simulations_done, int action,
+              std::span<const std::uint8_t> legal_actions, std::span<std::int32_t> old_nodes);
+  // Nodes below the root that this search found there.
+  int num_kept() const { return num_kept_; }
+  bool has_kept_root() const { return has_kept_root_; }
 
   // Writes the policy that the search recommends, [A]: for PUCT the share of visits, for Gumbel the
   // improved policy. At least one simulation was backed up.
@@ -151,11 +174,14 @@ class Tree {
   NodeHeader Header(const SearchConstants& constants, int node) const {
     return *constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node)).header;
   }
+  bool RootHasChild(const SearchConstants& constants, std::size_t action) const {
+    return Root(constants).child[action] != kNoChild;
+  }
   const MinMaxStats& bounds() const { return bounds_; }
   int max_depth() const { return max_depth_; }
 
   // The operations for given parameters.
-  static TreeOperations OperationsFor(const SearchParams& params);
+  static TreeOperations OperationsFor(const SearchParams& params, bool reuses_nodes);
 
  private:
   // What differs in the inner loops.
@@ -164,19 +190,22 @@ class Tree {
     UnvisitedQ unvisited_q;
     bool exploration_counts_expansion;
     bool stale_prefix_bounds;
+    bool reuses_nodes;
   };
 
   template <UnvisitedQ kUnvisitedQ>
-  static TreeOperations PuctOperations(const SearchParams& params);
+  static TreeOperations PuctOperations(const SearchParams& params, bool reuses_nodes);
   template <Rules kRules>
   static TreeOperations OperationsOf();
   template <Rules kRules>
   Leaf SelectBy(const SearchConstants& constants);
   template <Rules kRules>
-  void BackupBy(const SearchConstants& constants, int node, const Answer& answer);
+  void BackupBy(const SearchConstants& constants, int simulation, const Answer& answer);
 
   // Fills block `node` and hangs it under the last step of the path.
+  template <bool kReusesNodes>
   NodeBlock ExpandLeaf(const SearchConstants& constants, int node, const Answer& answer);
+  template <bool kReusesNodes>
   int GumbelAction(const SearchConstants& constants, const NodeBlock& block, bool is_root) const;
   template <Rules kRules>
   void RecordVisit(const SearchConstants& constants, PathStep step, const NodeBlock& block, float q,
@@ -184,6 +213,10 @@ class Tree {
   void ScoreRootActions(const SearchConstants& constants, const RootInput& input);
   void MixRootNoise(const SearchConstants& constants, const RootInput& input);
   void RecomputeBoundsWithStalePrefixes(const SearchConstants& constants);
+  void MoveNode(const SearchConstants& constants, int from, int to);
+  void DropChild(const SearchConstants& constants, PathStep step, const NodeHeader& child);
+  void RecomputeActions(const SearchConstants& constants, int node);
+  void StartFromKeptNodes(const SearchConstants& constants, bool has_kept_nodes);
   // +1, or -1 where the network's view is the opponent's of whoever moves at this depth.
   float SignAt(int depth) const;
 
@@ -194,6 +227,9 @@ class Tree {
   int leaf_depth_ = 0;      // steps in memory_.path
   int max_depth_ = 0;       // depth of the deepest expanded node; the root's is 0
   int num_considered_ = 0;  // Gumbel: actions tried at the root
+  int num_kept_ = 0;
+  int root_visits_before_ = 1;  // N(root) before this search's first simulation
+  bool has_kept_root_ = false;  // between Advance and ExpandRoot
   View view_ = View::kMover;
 };
 

@@ -20,6 +20,7 @@ struct RootInputs {
   std::span<const std::uint8_t> legal_actions = {};  // [B, A] 0 = illegal; not given: all are legal
   std::span<const std::int32_t> to_play = {};        // [B] 0 or 1, see View
   bool draws_noise = false;                          // each tree from its own sequence
+  bool reuses_nodes = false;                         // start from what Advance kept
 };
 
 // B independent search trees that advance in lock-step, one network inference per simulation.
@@ -27,9 +28,11 @@ struct RootInputs {
 //   ExpandRoots -> (SelectLeaves -> inference by the caller -> Backup) x num_simulations -> results
 //
 // Simulation i = 1, 2, ... expands node i of every tree, so the caller keeps its latents in a pool
-// indexed by (node, tree) and this class never sees one. All arrays are row-major; sizes are the
-// caller's duty, contents and call order are checked here and answered with std::invalid_argument
-// before anything is changed. Memory is taken once, in the constructor.
+// indexed by (node, tree) and this class never sees one. Where nodes of the search before are kept
+// (max_reused_nodes R > 0), new nodes come after them and SelectLeaves says which ones they are.
+// All arrays are row-major; sizes are the caller's duty, contents and call order are checked here
+// and answered with std::invalid_argument before anything is changed. Memory is taken once, in the
+// constructor.
 //
 // Not thread-safe; different objects may be used by different threads at once.
 class TreeBatch {
@@ -43,8 +46,9 @@ class TreeBatch {
   //   seeds       [B] of the random sequences that break ties
   //   num_threads share the trees, at most one for kTreesPerThread of them; results do not depend
   //               on it
+  //   max_reused_nodes  R: most nodes that Advance keeps below a root; 0: it cannot be called
   TreeBatch(int num_trees, int num_actions, int num_simulations, const SearchParams& params,
-            std::span<const std::uint64_t> seeds, int num_threads = 1);
+            std::span<const std::uint64_t> seeds, int num_threads = 1, int max_reused_nodes = 0);
   TreeBatch(const TreeBatch&) = delete;
   TreeBatch& operator=(const TreeBatch&) = delete;
 
@@ -58,8 +62,9 @@ class TreeBatch {
   //   parent_nodes   [B] node whose latent is to be expanded
   //   actions        [B] action to take there
   //   resets_prefix  [B] 1: the recurrent state that comes with the new node must be zeroed
+  //   new_nodes      [B] index of the new node; empty: not wanted
   void SelectLeaves(std::span<std::int32_t> parent_nodes, std::span<std::int32_t> actions,
-                    std::span<std::uint8_t> resets_prefix);
+                    std::span<std::uint8_t> resets_prefix, std::span<std::int32_t> new_nodes = {});
 
   // Expands the chosen leaves with the network's answers.
   //   value_prefixes [B] (rewards, if use_value_prefix is false)
@@ -67,6 +72,14 @@ class TreeBatch {
   //   policy_logits  [B, A]
   void Backup(std::span<const float> value_prefixes, std::span<const float> values,
               std::span<const float> policy_logits);
+
+  // Ends a search: the subtrees of the played actions become the trees that ExpandRoots may reuse.
+  //   actions        [B] -1: keep nothing
+  //   old_nodes      [B, R + 1] out: index until now of each kept node; -1 beyond them
+  //   num_kept       [B] out: kept nodes, the new root included; 0: nothing
+  //   legal_actions  [B, A] at the new roots; empty: all are legal
+  void Advance(std::span<const std::int32_t> actions, std::span<std::int32_t> old_nodes,
+               std::span<std::int32_t> num_kept, std::span<const std::uint8_t> legal_actions = {});
 
   void VisitCounts(std::span<std::int32_t> out) const;   // [B, A] of the root's actions
   void ChildQ(std::span<float> out) const;               // [B, A] of the root's; NaN: not visited
@@ -81,11 +94,13 @@ class TreeBatch {
   int num_trees() const { return num_trees_; }
   int num_actions() const { return num_actions_; }
   int num_simulations() const { return num_simulations_; }
+  int max_reused_nodes() const { return constants_.max_reused_nodes; }
   int num_threads() const { return num_threads_; }
   int num_simulations_done() const { return num_simulations_done_; }
   // (M + 1) * (block + 4) + 4 * M bytes, rounded up to cache lines, and the Tree itself; a block is
   // 14 * Ap + 16 bytes rounded up to cache lines, Ap is A rounded up to eights. Gumbel adds
-  // 4 * (M + 1) + 4 * Ap before the second rounding.
+  // 4 * (M + 1) + 4 * Ap before the second rounding. With R > 0, M is M + R, and 2 * (M + R + 1)
+  // are added there, and for Gumbel 4 * Ap once more.
   std::size_t bytes_per_tree() const { return lines_per_tree_ * sizeof(CacheLine) + sizeof(Tree); }
   // For callers that must keep two threads apart; not used in here.
   std::atomic<bool>& is_busy() const { return is_busy_; }
@@ -103,6 +118,9 @@ class TreeBatch {
   void CheckHasRoots() const;
   void CheckHasSimulations() const;
   void CheckRootInputs(const RootInputs& inputs) const;
+  void CheckReuse(const RootInputs& inputs) const;
+  void CheckAdvance(std::span<const std::int32_t> actions,
+                    std::span<const std::uint8_t> legal_actions) const;
 
   int num_trees_;
   int num_actions_;
@@ -116,6 +134,7 @@ class TreeBatch {
   std::vector<Tree> trees_;  // [B]
   Expects expects_ = Expects::kExpandRoots;
   int num_simulations_done_ = 0;
+  bool has_advanced_ = false;  // Advance was the latest call
   int num_threads_;
   mutable std::atomic<bool> is_busy_ = false;
   mutable WorkerPool pool_;
