@@ -1,4 +1,4 @@
-"""Run as ``python -m benchmarks [search | curves]``; without arguments it measures the search."""
+"""Run as ``python -m benchmarks [search | mctx | curves]``; without arguments: ``search``."""
 
 from __future__ import annotations
 
@@ -8,37 +8,42 @@ from typing import Annotated
 
 import tyro
 
+from benchmarks.beside_mctx import MctxCommand, measure_mctx
 from benchmarks.curves import CurvesCommand, write_curves
 from benchmarks.report import SearchCommand, measure_search
 
 _MORE = (
     "\nMore: `python -m benchmarks search --json` prints one JSON object a row;"
+    "\n      `python -m benchmarks mctx` compares the trees with mctx;"
     "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
-    "\n      `--help` after either explains it."
+    "\n      `--help` after any of them explains it."
 )
 
 _Command = (
     Annotated[SearchCommand, tyro.conf.subcommand("search")]
+    | Annotated[MctxCommand, tyro.conf.subcommand("mctx")]
     | Annotated[CurvesCommand, tyro.conf.subcommand("curves")]
 )
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    command: SearchCommand | CurvesCommand = tyro.cli(
+    command: SearchCommand | MctxCommand | CurvesCommand = tyro.cli(
         _Command,
         args=arguments or ["search"],
         prog="python -m benchmarks",
         description="Measure the tree search, or draw the evaluations of runs. Nothing: search.",
     )
-    if isinstance(command, SearchCommand):
-        measure_search(command)
-    else:
-        try:
+    try:
+        if isinstance(command, SearchCommand):
+            measure_search(command)
+        elif isinstance(command, MctxCommand):
+            measure_mctx(command)
+        else:
             write_curves(command)
-        except ValueError as error:
-            print(f"benchmarks: error: {error}", file=sys.stderr)
-            return 2
+    except ValueError as error:
+        print(f"benchmarks: error: {error}", file=sys.stderr)
+        return 2
     if not arguments:
         print(_MORE)
     return 0

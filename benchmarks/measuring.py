@@ -1,7 +1,6 @@
-"""How a number is taken and kept: CPU seconds in interleaved rounds, rows, the machine.
+"""How a number is taken and kept: seconds in interleaved rounds, rows, the machine.
 
-Used by the measurements (``tree_cost``, ``search_cost``) and by ``report``. Knows neither trees nor
-networks.
+Used by all measurements and by ``report``. Knows neither trees nor networks.
 """
 
 from __future__ import annotations
@@ -11,16 +10,18 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
 
 from mcts_cpp import _core
 
-Samples = dict[str, list[float]]  # task -> CPU seconds, one a round
+Samples = dict[str, list[float]]  # task -> seconds, one a round
+Tasks = Mapping[str, Callable[[], object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,37 +29,52 @@ class Row:
     """One measured number."""
 
     name: str
-    value: float
+    value: float | None
+    """None: it could not be measured here; ``note`` says why."""
     unit: str
     must: float | None = None
-    """Largest value allowed; None: for information."""
+    """Largest value allowed, or the least; None: for information."""
+    at_least: bool = False
+    """Whether ``must`` is the least value allowed."""
     fastest: float | None = None
-    """The same from the fastest round; far below ``value`` on a disturbed machine."""
+    """The same from the fastest round; far from ``value`` on a disturbed machine."""
     times_floor: float | None = None
     """``value`` as a multiple of the floor measured in the same rounds (see ``tree_cost``)."""
+    note: str = ""
 
     @property
     def holds(self) -> bool | None:
-        """Whether the value is allowed; None where nothing is demanded."""
-        return None if self.must is None else self.value <= self.must
+        """Whether the value is allowed; None where nothing is demanded or measured."""
+        if self.must is None or self.value is None:
+            return None
+        return self.value >= self.must if self.at_least else self.value <= self.must
 
 
-def cpu_seconds(tasks: Mapping[str, Callable[[], object]], *, rounds: int) -> Samples:
-    """Run every task once a round and return its CPU seconds of each round.
+def cpu_seconds(tasks: Tasks, *, rounds: int) -> Samples:
+    """Run every task once a round and return its CPU seconds, of all threads, in each round.
 
     CPU time, because other processes must not count; in turns, because the processor's clock and
     its caches' other users change within seconds and should hit all tasks alike. One round more
     goes ahead unmeasured.
     """
+    return _in_turns(tasks, rounds, time.process_time)
+
+
+def wall_seconds(tasks: Tasks, *, rounds: int) -> Samples:
+    """Return seconds on the wall instead, which other processes lengthen: for threads only."""
+    return _in_turns(tasks, rounds, time.perf_counter)
+
+
+def _in_turns(tasks: Tasks, rounds: int, clock: Callable[[], float]) -> Samples:
     samples: Samples = {name: [] for name in tasks}
     collects = gc.isenabled()
     gc.disable()
     try:
         for round_index in range(rounds + 1):
             for name, task in tasks.items():
-                start = time.process_time()
+                start = clock()
                 task()
-                seconds = time.process_time() - start
+                seconds = clock() - start
                 if round_index:
                     samples[name].append(seconds)
     finally:
@@ -67,9 +83,41 @@ def cpu_seconds(tasks: Mapping[str, Callable[[], object]], *, rounds: int) -> Sa
     return samples
 
 
-def per_simulation_us(seconds: float, *, num_roots: int, num_simulations: int) -> float:
+def ratio_row(
+    name: str,
+    above: Sequence[float],
+    below: Sequence[float],
+    *,
+    must: float | None = None,
+    at_least: bool = False,
+) -> Row:
+    """Compare two tasks that took turns: the median of their ratios round by round."""
+    ratios = [a / b for a, b in zip(above, below, strict=True)]
+    fastest = min(above) / min(below)
+    return Row(
+        name=name, value=median(ratios), unit="x", must=must, at_least=at_least, fastest=fastest
+    )
+
+
+def cost_row(
+    name: str,
+    seconds: Sequence[float],
+    *,
+    num_roots: int,
+    num_simulations: int,
+    must: float | None = None,
+    times_floor: float | None = None,
+) -> Row:
     """Return the microseconds per root and simulation of one search."""
-    return seconds * 1e6 / (num_roots * num_simulations)
+    per_second = 1e6 / (num_roots * num_simulations)
+    return Row(
+        name=name,
+        value=median(seconds) * per_second,
+        unit="us",
+        must=must,
+        fastest=min(seconds) * per_second,
+        times_floor=times_floor,
+    )
 
 
 class Usage:
@@ -96,7 +144,7 @@ def describe_machine() -> str:
     load = os.getloadavg()[0]
     state = "LOADED: expect noise" if load > cores / 2 else "idle enough"
     return (
-        f"{_processor()}, {cores} cores; load {load:.1f} ({state}); one thread, CPU time\n"
+        f"{_processor()}, {cores} cores; load {load:.1f} ({state}); CPU time\n"
         f"Python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__} "
         f"({torch.backends.cpu.get_cpu_capability()}), trees built by {_compiler()} "
         "(default flags: -O3 -DNDEBUG -march=native -ffp-contract=off)"

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from statistics import median
 from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.measuring import Row, cpu_seconds, per_simulation_us
+from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row
 from efficientzero.config import AgentConfig, NetworkConfig, SearchConfig
 from efficientzero.networks import (
     EfficientZeroNet,
@@ -29,7 +28,7 @@ from efficientzero.search import BatchedSearch
 _Network = TypeVar("_Network", bound=EfficientZeroNet)
 
 _MAX_RATIO = 1.05  # of the whole search to its bare network calls
-_ATARI = EnvSpec(
+ATARI = EnvSpec(
     env_id="ALE/Pong-v5",
     frame_shape=(3, 96, 96),
     frame_dtype="uint8",
@@ -114,7 +113,7 @@ class BareCalls:
 
 
 def measure_ratio(
-    batch_size: int, *, rounds: int, config: NetworkConfig | None = None, spec: EnvSpec = _ATARI
+    batch_size: int, *, rounds: int, config: NetworkConfig | None = None, spec: EnvSpec = ATARI
 ) -> list[Row]:
     """Compare a search as actors run it with its network calls made bare."""
     network = make_network(EfficientZeroNet, config or NetworkConfig(), spec)
@@ -123,27 +122,21 @@ def measure_ratio(
     bare = BareCalls(network, observations, search.num_simulations)
     run_search = partial(search.run, observations, exploration_noise=True)
     samples = cpu_seconds({"search": run_search, "bare calls": bare.run}, rounds=rounds)
-    ratios = [
-        total / calls for total, calls in zip(samples["search"], samples["bare calls"], strict=True)
-    ]
+    sizes = {"num_roots": batch_size, "num_simulations": search.num_simulations}
     where = f"B={batch_size} M={search.num_simulations}"
     return [
-        Row(
-            name=f"search / bare calls {where}",
-            value=median(ratios),
-            unit="x",
+        ratio_row(
+            f"search / bare calls {where}",
+            samples["search"],
+            samples["bare calls"],
             must=_MAX_RATIO,
-            fastest=min(samples["search"]) / min(samples["bare calls"]),
         ),
-        *(
-            _cost_row(f"{title} {where}", spent, batch_size, search.num_simulations)
-            for title, spent in samples.items()
-        ),
+        *(cost_row(f"{title} {where}", spent, **sizes) for title, spent in samples.items()),
     ]
 
 
 def measure_overhead(
-    batch_size: int, *, rounds: int, config: NetworkConfig | None = None, spec: EnvSpec = _ATARI
+    batch_size: int, *, rounds: int, config: NetworkConfig | None = None, spec: EnvSpec = ATARI
 ) -> list[Row]:
     """Measure a search around a network that is free, with and without decoding its logits."""
     observations = make_observations(batch_size, spec)
@@ -164,11 +157,11 @@ def measure_overhead(
         rounds=rounds,
     )
     return [
-        _cost_row(
+        cost_row(
             f"{name} B={batch_size} M={search.num_simulations}",
             samples[name],
-            batch_size,
-            search.num_simulations,
+            num_roots=batch_size,
+            num_simulations=search.num_simulations,
         )
         for name, search in searches.items()
     ]
@@ -201,14 +194,4 @@ def make_search(
         batch_size=batch_size,
         device=torch.device("cpu"),
         generator=np.random.default_rng(0),
-    )
-
-
-def _cost_row(name: str, spent: list[float], num_roots: int, num_simulations: int) -> Row:
-    sizes = {"num_roots": num_roots, "num_simulations": num_simulations}
-    return Row(
-        name=name,
-        value=per_simulation_us(median(spent), **sizes),
-        unit="us",
-        fastest=per_simulation_us(min(spent), **sizes),
     )

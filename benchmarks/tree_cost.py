@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from benchmarks.measuring import Row, cpu_seconds, per_simulation_us
+from benchmarks.measuring import Row, Samples, cost_row, cpu_seconds, ratio_row
 from efficientzero.config import AgentConfig
 from efficientzero.schema import F32
 from mcts_cpp import SearchParams, TreeBatch
 
 _MAX_GROWTH = 3.5  # of the cost of a simulation from the smallest M to the largest
-_UNIT = "us"
+_MAX_GUMBEL = 1.5  # times PUCT
 
 
 class Shape(NamedTuple):
@@ -29,32 +29,58 @@ class Shape(NamedTuple):
     num_simulations: int  # M
     num_actions: int  # A
     num_trees: int  # B
-    must_us: float | None  # per root and simulation
+    must_us: float | None = None  # per root and simulation
+    algorithm: Literal["puct", "gumbel"] = "puct"
+
+    @property
+    def size(self) -> str:
+        """What other algorithms can have in common."""
+        return f"M={self.num_simulations} A={self.num_actions} B={self.num_trees}"
 
     @property
     def name(self) -> str:
         """How the row is called."""
-        return f"tree M={self.num_simulations} A={self.num_actions} B={self.num_trees}"
+        return f"{'tree' if self.algorithm == 'puct' else self.algorithm} {self.size}"
 
 
+# Side by side what is compared.
 SHAPES = (
-    Shape(16, 6, 256, None),
-    Shape(50, 6, 64, None),
+    Shape(16, 6, 256),
+    Shape(16, 6, 256, 0.3, "gumbel"),
+    Shape(50, 6, 64),
+    Shape(50, 6, 64, None, "gumbel"),
     Shape(50, 6, 256, 0.5),
+    Shape(50, 6, 256, None, "gumbel"),
     Shape(50, 18, 256, 0.8),
-    Shape(200, 6, 256, None),
+    Shape(50, 18, 256, None, "gumbel"),
+    Shape(200, 6, 256),
     Shape(200, 18, 256, 1.8),
+    Shape(200, 18, 256, None, "gumbel"),
 )
 
 
 class PrecomputedSearch:
     """A search loop around trees whose network has already answered."""
 
-    def __init__(self, shape: Shape, generator: np.random.Generator) -> None:
-        """Draw all answers and allocate all arrays."""
-        self._num_simulations, num_actions, num_trees, _ = shape
-        nodes = self._num_simulations + 1
-        self._logits = self._normal(generator, nodes, num_trees, num_actions)
+    def __init__(
+        self,
+        shape: Shape,
+        generator: np.random.Generator,
+        *,
+        draw_noise: bool = False,
+        num_threads: int = 1,
+    ) -> None:
+        """Draw all answers and allocate all arrays.
+
+        Args:
+            shape: sizes and algorithm.
+            generator: source of the answers.
+            draw_noise: explore at the roots.
+            num_threads: of the trees.
+        """
+        self._num_simulations, self._draw_noise = shape.num_simulations, draw_noise
+        nodes, num_trees = shape.num_simulations + 1, shape.num_trees
+        self._logits = self._normal(generator, nodes, num_trees, shape.num_actions)
         self._values = self._normal(generator, nodes, num_trees)
         self._prefixes = np.float32(0.1) * self._normal(generator, nodes, num_trees)
         self._parents = np.zeros(num_trees, np.int32)
@@ -66,16 +92,17 @@ class PrecomputedSearch:
         ]
         self.trees = TreeBatch(
             num_trees,
-            num_actions,
+            shape.num_actions,
             self._num_simulations,
-            SearchParams(discount=AgentConfig().discount),
+            SearchParams(discount=AgentConfig().discount, algorithm=shape.algorithm),
             np.arange(num_trees, dtype=np.uint64),
+            num_threads,
         )
 
     def run(self) -> None:
         """Search once from new roots."""
         trees = self.trees
-        trees.expand_roots(self._logits[0], self._values[0])
+        trees.expand_roots(self._logits[0], self._values[0], draw_noise=self._draw_noise)
         for node in range(1, self._num_simulations + 1):
             trees.select_leaves(self._parents, self._actions, self._resets)
             trees.backup(self._prefixes[node], self._values[node], self._logits[node])
@@ -100,43 +127,53 @@ class PrecomputedSearch:
 
 
 def measure_trees(shapes: Sequence[Shape] = SHAPES, *, rounds: int = 60) -> list[Row]:
-    """Measure every shape, and how the cost of a simulation grows with their number."""
+    """Measure every shape, Gumbel over PUCT, and how cost grows with the simulations."""
     generator = np.random.default_rng(0)
     tasks: dict[str, Callable[[], object]] = {}
     for shape in shapes:
-        search = PrecomputedSearch(shape, generator)
+        # PUCT explores with noise or without; without its chance Gumbel's search is another one.
+        search = PrecomputedSearch(shape, generator, draw_noise=shape.algorithm == "gumbel")
         tasks |= {shape.name: search.run, f"{shape.name} floor": search.run_floor}
     samples = cpu_seconds(tasks, rounds=rounds)
-
-    def cost(seconds: float, shape: Shape) -> float:
-        return per_simulation_us(
-            seconds, num_roots=shape.num_trees, num_simulations=shape.num_simulations
+    costs = [
+        cost_row(
+            shape.name,
+            samples[shape.name],
+            num_roots=shape.num_trees,
+            num_simulations=shape.num_simulations,
+            must=shape.must_us,
+            times_floor=median(samples[shape.name]) / median(samples[f"{shape.name} floor"]),
         )
-
-    rows = []
-    for shape in shapes:
-        spent = samples[shape.name]
-        rows.append(
-            Row(
-                name=shape.name,
-                value=cost(median(spent), shape),
-                unit=_UNIT,
-                must=shape.must_us,
-                fastest=cost(min(spent), shape),
-                times_floor=median(spent) / median(samples[f"{shape.name} floor"]),
-            )
-        )
-    return [*rows, _growth(shapes, rows)]
-
-
-def _growth(shapes: Sequence[Shape], rows: Sequence[Row]) -> Row:
-    """Compare the most simulations with the fewest, at the first shape's A and B."""
-    alike = [
-        (shape.num_simulations, row)
-        for shape, row in zip(shapes, rows, strict=True)
-        if shape[1:3] == shapes[0][1:3]
+        for shape in shapes
     ]
-    (fewest, base), (most, top) = min(alike, key=lambda x: x[0]), max(alike, key=lambda x: x[0])
-    name = f"tree growth M={fewest} to M={most} A={shapes[0].num_actions}"
-    fastest = (top.fastest or 0.0) / (base.fastest or 1.0)
-    return Row(name=name, value=top.value / base.value, unit="x", must=_MAX_GROWTH, fastest=fastest)
+    return [*costs, *_gumbel_ratios(shapes, samples), _growth(shapes, samples)]
+
+
+def _gumbel_ratios(shapes: Sequence[Shape], samples: Samples) -> list[Row]:
+    """Compare Gumbel with PUCT wherever both were measured at the same size."""
+    puct = {shape.size: shape.name for shape in shapes if shape.algorithm == "puct"}
+    return [
+        ratio_row(
+            f"gumbel / tree {shape.size}",
+            samples[shape.name],
+            samples[puct[shape.size]],
+            must=_MAX_GUMBEL,
+        )
+        for shape in shapes
+        if shape.algorithm == "gumbel" and shape.size in puct
+    ]
+
+
+def _growth(shapes: Sequence[Shape], samples: Samples) -> Row:
+    """Compare the most simulations with the fewest, at the first shape's A and B."""
+    alike = [shape for shape in shapes if shape[1:3] == shapes[0][1:3] and shape[4] == shapes[0][4]]
+    fewest, most = (choose(alike, key=lambda x: x.num_simulations) for choose in (min, max))
+    spread = most.num_simulations / fewest.num_simulations
+    above, below = samples[most.name], samples[fewest.name]
+    return Row(
+        name=f"tree growth M={fewest[0]} to M={most[0]} A={fewest.num_actions}",
+        value=median(above) / median(below) / spread,
+        unit="x",
+        must=_MAX_GROWTH,
+        fastest=min(above) / min(below) / spread,
+    )

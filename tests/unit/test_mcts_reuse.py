@@ -189,13 +189,6 @@ def test_several_moves_equal_the_reference_bit_by_bit(case: Case, most_nodes: in
     assert_equals_the_reference(case, most_nodes)
 
 
-@pytest.mark.slow
-@settings(max_examples=1000)
-@given(case=cases(), most_nodes=st.sampled_from([1, 3, 10, 60, 240]))
-def test_several_moves_equal_the_reference_in_a_thousand_cases(case: Case, most_nodes: int) -> None:
-    assert_equals_the_reference(case, most_nodes)
-
-
 def test_the_cases_keep_and_drop_nodes() -> None:
     """Or the comparison above would say little."""
     case = Case(num_trees=8, has_illegal=True)
