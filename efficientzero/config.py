@@ -328,8 +328,3 @@ class Config:
         """Env_steps collection may run ahead of its pace (see BudgetConfig)."""
         in_lock_step = self.cluster.num_actors * self.actor.num_envs
         return self.budget.max_env_steps_ahead or 2 * in_lock_step
-
-    @property
-    def window_steps(self) -> int:
-        """Rows after t that a slice needs: K + n."""
-        return self.agent.num_unroll_steps + self.agent.td_steps

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from replay.priorities import MIN_PRIORITY
+
 _PRIORITY_DECAY = 0.99  # per training batch
-_MIN_PRIORITY = 1e-6
 _NUM_LAST_RETURNS = 20
 
 
@@ -88,7 +89,7 @@ class RunRecord:
         of outliers fall when they are sampled again.
         """
         decayed = self._max_priority * _PRIORITY_DECAY if self._has_priorities else 0.0
-        self._max_priority, self._has_priorities = max(largest, decayed, _MIN_PRIORITY), True
+        self._max_priority, self._has_priorities = max(largest, decayed, MIN_PRIORITY), True
 
     def set_replay_items(self, count: int) -> None:
         """Note how many items the prioritised table holds."""

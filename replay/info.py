@@ -1,7 +1,7 @@
 """What the replay service counts, and waiting until it is there.
 
-Every role waits with ``wait_until_ready`` before it opens its streams; the learner paces
-collection by ``ReplayInfo``.
+Every role waits with ``wait_until_ready`` before it opens its streams; the learner shows
+``ReplayInfo`` in the run's status, and the service logs it.
 """
 
 from __future__ import annotations
