@@ -102,6 +102,8 @@ class NetworkConfig:
     """Values and prefixes are categorical over -bound..bound in transformed space."""
     batch_norm_momentum: float = 0.1
     """Momentum of the batch-norm running statistics."""
+    categorical_values: bool = True
+    """Values and prefixes as categories; off: one number each in transformed space."""
     zero_init_heads: bool = True
     """Start the last layer of each head at zero: uniform policy, zero value and prefix."""
 
@@ -124,6 +126,8 @@ class SearchConfig:
     """Share of that noise; evaluation uses none."""
     value_delta_max: float = 0.01
     """Lower bound of the min-max range that normalises Q."""
+    normalize_q: bool = True
+    """Scale Q to 0..1 by its range in the tree; off: the pUCT formula takes Q as it is."""
     unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q"
     """puct: Q of actions without a visit; mean_q is the mean of visited siblings and parent."""
     gumbel_max_considered_actions: int = 16
@@ -157,6 +161,35 @@ class AgentConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompatConfig:
+    """What the reference does differently from the paper, or wrongly; one switch each.
+
+    All off by default; ``--compat reference`` turns all of them on (docs/compat.md).
+    """
+
+    stale_prefix_bounds: bool = False
+    """D1: min-max bounds from rewards against the previously visited node, not the parent."""
+    root_visit_without_value: bool = False
+    """D2: the root value is divided by one visit more than it has values."""
+    block_length: int = 0
+    """D3: no bootstrap past every block of so many env_steps (reference: 400). 0: no blocks."""
+    random_first_child: bool = False
+    """D9: the prior does not count in a node's first selection, which is uniformly random."""
+    truncation_is_terminal: bool = False
+    """D10: nothing is worth anything past a time limit."""
+    gradient_scaling: Literal["muzero", "reference"] = "muzero"
+    """D11: reference scales the whole loss by 1/K and each latent's whole gradient by 1/2."""
+    target_weights_lag: int = 0
+    """Intervals by which published target weights are old (reference: 1)."""
+    transition_age: bool = False
+    """Off-policy age counted in stored transitions, not in train_steps."""
+    jpeg_frames: bool = False
+    """Every frame passes through JPEG before anything sees it."""
+    independent_augmentation: bool = False
+    """The consistency targets' frames get a shift and intensity of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActorConfig:
     """Self-play."""
 
@@ -182,6 +215,8 @@ class ReplayConfig:
     """beta of the importance weights at the start."""
     importance_exponent_final: float = 1.0
     """beta at the end of training; linear in between."""
+    initial_priority: Literal["max", "value_error"] = "max"
+    """Of new steps. max: the largest recent one; value_error: |search value - network value|."""
     frames_per_block: int = 8
     """Frames compressed together as one zstd block."""
     queue_size: int = 2
@@ -194,6 +229,8 @@ class ReanalyzerConfig:
 
     policy_reanalyze_ratio: float = 0.99
     """Share of each batch whose policy targets come from a fresh search."""
+    value_bootstrap: Literal["network", "search"] = "network"
+    """Value at the end of the td_steps: the target network's, or the root's of a fresh search."""
     off_policy_correction: bool = True
     """Shorten td_steps for old data."""
     off_policy_tau: float = 0.3
@@ -315,6 +352,7 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    compat: CompatConfig = field(default_factory=CompatConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     reanalyzer: ReanalyzerConfig = field(default_factory=ReanalyzerConfig)
