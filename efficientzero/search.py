@@ -91,7 +91,7 @@ class BatchedSearch:
         num_roots = len(observations)
         if not 1 <= num_roots <= self.batch_size:
             raise ValueError(f"observations: got {num_roots} roots, wanted 1 to {self.batch_size}")
-        predicted_values = self._expand_roots(self._padded(observations), exploration_noise)
+        values, logits = self._expand_roots(self._padded(observations), exploration_noise)
         for part in self._parts:
             part.launch(1)
         for node in range(2, self.num_simulations + 1):
@@ -100,14 +100,15 @@ class BatchedSearch:
                 part.launch(node)
         for part in self._parts:
             part.collect()
-        return self._result(num_roots, predicted_values)
+        return self._result(num_roots, values, logits)
 
     def export_tree(self, root: int) -> ExportedTree:
         """Return all nodes of one root's tree after ``run``, as values that ``json`` takes."""
         part = int(np.searchsorted(self._bounds, root, side="right")) - 1
         return self._parts[part].export_tree(root - self._bounds[part])
 
-    def _expand_roots(self, observations: Tensor, exploration_noise: bool) -> F32:
+    def _expand_roots(self, observations: Tensor, exploration_noise: bool) -> tuple[F32, F32]:
+        """Start the searches; return the network's own values [B] and policy logits [B, A]."""
         with precision_context(self._search.precision, self._device):
             root = self._network.initial_inference(observations)
         values = _to_numpy(self._network.support.decode(root.value_logits))
@@ -122,11 +123,13 @@ class BatchedSearch:
                 seeds=seeds[rows],
                 draw_noise=exploration_noise,
             )
-        return values
+        return values, policy_logits
 
-    def _result(self, num_roots: int, predicted_values: F32) -> SearchResult:
+    def _result(self, num_roots: int, values: F32, logits: F32) -> SearchResult:
         results = [
-            part.result(predicted_values[start : start + part.batch_size])
+            part.result(
+                values[start : start + part.batch_size], logits[start : start + part.batch_size]
+            )
             for part, start in zip(self._parts, self._bounds, strict=False)
         ]
         columns = zip(*results, strict=True)
@@ -153,6 +156,7 @@ def uniform_search_result(num_roots: int, num_actions: int) -> SearchResult:
         best_actions=np.zeros(num_roots, np.int32),
         root_values=np.zeros(num_roots, np.float32),
         predicted_values=np.zeros(num_roots, np.float32),
+        prior_logits=np.zeros((num_roots, num_actions), np.float32),
         search_depths=np.zeros(num_roots, np.int32),
     )
 

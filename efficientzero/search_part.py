@@ -117,8 +117,8 @@ class SearchPart:
             numbers[:batch], numbers[batch : 2 * batch], numbers[2 * batch :].reshape(batch, -1)
         )
 
-    def result(self, predicted_values: F32) -> SearchResult:
-        """Return what the roots found; ``predicted_values`` [B] are the network's own."""
+    def result(self, predicted_values: F32, prior_logits: F32) -> SearchResult:
+        """Return what the roots found; the arguments, [B] and [B, A], are the network's own."""
         shape = (self.batch_size, self._num_actions)
         result = SearchResult(
             visit_counts=np.empty(shape, np.int32),
@@ -126,6 +126,7 @@ class SearchPart:
             best_actions=np.empty(self.batch_size, np.int32),
             root_values=np.empty(self.batch_size, np.float32),
             predicted_values=predicted_values,
+            prior_logits=prior_logits,
             search_depths=np.empty(self.batch_size, np.int32),
         )
         self._trees.visit_counts(result.visit_counts)

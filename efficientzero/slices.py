@@ -24,6 +24,8 @@ class SliceBatch(NamedTuple):
     root_values: F32  # [B, K + n + 1]
     steps_left: I32  # [B] T - t, clipped to K + n + 1 (rewards that exist from t on)
     endings: U8  # [B] Ending of the episode if it ends inside the window, else RUNNING
+    positions: I64  # [B] index of step t in its episode, from 0
+    env_steps: I64  # [B] env_steps of the run that were granted before step t
     weights_versions: I64  # [B] train_step of the weights that acted at t
     keys: U64  # [B] item keys, for the priority update
     probabilities: F64  # [B] at sampling time

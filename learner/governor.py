@@ -292,7 +292,7 @@ class Governor:
         if granted:
             is_warmup = self._granted < self.pace.warmup_env_steps
             phase = Phase.WARMUP if is_warmup else max(phase, Phase.COLLECTING)
+        ticket.grant = Grant(granted, self._has_ended(), phase, env_steps=self._granted)
         ticket.actor.held += granted
         self._held += granted
-        ticket.grant = Grant(granted, self._has_ended(), phase)
         ticket.answered.set()

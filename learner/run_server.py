@@ -70,6 +70,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             collection_ended=grant.collection_ended,
             phase=grant.phase.name,
             max_priority=self._record.max_priority,
+            env_steps=grant.env_steps,
         )
 
     def ReportEpisodes(  # noqa: N802

@@ -1,7 +1,8 @@
 """How many roots to search at once: found by timing at start, or as configured.
 
-Called by ``reanalyzer.__main__``. One training batch needs up to B * (K + 1) roots; cut into
-equal parts, they cost least per root at a size that only the device knows.
+Called by ``reanalyzer.__main__``. One training batch needs up to B * (K + 1) roots for policies
+and, where values are searched too, as many again; cut into equal parts, they cost least per root
+at a size that only the device knows.
 """
 
 from __future__ import annotations
@@ -26,9 +27,14 @@ log = logging.getLogger(__name__)
 
 
 def most_roots(config: Config) -> int:
-    """Return how many roots the fresh policies of one training batch can need."""
-    fresh = int(config.learner.batch_size * config.reanalyzer.policy_reanalyze_ratio)
-    return max(1, fresh * (config.agent.num_unroll_steps + 1))
+    """Return how many roots the targets of one training batch can need."""
+    size, positions = config.learner.batch_size, config.agent.num_unroll_steps + 1
+    fresh = int(size * config.reanalyzer.policy_reanalyze_ratio)
+    if config.reanalyzer.value_bootstrap == "network":
+        return max(1, fresh * positions)
+    # Values are at offsets n .. K + n, policies at 0 .. K: what both need is searched once.
+    shared = max(0, positions - config.agent.td_steps)
+    return size * positions + fresh * (positions - shared)
 
 
 def equal_parts(num_roots: int, largest: int) -> int:

@@ -140,10 +140,11 @@ class FakeRunClient:
         self.before_grant()
         left = self.budget - self.completed - self._held
         granted = min(wanted, next(self._shares, wanted), left)
+        before = self.completed + self._held
         self._held += granted
         self.grants.append(granted)
         ended = self.completed >= self.budget
-        return Grant(granted, ended, Phase.COLLECTING, self.max_priority)
+        return Grant(granted, ended, Phase.COLLECTING, self.max_priority, before)
 
     def report_episodes(self, actor_index: int, episodes: Iterable[tuple[float, int]]) -> bool:
         reported = list(episodes)
@@ -193,6 +194,8 @@ class RecordingWriter:
             assert type(number) is float
             assert math.isfinite(number)
         assert step.weights_version >= 0
+        assert type(step.env_step) is int
+        assert step.env_step >= 0
         self._open.steps.append(step)
         self._open.copies.append(step.frame.copy())
         self.num_appended += 1

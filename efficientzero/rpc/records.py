@@ -30,3 +30,4 @@ class Grant(NamedTuple):
     collection_ended: bool  # no env_step will ever be granted again
     phase: Phase  # WARMUP: act at random in the granted env_steps; else the run's phase
     max_priority: float = 1.0  # largest recent priority: what new steps enter replay with
+    env_steps: int = 0  # granted in the run before these

@@ -90,7 +90,13 @@ class RunClient:
         if reply is None:
             return Grant(0, False, Phase.COLLECTING)
         self._answered[actor_index] = number
-        return Grant(reply.granted, reply.collection_ended, Phase(reply.phase), reply.max_priority)
+        return Grant(
+            reply.granted,
+            reply.collection_ended,
+            Phase(reply.phase),
+            reply.max_priority,
+            reply.env_steps,
+        )
 
     def report_episodes(self, actor_index: int, episodes: Iterable[tuple[float, int]]) -> bool:
         """Tell (raw return, length in env_steps) of ended games; return False on stop.

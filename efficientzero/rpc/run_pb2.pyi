@@ -36,16 +36,18 @@ class AcquireEnvStepsRequest(_message.Message):
     def __init__(self, actor_index: _Optional[int] = ..., completed: _Optional[int] = ..., wanted: _Optional[int] = ..., wait_seconds: _Optional[float] = ..., incarnation: _Optional[int] = ..., request: _Optional[int] = ...) -> None: ...
 
 class AcquireEnvStepsReply(_message.Message):
-    __slots__ = ("granted", "collection_ended", "phase", "max_priority")
+    __slots__ = ("granted", "collection_ended", "phase", "max_priority", "env_steps")
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ENDED_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     MAX_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    ENV_STEPS_FIELD_NUMBER: _ClassVar[int]
     granted: int
     collection_ended: bool
     phase: Phase
     max_priority: float
-    def __init__(self, granted: _Optional[int] = ..., collection_ended: bool = ..., phase: _Optional[_Union[Phase, str]] = ..., max_priority: _Optional[float] = ...) -> None: ...
+    env_steps: int
+    def __init__(self, granted: _Optional[int] = ..., collection_ended: bool = ..., phase: _Optional[_Union[Phase, str]] = ..., max_priority: _Optional[float] = ..., env_steps: _Optional[int] = ...) -> None: ...
 
 class EpisodeResult(_message.Message):
     __slots__ = ("episode_return", "length")

@@ -48,6 +48,7 @@ class TellingSearch(CountingSearch):
             best_actions=counts.argmax(axis=1).astype(np.int32),
             root_values=zeros,
             predicted_values=zeros,
+            prior_logits=np.zeros(counts.shape, np.float32),
             search_depths=np.zeros(len(observations), np.int32),
         )
 
@@ -135,6 +136,8 @@ def episodes_and_slices(config, *, seed=0):
         *columns,
         steps_left=np.array([w.steps_left for w in windows], np.int32),
         endings=np.array([w.ending for w in windows], np.uint8),
+        positions=np.array([w.position for w in windows], np.int64),
+        env_steps=np.array([w.env_step for w in windows], np.int64),
         weights_versions=np.array([w.weights_version for w in windows], np.int64),
         keys=rng.integers(0, 2**64, size, dtype=np.uint64),
         probabilities=rng.uniform(0.01, 0.1, size),

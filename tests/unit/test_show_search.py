@@ -53,6 +53,7 @@ def test_every_kind_of_frame_is_drawn(tmp_path, shape):
             best_actions=np.zeros(1, np.int32),
             root_values=np.zeros(1, np.float32),
             predicted_values=np.zeros(1, np.float32),
+            prior_logits=np.zeros((1, 2), np.float32),
             search_depths=np.array([2], np.int32),
         ),
         tree=TREE,
