@@ -30,6 +30,7 @@ from deploy.preflight import PreflightError, has_cuda_device
 from deploy.prepare import prepare
 from deploy.summary import EVALUATIONS_FILE, save_summary, summarize, summary_lines
 from deploy.topology import processes
+from efficientzero.compat import compat_group
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, ConfigError, load_preset
 from efficientzero.run_folder import RunInfo
@@ -44,6 +45,7 @@ Examples:
   python launch.py --local --preset catch                   the whole system in two minutes
   python launch.py --local --env ALE/Breakout-v5 --seed 1   another game
   python launch.py --local --actors 4 --search.num-simulations 25
+  python launch.py --local --compat reference --compat.no-jpeg-frames   as the reference does it
   python launch.py --preset cartpole --print-config         every value and where it comes from
 
 Presets: {", ".join(PRESETS)}. Every field below can be set; values are taken from the command line,
@@ -64,6 +66,9 @@ class Options:
     """Short for --cluster.num-actors."""
     reanalyzers: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Short for --cluster.num-reanalyzers."""
+    compat: Annotated[str | None, tyro.conf.arg(metavar="GROUP", help_behavior_hint="")] = None
+    """All --compat.* switches at once: reference (as the reference implementation does it, faults
+    included) or none (the default). Single ones can be set beside it (docs/compat.md)."""
     run_id: Annotated[str, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = ""
     """Name of the run's folder. Default: environment, preset, seed and time."""
     runs_dir: Path = Path("runs")
@@ -81,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         preset, why = choose_preset(arguments)
         base = load_preset(preset)
-        options = parse(arguments, base)
+        options = parse(arguments, with_compat(arguments, base))
         config = with_short_options(options)
         if options.print_config:
             print(config_table(config, base, preset, named=named_fields(arguments)))
@@ -106,13 +111,27 @@ def main(arguments: Sequence[str]) -> int:
 
 def choose_preset(arguments: Sequence[str]) -> tuple[str, str]:
     """Return the preset and why; the rest of the command line is parsed on top of it."""
-    for number, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == "--preset":
-            return value or "".join(arguments[number + 1 : number + 2]), "as asked for"
+    preset = named_option(arguments, "--preset")
+    if preset is not None:
+        return preset, "as asked for"
     if has_cuda_device():
         return "atari100k", "a CUDA device was found; choose another with --preset"
     return "atari-small", "no usable CUDA device was found; choose another with --preset"
+
+
+def with_compat(arguments: Sequence[str], base: Config) -> Config:
+    """Return ``base`` with the group of compat switches that ``--compat`` names."""
+    group = named_option(arguments, "--compat")
+    return base if group is None else dataclasses.replace(base, compat=compat_group(group))
+
+
+def named_option(arguments: Sequence[str], wanted: str) -> str | None:
+    """Return the value of an option that decides on the defaults of the others, or None."""
+    for number, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == wanted:
+            return value or "".join(arguments[number + 1 : number + 2])
+    return None
 
 
 def parse(arguments: Sequence[str], base: Config) -> Options:

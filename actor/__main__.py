@@ -50,6 +50,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         seeds=[int(seed) for seed in env_seeds.generate_state(config.actor.num_envs)],
         training=True,
         max_episode_steps=config.env.max_episode_steps,
+        jpeg_frames=config.compat.jpeg_frames,
     )
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return

@@ -125,6 +125,7 @@ class Evaluator:
             seeds=evaluation_seeds(config, num_envs),
             training=False,
             max_episode_steps=limit,
+            jpeg_frames=config.compat.jpeg_frames,
         )
         try:
             results = play_episodes(envs, self._search(num_envs), self._stop)

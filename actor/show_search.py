@@ -91,6 +91,7 @@ def decide(run: RunInfo, env_step: int) -> Decision:
         seeds=evaluation_seeds(config, 1),
         training=False,
         max_episode_steps=config.env.max_episode_steps,
+        jpeg_frames=config.compat.jpeg_frames,
     )
     stack, frames = FrameStack(envs.spec, 1), envs.reset([0])
     stack.reset(0, frames[0])

@@ -6,6 +6,7 @@ Called by ``launch.py``. After it, ``config.json`` is on disk and no process has
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import secrets
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from deploy.preflight import (
     reason,
 )
 from deploy.summary import software_versions
+from efficientzero.compat import COMPAT_GROUPS
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, hyperparameters, load_preset, validate
 from efficientzero.envs import probe_env_spec
@@ -153,6 +155,12 @@ def _group(config: Config) -> str:
         hyperparameters(config),
         hyperparameters(load_preset(config.preset)),
         config.tracking.group_suffix,
+        bundles={
+            f"compat={name}": {
+                f"compat.{key}": value for key, value in dataclasses.asdict(group).items()
+            }
+            for name, group in COMPAT_GROUPS.items()
+        },
     )
 
 

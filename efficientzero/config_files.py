@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from efficientzero.config import Config
 from efficientzero.schema import EnvSpec
 
-PRESETS = ("atari100k", "atari-small", "cartpole", "catch")
+PRESETS = ("atari100k", "muzero", "atari-small", "cartpole", "catch")
 """Names of the presets, the reference first. Each is a TOML file of differences."""
 
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
@@ -141,6 +141,11 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         _require(
             spec.num_actions >= _FEWEST_ACTIONS,
             f"env.id: {spec.env_id} has {spec.num_actions} action, wanted at least 2",
+        )
+        _require(
+            spec.is_image or not config.compat.jpeg_frames,
+            f"compat.jpeg_frames: got true for {spec.env_id}, whose frames are vectors, wanted "
+            "false (--compat.no-jpeg-frames)",
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -21,7 +21,11 @@ _MISSING = object()
 
 
 def group_name(
-    env_id: str, values: Mapping[str, Any], defaults: Mapping[str, Any], suffix: str = ""
+    env_id: str,
+    values: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    suffix: str = "",
+    bundles: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """Name a group ``<env>[_<name>=<value>...][_<suffix>]``; equal experiments get equal names.
 
@@ -30,6 +34,8 @@ def group_name(
         values: this run's hyperparameters under dotted keys (no seed, process counts or paths).
         defaults: what counts as not worth a word; keys that only it has are ignored.
         suffix: appended as it is, made safe.
+        bundles: word -> values; a bundle that more of its values agree with than with the defaults
+            is named by its word, and differences are counted from it.
 
     Returns:
         At most 112 characters of ``[A-Za-z0-9._=+-]``. A longer name leaves out differences and
@@ -41,12 +47,18 @@ def group_name(
         )
     keys = sorted(k for k in values if k != _ENV_KEY)
     short = _short_names(keys)
+    words = []
+    for word, bundle in (bundles or {}).items():
+        base = {**defaults, **bundle}
+        if _num_different(values, base, bundle) < _num_different(values, defaults, bundle):
+            words.append(_text(word))
+            defaults = base
     differing = sorted(
         (short[k], _text(values[k]))
         for k in keys
         if _comparable(values[k]) != _comparable(defaults.get(k, _MISSING))
     )
-    parts = [_text(env_id), *(f"{name}={value}" for name, value in differing)]
+    parts = [_text(env_id), *words, *(f"{name}={value}" for name, value in differing)]
     tail = [_text(suffix)] if suffix else []
     full = "_".join([*parts, *tail])
     if len(full) <= _MAX_GROUP_LENGTH:
@@ -59,6 +71,13 @@ def group_name(
 def run_name(group: str, seed: int) -> str:
     """Name a run: every role of one seed has the same."""
     return f"{group}_s{seed}"
+
+
+def _num_different(values: Mapping[str, Any], base: Mapping[str, Any], keys: Iterable[str]) -> int:
+    return sum(
+        _comparable(values.get(key, _MISSING)) != _comparable(base.get(key, _MISSING))
+        for key in keys
+    )
 
 
 def _short_names(keys: list[str]) -> dict[str, str]:

@@ -48,7 +48,11 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 run,
                 device=device,
                 batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
-                priorities=PriorityUpdater(run.replay_address, stop),
+                priorities=(
+                    PriorityUpdater(run.replay_address, stop)
+                    if run.config.replay.priority_exponent > 0
+                    else None
+                ),
                 publisher=publisher,
                 governor=governor,
                 check_health=record.check,

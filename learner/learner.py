@@ -29,6 +29,7 @@ from learner.batch_loader import BatchLoader
 from learner.governor import Governor
 from learner.loss import LossInput, LossTerms, compute_loss
 from learner.statistics import training_statistics
+from learner.target_lag import TargetLag
 from learner.weight_server import WeightPublisher
 
 _WAIT_S = 0.5
@@ -79,7 +80,7 @@ class Learner:
         *,
         device: torch.device,
         batches: BatchSource,
-        priorities: PrioritySink,
+        priorities: PrioritySink | None,
         publisher: WeightPublisher,
         governor: Governor,
         check_health: Callable[[], None],
@@ -93,7 +94,7 @@ class Learner:
             run: the run.
             device: where to train.
             batches: the training queue.
-            priorities: back to replay.
+            priorities: back to replay; None where replay is uniform and has none.
             publisher: serves the weights.
             governor: keeps the pace.
             check_health: raises what went wrong in threads that serve others.
@@ -117,6 +118,7 @@ class Learner:
         self.loader = BatchLoader(self._config, run.env_spec, device, self._generator)
         """Makes loss inputs of training batches."""
         self._timer = SectionTimer("learner")
+        self._target_lag = TargetLag(self._config.compat.target_weights_lag)
         self._folder = run.directory / "checkpoints"
         self._saved_at = time.monotonic()
         self._logged_at, self._logged_step = time.monotonic(), 0
@@ -176,10 +178,11 @@ class Learner:
         with self._timer.section("batch_to_device"):
             inputs = self.loader.load(batch, self.train_step)
         terms, grad_norm = self._update(inputs)
-        with self._timer.section("priorities"):
-            priorities = terms.priorities.double().cpu().numpy()
-            self._priorities.update(batch.keys, priorities)
-            self._note_priorities(float(priorities.max()))
+        if self._priorities is not None:
+            with self._timer.section("priorities"):
+                priorities = terms.priorities.double().cpu().numpy()
+                self._priorities.update(batch.keys, priorities)
+                self._note_priorities(float(priorities.max()))
         self.train_step += 1
         self._governor.train_step_completed(self.train_step)
         self._after_step(batch, inputs, terms, grad_norm)
@@ -244,7 +247,9 @@ class Learner:
             if step % learner.publish_interval == 0:
                 self._publisher.publish(weights_pb2.LATEST, state(), step)
             if step % learner.target_interval == 0:
-                self._publisher.publish(weights_pb2.TARGET, state(), step)
+                due = self._target_lag.exchange(state(), step)
+                if due is not None:
+                    self._publisher.publish(weights_pb2.TARGET, due.state, due.train_step)
         if (
             step % learner.checkpoint_interval == 0
             or time.monotonic() - self._saved_at > _SAVE_EVERY_S

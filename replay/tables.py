@@ -29,10 +29,13 @@ def build_tables(config: ReplayConfig) -> list[Any]:
     band is missed both sides wait for each other for ever.
     """
     reverb = reverb_lite.load()
+    selectors = reverb.selectors
+    # Without an exponent there are no priorities: nobody sends any, and no sum of them is kept.
+    exponent = config.priority_exponent
     trajectories = reverb.Table(
         name=TRAJECTORIES,
-        sampler=reverb.selectors.Prioritized(config.priority_exponent),
-        remover=reverb.selectors.Fifo(),
+        sampler=selectors.Prioritized(exponent) if exponent > 0 else selectors.Uniform(),
+        remover=selectors.Fifo(),
         max_size=config.capacity,
         rate_limiter=reverb.rate_limiters.MinSize(1),
     )

@@ -20,6 +20,7 @@ from efficientzero.envs.atari import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import CatchEnv
 from efficientzero.envs.gym_env import GymEnv
+from efficientzero.envs.jpeg import JpegFrames
 from efficientzero.schema import EnvSpec
 
 CATCH_ID = "Catch-v0"
@@ -47,6 +48,7 @@ def make_env_batch(
     seeds: Sequence[int],
     training: bool,
     max_episode_steps: int,
+    jpeg_frames: bool = False,
 ) -> EnvBatch:
     """Build ``num_envs`` environments; each episode sequence depends on its own seed only.
 
@@ -56,6 +58,7 @@ def make_env_batch(
         seeds: one non-negative seed per environment.
         training: lost lives end episodes where the config says so; never in evaluation.
         max_episode_steps: time limit in env_steps; 0 means the environment's own.
+        jpeg_frames: every frame passes through JPEG; for images only.
 
     Raises:
         ValueError: as ``probe_env_spec``, or the arguments do not fit together.
@@ -64,11 +67,16 @@ def make_env_batch(
         raise ValueError(f"seeds: got {len(seeds)} for {num_envs} environments, wanted one each")
     if max_episode_steps < 0:
         raise ValueError(f"max_episode_steps: got {max_episode_steps}, wanted 0 or more")
-    envs = [
+    envs: list[SingleEnv] = [
         _make_env(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
         for seed in seeds
     ]
-    return SequentialEnvBatch(_spec_of(envs[0], config), envs)
+    spec = _spec_of(envs[0], config)
+    if jpeg_frames:
+        if not spec.is_image:
+            raise ValueError(f"jpeg_frames: got frames {spec.frame_shape}, wanted images")
+        envs = [JpegFrames(env) for env in envs]
+    return SequentialEnvBatch(spec, envs)
 
 
 def _spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:

@@ -91,7 +91,7 @@ class Bench:
             self.run,
             device=torch.device("cpu"),
             batches=FakeBatchSource(batches, self.stop),
-            priorities=self.priorities,
+            priorities=self.priorities if config.replay.priority_exponent > 0 else None,
             publisher=self.publisher,
             governor=self.governor,
             check_health=self.check_health,
@@ -304,3 +304,32 @@ def test_loss_input_aligns_each_step_with_its_observation(tmp_path, augmentation
 def test_the_largest_priority_of_each_batch_is_told(tmp_path):
     bench = whole_run(tmp_path)
     assert bench.largest == [float(values.max()) for _, values in bench.priorities.updates]
+
+
+def test_lagging_target_weights_are_those_of_the_interval_before(tmp_path):
+    budget = {"train_steps": 4, "last_train_steps": 2}
+    config = learner_config(budget=budget, target_interval=2)
+    config = dataclasses.replace(
+        config, compat=dataclasses.replace(config.compat, target_weights_lag=1)
+    )
+    batches = [training_batch(config, i) for i in range(6)]
+    bench = Bench(tmp_path, config, batches)
+    bench.learner.run()
+    # The first are out before training; after step 4 those of 2 follow; the end publishes all.
+    assert bench.publisher.train_steps[TARGET] == [0, 2, 4, 6]
+    assert bench.publisher.train_steps[LATEST] == [0, 2, 4, 6, 6]
+
+
+def test_uniform_replay_gets_no_priorities_and_its_weights_are_one(tmp_path):
+    config = learner_config()
+    config = dataclasses.replace(
+        config, replay=dataclasses.replace(config.replay, priority_exponent=0.0)
+    )
+    batch = training_batch(config)
+    sizes = np.array([1, 3, 7, 49, 1_000, 99_999, 100_000, 123_457], np.int64)
+    batch = batch._replace(table_sizes=sizes, probabilities=1.0 / sizes)
+    bench = Bench(tmp_path, config, [batch])
+    bench.learner.run()
+    assert bench.learner.train_step == 1
+    assert bench.priorities.updates == bench.largest == []
+    assert bench.learner.loader.load(batch, 1).importance_weights.tolist() == [1.0] * 8
