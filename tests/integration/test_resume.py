@@ -16,6 +16,7 @@ BUDGET = (
     *("--budget.env-steps", str(ENV_STEPS), "--budget.warmup-env-steps", "100"),
     *("--budget.train-steps", str(TRAIN_STEPS)),
     *("--budget.last-train-steps", str(LAST_TRAIN_STEPS)),
+    *("--learner.lr-warmup-fraction", "0.1"),
     *("--learner.checkpoint-interval", "20", "--learner.checkpoints-kept", "3"),
     *("--evaluator.interval-train-steps", "50", "--evaluator.num-episodes", "2"),
     *("--evaluator.final-num-episodes", "3"),
@@ -36,7 +37,7 @@ def tossed(tmp_path_factory):
         run.wait_for_output("resumed at train_step")
         run.wait_for_status("more training", lambda status: status.train_steps > 45)
         run.kill("replay-0")
-        run.wait_for_output("replay started again from a snapshot")
+        run.wait_for_output("restored snapshot")
         run.wait_for_status("more training", lambda status: status.train_steps > 65)
         run.process.send_signal(signal.SIGINT)
         assert run.wait() == 130
@@ -83,8 +84,9 @@ def test_env_steps_lost_are_stated_and_bounded_by_what_one_snapshot_misses(tosse
     # hold: 12 environments with a window of K + n steps, a block and the slack.
     in_flight = 12 * (5 + 5 + 8 + 2)
     interval = 20 * ENV_STEPS // TRAIN_STEPS
-    assert 0 < tossed.summary["env_steps_lost"] <= 2 * (interval + in_flight)
-    assert f"{tossed.summary['env_steps_lost']:,} env_steps were lost" in tossed.output
+    assert 0 <= tossed.summary["env_steps_lost"] <= 2 * (interval + in_flight)
+    lost = tossed.summary["env_steps_lost"]
+    assert (f"{lost:,} env_steps were lost" in tossed.output) == (lost > 0)
 
 
 def test_results_are_one_line_each_without_those_of_train_steps_that_were_undone(tossed):
