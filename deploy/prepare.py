@@ -26,14 +26,15 @@ from deploy.preflight import (
     one_line,
     reason,
 )
-from deploy.summary import software_versions
+from deploy.summary import EVALUATIONS_FILE, software_versions
+from efficientzero.checkpoint import list_checkpoints
 from efficientzero.compat import COMPAT_GROUPS
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, hyperparameters, load_preset, validate
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.naming import group_name
-from efficientzero.run_folder import RunInfo
+from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
 
 
@@ -94,6 +95,61 @@ def prepare(
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
     return Prepared(run=run, notes=notes)
+
+
+def prepare_resume(run: RunInfo, config: Config) -> Prepared:
+    """Check that ``run`` can go on, and write its ``config.json`` with new addresses.
+
+    Args:
+        run: as its folder has it.
+        config: the run's, with other processes or logging perhaps.
+
+    Raises:
+        PreflightError: the run is complete, still running, or asked to change what it learns.
+    """
+    check_installation()
+    _check_same_experiment(run.config, config)
+    evaluations = read_lines(run.directory / EVALUATIONS_FILE)
+    if any(line.get("is_final") for line in evaluations):
+        raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
+    spec, _, tracking = _resolve(config)
+    check_device(config.cluster)
+    replay_port, learner_port = choose_ports(config.cluster)
+    memory = check_memory(config, spec)
+    resumed = dataclasses.replace(
+        run,
+        config=config,
+        num_resumes=run.num_resumes + 1,
+        replay_address=f"{LOOPBACK}:{replay_port}",
+        learner_address=f"{LOOPBACK}:{learner_port}",
+        tracking_mode=tracking.mode,
+    )
+    try:
+        resumed.save()
+    except OSError as error:
+        raise PreflightError(f"--resume: {run.config_path}: {reason(error)}") from error
+    saved = list_checkpoints(run.directory / "checkpoints")
+    newest = saved[-1].name if saved else "none yet: training starts from the beginning"
+    notes = [
+        ("resume", f"{run.run_id}, for the {resumed.num_resumes}. time; checkpoint {newest}"),
+        ("group", f"{run.group}  (config {run.config_hash})"),
+        ("device", describe_device(config.cluster)),
+        ("memory", memory),
+        ("addresses", f"replay {resumed.replay_address}, learner {resumed.learner_address}"),
+        ("wandb", f"{tracking.mode} ({tracking.reason})"),
+    ]
+    return Prepared(run=resumed, notes=notes)
+
+
+def _check_same_experiment(before: Config, now: Config) -> None:
+    fixed = {**hyperparameters(before), "seed": before.seed, "preset": before.preset}
+    wanted = {**hyperparameters(now), "seed": now.seed, "preset": now.preset}
+    for key, value in fixed.items():
+        if wanted[key] != value:
+            raise PreflightError(
+                f"--{key}: got {wanted[key]}, but the run was started with {value}; a resumed run "
+                "may only change cluster and tracking options"
+            )
 
 
 def default_run_id(config: Config, now: datetime) -> str:

@@ -13,13 +13,17 @@ from efficientzero.devices import setup_torch
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
+from learner.env_step_journal import EnvStepJournal
 from learner.governor import Governor
 from learner.grpc_server import GrpcServer
 from learner.learner import Learner
+from learner.resume import resume, target_weights
 from learner.run_record import RunRecord
+from learner.saver import CheckpointSaver
 from learner.weight_server import WeightPublisher
 from replay.info import ReplayInfo, wait_until_ready
 from replay.priorities import PriorityUpdater
+from replay.snapshot_request import request_snapshot
 from replay.training_queue import TrainingQueueReader
 
 ROLE = "learner"
@@ -27,6 +31,8 @@ ROLE = "learner"
 _REPLAY_START_S = 120.0
 _EXIT_GRACE_S = 55.0  # a large checkpoint takes its time; the supervisor waits for 60 s
 _REPLAY_LOOK_S = 1.0
+_INFO_S = 30
+_SNAPSHOT_S = 40.0  # at the end: less than the grace, so that the weights are saved without it
 
 log = logging.getLogger(__name__)
 
@@ -38,28 +44,49 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation)
     exit_code = 1
     try:
-        governor, publisher = Governor(run.config), WeightPublisher()
-        record = RunRecord(run.directory)
+        journal, record = EnvStepJournal(run.directory, run.num_resumes), RunRecord(run.directory)
+        steps_noted = journal.read()
+        governor = Governor(run.config, note_env_steps=journal.write)
+        publisher = WeightPublisher(incarnation=arguments.incarnation)
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
+        learner = Learner(
+            run,
+            device=device,
+            batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
+            priorities=(
+                PriorityUpdater(run.replay_address, stop)
+                if run.config.replay.priority_exponent > 0
+                else None
+            ),
+            publisher=publisher,
+            governor=governor,
+            check_health=record.check,
+            note_priorities=record.add_priorities,
+            saver=CheckpointSaver(
+                run.directory / "checkpoints",
+                keep=run.config.learner.checkpoints_kept,
+                snapshot_replay=lambda: request_snapshot(run.replay_address, timeout_s=_SNAPSHOT_S),
+            ),
+            further_state=lambda: {
+                "record": record.state(),
+                "target_weights": target_weights(publisher),
+            },
+            tracker=tracker,
+            stop=stop,
+        )
+        resume(
+            run,
+            learner=learner,
+            governor=governor,
+            record=record,
+            publisher=publisher,
+            steps_in_replay=_steps_in_replay(run.replay_address),
+            steps_noted=steps_noted,
+        )
         _follow_replay(run.replay_address, record, stop)
         with GrpcServer(run.learner_address, governor=governor, publisher=publisher, record=record):
-            Learner(
-                run,
-                device=device,
-                batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
-                priorities=(
-                    PriorityUpdater(run.replay_address, stop)
-                    if run.config.replay.priority_exponent > 0
-                    else None
-                ),
-                publisher=publisher,
-                governor=governor,
-                check_health=record.check,
-                note_priorities=record.add_priorities,
-                tracker=tracker,
-                stop=stop,
-            ).run()
+            learner.run()
             while not stop.wait(1.0):
                 record.check()
         exit_code = 0
@@ -67,15 +94,27 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         tracker.close(exit_code)
 
 
+def _steps_in_replay(address: str) -> int:
+    counts = ReplayInfo(address).read(timeout_s=_INFO_S)
+    if counts is None:
+        raise TimeoutError(f"replay at {address} answered and then did not for {_INFO_S} s")
+    return counts.steps_inserted
+
+
 def _follow_replay(address: str, record: RunRecord, stop: StopSignal) -> None:
     """Keep the record's replay size fresh from a thread: replay may take its time to answer."""
 
     def follow() -> None:
-        info = ReplayInfo(address)
+        info, inserted = ReplayInfo(address), 0
         while not stop.wait(_REPLAY_LOOK_S):
             counts = info.read()
-            if counts is not None:
-                record.set_replay_items(counts.num_steps)
+            if counts is None:
+                continue
+            record.set_replay_counts(items=counts.num_steps, steps_inserted=counts.steps_inserted)
+            if counts.steps_inserted < inserted:
+                lost = inserted - counts.steps_inserted
+                log.warning("replay started again from a snapshot without the last %d steps", lost)
+            inserted = counts.steps_inserted
 
     threading.Thread(target=follow, name="replay-counts", daemon=True).start()
 

@@ -27,6 +27,14 @@ class TargetLag:
         self._num_intervals = num_intervals
         self._waiting: deque[TargetWeights] = deque()
 
+    def state(self) -> list[tuple[dict[str, Tensor], int]]:
+        """Return what a checkpoint must keep: the weights that wait, and their train_steps."""
+        return [(dict(weights.state), weights.train_step) for weights in self._waiting]
+
+    def restore(self, state: list[tuple[dict[str, Tensor], int]]) -> None:
+        """Go on with the weights that waited."""
+        self._waiting = deque(TargetWeights(*weights) for weights in state)
+
     def exchange(self, state: Mapping[str, Tensor], train_step: int) -> TargetWeights | None:
         """Take this interval's weights; return those due, or None while none are old enough.
 
