@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import Row, Usage, describe_machine
-from benchmarks.plain_loop import measure_plain_loop
+from benchmarks.plain_loop import measure_free_plain_loop, measure_plain_loop
 from benchmarks.search_cost import measure_overhead, measure_ratio
 from benchmarks.tree_cost import measure_trees
 from benchmarks.tree_footprint import measure_bytes, measure_instructions
@@ -48,6 +48,7 @@ def measure_search(command: SearchCommand) -> None:
         *measure_bytes(),
         *measure_instructions(),
         *measure_overhead(64, rounds=30),
+        *measure_free_plain_loop(64, rounds=15),
         *measure_ratio(8, rounds=30),
         *measure_ratio(64, rounds=8),
         *measure_plain_loop(8, rounds=15),

@@ -138,8 +138,8 @@ class SearchConfig:
     """gumbel: c_scale of the completed-Q transform."""
     num_threads: int = 1
     """Threads that share the trees of one search; results do not depend on it."""
-    inference_backend: Literal["auto", "eager", "traced", "graphed"] = "auto"
-    """How simulations call the network; same results. auto: traced on CPU, graphed on CUDA."""
+    inference_backend: Literal["auto", "eager", "folded", "graphed"] = "auto"
+    """How searches call the network; same up to rounding. auto: folded on CPU, graphed on CUDA."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the network's arithmetic in searches. auto: bfloat16 autocast on CUDA, else float32."""
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import AgentConfig, SearchConfig
-from efficientzero.devices import precision_context
+from efficientzero.inference import SearchNetwork
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, Frames, SearchResult
 from efficientzero.search_part import SearchPart
@@ -53,15 +53,22 @@ class BatchedSearch:
             num_parts: parts that take turns; results do not depend on it but for the network's
                 rounding. None: two on a GPU if B is large enough, else one.
         """
-        self._network, self._search, self._device = network, search, device
+        self._device = device
+        self._network = network
         self._generator, self.batch_size = generator, batch_size
         self.num_simulations = search.num_simulations
         if num_parts is None:
             num_parts = 2 if device.type != "cpu" and batch_size >= _SMALLEST_SPLIT else 1
+        self._inference = SearchNetwork(
+            network,
+            backend=search.inference_backend,
+            precision=search.precision,
+            batch_size=batch_size,
+        )
         self._bounds = [batch_size * part // num_parts for part in range(num_parts + 1)]
         self._parts = [
             SearchPart(
-                network,
+                self._inference,
                 search=search,
                 agent=agent,
                 num_actions=num_actions,
@@ -109,8 +116,7 @@ class BatchedSearch:
 
     def _expand_roots(self, observations: Tensor, exploration_noise: bool) -> tuple[F32, F32]:
         """Start the searches; return the network's own values [B] and policy logits [B, A]."""
-        with precision_context(self._search.precision, self._device):
-            root = self._network.initial_inference(observations)
+        root = self._inference.initial_inference(observations)
         values = _to_numpy(self._network.support.decode(root.value_logits))
         policy_logits = _to_numpy(root.policy_logits)
         seeds = self._generator.integers(0, 2**64, size=self.batch_size, dtype=np.uint64)
