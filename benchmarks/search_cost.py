@@ -144,7 +144,7 @@ def measure_overhead(
     for name, decodes in (("search, free network", True), ("free decoding too", False)):
         network = make_network(FreeNetwork, config or NetworkConfig(), spec)
         if not decodes:
-            network.support = FreeSupport(network.support.bound)
+            network.support = FreeSupport((config or NetworkConfig()).support_bound)
         search = make_search(network, batch_size, "eager")  # constants cannot be traced
         with torch.inference_mode():
             network.prepare(observations, num_simulations=search.num_simulations, seed=0)

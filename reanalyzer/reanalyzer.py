@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from efficientzero.config import Config
-from efficientzero.envs.frame_stack import stack_window
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
@@ -23,7 +22,7 @@ from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.runtime import StopSignal, WaitReason
 from efficientzero.schema import F32, Bool, Frames, TrainingBatch
 from efficientzero.search import BatchedSearch
-from efficientzero.slices import SliceBatch
+from efficientzero.slices import SliceBatch, stack_window
 from efficientzero.targets import (
     action_mask,
     bootstrap_offsets,
