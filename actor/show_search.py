@@ -22,7 +22,7 @@ from actor.evaluator import evaluation_seeds
 from efficientzero.checkpoint import list_checkpoints, load_checkpoint
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.frame_stack import FrameStack
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import EfficientZeroNet, inference_entries
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import generator
 from efficientzero.schema import Frames, SearchResult
@@ -75,7 +75,7 @@ def decide(run: RunInfo, env_step: int) -> Decision:
     network = EfficientZeroNet(
         config.network, run.env_spec, value_prefix=config.agent.value_prefix
     ).eval()
-    network.load_state_dict(state["network"])
+    network.load_inference_state_dict(inference_entries(state["network"]))
     search = BatchedSearch(
         network,
         search=config.search,

@@ -151,7 +151,7 @@ def measure_overhead(
     for name, decodes in (("search, free network", True), ("free decoding too", False)):
         network = make_network(FreeNetwork, config or NetworkConfig(), spec)
         if not decodes:
-            network.support = FreeSupport(network.support.bound)
+            network.support = FreeSupport((config or NetworkConfig()).support_bound)
         prepare(network, observations)
         searches[name] = make_search(network, batch_size)
     samples = cpu_seconds(

@@ -137,6 +137,16 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"replay.capacity: got {config.replay.capacity}, wanted at least learner.batch_size "
         f"({config.learner.batch_size})",
     )
+    learner = config.learner
+    coefficients = (
+        learner.value_prefix_coefficient,
+        learner.value_coefficient,
+        learner.policy_coefficient,
+        learner.consistency_coefficient,
+    )
+    _require(
+        any(coefficients), "learner: got 0 for all four coefficients, wanted at least one above 0"
+    )
     if spec is not None:
         _require(
             spec.num_actions >= _FEWEST_ACTIONS,

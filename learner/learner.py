@@ -10,26 +10,23 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import nn
 
-from efficientzero.config import Config
-from efficientzero.devices import precision_context
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import PlainError, StopSignal, WaitReason, seed_sequence
-from efficientzero.schedules import learning_rate
+from efficientzero.runtime import StopSignal, WaitReason, seed_sequence
 from efficientzero.schema import F64, U64, TrainingBatch
+from learner.batch_checks import BatchChecks
 from learner.batch_loader import BatchLoader
 from learner.governor import Governor
-from learner.loss import LossInput, LossTerms, compute_loss
+from learner.loss import LossInput
 from learner.saver import CheckpointSaver
-from learner.statistics import training_statistics
+from learner.statistics import StepRecord, training_statistics
 from learner.target_lag import TargetLag
+from learner.update import Updater, UpdateResult, make_optimizer
 from learner.weight_server import WeightPublisher
 
 _WAIT_S = 0.5
@@ -50,27 +47,6 @@ class PrioritySink(Protocol):
 
     def update(self, keys: U64, priorities: F64) -> None:
         """Send priorities of sampled items; never blocks."""
-
-
-class TrainingDiverged(PlainError):
-    """The loss or its gradient is no number any more."""
-
-    is_final = True
-
-
-def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Return the configured optimiser over all parameters (biases and norms are decayed too)."""
-    learner = config.learner
-    if learner.optimizer == "sgd":
-        return torch.optim.SGD(
-            network.parameters(),
-            lr=learner.learning_rate,
-            momentum=learner.momentum,
-            weight_decay=learner.weight_decay,
-        )
-    return torch.optim.AdamW(
-        network.parameters(), lr=learner.learning_rate, weight_decay=learner.weight_decay
-    )
 
 
 class Learner:
@@ -112,21 +88,19 @@ class Learner:
         self._batches, self._priorities, self._publisher = batches, priorities, publisher
         self._governor, self._tracker, self._stop = governor, tracker, stop
         self._check_health, self._note_priorities = check_health, note_priorities
-        seed = int(seed_sequence(self._config.seed, "learner", 0).generate_state(1)[0])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # torch's initialisers know only the global generator
-            network = EfficientZeroNet(
-                self._config.network, run.env_spec, value_prefix=self._config.agent.value_prefix
-            )
-        self.network = network.to(device).train()
-        self._optimizer = make_optimizer(self.network, self._config)
-        self._generator = torch.Generator(device).manual_seed(seed)
-        self.loader = BatchLoader(self._config, run.env_spec, device, self._generator)
-        """Makes loss inputs of training batches."""
         self._timer = SectionTimer("learner")
         self._target_lag = TargetLag(self._config.compat.target_weights_lag)
+        self.network = _make_network(run).to(device).train()
+        self._optimizer = make_optimizer(self.network, self._config)
+        self._updater = Updater(self.network, self._optimizer, self._config, self._timer)
+        seeds = seed_sequence(self._config.seed, "learner", 0, 1)
+        self.loader = BatchLoader(self._config, run.env_spec, device, seeds)
+        """Makes loss inputs of training batches."""
+        largest_target = self.network.support.largest
+        self._checks = BatchChecks(self._config, run.env_spec, largest_target=largest_target)
         self._saver, self._further_state = saver, further_state
         self._saved_at, self._save_is_due = time.monotonic(), False
+        self._steps = StepRecord(self._config.learner.max_grad_norm)
         self._logged_at, self._logged_step = time.monotonic(), 0
         self.train_step = 0
         """Train_steps made so far."""
@@ -136,6 +110,7 @@ class Learner:
 
         Raises:
             TrainingDiverged: after saving what was there before the step that failed.
+            BadBatch: as well.
         """
         self._publisher.publish(
             weights_pb2.LATEST, self.network.inference_state_dict(), self.train_step
@@ -156,7 +131,7 @@ class Learner:
         """Go on from a checkpoint; before ``run``."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._generator.set_state(state["generator"])
+        self.loader.load_state_dict(state["loader"])
         self._target_lag.restore(state["target_lag"])
         self.train_step = state["train_step"]
         self._logged_step = self.train_step
@@ -168,7 +143,7 @@ class Learner:
             "env_steps": self._governor.env_steps,
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "generator": self._generator.get_state(),
+            "loader": self.loader.state_dict(),
             "target_lag": self._target_lag.state(),
             "run_uid": self._run.run_uid,
             "config_hash": self._run.config_hash,
@@ -188,16 +163,18 @@ class Learner:
         if batch is None:
             return
         with self._timer.section("batch_to_device"):
+            overflow = self._checks.check(batch)
             inputs = self.loader.load(batch, self.train_step)
-        terms, grad_norm = self._update(inputs)
+        is_logged = (self.train_step + 1) % self._config.learner.log_interval == 0
+        update = self._updater.step(inputs, self.train_step, measure=is_logged)
+        self._steps.add(update.grad_norm, is_skipped=update.is_skipped, overflow_share=overflow)
         if self._priorities is not None:
             with self._timer.section("priorities"):
-                priorities = terms.priorities.double().cpu().numpy()
-                self._priorities.update(batch.keys, priorities)
-                self._note_priorities(float(priorities.max()))
+                self._priorities.update(batch.keys, update.priorities)
+                self._note_priorities(float(update.priorities.max()))
         self.train_step += 1
         self._governor.train_step_completed(self.train_step)
-        self._after_step(batch, inputs, terms, grad_norm)
+        self._after_step(batch, inputs, update)
 
     def _wait_for_pace(self, what: str) -> bool:
         reason = WaitReason(what)
@@ -220,39 +197,7 @@ class Learner:
             reason.tick()
         return None
 
-    def _update(self, inputs: LossInput) -> tuple[LossTerms, float]:
-        config = self._config
-        rate = learning_rate(self.train_step, config.learner, config.budget)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        # Batch-norm statistics move in the forward pass, before the loss is known to be a number.
-        statistics = [buffer.clone() for buffer in self.network.buffers()]
-        with (
-            self._timer.section("forward"),
-            precision_context(config.learner.precision, self._device),
-        ):
-            terms = compute_loss(self.network, inputs, agent=config.agent, learner=config.learner)
-        with self._timer.section("backward"):
-            self._optimizer.zero_grad(set_to_none=True)
-            terms.total.backward()  # type: ignore[no-untyped-call]
-        with self._timer.section("optimizer"):
-            norm = float(
-                nn.utils.clip_grad_norm_(self.network.parameters(), config.learner.max_grad_norm)
-            )
-            if not np.isfinite(norm):
-                for buffer, before in zip(self.network.buffers(), statistics, strict=True):
-                    buffer.copy_(before)
-                raise TrainingDiverged(
-                    f"train_step {self.train_step}: loss {float(terms.total.detach())}, gradient "
-                    f"norm {norm}: not finite. The weights before this step are saved; lower "
-                    "learner.learning_rate"
-                )
-            self._optimizer.step()
-        return terms, norm
-
-    def _after_step(
-        self, batch: TrainingBatch, inputs: LossInput, terms: LossTerms, grad_norm: float
-    ) -> None:
+    def _after_step(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
         learner, step = self._config.learner, self.train_step
         with self._timer.section("publish"):
             state = self.network.inference_state_dict
@@ -268,7 +213,7 @@ class Learner:
             with self._timer.section("checkpoint"):
                 self.save(wait=False)
         if step % learner.log_interval == 0:
-            self._log(batch, inputs, terms, grad_norm)
+            self._log(batch, inputs, update)
 
     def _start_training(self) -> None:
         if self._publisher.newest(weights_pb2.TARGET) is None:
@@ -283,19 +228,33 @@ class Learner:
             self._publisher.publish(kind, self.network.inference_state_dict(), self.train_step)
         log.info("trained %d steps: the budget is spent", self.train_step)
 
-    def _log(
-        self, batch: TrainingBatch, inputs: LossInput, terms: LossTerms, grad_norm: float
-    ) -> None:
+    def _log(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
         now = time.monotonic()
         rate = (self.train_step - self._logged_step) / (now - self._logged_at)
         self._logged_at, self._logged_step = now, self.train_step
+        with self._timer.section("statistics"):
+            statistics = training_statistics(self.train_step, batch, inputs, update, self.network)
         row = {
             "learner/train_steps": self.train_step,
             "learner/env_steps": self._governor.env_steps,
             "learner/train_steps_per_s": rate,
             "learner/lr": self._optimizer.param_groups[0]["lr"],
-            "learner/grad_norm": grad_norm,
-            **training_statistics(self.train_step, batch, inputs, terms),
+            **self._steps.row(),
+            **statistics,
             **self._timer.row(),
         }
         self._tracker.log(row)
+
+
+def _make_network(run: RunInfo) -> EfficientZeroNet:
+    """Build the network from the run's seed; with a projector only if it has a loss."""
+    config = run.config
+    seed = int(seed_sequence(config.seed, "learner", 0).generate_state(1)[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # torch's initialisers know only the global generator
+        return EfficientZeroNet(
+            config.network,
+            run.env_spec,
+            value_prefix=config.agent.value_prefix,
+            projection=config.learner.consistency_coefficient > 0,
+        )

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from efficientzero.config import Config
-from efficientzero.envs.frame_stack import stack_window
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, I32, I64, Bool, Frames, SearchResult, TrainingBatch
 from efficientzero.search import BatchedSearch
-from efficientzero.slices import SliceBatch
+from efficientzero.slices import SliceBatch, stack_window
 from efficientzero.targets import (
     action_mask,
     bootstrap_offsets,

@@ -52,6 +52,15 @@ def test_an_unknown_preset_names_the_nearest():
         ({"budget": {"max_env_steps_ahead": 1}}, "wanted at least cluster.num_actors"),
         ({"learner": {"batch_size": 0}}, "learner.batch_size: got 0, wanted at least 1"),
         ({"agent": {"discount": 1.5}}, "agent.discount: got 1.5"),
+        (
+            {
+                "learner": {
+                    f"{part}_coefficient": 0.0
+                    for part in ("policy", "value", "value_prefix", "consistency")
+                }
+            },
+            "learner: got 0 for all four coefficients",
+        ),
         ({"seed": -1}, "seed: got -1"),
         ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
     ],

@@ -1,5 +1,7 @@
 """The search loop with real networks and the compiled trees."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -26,9 +28,9 @@ SMALL = NetworkConfig(
 )
 
 
-def make_search(batch_size, *, seed=0, simulations=12, backend="auto"):
+def make_search(batch_size, *, seed=0, simulations=12, backend="auto", config=SMALL):
     torch.manual_seed(1)
-    network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
+    network = EfficientZeroNet(config, SPEC, value_prefix=True).eval()
     return BatchedSearch(
         network,
         search=SearchConfig(num_simulations=simulations, inference_backend=backend),
@@ -102,6 +104,15 @@ def test_the_whole_loop_equals_the_slow_search_driven_by_the_same_network():
         network, root = search._network, observations(1, seed=seed)
         result = search.run(root, exploration_noise=False)
         assert_equals_reference(network, root, result, tree_seed=first_tree_seed(seed))
+
+
+def test_values_as_numbers_are_searched_as_the_reference_search_does():
+    config = dataclasses.replace(SMALL, categorical_values=False)
+    for seed in range(5):
+        search = make_search(1, seed=seed, simulations=25, config=config)
+        root = observations(1, seed=seed)
+        result = search.run(root, exploration_noise=False)
+        assert_equals_reference(search._network, root, result, tree_seed=first_tree_seed(seed))
 
 
 def first_tree_seed(seed):
