@@ -91,6 +91,14 @@ def prepare(
         ("logs", str(folder / "logs")),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
+    if config.cluster.deterministic:
+        notes.append(
+            (
+                "order",
+                "deterministic: actor, reanalyzer and learner take turns, so only one works at a "
+                "time; no process is started again",
+            )
+        )
     return Prepared(run=run, notes=notes)
 
 

@@ -318,11 +318,13 @@ class ClusterConfig:
     device: str = "auto"
     """torch device of learner and searches: auto, cpu, cuda, cuda:1."""
     max_restarts: int = 5
-    """Times each actor or reanalyzer is started again after a crash."""
+    """Times each actor or reanalyzer is started again after a crash; never if deterministic."""
     threads_per_process: int = 1
     """torch CPU threads of each process."""
     metrics_interval_seconds: float = 10.0
     """Seconds between metric rows of actors and reanalyzers."""
+    deterministic: bool = False
+    """Roles take turns by counts, not by time: one seed, the same weights bit by bit. CPU only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,6 +137,8 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"replay.capacity: got {config.replay.capacity}, wanted at least learner.batch_size "
         f"({config.learner.batch_size})",
     )
+    if config.cluster.deterministic:
+        _check_deterministic(config)
     if spec is not None:
         _require(
             spec.num_actions >= _FEWEST_ACTIONS,
@@ -225,6 +227,28 @@ def _check_ranges(config: Config) -> None:
     _require(
         flat["agent.discount"] <= 1,
         f"agent.discount: got {flat['agent.discount']}, wanted at most 1",
+    )
+
+
+def _check_deterministic(config: Config) -> None:
+    """Refuse what would let time or a GPU's order of additions into the result."""
+    cluster, replay, warmup = config.cluster, config.replay, config.budget.warmup_env_steps
+    wanted: dict[str, tuple[object, tuple[object, ...]]] = {
+        "cluster.num_actors": (cluster.num_actors, (1,)),
+        "cluster.num_reanalyzers": (cluster.num_reanalyzers, (1,)),
+        "cluster.threads_per_process": (cluster.threads_per_process, (1,)),
+        "cluster.device": (cluster.device, ("cpu", "auto")),
+        "actor.pipeline": (config.actor.pipeline, ("off", "auto")),
+    }
+    for key, (got, allowed) in wanted.items():
+        _require(
+            got in allowed,
+            f"{key}: got {got}, wanted {' or '.join(map(str, allowed))} with cluster.deterministic",
+        )
+    _require(
+        replay.capacity >= warmup,
+        f"replay.capacity: got {replay.capacity}, wanted at least budget.warmup_env_steps "
+        f"({warmup}) with cluster.deterministic",
     )
 
 

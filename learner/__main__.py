@@ -11,11 +11,13 @@ import threading
 
 from efficientzero.devices import setup_torch
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
+from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
 from learner.governor import Governor
 from learner.grpc_server import GrpcServer
-from learner.learner import Learner
+from learner.learner import Learner, PrioritySink
+from learner.lock_step import LockStepGovernor
 from learner.run_record import RunRecord
 from learner.weight_server import WeightPublisher
 from replay.info import ReplayInfo, wait_until_ready
@@ -38,7 +40,8 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation)
     exit_code = 1
     try:
-        governor, publisher = Governor(run.config), WeightPublisher()
+        governor, priorities = _pace(run, stop)
+        publisher = WeightPublisher()
         record = RunRecord(run.directory)
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
@@ -48,7 +51,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 run,
                 device=device,
                 batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
-                priorities=PriorityUpdater(run.replay_address, stop),
+                priorities=priorities,
                 publisher=publisher,
                 governor=governor,
                 check_health=record.check,
@@ -61,6 +64,14 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         exit_code = 0
     finally:
         tracker.close(exit_code)
+
+
+def _pace(run: RunInfo, stop: StopSignal) -> tuple[Governor, PrioritySink]:
+    """Return who grants the steps, and who takes new priorities to where steps are sampled."""
+    if run.config.cluster.deterministic:
+        lock_step = LockStepGovernor(run.config)
+        return lock_step, lock_step
+    return Governor(run.config), PriorityUpdater(run.replay_address, stop)
 
 
 def _follow_replay(address: str, record: RunRecord, stop: StopSignal) -> None:

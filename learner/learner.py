@@ -181,6 +181,9 @@ class Learner:
             self._priorities.update(batch.keys, priorities)
             self._note_priorities(float(priorities.max()))
         self.train_step += 1
+        with self._timer.section("publish"):
+            self._publish_when_due()
+        # Only now: whoever may go on with this step in the count finds its weights published.
         self._governor.train_step_completed(self.train_step)
         self._after_step(batch, inputs, terms, grad_norm)
 
@@ -239,12 +242,6 @@ class Learner:
         self, batch: TrainingBatch, inputs: LossInput, terms: LossTerms, grad_norm: float
     ) -> None:
         learner, step = self._config.learner, self.train_step
-        with self._timer.section("publish"):
-            state = self.network.inference_state_dict
-            if step % learner.publish_interval == 0:
-                self._publisher.publish(weights_pb2.LATEST, state(), step)
-            if step % learner.target_interval == 0:
-                self._publisher.publish(weights_pb2.TARGET, state(), step)
         if (
             step % learner.checkpoint_interval == 0
             or time.monotonic() - self._saved_at > _SAVE_EVERY_S
@@ -253,6 +250,17 @@ class Learner:
                 self.save()
         if step % learner.log_interval == 0:
             self._log(batch, inputs, terms, grad_norm)
+
+    def _publish_when_due(self) -> None:
+        learner, step, state = (
+            self._config.learner,
+            self.train_step,
+            self.network.inference_state_dict,
+        )
+        if step % learner.publish_interval == 0:
+            self._publisher.publish(weights_pb2.LATEST, state(), step)
+        if step % learner.target_interval == 0:
+            self._publisher.publish(weights_pb2.TARGET, state(), step)
 
     def _publish_all(self) -> None:
         for kind in (weights_pb2.LATEST, weights_pb2.TARGET):

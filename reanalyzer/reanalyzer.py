@@ -19,7 +19,7 @@ from efficientzero.envs.frame_stack import stack_window
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.rpc.weight_client import WeightClient
+from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.runtime import StopSignal, WaitReason
 from efficientzero.schema import F32, Bool, Frames, TrainingBatch
 from efficientzero.search import BatchedSearch
@@ -61,7 +61,7 @@ class Reanalyzer:
         *,
         network: EfficientZeroNet,
         search: BatchedSearch,
-        weights: WeightClient,
+        weights: WeightSource,
         slices: SliceSource,
         batches: BatchSink,
         device: torch.device,

@@ -21,7 +21,13 @@ def main() -> None:
         interval_s = run.config.cluster.metrics_interval_seconds
         metrics = ServiceMetrics(run.replay_address, tracker, interval_s=interval_s)
         try:
-            serve(run.config.replay, run.replay_address, stop, every_second=metrics.log_when_due)
+            serve(
+                run.config.replay,
+                run.replay_address,
+                stop,
+                in_order=run.config.cluster.deterministic,
+                every_second=metrics.log_when_due,
+            )
         except PortTakenError as error:
             sys.exit(f"replay-{index}: {error}")
         finally:

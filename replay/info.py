@@ -20,7 +20,7 @@ class ReplayCounts:
     """The service's counters since it started."""
 
     num_steps: int
-    """Steps (items) that can be sampled now."""
+    """Steps (items) kept: the newest, at most the table's size."""
     steps_inserted: int
     """Steps ever inserted: one per env_step of every ended episode."""
     steps_sampled: int
@@ -51,7 +51,8 @@ class ReplayInfo:
         trajectories, training_queue = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
         limits = trajectories.rate_limiter_info
         return ReplayCounts(
-            num_steps=trajectories.current_size,
+            # Not the table's current size: an OrderedSampler takes steps out and keeps them.
+            num_steps=min(limits.insert_stats.completed, trajectories.max_size),
             steps_inserted=limits.insert_stats.completed,
             steps_sampled=limits.sample_stats.completed,
             num_queued_batches=training_queue.current_size,

@@ -38,6 +38,7 @@ def serve(
     address: str,
     stop: StopSignal,
     *,
+    in_order: bool = False,
     every_second: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on ``address`` (``127.0.0.1:port``) until a stop is asked for.
@@ -46,6 +47,7 @@ def serve(
         config: sizes and priorities of the tables.
         address: where to listen.
         stop: ends the service.
+        in_order: steps leave in order of arrival, as ``build_tables`` says.
         every_second: called about once a second while serving.
 
     Raises:
@@ -60,7 +62,9 @@ def serve(
     with _port_to_itself(port):
         # Named, so that the redirection lives as long as the server.
         redirection = LoopbackBind(sys.modules["reverb.libpybind"].__file__ or "")
-        server = reverb.Server(build_tables(config), port=port, checkpointer=_NoCheckpointer())
+        server = reverb.Server(
+            build_tables(config, in_order=in_order), port=port, checkpointer=_NoCheckpointer()
+        )
         try:
             listening = listening_addresses(port)
             if listening != [_LOOPBACK]:

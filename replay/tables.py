@@ -20,8 +20,11 @@ BLOCKS_COLUMN = "blocks"
 ROWS_COLUMN = "rows"
 
 
-def build_tables(config: ReplayConfig) -> list[Any]:
+def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
     """Return the service's tables, empty.
+
+    In order, as deterministic runs have it, ``trajectories`` gives every item once, the oldest
+    first, to an ``OrderedSampler``: Reverb seeds its own sampler from the system.
 
     ``trajectories`` only ever refuses to sample while it is empty. The pace between collection and
     training is held by the learner, which reads this table's counters: Reverb's own limiter
@@ -31,9 +34,12 @@ def build_tables(config: ReplayConfig) -> list[Any]:
     reverb = reverb_lite.load()
     trajectories = reverb.Table(
         name=TRAJECTORIES,
-        sampler=reverb.selectors.Prioritized(config.priority_exponent),
+        sampler=reverb.selectors.Fifo()
+        if in_order
+        else reverb.selectors.Prioritized(config.priority_exponent),
         remover=reverb.selectors.Fifo(),
         max_size=config.capacity,
         rate_limiter=reverb.rate_limiters.MinSize(1),
+        max_times_sampled=int(in_order),  # 0: any number of times
     )
     return [trajectories, reverb.Table.queue(TRAINING_QUEUE, config.queue_size)]
