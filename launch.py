@@ -182,7 +182,7 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]]) -> int:
         supervisor = Supervisor(
             children,
             run_uid=run.run_uid,
-            max_restarts=0 if cluster.deterministic else cluster.max_restarts,
+            max_restarts=None if cluster.deterministic else cluster.max_restarts,
             progress=monitor.progress,
             note=console.note,
             graces=Graces(),

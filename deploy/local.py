@@ -20,7 +20,7 @@ from efficientzero.runtime import StopSignal, WaitReason
 
 EXIT_FAILED = 1
 
-_NEVER = "and may not be started again (0 restarts allowed; a deterministic run allows none)"
+_NEVER = "and a deterministic run cannot start it again"
 _POLL_S = 0.1
 _KILL_WAIT_S = 5.0
 _LONGEST_PAUSE_S = 30.0
@@ -107,7 +107,7 @@ class Supervisor:
         children: Sequence[Child],
         *,
         run_uid: str,
-        max_restarts: int,
+        max_restarts: int | None,
         progress: Callable[[], Progress],
         note: Callable[[str], None],
         graces: Graces,
@@ -119,8 +119,8 @@ class Supervisor:
         Args:
             children: not yet started.
             run_uid: marks the run's processes, see ``child_environment``.
-            max_restarts: of each restartable child, after crashes; 0: nothing is ever started
-                again, not even what left by itself.
+            max_restarts: of each restartable child, after crashes; None: nothing is ever
+                started again, not even what left by itself.
             progress: the run's newest known progress; must not block.
             note: prints one line of the supervisor's own.
             graces: how long each role may take to stop.
@@ -194,9 +194,10 @@ class Supervisor:
         pause_s = self._clean_exit_pause_s  # then judge again: the progress known here may be old
         if code != 0:
             watched.crashes += 1
+            if self._max_restarts is None:
+                return f"{child.describe_exit()} {_NEVER}"
             if watched.crashes > self._max_restarts:
-                count = f"after {self._max_restarts} restarts" if self._max_restarts else _NEVER
-                return f"{child.describe_exit()} {count}"
+                return f"{child.describe_exit()} after {self._max_restarts} restarts"
             count = f"{watched.crashes} of {self._max_restarts}"
             self._note(f"{child.describe_exit()}, restarting ({count})")
             pause_s = min(self._first_pause_s * 2 ** (watched.crashes - 1), _LONGEST_PAUSE_S)
@@ -205,7 +206,7 @@ class Supervisor:
 
     def _restart(self, watched: _Watched) -> str:
         child = watched.child
-        if not self._max_restarts:
+        if self._max_restarts is None:
             return f"{child.spec.name} left before the run was over {_NEVER}"
         if watched.left_cleanly:
             # Somebody stopped it from outside; without it the run would wait for ever.

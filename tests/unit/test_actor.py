@@ -332,3 +332,18 @@ def test_new_steps_get_the_priority_that_the_learner_told_with_their_grant():
     bench.play()
     for episode in bench.episodes():
         assert [step.priority for step in episode.steps] == [2.0, 3.0, 4.0]
+
+
+def test_last_report_comes_when_all_steps_are_handed_over():
+    bench = Bench(budget=2 * GAME_LENGTH + 3)
+    closed_at_report = []
+    acquire = bench.run_client.acquire_env_steps
+
+    def record(index, *, completed, wanted, wait_s):
+        closed_at_report.append((wanted, all(writer.is_closed for writer in bench.writers)))
+        return acquire(index, completed=completed, wanted=wanted, wait_s=wait_s)
+
+    bench.run_client.acquire_env_steps = record
+    bench.play()
+    assert closed_at_report[-1] == (0, True)
+    assert all(entry == (4, False) for entry in closed_at_report[:-1])

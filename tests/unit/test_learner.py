@@ -304,3 +304,18 @@ def test_loss_input_aligns_each_step_with_its_observation(tmp_path, augmentation
 def test_the_largest_priority_of_each_batch_is_told(tmp_path):
     bench = whole_run(tmp_path)
     assert bench.largest == [float(values.max()) for _, values in bench.priorities.updates]
+
+
+def test_step_counts_only_once_its_weights_are_published(tmp_path):
+    config = learner_config(budget={"train_steps": 5, "last_train_steps": 0})
+    bench = Bench(tmp_path, config, [training_batch(config, seed) for seed in range(5)])
+    published = []
+    count = bench.governor.train_step_completed
+
+    def record(train_steps):
+        published.append([bench.publisher.newest(kind).train_step for kind in (LATEST, TARGET)])
+        count(train_steps)
+
+    bench.governor.train_step_completed = record
+    bench.learner.run()
+    assert published == [[0, 0], [2, 0], [2, 3], [4, 3], [4, 3]]
