@@ -45,7 +45,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         record = RunRecord(run.directory)
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
-        _follow_replay(run.replay_address, record, stop)
+        _follow_replay(run, record, stop)
         with GrpcServer(run.learner_address, governor=governor, publisher=publisher, record=record):
             Learner(
                 run,
@@ -74,15 +74,16 @@ def _pace(run: RunInfo, stop: StopSignal) -> tuple[Governor, PrioritySink]:
     return Governor(run.config), PriorityUpdater(run.replay_address, stop)
 
 
-def _follow_replay(address: str, record: RunRecord, stop: StopSignal) -> None:
+def _follow_replay(run: RunInfo, record: RunRecord, stop: StopSignal) -> None:
     """Keep the record's replay size fresh from a thread: replay may take its time to answer."""
 
     def follow() -> None:
-        info = ReplayInfo(address)
+        info = ReplayInfo(run.replay_address)
         while not stop.wait(_REPLAY_LOOK_S):
             counts = info.read()
             if counts is not None:
-                record.set_replay_items(counts.num_steps)
+                kept = min(counts.steps_inserted, run.config.replay.capacity)
+                record.set_replay_items(kept)
 
     threading.Thread(target=follow, name="replay-counts", daemon=True).start()
 

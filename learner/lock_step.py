@@ -48,6 +48,7 @@ class LockStepGovernor(Governor):
         self._has_actor_left = False
         self._evaluation_due = next_evaluation(0, config.evaluator)
         self._awaited_evaluation: int | None = None  # train_step of its weights
+        self._newest_evaluation = 0  # as reported; it may come before it is awaited
         self._priorities = Priorities([], [])
 
     def update(self, keys: U64, priorities: F64) -> None:
@@ -86,13 +87,15 @@ class LockStepGovernor(Governor):
             is_last = train_steps == self.pace.total_train_steps  # the final evaluation's
             is_due = train_steps >= self._evaluation_due
             if self._config.cluster.evaluator and is_published and is_due and not is_last:
-                self._awaited_evaluation = train_steps
+                if train_steps != self._newest_evaluation:
+                    self._awaited_evaluation = train_steps
                 self._evaluation_due = next_evaluation(train_steps, self._config.evaluator)
             self._completed_grew.notify_all()
 
     def evaluation_reported(self, weights_version: int) -> None:
         """Tell that the weights of train_step ``weights_version`` have been evaluated."""
         with self._lock:
+            self._newest_evaluation = weights_version
             if weights_version == self._awaited_evaluation:
                 self._awaited_evaluation = None
                 self._completed_grew.notify_all()

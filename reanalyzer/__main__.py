@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from efficientzero.devices import setup_torch
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
@@ -9,6 +11,7 @@ from efficientzero.rpc import weights_pb2
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient, WeightSource
+from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, generator, leave, run_role
 from efficientzero.search import BatchedSearch
@@ -48,19 +51,10 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return
     tracker = run_tracker(run, ROLE, index, arguments.incarnation)
-    weights: WeightSource
-    slices: SliceSource
-    weights = client = WeightClient(
+    client = WeightClient(
         run.learner_address, weights_pb2.TARGET, network.inference_state_dict(), stop
     )
-    if config.cluster.deterministic:
-        slices = sampler = OrderedSampler(
-            run.replay_address, spec, config, stop, generator=sampling_randomness
-        )
-        turns = BatchTurns(RunClient(run.learner_address, stop), sampler, stop)
-        weights = PinnedWeights(client, turns.next_target)
-    else:
-        slices = SliceSampler(run.replay_address, spec, config, stop)
+    weights, slices = _sources(run, client, sampling_randomness, stop)
     try:
         Reanalyzer(
             config,
@@ -76,6 +70,18 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         ).run()
     finally:
         tracker.close()
+
+
+def _sources(
+    run: RunInfo, client: WeightClient, randomness: np.random.Generator, stop: StopSignal
+) -> tuple[WeightSource, SliceSource]:
+    """Return the newest weights and Reverb's samples, or in a deterministic run those in turn."""
+    address, spec, config = run.replay_address, run.env_spec, run.config
+    if not config.cluster.deterministic:
+        return client, SliceSampler(address, spec, config, stop)
+    sampler = OrderedSampler(address, spec, config, stop, generator=randomness)
+    turns = BatchTurns(RunClient(run.learner_address, stop), sampler, stop)
+    return PinnedWeights(client, turns.next_target), sampler
 
 
 if __name__ == "__main__":

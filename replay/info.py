@@ -20,7 +20,7 @@ class ReplayCounts:
     """The service's counters since it started."""
 
     num_steps: int
-    """Steps (items) kept: the newest, at most the table's size."""
+    """Steps (items) in the table now; an ``OrderedSampler`` takes them out."""
     steps_inserted: int
     """Steps ever inserted: one per env_step of every ended episode."""
     steps_sampled: int
@@ -51,8 +51,7 @@ class ReplayInfo:
         trajectories, training_queue = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
         limits = trajectories.rate_limiter_info
         return ReplayCounts(
-            # Not the table's current size: an OrderedSampler takes steps out and keeps them.
-            num_steps=min(limits.insert_stats.completed, trajectories.max_size),
+            num_steps=trajectories.current_size,
             steps_inserted=limits.insert_stats.completed,
             steps_sampled=limits.sample_stats.completed,
             num_queued_batches=training_queue.current_size,

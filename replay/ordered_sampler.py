@@ -24,10 +24,10 @@ _NUM_AHEAD = 64
 
 
 class OrderedSampler:
-    """Keeps every step that arrived and draws from those that the service holds now.
+    """Keeps the newest ``replay.capacity`` steps of those that arrived, and draws from them.
 
-    Costs this process what the service would have needed for the steps, and more where blocks of
-    frames are no longer shared: up to three times the compressed frames.
+    Costs this process what the service would have needed for the steps, and the compressed frames
+    a few times over: only neighbours share their blocks here.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ TRAJECTORIES = "trajectories"
 TRAINING_QUEUE = "training_queue"
 """Whole training batches, first in first out, each given to one reader."""
 
+_NO_LIMIT = 2**31 - 1  # Reverb takes no more
 # Samples list the columns sorted by name: BLOCKS_COLUMN comes first.
 BLOCKS_COLUMN = "blocks"
 ROWS_COLUMN = "rows"
@@ -24,7 +25,8 @@ def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
     """Return the service's tables, empty.
 
     In order, as deterministic runs have it, ``trajectories`` gives every item once, the oldest
-    first, to an ``OrderedSampler``: Reverb seeds its own sampler from the system.
+    first, to an ``OrderedSampler``, which draws and forgets: Reverb seeds its sampler from the
+    system.
 
     ``trajectories`` only ever refuses to sample while it is empty. The pace between collection and
     training is held by the learner, which reads this table's counters: Reverb's own limiter
@@ -38,7 +40,7 @@ def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
         if in_order
         else reverb.selectors.Prioritized(config.priority_exponent),
         remover=reverb.selectors.Fifo(),
-        max_size=config.capacity,
+        max_size=_NO_LIMIT if in_order else config.capacity,
         rate_limiter=reverb.rate_limiters.MinSize(1),
         max_times_sampled=int(in_order),  # 0: any number of times
     )

@@ -99,7 +99,7 @@ def test_steps_get_the_same_keys_and_draws_each_time_and_are_whole(tmp_path, sto
     assert len(set(drawn[0])) > 16
 
 
-def test_all_that_has_arrived_can_be_drawn_and_is_counted_as_kept(process_and_address, stop):
+def test_all_that_has_arrived_can_be_drawn(process_and_address, stop):
     _, address = process_and_address
     episodes = episodes_of(5)
     play(episodes[:2], address, stop)
@@ -112,7 +112,20 @@ def test_all_that_has_arrived_can_be_drawn_and_is_counted_as_kept(process_and_ad
     assert seen == {(n, t) for n in range(2, 4) for t in range(LENGTHS[n])}
     counts = ReplayInfo(address).read()
     assert counts is not None
-    assert counts.num_steps == counts.steps_inserted == sum(LENGTHS)
+    assert counts.steps_inserted == sum(LENGTHS)
+    assert counts.num_steps == 0  # all taken
+
+
+def test_more_steps_than_replay_keeps_may_arrive_between_two_turns(process_and_address, stop):
+    _, address = process_and_address
+    config = dataclasses.replace(IN_ORDER, replay=dataclasses.replace(IN_ORDER.replay, capacity=10))
+    sampler = OrderedSampler(address, IMAGES, config, stop, generator=np.random.default_rng(0))
+    episodes = episodes_of(7)
+    for episode in episodes:
+        play([episode], address, stop)
+    seen = {origin(b, i) for b in batches(sampler, 20) for i in range(32)}
+    # The last episode's eight steps, and before them the last two of the third.
+    assert seen == {(2, 38), (2, 39), *((3, t) for t in range(8))}
 
 
 def batches(sampler, num):

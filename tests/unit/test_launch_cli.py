@@ -112,7 +112,6 @@ def test_impossible_value_is_refused(capsys):
         (("--cluster.device", "cuda"), "cluster.device: got cuda, wanted cpu or auto"),
         (("--cluster.threads-per-process", "2"), "cluster.threads_per_process: got 2, wanted 1"),
         (("--actor.pipeline", "on"), "actor.pipeline: got on, wanted off or auto"),
-        (("--replay.capacity", "299"), "replay.capacity: got 299, wanted at least budget.warmup"),
     ],
 )
 def test_deterministic_run_refuses_what_would_let_time_in(capsys, options, message):

@@ -128,6 +128,16 @@ def test_training_waits_for_each_evaluation_that_is_due():
     assert players.done == SCHEDULE
 
 
+def test_evaluation_reported_before_it_is_awaited_counts():
+    players = Players(with_evaluations(interval=3, publish_interval=2))
+    while players.governor.train_steps < 3:
+        players.play()
+        players.train()
+    players.governor.evaluation_reported(4)  # of weights published a moment ago
+    players.governor.train_step_completed(4)
+    assert "evaluation" not in players.governor.why_waiting()
+
+
 def test_without_evaluator_nobody_waits_for_one():
     config = with_evaluations(interval=3, publish_interval=2, evaluator=False)
     assert Players(config).take_turns() == SCHEDULE
