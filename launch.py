@@ -21,7 +21,7 @@ from typing import Annotated
 
 import tyro
 
-from deploy.child import Child, child_environment
+from deploy.child import DETERMINISTIC_ARITHMETIC, Child, child_environment
 from deploy.display import NoteHandler, RunConsole
 from deploy.explain import config_table
 from deploy.local import Graces, Outcome, StopRequests, Supervisor
@@ -75,6 +75,8 @@ class Options:
     included) or none (the default). Single ones can be set beside it (docs/compat.md)."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     """Go on with the run in this folder; only cluster and tracking options may differ."""
+    deterministic: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Short for --cluster.deterministic: one seed gives the same weights, bit by bit."""
     run_id: Annotated[str, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = ""
     """Name of the run's folder. Default: environment, preset, seed and time."""
     runs_dir: Path = Path("runs")
@@ -84,7 +86,12 @@ class Options:
     config: Annotated[Config, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Config)
 
 
-_SHORT = {"env": "env.id", "actors": "cluster.num_actors", "reanalyzers": "cluster.num_reanalyzers"}
+_SHORT = {
+    "env": "env.id",
+    "actors": "cluster.num_actors",
+    "reanalyzers": "cluster.num_reanalyzers",
+    "deterministic": "cluster.deterministic",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -178,7 +185,7 @@ def parse(arguments: Sequence[str], base: Config) -> Options:
 
 
 def with_short_options(options: Options) -> Config:
-    """Return the configuration with --env, --actors and --reanalyzers in their places."""
+    """Return the configuration with the short options in their places."""
     config = options.config
     env, cluster = config.env, config.cluster
     if options.env is not None:
@@ -187,6 +194,8 @@ def with_short_options(options: Options) -> Config:
         cluster = dataclasses.replace(cluster, num_actors=options.actors)
     if options.reanalyzers is not None:
         cluster = dataclasses.replace(cluster, num_reanalyzers=options.reanalyzers)
+    if options.deterministic:
+        cluster = dataclasses.replace(cluster, deterministic=True)
     return dataclasses.replace(config, env=env, cluster=cluster)
 
 
@@ -214,6 +223,8 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]]) -> int:
         )
         threads = cluster.threads_per_process
         env = child_environment(os.environ, run_uid=run.run_uid, threads=threads)
+        if cluster.deterministic:
+            env |= DETERMINISTIC_ARITHMETIC
         log_dir = run.directory / "logs"
         children = [
             Child(
@@ -229,7 +240,7 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]]) -> int:
         supervisor = Supervisor(
             children,
             run_uid=run.run_uid,
-            max_restarts=cluster.max_restarts,
+            max_restarts=None if cluster.deterministic else cluster.max_restarts,
             progress=monitor.progress,
             note=console.note,
             graces=Graces(),

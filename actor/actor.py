@@ -27,7 +27,7 @@ from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc.records import Grant
 from efficientzero.rpc.run_client import RunClient
-from efficientzero.rpc.weight_client import WeightClient
+from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.runtime import StopSignal, WaitReason
 from efficientzero.schedules import temperature
 from efficientzero.schema import I64, EnvSteps, Frames, SearchResult
@@ -50,7 +50,7 @@ class Actor:
         envs: EnvBatch,
         network: EfficientZeroNet,
         search: BatchedSearch,
-        weights: WeightClient,
+        weights: WeightSource,
         writers: Sequence[EpisodeSink],
         run_client: RunClient,
         tracker: Tracker,
@@ -101,9 +101,9 @@ class Actor:
                 if self._stop.is_set() or not self._begin(group, stepper):
                     break
             self._finish_all()
-        self._report()
         with self._timer.section("wait_replay"):
             self._recorder.cut(self._stop)
+        self._report()  # last: a deterministic run trains on only when all steps are in replay
         log.info("played %d env_steps", self._env_steps)
 
     def _begin(self, group: Group, stepper: Executor) -> bool:

@@ -27,6 +27,7 @@ from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, generator, leave, run_role, seed_sequence
+from efficientzero.schedules import next_evaluation
 from efficientzero.search import BatchedSearch
 
 ROLE = "evaluator"
@@ -96,8 +97,7 @@ class Evaluator:
         """Evaluate until the final evaluation is made or a stop is asked for."""
         if not self._weights.wait_first("the first weights"):
             return
-        interval = self._config.evaluator.interval_train_steps
-        due = interval
+        due = next_evaluation(0, self._config.evaluator)
         while not self._stop.is_set():
             status = self._run_client.status()
             finished = status is not None and status.phase == run_pb2.FINISHED
@@ -107,7 +107,7 @@ class Evaluator:
                 return
             if not finished and self._train_step >= due:
                 self._evaluate(is_final=False)
-                due = (self._train_step // interval + 1) * interval
+                due = next_evaluation(self._train_step, self._config.evaluator)
             self._stop.wait(_POLL_S)
 
     def _evaluate(self, *, is_final: bool) -> None:

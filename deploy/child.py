@@ -25,6 +25,10 @@ LineSink = Callable[[str, str], None]
 RUN_MARK = "EFFICIENTZERO_RUN_UID"
 """Environment variable by which every descendant of a run's processes can be found."""
 
+DETERMINISTIC_ARITHMETIC = {"MKL_CBWR": "AUTO,STRICT"}
+"""Environment in which MKL rounds alike wherever its arguments lie in memory. By default a product
+of one row differs in the last bits when its address is no multiple of 16 bytes."""
+
 _KEPT_LINES = 40
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _EXIT_CODES = {

@@ -21,6 +21,7 @@ from efficientzero.runtime import EXIT_FINAL, StopSignal, WaitReason
 
 EXIT_FAILED = 1
 
+_NEVER = "and a deterministic run cannot start it again"
 _POLL_S = 0.1
 _KILL_WAIT_S = 5.0
 _LONGEST_PAUSE_S = 30.0
@@ -109,7 +110,7 @@ class Supervisor:
         children: Sequence[Child],
         *,
         run_uid: str,
-        max_restarts: int,
+        max_restarts: int | None,
         progress: Callable[[], Progress],
         note: Callable[[str], None],
         graces: Graces,
@@ -121,7 +122,8 @@ class Supervisor:
         Args:
             children: not yet started.
             run_uid: marks the run's processes, see ``child_environment``.
-            max_restarts: of each child, after crashes that follow each other within ten minutes.
+            max_restarts: of each child, after crashes that follow each other within ten minutes;
+                None: nothing is ever started again, not even what left by itself.
             progress: the run's newest known progress; must not block.
             note: prints one line of the supervisor's own.
             graces: how long each role may take to stop.
@@ -197,6 +199,8 @@ class Supervisor:
         if code != 0:
             ran_long = time.monotonic() - watched.started_at > _LONG_RUN_S
             watched.crashes = 1 if ran_long else watched.crashes + 1
+            if self._max_restarts is None:
+                return f"{child.describe_exit()} {_NEVER}"
             if watched.crashes > self._max_restarts:
                 after = f" after {self._max_restarts} restarts" if self._max_restarts else ""
                 return child.describe_exit() + after
@@ -208,6 +212,8 @@ class Supervisor:
 
     def _restart(self, watched: _Watched) -> str:
         child = watched.child
+        if self._max_restarts is None:
+            return f"{child.spec.name} left before the run was over {_NEVER}"
         if watched.left_cleanly:
             # Somebody stopped it from outside; without it the run would wait for ever.
             self._note(f"{child.spec.name} left before the run was over, starting it again")

@@ -59,6 +59,8 @@ def describe_device(cluster: ClusterConfig) -> str:
     """Say where the networks will run."""
     if cluster.device != "auto":
         return cluster.device
+    if cluster.deterministic:
+        return "cpu (the run is deterministic)"
     return "cuda (chosen by auto)" if has_cuda_device() else "cpu (no usable CUDA device found)"
 
 

@@ -27,7 +27,6 @@ from deploy.preflight import (
     reason,
 )
 from deploy.summary import EVALUATIONS_FILE, software_versions
-from efficientzero.checkpoint import list_checkpoints
 from efficientzero.compat import COMPAT_GROUPS
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, hyperparameters, load_preset, validate
@@ -94,6 +93,14 @@ def prepare(
         ("logs", str(folder / "logs")),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
+    if config.cluster.deterministic:
+        notes.append(
+            (
+                "order",
+                "deterministic: actor, reanalyzer and learner take turns, so only one works at a "
+                "time; no process is started again",
+            )
+        )
     return Prepared(run=run, notes=notes)
 
 
@@ -108,6 +115,11 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         PreflightError: the run is complete, still running, or asked to change what it learns.
     """
     check_installation()
+    if run.config.cluster.deterministic:
+        raise PreflightError(
+            "--resume: a deterministic run cannot be resumed; start it anew: its seed gives the "
+            "same weights"
+        )
     _check_same_experiment(run.config, config)
     evaluations = read_lines(run.directory / EVALUATIONS_FILE)
     if any(line.get("is_final") for line in evaluations):
@@ -128,6 +140,8 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         resumed.save()
     except OSError as error:
         raise PreflightError(f"--resume: {run.config_path}: {reason(error)}") from error
+    from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
+
     saved = list_checkpoints(run.directory / "checkpoints")
     newest = saved[-1].name if saved else "none yet: training starts from the beginning"
     notes = [

@@ -55,10 +55,22 @@ def summarize(
         "episodes": status.episodes,
         "wall_s": round(wall_s, 1),
         "config_hash": run.config_hash,
+        "weights_sha256": newest_weights_sha256(run.directory / "checkpoints"),
         "versions": run.versions,
         "exit_reason": outcome.reason,
         "exit_code": outcome.exit_code,
     }
+
+
+def newest_weights_sha256(folder: Path) -> str | None:
+    """Return the digest of the newest checkpoint's weights, None where there is none to read."""
+    from efficientzero import checkpoint  # noqa: PLC0415  imports torch, 2 s: not for --help
+
+    saved = checkpoint.list_checkpoints(folder)
+    try:
+        return checkpoint.weights_sha256(checkpoint.load_checkpoint(saved[-1])["network"])
+    except (IndexError, ValueError):
+        return None
 
 
 def save_summary(run: RunInfo, summary: dict[str, Any]) -> Path:
@@ -82,6 +94,7 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
         ("run", f"{run.run_id}: {summary['exit_reason']}, exit code {summary['exit_code']}"),
         ("return", result),
         ("steps", _steps(summary)),
+        ("weights", f"sha256 {summary['weights_sha256'] or 'none saved'}"),
         ("wall time", format_duration(summary["wall_s"])),
         ("files", f"{run.directory} (summary.json, {EVALUATIONS_FILE}, logs/)"),
     ]

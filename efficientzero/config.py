@@ -236,7 +236,7 @@ class ReanalyzerConfig:
     off_policy_tau: float = 0.3
     """Every tau * budget.train_steps of age takes one td step away."""
     search_batch_size: int = 0
-    """Roots searched at once at the most. 0: the fastest size, found by timing at start."""
+    """Roots searched at once at the most. 0: the fastest, timed at start; 256 if deterministic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,11 +318,13 @@ class ClusterConfig:
     device: str = "auto"
     """torch device of learner and searches: auto, cpu, cuda, cuda:1."""
     max_restarts: int = 5
-    """Times each actor or reanalyzer is started again after a crash."""
+    """Times each actor or reanalyzer is started again after a crash; never if deterministic."""
     threads_per_process: int = 1
     """torch CPU threads of each process."""
     metrics_interval_seconds: float = 10.0
     """Seconds between metric rows of actors and reanalyzers."""
+    deterministic: bool = False
+    """Roles take turns by counts, not by time: one seed, the same weights bit by bit. CPU only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,6 +147,8 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     _require(
         any(coefficients), "learner: got 0 for all four coefficients, wanted at least one above 0"
     )
+    if config.cluster.deterministic:
+        _check_deterministic(config)
     if spec is not None:
         _require(
             spec.num_actions >= _FEWEST_ACTIONS,
@@ -241,6 +243,23 @@ def _check_ranges(config: Config) -> None:
         flat["agent.discount"] <= 1,
         f"agent.discount: got {flat['agent.discount']}, wanted at most 1",
     )
+
+
+def _check_deterministic(config: Config) -> None:
+    """Refuse what would let time or a GPU's order of additions into the result."""
+    cluster = config.cluster
+    wanted: dict[str, tuple[object, tuple[object, ...]]] = {
+        "cluster.num_actors": (cluster.num_actors, (1,)),
+        "cluster.num_reanalyzers": (cluster.num_reanalyzers, (1,)),
+        "cluster.threads_per_process": (cluster.threads_per_process, (1,)),
+        "cluster.device": (cluster.device, ("cpu", "auto")),
+        "actor.pipeline": (config.actor.pipeline, ("off", "auto")),
+    }
+    for key, (got, allowed) in wanted.items():
+        _require(
+            got in allowed,
+            f"{key}: got {got}, wanted {' or '.join(map(str, allowed))} with cluster.deterministic",
+        )
 
 
 def _require(condition: bool, message: str) -> None:

@@ -11,12 +11,14 @@ import threading
 
 from efficientzero.devices import setup_torch
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
+from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
 from learner.env_step_journal import EnvStepJournal
 from learner.governor import Governor
 from learner.grpc_server import GrpcServer
-from learner.learner import Learner
+from learner.learner import Learner, PrioritySink
+from learner.lock_step import LockStepGovernor
 from learner.resume import resume, target_weights
 from learner.run_record import RunRecord
 from learner.saver import CheckpointSaver
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: RoleArguments, stop: StopSignal) -> None:
-    """Build the learner's parts, train, and serve until told to stop."""
+    """Build the learner's parts, go on where the run was, train, and serve until told to stop."""
     run = arguments.run
     device = setup_torch(run.config.cluster)
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation)
@@ -46,7 +48,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     try:
         journal, record = EnvStepJournal(run.directory, run.num_resumes), RunRecord(run.directory)
         steps_noted = journal.read()
-        governor = Governor(run.config, note_env_steps=journal.write)
+        governor, priorities = _pace(run, journal, stop)
         publisher = WeightPublisher(incarnation=arguments.incarnation)
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
@@ -54,20 +56,12 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             run,
             device=device,
             batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
-            priorities=(
-                PriorityUpdater(run.replay_address, stop)
-                if run.config.replay.priority_exponent > 0
-                else None
-            ),
+            priorities=priorities,
             publisher=publisher,
             governor=governor,
             check_health=record.check,
             note_priorities=record.add_priorities,
-            saver=CheckpointSaver(
-                run.directory / "checkpoints",
-                keep=run.config.learner.checkpoints_kept,
-                snapshot_replay=lambda: request_snapshot(run.replay_address, timeout_s=_SNAPSHOT_S),
-            ),
+            saver=_saver(run),
             further_state=lambda: {
                 "record": record.state(),
                 "target_weights": target_weights(publisher),
@@ -84,7 +78,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             steps_in_replay=_steps_in_replay(run.replay_address),
             steps_noted=steps_noted,
         )
-        _follow_replay(run.replay_address, record, stop)
+        _follow_replay(run, record, stop)
         with GrpcServer(run.learner_address, governor=governor, publisher=publisher, record=record):
             learner.run()
             while not stop.wait(1.0):
@@ -94,6 +88,30 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         tracker.close(exit_code)
 
 
+def _pace(
+    run: RunInfo, journal: EnvStepJournal, stop: StopSignal
+) -> tuple[Governor, PrioritySink | None]:
+    """Return who grants the steps, and who takes new priorities to where steps are sampled."""
+    if run.config.cluster.deterministic:
+        lock_step = LockStepGovernor(run.config)
+        return lock_step, lock_step
+    has_priorities = run.config.replay.priority_exponent > 0
+    updater = PriorityUpdater(run.replay_address, stop) if has_priorities else None
+    return Governor(run.config, note_env_steps=journal.write), updater
+
+
+def _saver(run: RunInfo) -> CheckpointSaver:
+    def snapshot_replay() -> str:
+        return request_snapshot(run.replay_address, timeout_s=_SNAPSHOT_S)
+
+    return CheckpointSaver(
+        run.directory / "checkpoints",
+        keep=run.config.learner.checkpoints_kept,
+        # A deterministic run's steps are with its reanalyzer; it is started anew, not resumed.
+        snapshot_replay=None if run.config.cluster.deterministic else snapshot_replay,
+    )
+
+
 def _steps_in_replay(address: str) -> int:
     counts = ReplayInfo(address).read(timeout_s=_INFO_S)
     if counts is None:
@@ -101,16 +119,18 @@ def _steps_in_replay(address: str) -> int:
     return counts.steps_inserted
 
 
-def _follow_replay(address: str, record: RunRecord, stop: StopSignal) -> None:
+def _follow_replay(run: RunInfo, record: RunRecord, stop: StopSignal) -> None:
     """Keep the record's replay size fresh from a thread: replay may take its time to answer."""
 
     def follow() -> None:
-        info, inserted = ReplayInfo(address), 0
+        info, inserted = ReplayInfo(run.replay_address), 0
         while not stop.wait(_REPLAY_LOOK_S):
             counts = info.read()
             if counts is None:
                 continue
-            record.set_replay_counts(items=counts.num_steps, steps_inserted=counts.steps_inserted)
+            # Of a deterministic run the table hands all steps on: count those its pool keeps.
+            kept = min(counts.steps_inserted, run.config.replay.capacity)
+            record.set_replay_counts(items=kept, steps_inserted=counts.steps_inserted)
             if counts.steps_inserted < inserted:
                 lost = inserted - counts.steps_inserted
                 log.warning("replay started again from a snapshot without the last %d steps", lost)

@@ -173,6 +173,9 @@ class Learner:
                 self._priorities.update(batch.keys, update.priorities)
                 self._note_priorities(float(update.priorities.max()))
         self.train_step += 1
+        with self._timer.section("publish"):
+            self._publish_when_due()
+        # Only now: whoever may go on with this step in the count finds its weights published.
         self._governor.train_step_completed(self.train_step)
         self._after_step(batch, inputs, update)
 
@@ -199,14 +202,6 @@ class Learner:
 
     def _after_step(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
         learner, step = self._config.learner, self.train_step
-        with self._timer.section("publish"):
-            state = self.network.inference_state_dict
-            if step % learner.publish_interval == 0:
-                self._publisher.publish(weights_pb2.LATEST, state(), step)
-            if step % learner.target_interval == 0:
-                due = self._target_lag.exchange(state(), step)
-                if due is not None:
-                    self._publisher.publish(weights_pb2.TARGET, due.state, due.train_step)
         is_old = time.monotonic() - self._saved_at > _SAVE_EVERY_S
         self._save_is_due |= is_old or step % learner.checkpoint_interval == 0
         if self._save_is_due:
@@ -222,6 +217,19 @@ class Learner:
             )
             # The warm-up's data are on disk before anything is learned from them.
             self.save(wait=False)
+
+    def _publish_when_due(self) -> None:
+        learner, step, state = (
+            self._config.learner,
+            self.train_step,
+            self.network.inference_state_dict,
+        )
+        if step % learner.publish_interval == 0:
+            self._publisher.publish(weights_pb2.LATEST, state(), step)
+        if step % learner.target_interval == 0:
+            due = self._target_lag.exchange(state(), step)
+            if due is not None:
+                self._publisher.publish(weights_pb2.TARGET, due.state, due.train_step)
 
     def _publish_all(self) -> None:
         for kind in (weights_pb2.LATEST, weights_pb2.TARGET):

@@ -18,7 +18,7 @@ from efficientzero.config import Config
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.rpc.weight_client import WeightClient
+from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.runtime import StopSignal, WaitReason
 from efficientzero.schema import TrainingBatch
 from efficientzero.search import BatchedSearch
@@ -53,7 +53,7 @@ class Reanalyzer:
         *,
         network: EfficientZeroNet,
         search: BatchedSearch,
-        weights: WeightClient,
+        weights: WeightSource,
         slices: SliceSource,
         batches: BatchSink,
         device: torch.device,

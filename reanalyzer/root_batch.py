@@ -20,6 +20,7 @@ from efficientzero.networks import EfficientZeroNet
 
 _SMALLEST = 32
 _LARGEST = 2_048  # bounds the pool's memory: 1.4 GB with the Atari network and 50 simulations
+_UNTIMED = 256
 _ROUNDS = 3
 _TOLERANCE = 1.05  # a larger batch that costs this much more per root has less overhead elsewhere
 
@@ -61,10 +62,15 @@ def choose_size(sizes: Iterable[int], seconds_of: Callable[[int], float]) -> int
 
 
 def root_batch_size(config: Config, network: EfficientZeroNet, device: torch.device) -> int:
-    """Return the configured size, or the fastest on ``device`` for this network."""
+    """Return the configured size, or the fastest on ``device`` for this network.
+
+    The size decides how sums are rounded, so a deterministic run takes one that no clock chose.
+    """
     num_roots = most_roots(config)
     if config.reanalyzer.search_batch_size:
         return equal_parts(num_roots, config.reanalyzer.search_batch_size)
+    if config.cluster.deterministic:
+        return equal_parts(num_roots, _UNTIMED)
     return choose_size(
         candidate_sizes(num_roots), lambda size: _step_seconds(config, network, device, size)
     )

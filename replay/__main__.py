@@ -24,6 +24,7 @@ def main() -> None:
                 run.replay_address,
                 stop,
                 folder=run.directory / f"replay-{index}",
+                in_order=run.config.cluster.deterministic,
                 every_second=metrics.log_when_due,
             )
         finally:

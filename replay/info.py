@@ -20,7 +20,7 @@ class ReplayCounts:
     """The service's counters since it started."""
 
     num_steps: int
-    """Steps (items) that can be sampled now."""
+    """Steps (items) in the table now; an ``OrderedSampler`` takes them out."""
     steps_inserted: int
     """Steps ever inserted: one per env_step of every ended episode."""
     steps_sampled: int

@@ -41,6 +41,7 @@ def serve(
     stop: StopSignal,
     *,
     folder: Path,
+    in_order: bool = False,
     every_second: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on ``address`` (``127.0.0.1:port``) until a stop is asked for.
@@ -50,6 +51,7 @@ def serve(
         address: where to listen.
         stop: ends the service.
         folder: for its snapshots, of this service alone.
+        in_order: steps leave in order of arrival, as ``build_tables`` says.
         every_second: called about once a second while serving.
 
     Raises:
@@ -67,8 +69,9 @@ def serve(
         snapshots = SnapshotFolder(folder, keep=_SNAPSHOTS_KEPT)
         restored = snapshots.prepare()
         checkpointer = reverb.checkpointers.DefaultCheckpointer(str(snapshots.live))
+        tables = build_tables(config, in_order=in_order)
         with _stderr_to(folder / "restore.log"):
-            server = reverb.Server(build_tables(config), port=port, checkpointer=checkpointer)
+            server = reverb.Server(tables, port=port, checkpointer=checkpointer)
         try:
             if restored:
                 _forget_queued_batches(address)

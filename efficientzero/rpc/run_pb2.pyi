@@ -36,18 +36,40 @@ class AcquireEnvStepsRequest(_message.Message):
     def __init__(self, actor_index: _Optional[int] = ..., completed: _Optional[int] = ..., wanted: _Optional[int] = ..., wait_seconds: _Optional[float] = ..., incarnation: _Optional[int] = ..., request: _Optional[int] = ...) -> None: ...
 
 class AcquireEnvStepsReply(_message.Message):
-    __slots__ = ("granted", "collection_ended", "phase", "max_priority", "env_steps")
+    __slots__ = ("granted", "collection_ended", "phase", "max_priority", "env_steps", "latest_train_step")
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ENDED_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     MAX_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     ENV_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LATEST_TRAIN_STEP_FIELD_NUMBER: _ClassVar[int]
     granted: int
     collection_ended: bool
     phase: Phase
     max_priority: float
     env_steps: int
-    def __init__(self, granted: _Optional[int] = ..., collection_ended: bool = ..., phase: _Optional[_Union[Phase, str]] = ..., max_priority: _Optional[float] = ..., env_steps: _Optional[int] = ...) -> None: ...
+    latest_train_step: int
+    def __init__(self, granted: _Optional[int] = ..., collection_ended: bool = ..., phase: _Optional[_Union[Phase, str]] = ..., max_priority: _Optional[float] = ..., env_steps: _Optional[int] = ..., latest_train_step: _Optional[int] = ...) -> None: ...
+
+class AcquireBatchRequest(_message.Message):
+    __slots__ = ("train_step", "wait_seconds")
+    TRAIN_STEP_FIELD_NUMBER: _ClassVar[int]
+    WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    train_step: int
+    wait_seconds: float
+    def __init__(self, train_step: _Optional[int] = ..., wait_seconds: _Optional[float] = ...) -> None: ...
+
+class AcquireBatchReply(_message.Message):
+    __slots__ = ("granted", "target_train_step", "keys", "priorities")
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    TARGET_TRAIN_STEP_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITIES_FIELD_NUMBER: _ClassVar[int]
+    granted: bool
+    target_train_step: int
+    keys: _containers.RepeatedScalarFieldContainer[int]
+    priorities: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, granted: bool = ..., target_train_step: _Optional[int] = ..., keys: _Optional[_Iterable[int]] = ..., priorities: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class EpisodeResult(_message.Message):
     __slots__ = ("episode_return", "length")

@@ -397,3 +397,18 @@ def test_metric_rows_tell_what_searches_found_once_there_are_any():
     assert 0.0 < row["actor/search_entropy"] <= np.log(3) + 1e-6
     assert 1 <= row["actor/search_depth"] <= 6
     assert "actor/search_entropy" not in Bench(budget=4, train_step=0).play().tracker.rows[-1]
+
+
+def test_last_report_comes_when_all_steps_are_handed_over():
+    bench = Bench(budget=2 * GAME_LENGTH + 3)
+    closed_at_report = []
+    acquire = bench.run_client.acquire_env_steps
+
+    def record(index, *, completed, wanted, wait_s):
+        closed_at_report.append((wanted, all(writer.is_closed for writer in bench.writers)))
+        return acquire(index, completed=completed, wanted=wanted, wait_s=wait_s)
+
+    bench.run_client.acquire_env_steps = record
+    bench.play()
+    assert closed_at_report[-1] == (0, True)
+    assert all(entry == (4, False) for entry in closed_at_report[:-1])

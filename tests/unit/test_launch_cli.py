@@ -104,6 +104,32 @@ def test_impossible_value_is_refused(capsys):
     assert "search.num_simulations: got 0" in line
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--actors", "2"), "cluster.num_actors: got 2, wanted 1"),
+        (("--reanalyzers", "3"), "cluster.num_reanalyzers: got 3, wanted 1"),
+        (("--cluster.device", "cuda"), "cluster.device: got cuda, wanted cpu or auto"),
+        (("--cluster.threads-per-process", "2"), "cluster.threads_per_process: got 2, wanted 1"),
+        (("--actor.pipeline", "on"), "actor.pipeline: got on, wanted off or auto"),
+    ],
+)
+def test_deterministic_run_refuses_what_would_let_time_in(capsys, options, message):
+    line = refused(capsys, "--deterministic", *options)
+    assert message in line
+    assert line.endswith("with cluster.deterministic")
+
+
+def test_deterministic_run_says_what_it_costs_and_stays_on_the_cpu(tmp_path):
+    options = launch.parse(["--deterministic"], load_preset("catch"))
+    config = launch.with_short_options(options)
+    assert config.cluster.deterministic
+    prepared = prepare(config, run_id="x", runs_dir=tmp_path, checkout=Path.cwd(), now=NOW)
+    notes = dict(prepared.notes)
+    assert "take turns" in notes["order"]
+    assert notes["device"] == "cpu (the run is deterministic)"
+
+
 def test_taken_port_is_refused_and_names_the_option(capsys, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -415,3 +415,18 @@ updater = Updater(network, make_optimizer(network, config), config, SectionTimer
 assert updater.step(in_float32(make_batch(config)), 0, measure=True).grad_norm > 0
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=300)
+
+
+def test_step_counts_only_once_its_weights_are_published(tmp_path):
+    config = learner_config(budget={"train_steps": 5, "last_train_steps": 0})
+    bench = Bench(tmp_path, config, [training_batch(config, seed) for seed in range(5)])
+    published = []
+    count = bench.governor.train_step_completed
+
+    def record(train_steps):
+        published.append([bench.publisher.newest(kind).train_step for kind in (LATEST, TARGET)])
+        count(train_steps)
+
+    bench.governor.train_step_completed = record
+    bench.learner.run()
+    assert published == [[0, 0], [2, 0], [2, 3], [4, 3], [4, 3]]

@@ -365,3 +365,14 @@ def _is_alive(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(("program", "how"), [(CRASH, "ended with code 1"), (LEAVE, "left before")])
+def test_deterministic_run_ends_with_a_worker_that_ends_early(tmp_path, program, how):
+    programs = {"replay-0": SERVE, "learner-0": SERVE, "actor-0": program}
+    run = Run(tmp_path, programs, max_restarts=None)
+    outcome = run.run()
+    assert outcome.exit_code == 1
+    assert outcome.reason.startswith(f"failed: actor-0 {how}")
+    assert "cannot start it again" in outcome.reason
+    assert run.survivors() == []
