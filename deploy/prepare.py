@@ -6,11 +6,13 @@ Called by ``launch.py``. After it, ``config.json`` is on disk and no process has
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from deploy.preflight import (
     LOOPBACK,
@@ -27,7 +29,7 @@ from deploy.preflight import (
 )
 from deploy.summary import software_versions
 from efficientzero.config import Config
-from efficientzero.config_files import PRESETS, hyperparameters, load_preset, validate
+from efficientzero.config_files import PRESETS, experiment_values, load_preset, validate
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.naming import group_name
@@ -59,7 +61,8 @@ def prepare(
         PreflightError: the run cannot start.
     """
     check_installation()
-    spec, group, tracking = _resolve(config)
+    spec, group = check_config(config)
+    tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_port, learner_port = choose_ports(config.cluster)
     memory = check_memory(config, spec)
@@ -134,26 +137,41 @@ def _make_or_take(folder: Path) -> bool:
     return True
 
 
-def _resolve(config: Config) -> tuple[EnvSpec, str, ModeDecision]:
-    """Return what follows from the configuration, or say what is wrong with it."""
+def check_config(config: Config) -> tuple[EnvSpec, str]:
+    """Return the environment's shape and the group's name, or say what is wrong.
+
+    Raises:
+        PreflightError: one line.
+    """
     try:
         validate(config, None)
         spec = probe_env_spec(config.env)
         validate(config, spec)
-        return spec, _group(config), resolve_mode(config.tracking.mode)
+        return spec, run_group(config)
     except ValueError as error:
         raise PreflightError(one_line(error)) from error
 
 
-def _group(config: Config) -> str:
-    """Name the group by what differs from the preset, and the preset unless it is the reference."""
-    is_reference = config.preset == PRESETS[0]
-    return group_name(
-        config.env.id if is_reference else f"{config.env.id}_{config.preset}",
-        hyperparameters(config),
-        hyperparameters(load_preset(config.preset)),
-        config.tracking.group_suffix,
-    )
+def run_group(config: Config) -> str:
+    """Name the wandb group: environment, nearest preset, and what differs from that.
+
+    Raises:
+        ValueError: a suffix that is too long.
+    """
+    values, suffix = experiment_values(config), config.tracking.group_suffix
+    return group_name(config.env.id, values, _preset_values(), suffix)
+
+
+@functools.cache
+def _preset_values() -> dict[str, dict[str, Any]]:
+    return {name: experiment_values(load_preset(name)) for name in PRESETS}
+
+
+def _tracking_mode(config: Config) -> ModeDecision:
+    try:
+        return resolve_mode(config.tracking.mode)
+    except ValueError as error:
+        raise PreflightError(one_line(error)) from error
 
 
 def _write(run: RunInfo) -> None:
