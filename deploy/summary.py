@@ -6,6 +6,7 @@ status; knows no process.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.display import format_duration
+from deploy.fairness import Stamp, make_stamp, stamp_line
 from deploy.local import Outcome
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, write_json
@@ -54,6 +56,9 @@ def summarize(
     final = [evaluation for evaluation in evaluations if evaluation.get("is_final")]
     best_known = (final or evaluations or [{}])[-1]
     status = status or run_pb2.RunStatus()
+    # An evaluation's line may be newer than the last status that was read.
+    env_steps = max(status.env_steps, best_known.get("env_steps", 0))
+    stamp = make_stamp(run.directory, run.config, env_steps=env_steps)
     return {
         "run_id": run.run_id,
         "group": run.group,
@@ -64,11 +69,11 @@ def summarize(
         "eval_returns": best_known.get("returns", []),
         "eval_is_final": bool(final),
         "eval_weights_version": best_known.get("weights_version"),
-        # An evaluation's line may be newer than the last status that was read.
-        "env_steps": max(status.env_steps, best_known.get("env_steps", 0)),
+        "env_steps": env_steps,
         "train_steps": max(status.train_steps, best_known.get("train_steps", 0)),
         "episodes": status.episodes,
         "wall_s": round(wall_s, 1),
+        "fairness": stamp and dataclasses.asdict(stamp),
         "config_hash": run.config_hash,
         "versions": run.versions,
         "exit_reason": outcome.reason,
@@ -98,6 +103,7 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
         ("return", result),
         ("steps", f"{summary['env_steps']:,} env_steps, {summary['train_steps']:,} train_steps"),
         ("wall time", format_duration(summary["wall_s"])),
+        ("fairness", stamp_line(summary["fairness"] and Stamp(**summary["fairness"]))),
         ("files", f"{run.directory} (summary.json, {EVALUATIONS_FILE}, logs/)"),
     ]
     if run.tracking_mode == "offline":

@@ -13,6 +13,7 @@ from efficientzero.devices import setup_torch
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
+from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.grpc_server import GrpcServer
 from learner.learner import Learner
@@ -39,10 +40,10 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     exit_code = 1
     try:
         governor, publisher = Governor(run.config), WeightPublisher()
-        record = RunRecord(run.directory)
+        record, fairness = RunRecord(run.directory), FairnessRecord(run.directory, run.config)
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
-        _follow_replay(run.replay_address, record, stop)
+        _follow_replay(run.replay_address, record, fairness, stop)
         with GrpcServer(run.learner_address, governor=governor, publisher=publisher, record=record):
             Learner(
                 run,
@@ -53,18 +54,22 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 governor=governor,
                 check_health=record.check,
                 note_priorities=record.add_priorities,
+                fairness=fairness,
                 tracker=tracker,
                 stop=stop,
             ).run()
             while not stop.wait(1.0):
                 record.check()
+        fairness.save()
         exit_code = 0
     finally:
         tracker.close(exit_code)
 
 
-def _follow_replay(address: str, record: RunRecord, stop: StopSignal) -> None:
-    """Keep the record's replay size fresh from a thread: replay may take its time to answer."""
+def _follow_replay(
+    address: str, record: RunRecord, fairness: FairnessRecord, stop: StopSignal
+) -> None:
+    """Keep the records' counts fresh from a thread: replay may take its time to answer."""
 
     def follow() -> None:
         info = ReplayInfo(address)
@@ -72,6 +77,7 @@ def _follow_replay(address: str, record: RunRecord, stop: StopSignal) -> None:
             counts = info.read()
             if counts is not None:
                 record.set_replay_items(counts.num_steps)
+                fairness.set_replay_counts(counts)
 
     threading.Thread(target=follow, name="replay-counts", daemon=True).start()
 

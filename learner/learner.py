@@ -26,6 +26,7 @@ from efficientzero.runtime import PlainError, StopSignal, WaitReason, seed_seque
 from efficientzero.schedules import learning_rate
 from efficientzero.schema import F64, U64, TrainingBatch
 from learner.batch_loader import BatchLoader
+from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.loss import LossInput, LossTerms, compute_loss
 from learner.statistics import training_statistics
@@ -84,6 +85,7 @@ class Learner:
         governor: Governor,
         check_health: Callable[[], None],
         note_priorities: Callable[[float], None],
+        fairness: FairnessRecord,
         tracker: Tracker,
         stop: StopSignal,
     ) -> None:
@@ -98,6 +100,7 @@ class Learner:
             governor: keeps the pace.
             check_health: raises what went wrong in threads that serve others.
             note_priorities: takes the largest new priority of each batch.
+            fairness: counts what was trained on; saved with every checkpoint.
             tracker: metrics.
             stop: ends ``run``.
         """
@@ -105,6 +108,7 @@ class Learner:
         self._batches, self._priorities, self._publisher = batches, priorities, publisher
         self._governor, self._tracker, self._stop = governor, tracker, stop
         self._check_health, self._note_priorities = check_health, note_priorities
+        self._fairness = fairness
         seed = int(seed_sequence(self._config.seed, "learner", 0).generate_state(1)[0])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # torch's initialisers know only the global generator
@@ -160,6 +164,7 @@ class Learner:
         path = save_checkpoint(
             self._folder, self.train_step, state, keep=self._config.learner.checkpoints_kept
         )
+        self._fairness.save()
         self._saved_at = time.monotonic()
         log.info("saved %s", path)
 
@@ -239,6 +244,7 @@ class Learner:
         self, batch: TrainingBatch, inputs: LossInput, terms: LossTerms, grad_norm: float
     ) -> None:
         learner, step = self._config.learner, self.train_step
+        self._fairness.add_batch(batch, train_steps=step, env_steps=self._governor.env_steps)
         with self._timer.section("publish"):
             state = self.network.inference_state_dict
             if step % learner.publish_interval == 0:

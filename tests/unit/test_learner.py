@@ -14,6 +14,7 @@ from efficientzero.runtime import StopSignal
 from efficientzero.schedules import learning_rate
 from efficientzero.schema import TrainingBatch
 from efficientzero.weights_codec import decode_weights
+from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.learner import Learner, TrainingDiverged
 from learner.weight_server import WeightPublisher
@@ -96,6 +97,7 @@ class Bench:
             governor=self.governor,
             check_health=self.check_health,
             note_priorities=self.largest.append,
+            fairness=FairnessRecord(self.run.directory, config),
             tracker=self.tracker,
             stop=self.stop,
         )
