@@ -21,6 +21,7 @@ from typing import Annotated
 
 import tyro
 
+from deploy.ablate.__main__ import main as ablate
 from deploy.child import Child, child_environment
 from deploy.display import NoteHandler, RunConsole
 from deploy.explain import config_table
@@ -33,6 +34,7 @@ from deploy.topology import processes
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, ConfigError, load_preset
 from efficientzero.run_folder import RunInfo
+from efficientzero.runtime import LAUNCHER_PID_VARIABLE, die_with_parent
 
 CHECKOUT = Path(__file__).resolve().parent
 
@@ -45,6 +47,7 @@ Examples:
   python launch.py --local --env ALE/Breakout-v5 --seed 1   another game
   python launch.py --local --actors 4 --search.num-simulations 25
   python launch.py --preset cartpole --print-config         every value and where it comes from
+  python launch.py ablate --help                            grids of runs
 
 Presets: {", ".join(PRESETS)}. Every field below can be set; values are taken from the command line,
 else from the preset, else from the defaults. Results are in runs/NAME/: config.json, logs/,
@@ -85,6 +88,8 @@ _SHORT = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
+    if arguments[:1] == ["ablate"]:
+        return ablate(arguments[1:])
     try:
         preset, why = choose_preset(arguments)
         base = load_preset(preset)
@@ -108,6 +113,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"launch.py: error: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed terminal must not kill the launcher
+    if LAUNCHER_PID_VARIABLE in os.environ:
+        die_with_parent()  # started by `launch.py ablate`, which must not leave runs behind
     return run_locally(prepared.run, [("preset", f"{preset} ({why})"), *prepared.notes])
 
 

@@ -28,7 +28,7 @@ from deploy.preflight import (
     reason,
 )
 from deploy.summary import software_versions
-from efficientzero.config import Config
+from efficientzero.config import Config, EnvConfig
 from efficientzero.config_files import PRESETS, experiment_values, load_preset, validate
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
@@ -145,7 +145,7 @@ def check_config(config: Config) -> tuple[EnvSpec, str]:
     """
     try:
         validate(config, None)
-        spec = probe_env_spec(config.env)
+        spec = _env_spec(config.env)
         validate(config, spec)
         return spec, run_group(config)
     except ValueError as error:
@@ -160,6 +160,12 @@ def run_group(config: Config) -> str:
     """
     values, suffix = experiment_values(config), config.tracking.group_suffix
     return group_name(config.env.id, values, _preset_values(), suffix)
+
+
+@functools.cache
+def _env_spec(env: EnvConfig) -> EnvSpec:
+    """Probe once: a grid has many cells of one environment."""
+    return probe_env_spec(env)
 
 
 @functools.cache
