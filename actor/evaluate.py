@@ -113,17 +113,20 @@ def find_runs(options: Options) -> list[RunInfo]:
     found: dict[int, tuple[float, RunInfo]] = {}
     for path in options.runs_dir.glob("*/config.json"):
         checkpoints = list_checkpoints(path.parent / "checkpoints")
+        try:
+            run = RunInfo.load(path)
+        except ValueError:  # of another version
+            continue
         if not checkpoints:
             continue
-        run = RunInfo.load(path)
         written, seed = checkpoints[-1].stat().st_mtime, run.config.seed
         if run.config.env.id == options.env and written > found.get(seed, (0.0, run))[0]:
             found[seed] = written, run
     for seed in options.seeds:
         if seed not in found:
             raise ValueError(
-                f"--seeds: got {seed}, but {options.runs_dir} has no run of {options.env} with that "
-                "seed and a checkpoint"
+                f"--seeds: got {seed}, but {options.runs_dir} has no run of {options.env} with "
+                "that seed and a checkpoint"
             )
     return [found[seed][1] for seed in options.seeds]
 
@@ -139,9 +142,10 @@ def main(options: Options) -> int:
         if result is None:
             return _INTERRUPTED
         write_json(run.directory / "evaluation.json", result)
+        value = f"{result['return_mean']:.4g} +- {result['return_std']:.3g}"
         print(
-            f"{run.run_id}: train_step {result['train_step']}: return {result['return_mean']:.4g} "
-            f"+- {result['return_std']:.3g} over {options.episodes} episodes, {result['seconds']} s",
+            f"{run.run_id}: train_step {result['train_step']}: return {value} over "
+            f"{options.episodes} episodes, {result['seconds']} s",
             flush=True,
         )
     return 0
