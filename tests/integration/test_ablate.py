@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -48,10 +49,10 @@ def processes_of(runs_dir):
     for path in runs_dir.glob("*/config.json"):
         marks.append(f"{RUN_MARK}={json.loads(path.read_text())['run_uid']}".encode())
     found = []
-    for folder in (entry for entry in os.scandir("/proc") if entry.name.isdigit()):
+    for folder in (entry for entry in Path("/proc").iterdir() if entry.name.isdigit()):
         try:
-            environ = open(f"{folder.path}/environ", "rb").read().split(b"\0")
-            command = open(f"{folder.path}/cmdline", "rb").read()
+            environ = (folder / "environ").read_bytes().split(b"\0")
+            command = (folder / "cmdline").read_bytes()
         except OSError:  # ended meanwhile, or not ours
             continue
         if set(marks) & set(environ) or str(runs_dir).encode() in command:

@@ -60,20 +60,18 @@ def test_help_shows_usage_and_an_example(script, option):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("arguments", [(), ("Catch-v0",), ("Catch-v0", "--x"), ("--x", "1")])
-def test_missing_arguments_show_usage_as_an_error(script, arguments, recorder):
-    program, calls = recorder
-    done = run(script, *arguments, python=program)
+def test_missing_arguments_show_usage_as_an_error(script, arguments, recorder, tmp_path):
+    done = run(script, *arguments, python=recorder[0])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: ")
+    assert not (tmp_path / "calls").exists()
 
 
 def test_train_starts_one_run_for_each_seed_and_passes_options_on(recorder, tmp_path):
     program, calls = recorder
     options = ["--preset", "catch", "--tracking.group-suffix", "a b", "--x=*"]
-    assert (
-        run("train.sh", "Catch-v0", "3", "5", *options, python=program, cwd=tmp_path).returncode
-        == 0
-    )
+    done = run("train.sh", "Catch-v0", "3", "5", *options, python=program, cwd=tmp_path)
+    assert done.returncode == 0
     launch = str(ROOT / "launch.py")
     assert calls() == [
         [launch, "--local", "--env", "Catch-v0", "--seed", seed, *options] for seed in ("3", "5")
