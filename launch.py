@@ -28,7 +28,8 @@ from deploy.explain import config_table
 from deploy.local import Graces, Outcome, StopRequests, Supervisor
 from deploy.monitor import RunMonitor, learner_status
 from deploy.preflight import PreflightError, has_cuda_device
-from deploy.prepare import prepare
+from deploy.prepare import prepare, prepare_resume
+from deploy.run_lock import run_lock
 from deploy.summary import EVALUATIONS_FILE, save_summary, summarize, summary_lines
 from deploy.topology import processes
 from efficientzero.config import Config
@@ -37,6 +38,8 @@ from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import LAUNCHER_PID_VARIABLE, die_with_parent
 
 CHECKOUT = Path(__file__).resolve().parent
+INCARNATIONS_PER_LAUNCH = 1_000
+"""More than a process is ever started again in one launch."""
 
 _DESCRIPTION = f"""Train EfficientZero: a learner, replay, actors, reanalyzers and an evaluator.
 
@@ -46,6 +49,7 @@ Examples:
   python launch.py --local --preset catch                   the whole system in two minutes
   python launch.py --local --env ALE/Breakout-v5 --seed 1   another game
   python launch.py --local --actors 4 --search.num-simulations 25
+  python launch.py --local --resume runs/NAME               go on after Ctrl-C or a crash
   python launch.py --preset cartpole --print-config         every value and where it comes from
   python launch.py ablate --help                            grids of runs
 
@@ -69,6 +73,8 @@ class Options:
     """Short for --cluster.num-reanalyzers."""
     group_suffix: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")] = None
     """Short for --tracking.group-suffix: appended to the run group's name."""
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
+    """Go on with the run in this folder; only cluster and tracking options may differ."""
     run_id: Annotated[str, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = ""
     """Name of the run's folder. Default: environment, preset, seed and time."""
     runs_dir: Path = Path("runs")
@@ -91,8 +97,12 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["ablate"]:
         return ablate(arguments[1:])
     try:
-        preset, why = choose_preset(arguments)
-        base = load_preset(preset)
+        interrupted = find_run(arguments)
+        if interrupted is not None:
+            base, preset, why = interrupted.config, interrupted.config.preset, "the run's"
+        else:
+            preset, why = choose_preset(arguments)
+            base = load_preset(preset)
         options = parse(arguments, base)
         config = with_short_options(options)
         if options.print_config:
@@ -102,28 +112,58 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError(
                 "say where to run: python launch.py --local starts everything here (see --help)"
             )
-        prepared = prepare(
-            config,
-            run_id=options.run_id,
-            runs_dir=options.runs_dir,
-            checkout=CHECKOUT,
-            now=datetime.now(),
-        )
+        with ExitStack() as stack:
+            if interrupted is not None:
+                stack.enter_context(run_lock(interrupted.directory))
+                prepared = prepare_resume(interrupted, config)
+            else:
+                prepared = prepare(
+                    config,
+                    run_id=options.run_id,
+                    runs_dir=options.runs_dir,
+                    checkout=CHECKOUT,
+                    now=datetime.now(),
+                )
+                stack.enter_context(run_lock(prepared.run.directory))
+            kept = stack.pop_all()
     except (ConfigError, PreflightError) as error:
         print(f"launch.py: error: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed terminal must not kill the launcher
     if LAUNCHER_PID_VARIABLE in os.environ:
         die_with_parent()  # started by `launch.py ablate`, which must not leave runs behind
-    return run_locally(prepared.run, [("preset", f"{preset} ({why})"), *prepared.notes])
+    with kept:
+        return run_locally(prepared.run, [("preset", f"{preset} ({why})"), *prepared.notes])
+
+
+def find_run(arguments: Sequence[str]) -> RunInfo | None:
+    """Return the run that --resume names, or None; its config is what the rest is parsed upon."""
+    given = option_value(arguments, "--resume")
+    if given is None:
+        return None
+    if option_value(arguments, "--preset") is not None:
+        raise ConfigError("--preset: a resumed run keeps its own; leave it out")
+    folder = Path(given)
+    try:
+        return dataclasses.replace(RunInfo.load(folder / "config.json"), directory=folder.resolve())
+    except ValueError as error:
+        raise ConfigError(f"--resume: wanted a run's folder: {error}") from error
+
+
+def option_value(arguments: Sequence[str], option: str) -> str | None:
+    """Return the value given to ``option`` on the command line, or None."""
+    for number, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == option:
+            return value or "".join(arguments[number + 1 : number + 2])
+    return None
 
 
 def choose_preset(arguments: Sequence[str]) -> tuple[str, str]:
     """Return the preset and why; the rest of the command line is parsed on top of it."""
-    for number, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == "--preset":
-            return value or "".join(arguments[number + 1 : number + 2]), "as asked for"
+    preset = option_value(arguments, "--preset")
+    if preset is not None:
+        return preset, "as asked for"
     if has_cuda_device():
         return "atari100k", "a CUDA device was found; choose another with --preset"
     return "atari-small", "no usable CUDA device was found; choose another with --preset"
@@ -181,7 +221,14 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]]) -> int:
         env = child_environment(os.environ, run_uid=run.run_uid, threads=threads)
         log_dir = run.directory / "logs"
         children = [
-            Child(spec, log_dir=log_dir, cwd=CHECKOUT, env=env, sink=console.line)
+            Child(
+                spec,
+                log_dir=log_dir,
+                cwd=CHECKOUT,
+                env=env,
+                sink=console.line,
+                first_incarnation=run.num_resumes * INCARNATIONS_PER_LAUNCH,
+            )
             for spec in processes(run)
         ]
         supervisor = Supervisor(

@@ -132,7 +132,7 @@ def read_stamp(run_dir: Path) -> Stamp | None:
 def stamp_line(stamp: Stamp | None) -> str:
     """Return the stamp for a person."""
     if stamp is None:
-        return "nothing was trained"
+        return "not known: nothing was trained, or the learner was killed"
     ratio = "-" if stamp.replay_ratio is None else f"{stamp.replay_ratio:.4g}"
     lost, evicted = _count(stamp.env_steps_lost), _count(stamp.env_steps_evicted)
     never = _count(stamp.env_steps_never_sampled)

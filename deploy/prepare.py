@@ -6,6 +6,7 @@ Called by ``launch.py``. After it, ``config.json`` is on disk and no process has
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import re
 import secrets
@@ -27,13 +28,20 @@ from deploy.preflight import (
     one_line,
     reason,
 )
-from deploy.summary import software_versions
+from deploy.summary import EVALUATIONS_FILE, software_versions
+from efficientzero.checkpoint import list_checkpoints
 from efficientzero.config import Config, EnvConfig
-from efficientzero.config_files import PRESETS, experiment_values, load_preset, validate
+from efficientzero.config_files import (
+    PRESETS,
+    experiment_values,
+    hyperparameters,
+    load_preset,
+    validate,
+)
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.naming import group_name
-from efficientzero.run_folder import RunInfo
+from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
 
 
@@ -95,6 +103,62 @@ def prepare(
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
     return Prepared(run=run, notes=notes)
+
+
+def prepare_resume(run: RunInfo, config: Config) -> Prepared:
+    """Check that ``run`` can go on, and write its ``config.json`` with new addresses.
+
+    Args:
+        run: as its folder has it.
+        config: the run's, with other processes or logging perhaps.
+
+    Raises:
+        PreflightError: the run is complete, still running, or asked to change what it learns.
+    """
+    check_installation()
+    _check_same_experiment(run.config, config)
+    evaluations = read_lines(run.directory / EVALUATIONS_FILE)
+    if any(line.get("is_final") for line in evaluations):
+        raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
+    spec, _ = check_config(config)
+    tracking = _tracking_mode(config)
+    check_device(config.cluster)
+    replay_port, learner_port = choose_ports(config.cluster)
+    memory = check_memory(config, spec)
+    resumed = dataclasses.replace(
+        run,
+        config=config,
+        num_resumes=run.num_resumes + 1,
+        replay_address=f"{LOOPBACK}:{replay_port}",
+        learner_address=f"{LOOPBACK}:{learner_port}",
+        tracking_mode=tracking.mode,
+    )
+    try:
+        resumed.save()
+    except OSError as error:
+        raise PreflightError(f"--resume: {run.config_path}: {reason(error)}") from error
+    saved = list_checkpoints(run.directory / "checkpoints")
+    newest = saved[-1].name if saved else "none yet: training starts from the beginning"
+    notes = [
+        ("resume", f"{run.run_id}, for the {resumed.num_resumes}. time; checkpoint {newest}"),
+        ("group", f"{run.group}  (config {run.config_hash})"),
+        ("device", describe_device(config.cluster)),
+        ("memory", memory),
+        ("addresses", f"replay {resumed.replay_address}, learner {resumed.learner_address}"),
+        ("wandb", f"{tracking.mode} ({tracking.reason})"),
+    ]
+    return Prepared(run=resumed, notes=notes)
+
+
+def _check_same_experiment(before: Config, now: Config) -> None:
+    fixed = {**hyperparameters(before), "seed": before.seed, "preset": before.preset}
+    wanted = {**hyperparameters(now), "seed": now.seed, "preset": now.preset}
+    for key, value in fixed.items():
+        if wanted[key] != value:
+            raise PreflightError(
+                f"--{key}: got {wanted[key]}, but the run was started with {value}; a resumed run "
+                "may only change cluster and tracking options"
+            )
 
 
 def default_run_id(config: Config, now: datetime) -> str:

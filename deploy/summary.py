@@ -7,7 +7,6 @@ status; knows no process.
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import subprocess
 from importlib import metadata
@@ -18,7 +17,7 @@ from deploy.display import format_duration
 from deploy.fairness import Stamp, make_stamp, stamp_line
 from deploy.local import Outcome
 from efficientzero.rpc import run_pb2
-from efficientzero.run_folder import RunInfo, write_json
+from efficientzero.run_folder import RunInfo, read_lines, write_json
 
 EVALUATIONS_FILE = "evaluations.jsonl"
 
@@ -33,26 +32,11 @@ _PACKAGES = {
 }
 
 
-def read_evaluations(path: Path) -> list[dict[str, Any]]:
-    """Return the evaluations in ``path``, oldest first; a line still being written is left out."""
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    evaluations = []
-    for line in lines:
-        try:
-            evaluations.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return evaluations
-
-
 def summarize(
     run: RunInfo, outcome: Outcome, *, status: run_pb2.RunStatus | None, wall_s: float
 ) -> dict[str, Any]:
     """Return the summary: the result, what it cost, and what it takes to repeat it."""
-    evaluations = read_evaluations(run.directory / EVALUATIONS_FILE)
+    evaluations = read_lines(run.directory / EVALUATIONS_FILE)
     final = [evaluation for evaluation in evaluations if evaluation.get("is_final")]
     best_known = (final or evaluations or [{}])[-1]
     status = status or run_pb2.RunStatus()
@@ -71,6 +55,7 @@ def summarize(
         "eval_weights_version": best_known.get("weights_version"),
         "env_steps": env_steps,
         "train_steps": max(status.train_steps, best_known.get("train_steps", 0)),
+        "env_steps_lost": _env_steps_lost(status),
         "episodes": status.episodes,
         "wall_s": round(wall_s, 1),
         "fairness": stamp and dataclasses.asdict(stamp),
@@ -101,7 +86,7 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
     rows = [
         ("run", f"{run.run_id}: {summary['exit_reason']}, exit code {summary['exit_code']}"),
         ("return", result),
-        ("steps", f"{summary['env_steps']:,} env_steps, {summary['train_steps']:,} train_steps"),
+        ("steps", _steps(summary)),
         ("wall time", format_duration(summary["wall_s"])),
         ("fairness", stamp_line(summary["fairness"] and Stamp(**summary["fairness"]))),
         ("files", f"{run.directory} (summary.json, {EVALUATIONS_FILE}, logs/)"),
@@ -110,6 +95,18 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
         upload = f"wandb beta sync {run.directory / 'wandb'}"
         rows.append(("wandb", f"recorded offline; upload it with: {upload}"))
     return [f"{name:<10} {value}" for name, value in rows]
+
+
+def _env_steps_lost(status: run_pb2.RunStatus) -> int | None:
+    """Return what replay never got, None while actors still hold the ends of episodes."""
+    has_ended = status.phase in (run_pb2.LAST_STEPS, run_pb2.FINISHED)
+    return max(0, status.env_steps - status.steps_inserted) if has_ended else None
+
+
+def _steps(summary: dict[str, Any]) -> str:
+    text = f"{summary['env_steps']:,} env_steps, {summary['train_steps']:,} train_steps"
+    lost = summary["env_steps_lost"]
+    return f"{text}; {lost:,} env_steps were lost before replay kept them" if lost else text
 
 
 def software_versions(checkout: Path) -> dict[str, str]:

@@ -49,6 +49,23 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("checkpoint_*.pt") if _PATTERN.fullmatch(path.name))
 
 
+def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Read the newest checkpoint that is not damaged, or None where there is none.
+
+    Raises:
+        ValueError: there are checkpoints, and all of them are damaged.
+    """
+    paths = list_checkpoints(folder)
+    for path in reversed(paths):
+        try:
+            return load_checkpoint(path)
+        except ValueError as error:
+            log.warning("%s; trying the one before", error)
+    if paths:
+        raise ValueError(f"{folder}: none of {len(paths)} checkpoints can be read")
+    return None
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without unpickling code.
 

@@ -13,14 +13,18 @@ from efficientzero.devices import setup_torch
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
+from learner.env_step_journal import EnvStepJournal
 from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.grpc_server import GrpcServer
 from learner.learner import Learner
+from learner.resume import resume, target_weights
 from learner.run_record import RunRecord
+from learner.saver import CheckpointSaver
 from learner.weight_server import WeightPublisher
 from replay.info import ReplayInfo, wait_until_ready
 from replay.priorities import PriorityUpdater
+from replay.snapshot_request import request_snapshot
 from replay.training_queue import TrainingQueueReader
 
 ROLE = "learner"
@@ -28,6 +32,8 @@ ROLE = "learner"
 _REPLAY_START_S = 120.0
 _EXIT_GRACE_S = 55.0  # a large checkpoint takes its time; the supervisor waits for 60 s
 _REPLAY_LOOK_S = 1.0
+_INFO_S = 30
+_SNAPSHOT_S = 40.0  # at the end: less than the grace, so that the weights are saved without it
 
 log = logging.getLogger(__name__)
 
@@ -39,31 +45,66 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation)
     exit_code = 1
     try:
-        governor, publisher = Governor(run.config), WeightPublisher()
-        record, fairness = RunRecord(run.directory), FairnessRecord(run.directory, run.config)
+        journal, record = EnvStepJournal(run.directory, run.num_resumes), RunRecord(run.directory)
+        fairness = FairnessRecord(run.directory, run.config)
+        steps_noted = journal.read()
+        governor = Governor(run.config, note_env_steps=journal.write)
+        publisher = WeightPublisher(incarnation=arguments.incarnation)
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
+        learner = Learner(
+            run,
+            device=device,
+            batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
+            priorities=PriorityUpdater(run.replay_address, stop),
+            publisher=publisher,
+            governor=governor,
+            check_health=record.check,
+            note_priorities=record.add_priorities,
+            note_batch=fairness.add_batch,
+            saver=CheckpointSaver(
+                run.directory / "checkpoints",
+                keep=run.config.learner.checkpoints_kept,
+                snapshot_replay=lambda: request_snapshot(run.replay_address, timeout_s=_SNAPSHOT_S),
+            ),
+            further_state=lambda: {
+                "record": record.state(),
+                "fairness": fairness.state(),
+                "target_weights": target_weights(publisher),
+            },
+            tracker=tracker,
+            stop=stop,
+        )
+        resume(
+            run,
+            learner=learner,
+            governor=governor,
+            record=record,
+            fairness=fairness,
+            publisher=publisher,
+            steps_in_replay=_steps_in_replay(run.replay_address),
+            steps_noted=steps_noted,
+        )
         _follow_replay(run.replay_address, record, fairness, stop)
-        with GrpcServer(run.learner_address, governor=governor, publisher=publisher, record=record):
-            Learner(
-                run,
-                device=device,
-                batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
-                priorities=PriorityUpdater(run.replay_address, stop),
-                publisher=publisher,
-                governor=governor,
-                check_health=record.check,
-                note_priorities=record.add_priorities,
-                fairness=fairness,
-                tracker=tracker,
-                stop=stop,
-            ).run()
-            while not stop.wait(1.0):
-                record.check()
-        fairness.save()
+        try:
+            with GrpcServer(
+                run.learner_address, governor=governor, publisher=publisher, record=record
+            ):
+                learner.run()
+                while not stop.wait(1.0):
+                    record.check()
+        finally:
+            fairness.save()
         exit_code = 0
     finally:
         tracker.close(exit_code)
+
+
+def _steps_in_replay(address: str) -> int:
+    counts = ReplayInfo(address).read(timeout_s=_INFO_S)
+    if counts is None:
+        raise TimeoutError(f"replay at {address} answered and then did not for {_INFO_S} s")
+    return counts.steps_inserted
 
 
 def _follow_replay(
@@ -72,12 +113,17 @@ def _follow_replay(
     """Keep the records' counts fresh from a thread: replay may take its time to answer."""
 
     def follow() -> None:
-        info = ReplayInfo(address)
+        info, inserted = ReplayInfo(address), 0
         while not stop.wait(_REPLAY_LOOK_S):
             counts = info.read()
-            if counts is not None:
-                record.set_replay_items(counts.num_steps)
-                fairness.set_replay_counts(counts)
+            if counts is None:
+                continue
+            fairness.set_replay_counts(counts)
+            record.set_replay_counts(items=counts.num_steps, steps_inserted=counts.steps_inserted)
+            if counts.steps_inserted < inserted:
+                lost = inserted - counts.steps_inserted
+                log.warning("replay started again from a snapshot without the last %d steps", lost)
+            inserted = counts.steps_inserted
 
     threading.Thread(target=follow, name="replay-counts", daemon=True).start()
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from efficientzero.config import Config
 from efficientzero.schema import I64, TrainingBatch
@@ -20,7 +22,7 @@ _FILE = "fairness.npz"
 
 
 class FairnessRecord:
-    """Writes ``fairness.npz`` into the run folder and goes on from the one that is there.
+    """Counts in memory, in checkpoints, and at the end in ``fairness.npz`` in the run folder.
 
     ``weight_ages`` and ``target_ages``, i64 [total_train_steps + 1]: how many of the slices
     trained on had actions chosen, and values bootstrapped, with weights of that age in
@@ -40,10 +42,8 @@ class FairnessRecord:
             "pace": np.zeros(2, np.int64),
             "replay": np.full(4, -1, np.int64),
         }
-        if self._path.exists():
-            self._continue()
 
-    def add_batch(self, batch: TrainingBatch, *, train_steps: int, env_steps: int) -> None:
+    def add_batch(self, batch: TrainingBatch, train_steps: int, env_steps: int) -> None:
         """Count a batch that was trained on.
 
         Args:
@@ -71,6 +71,17 @@ class FairnessRecord:
                 counts.batches_inserted,
             )
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return a copy for a checkpoint."""
+        with self._lock:
+            return {name: torch.tensor(counts) for name, counts in self._counts.items()}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a checkpoint of the same run."""
+        with self._lock:
+            for name, counts in self._counts.items():
+                counts[:] = state[name].numpy()
+
     def save(self) -> None:
         """Write the file whole or not at all.
 
@@ -81,9 +92,3 @@ class FairnessRecord:
         with self._lock, temporary.open("wb") as file:
             np.savez_compressed(file, **self._counts)
         os.replace(temporary, self._path)
-
-    def _continue(self) -> None:
-        with np.load(self._path) as saved:
-            for name, counts in self._counts.items():
-                known = saved[name][: len(counts)]  # a budget may have been changed meanwhile
-                counts[: len(known)] = known

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from efficientzero.checkpoint import save_checkpoint
 from efficientzero.config import Config
 from efficientzero.devices import precision_context
 from efficientzero.metrics.section_timer import SectionTimer
@@ -26,9 +25,9 @@ from efficientzero.runtime import PlainError, StopSignal, WaitReason, seed_seque
 from efficientzero.schedules import learning_rate
 from efficientzero.schema import F64, U64, TrainingBatch
 from learner.batch_loader import BatchLoader
-from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.loss import LossInput, LossTerms, compute_loss
+from learner.saver import CheckpointSaver
 from learner.statistics import training_statistics
 from learner.weight_server import WeightPublisher
 
@@ -54,6 +53,8 @@ class PrioritySink(Protocol):
 
 class TrainingDiverged(PlainError):
     """The loss or its gradient is no number any more."""
+
+    is_final = True
 
 
 def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -85,7 +86,9 @@ class Learner:
         governor: Governor,
         check_health: Callable[[], None],
         note_priorities: Callable[[float], None],
-        fairness: FairnessRecord,
+        note_batch: Callable[[TrainingBatch, int, int], None],
+        saver: CheckpointSaver,
+        further_state: Callable[[], dict[str, Any]],
         tracker: Tracker,
         stop: StopSignal,
     ) -> None:
@@ -100,7 +103,9 @@ class Learner:
             governor: keeps the pace.
             check_health: raises what went wrong in threads that serve others.
             note_priorities: takes the largest new priority of each batch.
-            fairness: counts what was trained on; saved with every checkpoint.
+            note_batch: takes each batch trained on, with the train_steps and env_steps made.
+            saver: writes checkpoints.
+            further_state: what else belongs into a checkpoint.
             tracker: metrics.
             stop: ends ``run``.
         """
@@ -108,7 +113,7 @@ class Learner:
         self._batches, self._priorities, self._publisher = batches, priorities, publisher
         self._governor, self._tracker, self._stop = governor, tracker, stop
         self._check_health, self._note_priorities = check_health, note_priorities
-        self._fairness = fairness
+        self._note_batch = note_batch
         seed = int(seed_sequence(self._config.seed, "learner", 0).generate_state(1)[0])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # torch's initialisers know only the global generator
@@ -121,8 +126,8 @@ class Learner:
         self.loader = BatchLoader(self._config, run.env_spec, device, self._generator)
         """Makes loss inputs of training batches."""
         self._timer = SectionTimer("learner")
-        self._folder = run.directory / "checkpoints"
-        self._saved_at = time.monotonic()
+        self._saver, self._further_state = saver, further_state
+        self._saved_at, self._save_is_due = time.monotonic(), False
         self._logged_at, self._logged_step = time.monotonic(), 0
         self.train_step = 0
         """Train_steps made so far."""
@@ -138,20 +143,26 @@ class Learner:
         )
         try:
             if self._wait_for_pace("warm-up to end"):
-                self._publisher.publish(
-                    weights_pb2.TARGET, self.network.inference_state_dict(), self.train_step
-                )
+                self._start_training()
             while (
                 not self._stop.is_set() and self.train_step < self._config.budget.total_train_steps
             ):
                 self._advance()
         finally:
-            self.save()
+            self.save(wait=True)
         if not self._stop.is_set():
             self._publish_all()
 
-    def save(self) -> None:
-        """Write a checkpoint of this moment."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint; before ``run``."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+        self.train_step = state["train_step"]
+        self._logged_step = self.train_step
+
+    def save(self, *, wait: bool) -> None:
+        """Write a checkpoint of this moment; without ``wait`` in the background."""
         state = {
             "train_step": self.train_step,
             "env_steps": self._governor.env_steps,
@@ -160,13 +171,10 @@ class Learner:
             "generator": self._generator.get_state(),
             "run_uid": self._run.run_uid,
             "config_hash": self._run.config_hash,
+            **self._further_state(),
         }
-        path = save_checkpoint(
-            self._folder, self.train_step, state, keep=self._config.learner.checkpoints_kept
-        )
-        self._fairness.save()
-        self._saved_at = time.monotonic()
-        log.info("saved %s", path)
+        if self._saver.save(state, wait=wait):
+            self._saved_at, self._save_is_due = time.monotonic(), False
 
     def _advance(self) -> None:
         """Make one train_step once pace and data allow it."""
@@ -244,21 +252,28 @@ class Learner:
         self, batch: TrainingBatch, inputs: LossInput, terms: LossTerms, grad_norm: float
     ) -> None:
         learner, step = self._config.learner, self.train_step
-        self._fairness.add_batch(batch, train_steps=step, env_steps=self._governor.env_steps)
+        self._note_batch(batch, step, self._governor.env_steps)
         with self._timer.section("publish"):
             state = self.network.inference_state_dict
             if step % learner.publish_interval == 0:
                 self._publisher.publish(weights_pb2.LATEST, state(), step)
             if step % learner.target_interval == 0:
                 self._publisher.publish(weights_pb2.TARGET, state(), step)
-        if (
-            step % learner.checkpoint_interval == 0
-            or time.monotonic() - self._saved_at > _SAVE_EVERY_S
-        ):
+        is_old = time.monotonic() - self._saved_at > _SAVE_EVERY_S
+        self._save_is_due |= is_old or step % learner.checkpoint_interval == 0
+        if self._save_is_due:
             with self._timer.section("checkpoint"):
-                self.save()
+                self.save(wait=False)
         if step % learner.log_interval == 0:
             self._log(batch, inputs, terms, grad_norm)
+
+    def _start_training(self) -> None:
+        if self._publisher.newest(weights_pb2.TARGET) is None:
+            self._publisher.publish(
+                weights_pb2.TARGET, self.network.inference_state_dict(), self.train_step
+            )
+            # The warm-up's data are on disk before anything is learned from them.
+            self.save(wait=False)
 
     def _publish_all(self) -> None:
         for kind in (weights_pb2.LATEST, weights_pb2.TARGET):

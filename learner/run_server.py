@@ -127,6 +127,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             last_eval_return_mean=record.last_eval_return_mean,
             last_eval_version=record.last_eval_version,
             waiting_for=waiting_for,
+            steps_inserted=record.steps_inserted,
             final_evaluation_received=record.final_evaluation_received,
         )
 

@@ -21,6 +21,7 @@ from efficientzero.weights_codec import encode_weights
 _KINDS = (weights_pb2.LATEST, weights_pb2.TARGET)
 _CHUNK_BYTES = 512 * 1024
 """Between 256 KiB and 1 MiB the speed over loopback is the same."""
+_VERSIONS_PER_INCARNATION = 1 << 32
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,12 @@ class Snapshot:
 class WeightPublisher:
     """The newest snapshot of each kind; safe to call from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, incarnation: int = 0) -> None:
+        """Number publications from 1 on; learners that follow it in the run, from far above.
+
+        Clients outlive a learner. Equal numbers of two learners would look like old weights.
+        """
+        self._first_version = 1 + incarnation * _VERSIONS_PER_INCARNATION
         self._lock = threading.Lock()
         self._snapshots: dict[int, Snapshot] = {}
 
@@ -56,11 +62,14 @@ class WeightPublisher:
         """
         if kind not in _KINDS:
             raise ValueError(f"kind: got {kind}, wanted one of {_KINDS} (LATEST, TARGET)")
-        payload = encode_weights(state)
+        return self.restore(kind, encode_weights(state), train_step)
+
+    def restore(self, kind: weights_pb2.WeightsKind, payload: bytes, train_step: int) -> int:
+        """Publish weights that are encoded already, from a checkpoint; return their version."""
         crc32 = zlib.crc32(payload)
         with self._lock:
             before = self._snapshots.get(kind)
-            version = before.version + 1 if before else 1
+            version = before.version + 1 if before else self._first_version
             self._snapshots[kind] = Snapshot(version, train_step, payload, crc32)
         name = weights_pb2.WeightsKind.Name(kind).lower()
         log.debug("published %s weights %d of train_step %d", name, version, train_step)

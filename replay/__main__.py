@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from efficientzero.role_arguments import parse_role_arguments
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
-from replay.server import PortTakenError, serve
+from replay.server import serve
 from replay.service_metrics import ServiceMetrics
 
 
@@ -21,9 +19,13 @@ def main() -> None:
         interval_s = run.config.cluster.metrics_interval_seconds
         metrics = ServiceMetrics(run.replay_address, tracker, interval_s=interval_s)
         try:
-            serve(run.config.replay, run.replay_address, stop, every_second=metrics.log_when_due)
-        except PortTakenError as error:
-            sys.exit(f"replay-{index}: {error}")
+            serve(
+                run.config.replay,
+                run.replay_address,
+                stop,
+                folder=run.directory / f"replay-{index}",
+                every_second=metrics.log_when_due,
+            )
         finally:
             tracker.close()
 

@@ -61,6 +61,12 @@ class Client(Protocol):
     def mutate_priorities(self, table: str, updates: dict[int, float]) -> None:
         """Change priorities by item key; waits without limit."""
 
+    def checkpoint(self) -> str:
+        """Write all tables to the server's disk and return the folder; waits without limit."""
+
+    def reset(self, table: str) -> None:
+        """Empty a table and its counters."""
+
     def server_info(self, timeout: int) -> dict[str, Any]:
         """Return each table's counters; the timeout is in whole seconds."""
 

@@ -1,12 +1,15 @@
 """Every cell is resolved, validated and named before the first one starts.
 
 Also tells which cells need no run: those that have finished, and those that are the same
-experiment as an earlier one.
+experiment as an earlier one; and which go on from where they were stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +25,14 @@ from deploy.preflight import (
     size,
 )
 from deploy.prepare import check_config
+from efficientzero.checkpoint import list_checkpoints
 from efficientzero.config_files import ConfigError, config_hash
+from efficientzero.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
+
+_KILLED = 128 + signal.SIGKILL
+"""Stands for a run that left no summary."""
+_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGHUP, _KILLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,8 @@ class CheckedCell:
     spec: EnvSpec
     finished: Path | None
     """The run folder of a finished run of this very experiment and seed."""
+    stopped: RunInfo | None = None
+    """Such a run that was stopped, or killed, after it had saved."""
 
     @property
     def identity(self) -> Identity:
@@ -67,7 +78,7 @@ def check_cells(cells: Sequence[Cell], runs_dir: Path) -> CheckedGrid:
         ConfigError: a cell that cannot run, or two that would be recorded as one experiment
             though their configs differ.
     """
-    finished = finished_runs(runs_dir)
+    finished, stopped = finished_runs(runs_dir), stopped_runs(runs_dir)
     checked: dict[Identity, CheckedCell] = {}
     same: dict[int, int] = {}
     for cell in cells:
@@ -80,7 +91,11 @@ def check_cells(cells: Sequence[Cell], runs_dir: Path) -> CheckedGrid:
         before = checked.get(identity)
         if before is None:
             checked[identity] = CheckedCell(
-                cell=cell, group=group, spec=spec, finished=finished.get(identity)
+                cell=cell,
+                group=group,
+                spec=spec,
+                finished=finished.get(identity),
+                stopped=stopped.get(identity),
             )
         elif before.cell.config == cell.config:
             same[cell.index] = before.cell.index
@@ -116,6 +131,22 @@ def finished_runs(runs_dir: Path) -> dict[Identity, Path]:
         if summary.get("exit_code") == 0 and "group" in summary:
             identity = Identity(summary["group"], summary["seed"], summary["config_hash"])
             found[identity] = path.parent
+    return found
+
+
+def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
+    """Return the runs in ``runs_dir`` that can go on: of each experiment the last one started.
+
+    Not those that failed, which would fail again.
+    """
+    found = {}
+    paths = runs_dir.glob("*/config.json")
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
+        code = read_summary(path.parent).get("exit_code", _KILLED)
+        if code in _STOPPED and list_checkpoints(path.parent / "checkpoints"):
+            with contextlib.suppress(ValueError):  # written by another version
+                run = dataclasses.replace(RunInfo.load(path), directory=path.parent.resolve())
+                found[Identity(run.group, run.config.seed, run.config_hash)] = run
     return found
 
 

@@ -66,25 +66,31 @@ def visible_gpus() -> list[str]:
 
 
 def launch_command(checked: CheckedCell, *, slot: Slot, run_id: str, runs_dir: Path) -> list[str]:
-    """Return the command that starts the cell's run."""
-    return [
-        *(sys.executable, str(CHECKOUT / "launch.py"), "--local"),
-        *launch_options(slot.limit(checked.cell.config)),
-        *("--run-id", run_id, "--runs-dir", str(runs_dir.resolve())),
-    ]
+    """Return the command that starts the cell's run, or goes on with the one that was stopped."""
+    command = [sys.executable, str(CHECKOUT / "launch.py"), "--local"]
+    config, stopped = slot.limit(checked.cell.config), checked.stopped
+    if stopped is not None:
+        options = launch_options(config, stopped.config)
+        return [*command, "--resume", str(stopped.directory), *options]
+    options = launch_options(config, load_preset(config.preset))
+    place = ["--run-id", run_id, "--runs-dir", str(runs_dir.resolve())]
+    return [*command, "--preset", config.preset, *options, *place]
 
 
-def launch_options(config: Config) -> list[str]:
-    """Return the options of launch.py that give exactly ``config``."""
-    values = flatten(config_to_dict(config))
-    preset = flatten(config_to_dict(load_preset(config.preset)))
-    changed = {key: value for key, value in values.items() if value != preset[key]}
-    options = [option for key, value in changed.items() for option in _option(key, value)]
-    return ["--preset", config.preset, *options]
+def launch_options(config: Config, base: Config) -> list[str]:
+    """Return the options of launch.py that turn ``base`` into exactly ``config``."""
+    values, known = flatten(config_to_dict(config)), flatten(config_to_dict(base))
+    changed = {key: value for key, value in values.items() if value != known[key]}
+    return [option for key, value in changed.items() for option in _option(key, value)]
 
 
 def choose_run_id(checked: CheckedCell, runs_dir: Path) -> str:
-    """Return a name for the cell's run folder that is free: the run's name, cut, and a number."""
+    """Return the name of the cell's run folder: the stopped run's.
+
+    Else a free one: the run's name, cut, and a number.
+    """
+    if checked.stopped is not None:
+        return checked.stopped.directory.name
     name = run_name(checked.group, checked.cell.config.seed)
     if len(name) > _MAX_RUN_ID_LENGTH:
         digest = hashlib.sha256(name.encode()).hexdigest()[:8]

@@ -97,7 +97,7 @@ def plan_table(checked: CheckedGrid) -> Table:
             cell.group,
             str(cell.cell.config.seed),
             overrides_text(cell),
-            f"finished: {cell.finished}" if cell.finished else "to run",
+            _plan(cell),
         )
     return table
 
@@ -132,6 +132,12 @@ def results_table(runs: Sequence[CellRun]) -> Table:
             _name(run.run_dir),
         )
     return table
+
+
+def _plan(checked: CheckedCell) -> str:
+    if checked.finished is not None:
+        return f"finished: {checked.finished}"
+    return f"to resume: {checked.stopped.directory}" if checked.stopped else "to run"
 
 
 def _counts(runs: Sequence[CellRun]) -> str:

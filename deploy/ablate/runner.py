@@ -142,7 +142,7 @@ class GridRunner:
         try:
             # What the main thread may use is inherited by all that it starts meanwhile.
             os.sched_setaffinity(0, slot.cpus)
-            with run.log_path.open("wb") as log:
+            with run.log_path.open("ab") as log:
                 process = subprocess.Popen(
                     self._command_of(run.checked, slot, run_id),
                     cwd=CHECKOUT,
@@ -161,7 +161,8 @@ class GridRunner:
             os.sched_setaffinity(0, before)
         run.state = "running"
         self._running.append(_Running(run=run, process=process, slot=slot))
-        self._note(f"started   {run.checked.cell.label} as {run_id}")
+        verb = "resumed  " if run.checked.stopped else "started  "
+        self._note(f"{verb} {run.checked.cell.label} as {run_id}")
 
     def _launch(self, checked: CheckedCell, slot: Slot, run_id: str) -> list[str]:
         return launch_command(checked, slot=slot, run_id=run_id, runs_dir=self._runs_dir)

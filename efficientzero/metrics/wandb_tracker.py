@@ -78,14 +78,14 @@ class WandbTracker:
         directory: Path,
         incarnation: int = 0,
     ) -> None:
-        restarted = f"-r{incarnation}" if incarnation else ""
         self._identity = {
             "entity": entity,
             "project": project,
             "group": group,
             "job_type": role,
             "name": run_name(group, seed),
-            "id": f"{run_uid}-{role}-{index}{restarted}",
+            # The same after a restart: its rows continue the run, online and when synced.
+            "id": f"{run_uid}-{role}-{index}",
         }
         _check_lengths(self._identity)
         facts = {"seed": seed, "role": role, "role_index": index, "run_uid": run_uid}

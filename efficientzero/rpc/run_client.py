@@ -16,9 +16,10 @@ import grpc
 from efficientzero.rpc import run_pb2, run_pb2_grpc
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
 from efficientzero.rpc.records import Grant, Phase
-from efficientzero.runtime import PlainError, StopSignal
+from efficientzero.runtime import PlainError, StopSignal, WaitReason
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 180.0
+"""A learner that starts again reads its checkpoint, on a busy machine or another host."""
 _LOOK_S = 0.25
 """Time between looks at the stop signal; also what a call still gets once stop is set."""
 
@@ -147,6 +148,7 @@ class RunClient:
         *,
         wait_s: float = 0.0,
     ) -> _Reply | None:
+        reason = WaitReason(f"an answer of the learner at {self._address}", after_s=wait_s + 10.0)
         call = method.future(request, timeout=wait_s + self._patience_s, wait_for_ready=True)
         try:
             while True:
@@ -156,6 +158,7 @@ class RunClient:
                 except grpc.FutureTimeoutError:
                     if self._stop.is_set():
                         return None
+                    reason.tick()
         except grpc.RpcError as error:
             raise self._translated(error) from error
         finally:

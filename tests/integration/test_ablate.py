@@ -121,16 +121,16 @@ def test_started_again_it_skips_what_has_finished(grid):
     assert len(list(runs_dir.iterdir())) == before
 
 
-def test_ctrl_c_stops_the_running_cell_in_order_and_leaves_nothing(tmp_path):
+def test_after_ctrl_c_nothing_is_left_running_and_the_same_command_goes_on(tmp_path):
     runs_dir = tmp_path / "runs"
-    endless = ("--budget.env-steps", "1000000", "--budget.train-steps", "1000000")
-    command = ablate(runs_dir, "--seeds", "0", "1", *BUDGET, *endless)
+    longer = ("--budget.env-steps", "600", "--budget.train-steps", "120")
+    command = ablate(runs_dir, *BUDGET, *longer)
     process = subprocess.Popen(
         command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
         deadline = time.monotonic() + PATIENCE_S
-        while not list(runs_dir.glob("*/episodes.jsonl")) and time.monotonic() < deadline:
+        while not list(runs_dir.glob("*/evaluations.jsonl")) and time.monotonic() < deadline:
             assert process.poll() is None
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
@@ -141,8 +141,15 @@ def test_ctrl_c_stops_the_running_cell_in_order_and_leaves_nothing(tmp_path):
     (summary,) = summaries(runs_dir)
     assert (summary["exit_reason"], summary["exit_code"]) == ("interrupted", 130)
     assert list(runs_dir.glob("*/checkpoints/*.pt"))
-    assert "not started" in output
+    assert 0 < summary["train_steps"] < 126
     assert processes_of(runs_dir) == []
+    done = finish(command)
+    assert done.returncode == 0, done.stderr
+    assert "resumed" in done.stderr
+    (again,) = summaries(runs_dir)
+    assert (again["run_id"], again["exit_code"]) == (summary["run_id"], 0)
+    assert (again["env_steps"], again["train_steps"]) == (600, 126)
+    assert again["fairness"]["slices"] == 126 * 16
 
 
 def test_a_killed_grid_takes_its_runs_with_it(tmp_path):

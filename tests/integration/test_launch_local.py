@@ -120,7 +120,7 @@ def test_every_process_records_its_metrics_in_one_wandb_group(finished):
     # A process killed this early leaves a file without a single record.
     runs = {run.run_id: run for run in find_runs(finished.directory / "wandb") if run.run_id}
     group, uid = finished.config["group"], finished.config["run_uid"]
-    wanted = {"learner-0", "replay-0", "evaluator-0", "reanalyzer-0", "actor-0-r1", "actor-1-r1"}
+    wanted = {"learner-0", "replay-0", "evaluator-0", "reanalyzer-0", "actor-0", "actor-1"}
     assert {f"{uid}-{name}" for name in wanted} <= runs.keys()
     for run_id, run in runs.items():
         assert run_id == f"{uid}-{run.job_type}-" + run_id.split("-", 2)[2]
@@ -151,8 +151,11 @@ def test_every_process_has_a_log(finished):
 
 
 @pytest.mark.parametrize("victim", ["learner-0", "replay-0"])
-def test_run_without_learner_or_replay_ends_at_once_and_says_why(tmp_path, victim):
-    with LocalRun(tmp_path / "runs", *TINY, *BUDGET, *ENDLESS) as run:
+def test_run_without_restarts_ends_at_once_with_its_learner_or_replay_and_says_why(
+    tmp_path, victim
+):
+    options = (*TINY, *BUDGET, *ENDLESS, "--cluster.max-restarts", "0")
+    with LocalRun(tmp_path / "runs", *options) as run:
         run.wait_for_status("training", has_trained)
         run.kill(victim)
         assert run.wait(END_S) == 1

@@ -197,7 +197,7 @@ def test_status_tells_counters_results_and_the_wait(learner, client):
     assert status.waiting_for == "warm-up: 0/8 env_steps"
     assert (status.env_steps_budget, status.warmup_env_steps) == (40, 8)
     assert status.train_steps_budget == 22
-    learner.record.set_replay_items(123)
+    learner.record.set_replay_counts(items=123, steps_inserted=456)
     client.report_episodes(1, [(float(i), 1) for i in range(25)])
     client.report_evaluation(weights_version=0, is_final=False, episodes=[(9.0, 1)], seconds=0.0)
     status = status_of(client)

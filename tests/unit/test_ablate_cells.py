@@ -23,6 +23,7 @@ from deploy.ablate.grid import Grid, expand
 from deploy.preflight import check_run_id
 from efficientzero.config_files import PRESETS, ConfigError, config_hash, load_preset
 from tests.config_cases import CHANGES, changed
+from tests.fakes import tiny_run
 
 CATCH = load_preset("catch")
 
@@ -49,8 +50,8 @@ def write_summary(runs_dir, cell, name, **changes):
 @given(preset=st.sampled_from(PRESETS), changes=CHANGES)
 def test_options_of_a_config_give_that_config_again(preset, changes):
     config = dataclasses.replace(changed(load_preset(preset), changes), preset=preset)
-    options = launch_options(config)
-    assert launch.parse(options, load_preset(preset)).config == config
+    base = load_preset(preset)
+    assert launch.parse(launch_options(config, base), base).config == config
 
 
 def test_command_starts_launch_py_in_the_named_folder(tmp_path):
@@ -116,6 +117,41 @@ def test_a_damaged_summary_is_no_finished_run(tmp_path):
     folder = write_summary(tmp_path, checked(tmp_path).cells[0], "run")
     (folder / "summary.json").write_text("{")
     assert checked(tmp_path).cells[0].finished is None
+
+
+def write_run(runs_dir, cell, name, *, has_saved=True):
+    """Write what a launcher has written of a run that has not ended."""
+    folder = runs_dir / name
+    (folder / "checkpoints").mkdir(parents=True)
+    run = tiny_run(folder, cell.cell.config)
+    dataclasses.replace(run, group=cell.group).save()
+    if has_saved:
+        (folder / "checkpoints" / "checkpoint_00000010.pt").touch()
+    return folder
+
+
+@pytest.mark.parametrize("code", [None, 130, 143])
+def test_a_run_that_was_stopped_or_killed_goes_on_where_it_was(tmp_path, code):
+    cell = checked(tmp_path).cells[0]
+    folder = write_run(tmp_path, cell, "any-name")
+    if code is not None:
+        (folder / "summary.json").write_text(json.dumps({"exit_code": code}))
+    (again,) = checked(tmp_path, vary={"cluster.threads_per_process": (4,)}).cells
+    assert again.stopped.directory == folder
+    assert choose_run_id(again, tmp_path) == "any-name"
+    slot = Slot(cpus=(0, 1, 2))
+    command = launch_command(again, slot=slot, run_id="any-name", runs_dir=tmp_path)
+    wanted = ["--local", "--resume", str(folder), "--cluster.threads-per-process=3"]
+    assert command[2:] == wanted
+
+
+def test_a_run_that_failed_or_never_saved_is_started_anew(tmp_path):
+    cell = checked(tmp_path).cells[0]
+    folder = write_run(tmp_path, cell, "failed")
+    (folder / "summary.json").write_text(json.dumps({"exit_code": 1}))
+    write_run(tmp_path, cell, "unsaved", has_saved=False)
+    write_run(tmp_path, checked(tmp_path, seeds=(1,)).cells[0], "other")
+    assert checked(tmp_path).cells[0].stopped is None
 
 
 def test_replays_that_do_not_fit_side_by_side_are_refused(tmp_path, monkeypatch):

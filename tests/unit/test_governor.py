@@ -271,3 +271,38 @@ def test_restored_counters_continue_the_run():
         governor.restore(env_steps=1, train_steps=1)
     with pytest.raises(ValueError, match="wanted at most"):
         Governor(config).restore(env_steps=101, train_steps=0)
+
+
+def test_governor_that_follows_another_takes_over_its_actors_where_they_are():
+    governor = Governor(make_config(env_steps=100, train_steps=100, slack=8))
+    governor.restore(env_steps=60, train_steps=60)
+    caller = Caller(governor)
+    caller.request = 56  # of the time before
+    assert caller.acquire(4, completed=4).granted == 4
+    assert governor.env_steps == 64
+    caller.held = 4
+    caller.acquire(0)
+    assert governor.env_steps == 68
+    caller.request += 1
+    with pytest.raises(ValueError, match="request number"):
+        caller.acquire(0)
+
+
+def test_budget_is_never_exceeded_by_what_an_actor_of_the_time_before_completed(caplog):
+    governor = Governor(make_config(env_steps=100, train_steps=100, slack=8))
+    governor.restore(env_steps=98, train_steps=98)
+    caller = Caller(governor)
+    caller.request = 56
+    caller.acquire(0, completed=4)
+    assert governor.env_steps == 100
+    assert "2 env_steps were played beyond the budget" in caplog.text
+
+
+def test_completed_env_steps_are_noted_as_they_grow():
+    noted: list[int] = []
+    config = make_config(env_steps=100, train_steps=100, slack=8)
+    caller = Caller(Governor(config, note_env_steps=noted.append))
+    caller.acquire(4)
+    caller.acquire(0, completed=3)
+    caller.acquire(0, completed=1)
+    assert noted == [3, 4]

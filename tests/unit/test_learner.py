@@ -14,9 +14,9 @@ from efficientzero.runtime import StopSignal
 from efficientzero.schedules import learning_rate
 from efficientzero.schema import TrainingBatch
 from efficientzero.weights_codec import decode_weights
-from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.learner import Learner, TrainingDiverged
+from learner.saver import CheckpointSaver
 from learner.weight_server import WeightPublisher
 from tests.fakes import (
     FakeBatchSource,
@@ -76,15 +76,23 @@ def training_batch(config, seed=0):
     return batch
 
 
+class InstantSaver(CheckpointSaver):
+    """Writes before it returns, so that what is on disk does not depend on speed."""
+
+    def save(self, state, *, wait):
+        del wait
+        return super().save(state, wait=True)
+
+
 class Bench:
     """A learner and everything round it; collection has ended, so that only batches hold it."""
 
-    def __init__(self, directory, config, batches):
+    def __init__(self, directory, config, batches, *, train_steps=0):
         self.run, self.stop = tiny_run(directory, config), StopSignal()
         self.governor = Governor(config)
-        self.governor.restore(env_steps=config.budget.env_steps, train_steps=0)
+        self.governor.restore(env_steps=config.budget.env_steps, train_steps=train_steps)
         self.publisher = RecordingPublisher()
-        self.largest = []
+        self.largest, self.noted = [], []
         self.priorities = FakePriorities(config.learner.batch_size)
         self.tracker = MemoryTracker()
         self.failure = None
@@ -97,7 +105,9 @@ class Bench:
             governor=self.governor,
             check_health=self.check_health,
             note_priorities=self.largest.append,
-            fairness=FairnessRecord(self.run.directory, config),
+            note_batch=lambda *noted: self.noted.append(noted),
+            saver=InstantSaver(self.run.directory / "checkpoints", keep=2),
+            further_state=lambda: {"more": 1},
             tracker=self.tracker,
             stop=self.stop,
         )
@@ -107,6 +117,7 @@ class Bench:
             raise self.failure
 
     def checkpoints(self):
+        """Return what was saved, oldest first: the untrained weights when training begins."""
         return [load_checkpoint(p) for p in list_checkpoints(self.run.directory / "checkpoints")]
 
 
@@ -127,6 +138,13 @@ def assert_same_state(got, wanted):
     assert got.keys() == wanted.keys()
     for name, tensor in got.items():
         assert torch.equal(tensor, wanted[name]), name
+
+
+def test_every_batch_trained_on_is_told_with_the_steps_made(tmp_path):
+    bench = whole_run(tmp_path, train_steps=3)
+    env_steps = bench.governor.env_steps
+    assert [noted[1:] for noted in bench.noted] == [(step, env_steps) for step in (1, 2, 3)]
+    assert len({id(noted[0]) for noted in bench.noted}) == 3
 
 
 def test_every_train_step_changes_every_weight(tmp_path):
@@ -194,7 +212,7 @@ def test_stop_saves_and_does_not_announce_the_end(tmp_path):
     config = learner_config()
     bench = Bench(tmp_path, config, [training_batch(config, seed) for seed in range(3)])
     bench.learner.run()  # the source asks for a stop after three batches
-    (state,) = bench.checkpoints()
+    _, state = bench.checkpoints()
     assert state["train_step"] == 3
     assert_same_state(state["network"], bench.learner.network.state_dict())
     assert bench.publisher.train_steps[LATEST] == [0, 2]
@@ -219,9 +237,9 @@ def test_targets_that_are_no_numbers_end_training_after_saving_the_weights_befor
     alone.learner.run()
     with pytest.raises(TrainingDiverged, match=r"train_step 1: .*learner\.learning_rate"):
         bench.learner.run()
-    (state,) = bench.checkpoints()
+    _, state = bench.checkpoints()
     assert state["train_step"] == 1
-    wanted = alone.checkpoints()[0]["network"]
+    wanted = alone.checkpoints()[-1]["network"]
     for name, _ in bench.learner.network.named_parameters():
         assert torch.equal(state["network"][name], wanted[name]), name
     assert bench.governor.train_steps == 1
@@ -248,7 +266,7 @@ def test_failure_elsewhere_in_the_process_ends_training_after_saving(tmp_path):
     bench.failure = OSError("the results cannot be written")
     with pytest.raises(OSError, match="the results cannot be written"):
         bench.learner.run()
-    assert [state["train_step"] for state in bench.checkpoints()] == [2]
+    assert [state["train_step"] for state in bench.checkpoints()] == [0, 2]
 
 
 def test_learning_rate_follows_its_schedule(tmp_path):
@@ -306,3 +324,18 @@ def test_loss_input_aligns_each_step_with_its_observation(tmp_path, augmentation
 def test_the_largest_priority_of_each_batch_is_told(tmp_path):
     bench = whole_run(tmp_path)
     assert bench.largest == [float(values.max()) for _, values in bench.priorities.updates]
+
+
+def test_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path):
+    config = learner_config(budget={"train_steps": 4, "last_train_steps": 2})
+    batches = [training_batch(config, seed) for seed in range(6)]
+    whole = Bench(tmp_path / "whole", config, batches)
+    whole.learner.run()
+    first = Bench(tmp_path / "first", config, batches[:3])
+    first.learner.run()  # the source asks for a stop after three batches
+    state = first.checkpoints()[-1]
+    second = Bench(tmp_path / "second", config, batches[3:], train_steps=3)
+    second.learner.restore(state)
+    second.learner.run()
+    assert second.learner.train_step == 6
+    assert_same_state(second.learner.network.state_dict(), whole.learner.network.state_dict())

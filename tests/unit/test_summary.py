@@ -10,7 +10,6 @@ import pytest
 from deploy.display import PaceMeter, format_duration, progress_line
 from deploy.local import Outcome
 from deploy.summary import (
-    read_evaluations,
     save_summary,
     software_versions,
     summarize,
@@ -18,7 +17,7 @@ from deploy.summary import (
 )
 from efficientzero.config import Config
 from efficientzero.rpc import run_pb2
-from efficientzero.run_folder import RunInfo
+from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
 
 
@@ -110,7 +109,7 @@ def test_run_that_never_started_has_a_summary_too(run):
 def test_half_written_line_is_left_out(run):
     whole = evaluation(100, [1.0], is_final=False)
     write_evaluations(run, whole, whole[:20])
-    assert len(read_evaluations(run.directory / "evaluations.jsonl")) == 1
+    assert len(read_lines(run.directory / "evaluations.jsonl")) == 1
 
 
 def test_summary_file_is_json_with_the_same_content(run):
