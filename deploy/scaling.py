@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from deploy.fairness import Stamp, read_stamp
-from deploy.summary import EVALUATIONS_FILE, read_evaluations
+from deploy.summary import EVALUATIONS_FILE
 from deploy.wandb_history import Row, read_rows
-from efficientzero.run_folder import RunInfo
+from efficientzero.run_folder import RunInfo, read_lines
 
 ROLES = ("actor", "reanalyzer", "learner")
 """Roles whose waiting is told."""
@@ -70,7 +70,7 @@ def read_scaling_run(run_dir: Path) -> ScalingRun:
     run = RunInfo.load(run_dir / "config.json")
     rows = read_rows(run_dir)
     window = _collection_rows(rows, run.config.budget.env_steps)
-    evaluations = read_evaluations(run_dir / EVALUATIONS_FILE)
+    evaluations = read_lines(run_dir / EVALUATIONS_FILE)
     returns = {int(e["env_steps"]): float(e["return_mean"]) for e in evaluations}
     return ScalingRun(
         actors=run.config.cluster.num_actors,
