@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -241,6 +242,7 @@ def _run(options: Options, checked: CheckedGrid, same: Sequence[str]) -> int:
     to_run = [cell for cell in checked.cells if cell.finished is None]
     jobs = min(options.jobs, max(1, len(to_run)))
     check_jobs_memory(to_run, jobs)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed terminal must not kill the cells
     requests = StopRequests()
     requests.install()
     with GridConsole(sys.stderr) as console:

@@ -5,6 +5,7 @@ On a terminal a block under the notes; elsewhere a plain line now and then.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,11 +25,12 @@ from deploy.display import format_duration
 
 _PLAIN_INTERVAL_S = 30.0
 _PLAIN_WIDTH = 200
+_CLOSED_TERMINAL = contextlib.suppress(OSError, SystemExit)  # rich exits at a broken pipe
 _STYLES = {"finished": "green", "failed": "bold red", "interrupted": "yellow", "running": "cyan"}
 
 
 class GridConsole:
-    """The terminal of ``ablate``. Use as a context manager, from one thread."""
+    """The terminal of ``ablate``; a closed one is survived. A context manager, for one thread."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = make_console(stream)
@@ -44,17 +46,20 @@ class GridConsole:
 
     def __exit__(self, *exception: object) -> None:
         if self._live is not None:
-            self._live.stop()
+            with _CLOSED_TERMINAL:
+                self._live.stop()
 
     def note(self, text: str) -> None:
         """Print one line."""
-        self._console.print(Text(f"ablate | {text}"), soft_wrap=True)
+        with _CLOSED_TERMINAL:
+            self._console.print(Text(f"ablate | {text}"), soft_wrap=True)
 
     def show(self, runs: Sequence[CellRun]) -> None:
         """Show how far all cells are."""
         now_s = time.monotonic()
         if self._live is not None:
-            self._live.update(progress_block(runs), refresh=True)
+            with _CLOSED_TERMINAL:
+                self._live.update(progress_block(runs), refresh=True)
         elif now_s >= self._next_plain_s:
             self._next_plain_s = now_s + _PLAIN_INTERVAL_S
             self.note(progress_line(runs))

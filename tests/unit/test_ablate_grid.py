@@ -1,6 +1,8 @@
 """Grids: what they are expanded to, and what is refused before anything runs."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +53,21 @@ def test_each_component_is_there_by_default_and_can_be_taken_away(name):
     validate(without)
     before, after = flatten(config_to_dict(full)), flatten(config_to_dict(without))
     assert {key for key in before if before[key] != after[key]} == COMPONENTS[name].keys()
+
+
+def test_the_page_of_ablations_names_each_component_and_what_takes_it_away():
+    page = (Path(__file__).parents[2] / "docs" / "ablations.md").read_text().splitlines()
+    rows = {line.split("`")[1]: line for line in page if re.match(r"\| `[a-z_]+` \| `\w+\.", line)}
+    assert rows.keys() == COMPONENTS.keys()
+    for name, fields in COMPONENTS.items():
+        assert f"`{next(iter(fields))} = " in rows[name]
+
+
+def test_the_grid_file_that_is_here_is_valid():
+    path = Path(__file__).parents[2] / "deploy" / "ablate" / "components.toml"
+    options, grid = parse([str(path)])
+    assert len(expand(grid, options.config)) == 4 * 3 * 3
+    assert options.config.evaluator.interval_train_steps == 20_000
 
 
 def test_leave_one_out_is_everything_and_everything_but_one():

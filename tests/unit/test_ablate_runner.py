@@ -1,5 +1,6 @@
 """The grid's runner with real processes; small scripts stand in for the cells' launchers."""
 
+import io
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import pytest
 
 from deploy.ablate.check import check_cells
 from deploy.ablate.command import Slot
-from deploy.ablate.display import progress_line, results_table
+from deploy.ablate.display import GridConsole, progress_line, results_table
 from deploy.ablate.grid import Grid, expand
 from deploy.ablate.runner import GridRunner
 from deploy.local import StopRequests
@@ -162,6 +163,27 @@ def test_progress_counts_and_results_name_each_cell(tmp_path):
     table = results_table(runner.runs)
     assert [str(cell) for cell in table.columns[1].cells] == ["finished", "failed"]
     assert next(iter(table.columns[2].cells)) == "0.1"
+
+
+class ClosedTerminal(io.StringIO):
+    """A stream whose reader is gone."""
+
+    def __init__(self, *, is_terminal):
+        super().__init__()
+        self.isatty = lambda: is_terminal
+
+    def write(self, text):
+        raise BrokenPipeError(f"cannot show {text!r}")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_closed_terminal_does_not_stop_the_grid(tmp_path, is_terminal):
+    runner = grid_runner(tmp_path, (1, 2), lambda seed: "finish")
+    console = GridConsole(ClosedTerminal(is_terminal=is_terminal))
+    runner._note, runner._show = console.note, console.show
+    assert runner.run(StopRequests()) == 0
+    console.__exit__()
+    assert states(runner) == ["finished"] * 2
 
 
 def test_an_error_in_the_runner_itself_leaves_no_process(tmp_path):
