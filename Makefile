@@ -46,6 +46,7 @@ lint: $(STAMP)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/clang-format --dry-run --Werror $(CPP)
+	@$(BIN)/shellcheck deploy/scripts/*.sh
 	@echo "[lint] all clean"
 
 bench: $(STAMP)

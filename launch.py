@@ -21,6 +21,7 @@ from typing import Annotated
 
 import tyro
 
+from deploy.ablate.__main__ import main as ablate
 from deploy.child import DETERMINISTIC_ARITHMETIC, Child, child_environment
 from deploy.display import NoteHandler, RunConsole
 from deploy.explain import config_table
@@ -35,6 +36,7 @@ from efficientzero.compat import compat_group
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, ConfigError, load_preset
 from efficientzero.run_folder import RunInfo
+from efficientzero.runtime import LAUNCHER_PID_VARIABLE, die_with_parent
 
 CHECKOUT = Path(__file__).resolve().parent
 INCARNATIONS_PER_LAUNCH = 1_000
@@ -51,6 +53,7 @@ Examples:
   python launch.py --local --compat reference --compat.no-jpeg-frames   as the reference does it
   python launch.py --local --resume runs/NAME               go on after Ctrl-C or a crash
   python launch.py --preset cartpole --print-config         every value and where it comes from
+  python launch.py ablate --help                            grids of runs
 
 Presets: {", ".join(PRESETS)}. Every field below can be set; values are taken from the command line,
 else from the preset, else from the defaults. Results are in runs/NAME/: config.json, logs/,
@@ -73,6 +76,8 @@ class Options:
     compat: Annotated[str | None, tyro.conf.arg(metavar="GROUP", help_behavior_hint="")] = None
     """All --compat.* switches at once: reference (as the reference implementation does it, faults
     included) or none (the default). Single ones can be set beside it (docs/compat.md)."""
+    group_suffix: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")] = None
+    """Short for --tracking.group-suffix: appended to the run group's name."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     """Go on with the run in this folder; only cluster and tracking options may differ."""
     deterministic: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -91,11 +96,14 @@ _SHORT = {
     "actors": "cluster.num_actors",
     "reanalyzers": "cluster.num_reanalyzers",
     "deterministic": "cluster.deterministic",
+    "group_suffix": "tracking.group_suffix",
 }
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
+    if arguments[:1] == ["ablate"]:
+        return ablate(arguments[1:])
     try:
         interrupted = find_run(arguments)
         if interrupted is not None:
@@ -130,6 +138,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"launch.py: error: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed terminal must not kill the launcher
+    if LAUNCHER_PID_VARIABLE in os.environ:
+        die_with_parent()  # started by `launch.py ablate`, which must not leave runs behind
     with kept:
         return run_locally(prepared.run, [("preset", f"{preset} ({why})"), *prepared.notes])
 
@@ -185,9 +195,9 @@ def parse(arguments: Sequence[str], base: Config) -> Options:
 
 
 def with_short_options(options: Options) -> Config:
-    """Return the configuration with the short options in their places."""
+    """Return the configuration with the short options' values in their places."""
     config = options.config
-    env, cluster = config.env, config.cluster
+    env, cluster, tracking = config.env, config.cluster, config.tracking
     if options.env is not None:
         env = dataclasses.replace(env, id=options.env)
     if options.actors is not None:
@@ -196,7 +206,9 @@ def with_short_options(options: Options) -> Config:
         cluster = dataclasses.replace(cluster, num_reanalyzers=options.reanalyzers)
     if options.deterministic:
         cluster = dataclasses.replace(cluster, deterministic=True)
-    return dataclasses.replace(config, env=env, cluster=cluster)
+    if options.group_suffix is not None:
+        tracking = dataclasses.replace(tracking, group_suffix=options.group_suffix)
+    return dataclasses.replace(config, env=env, cluster=cluster, tracking=tracking)
 
 
 def named_fields(arguments: Sequence[str]) -> set[str]:

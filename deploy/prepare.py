@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from deploy.preflight import (
     LOOPBACK,
@@ -28,8 +30,14 @@ from deploy.preflight import (
 )
 from deploy.summary import EVALUATIONS_FILE, software_versions
 from efficientzero.compat import COMPAT_GROUPS
-from efficientzero.config import Config
-from efficientzero.config_files import PRESETS, hyperparameters, load_preset, validate
+from efficientzero.config import Config, EnvConfig
+from efficientzero.config_files import (
+    PRESETS,
+    experiment_values,
+    hyperparameters,
+    load_preset,
+    validate,
+)
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.naming import group_name
@@ -61,7 +69,8 @@ def prepare(
         PreflightError: the run cannot start.
     """
     check_installation()
-    spec, group, tracking = _resolve(config)
+    spec, group = check_config(config)
+    tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_port, learner_port = choose_ports(config.cluster)
     memory = check_memory(config, spec)
@@ -124,7 +133,8 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     evaluations = read_lines(run.directory / EVALUATIONS_FILE)
     if any(line.get("is_final") for line in evaluations):
         raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
-    spec, _, tracking = _resolve(config)
+    spec, _ = check_config(config)
+    tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_port, learner_port = choose_ports(config.cluster)
     memory = check_memory(config, spec)
@@ -206,32 +216,53 @@ def _make_or_take(folder: Path) -> bool:
     return True
 
 
-def _resolve(config: Config) -> tuple[EnvSpec, str, ModeDecision]:
-    """Return what follows from the configuration, or say what is wrong with it."""
+def check_config(config: Config) -> tuple[EnvSpec, str]:
+    """Return the environment's shape and the group's name, or say what is wrong.
+
+    Raises:
+        PreflightError: one line.
+    """
     try:
         validate(config, None)
-        spec = probe_env_spec(config.env)
+        spec = _env_spec(config.env)
         validate(config, spec)
-        return spec, _group(config), resolve_mode(config.tracking.mode)
+        return spec, run_group(config)
     except ValueError as error:
         raise PreflightError(one_line(error)) from error
 
 
-def _group(config: Config) -> str:
-    """Name the group by what differs from the preset, and the preset unless it is the reference."""
-    is_reference = config.preset == PRESETS[0]
-    return group_name(
-        config.env.id if is_reference else f"{config.env.id}_{config.preset}",
-        hyperparameters(config),
-        hyperparameters(load_preset(config.preset)),
-        config.tracking.group_suffix,
-        bundles={
-            f"compat={name}": {
-                f"compat.{key}": value for key, value in dataclasses.asdict(group).items()
-            }
-            for name, group in COMPAT_GROUPS.items()
-        },
-    )
+def run_group(config: Config) -> str:
+    """Name the wandb group: environment, nearest preset, and what differs from that.
+
+    Raises:
+        ValueError: a suffix that is too long.
+    """
+    values, suffix = experiment_values(config), config.tracking.group_suffix
+    bundles = {
+        f"compat={name}": {
+            f"compat.{key}": value for key, value in dataclasses.asdict(group).items()
+        }
+        for name, group in COMPAT_GROUPS.items()
+    }
+    return group_name(config.env.id, values, _preset_values(), suffix, bundles)
+
+
+@functools.cache
+def _env_spec(env: EnvConfig) -> EnvSpec:
+    """Probe once: a grid has many cells of one environment."""
+    return probe_env_spec(env)
+
+
+@functools.cache
+def _preset_values() -> dict[str, dict[str, Any]]:
+    return {name: experiment_values(load_preset(name)) for name in PRESETS}
+
+
+def _tracking_mode(config: Config) -> ModeDecision:
+    try:
+        return resolve_mode(config.tracking.mode)
+    except ValueError as error:
+        raise PreflightError(one_line(error)) from error
 
 
 def _write(run: RunInfo) -> None:

@@ -6,6 +6,7 @@ status; knows no process.
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import subprocess
 from importlib import metadata
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.display import format_duration
+from deploy.fairness import Stamp, make_stamp, stamp_line
 from deploy.local import Outcome
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, read_lines, write_json
@@ -38,6 +40,9 @@ def summarize(
     final = [evaluation for evaluation in evaluations if evaluation.get("is_final")]
     best_known = (final or evaluations or [{}])[-1]
     status = status or run_pb2.RunStatus()
+    # An evaluation's line may be newer than the last status that was read.
+    env_steps = max(status.env_steps, best_known.get("env_steps", 0))
+    stamp = make_stamp(run.directory, run.config, env_steps=env_steps)
     return {
         "run_id": run.run_id,
         "group": run.group,
@@ -48,12 +53,12 @@ def summarize(
         "eval_returns": best_known.get("returns", []),
         "eval_is_final": bool(final),
         "eval_weights_version": best_known.get("weights_version"),
-        # An evaluation's line may be newer than the last status that was read.
-        "env_steps": max(status.env_steps, best_known.get("env_steps", 0)),
+        "env_steps": env_steps,
         "train_steps": max(status.train_steps, best_known.get("train_steps", 0)),
         "env_steps_lost": _env_steps_lost(status),
         "episodes": status.episodes,
         "wall_s": round(wall_s, 1),
+        "fairness": stamp and dataclasses.asdict(stamp),
         "config_hash": run.config_hash,
         "weights_sha256": newest_weights_sha256(run.directory / "checkpoints"),
         "versions": run.versions,
@@ -96,6 +101,7 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
         ("steps", _steps(summary)),
         ("weights", f"sha256 {summary['weights_sha256'] or 'none saved'}"),
         ("wall time", format_duration(summary["wall_s"])),
+        ("fairness", stamp_line(summary["fairness"] and Stamp(**summary["fairness"]))),
         ("files", f"{run.directory} (summary.json, {EVALUATIONS_FILE}, logs/)"),
     ]
     if run.tracking_mode == "offline":

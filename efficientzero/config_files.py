@@ -29,6 +29,16 @@ _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
 _ONLY_SPEED = ("search.inference_backend", "search.num_threads", "actor.pipeline")
 """Dotted keys that choose how to compute, not what."""
 
+_ONLY_RECORDS = (
+    "learner.log_interval",
+    "learner.checkpoint_interval",
+    "learner.checkpoints_kept",
+)
+"""Dotted keys that choose what is kept of a run, not what happens in it."""
+
+_PROCESS_COUNTS = ("cluster.num_actors", "cluster.num_reanalyzers")
+"""Not in the hash: a run may go on with other numbers. They shift the age of data and targets."""
+
 _ADAPTER = TypeAdapter(Config)
 
 
@@ -79,7 +89,13 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def hyperparameters(config: Config) -> dict[str, Any]:
     """Return the dotted values that can change what is learned (no seed, processes, logging)."""
     values = {k: v for k, v in config_to_dict(config).items() if k not in _NOT_IN_HASH}
-    return {k: v for k, v in flatten(values).items() if k not in _ONLY_SPEED}
+    return {k: v for k, v in flatten(values).items() if k not in _ONLY_SPEED + _ONLY_RECORDS}
+
+
+def experiment_values(config: Config) -> dict[str, Any]:
+    """Return the hyperparameters and the numbers of actors and reanalyzers: what a group tells."""
+    flat = flatten(config_to_dict(config))
+    return {**hyperparameters(config), **{key: flat[key] for key in _PROCESS_COUNTS}}
 
 
 def config_hash(config: Config) -> str:
@@ -238,7 +254,7 @@ def _check_ranges(config: Config) -> None:
             _require(value >= 0, f"{key}: got {value}, wanted 0 or more")
         if isinstance(value, tuple):
             _require(all(v > 0 for v in value), f"{key}: got {value}, wanted only positive values")
-    _require(config.seed >= 0, f"seed: got {config.seed}, wanted 0 or more")
+    _require(0 <= config.seed < 2**64, f"seed: got {config.seed}, wanted 0 to 2**64 - 1")
     _require(
         flat["agent.discount"] <= 1,
         f"agent.discount: got {flat['agent.discount']}, wanted at most 1",

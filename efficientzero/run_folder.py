@@ -27,7 +27,7 @@ class RunInfo:
     run_uid: str
     """8 random hex digits made at launch; prefix of every wandb id of this run."""
     group: str
-    """wandb group: environment, preset and what differs from the preset, without the seed."""
+    """wandb group: environment, nearest preset and what differs from that, without the seed."""
     directory: Path
     """The run folder."""
     config: Config

@@ -15,6 +15,7 @@ from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
 from learner.env_step_journal import EnvStepJournal
+from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.grpc_server import GrpcServer
 from learner.learner import Learner, PrioritySink
@@ -47,6 +48,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     exit_code = 1
     try:
         journal, record = EnvStepJournal(run.directory, run.num_resumes), RunRecord(run.directory)
+        fairness = FairnessRecord(run.directory, run.config)
         steps_noted = journal.read()
         governor, priorities = _pace(run, journal, stop)
         publisher = WeightPublisher(incarnation=arguments.incarnation)
@@ -61,9 +63,11 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             governor=governor,
             check_health=record.check,
             note_priorities=record.add_priorities,
+            note_batch=fairness.add_batch,
             saver=_saver(run),
             further_state=lambda: {
                 "record": record.state(),
+                "fairness": fairness.state(),
                 "target_weights": target_weights(publisher),
             },
             tracker=tracker,
@@ -74,15 +78,21 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             learner=learner,
             governor=governor,
             record=record,
+            fairness=fairness,
             publisher=publisher,
             steps_in_replay=_steps_in_replay(run.replay_address),
             steps_noted=steps_noted,
         )
-        _follow_replay(run, record, stop)
-        with GrpcServer(run.learner_address, governor=governor, publisher=publisher, record=record):
-            learner.run()
-            while not stop.wait(1.0):
-                record.check()
+        _follow_replay(run, record, fairness, stop)
+        try:
+            with GrpcServer(
+                run.learner_address, governor=governor, publisher=publisher, record=record
+            ):
+                learner.run()
+                while not stop.wait(1.0):
+                    record.check()
+        finally:
+            fairness.save()
         exit_code = 0
     finally:
         tracker.close(exit_code)
@@ -119,8 +129,10 @@ def _steps_in_replay(address: str) -> int:
     return counts.steps_inserted
 
 
-def _follow_replay(run: RunInfo, record: RunRecord, stop: StopSignal) -> None:
-    """Keep the record's replay size fresh from a thread: replay may take its time to answer."""
+def _follow_replay(
+    run: RunInfo, record: RunRecord, fairness: FairnessRecord, stop: StopSignal
+) -> None:
+    """Keep the records' counts fresh from a thread: replay may take its time to answer."""
 
     def follow() -> None:
         info, inserted = ReplayInfo(run.replay_address), 0
@@ -128,6 +140,7 @@ def _follow_replay(run: RunInfo, record: RunRecord, stop: StopSignal) -> None:
             counts = info.read()
             if counts is None:
                 continue
+            fairness.set_replay_counts(counts)
             # Of a deterministic run the table hands all steps on: count those its pool keeps.
             kept = min(counts.steps_inserted, run.config.replay.capacity)
             record.set_replay_counts(items=kept, steps_inserted=counts.steps_inserted)

@@ -63,6 +63,7 @@ class Learner:
         governor: Governor,
         check_health: Callable[[], None],
         note_priorities: Callable[[float], None],
+        note_batch: Callable[[TrainingBatch, int, int], None],
         saver: CheckpointSaver,
         further_state: Callable[[], dict[str, Any]],
         tracker: Tracker,
@@ -79,6 +80,7 @@ class Learner:
             governor: keeps the pace.
             check_health: raises what went wrong in threads that serve others.
             note_priorities: takes the largest new priority of each batch.
+            note_batch: takes each batch trained on, with the train_steps and env_steps made.
             saver: writes checkpoints.
             further_state: what else belongs into a checkpoint.
             tracker: metrics.
@@ -88,6 +90,7 @@ class Learner:
         self._batches, self._priorities, self._publisher = batches, priorities, publisher
         self._governor, self._tracker, self._stop = governor, tracker, stop
         self._check_health, self._note_priorities = check_health, note_priorities
+        self._note_batch = note_batch
         self._timer = SectionTimer("learner")
         self._target_lag = TargetLag(self._config.compat.target_weights_lag)
         self.network = _make_network(run).to(device).train()
@@ -202,6 +205,7 @@ class Learner:
 
     def _after_step(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
         learner, step = self._config.learner, self.train_step
+        self._note_batch(batch, step, self._governor.env_steps)
         is_old = time.monotonic() - self._saved_at > _SAVE_EVERY_S
         self._save_is_due |= is_old or step % learner.checkpoint_interval == 0
         if self._save_is_due:

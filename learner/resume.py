@@ -14,6 +14,7 @@ from efficientzero.checkpoint import newest_checkpoint
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import PlainError
+from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.learner import Learner
 from learner.run_record import RunRecord
@@ -34,6 +35,7 @@ def resume(
     learner: Learner,
     governor: Governor,
     record: RunRecord,
+    fairness: FairnessRecord,
     publisher: WeightPublisher,
     steps_in_replay: int,
     steps_noted: int,
@@ -47,6 +49,7 @@ def resume(
         learner: new; gets weights, optimiser and generators.
         governor: new; gets the counters.
         record: new; gets the results so far.
+        fairness: new; gets the counts so far.
         publisher: new; gets the target weights.
         steps_in_replay: env_steps ever inserted into replay, as restored.
         steps_noted: env_steps that this launch's journal counts.
@@ -74,6 +77,7 @@ def resume(
     env_steps = min(budget, max(state["env_steps"], steps_in_replay, steps_noted))
     governor.restore(env_steps=env_steps, train_steps=train_steps)
     record.restore(state["record"], env_steps=env_steps, train_steps=train_steps)
+    fairness.restore(state["fairness"])
     learner.restore(state)
     target = state["target_weights"]
     if target is not None:

@@ -25,6 +25,8 @@ class ReplayCounts:
     """Steps ever inserted: one per env_step of every ended episode."""
     steps_sampled: int
     """Steps ever sent to a sampler, those that it never used included."""
+    unique_steps_sampled: int
+    """Of the steps ever inserted, those that were sent to a sampler at least once."""
     num_queued_batches: int
     """Training batches that wait for the learner."""
     batches_inserted: int
@@ -54,6 +56,7 @@ class ReplayInfo:
             num_steps=trajectories.current_size,
             steps_inserted=limits.insert_stats.completed,
             steps_sampled=limits.sample_stats.completed,
+            unique_steps_sampled=trajectories.num_unique_samples,
             num_queued_batches=training_queue.current_size,
             batches_inserted=training_queue.rate_limiter_info.insert_stats.completed,
         )

@@ -34,7 +34,12 @@ class ServiceMetrics:
         if counts is None:
             return
         before = self._before or ReplayCounts(
-            num_steps=0, steps_inserted=0, steps_sampled=0, num_queued_batches=0, batches_inserted=0
+            num_steps=0,
+            steps_inserted=0,
+            steps_sampled=0,
+            unique_steps_sampled=0,
+            num_queued_batches=0,
+            batches_inserted=0,
         )
         self._tracker.log(
             {

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 import pytest
 
 from actor.show_search import decide, draw
+from deploy.wandb_history import find_runs
 from efficientzero.checkpoint import list_checkpoints, load_checkpoint
 from efficientzero.run_folder import RunInfo
 from tests.integration.local_runs import TINY, LocalRun, fill, tmpfs
-from tests.wandb_files import find_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]
 

@@ -403,3 +403,16 @@ def test_replay_imports_without_tensorflow():
         "assert 'libtensorflow_cc' not in open('/proc/self/maps').read()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_steps_ever_sampled_are_counted_once_each(address, stop):
+    rng = np.random.default_rng(11)
+    episode = random_episode(IMAGES, rng, number=0, length=20, ending=Ending.TERMINATED)
+    write([episode], IMAGES, address, stop)
+    assert counts_of(address).unique_steps_sampled == 0
+    sampler = SliceSampler(address, IMAGES, CONFIG, stop)
+    keys = {int(key) for _ in range(20) for key in draw(sampler, CONFIG.learner.batch_size).keys}
+    assert len(keys) == 20
+    counts = counts_of(address)
+    assert counts.unique_steps_sampled == 20
+    assert counts.steps_sampled >= 640

@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 import pytest
 
+from deploy.wandb_history import find_runs
 from efficientzero.metrics import NullTracker, make_tracker, resolve_mode
-from tests.wandb_files import find_runs
 
 ROLE_PROCESS = textwrap.dedent(
     """

@@ -58,6 +58,15 @@ def test_short_options_set_their_fields(capsys):
     assert shown["cluster.num_reanalyzers"] == ("2", "command line")
 
 
+def test_group_suffix_has_a_short_option(capsys):
+    shown = printed_config(capsys, "--preset", "catch", "--group-suffix", "try-2")
+    assert shown["tracking.group_suffix"] == ("try-2", "command line")
+
+
+def test_seed_that_no_run_name_can_hold_is_refused(capsys):
+    assert "seed" in refused(capsys, "--seed", str(2**64))
+
+
 def test_switch_can_be_turned_off(capsys):
     shown = printed_config(capsys, "--env.no-clip-rewards")
     assert shown["env.clip_rewards"] == ("False", "command line")

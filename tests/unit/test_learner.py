@@ -73,7 +73,7 @@ class Bench:
         self.governor = Governor(config)
         self.governor.restore(env_steps=config.budget.env_steps, train_steps=train_steps)
         self.publisher = RecordingPublisher()
-        self.largest = []
+        self.largest, self.noted = [], []
         self.priorities = FakePriorities(config.learner.batch_size)
         self.tracker = MemoryTracker()
         self.failure = None
@@ -86,6 +86,7 @@ class Bench:
             governor=self.governor,
             check_health=self.check_health,
             note_priorities=self.largest.append,
+            note_batch=lambda *noted: self.noted.append(noted),
             saver=InstantSaver(self.run.directory / "checkpoints", keep=2),
             further_state=lambda: {"more": 1},
             tracker=self.tracker,
@@ -118,6 +119,13 @@ def assert_same_state(got, wanted):
     assert got.keys() == wanted.keys()
     for name, tensor in got.items():
         assert torch.equal(tensor, wanted[name]), name
+
+
+def test_every_batch_trained_on_is_told_with_the_steps_made(tmp_path):
+    bench = whole_run(tmp_path, train_steps=3)
+    env_steps = bench.governor.env_steps
+    assert [noted[1:] for noted in bench.noted] == [(step, env_steps) for step in (1, 2, 3)]
+    assert len({id(noted[0]) for noted in bench.noted}) == 3
 
 
 def test_every_train_step_changes_every_weight(tmp_path):

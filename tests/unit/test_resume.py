@@ -6,6 +6,7 @@ import torch
 from efficientzero.checkpoint import save_checkpoint
 from efficientzero.config import BudgetConfig, Config
 from efficientzero.rpc.weights_pb2 import TARGET
+from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.resume import CannotResume, resume, target_weights
 from learner.run_record import EpisodeResult, RunRecord
@@ -32,6 +33,7 @@ class Parts:
         self.run = tiny_run(directory, CONFIG)
         self.learner, self.governor = FakeLearner(), Governor(CONFIG)
         self.record, self.publisher = RunRecord(self.run.directory), WeightPublisher()
+        self.fairness = FairnessRecord(self.run.directory, CONFIG)
 
     def save(self, train_step, env_steps, **changes):
         state = {
@@ -39,6 +41,7 @@ class Parts:
             "env_steps": env_steps,
             "config_hash": self.run.config_hash,
             "record": self.record.state(),
+            "fairness": self.fairness.state(),
             "target_weights": target_weights(self.publisher),
             **changes,
         }
@@ -50,6 +53,7 @@ class Parts:
             learner=self.learner,
             governor=self.governor,
             record=self.record,
+            fairness=self.fairness,
             publisher=self.publisher,
             steps_in_replay=in_replay,
             steps_noted=noted,
@@ -140,3 +144,14 @@ def test_damaged_checkpoints_are_an_error_and_no_new_start(tmp_path):
     (folder / "checkpoint_00000040.pt").write_bytes(b"junk")
     with pytest.raises(CannotResume, match="none of 1 checkpoints"):
         parts.resume()
+
+
+def test_counts_of_what_was_trained_on_go_on(tmp_path):
+    before = Parts(tmp_path)
+    counts = before.fairness.state()
+    counts["weight_ages"][3] = 8
+    before.fairness.restore(counts)
+    before.save(40, 500)
+    after = Parts(tmp_path)
+    after.resume()
+    assert after.fairness.state()["weight_ages"].nonzero().tolist() == [[3]]
