@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import metadata
 
 import numpy as np
 
@@ -137,12 +138,13 @@ def _runs_table(results: Sequence[Result]) -> str:
 
 
 def _versions(results: Sequence[Result]) -> str:
-    """Return the versions of packages and of the checkout, each with all values that occurred."""
+    """Return the versions of the runs' packages and revisions, all that occurred, and of ours."""
     names = dict.fromkeys(name for result in results for name in result.summary["versions"])
     rows = []
     for name in names:
         values = {result.summary["versions"].get(name, "unknown") for result in results}
         rows.append((name, ", ".join(sorted(values))))
+    rows += [(f"{name} (this page)", metadata.version(name)) for name in ("scipy", "matplotlib")]
     return _table(("what", "version"), rows)
 
 
