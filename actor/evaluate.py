@@ -1,29 +1,28 @@
-"""Evaluate runs from their checkpoints: greedy episodes, with no other process running.
+"""Evaluate runs from their checkpoints, with no other process running.
 
 Run as ``python -m actor.evaluate --env CartPole-v1 --seeds 0 1`` (the newest run of each seed) or
-with run folders. The episodes begin with those of the run's own final evaluation. Each result
-goes to ``runs/<id>/evaluation.json``.
+with run folders. The games begin with those of the run's own final evaluation. ``--policy prior``
+plays without search, ``--policy random`` without any weights: what the search and the weights are
+worth. Each result goes to ``runs/<id>/evaluation-<policy>.json``.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
-from actor.evaluator import ROLE, evaluation_seeds, play_episodes
-from efficientzero.checkpoint import list_checkpoints, load_checkpoint
-from efficientzero.devices import setup_torch
-from efficientzero.envs import make_env_batch
-from efficientzero.networks import EfficientZeroNet
+from actor.saved_run import Policy, play
+from efficientzero.checkpoint import list_checkpoints
 from efficientzero.run_folder import RunInfo, write_json
-from efficientzero.runtime import StopSignal, generator, install_stop_handlers
-from efficientzero.search import BatchedSearch
+from efficientzero.runtime import StopSignal, install_stop_handlers
 
 _INTERRUPTED = 130
 
@@ -40,62 +39,40 @@ class Options:
     """Their seeds; the newest run of each is taken."""
     runs_dir: Path = Path("runs")
     """Where run folders lie."""
-    episodes: int = 32
-    """Episodes, played side by side."""
+    policy: Policy = "search"
+    """search: as in the run. prior: the policy head's most likely action, without any search.
+    random: uniformly random actions, without any weights."""
+    episodes: int = 0
+    """Games, side by side. 0: as many as the run's final evaluation."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object per run instead of a line."""
 
 
-def evaluate(run: RunInfo, *, episodes: int, stop: StopSignal) -> dict[str, Any] | None:
-    """Play greedy episodes with the run's newest checkpoint, limited as its final evaluation is.
-
-    Returns:
-        The result, or None if a stop was asked for.
+def evaluate(
+    run: RunInfo, policy: Policy, *, episodes: int, stop: StopSignal
+) -> dict[str, Any] | None:
+    """Play greedy games and return the result, or None if a stop was asked for.
 
     Raises:
-        ValueError: no checkpoint.
+        ValueError: no checkpoint, or a number of games below zero.
     """
-    config, started = run.config, time.monotonic()
-    checkpoints = list_checkpoints(run.directory / "checkpoints")
-    if not checkpoints:
-        raise ValueError(f"{run.directory}: no checkpoint yet; train for a while first")
-    state = load_checkpoint(checkpoints[-1])
-    device = setup_torch(config.cluster)
-    network = EfficientZeroNet(
-        config.network, run.env_spec, value_prefix=config.agent.value_prefix
-    ).eval()
-    network.load_state_dict(state["network"])
-    search = BatchedSearch(
-        network.to(device),
-        search=config.search,
-        agent=config.agent,
-        num_actions=run.env_spec.num_actions,
-        batch_size=episodes,
-        device=device,
-        generator=generator(config.seed, ROLE, 0, 1),
-    )
-    envs = make_env_batch(
-        config.env,
-        num_envs=episodes,
-        seeds=evaluation_seeds(config, episodes),
-        training=False,
-        max_episode_steps=config.env.final_eval_max_episode_steps,
-    )
-    try:
-        results = play_episodes(envs, search, stop)
-    finally:
-        envs.close()
-    if results is None:
+    started = time.monotonic()
+    played = play(run, policy, episodes, stop)
+    if played is None:
         return None
-    returns = [result.episode_return for result in results]
+    returns = [result.episode_return for result in played.results]
     return {
         "run_id": run.run_id,
+        "env_id": run.env_spec.env_id,
         "group": run.group,
-        "seed": config.seed,
-        "checkpoint": checkpoints[-1].name,
-        "train_step": int(state["train_step"]),
+        "seed": run.config.seed,
+        "config_hash": run.config_hash,
+        "policy": policy,
+        "train_step": played.train_step,
         "return_mean": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
         "returns": returns,
-        "lengths": [result.length for result in results],
+        "lengths": [result.length for result in played.results],
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -131,29 +108,36 @@ def find_runs(options: Options) -> list[RunInfo]:
     return [found[seed][1] for seed in options.seeds]
 
 
-def main(options: Options) -> int:
-    """Evaluate each run and return the exit code."""
-    if options.episodes < 1:
-        raise ValueError(f"--episodes: got {options.episodes}, wanted at least 1")
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code."""
+    options = tyro.cli(
+        Options, args=list(arguments), prog="python -m actor.evaluate", description=__doc__
+    )
     stop = StopSignal()
     install_stop_handlers(stop)
-    for run in find_runs(options):
-        result = evaluate(run, episodes=options.episodes, stop=stop)
-        if result is None:
-            return _INTERRUPTED
-        write_json(run.directory / "evaluation.json", result)
-        value = f"{result['return_mean']:.4g} +- {result['return_std']:.3g}"
-        print(
-            f"{run.run_id}: train_step {result['train_step']}: return {value} over "
-            f"{options.episodes} episodes, {result['seconds']} s",
-            flush=True,
-        )
+    try:
+        for run in find_runs(options):
+            result = evaluate(run, options.policy, episodes=options.episodes, stop=stop)
+            if result is None:
+                return _INTERRUPTED
+            write_json(run.directory / f"evaluation-{options.policy}.json", result)
+            print(json.dumps(result) if options.json else _line(result), flush=True)
+    except ValueError as error:
+        print(f"evaluate: error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
+def _line(result: dict[str, Any]) -> str:
+    step, returns = result["train_step"], result["returns"]
+    weights = "no weights" if step is None else f"train_step {step}"
+    return (
+        f"{result['run_id']}: policy {result['policy']}, {weights}: mean return "
+        f"{result['return_mean']:.4g} over {len(returns)} episodes (median "
+        f"{np.median(returns):.4g}, {min(returns):.4g} to {max(returns):.4g}), "
+        f"{result['seconds']} s"
+    )
+
+
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Options, prog="python -m actor.evaluate", description=__doc__)))
-    except ValueError as error:
-        print(f"evaluate: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main(sys.argv[1:]))

@@ -2,22 +2,20 @@
 
 Run by launch.py as ``python -m actor.evaluator --config runs/<id>/config.json``. It evaluates
 every ``evaluator.interval_train_steps``, once more when training has finished, and then ends.
+``python -m actor.evaluate`` plays with a run's saved weights instead.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from actor.episode import GameResult, GameTally
-from efficientzero.config import Config
+from actor.greedy_games import by_search, evaluation_seeds, play_episodes
 from efficientzero.devices import setup_torch
-from efficientzero.envs import EnvBatch, make_env_batch
-from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.envs import make_env_batch
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
@@ -26,7 +24,7 @@ from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
-from efficientzero.runtime import StopSignal, generator, leave, run_role, seed_sequence
+from efficientzero.runtime import StopSignal, generator, leave, run_role
 from efficientzero.schedules import next_evaluation
 from efficientzero.search import BatchedSearch
 
@@ -34,35 +32,6 @@ ROLE = "evaluator"
 _POLL_S = 1.0
 
 log = logging.getLogger(__name__)
-
-
-def play_episodes(
-    envs: EnvBatch, search: BatchedSearch, stop: StopSignal
-) -> list[GameResult] | None:
-    """Play one greedy game in each environment, side by side.
-
-    Returns:
-        One result per environment, or None if a stop was asked for first.
-    """
-    stack = FrameStack(envs.spec, envs.num_envs)
-    tallies = [GameTally() for _ in range(envs.num_envs)]
-    results: dict[int, GameResult] = {}
-    playing = list(range(envs.num_envs))
-    for i, frame in zip(playing, envs.reset(playing), strict=True):
-        stack.reset(i, frame)
-    while playing:
-        if stop.is_set():
-            return None
-        searched = search.run(stack.observations()[playing], exploration_noise=False)
-        steps = envs.step(playing, searched.best_actions)
-        for slot, i in enumerate(playing):
-            stack.push(i, steps.frames[slot])
-            over = bool(steps.game_over[slot] or steps.truncated[slot])
-            result = tallies[i].add(float(steps.rewards[slot]), game_over=over)
-            if result is not None:
-                results[i] = result
-        playing = [i for i in playing if i not in results]
-    return [results[i] for i in range(envs.num_envs)]
 
 
 class Evaluator:
@@ -128,7 +97,7 @@ class Evaluator:
             jpeg_frames=config.compat.jpeg_frames,
         )
         try:
-            results = play_episodes(envs, self._search(num_envs), self._stop)
+            results = play_episodes(envs, by_search(self._search(num_envs)), self._stop)
         finally:
             envs.close()
         if results is None:
@@ -177,12 +146,6 @@ class Evaluator:
         if newer is not None:
             self._network.load_inference_state_dict(newer.state_dict)
             self._train_step = newer.train_step
-
-
-def evaluation_seeds(config: Config, num_envs: int) -> Sequence[int]:
-    """Return the environments' seeds: the same at every evaluation of a run."""
-    state = seed_sequence(config.seed, ROLE, 0, 0).generate_state(num_envs)
-    return [int(seed) for seed in state]
 
 
 def main(arguments: RoleArguments, stop: StopSignal) -> None:

@@ -26,6 +26,7 @@ _PACKAGES = {
     "reverb": "dm-reverb",
     "gymnasium": "gymnasium",
     "ale-py": "ale-py",
+    "minatar": "MinAtar",
     "wandb": "wandb",
     "numpy": "numpy",
     "efficientzero": "efficientzero-distributed",

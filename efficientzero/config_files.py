@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from efficientzero.config import Config
 from efficientzero.schema import EnvSpec
 
-PRESETS = ("atari100k", "muzero", "atari-small", "cartpole", "catch")
+PRESETS = ("atari100k", "muzero", "atari-small", "minatar", "cartpole", "acrobot", "catch")
 """Names of the presets, the reference first. Each is a TOML file of differences."""
 
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")

@@ -2,7 +2,8 @@
 
 The only place that knows which ids exist. Atari games (any id of ale-py) get the Atari protocol,
 ``Catch-v0`` is built here, everything else comes from gymnasium as it is. ``package:Some-v0``
-imports ``package`` first, so that it can register its environments.
+imports ``package`` first, so that it can register its environments; ``MinAtar/*`` is registered for
+who asks for it, since importing the package takes two seconds.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ MIN_IMAGE_SIDE = 3
 """Pixels; what one 3 x 3 convolution covers."""
 
 _ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
+_MINATAR = "MinAtar/"
 
 
 def probe_env_spec(config: EnvConfig) -> EnvSpec:
@@ -132,6 +134,8 @@ def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: i
 def _look_up(env_id: str) -> GymEnvSpec:
     """Find a registered environment by its id."""
     gymnasium.register_envs(ale_py)
+    if env_id.startswith(_MINATAR):
+        _register_minatar()
     package, _, name = env_id.rpartition(":")
     try:
         if package:
@@ -144,11 +148,25 @@ def _look_up(env_id: str) -> GymEnvSpec:
         raise ValueError(f"there is no such environment; try {nearest}") from error
 
 
+def _register_minatar() -> None:
+    try:
+        from minatar.gym import register_envs  # noqa: PLC0415
+    except ImportError as error:
+        raise ValueError(f"cannot import minatar ({error}); pip install minatar") from error
+    if not any(known.startswith(_MINATAR) for known in gymnasium.registry):
+        register_envs()
+
+
 def _nearest_ids(env_id: str) -> list[str]:
     """Return up to three known ids whose bare name (no namespace, no version) is close."""
     ids_by_name: dict[str, str] = {}
-    # In ascending order of preference: the newest version, and ale-py's current ids, win.
-    for known in sorted([*gymnasium.registry, CATCH_ID], key=lambda i: (i.startswith("ALE/"), i)):
+    namespace = env_id.partition("/")[0] + "/"
+    # In ascending order of preference: the newest version, ale-py's current ids and the namespace
+    # that was asked for win.
+    for known in sorted(
+        [*gymnasium.registry, CATCH_ID],
+        key=lambda i: (i.startswith(namespace), i.startswith("ALE/"), i),
+    ):
         ids_by_name[_bare_name(known)] = known
     close = difflib.get_close_matches(_bare_name(env_id), ids_by_name, n=3)
     return [ids_by_name[name] for name in close]

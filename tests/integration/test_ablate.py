@@ -183,7 +183,7 @@ def test_scripts_train_and_evaluate(tmp_path):
     folder = ["--runs-dir", str(runs_dir), "--episodes", "3"]
     done = finish([scripts / "evaluate.sh", "Catch-v0", "3", *folder], PYTHON=sys.executable)
     assert done.returncode == 0, done.stderr
-    (path,) = runs_dir.glob("*/evaluation.json")
+    (path,) = runs_dir.glob("*/evaluation-search.json")
     result = json.loads(path.read_text())
     # The same weights, environments and greedy search as the run's final evaluation.
     assert result["returns"] == summary["eval_returns"]

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.beside_mctx import MctxProcess, measure_beside
-from benchmarks.curves import mean_curve, read_run
+from benchmarks.curves import on_common_points, read_run
 from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row, wall_seconds
 from benchmarks.plain_loop import (
     PlainLoop,
@@ -87,19 +87,19 @@ def test_curves_writes_a_small_picture_and_a_table_sorted_by_seed(tmp_path, caps
     assert "cartpole.md" in capsys.readouterr().out
 
 
-def test_mean_curve_interpolates_at_every_point_that_all_curves_cover():
+def test_curves_are_interpolated_at_every_point_that_all_of_them_cover():
     falling = (np.array([0.0, 10.0, 20.0]), np.array([30.0, 20.0, 10.0]))
     flat = (np.array([5.0, 15.0]), np.array([1.0, 1.0]))
-    points, means = mean_curve([falling, flat])
+    points, values = on_common_points([falling, flat])
     assert points.tolist() == [5.0, 10.0, 15.0]
-    assert means.tolist() == [13.0, 10.5, 8.0]
+    assert values.tolist() == [[25.0, 20.0, 15.0], [1.0, 1.0, 1.0]]
 
 
-def test_mean_curve_of_curves_apart_is_empty():
-    points, means = mean_curve(
+def test_curves_apart_have_no_common_point():
+    points, values = on_common_points(
         [(np.array([0.0, 1.0]), np.zeros(2)), (np.array([2.0, 3.0]), np.ones(2))]
     )
-    assert points.size == means.size == 0
+    assert points.size == values.size == 0
 
 
 def test_line_still_being_written_is_left_out(tmp_path):
