@@ -64,6 +64,10 @@ class Options:
     """Short for --cluster.num-actors."""
     reanalyzers: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Short for --cluster.num-reanalyzers."""
+    entity: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Short for --tracking.entity."""
+    project: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Short for --tracking.project."""
     run_id: Annotated[str, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = ""
     """Name of the run's folder. Default: environment, preset, seed and time."""
     runs_dir: Path = Path("runs")
@@ -73,7 +77,13 @@ class Options:
     config: Annotated[Config, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Config)
 
 
-_SHORT = {"env": "env.id", "actors": "cluster.num_actors", "reanalyzers": "cluster.num_reanalyzers"}
+_SHORT = {
+    "env": "env.id",
+    "actors": "cluster.num_actors",
+    "reanalyzers": "cluster.num_reanalyzers",
+    "entity": "tracking.entity",
+    "project": "tracking.project",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -127,16 +137,20 @@ def parse(arguments: Sequence[str], base: Config) -> Options:
 
 
 def with_short_options(options: Options) -> Config:
-    """Return the configuration with --env, --actors and --reanalyzers in their places."""
+    """Return the configuration with the short options in their places."""
     config = options.config
-    env, cluster = config.env, config.cluster
+    env, cluster, tracking = config.env, config.cluster, config.tracking
     if options.env is not None:
         env = dataclasses.replace(env, id=options.env)
     if options.actors is not None:
         cluster = dataclasses.replace(cluster, num_actors=options.actors)
     if options.reanalyzers is not None:
         cluster = dataclasses.replace(cluster, num_reanalyzers=options.reanalyzers)
-    return dataclasses.replace(config, env=env, cluster=cluster)
+    if options.entity is not None:
+        tracking = dataclasses.replace(tracking, entity=options.entity)
+    if options.project is not None:
+        tracking = dataclasses.replace(tracking, project=options.project)
+    return dataclasses.replace(config, env=env, cluster=cluster, tracking=tracking)
 
 
 def named_fields(arguments: Sequence[str]) -> set[str]:

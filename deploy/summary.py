@@ -15,6 +15,7 @@ from typing import Any
 
 from deploy.display import format_duration
 from deploy.local import Outcome
+from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, write_json
 
@@ -100,9 +101,13 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
         ("wall time", format_duration(summary["wall_s"])),
         ("files", f"{run.directory} (summary.json, {EVALUATIONS_FILE}, logs/)"),
     ]
+    folder = run.directory / "wandb"
     if run.tracking_mode == "offline":
-        upload = f"wandb beta sync {run.directory / 'wandb'}"
-        rows.append(("wandb", f"recorded offline; upload it with: {upload}"))
+        rows.append(("wandb", f"recorded offline; upload it with: wandb beta sync {folder}"))
+    elif (folder / NOT_UPLOADED_FILE).exists():
+        # Not `wandb beta sync`: of a run that the server has in part it would repeat rows.
+        upload = f"xargs -n 1 wandb sync < {folder / NOT_UPLOADED_FILE}"
+        rows.append(("wandb", f"not everything was uploaded; upload it with: {upload}"))
     return [f"{name:<10} {value}" for name, value in rows]
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from efficientzero.checkpoint import save_checkpoint
 from efficientzero.config import Config
 from efficientzero.devices import precision_context
+from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
@@ -116,10 +117,10 @@ class Learner:
         self._generator = torch.Generator(device).manual_seed(seed)
         self.loader = BatchLoader(self._config, run.env_spec, device, self._generator)
         """Makes loss inputs of training batches."""
-        self._timer = SectionTimer("learner")
+        self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
         self._folder = run.directory / "checkpoints"
         self._saved_at = time.monotonic()
-        self._logged_at, self._logged_step = time.monotonic(), 0
+        self._logged_at, self._logged_step, self._logged_bytes = time.monotonic(), 0, 0
         self.train_step = 0
         """Train_steps made so far."""
 
@@ -133,7 +134,9 @@ class Learner:
             weights_pb2.LATEST, self.network.inference_state_dict(), self.train_step
         )
         try:
-            if self._wait_for_pace("warm-up to end"):
+            with self._timer.section("wait_warmup"):
+                has_begun = self._wait_for_pace("warm-up to end")
+            if has_begun:
                 self._publisher.publish(
                     weights_pb2.TARGET, self.network.inference_state_dict(), self.train_step
                 )
@@ -252,7 +255,8 @@ class Learner:
             with self._timer.section("checkpoint"):
                 self.save()
         if step % learner.log_interval == 0:
-            self._log(batch, inputs, terms, grad_norm)
+            with self._timer.section("log"):
+                self._log(batch, inputs, terms, grad_norm)
 
     def _publish_all(self) -> None:
         for kind in (weights_pb2.LATEST, weights_pb2.TARGET):
@@ -263,15 +267,31 @@ class Learner:
         self, batch: TrainingBatch, inputs: LossInput, terms: LossTerms, grad_norm: float
     ) -> None:
         now = time.monotonic()
-        rate = (self.train_step - self._logged_step) / (now - self._logged_at)
-        self._logged_at, self._logged_step = now, self.train_step
+        elapsed = now - self._logged_at
+        rate = (self.train_step - self._logged_step) / elapsed
+        bytes_sent = self._publisher.bytes_sent
         row = {
             "learner/train_steps": self.train_step,
-            "learner/env_steps": self._governor.env_steps,
             "learner/train_steps_per_s": rate,
+            "learner/samples_per_s": rate * self._config.learner.batch_size,
+            "learner/batch_bytes_per_s": rate * sum(field.nbytes for field in batch),
+            "learner/weights_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,
+            **self._pace(),
             "learner/lr": self._optimizer.param_groups[0]["lr"],
             "learner/grad_norm": grad_norm,
             **training_statistics(self.train_step, batch, inputs, terms),
+            **self._usage.row(),
             **self._timer.row(),
         }
         self._tracker.log(row)
+        self._logged_at, self._logged_step, self._logged_bytes = now, self.train_step, bytes_sent
+
+    def _pace(self) -> dict[str, float]:
+        """Return how much was trained for what was collected, so far."""
+        env_steps, warmup = self._governor.env_steps, self._config.budget.warmup_env_steps
+        samples = self.train_step * self._config.learner.batch_size
+        return {
+            "learner/env_steps": env_steps,
+            "learner/train_steps_per_env_step": self.train_step / max(1, env_steps - warmup),
+            "learner/replay_ratio": samples / max(1, env_steps),
+        }

@@ -16,6 +16,8 @@ import torch
 
 from efficientzero.config import Config
 from efficientzero.envs.frame_stack import stack_window
+from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.search_rates import SearchRates
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
@@ -86,15 +88,19 @@ class Reanalyzer:
         self._config, self._network, self._search, self._device = config, network, search, device
         self._weights, self._slices, self._batches = weights, slices, batches
         self._tracker, self._generator, self._stop = tracker, generator, stop
-        self._timer = SectionTimer("reanalyzer")
-        self._target_train_step = 0
-        self._batches_made, self._roots_searched = 0, 0
+        self._timer, self._usage = SectionTimer("reanalyzer"), ProcessUsage("reanalyzer")
+        self._search_rates = SearchRates(
+            "reanalyzer", num_simulations=search.num_simulations, batch_size=search.batch_size
+        )
+        self._target_train_step, self._weights_at = 0, time.monotonic()
+        self._batches_made, self._bytes_made = 0, 0
         self._logged_at = time.monotonic()
 
     def run(self) -> None:
         """Make batches until a stop is asked for."""
-        if not self._weights.wait_first("target weights (published when the warm-up ends)"):
-            return
+        with self._timer.section("wait_weights"):
+            if not self._weights.wait_first("target weights (published when the warm-up ends)"):
+                return
         while not self._stop.is_set():
             with self._timer.section("weights"):
                 self._take_weights()
@@ -106,7 +112,9 @@ class Reanalyzer:
             with self._timer.section("wait_queue"):
                 self._put(batch)
             self._batches_made += 1
+            self._bytes_made += sum(field.nbytes for field in batch)
             self._log_when_due()
+        self._log()
 
     def make_batch(self, slices: SliceBatch) -> TrainingBatch:
         """Return the training batch of ``slices`` under the present target weights."""
@@ -181,11 +189,10 @@ class Reanalyzer:
         searched[self._generator.permutation(num_slices)[num_fresh:]] = False
         offsets = np.broadcast_to(np.arange(steps + 1, dtype=np.int32), searched.shape)
         observations = self._observations(slices.frames, searched, offsets)
-        self._roots_searched += len(observations)
-        results = [
-            self._search.run(part, exploration_noise=True).policies
-            for part in _parts(observations, self._search.batch_size)
-        ]
+        results = []
+        for part in _parts(observations, self._search.batch_size):
+            self._search_rates.add(len(part))
+            results.append(self._search.run(part, exploration_noise=True).policies)
         if results:
             policies[searched] = np.concatenate(results)
         return policies
@@ -201,7 +208,7 @@ class Reanalyzer:
         newer = self._weights.take_newer()
         if newer is not None:
             self._network.load_inference_state_dict(newer.state_dict)
-            self._target_train_step = newer.train_step
+            self._target_train_step, self._weights_at = newer.train_step, time.monotonic()
 
     def _sample(self) -> SliceBatch | None:
         reason = WaitReason("slices from replay")
@@ -220,21 +227,26 @@ class Reanalyzer:
             reason.tick()
 
     def _log_when_due(self) -> None:
+        if time.monotonic() - self._logged_at >= self._config.cluster.metrics_interval_seconds:
+            with self._timer.section("log"):
+                self._log()
+
+    def _log(self) -> None:
         now = time.monotonic()
-        elapsed = now - self._logged_at
-        if elapsed < self._config.cluster.metrics_interval_seconds:
-            return
-        roots_per_s = self._roots_searched / elapsed
-        self._tracker.log(
-            {
-                "reanalyzer/train_steps": self._target_train_step,
-                "reanalyzer/batches_per_s": self._batches_made / elapsed,
-                "reanalyzer/searches_per_s": roots_per_s,
-                "reanalyzer/simulations_per_s": roots_per_s * self._search.num_simulations,
-                **self._timer.row(),
-            }
-        )
-        self._logged_at, self._batches_made, self._roots_searched = now, 0, 0
+        elapsed = max(now - self._logged_at, 1e-9)
+        batches_per_s = self._batches_made / elapsed
+        row = {
+            "reanalyzer/train_steps": self._target_train_step,
+            "reanalyzer/batches_per_s": batches_per_s,
+            "reanalyzer/samples_per_s": batches_per_s * self._config.learner.batch_size,
+            "reanalyzer/sent_bytes_per_s": self._bytes_made / elapsed,
+            "reanalyzer/weights_age_s": now - self._weights_at,
+            **self._search_rates.row(elapsed),
+            **self._usage.row(),
+            **self._timer.row(),
+        }
+        self._tracker.log(row)
+        self._logged_at, self._batches_made, self._bytes_made = now, 0, 0
 
 
 def _parts(observations: Frames, size: int) -> list[Frames]:
