@@ -76,6 +76,10 @@ class Options:
     compat: Annotated[str | None, tyro.conf.arg(metavar="GROUP", help_behavior_hint="")] = None
     """All --compat.* switches at once: reference (as the reference implementation does it, faults
     included) or none (the default). Single ones can be set beside it (docs/compat.md)."""
+    entity: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Short for --tracking.entity."""
+    project: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Short for --tracking.project."""
     group_suffix: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")] = None
     """Short for --tracking.group-suffix: appended to the run group's name."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
@@ -97,6 +101,8 @@ _SHORT = {
     "reanalyzers": "cluster.num_reanalyzers",
     "deterministic": "cluster.deterministic",
     "group_suffix": "tracking.group_suffix",
+    "entity": "tracking.entity",
+    "project": "tracking.project",
 }
 
 
@@ -208,6 +214,10 @@ def with_short_options(options: Options) -> Config:
         cluster = dataclasses.replace(cluster, deterministic=True)
     if options.group_suffix is not None:
         tracking = dataclasses.replace(tracking, group_suffix=options.group_suffix)
+    if options.entity is not None:
+        tracking = dataclasses.replace(tracking, entity=options.entity)
+    if options.project is not None:
+        tracking = dataclasses.replace(tracking, project=options.project)
     return dataclasses.replace(config, env=env, cluster=cluster, tracking=tracking)
 
 

@@ -22,6 +22,8 @@ from actor.turn import Group, Turn, make_groups
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch
 from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.search_rates import SearchRates
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
@@ -75,7 +77,10 @@ class Actor:
         self._config, self._index, self._envs, self._network = config, index, envs, network
         self._search, self._weights, self._run_client = search, weights, run_client
         self._tracker, self._generator, self._stop = tracker, generator, stop
-        self._timer = SectionTimer("actor")
+        self._timer, self._usage = SectionTimer("actor"), ProcessUsage("actor")
+        self._search_rates = SearchRates(
+            "actor", num_simulations=search.num_simulations, batch_size=search.batch_size
+        )
         self._stack = FrameStack(envs.spec, envs.num_envs)
         self._recorder = Recorder(config, writers)
         self._searches = SearchStatistics("actor")
@@ -84,15 +89,19 @@ class Actor:
             config.actor.pipeline == "auto" and search.on_gpu
         )
         self._groups = make_groups(envs.num_envs, halves=halves)
-        self._train_step = 0
+        self._train_step, self._weights_at = 0, time.monotonic()
         self._completed = 0  # env_steps not yet reported
         self._env_steps, self._logged_env_steps, self._logged_at = 0, 0, time.monotonic()
-        self._results: list[GameResult] = []
+        self._logged_bytes = 0
+        self._episodes = 0  # ended games
+        self._results: list[GameResult] = []  # not yet reported
+        self._new_results: list[GameResult] = []  # not yet logged
 
     def run(self) -> None:
         """Play until the run's env_steps are collected or a stop is asked for."""
-        if not self._weights.wait_first("the first weights"):
-            return
+        with self._timer.section("wait_weights"):
+            if not self._weights.wait_first("the first weights"):
+                return
         self._take_weights()
         self._reset(range(self._envs.num_envs))
         with ThreadPoolExecutor(1, "envs") as stepper:
@@ -104,6 +113,7 @@ class Actor:
         with self._timer.section("wait_replay"):
             self._recorder.cut(self._stop)
         self._report()  # last: a deterministic run trains on only when all steps are in replay
+        self._log()
         log.info("played %d env_steps", self._env_steps)
 
     def _begin(self, group: Group, stepper: Executor) -> bool:
@@ -150,6 +160,7 @@ class Actor:
     def _think(self, observations: Frames) -> SearchResult:
         if self._train_step == 0:
             return uniform_search_result(len(observations), self._envs.spec.num_actions)
+        self._search_rates.add(len(observations))
         result = self._search.run(observations, exploration_noise=True)
         self._searches.add(result)
         return result
@@ -170,6 +181,8 @@ class Actor:
             finished = self._tallies[i].add(float(steps.rewards[row]), game_over=is_over)
             if finished is not None:
                 self._results.append(finished)
+                self._new_results.append(finished)
+                self._episodes += 1
 
     def _reset(self, indices: Sequence[int]) -> None:
         for i, frame in zip(indices, self._envs.reset(indices), strict=True):
@@ -186,6 +199,7 @@ class Actor:
                 return grant if grant.granted else None
             # What this actor holds unreported may be what the learner waits for.
             self._finish_all()
+            self._log_when_due()
             reason.tick()
         return None
 
@@ -205,25 +219,56 @@ class Actor:
         newer = self._weights.take_newer()
         if newer is not None:
             self._network.load_inference_state_dict(newer.state_dict)
-            self._train_step = newer.train_step
+            self._train_step, self._weights_at = newer.train_step, time.monotonic()
 
     def _log_when_due(self) -> None:
+        if time.monotonic() - self._logged_at >= self._config.cluster.metrics_interval_seconds:
+            with self._timer.section("log"):
+                self._log()
+
+    def _log(self) -> None:
         now = time.monotonic()
-        elapsed = now - self._logged_at
-        if elapsed < self._config.cluster.metrics_interval_seconds:
-            return
-        env_steps_per_s = (self._env_steps - self._logged_env_steps) / elapsed
-        self._tracker.log(
-            {
-                "actor/env_steps": self._env_steps,
-                "actor/train_steps": self._train_step,
-                "actor/env_steps_per_s": env_steps_per_s,
-                "actor/simulations_per_s": env_steps_per_s * self._search.num_simulations,
-                "actor/temperature": temperature(
-                    self._train_step, self._config.actor, self._config.budget
-                ),
-                **self._searches.take_row(),
-                **self._timer.row(),
-            }
+        elapsed = max(now - self._logged_at, 1e-9)
+        bytes_sent = self._recorder.bytes_sent
+        row = {
+            "actor/env_steps": self._env_steps,
+            "actor/train_steps": self._train_step,
+            "actor/episodes": self._episodes,
+            "actor/env_steps_per_s": (self._env_steps - self._logged_env_steps) / elapsed,
+            "actor/sent_bytes": bytes_sent,
+            "actor/sent_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,
+            "actor/weights_age_s": now - self._weights_at,
+            "actor/temperature": temperature(
+                self._train_step, self._config.actor, self._config.budget
+            ),
+            **self._staleness(),
+            **_episode_statistics(self._new_results),
+            **self._searches.take_row(),
+            **self._search_rates.row(elapsed),
+            **self._usage.row(),
+            **self._timer.row(),
+        }
+        self._tracker.log(row)
+        self._logged_at, self._logged_env_steps, self._logged_bytes = (
+            now,
+            self._env_steps,
+            bytes_sent,
         )
-        self._logged_at, self._logged_env_steps = now, self._env_steps
+        self._new_results = []
+
+    def _staleness(self) -> dict[str, float]:
+        """Ask how far the learner is beyond the weights in use; nothing is told after a stop."""
+        status = self._run_client.status()
+        if status is None:
+            return {}
+        behind = max(0, status.train_steps - self._train_step)
+        return {"actor/weights_age_train_steps": behind}
+
+
+def _episode_statistics(results: Sequence[GameResult]) -> dict[str, float]:
+    if not results:
+        return {}
+    return {
+        "actor/return_mean": float(np.mean([result.episode_return for result in results])),
+        "actor/length_mean": float(np.mean([result.length for result in results])),
+    }

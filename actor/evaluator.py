@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from actor.greedy_games import by_search, evaluation_seeds, play_episodes
+from actor.greedy_games import Actions, by_search, evaluation_seeds, play_episodes
 from efficientzero.devices import setup_torch
 from efficientzero.envs import make_env_batch
+from efficientzero.envs.atari_scores import atari100k_game, human_normalized
+from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.search_rates import SearchRates
+from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
@@ -26,6 +31,7 @@ from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, generator, leave, run_role
 from efficientzero.schedules import next_evaluation
+from efficientzero.schema import Frames
 from efficientzero.search import BatchedSearch
 
 ROLE = "evaluator"
@@ -60,24 +66,38 @@ class Evaluator:
         self._weights = WeightClient(
             run.learner_address, weights_pb2.LATEST, self._network.inference_state_dict(), stop
         )
-        self._train_step = 0
+        self._train_step, self._env_steps = 0, 0
+        self._timer, self._usage = SectionTimer(ROLE), ProcessUsage(ROLE)
+        self._evaluations, self._logged_at = 0, time.monotonic()
 
     def run(self) -> None:
         """Evaluate until the final evaluation is made or a stop is asked for."""
-        if not self._weights.wait_first("the first weights"):
-            return
+        with self._timer.section("wait_weights"):
+            if not self._weights.wait_first("the first weights"):
+                return
+        self._play_on()
+        self._log_usage()
+
+    def _play_on(self) -> None:
+        """Evaluate whenever it is due, and a last time."""
         due = next_evaluation(0, self._config.evaluator)
         while not self._stop.is_set():
-            status = self._run_client.status()
+            with self._timer.section("wait_status"):
+                status = self._run_client.status()
             finished = status is not None and status.phase == run_pb2.FINISHED
-            self._take_weights()
+            self._env_steps = status.env_steps if status is not None else self._env_steps
+            with self._timer.section("weights"):
+                self._take_weights()
             if finished and self._train_step >= self._config.budget.total_train_steps:
                 self._evaluate(is_final=True)
                 return
             if not finished and self._train_step >= due:
                 self._evaluate(is_final=False)
                 due = next_evaluation(self._train_step, self._config.evaluator)
-            self._stop.wait(_POLL_S)
+            if time.monotonic() - self._logged_at >= self._config.cluster.metrics_interval_seconds:
+                self._log_usage()
+            with self._timer.section("wait_due"):
+                self._stop.wait(_POLL_S)
 
     def _evaluate(self, *, is_final: bool) -> None:
         started = time.monotonic()
@@ -88,37 +108,51 @@ class Evaluator:
         limit = (
             config.env.final_eval_max_episode_steps if is_final else config.env.max_episode_steps
         )
-        envs = make_env_batch(
-            config.env,
-            num_envs=num_envs,
-            seeds=evaluation_seeds(config, num_envs),
-            training=False,
-            max_episode_steps=limit,
-            jpeg_frames=config.compat.jpeg_frames,
+        with self._timer.section("setup"):
+            envs = make_env_batch(
+                config.env,
+                num_envs=num_envs,
+                seeds=evaluation_seeds(config, num_envs),
+                training=False,
+                max_episode_steps=limit,
+                jpeg_frames=config.compat.jpeg_frames,
+            )
+            search = self._search(num_envs)
+        rates = SearchRates(
+            ROLE, num_simulations=search.num_simulations, batch_size=search.batch_size
         )
+        choose = by_search(search)
+
+        def timed(observations: Frames) -> Actions:
+            rates.add(len(observations))
+            with self._timer.section("search"):
+                return choose(observations)
+
         try:
-            results = play_episodes(envs, by_search(self._search(num_envs)), self._stop)
+            results = play_episodes(envs, timed, self._stop, timer=self._timer)
         finally:
             envs.close()
         if results is None:
             return
         seconds = time.monotonic() - started
         returns = [r.episode_return for r in results]
-        self._run_client.report_evaluation(
-            weights_version=self._train_step,
-            is_final=is_final,
-            episodes=[(r.episode_return, r.length) for r in results],
-            seconds=seconds,
-        )
+        with self._timer.section("report"):
+            self._run_client.report_evaluation(
+                weights_version=self._train_step,
+                is_final=is_final,
+                episodes=[(r.episode_return, r.length) for r in results],
+                seconds=seconds,
+            )
+        self._evaluations += 1
         self._tracker.log(
             {
                 "eval/train_steps": self._train_step,
-                "eval/return_mean": float(np.mean(returns)),
-                "eval/return_median": float(np.median(returns)),
-                "eval/return_min": min(returns),
-                "eval/return_max": max(returns),
+                "eval/env_steps": self._env_steps,
+                "eval/is_final": int(is_final),
                 "eval/length_mean": float(np.mean([r.length for r in results])),
                 "eval/seconds": seconds,
+                **return_statistics(returns, config.env.id),
+                **rates.row(seconds),
             }
         )
         log.info(
@@ -146,6 +180,27 @@ class Evaluator:
         if newer is not None:
             self._network.load_inference_state_dict(newer.state_dict)
             self._train_step = newer.train_step
+
+    def _log_usage(self) -> None:
+        row = {"evaluator/evaluations": self._evaluations}
+        self._tracker.log({**row, **self._usage.row(), **self._timer.row()})
+        self._logged_at = time.monotonic()
+
+
+def return_statistics(returns: Sequence[float], env_id: str) -> dict[str, float]:
+    """Return what is logged of an evaluation's raw returns, each of them included."""
+    mean = float(np.mean(returns))
+    row = {
+        "eval/return_mean": mean,
+        "eval/return_median": float(np.median(returns)),
+        "eval/return_min": min(returns),
+        "eval/return_max": max(returns),
+        **{f"eval/return_episode{k}": value for k, value in enumerate(returns)},
+    }
+    game = atari100k_game(env_id)
+    if game is not None:
+        row["eval/human_normalized_mean"] = human_normalized(game, mean)
+    return row
 
 
 def main(arguments: RoleArguments, stop: StopSignal) -> None:

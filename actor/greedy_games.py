@@ -7,6 +7,7 @@ N actions: the search's best ones, the policy head's alone, or anything at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from actor.episode import GameResult, GameTally
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch
 from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.runtime import StopSignal, seed_sequence
 from efficientzero.schema import Frames
@@ -52,8 +54,16 @@ def by_chance(num_actions: int, generator: np.random.Generator) -> Chooser:
     return lambda observations: generator.integers(num_actions, size=len(observations))
 
 
-def play_episodes(envs: EnvBatch, choose: Chooser, stop: StopSignal) -> list[GameResult] | None:
+def play_episodes(
+    envs: EnvBatch, choose: Chooser, stop: StopSignal, *, timer: SectionTimer | None = None
+) -> list[GameResult] | None:
     """Play one game in each environment, side by side.
+
+    Args:
+        envs: one game each.
+        choose: who plays.
+        stop: gives up.
+        timer: gets the section ``envs``.
 
     Returns:
         One result per environment, or None if a stop was asked for first.
@@ -67,7 +77,9 @@ def play_episodes(envs: EnvBatch, choose: Chooser, stop: StopSignal) -> list[Gam
     while playing:
         if stop.is_set():
             return None
-        steps = envs.step(playing, choose(stack.observations()[playing]))
+        actions = choose(stack.observations()[playing])
+        with nullcontext() if timer is None else timer.section("envs"):
+            steps = envs.step(playing, actions)
         for slot, i in enumerate(playing):
             stack.push(i, steps.frames[slot])
             over = bool(steps.game_over[slot] or steps.truncated[slot])

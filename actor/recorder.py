@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 class EpisodeSink(Protocol):
     """Where one environment's steps go."""
 
+    bytes_sent: int
+    """Compressed, since the process started."""
+
     def append(self, step: ReplayStep) -> None:
         """Add one env_step."""
 
@@ -45,6 +48,11 @@ class Recorder:
         # The newest frame of each environment.
         self._frames: list[Frames] = [np.empty(0)] * len(writers)
         self._is_recording = [False] * len(writers)  # the episode has steps and is not closed
+
+    @property
+    def bytes_sent(self) -> int:
+        """Return what went to replay since the process started, compressed."""
+        return sum(writer.bytes_sent for writer in self._writers)
 
     def start(self, env: int, frame: Frames) -> None:
         """Begin an episode with its first frame."""

@@ -16,6 +16,7 @@ from typing import Any
 from deploy.display import format_duration
 from deploy.fairness import Stamp, make_stamp, stamp_line
 from deploy.local import Outcome
+from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, read_lines, write_json
 
@@ -105,9 +106,13 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
         ("fairness", stamp_line(summary["fairness"] and Stamp(**summary["fairness"]))),
         ("files", f"{run.directory} (summary.json, {EVALUATIONS_FILE}, logs/)"),
     ]
+    folder = run.directory / "wandb"
     if run.tracking_mode == "offline":
-        upload = f"wandb beta sync {run.directory / 'wandb'}"
-        rows.append(("wandb", f"recorded offline; upload it with: {upload}"))
+        rows.append(("wandb", f"recorded offline; upload it with: wandb beta sync {folder}"))
+    elif (folder / NOT_UPLOADED_FILE).exists():
+        # Not `wandb beta sync`: of a run that the server has in part it would repeat rows.
+        upload = f"xargs -n 1 wandb sync < {folder / NOT_UPLOADED_FILE}"
+        rows.append(("wandb", f"not everything was uploaded; upload it with: {upload}"))
     return [f"{name:<10} {value}" for name, value in rows]
 
 

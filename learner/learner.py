@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
@@ -91,7 +92,7 @@ class Learner:
         self._governor, self._tracker, self._stop = governor, tracker, stop
         self._check_health, self._note_priorities = check_health, note_priorities
         self._note_batch = note_batch
-        self._timer = SectionTimer("learner")
+        self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
         self._target_lag = TargetLag(self._config.compat.target_weights_lag)
         self.network = _make_network(run).to(device).train()
         self._optimizer = make_optimizer(self.network, self._config)
@@ -104,7 +105,7 @@ class Learner:
         self._saver, self._further_state = saver, further_state
         self._saved_at, self._save_is_due = time.monotonic(), False
         self._steps = StepRecord(self._config.learner.max_grad_norm)
-        self._logged_at, self._logged_step = time.monotonic(), 0
+        self._logged_at, self._logged_step, self._logged_bytes = time.monotonic(), 0, 0
         self.train_step = 0
         """Train_steps made so far."""
 
@@ -119,7 +120,9 @@ class Learner:
             weights_pb2.LATEST, self.network.inference_state_dict(), self.train_step
         )
         try:
-            if self._wait_for_pace("warm-up to end"):
+            with self._timer.section("wait_warmup"):
+                has_begun = self._wait_for_pace("warm-up to end")
+            if has_begun:
                 self._start_training()
             while (
                 not self._stop.is_set() and self.train_step < self._config.budget.total_train_steps
@@ -212,7 +215,8 @@ class Learner:
             with self._timer.section("checkpoint"):
                 self.save(wait=False)
         if step % learner.log_interval == 0:
-            self._log(batch, inputs, update)
+            with self._timer.section("log"):
+                self._log(batch, inputs, update)
 
     def _start_training(self) -> None:
         if self._publisher.newest(weights_pb2.TARGET) is None:
@@ -242,20 +246,34 @@ class Learner:
 
     def _log(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
         now = time.monotonic()
-        rate = (self.train_step - self._logged_step) / (now - self._logged_at)
-        self._logged_at, self._logged_step = now, self.train_step
-        with self._timer.section("statistics"):
-            statistics = training_statistics(self.train_step, batch, inputs, update, self.network)
+        elapsed = now - self._logged_at
+        rate = (self.train_step - self._logged_step) / elapsed
+        bytes_sent = self._publisher.bytes_sent
         row = {
             "learner/train_steps": self.train_step,
-            "learner/env_steps": self._governor.env_steps,
             "learner/train_steps_per_s": rate,
+            "learner/samples_per_s": rate * self._config.learner.batch_size,
+            "learner/batch_bytes_per_s": rate * sum(field.nbytes for field in batch),
+            "learner/weights_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,
+            **self._pace(),
             "learner/lr": self._optimizer.param_groups[0]["lr"],
             **self._steps.row(),
-            **statistics,
+            **training_statistics(self.train_step, batch, inputs, update, self.network),
+            **self._usage.row(),
             **self._timer.row(),
         }
         self._tracker.log(row)
+        self._logged_at, self._logged_step, self._logged_bytes = now, self.train_step, bytes_sent
+
+    def _pace(self) -> dict[str, float]:
+        """Return how much was trained for what was collected, so far."""
+        env_steps, warmup = self._governor.env_steps, self._config.budget.warmup_env_steps
+        samples = self.train_step * self._config.learner.batch_size
+        return {
+            "learner/env_steps": env_steps,
+            "learner/train_steps_per_env_step": self.train_step / max(1, env_steps - warmup),
+            "learner/replay_ratio": samples / max(1, env_steps),
+        }
 
 
 def _make_network(run: RunInfo) -> EfficientZeroNet:

@@ -47,6 +47,7 @@ class WeightPublisher:
         self._first_version = 1 + incarnation * _VERSIONS_PER_INCARNATION
         self._lock = threading.Lock()
         self._snapshots: dict[int, Snapshot] = {}
+        self._bytes_sent = 0
 
     def publish(
         self, kind: weights_pb2.WeightsKind, state: Mapping[str, Tensor], train_step: int
@@ -74,6 +75,16 @@ class WeightPublisher:
         name = weights_pb2.WeightsKind.Name(kind).lower()
         log.debug("published %s weights %d of train_step %d", name, version, train_step)
         return version
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of weights that were streamed to anybody."""
+        return self._bytes_sent
+
+    def count_sent(self, num_bytes: int) -> None:
+        """Count what was streamed."""
+        with self._lock:
+            self._bytes_sent += num_bytes
 
     def newest(self, kind: int) -> Snapshot | None:
         """Return the newest snapshot of ``kind``, or None before the first."""
@@ -110,3 +121,4 @@ class WeightServicer(weights_pb2_grpc.WeightServiceServicer):
         )
         for start in range(0, len(snapshot.payload), _CHUNK_BYTES):
             yield weights_pb2.WeightsMessage(chunk=snapshot.payload[start : start + _CHUNK_BYTES])
+        self._publisher.count_sent(len(snapshot.payload))

@@ -77,21 +77,17 @@ class BatchDiagnostics:
         ):
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
 
-    def add_searches(self, num_roots: int, policy_roots: SearchResult) -> None:
-        """Count searches: all their roots, and what those searched for policies found."""
-        self._num_roots += num_roots
+    def add_searches(self, policy_roots: SearchResult) -> None:
+        """Count what the searches for policies found."""
         self._searches.add(policy_roots)
 
-    def take_row(self, *, elapsed_s: float, num_simulations: int) -> Mapping[str, float]:
-        """Return rates and means since the last call, or since the start.
+    def take_row(self) -> Mapping[str, float]:
+        """Return means since the last call, or since the start.
 
         Ages are in train_steps (mean and 95th percentile) and env_steps; ``target_staleness`` is
         how many train_steps the target weights are behind the newest weights that have shown.
         """
         row = {
-            "reanalyzer/batches_per_s": self._num_batches / elapsed_s,
-            "reanalyzer/searches_per_s": self._num_roots / elapsed_s,
-            "reanalyzer/simulations_per_s": self._num_roots * num_simulations / elapsed_s,
             **{f"reanalyzer/{name}": sum_ / self._num_batches for name, sum_ in self._sums.items()},
             **self._searches.take_row(),
         }
@@ -103,6 +99,6 @@ class BatchDiagnostics:
         return row
 
     def _start(self) -> None:
-        self._num_batches, self._num_roots = 0, 0
+        self._num_batches = 0
         self._sums: dict[str, float] = {}
         self._train_step_ages: list[I64] = []

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from efficientzero.config import Config
+from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
@@ -78,7 +79,7 @@ class Reanalyzer:
         self._config, self._network = config, network
         self._weights, self._slices, self._batches = weights, slices, batches
         self._tracker, self._stop = tracker, stop
-        self._timer = SectionTimer("reanalyzer")
+        self._timer, self._usage = SectionTimer("reanalyzer"), ProcessUsage("reanalyzer")
         self._targets = TargetMaker(
             config,
             network=network,
@@ -87,13 +88,15 @@ class Reanalyzer:
             generator=generator,
             timer=self._timer,
         )
-        self._target_train_step = 0
+        self._target_train_step, self._weights_at = 0, time.monotonic()
+        self._batches_made, self._bytes_made = 0, 0
         self._logged_at = time.monotonic()
 
     def run(self) -> None:
         """Make batches until a stop is asked for."""
-        if not self._weights.wait_first("target weights (published when the warm-up ends)"):
-            return
+        with self._timer.section("wait_weights"):
+            if not self._weights.wait_first("target weights (published when the warm-up ends)"):
+                return
         while not self._stop.is_set():
             with self._timer.section("weights"):
                 self._take_weights()
@@ -104,13 +107,16 @@ class Reanalyzer:
             batch = self._targets.make_batch(slices, self._target_train_step)
             with self._timer.section("wait_queue"):
                 self._put(batch)
+            self._batches_made += 1
+            self._bytes_made += sum(field.nbytes for field in batch)
             self._log_when_due()
+        self._log()
 
     def _take_weights(self) -> None:
         newer = self._weights.take_newer()
         if newer is not None:
             self._network.load_inference_state_dict(newer.state_dict)
-            self._target_train_step = newer.train_step
+            self._target_train_step, self._weights_at = newer.train_step, time.monotonic()
 
     def _sample(self) -> SliceBatch | None:
         reason = WaitReason("slices from replay")
@@ -129,17 +135,24 @@ class Reanalyzer:
             reason.tick()
 
     def _log_when_due(self) -> None:
+        if time.monotonic() - self._logged_at >= self._config.cluster.metrics_interval_seconds:
+            with self._timer.section("log"):
+                self._log()
+
+    def _log(self) -> None:
         now = time.monotonic()
-        elapsed = now - self._logged_at
-        if elapsed < self._config.cluster.metrics_interval_seconds:
-            return
-        self._tracker.log(
-            {
-                "reanalyzer/train_steps": self._target_train_step,
-                **self._targets.diagnostics.take_row(
-                    elapsed_s=elapsed, num_simulations=self._config.search.num_simulations
-                ),
-                **self._timer.row(),
-            }
-        )
-        self._logged_at = now
+        elapsed = max(now - self._logged_at, 1e-9)
+        batches_per_s = self._batches_made / elapsed
+        row = {
+            "reanalyzer/train_steps": self._target_train_step,
+            "reanalyzer/batches_per_s": batches_per_s,
+            "reanalyzer/samples_per_s": batches_per_s * self._config.learner.batch_size,
+            "reanalyzer/sent_bytes_per_s": self._bytes_made / elapsed,
+            "reanalyzer/weights_age_s": now - self._weights_at,
+            **self._targets.search_rates.row(elapsed),
+            **self._targets.diagnostics.take_row(),
+            **self._usage.row(),
+            **self._timer.row(),
+        }
+        self._tracker.log(row)
+        self._logged_at, self._batches_made, self._bytes_made = now, 0, 0

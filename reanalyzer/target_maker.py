@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from efficientzero.config import Config
+from efficientzero.metrics.search_rates import SearchRates
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, I32, I64, Bool, Frames, SearchResult, TrainingBatch
@@ -55,6 +56,10 @@ class TargetMaker:
         self._newest = Newest()
         self.diagnostics = BatchDiagnostics()
         """Of the batches made."""
+        self.search_rates = SearchRates(
+            "reanalyzer", num_simulations=search.num_simulations, batch_size=search.batch_size
+        )
+        """Of their searches."""
 
     def make_batch(self, slices: SliceBatch, target_train_step: int) -> TrainingBatch:
         """Return the training batch of ``slices`` under the network's weights.
@@ -159,7 +164,7 @@ class TargetMaker:
                 values[cells] = found.root_values
             for_policy = SearchResult._make(column[policy_cells[cells]] for column in found)
             policies[policy_cells[:, :num_policies]] = for_policy.policies
-            self.diagnostics.add_searches(len(found.policies), for_policy)
+            self.diagnostics.add_searches(for_policy)
         return values, policies
 
     def _chosen(self, num_slices: int) -> Bool:
@@ -181,9 +186,10 @@ class TargetMaker:
 
     def _searched(self, observations: Frames) -> SearchResult | None:
         """Return what searches of all ``observations`` found; None without any."""
-        results = [
-            self._search.run(part, exploration_noise=True) for part in self._parts(observations)
-        ]
+        results = []
+        for part in self._parts(observations):
+            self.search_rates.add(len(part))
+            results.append(self._search.run(part, exploration_noise=True))
         if not results:
             return None
         return SearchResult._make(np.concatenate(column) for column in zip(*results, strict=True))

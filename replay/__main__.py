@@ -16,8 +16,12 @@ def main() -> None:
     def role(stop: StopSignal) -> None:
         run, index = arguments.run, arguments.index
         tracker = run_tracker(run, "replay", index, arguments.incarnation)
-        interval_s = run.config.cluster.metrics_interval_seconds
-        metrics = ServiceMetrics(run.replay_address, tracker, interval_s=interval_s)
+        metrics = ServiceMetrics(
+            run.replay_address,
+            tracker,
+            interval_s=run.config.cluster.metrics_interval_seconds,
+            queue_size=run.config.replay.queue_size,
+        )
         try:
             serve(
                 run.config.replay,

@@ -54,6 +54,8 @@ class EpisodeWriter:
         """Open the stream; returns at once, whether or not replay is up."""
         self.lost_items = 0
         """Steps that never got into replay, at most (some may have, unconfirmed)."""
+        self.bytes_sent = 0
+        """Blocks and rows handed to the stream, compressed."""
         self._reverb = reverb_lite.load()
         self._client = self._reverb.Client(address)
         self._stop = stop
@@ -122,6 +124,8 @@ class EpisodeWriter:
         if block_is_full:
             block = self._codec.encode_block(self._block[: place + 1])
             cells[BLOCKS_COLUMN] = np.array(block, dtype=object)
+            self.bytes_sent += len(block)
+        self.bytes_sent += row.nbytes
         try:
             self._writer.append(cells)
             if block_is_full:

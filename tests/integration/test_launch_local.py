@@ -12,6 +12,7 @@ from deploy.wandb_history import find_runs
 from efficientzero.checkpoint import list_checkpoints, load_checkpoint
 from efficientzero.run_folder import RunInfo
 from tests.integration.local_runs import TINY, LocalRun, fill, tmpfs
+from tests.metrics_page import EXPECTED_ANYWHERE, read_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]
 
@@ -134,6 +135,35 @@ def test_every_process_records_its_metrics_in_one_wandb_group(finished):
     assert runs[f"{uid}-replay-0"].series("replay/samples_per_insert")[-1] > 0
     means = runs[f"{uid}-evaluator-0"].series("eval/return_mean")
     assert means[-1] == finished.summary["eval_return_mean"]
+
+
+def test_every_metric_recorded_is_documented_and_every_documented_one_recorded(finished):
+    recorded = set().union(*(run.keys() for run in find_runs(finished.directory / "wandb")))
+    documented = read_page()
+    unknown = {k for k in recorded if not any(m.pattern.fullmatch(k) for m in documented)}
+    assert unknown == set(), "not in docs/metrics.md"
+    missing = {
+        metric.name
+        for metric in documented
+        if metric.when in EXPECTED_ANYWHERE
+        and not any(metric.pattern.fullmatch(key) for key in recorded)
+    }
+    assert missing == set(), "in docs/metrics.md, but no process recorded it"
+
+
+def test_every_metric_is_drawn_over_the_axis_the_page_says(finished):
+    documented = read_page()
+    for run in find_runs(finished.directory / "wandb"):
+        for key in run.keys():  # noqa: SIM118  not a mapping
+            (metric,) = [m for m in documented if m.pattern.fullmatch(key)]
+            axis = run.axes[key].partition("/")[2]
+            ends = {"env_steps": ("env_steps", "steps_inserted"), "wall": ("wall_s",)}
+            assert axis in ends.get(metric.axis, (metric.axis,)), key
+            assert all(run.axes[key] in row for row in run.rows if key in row), key
+
+
+def test_no_file_of_a_run_is_for_tensorboard(finished):
+    assert [path for path in finished.directory.rglob("*") if "tfevents" in path.name] == []
 
 
 def test_losses_are_recorded_and_finite(finished):

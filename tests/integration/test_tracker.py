@@ -94,9 +94,11 @@ def test_after_a_polite_stop_the_file_holds_rows_identity_and_config(tmp_path: P
     }
     assert run.series("learner/train_steps") == list(range(20))
     assert run.series("learner/loss") == [0.5 * step for step in range(20)]
-    assert run.keys() == {"learner/train_steps", "learner/loss"}
-    assert run.axes["learner/*"] == "learner/train_steps"
-    assert run.axes["eval/*"] == "eval/train_steps"
+    assert run.keys() == {"learner/train_steps", "learner/loss", "learner/wall_s"}
+    assert run.axes["learner/loss"] == "learner/train_steps"
+    wall = run.series("learner/wall_s")
+    assert len(wall) == 20
+    assert wall == sorted(wall)
     assert run.exit_code == 0
 
 

@@ -288,11 +288,41 @@ def test_stop_before_the_first_weights_plays_nothing():
 
 
 def test_metric_rows_tell_the_actors_own_env_steps_and_where_time_goes():
-    rows = Bench(budget=12).play().tracker.rows
-    assert [row["actor/env_steps"] for row in rows] == [4, 8, 12]
+    bench = Bench(budget=12, train_step=5)
+    bench.run_client.train_steps = 12
+    rows = bench.play().tracker.rows
+    assert [row["actor/env_steps"] for row in rows] == [4, 8, 12, 12]  # and one when it leaves
+    assert [row["actor/weights_age_train_steps"] for row in rows] == [7] * 4
     assert {"actor/time/search_ms", "actor/time/wait_pace_ms", "actor/time/wait_share"} <= rows[
-        -1
+        -2
     ].keys()
+
+
+def test_metric_rows_tell_of_games_and_searches():
+    bench = Bench(budget=4 * GAME_LENGTH + 2).play()
+    rows = bench.tracker.rows
+    assert rows[-1]["actor/episodes"] == 4
+    (ended,) = [row for row in rows if "actor/return_mean" in row]
+    assert ended["actor/length_mean"] == GAME_LENGTH
+    assert ended["actor/return_mean"] == np.mean([score for score, _ in bench.run_client.episodes])
+    simulations = bench.config.search.num_simulations
+    for row in rows[:-2]:
+        assert row["actor/simulations_per_s"] == pytest.approx(
+            simulations * row["actor/searches_per_s"]
+        )
+        assert row["actor/recurrent_inferences_per_s"] == pytest.approx(
+            row["actor/simulations_per_s"]
+        )
+    # Two roots in a batch of four: the network works as much as for four.
+    assert rows[-2]["actor/recurrent_inferences_per_s"] == pytest.approx(
+        2 * rows[-2]["actor/simulations_per_s"]
+    )
+    assert rows[-1]["actor/sent_bytes"] == sum(writer.bytes_sent for writer in bench.writers)
+
+
+def test_no_simulation_is_counted_before_training_starts():
+    rows = Bench(budget=12, train_step=0).play().tracker.rows
+    assert [row["actor/simulations_per_s"] for row in rows] == [0, 0, 0, 0]
 
 
 def test_same_seeds_play_the_same_games():

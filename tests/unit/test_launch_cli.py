@@ -67,6 +67,18 @@ def test_seed_that_no_run_name_can_hold_is_refused(capsys):
     assert "seed" in refused(capsys, "--seed", str(2**64))
 
 
+def test_entity_and_project_have_their_defaults_and_can_be_named(capsys):
+    shown = printed_config(capsys, "--preset", "catch")
+    assert shown["tracking.entity"] == ("stablegradients", "default")
+    assert shown["tracking.project"] == ("MonteCarloTreeSearch", "default")
+    shown = printed_config(capsys, "--preset", "catch", "--entity", "me", "--project", "Mine")
+    assert shown["tracking.entity"] == ("me", "command line")
+    assert shown["tracking.project"] == ("Mine", "command line")
+    shown = printed_config(capsys, "--tracking.entity", "you", "--tracking.project", "Yours")
+    assert shown["tracking.entity"] == ("you", "command line")
+    assert shown["tracking.project"] == ("Yours", "command line")
+
+
 def test_switch_can_be_turned_off(capsys):
     shown = printed_config(capsys, "--env.no-clip-rewards")
     assert shown["env.clip_rewards"] == ("False", "command line")

@@ -1,5 +1,6 @@
 """What is left of a run: summary.json, its words for a person, the progress lines."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -122,6 +123,17 @@ def test_words_name_the_upload_command_and_the_folder(run):
     text = "\n".join(summary_lines(run, summary))
     assert f"wandb beta sync {run.directory}/wandb" in text
     assert "1:01:01" in text
+
+
+def test_words_name_the_command_for_what_an_online_run_could_not_upload(run):
+    online = dataclasses.replace(run, tracking_mode="online")
+    summary = summarize(online, Outcome(0, "budget"), status=STATUS, wall_s=1.0)
+    assert "wandb sync" not in "\n".join(summary_lines(online, summary))
+    listed = run.directory / "wandb" / "not-uploaded"
+    listed.parent.mkdir()
+    listed.write_text("one\ntwo\n")
+    text = "\n".join(summary_lines(online, summary))
+    assert f"xargs -n 1 wandb sync < {listed}" in text
 
 
 def test_versions_name_the_commit_of_the_checkout(tmp_path):
