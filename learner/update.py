@@ -161,7 +161,7 @@ class Updater:
         for before, live in zip(self._before, self._buffers, strict=True):
             torch._foreach_copy_(live, before)
         if is_first:
-            # SGD allocates its momentum in the first step and, told to leave it, fills it never.
+            # In its first step SGD allocates its momentum, and has now left it unfilled.
             self._optimizer.state.clear()
 
     def _judge(self, what: str, *, is_finite: bool) -> None:
