@@ -20,7 +20,6 @@ COMPAT_GROUPS = {
         target_weights_lag=1,
         transition_age=True,
         jpeg_frames=True,
-        independent_augmentation=True,
     ),
 }
 """``none`` is the default; ``reference`` has every switch as the reference implementation does."""

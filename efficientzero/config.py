@@ -185,8 +185,6 @@ class CompatConfig:
     """Off-policy age counted in stored transitions, not in train_steps."""
     jpeg_frames: bool = False
     """Every frame passes through JPEG before anything sees it."""
-    independent_augmentation: bool = False
-    """The consistency targets' frames get a shift and intensity of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +273,9 @@ class LearnerConfig:
     """Largest random shift."""
     intensity_scale: float = 0.05
     """Standard deviation of the random intensity factor."""
+    independent_augmentation: bool = True
+    """The consistency targets' frames get a shift and intensity of their own, so that the two
+    branches compare different views; off: one draw per sample for all frames."""
     publish_interval: int = 100
     """Train_steps between publications of the latest weights."""
     target_interval: int = 200

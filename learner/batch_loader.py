@@ -84,7 +84,7 @@ class BatchLoader:
         num_stacked = self._config.env.num_stacked_frames
         num_frames = batch.frames.shape[1] if self._needs_following else num_stacked
         frames = self._to_device(np.ascontiguousarray(batch.frames[:, :num_frames]))
-        is_independent = self._config.compat.independent_augmentation
+        is_independent = self._config.learner.independent_augmentation
         if self._spec.is_image and not is_independent:
             frames = self._augment_root(frames)
         root = frames[:, :num_stacked]

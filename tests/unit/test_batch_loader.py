@@ -21,7 +21,7 @@ def loader_of(config, device=CPU):
 
 
 def with_learner(independent=False, **learner):
-    config = changed(tiny_config(), compat={"independent_augmentation": independent})
+    config = changed(tiny_config(), learner={"independent_augmentation": independent})
     return changed(config, learner=learner)
 
 

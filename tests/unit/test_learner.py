@@ -320,10 +320,11 @@ def test_weights_are_measured_on_logging_steps_only(tmp_path, monkeypatch):
         {"learner": {"consistency_coefficient": 0.0}},
         {"network": {"categorical_values": False}},
         {"agent": {"value_prefix": False, "value_prefix_horizon": 1}},
-        {"compat": {"gradient_scaling": "reference", "independent_augmentation": True}},
+        {"compat": {"gradient_scaling": "reference"}},
         {"learner": {"value_coefficient": 0.0}},
         {"learner": {"policy_coefficient": 0.0}},
         {"learner": {"augmentation": True}},
+        {"learner": {"augmentation": True, "independent_augmentation": False}},
     ],
 )
 def test_training_runs_with_every_switch_and_learns_something_else(tmp_path, switch):
