@@ -7,6 +7,7 @@ other: it supervises its processes, saves when it is stopped, and leaves a summa
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -33,7 +34,7 @@ _POLL_S = 0.2
 _STOP_S = 180.0
 """A launcher's own patience with its processes adds up to two minutes."""
 _INSIST_EVERY_S = 0.5
-_ERROR_MARK = "error: "
+_ERROR = re.compile(r"(?:error: | ERROR )(.+)")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,8 +194,8 @@ class GridRunner:
             self._note(f"stopped   {run.checked.cell.label}, saved in {run.run_dir}")
         else:
             run.state = "failed"
-            told = summary.get("exit_reason") or _error_line(run.log_path)
-            run.reason = told or f"ended with code {code}"
+            told = [summary.get("exit_reason", ""), _last_error(run.log_path)]
+            run.reason = "; ".join(filter(None, told)) or f"ended with code {code}"
             self._note(f"failed    {run.checked.cell.label}: {run.reason} (see {run.log_path})")
 
     def _stop_all(self, requests: StopRequests) -> None:
@@ -238,11 +239,10 @@ def _watch(running: _Running) -> None:
     running.watch.enter_context(RunMonitor(fetch, evaluations_path=evaluations, show=take))
 
 
-def _error_line(path: Path | None) -> str:
-    """Return the last error that the launcher printed, else its last line."""
+def _last_error(path: Path | None) -> str:
+    """Return the last error that the launcher or a role printed."""
     try:
-        lines = path.read_text(errors="replace").splitlines() if path else []
+        errors = _ERROR.findall(path.read_text(errors="replace")) if path else []
     except OSError:
         return ""
-    errors = [line.partition(_ERROR_MARK)[2] for line in lines if _ERROR_MARK in line]
-    return (errors or [line for line in lines if line.strip()] or [""])[-1]
+    return str(errors[-1]) if errors else ""

@@ -72,13 +72,17 @@ def grid(tmp_path_factory):
 def test_the_failed_cells_are_reported_and_the_others_finish(grid):
     runs_dir, _, done = grid
     assert done.returncode == 1, done.stdout + done.stderr
-    ended = {summary["group"]: summary["exit_code"] for summary in summaries(runs_dir)}
-    assert sorted(ended.values()) == [0, 0, 1, 1]
-    for group, code in ended.items():
-        assert ("learning_rate=1e30" in group) == (code == 1)
+    codes = {}
+    for path in runs_dir.glob("*/config.json"):
+        config = json.loads(path.read_text())["config"]
+        summary = json.loads((path.parent / "summary.json").read_text())
+        cell = (config["learner"]["learning_rate"], config["cluster"]["num_actors"])
+        codes[cell] = summary["exit_code"]
+    assert codes == {(0.003, 1): 0, (0.003, 2): 0, (1e30, 1): 1, (1e30, 2): 1}
     failures = [line for line in done.stderr.splitlines() if "| failed " in line]
     assert len(failures) == 2
     assert all("learner-0 ended with code" in line for line in failures)
+    assert all("not finite" in line for line in failures)
 
 
 def test_every_finished_cell_has_a_stamp_of_its_own(grid):

@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
+from deploy.wandb_history import find_runs
 from efficientzero.checkpoint import list_checkpoints, load_checkpoint
 from tests.integration.local_runs import TINY, LocalRun
-from tests.wandb_files import find_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]
 

@@ -39,6 +39,8 @@ if behaviour == "wait":
         time.sleep(0.05)
 if behaviour == "crash":
     print("x | first line"); print("launch.py: error: no such thing"); sys.exit(2)
+if behaviour == "fail":
+    print("learner-0 | 12:00:00 learner-0 ERROR train_step 3: not finite"); print("x | bye")
 leave(*(1, "failed: learner-0 ended with code 1") if behaviour == "fail" else (0, "budget"))
 """
 
@@ -98,7 +100,9 @@ def test_a_failed_cell_is_reported_and_does_not_stop_the_rest(tmp_path):
     runner = grid_runner(tmp_path, (1, 2, 3, 4), behaviours.__getitem__, notes=notes)
     assert runner.run(StopRequests()) == 1
     assert states(runner) == ["finished", "failed", "failed", "finished"]
-    assert runner.runs[1].reason == "failed: learner-0 ended with code 1"
+    assert runner.runs[1].reason == (
+        "failed: learner-0 ended with code 1; train_step 3: not finite"
+    )
     assert runner.runs[2].reason == "no such thing"
     (line,) = [note for note in notes if "no such thing" in note]
     assert line.startswith("failed    Catch-v0 s3: ")
