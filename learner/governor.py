@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class _Ticket:
     """One request that waits for its grant."""
 
-    actor: ActorState
+    actor: _Actor
     wanted: int
     answered: threading.Event = field(default_factory=threading.Event)
     grant: Grant | None = None
@@ -36,7 +36,7 @@ class Ticket:
 
 
 @dataclass(slots=True, eq=False)
-class ActorState:
+class _Actor:
     """What the governor knows of one actor process."""
 
     incarnation: int
@@ -46,7 +46,7 @@ class ActorState:
     """Number of its newest request."""
     is_adopted: bool = False
     """May come from the time of another governor: its first request sets the numbers here."""
-    ticket: Ticket | None = None
+    ticket: _Ticket | None = None
     """Answer (to come) of that request, kept in case it is repeated."""
 
 
@@ -82,9 +82,9 @@ class Governor:
         self._completed = 0
         self._held = 0  # sum of held over actors
         self._train_steps = 0
-        self._actors: dict[int, ActorState] = {}
+        self._actors: dict[int, _Actor] = {}
         self._replaced: set[tuple[int, int]] = set()  # (actor_index, incarnation)
-        self._queue: deque[Ticket] = deque()
+        self._queue: deque[_Ticket] = deque()
         self._learner_waits_for = ""
         self._follows_another = False  # actors may hold grants of a governor before this one
 
@@ -242,10 +242,10 @@ class Governor:
     def _room(self) -> int:
         return self.pace.room(granted=self._granted, train_steps=self._train_steps)
 
-    def _share(self, ticket: Ticket) -> int:
+    def _share(self, ticket: _Ticket) -> int:
         return self.pace.share(ticket.wanted, granted=self._granted)
 
-    def _actor(self, index: int, incarnation: int) -> ActorState:
+    def _actor(self, index: int, incarnation: int) -> _Actor:
         actor = self._actors.get(index)
         if actor is not None and actor.incarnation == incarnation:
             return actor
@@ -259,11 +259,11 @@ class Governor:
             if actor.ticket is not None:
                 self._answer_now(actor.ticket, withdraw=True)
             self._held -= actor.held
-        self._actors[index] = ActorState(incarnation, is_adopted=self._follows_another)
+        self._actors[index] = _Actor(incarnation, is_adopted=self._follows_another)
         self._serve()
         return self._actors[index]
 
-    def _adopt(self, actor: ActorState, request: int, completed: int) -> None:
+    def _adopt(self, actor: _Actor, request: int, completed: int) -> None:
         """Take over an actor that holds a grant of the governor before: exactly what it completed.
 
         What it holds and has not completed is not known here, so others may have been granted
@@ -279,7 +279,7 @@ class Governor:
                 completed - actor.held,
             )
 
-    def _enter(self, actor: ActorState, request: int, completed: int, wanted: int) -> Ticket:
+    def _enter(self, actor: _Actor, request: int, completed: int, wanted: int) -> _Ticket:
         if actor.ticket is not None and request == actor.request:
             return actor.ticket
         if actor.is_adopted:
@@ -295,7 +295,7 @@ class Governor:
         actor.held -= completed
         self._held -= completed
         self._completed += completed
-        ticket = Ticket(actor, wanted)
+        ticket = _Ticket(actor, wanted)
         actor.request, actor.ticket = request, ticket
         if wanted:
             self._queue.append(ticket)
@@ -315,7 +315,7 @@ class Governor:
                 return
             self._answer(self._queue.popleft(), share)
 
-    def _answer_now(self, ticket: Ticket, *, withdraw: bool) -> None:
+    def _answer_now(self, ticket: _Ticket, *, withdraw: bool) -> None:
         """Answer a request out of turn with what there is room for, or with nothing."""
         if ticket.answered.is_set():
             return
@@ -323,7 +323,7 @@ class Governor:
         self._answer(ticket, 0 if withdraw else min(self._share(ticket), self._room()))
         self._serve()  # those behind it moved up
 
-    def _answer(self, ticket: Ticket, granted: int) -> None:
+    def _answer(self, ticket: _Ticket, granted: int) -> None:
         phase = self._phase()
         if granted:
             is_warmup = self._granted < self.pace.warmup_env_steps

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from efficientzero.config import Config
+from efficientzero.rpc.records import Grant
 from efficientzero.schedules import next_evaluation
 from efficientzero.schema import F64, U64
-from learner.governor import ActorState, Governor, Ticket
+from learner.governor import Governor
 from replay.priorities import clip_priorities
 
 _LOOK_S = 0.5
@@ -56,6 +57,33 @@ class LockStepGovernor(Governor):
         clipped = clip_priorities(priorities)
         with self._lock:
             self._priorities = Priorities(keys.tolist(), clipped.tolist())
+
+    def acquire_env_steps(
+        self,
+        actor_index: int,
+        *,
+        incarnation: int,
+        request: int,
+        completed: int,
+        wanted: int,
+        wait_s: float,
+        given_up: Callable[[], bool],
+    ) -> Grant:
+        """As the governor's; a mere report after the end of collection is the actor's last word."""
+        grant = super().acquire_env_steps(
+            actor_index,
+            incarnation=incarnation,
+            request=request,
+            completed=completed,
+            wanted=wanted,
+            wait_s=wait_s,
+            given_up=given_up,
+        )
+        if not wanted and grant.collection_ended:
+            with self._lock:
+                self._has_actor_left = True
+                self._completed_grew.notify_all()
+        return grant
 
     def wait_for_batch(
         self, train_step: int, wait_s: float, given_up: Callable[[], bool]
@@ -127,10 +155,3 @@ class LockStepGovernor(Governor):
 
     def _room(self) -> int:
         return 0 if self._pays_for_a_train_step() else super()._room()
-
-    def _enter(self, actor: ActorState, request: int, completed: int, wanted: int) -> Ticket:
-        ticket = super()._enter(actor, request, completed, wanted)
-        if not wanted and self._has_ended():
-            self._has_actor_left = True
-            self._completed_grew.notify_all()
-        return ticket
