@@ -1,4 +1,4 @@
-"""Run as ``python -m benchmarks [search | mctx | learning | curves]``; nothing: ``search``."""
+"""Run as ``python -m benchmarks [search | mctx | learning | curves | logging]``; else ``search``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tyro
 from benchmarks.beside_mctx import MctxCommand, measure_mctx
 from benchmarks.curves import CurvesCommand, write_curves
 from benchmarks.learning.command import LearningCommand, measure_learning
+from benchmarks.logging_cost import LoggingCommand, measure_logging
 from benchmarks.report import SearchCommand, measure_search
 
 _MORE = (
@@ -18,6 +19,7 @@ _MORE = (
     "\n      `python -m benchmarks mctx` compares the trees with mctx;"
     "\n      `python -m benchmarks learning` trains small tasks for hours (--dry-run: how long);"
     "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
+    "\n      `python -m benchmarks logging` measures what metric rows cost;"
     "\n      `--help` after any of them explains it."
 )
 
@@ -26,16 +28,18 @@ _Command = (
     | Annotated[MctxCommand, tyro.conf.subcommand("mctx")]
     | Annotated[LearningCommand, tyro.conf.subcommand("learning")]
     | Annotated[CurvesCommand, tyro.conf.subcommand("curves")]
+    | Annotated[LoggingCommand, tyro.conf.subcommand("logging")]
 )
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    command: SearchCommand | MctxCommand | LearningCommand | CurvesCommand = tyro.cli(
+    command: SearchCommand | MctxCommand | LearningCommand | CurvesCommand | LoggingCommand
+    command = tyro.cli(
         _Command,
         args=arguments or ["search"],
         prog="python -m benchmarks",
-        description="Measure the search or the learning, or draw evaluations. Nothing: search.",
+        description="Measure search, learning or logging, or draw evaluations. Nothing: search.",
     )
     try:
         if isinstance(command, SearchCommand):
@@ -44,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
             measure_mctx(command)
         elif isinstance(command, LearningCommand):
             return measure_learning(command, arguments)
+        elif isinstance(command, LoggingCommand):
+            measure_logging(command)
         else:
             write_curves(command)
     except ValueError as error:

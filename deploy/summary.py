@@ -111,7 +111,7 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
         rows.append(("wandb", f"recorded offline; upload it with: wandb beta sync {folder}"))
     elif (folder / NOT_UPLOADED_FILE).exists():
         # Not `wandb beta sync`: of a run that the server has in part it would repeat rows.
-        upload = f"xargs -n 1 wandb sync < {folder / NOT_UPLOADED_FILE}"
+        upload = f"xargs -d '\\n' -n 1 wandb sync < {folder / NOT_UPLOADED_FILE}"
         rows.append(("wandb", f"not everything was uploaded; upload it with: {upload}"))
     return [f"{name:<10} {value}" for name, value in rows]
 

@@ -96,6 +96,12 @@ class WandbServer:
             came = self.reached.wait_for(lambda: self.requests[what] > 0, timeout_s)
         assert came, f"no {what} in {timeout_s} s: got {dict(self.requests)}"
 
+    def wait_for_runs(self, number: int, *, timeout_s: float = 120.0) -> None:
+        """Wait until the server was told of so many runs."""
+        with self.reached:
+            came = self.reached.wait_for(lambda: len(self.runs) >= number, timeout_s)
+        assert came, f"got {len(self.runs)} runs in {timeout_s} s, wanted {number}"
+
     def answer(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body for a request."""
         if path.rstrip("/") == "/graphql":
@@ -114,6 +120,8 @@ class WandbServer:
             self.open_gate.wait()
         status = self.refuse.get(what, self.refuse.get("", 200))
         answer = act() if status == 200 else {"error": "refused by the test"}
+        with self.reached:
+            self.reached.notify_all()
         return status, json.dumps(answer).encode()
 
     def _stream(self, key: tuple[Any, ...], body: dict[str, Any]) -> dict[str, Any]:

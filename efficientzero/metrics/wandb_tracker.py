@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import socket
 import threading
 import time
@@ -247,7 +248,7 @@ class WandbTracker:
 
     def _note_not_uploaded(self, folder: Path) -> None:
         """Say, here and for the launcher's last lines, what is on disk only."""
-        log.warning("not uploaded: wandb sync %s", folder)
+        log.warning("not uploaded: wandb sync %s", shlex.quote(str(folder)))
         with (self._directory / "wandb" / NOT_UPLOADED_FILE).open("a") as file:
             file.write(f"{folder}\n")
 

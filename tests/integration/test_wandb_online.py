@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from deploy.wandb_history import find_runs, read_rows
+from tests.integration.local_runs import TINY, LocalRun
 from tests.wandb_server import ServerRun, WandbServer
 
 pytestmark = pytest.mark.slow
@@ -249,3 +250,39 @@ def test_a_server_that_goes_away_in_the_middle_costs_no_row(tmp_path: Path) -> N
         again.runs = server.runs
         upload(role, again)
     check_history(again.runs[KEY])
+
+
+@pytest.mark.reverb
+def test_a_run_whose_server_goes_away_trains_to_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = ("--budget.env-steps", "300", "--budget.warmup-env-steps", "100")
+    steps = ("--budget.train-steps", "30", "--budget.last-train-steps", "4")
+    names = ("--entity", "someone", "--project", "Some", "--tracking.mode", "online")
+    with WandbServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        with LocalRun(tmp_path / "runs", *TINY, *budget, *steps, *names) as run:
+            run.wait_for_status("training", lambda status: status.train_steps > 0)
+            server.wait_for_runs(5)
+            server.go_away()
+            assert run.wait() == 0, run.output
+            uid, group = run.config["run_uid"], run.config["group"]
+            assert run.summary["train_steps"] == 34
+    roles = ("actor", "evaluator", "learner", "reanalyzer", "replay")
+    assert server.runs.keys() == {("someone", "Some", f"{uid}-{role}-0") for role in roles}
+    for (_, _, run_id), told in server.runs.items():
+        assert (told.group, told.name) == (group, f"{group}_s0")
+        assert told.job_type == run_id.split("-")[1]
+        assert told.config["config_hash"] == run.config["config_hash"]
+    assert "not everything was uploaded; upload it with: xargs" in run.output
+    told_of = (run.directory / "wandb" / "not-uploaded").read_text().splitlines()
+    assert {Path(line).name.split("-", 2)[2] for line in told_of} == {
+        f"{uid}-{role}-0" for role in roles
+    }
+    steps_on_disk = [
+        row.values["learner/train_steps"]
+        for row in read_rows(run.directory)
+        if "learner/train_steps" in row.values
+    ]
+    assert steps_on_disk == [10, 20, 30]

@@ -133,7 +133,7 @@ def test_words_name_the_command_for_what_an_online_run_could_not_upload(run):
     listed.parent.mkdir()
     listed.write_text("one\ntwo\n")
     text = "\n".join(summary_lines(online, summary))
-    assert f"xargs -n 1 wandb sync < {listed}" in text
+    assert f"xargs -d '\\n' -n 1 wandb sync < {listed}" in text
 
 
 def test_versions_name_the_commit_of_the_checkout(tmp_path):

@@ -19,6 +19,7 @@ from efficientzero.metrics.process_usage import ProcessUsage, resident_bytes
 from efficientzero.metrics.search_rates import SearchRates
 from replay.info import ReplayCounts
 from replay.service_metrics import time_row
+from tests.metrics_page import read_page
 
 
 def test_processor_share_counts_from_row_to_row():
@@ -98,6 +99,16 @@ def test_replays_threads_share_their_time():
 )
 def test_axis_follows_from_the_name(metric, role, axis):
     assert axis_of(metric, role) == axis
+
+
+def test_the_page_names_the_axis_that_follows_from_each_name():
+    ends = {"env_steps": ("env_steps", "steps_inserted"), "wall": ("wall_s",)}
+    page = read_page()
+    assert len(page) > 150
+    for metric in page:
+        first = metric.name.partition("/")[0]
+        axis = axis_of(metric.name, "evaluator" if first == "eval" else first)
+        assert axis.partition("/")[2] in ends.get(metric.axis, (metric.axis,)), metric
 
 
 def test_returns_are_logged_one_by_one_and_normalised_for_the_26_games():
