@@ -1,4 +1,4 @@
-"""Run as ``python -m benchmarks [search | mctx | learning | curves | logging]``; else ``search``."""
+"""Run as ``python -m benchmarks COMMAND``; without a command: ``search``."""
 
 from __future__ import annotations
 
