@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import launch
-from deploy.prepare import _group
+from deploy.prepare import run_group
 from efficientzero.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config import CompatConfig, Config
 from efficientzero.config_files import ConfigError, config_from_dict, load_preset, validate
@@ -77,17 +77,17 @@ def test_negative_lengths_are_refused(field):
 
 
 def test_a_run_as_the_reference_does_it_is_named_so_in_one_word():
-    assert _group(config_of("--compat", "reference")) == "ALE-Pong-v5_compat=reference"
+    assert run_group(config_of("--compat", "reference")) == "ALE-Pong-v5_compat=reference"
 
 
 def test_differences_from_the_group_are_listed():
     config = config_of("--compat", "reference", "--compat.no-jpeg-frames", "--seed", "4")
-    assert _group(config) == "ALE-Pong-v5_compat=reference_jpeg_frames=false"
+    assert run_group(config) == "ALE-Pong-v5_compat=reference_jpeg_frames=false"
 
 
 def test_single_switches_are_listed_alone():
     config = config_of("--compat.block-length", "400", "--compat.jpeg-frames")
-    assert _group(config) == "ALE-Pong-v5_block_length=400_jpeg_frames=true"
+    assert run_group(config) == "ALE-Pong-v5_block_length=400_jpeg_frames=true"
 
 
 def test_all_combinations_of_switches_have_names_of_their_own():
@@ -95,6 +95,6 @@ def test_all_combinations_of_switches_have_names_of_their_own():
     names = set()
     for bits in range(2 ** len(EVERY_SWITCH)):
         chosen = {n: getattr(on, n) for i, n in enumerate(EVERY_SWITCH) if bits >> i & 1}
-        names.add(_group(dataclasses.replace(Config(), compat=CompatConfig(**chosen))))
+        names.add(run_group(dataclasses.replace(Config(), compat=CompatConfig(**chosen))))
     assert len(names) == 2 ** len(EVERY_SWITCH)
     assert max(map(len, names)) <= 112
