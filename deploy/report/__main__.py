@@ -87,10 +87,13 @@ def write_report(options: Options) -> Path:
 
 
 def _subtitle(runs: Sequence[Run]) -> str:
-    environments = {run.env_id for run in runs}
-    return (
-        f"{len(runs)} runs of {len(methods_of(runs))} methods on {len(environments)} environments."
-    )
+    counts = {
+        "run": len(runs),
+        "method": len(methods_of(runs)),
+        "environment": len({run.env_id for run in runs}),
+    }
+    texts = [f"{count} {what}{'s' * (count > 1)}" for what, count in counts.items()]
+    return f"{texts[0]} of {texts[1]} on {texts[2]}."
 
 
 def _rendered(section: Section, folder: Path) -> dict[str, Any]:

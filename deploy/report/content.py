@@ -59,10 +59,12 @@ def make_sections(runs: Sequence[Run], *, baseline: str, samples: int) -> list[S
 def common_curve(seeds: Sequence[Run]) -> tuple[F64, F64]:
     """Return env_steps [points] and mean returns [seeds, points] where all seeds have some.
 
-    Seeds are evaluated at different env_steps: linear in between.
+    Seeds are evaluated at different env_steps: linear in between. Of several evaluations at the
+    same env_steps (training goes on after collection) the last counts.
     """
     curves = [
-        np.array([(e.env_steps, e.mean) for e in run.evaluations], np.float64).T for run in seeds
+        np.array(list({e.env_steps: e.mean for e in run.evaluations}.items()), np.float64).T
+        for run in seeds
     ]
     first, last = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
     x = np.linspace(first, last, _CURVE_POINTS) if last > first else np.array([last])

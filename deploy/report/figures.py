@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from deploy.report.estimates import Estimate
 from efficientzero.schema import F64
@@ -19,6 +19,8 @@ WIDTH = 10.0
 """Of the widest figures, in inches."""
 _PANEL_HEIGHT = 2.3
 _COLUMNS = 4
+_LABEL_LENGTH = 28
+_THOUSANDS = FuncFormatter(lambda x, _: f"{x / 1e3:g}k" if abs(x) >= 1e3 else f"{x:g}")  # noqa: PLR2004
 _WAIT_COLOR, _OTHER_COLOR = "#d9d9d9", "#f2f2f2"
 
 Curve = tuple[F64, F64, F64, F64]
@@ -28,6 +30,24 @@ Curve = tuple[F64, F64, F64, F64]
 def color_of(method: str, methods: Sequence[str]) -> str:
     """Return the method's color, the same in every figure."""
     return COLORS[methods.index(method) % len(COLORS)]
+
+
+def wrapped(name: str, length: int = _LABEL_LENGTH) -> str:
+    """Return a method's name in lines of about ``length``, broken where its parts are joined."""
+    lines = [""]
+    for part in name.split("_"):
+        joined = f"{lines[-1]}_{part}" if lines[-1] else part
+        if lines[-1] and len(joined) > length:
+            lines += [part]
+        else:
+            lines[-1] = joined
+    return "_\n".join(lines)
+
+
+def _label_height(methods: Sequence[str]) -> float:
+    """Return the inches a method's row needs for its label."""
+    most_lines = max(wrapped(method).count("\n") + 1 for method in methods)
+    return max(0.32, 0.2 * most_lines)
 
 
 def learning_curves(panels: Mapping[str, Mapping[str, Curve]], methods: Sequence[str]) -> Figure:
@@ -44,8 +64,8 @@ def learning_curves(panels: Mapping[str, Mapping[str, Curve]], methods: Sequence
             place.plot(x, mean, color=color, marker="o" if len(x) == 1 else "", linewidth=1.6)
         place.set_title(env_id, fontsize="small")
         place.xaxis.set_major_locator(MaxNLocator(4))
-        place.xaxis.set_major_formatter(EngFormatter(sep=""))
-        place.yaxis.set_major_formatter(EngFormatter(sep=""))
+        place.xaxis.set_major_formatter(_THOUSANDS)
+        place.yaxis.set_major_formatter(_THOUSANDS)
         place.tick_params(labelsize="small")
         _plain(place)
     for place in axes[len(panels) :]:
@@ -58,7 +78,7 @@ def learning_curves(panels: Mapping[str, Mapping[str, Curve]], methods: Sequence
 
 def intervals(panels: Mapping[str, Mapping[str, Estimate]], methods: Sequence[str]) -> Figure:
     """Draw an interval a method, a panel an aggregate."""
-    height = 0.32 * len(methods) + 1.1
+    height = _label_height(methods) * len(methods) + 0.8
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for place, (title, estimates) in zip(axes, panels.items(), strict=True):
@@ -66,7 +86,7 @@ def intervals(panels: Mapping[str, Mapping[str, Estimate]], methods: Sequence[st
         place.margins(x=0.08)
         place.set_title(title, fontsize="medium")
         place.xaxis.set_major_locator(MaxNLocator(4))
-    axes[0].set_yticks(range(len(methods)), methods)
+    axes[0].set_yticks(range(len(methods)), map(wrapped, methods))
     axes[0].invert_yaxis()
     return figure
 
@@ -76,15 +96,16 @@ def improvements(
 ) -> Figure:
     """Draw how probably each method beats ``baseline``."""
     others = [method for method in methods if method in estimates]
-    figure = Figure(figsize=(WIDTH * 0.65, 0.4 * len(others) + 1.2), layout="constrained")
+    height = _label_height(others) * len(others) + 1.0
+    figure = Figure(figsize=(WIDTH * 0.65, height), layout="constrained")
     place = figure.subplots()
     for y, method in enumerate(others):
         _interval(place, y, estimates[method], color_of(method, methods))
     place.axvline(0.5, color="black", linewidth=1.0, linestyle="--")
     place.set_xlim(0.0, 1.0)
     place.set_ylim(len(others) - 0.4, -0.6)
-    place.set_yticks(range(len(others)), others)
-    place.set_xlabel(f"probability that a run beats one of {baseline}")
+    place.set_yticks(range(len(others)), map(wrapped, others))
+    place.set_xlabel(f"probability that a run beats one of\n{wrapped(baseline, 60)}")
     _plain(place)
     return figure
 
@@ -132,7 +153,7 @@ def time_breakdown(roles: Mapping[str, Mapping[str, float]], title: str) -> Figu
     place.set_yticks(range(len(roles)), list(roles))
     place.xaxis.set_major_formatter(PercentFormatter(1.0))
     place.set_xlabel("share of wall time")
-    place.set_title(title, fontsize="medium")
+    place.set_title(wrapped(title, 100), fontsize="medium")
     _plain(place)
     place.grid(visible=False)
     return figure
@@ -179,7 +200,9 @@ def _interval(place: Axes, y: int, estimate: Estimate, color: str) -> None:
 
 
 def _legend(figure: Figure, methods: Sequence[str]) -> None:
-    handles = [Line2D([], [], color=color_of(m, methods), linewidth=3, label=m) for m in methods]
+    handles = [
+        Line2D([], [], color=color_of(m, methods), linewidth=3, label=wrapped(m)) for m in methods
+    ]
     figure.legend(
         handles=handles,
         loc="outside upper left",

@@ -267,6 +267,7 @@ def test_a_run_whose_server_goes_away_trains_to_its_budget(
             server.wait_for_runs(5)
             server.go_away()
             assert run.wait() == 0, run.output
+            assert "not everything was uploaded; upload it with: xargs" in run.output
             uid, group = run.config["run_uid"], run.config["group"]
             assert run.summary["train_steps"] == 34
     roles = ("actor", "evaluator", "learner", "reanalyzer", "replay")
@@ -275,7 +276,6 @@ def test_a_run_whose_server_goes_away_trains_to_its_budget(
         assert (told.group, told.name) == (group, f"{group}_s0")
         assert told.job_type == run_id.split("-")[1]
         assert told.config["config_hash"] == run.config["config_hash"]
-    assert "not everything was uploaded; upload it with: xargs" in run.output
     told_of = (run.directory / "wandb" / "not-uploaded").read_text().splitlines()
     assert {Path(line).name.split("-", 2)[2] for line in told_of} == {
         f"{uid}-{role}-0" for role in roles

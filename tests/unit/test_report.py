@@ -9,6 +9,7 @@ import pytest
 from deploy.report.__main__ import Options, write_report
 from deploy.report.content import common_curve, make_sections
 from deploy.report.estimates import aggregate, band, improvement, without_each
+from deploy.report.figures import wrapped
 from deploy.report.runs import ReportError, method_of, read_runs
 from deploy.report.scores import make_scales, score_matrices
 from tests.report_cases import make_run
@@ -91,6 +92,19 @@ def test_curves_are_drawn_where_all_seeds_have_evaluations():
     assert (x[0], x[-1]) == (50, 100)
     np.testing.assert_allclose(values[:, 0], [5.0, 1.0])
     np.testing.assert_allclose(values[:, -1], [10.0, 2.0])
+
+
+def test_of_several_evaluations_at_one_env_step_the_last_counts():
+    run = make_run("a", "Catch-v0", 0, [(0, 0.0), (100, 5.0), (100, 9.0)])
+    x, values = common_curve([run])
+    assert values[0, -1] == 9.0
+    np.testing.assert_allclose(values[0], 9.0 * x / 100)
+
+
+def test_long_names_are_broken_where_their_parts_are_joined():
+    assert wrapped("short_name") == "short_name"
+    assert wrapped("a" * 20 + "_" + "b" * 20) == "a" * 20 + "_\n" + "b" * 20
+    assert wrapped("c" * 40) == "c" * 40
 
 
 def test_leverage_leaves_each_environment_out_in_turn():
