@@ -40,11 +40,10 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation)
     exit_code = 1
     try:
-        governor, priorities = _pace(run, stop)
-        publisher = WeightPublisher()
-        record = RunRecord(run.directory)
+        publisher, record = WeightPublisher(), RunRecord(run.directory)
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
+        governor, priorities = _pace(run, stop)
         _follow_replay(run, record, stop)
         with GrpcServer(run.learner_address, governor=governor, publisher=publisher, record=record):
             Learner(
