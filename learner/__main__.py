@@ -50,10 +50,10 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         journal, record = EnvStepJournal(run.directory, run.num_resumes), RunRecord(run.directory)
         fairness = FairnessRecord(run.directory, run.config)
         steps_noted = journal.read()
-        governor, priorities = _pace(run, journal, stop)
         publisher = WeightPublisher(incarnation=arguments.incarnation)
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
+        governor, priorities = _pace(run, journal, stop)
         learner = Learner(
             run,
             device=device,

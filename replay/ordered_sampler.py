@@ -41,7 +41,7 @@ class OrderedSampler:
     ) -> None:
         """Start reading; returns at once, whether or not replay is up."""
         self._info = ReplayInfo(address)
-        # One in flight: the service would hold back the last items of a larger request.
+        # One in flight: whatever the service does with larger requests, the order is certain.
         self._stream = SampleStream(address, stop, max_in_flight=1, num_ahead=_NUM_AHEAD)
         self._decoder = SliceDecoder(env_spec, config)
         self._pool = StepPool[Sample](
