@@ -89,18 +89,12 @@ class PlainNetwork:
 class FreePlainNetwork(PlainNetwork):
     """Answers with what a ``FreeNetwork`` has prepared, decoded and made numpy as above."""
 
-    def __init__(self, network: FreeNetwork) -> None:
-        """Copy the prepared answers."""
-        super().__init__(network)
-        self._latents = network.step_latents.contiguous()
-        self._states = network.step_states.transpose(0, 1).contiguous()  # [2, B, L]
-
     def recurrent_inference(self, latents: Tensor, h: Tensor, c: Tensor, actions: Tensor) -> Answer:
         """Return the next prepared step."""
-        decode, states = self._network.support.decode, self._states
-        step = self._network.recurrent_inference(latents, states, actions)
+        decode, no_states = self._network.support.decode, h.new_empty(0)
+        step = self._network.recurrent_inference(latents, no_states, actions)
         prefixes, values = decode(step.value_prefix_logits), decode(step.value_logits)
-        answers = (self._latents, states[:1], states[1:], prefixes, values, step.policy_logits)
+        answers = (latents, h, c, prefixes, values, step.policy_logits)
         return Answer(*(x.numpy() for x in answers))
 
 

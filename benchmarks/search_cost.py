@@ -41,12 +41,10 @@ ATARI = EnvSpec(
 class FreeNetwork(EfficientZeroNet):
     """Answers with tensors made beforehand: what is left of a search's time is not the network's.
 
-    Latents and LSTM states have the real network's shape and memory layout, and stay the same;
-    logits are random and differ in every simulation, so that trees grow as they do in earnest.
+    Latents and LSTM states come back as they went in; logits are random and differ in every
+    simulation, so that trees grow as they do in earnest.
     """
 
-    step_latents: Tensor  # f32 [B, *latent]
-    step_states: Tensor  # f32 [B, 2, L]
     simulation: Tensor  # i64 [1]
 
     def prepare(self, observations: Tensor, *, num_simulations: int, seed: int) -> None:
@@ -66,8 +64,6 @@ class FreeNetwork(EfficientZeroNet):
         )
         # Buffers, so that a recorded graph takes the next answer each time.
         count = num_simulations + 1  # recording takes one
-        self.register_buffer("step_latents", step.latents, persistent=False)
-        self.register_buffer("step_states", step.lstm_states, persistent=False)
         for name, logits in zip(_LOGITS, step[2:], strict=True):
             self.register_buffer(name, draw(count, *logits.shape), persistent=False)
         self.register_buffer("simulation", torch.zeros(1, dtype=torch.int64), persistent=False)
@@ -86,7 +82,7 @@ class FreeNetwork(EfficientZeroNet):
         """Return the next prepared step."""
         logits = [getattr(self, name).index_select(0, self.simulation)[0] for name in _LOGITS]
         self.simulation.add_(1)
-        return RecurrentInference(self.step_latents, self.step_states, *logits)
+        return RecurrentInference(latents, lstm_states, *logits)
 
 
 class FreeSupport(ScalarSupport):

@@ -46,11 +46,12 @@ class FoldedNetwork:
         Raises:
             ValueError: the parameters cannot tell of changes, being made in inference mode.
         """
-        self._tensors = [*network.parameters(), *network.buffers()]
-        if any(tensor.is_inference() for tensor in self._tensors):
+        tensors = dict(chain(network.named_parameters(), network.named_buffers()))
+        self._weights = [tensors[name] for name in network.inference_state_dict()]
+        if any(tensor.is_inference() for tensor in self._weights):
             raise ValueError("network: got one built in inference mode, wanted it built outside")
         # Tensors named in the memo are not copied: the new tree has the live parameters.
-        self.network = copy.deepcopy(network, {id(tensor): tensor for tensor in self._tensors})
+        self.network = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors.values()})
         with torch.inference_mode(mode=False), torch.no_grad():
             self.network.projector = self.network.predictor = nn.Identity()  # for training only
             _replace_children(self.network, network.latent_shape, batch_size)
@@ -79,7 +80,7 @@ class FoldedNetwork:
         return dynamics.conv.uses_winograd(batch_size, *shape[1:])
 
     def _live_state(self) -> list[tuple[int, int]]:
-        return [(tensor.data_ptr(), tensor._version) for tensor in self._tensors]
+        return [(tensor.data_ptr(), tensor._version) for tensor in self._weights]
 
 
 class _InParts(nn.Module):

@@ -94,6 +94,11 @@ def group_name(
     return "_".join([_first_parts([part.text for part in parts], room), *ends])
 
 
+def environment_part(env_id: str) -> str:
+    """Return what the group names of an environment begin with."""
+    return _env(env_id).text
+
+
 def run_name(group: str, seed: int) -> str:
     """Name a run: every role of one seed has the same."""
     return f"{group}_s{seed}"

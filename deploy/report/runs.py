@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.wandb_history import WandbRun, find_runs
-from efficientzero.naming import group_name
+from efficientzero.naming import environment_part
 
 _SUMMARY_FILE = "summary.json"
 
@@ -108,7 +108,7 @@ def read_run(directory: Path) -> Run:
 
 def method_of(group: str, env_id: str) -> str:
     """Return the group's name without the environment it begins with."""
-    env = group_name(env_id, {}, {})
+    env = environment_part(env_id)
     return group.removeprefix(env).strip("_") if group.startswith(env) else group
 
 

@@ -416,3 +416,18 @@ def test_steps_ever_sampled_are_counted_once_each(address, stop):
     counts = counts_of(address)
     assert counts.unique_steps_sampled == 20
     assert counts.steps_sampled >= 640
+
+
+def test_threads_that_load_reverb_at_once_get_the_same_one():
+    code = """
+import threading
+from replay import reverb_lite
+clients = []
+threads = [
+    threading.Thread(target=lambda: clients.append(reverb_lite.load().Client)) for _ in range(8)
+]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(clients) == 8 and len(set(clients)) == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)

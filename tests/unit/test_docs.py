@@ -69,11 +69,5 @@ def test_options_named_in_the_pages_exist(page):
 
 def test_every_preset_is_in_the_readme():
     text = (ROOT / "README.md").read_text()
-    assert re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.MULTILINE)[: len(PRESETS)] == [
-        "catch",
-        "cartpole",
-        "atari-small",
-        "atari100k",
-        "muzero",
-    ]
-    assert set(PRESETS) == {"catch", "cartpole", "atari-small", "atari100k", "muzero"}
+    listed = re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.MULTILINE)[: len(PRESETS)]
+    assert sorted(listed) == sorted(PRESETS)

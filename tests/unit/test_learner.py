@@ -240,7 +240,7 @@ def test_a_loss_that_overflows_ends_training_after_saving_the_weights_before(tmp
     with pytest.raises(TrainingDiverged, match=r"train_step 2: loss nan.*learner\.learning_rate"):
         bench.learner.run()
     hook.remove()
-    (state,) = bench.checkpoints()
+    state = bench.checkpoints()[-1]
     assert state["train_step"] == 2
     for name, _ in network.named_parameters():
         assert torch.equal(state["network"][name], saved["state"][name]), name
@@ -403,7 +403,7 @@ def test_checkpoint_holds_the_generators_that_draw_the_augmentation(tmp_path):
     bench = Bench(tmp_path, config, [training_batch(config)])
     fresh = Bench(tmp_path / "fresh", config, []).learner.loader.state_dict()
     bench.learner.run()
-    saved = bench.checkpoints()[0]["loader"]
+    saved = bench.checkpoints()[-1]["loader"]
     for name, state in bench.learner.loader.state_dict()["root"].items():
         assert torch.equal(saved["root"][name], state)
         assert not torch.equal(fresh["root"][name], state)

@@ -24,6 +24,7 @@ CANNOT_CHANGE_RESULTS = {
     "tracking.mode",
     "tracking.entity",
     "tracking.project",
+    "cluster.deterministic",
     "cluster.evaluator",
     "cluster.replay_port",
     "cluster.learner_port",

@@ -109,7 +109,7 @@ def test_the_whole_loop_equals_the_slow_search_driven_by_the_same_network():
 def test_values_as_numbers_are_searched_as_the_reference_search_does():
     config = dataclasses.replace(SMALL, categorical_values=False)
     for seed in range(5):
-        search = make_search(1, seed=seed, simulations=25, config=config)
+        search = make_search(1, seed=seed, simulations=25, backend="eager", config=config)
         root = observations(1, seed=seed)
         result = search.run(root, exploration_noise=False)
         assert_equals_reference(search._network, root, result, tree_seed=first_tree_seed(seed))

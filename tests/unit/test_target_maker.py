@@ -276,9 +276,7 @@ def test_values_are_searched_even_where_no_policy_is():
     batch = maker.make_batch(slices, TARGET_TRAIN_STEP)
     np.testing.assert_array_equal(batch.policies, slices.search_policies)
     assert 0 < len(search.seen) <= most_roots(config) == BATCH * 6
-    assert not any(
-        "prior" in name for name in maker.diagnostics.take_row(elapsed_s=1.0, num_simulations=4)
-    )
+    assert not any("prior" in name for name in maker.diagnostics.take_row())
     del origins
 
 
@@ -287,7 +285,7 @@ def test_diagnostics_tell_what_a_batch_was_made_of():
     origins, slices = make_case(config, seed=3)
     maker, search = make_maker(config)
     batch = maker.make_batch(slices, TARGET_TRAIN_STEP)
-    row = maker.diagnostics.take_row(elapsed_s=2.0, num_simulations=4)
+    row = maker.diagnostics.take_row()
     horizons = [horizon_of(config, e, t, slices) for e, t in origins]
     rules = rules_of(config)
     bootstraps = [
@@ -299,9 +297,6 @@ def test_diagnostics_tell_what_a_batch_was_made_of():
     newest = max(versions.max(), TARGET_TRAIN_STEP)
     newest_env_step = max(950, slices.env_steps.max() + 1)
     expected = {
-        "batches_per_s": 0.5,
-        "searches_per_s": len(search.seen) / 2,
-        "simulations_per_s": len(search.seen) * 2,
         "td_steps": np.mean(horizons),
         "bootstrap_share": np.mean(bootstraps),
         "masked_share": 1 - batch.action_mask.mean(),
@@ -314,9 +309,9 @@ def test_diagnostics_tell_what_a_batch_was_made_of():
     }
     for name, value in expected.items():
         assert row[f"reanalyzer/{name}"] == pytest.approx(value), name
-    again = maker.diagnostics.take_row(elapsed_s=2.0, num_simulations=4)
-    assert again["reanalyzer/searches_per_s"] == 0.0
-    assert "reanalyzer/sample_age" not in again
+    assert maker.diagnostics.take_row() == {}
+    rates = maker.search_rates.row(2.0)
+    assert rates["reanalyzer/searches_per_s"] == len(search.seen) / 2
 
 
 def test_newest_step_is_followed_when_the_table_is_full():
@@ -326,9 +321,9 @@ def test_newest_step_is_followed_when_the_table_is_full():
     maker, _ = make_maker(config)
     newer = slices._replace(env_steps=slices.env_steps + 10_000)
     maker.make_batch(newer, TARGET_TRAIN_STEP)
-    maker.diagnostics.take_row(elapsed_s=1.0, num_simulations=4)
+    maker.diagnostics.take_row()
     maker.make_batch(slices, TARGET_TRAIN_STEP)
-    row = maker.diagnostics.take_row(elapsed_s=1.0, num_simulations=4)
+    row = maker.diagnostics.take_row()
     expected = (newer.env_steps.max() + 1) - slices.env_steps.mean()
     assert row["reanalyzer/sample_age_env_steps"] == pytest.approx(expected)
     assert row["reanalyzer/td_steps"] == 1.0
