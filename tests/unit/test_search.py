@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from efficientzero.config import AgentConfig, NetworkConfig, SearchConfig
+from efficientzero.config import AgentConfig, CompatConfig, NetworkConfig, SearchConfig
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
 from efficientzero.search import BatchedSearch, uniform_search_result
+from tests.reference_gumbel import ReferenceGumbelSearch
 from tests.reference_mcts import NetworkOutput, ReferenceParams, ReferenceSearch
 
 SPEC = EnvSpec(
@@ -26,13 +27,14 @@ SMALL = NetworkConfig(
 )
 
 
-def make_search(batch_size, *, seed=0, simulations=12):
+def make_search(batch_size, *, seed=0, simulations=12, compat=None, **fields):
     torch.manual_seed(1)
     network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
     return BatchedSearch(
         network,
-        search=SearchConfig(num_simulations=simulations),
+        search=SearchConfig(num_simulations=simulations, **fields),
         agent=AgentConfig(value_prefix_horizon=2),
+        compat=CompatConfig(**(compat or {})),
         num_actions=3,
         batch_size=batch_size,
         device=torch.device("cpu"),
@@ -104,11 +106,41 @@ def test_the_whole_loop_equals_the_slow_search_driven_by_the_same_network():
         assert_equals_reference(network, root, result, tree_seed=first_tree_seed(seed))
 
 
+@pytest.mark.parametrize(
+    ("compat", "fields", "params"),
+    [
+        ({}, {"normalize_q": False}, {"normalize_q": False}),
+        (
+            {},
+            {"normalize_q": False, "algorithm": "gumbel"},
+            {"normalize_q": False, "algorithm": "gumbel"},
+        ),
+        ({"stale_prefix_bounds": True}, {}, {"stale_prefix_bounds": True}),
+        ({"root_visit_without_value": True}, {}, {"root_visit_has_value": False}),
+        ({"random_first_child": True}, {}, {"exploration_counts_expansion": False}),
+    ],
+)
+def test_a_switch_changes_the_search_as_in_the_slow_one(compat, fields, params):
+    algorithm = fields.get("algorithm", "puct")
+    num_changed = 0
+    for seed in range(6):
+        search = make_search(1, seed=seed, simulations=25, compat=compat, **fields)
+        root = observations(1, seed=seed)
+        result = search.run(root, exploration_noise=False)
+        assert_equals_reference(
+            search._network, root, result, tree_seed=first_tree_seed(seed), **params
+        )
+        default = make_search(1, seed=seed, simulations=25, algorithm=algorithm)
+        usual = default.run(root, exploration_noise=False)
+        num_changed += usual.root_values[0] != result.root_values[0]
+    assert num_changed > 0
+
+
 def first_tree_seed(seed):
     return int(np.random.default_rng(seed).integers(0, 2**64, size=1, dtype=np.uint64)[0])
 
 
-def assert_equals_reference(network, observation, result, *, tree_seed):
+def assert_equals_reference(network, observation, result, *, tree_seed, **params):
     decode = network.support.decode
     states = {}
 
@@ -117,10 +149,9 @@ def assert_equals_reference(network, observation, result, *, tree_seed):
             np.float32(prefix), decode(step.value_logits).numpy()[0], step.policy_logits.numpy()[0]
         )
 
-    reference = ReferenceSearch(
-        ReferenceParams(
-            discount=AgentConfig().discount, value_prefix_horizon=2, root_exploration_fraction=0.25
-        ),
+    is_gumbel = params.get("algorithm") == "gumbel"
+    reference = (ReferenceGumbelSearch if is_gumbel else ReferenceSearch)(
+        ReferenceParams(discount=AgentConfig().discount, value_prefix_horizon=2, **params),
         tree_seed,
     )
 
