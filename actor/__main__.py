@@ -40,6 +40,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         network,
         search=config.search,
         agent=config.agent,
+        compat=config.compat,
         num_actions=spec.num_actions,
         batch_size=config.actor.num_envs,
         device=device,

@@ -169,6 +169,7 @@ class Evaluator:
             self._network,
             search=self._config.search,
             agent=self._config.agent,
+            compat=self._config.compat,
             num_actions=self._run.env_spec.num_actions,
             batch_size=num_envs,
             device=self._device,

@@ -110,6 +110,7 @@ def _chooser(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Chooser, int 
         network,
         search=config.search,
         agent=config.agent,
+        compat=config.compat,
         num_actions=num_actions,
         batch_size=num_envs,
         device=device,

@@ -73,6 +73,7 @@ def decide(run: RunInfo, env_step: int) -> Decision:
         network,
         search=config.search,
         agent=config.agent,
+        compat=config.compat,
         num_actions=run.env_spec.num_actions,
         batch_size=1,
         device=device,

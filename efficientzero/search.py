@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientzero.config import AgentConfig, SearchConfig
+from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
 from efficientzero.inference import SearchNetwork
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, Frames, SearchResult
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mcts_cpp._core import ExportedTree
 
 _SMALLEST_SPLIT = 32
+_AS_IN_THE_PAPER = CompatConfig()
 
 
 class BatchedSearch:
@@ -38,6 +39,7 @@ class BatchedSearch:
         batch_size: int,
         device: torch.device,
         generator: np.random.Generator,
+        compat: CompatConfig = _AS_IN_THE_PAPER,
         num_parts: int | None = None,
     ) -> None:
         """Allocate trees, pools and buffers once.
@@ -50,6 +52,7 @@ class BatchedSearch:
             batch_size: B, the most roots of one ``run``.
             device: where the network lives.
             generator: source of the trees' seeds, which decide root noise and ties.
+            compat: which of the reference's deviations to repeat; PUCT only.
             num_parts: parts that take turns; results do not depend on it but for the network's
                 rounding. None: two on a GPU if B is large enough, else one.
         """
@@ -71,6 +74,7 @@ class BatchedSearch:
                 self._inference,
                 search=search,
                 agent=agent,
+                compat=compat,
                 num_actions=num_actions,
                 batch_size=end - start,
                 device=device,

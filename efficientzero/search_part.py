@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientzero.config import AgentConfig, SearchConfig
+from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
 from efficientzero.inference import (
     ACTIONS,
     KEEPS_LSTM,
@@ -39,6 +39,7 @@ class SearchPart:
         *,
         search: SearchConfig,
         agent: AgentConfig,
+        compat: CompatConfig,
         num_actions: int,
         batch_size: int,
         device: torch.device,
@@ -52,7 +53,7 @@ class SearchPart:
             batch_size,
             num_actions,
             search.num_simulations,
-            _search_params(search, agent),
+            _search_params(search, agent, compat),
             np.zeros(batch_size, np.uint64),
             search.num_threads,
         )
@@ -132,7 +133,7 @@ class SearchPart:
         return self._trees.export_tree(root)
 
 
-def _search_params(search: SearchConfig, agent: AgentConfig) -> SearchParams:
+def _search_params(search: SearchConfig, agent: AgentConfig, compat: CompatConfig) -> SearchParams:
     return SearchParams(
         discount=agent.discount,
         pb_c_init=search.pb_c_init,
@@ -141,10 +142,14 @@ def _search_params(search: SearchConfig, agent: AgentConfig) -> SearchParams:
         value_prefix_horizon=agent.value_prefix_horizon,
         use_value_prefix=agent.value_prefix,
         root_exploration_fraction=search.root_exploration_fraction,
+        normalize_q=search.normalize_q,
         algorithm=search.algorithm,
         unvisited_q=search.unvisited_q,
         root_dirichlet_alpha=search.root_dirichlet_alpha,
         max_considered_actions=search.gumbel_max_considered_actions,
         maxvisit_init=search.gumbel_maxvisit_init,
         value_scale=search.gumbel_value_scale,
+        root_visit_has_value=not compat.root_visit_without_value,
+        exploration_counts_expansion=not compat.random_first_child,
+        stale_prefix_bounds=compat.stale_prefix_bounds,
     )

@@ -75,6 +75,7 @@ class SearchParams:
         value_prefix_horizon: int = 5,
         use_value_prefix: bool = True,
         root_exploration_fraction: float = 0.25,
+        normalize_q: bool = True,
         algorithm: Literal["puct", "gumbel"] = "puct",
         unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q",
         known_q_bounds: tuple[float, float] | None = None,
@@ -82,7 +83,6 @@ class SearchParams:
         max_considered_actions: int = 16,
         maxvisit_init: float = 50.0,
         value_scale: float = 0.1,
-        rescale_values: bool = True,
         gumbel_scale: float = 1.0,
         num_players: int = 1,
         root_visit_has_value: bool = True,
@@ -103,6 +103,9 @@ class SearchParams:
             value_prefix_horizon: Depth after which the sum of rewards restarts, in [1, 32767].
             use_value_prefix: Whether `backup` gets running sums of rewards, not rewards.
             root_exploration_fraction: Share of the root prior that noise replaces, in [0, 1].
+            normalize_q: Whether Q is divided by its range: PUCT's by that in the tree, then clipped
+                to [0, 1]; Gumbel's completed Q by that at each node. False: PUCT adds Q as it is,
+                and `value_delta_max`, `known_q_bounds`, `stale_prefix_bounds` are without effect.
             algorithm: "puct": MuZero. "gumbel": Gumbel MuZero, with sequential halving at the root
                 and the improved policy below it; then what is marked PUCT is without effect, and
                 the other way round.
@@ -116,7 +119,6 @@ class SearchParams:
             maxvisit_init: Gumbel: completed Q is multiplied by (maxvisit_init + most visits of an
                 action of the node) * value_scale (c_visit), in [0, 1e6].
             value_scale: Gumbel: see above (c_scale), in [0, 1e3].
-            rescale_values: Gumbel: whether completed Q is first brought to [0, 1] at each node.
             gumbel_scale: Gumbel: factor of the variables the trees draw, in [0, 1e3].
             num_players: 2 for a zero-sum game of alternating moves; every Q, value and root value
                 is then that of whoever moves. Excludes `use_value_prefix`.
@@ -147,6 +149,8 @@ class SearchParams:
     @property
     def root_exploration_fraction(self) -> float: ...
     @property
+    def normalize_q(self) -> bool: ...
+    @property
     def algorithm(self) -> str: ...
     @property
     def unvisited_q(self) -> str: ...
@@ -160,8 +164,6 @@ class SearchParams:
     def maxvisit_init(self) -> float: ...
     @property
     def value_scale(self) -> float: ...
-    @property
-    def rescale_values(self) -> bool: ...
     @property
     def gumbel_scale(self) -> float: ...
     @property

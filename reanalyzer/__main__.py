@@ -43,6 +43,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         network,
         search=config.search,
         agent=config.agent,
+        compat=config.compat,
         num_actions=spec.num_actions,
         batch_size=root_batch_size(config, network, device),
         device=device,

@@ -98,7 +98,7 @@ class ReferenceGumbelSearch(ReferenceSearch):
         )
         most_visits = F32(node.child_visits().max())
         scale = (F32(self.params.maxvisit_init) + most_visits) * F32(self.params.value_scale)
-        if self.params.rescale_values:
+        if self.params.normalize_q:
             scale = scale / max(q.max() - q.min(), F32(1e-8))
         return (q - q.min()) * scale
 

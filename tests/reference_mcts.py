@@ -28,6 +28,7 @@ class ReferenceParams:
     value_prefix_horizon: int = 5
     use_value_prefix: bool = True
     root_exploration_fraction: float = 0.25
+    normalize_q: bool = True
     algorithm: str = "puct"
     unvisited_q: str = "mean_q"
     known_q_bounds: tuple[float, float] | None = None
@@ -35,7 +36,6 @@ class ReferenceParams:
     max_considered_actions: int = 16
     maxvisit_init: float = 50.0
     value_scale: float = 0.1
-    rescale_values: bool = True
     gumbel_scale: float = 1.0
     num_players: int = 1
     root_visit_has_value: bool = True
@@ -240,6 +240,8 @@ class ReferenceSearch:
         return exploration + self._normalised(self.q(child) if child else unvisited_q)
 
     def _normalised(self, q: np.float32) -> np.float32:
+        if not self.params.normalize_q:
+            return q
         if self.highest_q > self.lowest_q:
             span = max(self.highest_q - self.lowest_q, F32(self.params.value_delta_max))
             q = (q - self.lowest_q) * (F32(1) / span)

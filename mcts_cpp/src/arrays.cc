@@ -1,5 +1,6 @@
 #include "arrays.h"
 
+#include <algorithm>
 #include <sstream>
 #include <stdexcept>
 #include <string_view>
@@ -46,7 +47,7 @@ bool IsContiguous(const DlTensor& tensor) {
   return true;
 }
 
-std::string Describe(const std::string& dtype, const Shape& shape) {
+std::string Describe(const std::string& dtype, Lengths shape) {
   std::ostringstream text;
   text << dtype << " [";
   for (std::size_t i = 0; i < shape.size(); ++i) text << (i == 0 ? "" : ", ") << shape[i];
@@ -65,12 +66,6 @@ void CheckLayout(const char* name, bool is_contiguous, const void* data, std::si
 
 }  // namespace
 
-std::size_t Arrays::Size(const Shape& shape) {
-  std::size_t size = 1;
-  for (const py::ssize_t length : shape) size *= static_cast<std::size_t>(length);
-  return size;
-}
-
 void* Arrays::Data(const char* name, const py::object& array, const Wish& wish) {
   if (py::isinstance<py::array>(array)) {
     return NumpyData(name, py::reinterpret_borrow<py::array>(array), wish);
@@ -84,10 +79,11 @@ void* Arrays::Data(const char* name, const py::object& array, const Wish& wish) 
 }
 
 void* Arrays::NumpyData(const char* name, const py::array& array, const Wish& wish) {
-  const Shape got(array.shape(), array.shape() + array.ndim());
+  const Lengths got(array.shape(), static_cast<std::size_t>(array.ndim()));
   const py::dtype dtype = array.dtype();
   const bool is_native = dtype.byteorder() == '=' || dtype.byteorder() == '|';
-  if (dtype.normalized_num() != wish.numpy_number || !is_native || got != wish.shape) {
+  if (dtype.normalized_num() != wish.numpy_number || !is_native ||
+      !std::ranges::equal(got, wish.shape)) {
     Refuse(name, Describe(py::str(dtype), got), Describe(wish.dtype, wish.shape));
   }
   const bool is_contiguous = (array.flags() & static_cast<int>(py::array::c_style)) != 0;
@@ -107,8 +103,8 @@ void* Arrays::DlpackData(const char* name, const py::object& tensor, const Wish&
   const void* const pointer = PyCapsule_GetPointer(capsule.ptr(), "dltensor");
   if (pointer == nullptr) throw py::error_already_set();
   const DlTensor& view = *static_cast<const DlTensor*>(pointer);
-  const Shape got(view.shape, view.shape + view.num_dimensions);
-  if (DlpackTypeName(view) != wish.dtype || got != wish.shape) {
+  const std::vector<py::ssize_t> got(view.shape, view.shape + view.num_dimensions);
+  if (DlpackTypeName(view) != wish.dtype || !std::ranges::equal(got, wish.shape)) {
     Refuse(name, Describe(DlpackTypeName(view), got), Describe(wish.dtype, wish.shape));
   }
   void* const data = static_cast<std::byte*>(view.data) + view.byte_offset;

@@ -7,6 +7,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -16,7 +17,22 @@
 
 namespace mcts {
 
-using Shape = std::vector<pybind11::ssize_t>;
+using Lengths = std::span<const pybind11::ssize_t>;
+
+// The one or two lengths that an array must have. Takes no memory of its own: there are several in
+// each call, and a call can be shorter than a microsecond.
+class Shape {
+ public:
+  explicit Shape(pybind11::ssize_t length) : lengths_{length, 1}, size_(1) {}
+  Shape(pybind11::ssize_t rows, pybind11::ssize_t columns) : lengths_{rows, columns}, size_(2) {}
+
+  Lengths lengths() const { return {lengths_.data(), size_}; }
+  std::size_t num_elements() const { return static_cast<std::size_t>(lengths_[0] * lengths_[1]); }
+
+ private:
+  std::array<pybind11::ssize_t, 2> lengths_;
+  std::size_t size_;
+};
 
 // What numpy calls T; bool travels as the byte it is stored in.
 template <typename T>
@@ -33,7 +49,8 @@ class Arrays {
  public:
   template <typename T>
   std::span<const T> In(const char* name, const pybind11::object& array, const Shape& shape) {
-    return {static_cast<const T*>(Data(name, array, Wanted<T>(shape, false))), Size(shape)};
+    return {static_cast<const T*>(Data(name, array, Wanted<T>(shape, false))),
+            shape.num_elements()};
   }
 
   // None is an empty span.
@@ -45,7 +62,7 @@ class Arrays {
 
   template <typename T>
   std::span<T> Out(const char* name, const pybind11::object& array, const Shape& shape) {
-    return {static_cast<T*>(Data(name, array, Wanted<T>(shape, true))), Size(shape)};
+    return {static_cast<T*>(Data(name, array, Wanted<T>(shape, true))), shape.num_elements()};
   }
 
  private:
@@ -53,17 +70,17 @@ class Arrays {
     const char* dtype;
     int numpy_number;
     std::size_t alignment;
-    const Shape& shape;
+    Lengths shape;
     bool is_written;
   };
 
   template <typename T>
   static Wish Wanted(const Shape& shape, bool is_written) {
     using Element = std::conditional_t<std::is_same_v<T, std::uint8_t>, bool, T>;
-    return {NumpyName<T>(), pybind11::dtype::num_of<Element>(), alignof(T), shape, is_written};
+    return {NumpyName<T>(), pybind11::dtype::num_of<Element>(), alignof(T), shape.lengths(),
+            is_written};
   }
 
-  static std::size_t Size(const Shape& shape);
   void* Data(const char* name, const pybind11::object& array, const Wish& wish);
   void* NumpyData(const char* name, const pybind11::array& array, const Wish& wish);
   void* DlpackData(const char* name, const pybind11::object& tensor, const Wish& wish);

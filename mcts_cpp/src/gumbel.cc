@@ -33,8 +33,9 @@ std::vector<float> SequenceOfConsideredVisits(int num_considered, int num_simula
 GumbelConstants::GumbelConstants(int num_actions, int num_simulations, const SearchParams& params)
     : maxvisit_init(static_cast<float>(params.maxvisit_init)),
       value_scale(static_cast<float>(params.value_scale)),
-      rescale_values(params.rescale_values),
+      normalizes_q(params.normalize_q),
       gumbel_scale(params.gumbel_scale),
+      num_actions(num_actions),
       max_considered_actions(std::min(params.max_considered_actions, num_actions)),
       num_simulations(num_simulations) {
   if (params.algorithm != Algorithm::kGumbel) return;

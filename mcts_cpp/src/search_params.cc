@@ -1,19 +1,12 @@
 #include "mcts/search_params.h"
 
 #include <cmath>
-#include <sstream>
-#include <stdexcept>
 #include <string_view>
+
+#include "refuse.h"
 
 namespace mcts {
 namespace {
-
-template <typename... Parts>
-[[noreturn]] void Refuse(const Parts&... parts) {
-  std::ostringstream message;
-  (message << ... << parts);
-  throw std::invalid_argument(message.str());
-}
 
 void CheckRange(std::string_view name, double got, double lowest, double highest) {
   if (got >= lowest && got <= highest) return;  // false for NaN

@@ -12,15 +12,7 @@
 namespace mcts {
 namespace {
 
-constexpr float kNotVisited = std::numeric_limits<float>::quiet_NaN();
 constexpr float kNever = -std::numeric_limits<float>::infinity();
-
-// Fills all of a fresh block but its prior and weight.
-void ClearBlock(const BlockLayout& layout, const NodeBlock& block, float reward) {
-  std::fill_n(block.q, layout.padded_actions(), kNotVisited);
-  std::fill_n(block.child, layout.padded_actions(), kNoChild);
-  *block.header = NodeHeader{.reward = reward};
-}
 
 std::vector<float> ExplorationTable(int most_nodes, const SearchParams& params) {
   std::vector<float> table;
@@ -43,6 +35,7 @@ SearchConstants::SearchConstants(int num_actions, int num_simulations, const Sea
       discount(static_cast<float>(params.num_players == 2 ? -params.discount : params.discount)),
       player_sign(params.num_players == 2 ? -1.0F : 1.0F),
       value_delta_max(static_cast<float>(params.value_delta_max)),
+      normalizes_q(params.normalize_q),
       value_prefix_horizon(params.value_prefix_horizon),
       use_value_prefix(params.use_value_prefix),
       root_visit_has_value(params.root_visit_has_value),
@@ -66,8 +59,7 @@ void Tree::ExpandRoot(const SearchConstants& constants, const RootInput& input) 
   if (constants.algorithm == Algorithm::kGumbel) {
     ScoreRootActions(constants, input);
     StartCountingVisits(constants.layout, root);
-    memory_.network_values[0] = SignAt(0) * input.value;
-    root.header->child_q = memory_.network_values[0];
+    root.header->q_base = SignAt(0) * input.value;
   } else {
     MixRootNoise(constants, input);
   }
@@ -128,155 +120,6 @@ float Tree::SignAt(int depth) const {
   return player0_moves ? 1.0F : -1.0F;
 }
 
-template <bool kReusesNodes>
-int Tree::GumbelAction(const SearchConstants& constants, const NodeBlock& block,
-                       bool is_root) const {
-  if (!is_root) return InteriorAction(constants.gumbel, constants.layout, block);
-  const int visits_before = kReusesNodes ? root_visits_before_ : 1;
-  const int simulation = block.header->visits - visits_before;
-  const float considered_visits = constants.gumbel.ConsideredVisits(num_considered_, simulation);
-  return RootAction<kReusesNodes>(constants.gumbel, constants.layout, block, memory_.root_scores,
-                                  considered_visits, memory_.visits_before);
-}
-
-template <Tree::Rules kRules>
-Leaf Tree::SelectBy(const SearchConstants& constants) {
-  const QScale q_scale = bounds_.Scale(constants.value_delta_max);
-  std::int16_t node = 0;
-  float unvisited_q = 0.0F;
-  for (int depth = 0;; ++depth) {
-    const NodeBlock block = constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node));
-    int action = 0;
-    if constexpr (kRules.algorithm == Algorithm::kGumbel) {
-      action = GumbelAction<kRules.reuses_nodes>(constants, block, depth == 0);
-    } else {
-      const auto visits = static_cast<std::size_t>(block.header->visits);
-      unvisited_q = QOfUnvisited<kRules.unvisited_q>(*block.header, depth == 0,
-                                                     constants.player_sign * unvisited_q);
-      const PuctScorer<kRules.exploration_counts_expansion> scorer{
-          block.weight, block.q, constants.exploration[visits], unvisited_q, q_scale};
-      action = HighestScore(scorer, constants.layout.padded_actions(), ties_);
-    }
-    memory_.path[depth] = {node, static_cast<std::int16_t>(action)};
-    const std::int16_t child = block.child[action];
-    if (child == kNoChild) {
-      leaf_depth_ = depth + 1;
-      const int steps = kRules.reuses_nodes ? memory_.phases[node] + 1 : leaf_depth_;
-      return {node, action, steps % constants.value_prefix_horizon == 0};
-    }
-    node = child;
-  }
-}
-
-template <bool kReusesNodes>
-NodeBlock Tree::ExpandLeaf(const SearchConstants& constants, int node, const Answer& answer) {
-  const BlockLayout& layout = constants.layout;
-  const PathStep last = memory_.path[leaf_depth_ - 1];
-  const int parent_phase = kReusesNodes ? memory_.phases[last.node] : leaf_depth_ - 1;
-  const bool parent_is_reset = parent_phase % constants.value_prefix_horizon == 0;
-  if constexpr (kReusesNodes) {
-    memory_.phases[node] =
-        static_cast<std::int16_t>((parent_phase + 1) % constants.value_prefix_horizon);
-  }
-  const bool is_difference = constants.use_value_prefix && !parent_is_reset;
-  const float reward =
-      is_difference ? answer.value_prefix - memory_.value_prefixes[last.node] : answer.value_prefix;
-
-  memory_.value_prefixes[node] = answer.value_prefix;
-  const NodeBlock block = layout.Block(memory_.blocks, static_cast<std::size_t>(node));
-  ClearBlock(layout, block, SignAt(leaf_depth_ - 1) * reward);
-  Softmax(answer.policy_logits, {}, {block.prior, layout.padded_actions()},
-          {block.weight, layout.padded_actions()});
-  const NodeBlock parent = layout.Block(memory_.blocks, static_cast<std::size_t>(last.node));
-  parent.child[last.action] = static_cast<std::int16_t>(node);
-  if (constants.algorithm == Algorithm::kPuct) {
-    ++parent.header->child_visits;
-  } else {
-    StartCountingVisits(layout, block);
-    memory_.network_values[node] = SignAt(leaf_depth_) * answer.value;
-    block.header->child_q = memory_.network_values[node];
-  }
-  return block;
-}
-
-// Updates the parent's view of a child; its own visits are not counted yet, so they are the sum of
-// its children's.
-template <Tree::Rules kRules>
-void Tree::RecordVisit(const SearchConstants& constants, PathStep step, const NodeBlock& block,
-                       float q, std::int16_t child_visits) {
-  NodeHeader& header = *block.header;
-  const float num_visits = child_visits;
-  block.q[step.action] = q;
-  if constexpr (kRules.algorithm == Algorithm::kGumbel) {
-    block.weight[step.action] = num_visits;
-    header.child_visits = std::max(header.child_visits, child_visits);
-    header.child_q = QOfUnvisitedByMixing(constants.layout, block, constants.num_actions,
-                                          memory_.network_values[step.node], header.visits, q);
-  } else {
-    block.weight[step.action] = block.prior[step.action] / (1.0F + num_visits);
-    if constexpr (kRules.unvisited_q == UnvisitedQ::kMeanQ) {
-      header.child_q = SumOfVisitedQ(constants.layout, block.q);
-    }
-  }
-}
-
-template <Tree::Rules kRules>
-void Tree::BackupBy(const SearchConstants& constants, int simulation, const Answer& answer) {
-  constexpr bool kUsesBounds = kRules.algorithm == Algorithm::kPuct && !kRules.stale_prefix_bounds;
-  const BlockLayout& layout = constants.layout;
-  const int node = kRules.reuses_nodes ? num_kept_ + simulation : simulation;
-  NodeBlock block = ExpandLeaf<kRules.reuses_nodes>(constants, node, answer);
-  float discounted_return = SignAt(leaf_depth_) * answer.value;
-  for (int depth = leaf_depth_; depth > 0; --depth) {
-    NodeHeader& header = *block.header;
-    header.value_sum += discounted_return;
-    ++header.visits;
-    const float num_visits = header.visits;
-    const float q = header.reward + constants.discount * (header.value_sum / num_visits);
-    if constexpr (kUsesBounds) bounds_.Update(q);
-    discounted_return = header.reward + constants.discount * discounted_return;
-
-    const PathStep step = memory_.path[depth - 1];
-    const std::int16_t child_visits = header.visits;
-    block = layout.Block(memory_.blocks, static_cast<std::size_t>(step.node));
-    RecordVisit<kRules>(constants, step, block, q, child_visits);
-  }
-  block.header->value_sum += discounted_return;
-  ++block.header->visits;
-  max_depth_ = std::max(max_depth_, leaf_depth_);
-  if constexpr (kRules.stale_prefix_bounds) RecomputeBoundsWithStalePrefixes(constants);
-}
-
-// The path is free between a backup and the next descent and serves as stack of (node, depth).
-void Tree::RecomputeBoundsWithStalePrefixes(const SearchConstants& constants) {
-  bounds_ = constants.initial_bounds;
-  PathStep* const stack = memory_.path;
-  std::size_t size = 0;
-  stack[size++] = {0, 0};
-  float prefix_met_before = 0.0F;
-  bool reset_met_before = false;
-  while (size > 0) {
-    const auto [node, depth] = stack[--size];
-    const NodeBlock block = constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node));
-    const NodeHeader& header = *block.header;
-    const float prefix = memory_.value_prefixes[node];
-    if (node != 0) {
-      const bool is_difference = constants.use_value_prefix && !reset_met_before;
-      const float reward = is_difference                ? prefix - prefix_met_before
-                           : constants.use_value_prefix ? prefix
-                                                        : header.reward;
-      const float value = header.value_sum / static_cast<float>(header.visits);
-      bounds_.Update(reward + constants.discount * value);
-    }
-    for (std::size_t action = 0; action < constants.num_actions; ++action) {
-      const std::int16_t child = block.child[action];
-      if (child != kNoChild) stack[size++] = {child, static_cast<std::int16_t>(depth + 1)};
-    }
-    prefix_met_before = prefix;
-    reset_met_before = depth % constants.value_prefix_horizon == 0;
-  }
-}
-
 void Tree::ActionWeights(const SearchConstants& constants, std::span<float> out) const {
   const NodeBlock root = Root(constants);
   if (constants.algorithm == Algorithm::kGumbel) {
@@ -335,46 +178,6 @@ std::vector<NodeView> Tree::Nodes(const SearchConstants& constants,
     }
   }
   return nodes;
-}
-
-template <Tree::Rules kRules>
-TreeOperations Tree::OperationsOf() {
-  return {&Tree::SelectBy<kRules>, &Tree::BackupBy<kRules>};
-}
-
-// All combinations of one policy.
-template <UnvisitedQ kUnvisitedQ>
-TreeOperations Tree::PuctOperations(const SearchParams& params, bool reuses_nodes) {
-  if (reuses_nodes) {  // without stale bounds
-    return params.exploration_counts_expansion
-               ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, false, true}>()
-               : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, false, true}>();
-  }
-  if (params.exploration_counts_expansion) {
-    return params.stale_prefix_bounds
-               ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, true, false}>()
-               : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, false, false}>();
-  }
-  return params.stale_prefix_bounds
-             ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, true, false}>()
-             : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, false, false}>();
-}
-
-TreeOperations Tree::OperationsFor(const SearchParams& params, bool reuses_nodes) {
-  if (params.algorithm == Algorithm::kGumbel) {
-    return reuses_nodes
-               ? OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, false, true}>()
-               : OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, false, false}>();
-  }
-  switch (params.unvisited_q) {
-    case UnvisitedQ::kMeanQ:
-      break;
-    case UnvisitedQ::kParentValue:
-      return PuctOperations<UnvisitedQ::kParentValue>(params, reuses_nodes);
-    case UnvisitedQ::kZero:
-      return PuctOperations<UnvisitedQ::kZero>(params, reuses_nodes);
-  }
-  return PuctOperations<UnvisitedQ::kMeanQ>(params, reuses_nodes);
 }
 
 }  // namespace mcts

@@ -74,9 +74,6 @@ void Tree::MoveNode(const SearchConstants& constants, int from, int to) {
               memory_.blocks + static_cast<std::size_t>(to) * lines);
   memory_.value_prefixes[to] = memory_.value_prefixes[from];
   memory_.phases[to] = memory_.phases[from];
-  if (constants.algorithm == Algorithm::kGumbel) {
-    memory_.network_values[to] = memory_.network_values[from];
-  }
 }
 
 // Takes a child's visits and returns out of its parent, a kept node, and of that one's ancestors.
@@ -102,7 +99,6 @@ void Tree::RecomputeActions(const SearchConstants& constants, int node) {
   const bool is_gumbel = constants.algorithm == Algorithm::kGumbel;
   NodeHeader& header = *block.header;
   header.child_visits = 0;
-  float some_q = 0.0F;
   for (std::size_t action = 0; action < constants.num_actions; ++action) {
     const std::int16_t child_node = block.child[action];
     if (child_node == kNoChild) {
@@ -113,21 +109,17 @@ void Tree::RecomputeActions(const SearchConstants& constants, int node) {
     }
     const NodeHeader child = Header(constants, child_node);
     const auto num_visits = static_cast<float>(child.visits);
-    some_q = child.reward + constants.discount * (child.value_sum / num_visits);
-    block.q[action] = some_q;
-    bounds_.Update(some_q);
+    const float q = child.reward + constants.discount * (child.value_sum / num_visits);
+    block.q[action] = q;
+    bounds_.Update(q);
     block.weight[action] = is_gumbel ? num_visits : block.prior[action] / (1.0F + num_visits);
     header.child_visits = is_gumbel ? std::max(header.child_visits, child.visits)
                                     : static_cast<std::int16_t>(header.child_visits + 1);
   }
-  if (!is_gumbel) {
-    header.child_q = SumOfVisitedQ(constants.layout, block.q);
-  } else if (header.visits == 1) {
-    header.child_q = memory_.network_values[node];
+  if (is_gumbel) {
+    ChooseNextStep(constants, node, block);
   } else {
-    header.child_q = QOfUnvisitedByMixing(constants.layout, block, constants.num_actions,
-                                          memory_.network_values[node],
-                                          static_cast<std::int16_t>(header.visits - 1), some_q);
+    header.q_base = SumOfVisitedQ(constants.layout, block.q);
   }
 }
 

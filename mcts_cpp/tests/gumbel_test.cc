@@ -37,8 +37,20 @@ void MinimumOverLanes() {
   ExpectEqual(MinOfLanes(IntLanes{3, 1, 2, 7, 4, 9, 6, -2}), -2);
 }
 
+void BothOfTwoAreSummedAndCompared() {
+  const FloatLanes a = {1, 2, 3, 4, 5, 6, 7, 8}, b = {-1, 9, -1, 2, 0, 0, 0, 1};
+  ExpectEqual(SumsOfLanes(a, b) == std::pair(36.0F, 10.0F), true);
+  ExpectEqual(MaximaOfLanes(a, b) == std::pair(8.0F, 9.0F), true);
+}
+
+void OneLaneIsStored() {
+  std::vector<float> row(16, 0.0F);
+  StoreLane(3.0F, row.data(), 10);
+  for (std::size_t i = 0; i < 16; ++i) ExpectEqual(row[i], i == 10 ? 3.0F : 0.0F);
+}
+
 // Priors 1/4 and 3/4 (logits 0 and ln 3), Q of the first action 2, network's value 5, one visit:
-// mixed value (5 + 1 * 2) / 2 = 3.5.
+// mixed value (5 + 1 * 2) / 2 = 3.5. Scale (50 + 1) * 0.1 over the range.
 void UnvisitedActionsGetTheMixedValue() {
   const BlockLayout layout(2);
   std::vector<CacheLine> memory(layout.lines_per_block());
@@ -48,9 +60,19 @@ void UnvisitedActionsGetTheMixedValue() {
   block.prior[0] = 0.25F;
   block.prior[1] = 0.75F;
   block.q[0] = 2.0F;
-  ExpectEqual(QOfUnvisitedByMixing(layout, block, 2, 5.0F, 1, 2.0F), 3.5F);
-  block.q[1] = 6.0F;  // nothing is unvisited: some visited Q
-  ExpectEqual(QOfUnvisitedByMixing(layout, block, 2, 5.0F, 2, 6.0F), 6.0F);
+  *block.header = {.q_base = 5.0F, .visits = 2, .child_visits = 1};
+  const CompletedQ one_visited(GumbelConstants(2, 5, Gumbel()), layout, block);
+  ExpectEqual(one_visited.unvisited, 3.5F);
+  ExpectEqual(one_visited.lowest, 2.0F);
+  ExpectNear(one_visited.highest, 5.1, 1e-5);
+  SearchParams raw = Gumbel();
+  raw.normalize_q = false;
+  ExpectNear(CompletedQ(GumbelConstants(2, 5, raw), layout, block).highest, 5.1 * 1.5, 1e-5);
+  block.q[1] = 6.0F;  // nothing is unvisited
+  block.header->visits = 3;
+  const CompletedQ all_visited(GumbelConstants(2, 5, Gumbel()), layout, block);
+  ExpectEqual(all_visited.unvisited, 2.0F);
+  ExpectNear(all_visited.highest, 5.1, 1e-5);
 }
 
 }  // namespace
@@ -61,5 +83,7 @@ int main() {
   mcts::OneConsideredActionGetsEveryVisit();
   mcts::MoreActionsThanSimulationsAreVisitedOnce();
   mcts::MinimumOverLanes();
+  mcts::BothOfTwoAreSummedAndCompared();
+  mcts::OneLaneIsStored();
   mcts::UnvisitedActionsGetTheMixedValue();
 }

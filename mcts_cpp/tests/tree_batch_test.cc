@@ -37,11 +37,13 @@ struct Buffers {
   std::vector<std::uint8_t> resets_prefix;
 };
 
-std::vector<std::int32_t> Search(TreeBatch& batch, std::uint64_t seed) {
+std::vector<std::int32_t> Search(TreeBatch& batch, std::uint64_t seed, bool reuse = false) {
   const auto trees = static_cast<std::size_t>(batch.num_trees());
   const std::size_t cells = trees * static_cast<std::size_t>(batch.num_actions());
   Buffers buffers(trees);
-  batch.ExpandRoots({.policy_logits = Numbers(cells, seed), .values = Numbers(trees, seed)});
+  batch.ExpandRoots({.policy_logits = Numbers(cells, seed),
+                     .values = Numbers(trees, seed),
+                     .reuses_nodes = reuse});
   for (int i = 0; i < batch.num_simulations(); ++i) {
     const std::uint64_t step = seed + 7U + static_cast<std::uint64_t>(i);
     batch.SelectLeaves(buffers.parent_nodes, buffers.actions, buffers.resets_prefix);
@@ -71,12 +73,44 @@ void VisitCountsSumToSimulationsAtEverySize() {
 void AnyNumberOfThreadsFindsTheSame() {
   std::vector<std::uint64_t> seeds(100);
   std::iota(seeds.begin(), seeds.end(), 1U);
-  TreeBatch alone(100, 5, 30, {}, seeds);
-  const auto wanted = Search(alone, 9);
-  for (const int num_threads : {2, 3, 6, 256}) {
-    TreeBatch batch(100, 5, 30, {}, seeds, num_threads);
-    ExpectEqual(batch.num_threads(), std::min(num_threads, 6));
-    ExpectEqual(Search(batch, 9) == wanted, true);
+  for (const Algorithm algorithm : {Algorithm::kPuct, Algorithm::kGumbel}) {
+    const SearchParams params{.algorithm = algorithm};
+    TreeBatch alone(100, 5, 30, params, seeds);
+    const auto wanted = Search(alone, 9);
+    for (const int num_threads : {2, 3, 6, 256}) {
+      TreeBatch batch(100, 5, 30, params, seeds, num_threads);
+      ExpectEqual(batch.num_threads(), std::min(num_threads, 6));
+      ExpectEqual(Search(batch, 9) == wanted, true);
+    }
+  }
+}
+
+// Five moves of a game, each search from what the one before left.
+std::vector<std::int32_t> ReusingSearches(TreeBatch& batch) {
+  const auto trees = static_cast<std::size_t>(batch.num_trees());
+  const auto row = static_cast<std::size_t>(batch.max_reused_nodes()) + 1;
+  std::vector<std::int32_t> best(trees), old_nodes(trees * row), num_kept(trees), found;
+  for (std::uint64_t move = 0; move < 5; ++move) {
+    const auto visits = Search(batch, 30 * move, move > 0);
+    batch.BestActions(best);
+    batch.Advance(best, old_nodes, num_kept);
+    found.insert(found.end(), visits.begin(), visits.end());
+    found.insert(found.end(), old_nodes.begin(), old_nodes.end());
+  }
+  return found;
+}
+
+void AnyNumberOfThreadsReusesTheSame() {
+  std::vector<std::uint64_t> seeds(64);
+  std::iota(seeds.begin(), seeds.end(), 1U);
+  for (const Algorithm algorithm : {Algorithm::kPuct, Algorithm::kGumbel}) {
+    const SearchParams params{.algorithm = algorithm};
+    TreeBatch alone(64, 5, 20, params, seeds, 1, 12);
+    const auto wanted = ReusingSearches(alone);
+    for (const int num_threads : {2, 4}) {
+      TreeBatch batch(64, 5, 20, params, seeds, num_threads, 12);
+      ExpectEqual(ReusingSearches(batch) == wanted, true);
+    }
   }
 }
 
@@ -196,6 +230,7 @@ void KeptNodesStayWithinTheirRoom() {
 
 int main() {
   mcts::AnyNumberOfThreadsFindsTheSame();
+  mcts::AnyNumberOfThreadsReusesTheSame();
   mcts::TwoBatchesRunInTwoThreads();
   mcts::VisitCountsSumToSimulationsAtEverySize();
   mcts::ResetRepeatsTheSearch();

@@ -27,6 +27,18 @@ void EveryElementIsVisitedOnceByAnyNumberOfThreads() {
   }
 }
 
+// Threads that come late to one loop find another one, of another size.
+void LoopsOfOtherSizesFollowAtOnce() {
+  WorkerPool pool(4);
+  for (int round = 0; round < 2000; ++round) {
+    std::vector<int> visits(round % 3 == 0 ? 5U : round % 3 == 1 ? 300U : 33U, 0);
+    pool.Run(visits.size(), [&visits](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end; ++i) ++visits[i];
+    });
+    for (const int count : visits) ExpectEqual(count, 1);
+  }
+}
+
 void SleepingWorkersWakeUp() {
   WorkerPool pool(3);
   std::vector<int> visits(3, 0);
@@ -49,6 +61,7 @@ void UnusedPoolsEnd() {
 
 int main() {
   mcts::EveryElementIsVisitedOnceByAnyNumberOfThreads();
+  mcts::LoopsOfOtherSizesFollowAtOnce();
   mcts::SleepingWorkersWakeUp();
   mcts::UnusedPoolsEnd();
 }

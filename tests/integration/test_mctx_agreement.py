@@ -25,7 +25,7 @@ def make_trees(case: MctxCase) -> TreeBatch:
         "max_considered_actions": case.max_considered_actions,
         "maxvisit_init": case.maxvisit_init,
         "value_scale": case.value_scale,
-        "rescale_values": case.rescale_values,
+        "normalize_q": case.rescale_values,
     }
     if case.algorithm == "puct":
         rules = {"unvisited_q": "zero", "known_q_bounds": (LOWEST_Q, HIGHEST_Q)}

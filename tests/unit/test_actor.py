@@ -107,6 +107,7 @@ class Bench:
             network,
             search=config.search,
             agent=config.agent,
+            compat=config.compat,
             num_actions=envs.spec.num_actions,
             batch_size=envs.num_envs,
             device=torch.device("cpu"),

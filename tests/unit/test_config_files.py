@@ -63,6 +63,10 @@ def test_an_unknown_preset_names_the_nearest():
         ),
         ({"seed": -1}, "seed: got -1"),
         ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
+        (
+            {"search": {"algorithm": "gumbel"}, "compat": {"random_first_child": True}},
+            "search.algorithm: got gumbel with compat",
+        ),
     ],
 )
 def test_joint_conditions_say_what_was_got_and_wanted(values, message):

@@ -192,7 +192,7 @@ def test_extreme_coefficients_give_finite_weights() -> None:
         algorithm="gumbel",
         maxvisit_init=1e6,
         value_scale=1e3,
-        rescale_values=False,
+        normalize_q=False,
         use_value_prefix=False,
     )
     trees = TreeBatch(1, 5, 40, params, np.zeros(1, np.uint64))

@@ -197,7 +197,7 @@ def test_memory_per_tree_is_what_the_formula_says(
     assert 0 < batch.bytes_per_tree - wanted <= 128
 
 
-def test_gumbel_adds_the_networks_values_and_the_roots_scores() -> None:
+def test_gumbel_adds_the_next_steps_and_the_roots_scores() -> None:
     for num_actions, num_simulations in ((6, 50), (18, 47)):
         puct = make_trees(2, num_actions, num_simulations).bytes_per_tree
         gumbel = make_trees(2, num_actions, num_simulations, algorithm="gumbel").bytes_per_tree

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from efficientzero.config import AgentConfig, NetworkConfig, SearchConfig
+from efficientzero.config import AgentConfig, CompatConfig, NetworkConfig, SearchConfig
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
 from efficientzero.search import BatchedSearch, uniform_search_result
+from tests.reference_gumbel import ReferenceGumbelSearch
 from tests.reference_mcts import NetworkOutput, ReferenceParams, ReferenceSearch
 
 SPEC = EnvSpec(
@@ -28,13 +29,14 @@ SMALL = NetworkConfig(
 )
 
 
-def make_search(batch_size, *, seed=0, simulations=12, backend="auto", config=SMALL):
+def make_search(batch_size, *, seed=0, simulations=12, config=SMALL, compat=None, **fields):
     torch.manual_seed(1)
     network = EfficientZeroNet(config, SPEC, value_prefix=True).eval()
     return BatchedSearch(
         network,
-        search=SearchConfig(num_simulations=simulations, inference_backend=backend),
+        search=SearchConfig(num_simulations=simulations, **fields),
         agent=AgentConfig(value_prefix_horizon=2),
+        compat=CompatConfig(**(compat or {})),
         num_actions=3,
         batch_size=batch_size,
         device=torch.device("cpu"),
@@ -100,7 +102,7 @@ def test_the_uniform_result_is_a_uniform_policy():
 
 def test_the_whole_loop_equals_the_slow_search_driven_by_the_same_network():
     for seed in range(20):
-        search = make_search(1, seed=seed, simulations=25, backend="eager")
+        search = make_search(1, seed=seed, simulations=25, inference_backend="eager")
         network, root = search._network, observations(1, seed=seed)
         result = search.run(root, exploration_noise=False)
         assert_equals_reference(network, root, result, tree_seed=first_tree_seed(seed))
@@ -109,17 +111,48 @@ def test_the_whole_loop_equals_the_slow_search_driven_by_the_same_network():
 def test_values_as_numbers_are_searched_as_the_reference_search_does():
     config = dataclasses.replace(SMALL, categorical_values=False)
     for seed in range(5):
-        search = make_search(1, seed=seed, simulations=25, backend="eager", config=config)
+        search = make_search(1, seed=seed, simulations=25, inference_backend="eager", config=config)
         root = observations(1, seed=seed)
         result = search.run(root, exploration_noise=False)
         assert_equals_reference(search._network, root, result, tree_seed=first_tree_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("compat", "fields", "params"),
+    [
+        ({}, {"normalize_q": False}, {"normalize_q": False}),
+        (
+            {},
+            {"normalize_q": False, "algorithm": "gumbel"},
+            {"normalize_q": False, "algorithm": "gumbel"},
+        ),
+        ({"stale_prefix_bounds": True}, {}, {"stale_prefix_bounds": True}),
+        ({"root_visit_without_value": True}, {}, {"root_visit_has_value": False}),
+        ({"random_first_child": True}, {}, {"exploration_counts_expansion": False}),
+    ],
+)
+def test_a_switch_changes_the_search_as_in_the_slow_one(compat, fields, params):
+    algorithm = fields.get("algorithm", "puct")
+    eager = {"inference_backend": "eager"}
+    num_changed = 0
+    for seed in range(6):
+        search = make_search(1, seed=seed, simulations=25, compat=compat, **fields, **eager)
+        root = observations(1, seed=seed)
+        result = search.run(root, exploration_noise=False)
+        assert_equals_reference(
+            search._network, root, result, tree_seed=first_tree_seed(seed), **params
+        )
+        default = make_search(1, seed=seed, simulations=25, algorithm=algorithm, **eager)
+        usual = default.run(root, exploration_noise=False)
+        num_changed += usual.root_values[0] != result.root_values[0]
+    assert num_changed > 0
 
 
 def first_tree_seed(seed):
     return int(np.random.default_rng(seed).integers(0, 2**64, size=1, dtype=np.uint64)[0])
 
 
-def assert_equals_reference(network, observation, result, *, tree_seed):
+def assert_equals_reference(network, observation, result, *, tree_seed, **params):
     decode = network.support.decode
     states = {}
 
@@ -128,10 +161,9 @@ def assert_equals_reference(network, observation, result, *, tree_seed):
             np.float32(prefix), decode(step.value_logits).numpy()[0], step.policy_logits.numpy()[0]
         )
 
-    reference = ReferenceSearch(
-        ReferenceParams(
-            discount=AgentConfig().discount, value_prefix_horizon=2, root_exploration_fraction=0.25
-        ),
+    is_gumbel = params.get("algorithm") == "gumbel"
+    reference = (ReferenceGumbelSearch if is_gumbel else ReferenceSearch)(
+        ReferenceParams(discount=AgentConfig().discount, value_prefix_horizon=2, **params),
         tree_seed,
     )
 

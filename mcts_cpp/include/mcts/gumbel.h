@@ -32,67 +32,77 @@ struct GumbelConstants {
 
   float maxvisit_init;
   float value_scale;
-  bool rescale_values;
+  bool normalizes_q;
   double gumbel_scale;
+  int num_actions;
   int max_considered_actions;
   int num_simulations;
   std::vector<float> considered_visits;  // [max_considered_actions + 1, num_simulations]
 };
 
-// The Q of actions without a visit: the network's value of the node, mixed with the mean of visited
-// Qs weighted by their priors. Once every action has a visit it stands for padding only, and is
-// one of their Qs, so that it leaves the smallest and largest Q alone.
-//   visits  sum of N(s, a), at least 1
-//   some_q  the Q of some visited action
-inline float QOfUnvisitedByMixing(const BlockLayout& layout, const NodeBlock& block,
-                                  std::size_t num_actions, float network_value, std::int16_t visits,
-                                  float some_q) {
-  FloatLanes prior_sum = Broadcast(0.0F);
-  FloatLanes weighted_q_sum = Broadcast(0.0F);
+inline int NumVisited(const BlockLayout& layout, const float* q) {
   IntLanes minus_num_visited = Broadcast(0);
   for (std::size_t first = 0; first < layout.padded_actions(); first += kLanes) {
-    const FloatLanes q = LoadLanes(block.q + first);
-    const FloatLanes prior =
-        Max(LoadLanes(block.prior + first), Broadcast(std::numeric_limits<float>::min()));
-    const IntLanes is_visited = q == q;
-    prior_sum += is_visited ? prior : Broadcast(0.0F);
-    weighted_q_sum += is_visited ? prior * q : Broadcast(0.0F);
-    minus_num_visited += is_visited;
+    const FloatLanes known = LoadLanes(q + first);
+    minus_num_visited += known == known;
   }
-  if (static_cast<std::size_t>(visits) >= num_actions &&
-      static_cast<std::size_t>(-SumOfLanes(minus_num_visited)) == num_actions) {
-    return some_q;
-  }
-  const float num_visits = visits;
-  const float mean_q = SumOfLanes(weighted_q_sum) / SumOfLanes(prior_sum);
-  return (network_value + num_visits * mean_q) / (num_visits + 1.0F);
+  return -SumOfLanes(minus_num_visited);
 }
 
-// Completed Q, shifted so that the smallest is 0, and scaled.
+// Completed Q of a node's actions, shifted so that the smallest is 0, and scaled.
+//
+// The Q of actions without a visit is the network's value of the node, mixed with the mean of
+// visited Qs weighted by their priors; one pass gives it and the range of Q.
 struct CompletedQ {
-  CompletedQ(const GumbelConstants& constants, const BlockLayout& layout, const NodeBlock& block)
-      : unvisited(block.header->child_q) {
-    FloatLanes low = Filled(block.q);
-    FloatLanes high = low;
-    for (std::size_t first = kLanes; first < layout.padded_actions(); first += kLanes) {
-      const FloatLanes q = Filled(block.q + first);
-      low = Min(low, q);
-      high = Max(high, q);
+  CompletedQ(const GumbelConstants& constants, const BlockLayout& layout, const NodeBlock& block) {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    FloatLanes prior_sum = Broadcast(0.0F);
+    FloatLanes weighted_q_sum = Broadcast(0.0F);
+    FloatLanes low = Broadcast(kInfinity);
+    FloatLanes high = Broadcast(-kInfinity);
+    std::size_t first = 0;
+    do {
+      const FloatLanes q = LoadLanes(block.q + first);
+      const FloatLanes prior =
+          Max(LoadLanes(block.prior + first), Broadcast(std::numeric_limits<float>::min()));
+      const IntLanes is_visited = q == q;
+      prior_sum += is_visited ? prior : Broadcast(0.0F);
+      weighted_q_sum += is_visited ? prior * q : Broadcast(0.0F);
+      low = Min(q, low);  // the second where the first is NaN
+      high = Max(q, high);
+      first += kLanes;
+    } while (first < layout.padded_actions());
+
+    auto [minus_lowest, largest] = MaximaOfLanes(-low, high);
+    lowest = -minus_lowest;
+    const int num_visits = block.header->visits - 1;
+    const bool all_are_visited =
+        num_visits >= constants.num_actions && NumVisited(layout, block.q) == constants.num_actions;
+    if (all_are_visited) {
+      unvisited = lowest;  // of padding only, where it must be within the range
+    } else {
+      unvisited = block.header->q_base;
+      if (num_visits > 0) {
+        const auto [q_sum, sum] = SumsOfLanes(weighted_q_sum, prior_sum);
+        const float mean_q = q_sum / sum;
+        const auto weight = static_cast<float>(num_visits);
+        unvisited = (unvisited + weight * mean_q) / (weight + 1.0F);
+      }
+      lowest = std::min(lowest, unvisited);
+      largest = std::max(largest, unvisited);
     }
+
     constexpr float kSmallestSpan = 1e-8F;
-    lowest = MinOfLanes(low);
-    const float span = MaxOfLanes(high) - lowest;
+    const float span = largest - lowest;
     const float max_visits = block.header->child_visits;
     scale = (constants.maxvisit_init + max_visits) * constants.value_scale;
-    if (constants.rescale_values) scale /= std::max(span, kSmallestSpan);
+    if (constants.normalizes_q) scale /= std::max(span, kSmallestSpan);
     highest = span * scale;
   }
 
-  FloatLanes operator()(const float* q) const { return (Filled(q) - lowest) * scale; }
-
-  FloatLanes Filled(const float* q) const {
+  FloatLanes operator()(const float* q) const {
     const FloatLanes known = LoadLanes(q);
-    return known == known ? known : Broadcast(unvisited);
+    return ((known == known ? known : Broadcast(unvisited)) - lowest) * scale;
   }
 
   float unvisited;
@@ -136,6 +146,10 @@ int FirstHighest(const Scores& scores, std::size_t padded_actions) {
 // Below the root: the action whose share of the visits lags furthest behind the improved policy.
 inline int InteriorAction(const GumbelConstants& constants, const BlockLayout& layout,
                           const NodeBlock& block) {
+  if (block.header->visits == 1) {  // all Qs and visits are alike, so the prior decides
+    return FirstHighest([&](std::size_t first) { return LoadLanes(block.prior + first); },
+                        layout.padded_actions());
+  }
   alignas(sizeof(FloatLanes)) float improved[kMaxActions];
   const float sum = UnscaledImprovedPolicy(constants, layout, block, improved);
   // All times the sum, which saves a division; the bound keeps padding's 0 * infinity away.

@@ -5,8 +5,10 @@
 // All arithmetic here has one defined order, whatever the machine's vector width: results are the
 // same bits with SSE, AVX or NEON, and a float32 program in another language can repeat them.
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace mcts {
 
@@ -47,6 +49,33 @@ inline float MaxOfLanes(FloatLanes v) {
   const auto right = __builtin_shufflevector(four, four, 2, 3);
   const auto two = left > right ? left : right;
   return two[0] > two[1] ? two[0] : two[1];
+}
+
+// Two at once: SumOfLanes(a) and SumOfLanes(b), in the same order of additions.
+inline std::pair<float, float> SumsOfLanes(FloatLanes a, FloatLanes b) {
+  const auto four = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +
+                    __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  const auto two = four + __builtin_shufflevector(four, four, 2, 3, 0, 1, 6, 7, 4, 5);
+  const auto one = two + __builtin_shufflevector(two, two, 1, 0, 3, 2, 5, 4, 7, 6);
+  return {one[0], one[4]};
+}
+
+inline std::pair<float, float> MaximaOfLanes(FloatLanes a, FloatLanes b) {
+  const auto four = Max(__builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11),
+                        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15));
+  const auto two = Max(four, __builtin_shufflevector(four, four, 2, 3, 0, 1, 6, 7, 4, 5));
+  const auto one = Max(two, __builtin_shufflevector(two, two, 1, 0, 3, 2, 5, 4, 7, 6));
+  return {one[0], one[4]};
+}
+
+// Replaces one number in a row, as a whole vector: a load of the vector soon after then need not
+// wait until a narrower store has reached the cache.
+inline void StoreLane(float x, float* row, std::size_t position) {
+  constexpr std::size_t kMask = kLanes - 1;
+  const IntLanes lane_positions = {0, 1, 2, 3, 4, 5, 6, 7};
+  const auto lane = static_cast<std::int32_t>(position & kMask);
+  float* const lanes = row + (position & ~kMask);
+  StoreLanes(lane_positions == lane ? Broadcast(x) : LoadLanes(lanes), lanes);
 }
 
 inline float MinOfLanes(FloatLanes v) { return -MaxOfLanes(-v); }

@@ -5,10 +5,18 @@
 
 namespace mcts {
 
-// normalised Q = (Q - offset) * scale, then clipped to [0, 1] by the caller.
+// normalised Q = (Q - offset) * scale, clipped to [lowest, highest].
 struct QScale {
+  // Leaves every Q as it is.
+  static QScale Raw() {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    return {.lowest = -kInfinity, .highest = kInfinity};
+  }
+
   float offset = 0.0F;
   float scale = 1.0F;
+  float lowest = 0.0F;
+  float highest = 1.0F;
 };
 
 // Running bounds of the Q values seen in one tree; they only ever widen.
@@ -28,11 +36,11 @@ class MinMaxStats {
     max_ = std::max(max_, q);
   }
 
-  // (Q - min) / max(max - min, value_delta_max), or the raw Q while there are no two different Qs.
-  // The division is one reciprocal for the whole descent.
+  // (Q - min) / max(max - min, value_delta_max), or Q while there are no two different Qs; clipped
+  // to [0, 1]. The division is one reciprocal for the whole descent.
   QScale Scale(float value_delta_max) const {
     if (!(max_ > min_)) return {};
-    return {min_, 1.0F / std::max(max_ - min_, value_delta_max)};
+    return {.offset = min_, .scale = 1.0F / std::max(max_ - min_, value_delta_max)};
   }
 
   float min() const { return min_; }

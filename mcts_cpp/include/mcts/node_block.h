@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "mcts/lanes.h"
 
@@ -23,7 +25,7 @@ inline constexpr std::int16_t kNoChild = -1;
 struct NodeHeader {
   float value_sum = 0.0F;         // discounted returns that passed through here
   float reward = 0.0F;            // r of the step into this node, fixed at expansion
-  float child_q = 0.0F;           // PUCT: sum of q over visited children; Gumbel: q of the others
+  float q_base = 0.0F;            // PUCT: sum of q over visited children; Gumbel: network's value
   std::int16_t visits = 0;        // at most num_simulations + 1
   std::int16_t child_visits = 0;  // PUCT: number of visited children; Gumbel: most visits of one
 };
@@ -68,5 +70,12 @@ class BlockLayout {
   std::size_t padded_actions_;
   std::size_t lines_per_block_ = 0;
 };
+
+// Fills all of a fresh block but its prior and weight.
+inline void ClearBlock(const BlockLayout& layout, const NodeBlock& block, float reward) {
+  std::fill_n(block.q, layout.padded_actions(), std::numeric_limits<float>::quiet_NaN());
+  std::fill_n(block.child, layout.padded_actions(), kNoChild);
+  *block.header = NodeHeader{.reward = reward};
+}
 
 }  // namespace mcts

@@ -33,8 +33,8 @@ float QOfUnvisited(const NodeHeader& header, bool is_root, float mean_at_parent)
   // The mean over visited children, below the root with the parent's mean as one more sample. At a
   // root without visited children there is nothing to average and all Qs are equal: 0.
   const float num_visited = header.child_visits;
-  if (!is_root) return (mean_at_parent + header.child_q) / (1.0F + num_visited);
-  return header.child_visits == 0 ? 0.0F : header.child_q / num_visited;
+  if (!is_root) return (mean_at_parent + header.q_base) / (1.0F + num_visited);
+  return header.child_visits == 0 ? 0.0F : header.q_base / num_visited;
 }
 
 // Scores of eight actions: P(s, a) * c(N(s)) * sqrt(N(s)) / (1 + N(s, a)) + normalised Q.
@@ -52,7 +52,8 @@ struct PuctScorer {
     const FloatLanes known = LoadLanes(q + first);
     const FloatLanes filled = known == known ? known : Broadcast(unvisited_q);
     const FloatLanes normalised = (filled - q_scale.offset) * q_scale.scale;
-    const FloatLanes clipped = Min(Max(normalised, Broadcast(0.0F)), Broadcast(1.0F));
+    const FloatLanes clipped =
+        Min(Max(normalised, Broadcast(q_scale.lowest)), Broadcast(q_scale.highest));
     const FloatLanes weights = LoadLanes(weight + first);
     const FloatLanes scores = weights * exploration + clipped;
     if constexpr (kExplorationIsPositive) return scores;

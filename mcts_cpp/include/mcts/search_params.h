@@ -39,6 +39,11 @@ struct SearchParams {
   // Share of the root prior that is replaced by noise, if there is noise. In [0, 1].
   double root_exploration_fraction = 0.25;
 
+  // Whether Q is divided by its range: for PUCT by that in the tree, for Gumbel completed Q by that
+  // at each node. False: PUCT takes Q as it is, and what bounds it is without effect; Gumbel scales
+  // it by visits alone.
+  bool normalize_q = true;
+
   Algorithm algorithm = Algorithm::kPuct;
 
   // PUCT only.
@@ -56,8 +61,6 @@ struct SearchParams {
   // [0, 1e6] and [0, 1e3].
   double maxvisit_init = 50.0;
   double value_scale = 0.1;
-  // Whether completed Q is first brought to [0, 1] at each node.
-  bool rescale_values = true;
   // Factor of the Gumbel variables that the trees draw themselves; 0: no chance. In [0, 1e3].
   double gumbel_scale = 1.0;
 

@@ -48,6 +48,7 @@ struct SearchConstants {
   float discount;     // negative with two players: what is good for one is bad for the other
   float player_sign;  // -1 with two players, else 1
   float value_delta_max;
+  bool normalizes_q;
   int value_prefix_horizon;
   bool use_value_prefix;
   bool root_visit_has_value;
@@ -68,14 +69,22 @@ struct PathStep {
   std::int16_t action = 0;
 };
 
+// Where a descent goes on from a node below the root. Gumbel's choice there depends on the node
+// alone, so it is made when the node changes: nodes of one path are independent of each other then,
+// while in a descent each would wait for the one above.
+struct NextStep {
+  std::int16_t child = kNoChild;
+  std::int16_t action = 0;
+};
+
 // Where a tree's nodes live; owned by the batch. n = num_simulations + 1 + R nodes.
 struct TreeMemory {
   CacheLine* blocks = nullptr;      // [n, lines_per_block]
   float* value_prefixes = nullptr;  // [n] as the network gave them; root: 0
   PathStep* path = nullptr;         // [n - 1] the latest descent
   // Gumbel only:
-  float* network_values = nullptr;  // [n] as the network gave them
-  float* root_scores = nullptr;     // [Ap] Gumbel variable + logit - largest; -infinity: illegal
+  NextStep* next_steps = nullptr;  // [n] the root's is not used
+  float* root_scores = nullptr;    // [Ap] Gumbel variable + logit - largest; -infinity: illegal
   // With R > 0 only:
   float* visits_before = nullptr;  // [Ap] Gumbel: N(root, a) before this search
   // [n] steps since the sum of rewards restarted, modulo value_prefix_horizon. A kept node's count
@@ -123,7 +132,7 @@ struct NodeView {
 //
 // Calls come as ExpandRoot, then (Select, Backup) repeated, then perhaps Advance; the caller
 // guarantees the order and checks the numbers. Owns no memory, not thread-safe.
-class Tree {
+class alignas(64) Tree {
  public:
   Tree(TreeMemory memory, std::uint64_t seed)
       : memory_(memory), ties_(seed), noise_(CounterRandom::ForNoise(seed)) {}
@@ -139,6 +148,18 @@ class Tree {
   // Expands the selected leaf of this search's simulation 1, 2, ... and updates its ancestors.
   void Backup(const SearchConstants& constants, int simulation, const Answer& answer) {
     (this->*constants.operations.backup)(constants, simulation, answer);
+  }
+
+  // Asks for the memory that this simulation's Backup goes through. Each tree's has left the cache
+  // by its turn, where there are many trees; a descent by PUCT has just read its path, but the leaf
+  // is new to both. Forced inline, because GCC drops calls of functions that only prefetch.
+  [[gnu::always_inline]] void PrefetchBackup(const SearchConstants& constants,
+                                             int simulation) const {
+    PrefetchNode(constants, num_kept_ + simulation);
+    if (constants.algorithm != Algorithm::kGumbel) return;
+    for (int depth = 0; depth < leaf_depth_; ++depth) {
+      PrefetchNode(constants, memory_.path[depth].node);
+    }
   }
 
   // Makes the child of a root action the root, keeps its subtree and drops everything else: see
@@ -202,11 +223,18 @@ class Tree {
   template <Rules kRules>
   void BackupBy(const SearchConstants& constants, int simulation, const Answer& answer);
 
+  [[gnu::always_inline]] void PrefetchNode(const SearchConstants& constants, int node) const {
+    const std::size_t lines = constants.layout.lines_per_block();
+    const CacheLine* const block = memory_.blocks + static_cast<std::size_t>(node) * lines;
+    for (std::size_t i = 0; i < lines; ++i) __builtin_prefetch(block + i, 1);
+  }
+
   // Fills block `node` and hangs it under the last step of the path.
   template <bool kReusesNodes>
   NodeBlock ExpandLeaf(const SearchConstants& constants, int node, const Answer& answer);
   template <bool kReusesNodes>
-  int GumbelAction(const SearchConstants& constants, const NodeBlock& block, bool is_root) const;
+  int GumbelRootAction(const SearchConstants& constants) const;
+  void ChooseNextStep(const SearchConstants& constants, int node, const NodeBlock& block);
   template <Rules kRules>
   void RecordVisit(const SearchConstants& constants, PathStep step, const NodeBlock& block, float q,
                    std::int16_t child_visits);

@@ -119,6 +119,8 @@ class TreeBatch {
   void CheckHasSimulations() const;
   void CheckRootInputs(const RootInputs& inputs) const;
   void CheckReuse(const RootInputs& inputs) const;
+  void CheckAnswers(std::span<const float> value_prefixes, std::span<const float> values,
+                    std::span<const float> policy_logits) const;
   void CheckAdvance(std::span<const std::int32_t> actions,
                     std::span<const std::uint8_t> legal_actions) const;
 
@@ -129,13 +131,14 @@ class TreeBatch {
   SearchConstants constants_;
   std::size_t lines_per_tree_;
   // [B, lines_per_tree_], per tree one after the other: blocks, value prefixes, path; for Gumbel
-  // also network values and root scores.
+  // also next steps and root scores.
   std::vector<CacheLine> memory_;
   std::vector<Tree> trees_;  // [B]
-  Expects expects_ = Expects::kExpandRoots;
+  int num_threads_;
+  // Apart from what is read by all threads in every loop.
+  alignas(64) Expects expects_ = Expects::kExpandRoots;
   int num_simulations_done_ = 0;
   bool has_advanced_ = false;  // Advance was the latest call
-  int num_threads_;
   mutable std::atomic<bool> is_busy_ = false;
   mutable WorkerPool pool_;
 };

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +11,13 @@ namespace mcts {
 
 // A few threads that help with loops. No locks: a loop is cut into chunks, each thread claims those
 // of its own part one by one, then those left over in other parts. So the caller never waits for a
-// thread that has not woken up, only for chunks that are being worked on. Workers spin for some
-// microseconds after a loop, because the next one of a search comes soon, and then sleep.
+// thread that has not woken up, only for chunks that are being worked on. A part belongs to the
+// same thread in every loop, whose cache then has its elements. Workers spin for some microseconds
+// after a loop, because the next one of a search comes soon, and then sleep.
+//
+// What a loop costs is mostly cache lines that go from one core to another, so there are few: the
+// loop itself is one line, written by the caller; each worker's part stays with the worker, unless
+// others help it; one counter says how many chunks the workers have done.
 //
 // One thread at a time may call Run. In a forked child there are no workers: Run does all itself.
 class WorkerPool {
@@ -29,44 +32,52 @@ class WorkerPool {
   // when all are done. Results must not depend on the order of chunks; `work` must not throw.
   template <typename Work>
   void Run(std::size_t size, Work&& work) {
-    if (workers_.empty() || IsForkedChild()) {
+    if (workers_.empty() || size < parts_.size() || IsForkedChild()) {
       work(std::size_t{0}, size);
       return;
     }
     using Callable = std::remove_reference_t<Work>;
-    Share({[](void* context, std::size_t begin, std::size_t end) {
-             (*static_cast<Callable*>(context))(begin, end);
-           },
-           &work, size});
+    Share([](void* context, std::size_t begin,
+             std::size_t end) { (*static_cast<Callable*>(context))(begin, end); },
+          &work, size);
   }
 
  private:
-  struct Loop {
-    void (*call)(void* context, std::size_t begin, std::size_t end) = nullptr;
+  using Call = void (*)(void* context, std::size_t begin, std::size_t end);
+
+  // Written by the caller of Run, `number` last. A worker that comes late may find the next loop
+  // here: it reads `size` to claim a chunk, which fails then, and the others only afterwards, when
+  // its chunk keeps Run from returning.
+  struct alignas(64) Loop {
+    std::atomic<std::uint32_t> number = 0;
+    std::atomic<std::size_t> size = 0;
+    Call call = nullptr;
     void* context = nullptr;
-    std::size_t size = 0;
   };
-  // Upper half: the loop's number; lower half: chunks nobody has claimed yet. The number keeps a
-  // thread that comes late from claiming anything of a loop it knows nothing of.
+  // Upper half: a loop's number; lower half: its chunks that nobody has claimed yet. Where the
+  // number is that of the loop before, nobody has claimed any of this one. Every part has a chunk
+  // in every loop, so a number is never older than that.
   struct alignas(64) Part {
     std::atomic<std::uint64_t> unclaimed = 0;
   };
 
   bool IsForkedChild() const;
   void Stop();
-  void Share(const Loop& loop);
-  void HelpWith(std::uint32_t loop_number, std::size_t own_part);
-  bool ClaimAndRunChunk(std::uint32_t loop_number, std::size_t part);
+  void Share(Call call, void* context, std::size_t size);
+  // Both return the number of chunks that were run.
+  std::uint32_t HelpWith(std::uint32_t loop_number, std::size_t own_part);
+  std::uint32_t RunChunksOf(std::uint32_t loop_number, std::size_t part);
   void Work(std::size_t part);
+  std::uint32_t NumChunks(std::size_t size, std::size_t part) const;
 
-  // Written by the caller of Run before it fills the parts; read after a chunk was claimed, which
-  // keeps Run from returning.
   Loop loop_;
   std::vector<Part> parts_;  // one a thread; the caller's is the first
+  // By workers, in all loops so far; overflows.
+  alignas(64) std::atomic<std::uint32_t> num_chunks_done_ = 0;
+  // The same when the latest loop ended; the caller's.
+  alignas(64) std::uint32_t num_chunks_done_at_last_ = 0;
   std::atomic<bool> is_stopping_ = false;
-  alignas(64) std::atomic<std::uint32_t> loop_number_ = 0;
-  alignas(64) std::atomic<std::uint32_t> num_unfinished_ = 0;  // chunks
-  pid_t process_;
+  std::uint32_t num_forks_;  // of this process, when the workers were started
   std::vector<std::thread> workers_;
 };
 
