@@ -119,14 +119,15 @@ class Learner:
         self._publisher.publish(
             weights_pb2.LATEST, self.network.inference_state_dict(), self.train_step
         )
+        total = self._config.budget.total_train_steps
         try:
-            with self._timer.section("wait_warmup"):
-                has_begun = self._wait_for_pace("warm-up to end")
-            if has_begun:
-                self._start_training()
-            while (
-                not self._stop.is_set() and self.train_step < self._config.budget.total_train_steps
-            ):
+            # Resumed at the end of its budget, nothing is left to wait for.
+            if self.train_step < total:
+                with self._timer.section("wait_warmup"):
+                    has_begun = self._wait_for_pace("warm-up to end")
+                if has_begun:
+                    self._start_training()
+            while not self._stop.is_set() and self.train_step < total:
                 self._advance()
         finally:
             self.save(wait=True)

@@ -388,6 +388,15 @@ def test_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path):
     assert_same_state(second.learner.network.state_dict(), whole.learner.network.state_dict())
 
 
+def test_learner_restored_at_the_end_of_its_budget_publishes_and_waits_for_nothing(tmp_path):
+    whole = whole_run(tmp_path / "whole")
+    again = Bench(tmp_path / "again", whole.run.config, [], train_steps=6)
+    again.learner.restore(whole.checkpoints()[-1])
+    again.learner.run()
+    assert again.publisher.train_steps == {LATEST: [6, 6], TARGET: [6]}
+    assert_same_state(again.learner.network.state_dict(), whole.learner.network.state_dict())
+
+
 def test_without_consistency_the_same_network_starts_without_a_projector(tmp_path):
     config = learner_config()
     without = changed(config, learner={"consistency_coefficient": 0.0})
