@@ -46,6 +46,7 @@ lint: $(STAMP)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/clang-format --dry-run --Werror $(CPP)
+	@$(BIN)/shellcheck deploy/scripts/*.sh
 	@echo "[lint] all clean"
 
 bench: $(STAMP)
@@ -76,7 +77,7 @@ $(STAMP): pyproject.toml constraints.txt mcts_cpp/CMakeLists.txt $(CPP)
 	@echo "[setup] 1/2 torch (the largest download)"
 	@$(PIP) install -c constraints.txt torch
 	@echo "[setup] 2/2 the other packages and the C++ search; log of the build on failure only"
-	@$(PIP) install -c constraints.txt -e '.[dev]' || { echo; \
+	@$(PIP) install -c constraints.txt -e '.[dev,bench,report]' || { echo; \
 	  echo "[setup] failed: see the first error above. If it is the compiler's, g++ 11 or clang 14 (C++20) is needed."; exit 1; }
 	@touch $@
 	@echo "[setup] done"

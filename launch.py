@@ -21,20 +21,26 @@ from typing import Annotated
 
 import tyro
 
-from deploy.child import Child, child_environment
+from deploy.ablate.__main__ import main as ablate
+from deploy.child import DETERMINISTIC_ARITHMETIC, Child, child_environment
 from deploy.display import NoteHandler, RunConsole
 from deploy.explain import config_table
 from deploy.local import Graces, Outcome, StopRequests, Supervisor
 from deploy.monitor import RunMonitor, learner_status
 from deploy.preflight import PreflightError, has_cuda_device
-from deploy.prepare import prepare
+from deploy.prepare import prepare, prepare_resume
+from deploy.run_lock import run_lock
 from deploy.summary import EVALUATIONS_FILE, save_summary, summarize, summary_lines
 from deploy.topology import processes
+from efficientzero.compat import compat_group
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, ConfigError, load_preset
 from efficientzero.run_folder import RunInfo
+from efficientzero.runtime import LAUNCHER_PID_VARIABLE, die_with_parent
 
 CHECKOUT = Path(__file__).resolve().parent
+INCARNATIONS_PER_LAUNCH = 1_000
+"""More than a process is ever started again in one launch."""
 
 _DESCRIPTION = f"""Train EfficientZero: a learner, replay, actors, reanalyzers and an evaluator.
 
@@ -44,7 +50,10 @@ Examples:
   python launch.py --local --preset catch                   the whole system in two minutes
   python launch.py --local --env ALE/Breakout-v5 --seed 1   another game
   python launch.py --local --actors 4 --search.num-simulations 25
+  python launch.py --local --compat reference --compat.no-jpeg-frames   as the reference does it
+  python launch.py --local --resume runs/NAME               go on after Ctrl-C or a crash
   python launch.py --preset cartpole --print-config         every value and where it comes from
+  python launch.py ablate --help                            grids of runs
 
 Presets: {", ".join(PRESETS)}. Every field below can be set; values are taken from the command line,
 else from the preset, else from the defaults. Results are in runs/NAME/: config.json, logs/,
@@ -64,6 +73,19 @@ class Options:
     """Short for --cluster.num-actors."""
     reanalyzers: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Short for --cluster.num-reanalyzers."""
+    compat: Annotated[str | None, tyro.conf.arg(metavar="GROUP", help_behavior_hint="")] = None
+    """All --compat.* switches at once: reference (as the reference implementation does it, faults
+    included) or none (the default). Single ones can be set beside it (docs/compat.md)."""
+    entity: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Short for --tracking.entity."""
+    project: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Short for --tracking.project."""
+    group_suffix: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")] = None
+    """Short for --tracking.group-suffix: appended to the run group's name."""
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
+    """Go on with the run in this folder; only cluster and tracking options may differ."""
+    deterministic: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Short for --cluster.deterministic: one seed gives the same weights, bit by bit."""
     run_id: Annotated[str, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = ""
     """Name of the run's folder. Default: environment, preset, seed and time."""
     runs_dir: Path = Path("runs")
@@ -73,15 +95,29 @@ class Options:
     config: Annotated[Config, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Config)
 
 
-_SHORT = {"env": "env.id", "actors": "cluster.num_actors", "reanalyzers": "cluster.num_reanalyzers"}
+_SHORT = {
+    "env": "env.id",
+    "actors": "cluster.num_actors",
+    "reanalyzers": "cluster.num_reanalyzers",
+    "deterministic": "cluster.deterministic",
+    "group_suffix": "tracking.group_suffix",
+    "entity": "tracking.entity",
+    "project": "tracking.project",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
+    if arguments[:1] == ["ablate"]:
+        return ablate(arguments[1:])
     try:
-        preset, why = choose_preset(arguments)
-        base = load_preset(preset)
-        options = parse(arguments, base)
+        interrupted = find_run(arguments)
+        if interrupted is not None:
+            base, preset, why = interrupted.config, interrupted.config.preset, "the run's"
+        else:
+            preset, why = choose_preset(arguments)
+            base = load_preset(preset)
+        options = parse(arguments, with_compat(arguments, base))
         config = with_short_options(options)
         if options.print_config:
             print(config_table(config, base, preset, named=named_fields(arguments)))
@@ -90,29 +126,67 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError(
                 "say where to run: python launch.py --local starts everything here (see --help)"
             )
-        prepared = prepare(
-            config,
-            run_id=options.run_id,
-            runs_dir=options.runs_dir,
-            checkout=CHECKOUT,
-            now=datetime.now(),
-        )
+        with ExitStack() as stack:
+            if interrupted is not None:
+                stack.enter_context(run_lock(interrupted.directory))
+                prepared = prepare_resume(interrupted, config)
+            else:
+                prepared = prepare(
+                    config,
+                    run_id=options.run_id,
+                    runs_dir=options.runs_dir,
+                    checkout=CHECKOUT,
+                    now=datetime.now(),
+                )
+                stack.enter_context(run_lock(prepared.run.directory))
+            kept = stack.pop_all()
     except (ConfigError, PreflightError) as error:
         print(f"launch.py: error: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed terminal must not kill the launcher
-    return run_locally(prepared.run, [("preset", f"{preset} ({why})"), *prepared.notes])
+    if LAUNCHER_PID_VARIABLE in os.environ:
+        die_with_parent()  # started by `launch.py ablate`, which must not leave runs behind
+    with kept:
+        return run_locally(prepared.run, [("preset", f"{preset} ({why})"), *prepared.notes])
+
+
+def find_run(arguments: Sequence[str]) -> RunInfo | None:
+    """Return the run that --resume names, or None; its config is what the rest is parsed upon."""
+    given = named_option(arguments, "--resume")
+    if given is None:
+        return None
+    if named_option(arguments, "--preset") is not None:
+        raise ConfigError("--preset: a resumed run keeps its own; leave it out")
+    folder = Path(given)
+    try:
+        return dataclasses.replace(RunInfo.load(folder / "config.json"), directory=folder.resolve())
+    except ValueError as error:
+        raise ConfigError(f"--resume: wanted a run's folder: {error}") from error
 
 
 def choose_preset(arguments: Sequence[str]) -> tuple[str, str]:
     """Return the preset and why; the rest of the command line is parsed on top of it."""
-    for number, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == "--preset":
-            return value or "".join(arguments[number + 1 : number + 2]), "as asked for"
+    preset = named_option(arguments, "--preset")
+    if preset is not None:
+        return preset, "as asked for"
     if has_cuda_device():
         return "atari100k", "a CUDA device was found; choose another with --preset"
     return "atari-small", "no usable CUDA device was found; choose another with --preset"
+
+
+def with_compat(arguments: Sequence[str], base: Config) -> Config:
+    """Return ``base`` with the group of compat switches that ``--compat`` names."""
+    group = named_option(arguments, "--compat")
+    return base if group is None else dataclasses.replace(base, compat=compat_group(group))
+
+
+def named_option(arguments: Sequence[str], wanted: str) -> str | None:
+    """Return the value of an option that decides on the defaults of the others, or None."""
+    for number, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == wanted:
+            return value or "".join(arguments[number + 1 : number + 2])
+    return None
 
 
 def parse(arguments: Sequence[str], base: Config) -> Options:
@@ -127,16 +201,24 @@ def parse(arguments: Sequence[str], base: Config) -> Options:
 
 
 def with_short_options(options: Options) -> Config:
-    """Return the configuration with --env, --actors and --reanalyzers in their places."""
+    """Return the configuration with the short options' values in their places."""
     config = options.config
-    env, cluster = config.env, config.cluster
+    env, cluster, tracking = config.env, config.cluster, config.tracking
     if options.env is not None:
         env = dataclasses.replace(env, id=options.env)
     if options.actors is not None:
         cluster = dataclasses.replace(cluster, num_actors=options.actors)
     if options.reanalyzers is not None:
         cluster = dataclasses.replace(cluster, num_reanalyzers=options.reanalyzers)
-    return dataclasses.replace(config, env=env, cluster=cluster)
+    if options.deterministic:
+        cluster = dataclasses.replace(cluster, deterministic=True)
+    if options.group_suffix is not None:
+        tracking = dataclasses.replace(tracking, group_suffix=options.group_suffix)
+    if options.entity is not None:
+        tracking = dataclasses.replace(tracking, entity=options.entity)
+    if options.project is not None:
+        tracking = dataclasses.replace(tracking, project=options.project)
+    return dataclasses.replace(config, env=env, cluster=cluster, tracking=tracking)
 
 
 def named_fields(arguments: Sequence[str]) -> set[str]:
@@ -163,15 +245,24 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]]) -> int:
         )
         threads = cluster.threads_per_process
         env = child_environment(os.environ, run_uid=run.run_uid, threads=threads)
+        if cluster.deterministic:
+            env |= DETERMINISTIC_ARITHMETIC
         log_dir = run.directory / "logs"
         children = [
-            Child(spec, log_dir=log_dir, cwd=CHECKOUT, env=env, sink=console.line)
+            Child(
+                spec,
+                log_dir=log_dir,
+                cwd=CHECKOUT,
+                env=env,
+                sink=console.line,
+                first_incarnation=run.num_resumes * INCARNATIONS_PER_LAUNCH,
+            )
             for spec in processes(run)
         ]
         supervisor = Supervisor(
             children,
             run_uid=run.run_uid,
-            max_restarts=cluster.max_restarts,
+            max_restarts=None if cluster.deterministic else cluster.max_restarts,
             progress=monitor.progress,
             note=console.note,
             graces=Graces(),

@@ -10,6 +10,7 @@ from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.rpc import weights_pb2
+from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.run_tracking import run_tracker
@@ -51,10 +52,15 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         seeds=[int(seed) for seed in env_seeds.generate_state(config.actor.num_envs)],
         training=True,
         max_episode_steps=config.env.max_episode_steps,
+        jpeg_frames=config.compat.jpeg_frames,
     )
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return
     tracker = run_tracker(run, ROLE, index, arguments.incarnation)
+    run_client = RunClient(run.learner_address, stop)
+    weights = WeightClient(
+        run.learner_address, weights_pb2.LATEST, network.inference_state_dict(), stop
+    )
     try:
         Actor(
             config,
@@ -62,13 +68,13 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             envs=envs,
             network=network,
             search=search,
-            weights=WeightClient(
-                run.learner_address, weights_pb2.LATEST, network.inference_state_dict(), stop
-            ),
+            weights=PinnedWeights(weights, lambda: run_client.latest_train_step)
+            if config.cluster.deterministic
+            else weights,
             writers=[
                 EpisodeWriter(run.replay_address, spec, config, stop) for _ in range(envs.num_envs)
             ],
-            run_client=RunClient(run.learner_address, stop),
+            run_client=run_client,
             tracker=tracker,
             generator=np.random.default_rng(action_seeds),
             stop=stop,

@@ -12,44 +12,33 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 
 from actor.action_sampling import sample_actions
 from actor.episode import GameResult, GameTally
+from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, Turn, make_groups
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch
 from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.search_rates import SearchRates
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc.records import Grant
 from efficientzero.rpc.run_client import RunClient
-from efficientzero.rpc.weight_client import WeightClient
+from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.runtime import StopSignal, WaitReason
 from efficientzero.schedules import temperature
-from efficientzero.schema import I64, Ending, EnvSteps, Frames, ReplayStep, SearchResult
+from efficientzero.schema import I64, EnvSteps, Frames, SearchResult
 from efficientzero.search import BatchedSearch, uniform_search_result
+from efficientzero.search_statistics import SearchStatistics
 
 _WAIT_S = 1.0
-_HAND_OVER_S = 3.0
 
 log = logging.getLogger(__name__)
-
-
-class EpisodeSink(Protocol):
-    """Where one environment's steps go."""
-
-    def append(self, step: ReplayStep) -> None:
-        """Add one env_step."""
-
-    def end(self, last_frame: Frames, ending: Ending) -> None:
-        """Close the episode with its last frame."""
-
-    def close(self) -> None:
-        """Send what is left."""
 
 
 class Actor:
@@ -63,7 +52,7 @@ class Actor:
         envs: EnvBatch,
         network: EfficientZeroNet,
         search: BatchedSearch,
-        weights: WeightClient,
+        weights: WeightSource,
         writers: Sequence[EpisodeSink],
         run_client: RunClient,
         tracker: Tracker,
@@ -86,33 +75,33 @@ class Actor:
             stop: ends ``run``.
         """
         self._config, self._index, self._envs, self._network = config, index, envs, network
-        self._search, self._weights, self._writers, self._run_client = (
-            search,
-            weights,
-            writers,
-            run_client,
-        )
+        self._search, self._weights, self._run_client = search, weights, run_client
         self._tracker, self._generator, self._stop = tracker, generator, stop
-        self._timer = SectionTimer("actor")
+        self._timer, self._usage = SectionTimer("actor"), ProcessUsage("actor")
+        self._search_rates = SearchRates(
+            "actor", num_simulations=search.num_simulations, batch_size=search.batch_size
+        )
         self._stack = FrameStack(envs.spec, envs.num_envs)
-        # The newest frame of each environment.
-        self._frames: list[Frames] = [np.empty(0)] * envs.num_envs
-        self._is_recording = [False] * envs.num_envs  # the episode has steps and is not closed
+        self._recorder = Recorder(config, writers)
+        self._searches = SearchStatistics("actor")
         self._tallies = [GameTally() for _ in range(envs.num_envs)]
         halves = config.actor.pipeline == "on" or (
             config.actor.pipeline == "auto" and search.on_gpu
         )
         self._groups = make_groups(envs.num_envs, halves=halves)
-        self._train_step = 0
-        self._priority = 1.0  # of new steps
+        self._train_step, self._weights_at = 0, time.monotonic()
         self._completed = 0  # env_steps not yet reported
         self._env_steps, self._logged_env_steps, self._logged_at = 0, 0, time.monotonic()
-        self._results: list[GameResult] = []
+        self._logged_bytes = 0
+        self._episodes = 0  # ended games
+        self._results: list[GameResult] = []  # not yet reported
+        self._new_results: list[GameResult] = []  # not yet logged
 
     def run(self) -> None:
         """Play until the run's env_steps are collected or a stop is asked for."""
-        if not self._weights.wait_first("the first weights"):
-            return
+        with self._timer.section("wait_weights"):
+            if not self._weights.wait_first("the first weights"):
+                return
         self._take_weights()
         self._reset(range(self._envs.num_envs))
         with ThreadPoolExecutor(1, "envs") as stepper:
@@ -121,9 +110,10 @@ class Actor:
                 if self._stop.is_set() or not self._begin(group, stepper):
                     break
             self._finish_all()
-        self._report()
         with self._timer.section("wait_replay"):
-            self._cut_episodes()
+            self._recorder.cut(self._stop)
+        self._report()  # last: a deterministic run trains on only when all steps are in replay
+        self._log()
         log.info("played %d env_steps", self._env_steps)
 
     def _begin(self, group: Group, stepper: Executor) -> bool:
@@ -132,17 +122,17 @@ class Actor:
         Returns:
             False when no env_step was granted: collection has ended, or a stop was asked for.
         """
-        granted = self._acquire(len(group.envs))
-        if granted == 0:
+        grant = self._acquire(len(group.envs))
+        if grant is None:
             return False
         with self._timer.section("weights"):
             self._take_weights()
-        playing = group.envs[:granted]
+        playing = group.envs[: grant.granted]
         with self._timer.section("search"):
             result = self._think(self._stack.observations()[playing])
         actions = self._choose(result)
         steps = stepper.submit(self._envs.step, playing, actions)
-        group.turn = Turn(playing, result, actions, self._train_step, steps)
+        group.turn = Turn(playing, grant, result, actions, self._train_step, steps)
         return True
 
     def _finish_all(self) -> None:
@@ -170,7 +160,10 @@ class Actor:
     def _think(self, observations: Frames) -> SearchResult:
         if self._train_step == 0:
             return uniform_search_result(len(observations), self._envs.spec.num_actions)
-        return self._search.run(observations, exploration_noise=True)
+        self._search_rates.add(len(observations))
+        result = self._search.run(observations, exploration_noise=True)
+        self._searches.add(result)
+        return result
 
     def _choose(self, result: SearchResult) -> I64:
         """Return the actions to play, i64: sampled by visits, or Gumbel's own choice."""
@@ -181,63 +174,34 @@ class Actor:
         return sample_actions(result.visit_counts, heat, self._generator)
 
     def _record(self, turn: Turn, steps: EnvSteps) -> None:
-        rewards = np.sign(steps.rewards) if self._config.env.clip_rewards else steps.rewards
-        policies = turn.result.policies
+        frames = self._recorder.record(turn, steps)
         for row, i in enumerate(turn.envs):
-            self._writers[i].append(
-                ReplayStep(
-                    frame=self._frames[i],
-                    action=int(turn.actions[row]),
-                    reward=float(rewards[row]),
-                    search_policy=policies[row],
-                    root_value=float(turn.result.root_values[row]),
-                    priority=self._priority,
-                    weights_version=turn.train_step,
-                )
-            )
-            self._is_recording[i] = True
-            self._frames[i] = steps.frames[row].copy()
-            self._stack.push(i, self._frames[i])
-            if steps.terminated[row] or steps.truncated[row]:
-                ending = Ending.TERMINATED if steps.terminated[row] else Ending.TRUNCATED
-                self._writers[i].end(self._frames[i], ending)
-                self._is_recording[i] = False
+            self._stack.push(i, frames[row])
             is_over = bool(steps.game_over[row] or steps.truncated[row])
             finished = self._tallies[i].add(float(steps.rewards[row]), game_over=is_over)
             if finished is not None:
                 self._results.append(finished)
+                self._new_results.append(finished)
+                self._episodes += 1
 
     def _reset(self, indices: Sequence[int]) -> None:
         for i, frame in zip(indices, self._envs.reset(indices), strict=True):
-            self._frames[i] = frame.copy()
-            self._stack.reset(i, self._frames[i])
+            self._recorder.start(i, frame)
+            self._stack.reset(i, frame)
 
-    def _cut_episodes(self) -> None:
-        """Hand over running episodes: collection ended, the task did not, so they are truncated.
-
-        When asked to stop, replay may be gone already: what it does not take soon is left behind.
-        """
-        started = time.monotonic()
-        for i, writer in enumerate(self._writers):
-            if self._stop.is_set() and time.monotonic() - started > _HAND_OVER_S:
-                log.warning("replay takes no more: %d episodes are lost", len(self._writers) - i)
-                return
-            if self._is_recording[i]:
-                writer.end(self._frames[i], Ending.TRUNCATED)
-            writer.close()
-
-    def _acquire(self, wanted: int) -> int:
-        """Return how many of ``wanted`` may step now; 0 at the end of collection or on stop."""
+    def _acquire(self, wanted: int) -> Grant | None:
+        """Return the grant of up to ``wanted``; None at the end of collection or on stop."""
         reason = WaitReason("the learner to allow more env_steps", after_s=60.0)
         while not self._stop.is_set():
             with self._timer.section("wait_pace"):
                 grant = self._report(wanted)
             if grant.granted or grant.collection_ended:
-                return grant.granted
+                return grant if grant.granted else None
             # What this actor holds unreported may be what the learner waits for.
             self._finish_all()
+            self._log_when_due()
             reason.tick()
-        return 0
+        return None
 
     def _report(self, wanted: int = 0) -> Grant:
         """Tell the learner what was played since the last report, and ask for more."""
@@ -247,34 +211,64 @@ class Actor:
             )
             self._results = []
         completed, self._completed = self._completed, 0
-        grant = self._run_client.acquire_env_steps(
+        return self._run_client.acquire_env_steps(
             self._index, completed=completed, wanted=wanted, wait_s=_WAIT_S if wanted else 0.0
         )
-        self._priority = grant.max_priority
-        return grant
 
     def _take_weights(self) -> None:
         newer = self._weights.take_newer()
         if newer is not None:
             self._network.load_inference_state_dict(newer.state_dict)
-            self._train_step = newer.train_step
+            self._train_step, self._weights_at = newer.train_step, time.monotonic()
 
     def _log_when_due(self) -> None:
+        if time.monotonic() - self._logged_at >= self._config.cluster.metrics_interval_seconds:
+            with self._timer.section("log"):
+                self._log()
+
+    def _log(self) -> None:
         now = time.monotonic()
-        elapsed = now - self._logged_at
-        if elapsed < self._config.cluster.metrics_interval_seconds:
-            return
-        env_steps_per_s = (self._env_steps - self._logged_env_steps) / elapsed
-        self._tracker.log(
-            {
-                "actor/env_steps": self._env_steps,
-                "actor/train_steps": self._train_step,
-                "actor/env_steps_per_s": env_steps_per_s,
-                "actor/simulations_per_s": env_steps_per_s * self._search.num_simulations,
-                "actor/temperature": temperature(
-                    self._train_step, self._config.actor, self._config.budget
-                ),
-                **self._timer.row(),
-            }
+        elapsed = max(now - self._logged_at, 1e-9)
+        bytes_sent = self._recorder.bytes_sent
+        row = {
+            "actor/env_steps": self._env_steps,
+            "actor/train_steps": self._train_step,
+            "actor/episodes": self._episodes,
+            "actor/env_steps_per_s": (self._env_steps - self._logged_env_steps) / elapsed,
+            "actor/sent_bytes": bytes_sent,
+            "actor/sent_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,
+            "actor/weights_age_s": now - self._weights_at,
+            "actor/temperature": temperature(
+                self._train_step, self._config.actor, self._config.budget
+            ),
+            **self._staleness(),
+            **_episode_statistics(self._new_results),
+            **self._searches.take_row(),
+            **self._search_rates.row(elapsed),
+            **self._usage.row(),
+            **self._timer.row(),
+        }
+        self._tracker.log(row)
+        self._logged_at, self._logged_env_steps, self._logged_bytes = (
+            now,
+            self._env_steps,
+            bytes_sent,
         )
-        self._logged_at, self._logged_env_steps = now, self._env_steps
+        self._new_results = []
+
+    def _staleness(self) -> dict[str, float]:
+        """Ask how far the learner is beyond the weights in use; nothing is told after a stop."""
+        status = self._run_client.status()
+        if status is None:
+            return {}
+        behind = max(0, status.train_steps - self._train_step)
+        return {"actor/weights_age_train_steps": behind}
+
+
+def _episode_statistics(results: Sequence[GameResult]) -> dict[str, float]:
+    if not results:
+        return {}
+    return {
+        "actor/return_mean": float(np.mean([result.episode_return for result in results])),
+        "actor/length_mean": float(np.mean([result.length for result in results])),
+    }

@@ -2,6 +2,7 @@
 
 Run by launch.py as ``python -m actor.evaluator --config runs/<id>/config.json``. It evaluates
 every ``evaluator.interval_train_steps``, once more when training has finished, and then ends.
+``python -m actor.evaluate`` plays with a run's saved weights instead.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from actor.episode import GameResult, GameTally
-from efficientzero.config import Config
+from actor.greedy_games import Actions, by_search, evaluation_seeds, play_episodes
 from efficientzero.devices import setup_torch
-from efficientzero.envs import EnvBatch, make_env_batch
-from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.envs import make_env_batch
+from efficientzero.envs.atari_scores import atari100k_game, human_normalized
+from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.search_rates import SearchRates
+from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
@@ -26,42 +29,15 @@ from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
-from efficientzero.runtime import StopSignal, generator, leave, run_role, seed_sequence
+from efficientzero.runtime import StopSignal, generator, leave, run_role
+from efficientzero.schedules import next_evaluation
+from efficientzero.schema import Frames
 from efficientzero.search import BatchedSearch
 
 ROLE = "evaluator"
 _POLL_S = 1.0
 
 log = logging.getLogger(__name__)
-
-
-def play_episodes(
-    envs: EnvBatch, search: BatchedSearch, stop: StopSignal
-) -> list[GameResult] | None:
-    """Play one greedy game in each environment, side by side.
-
-    Returns:
-        One result per environment, or None if a stop was asked for first.
-    """
-    stack = FrameStack(envs.spec, envs.num_envs)
-    tallies = [GameTally() for _ in range(envs.num_envs)]
-    results: dict[int, GameResult] = {}
-    playing = list(range(envs.num_envs))
-    for i, frame in zip(playing, envs.reset(playing), strict=True):
-        stack.reset(i, frame)
-    while playing:
-        if stop.is_set():
-            return None
-        searched = search.run(stack.observations()[playing], exploration_noise=False)
-        steps = envs.step(playing, searched.best_actions)
-        for slot, i in enumerate(playing):
-            stack.push(i, steps.frames[slot])
-            over = bool(steps.game_over[slot] or steps.truncated[slot])
-            result = tallies[i].add(float(steps.rewards[slot]), game_over=over)
-            if result is not None:
-                results[i] = result
-        playing = [i for i in playing if i not in results]
-    return [results[i] for i in range(envs.num_envs)]
 
 
 class Evaluator:
@@ -90,25 +66,38 @@ class Evaluator:
         self._weights = WeightClient(
             run.learner_address, weights_pb2.LATEST, self._network.inference_state_dict(), stop
         )
-        self._train_step = 0
+        self._train_step, self._env_steps = 0, 0
+        self._timer, self._usage = SectionTimer(ROLE), ProcessUsage(ROLE)
+        self._evaluations, self._logged_at = 0, time.monotonic()
 
     def run(self) -> None:
         """Evaluate until the final evaluation is made or a stop is asked for."""
-        if not self._weights.wait_first("the first weights"):
-            return
-        interval = self._config.evaluator.interval_train_steps
-        due = interval
+        with self._timer.section("wait_weights"):
+            if not self._weights.wait_first("the first weights"):
+                return
+        self._play_on()
+        self._log_usage()
+
+    def _play_on(self) -> None:
+        """Evaluate whenever it is due, and a last time."""
+        due = next_evaluation(0, self._config.evaluator)
         while not self._stop.is_set():
-            status = self._run_client.status()
+            with self._timer.section("wait_status"):
+                status = self._run_client.status()
             finished = status is not None and status.phase == run_pb2.FINISHED
-            self._take_weights()
+            self._env_steps = status.env_steps if status is not None else self._env_steps
+            with self._timer.section("weights"):
+                self._take_weights()
             if finished and self._train_step >= self._config.budget.total_train_steps:
                 self._evaluate(is_final=True)
                 return
             if not finished and self._train_step >= due:
                 self._evaluate(is_final=False)
-                due = (self._train_step // interval + 1) * interval
-            self._stop.wait(_POLL_S)
+                due = next_evaluation(self._train_step, self._config.evaluator)
+            if time.monotonic() - self._logged_at >= self._config.cluster.metrics_interval_seconds:
+                self._log_usage()
+            with self._timer.section("wait_due"):
+                self._stop.wait(_POLL_S)
 
     def _evaluate(self, *, is_final: bool) -> None:
         started = time.monotonic()
@@ -119,36 +108,51 @@ class Evaluator:
         limit = (
             config.env.final_eval_max_episode_steps if is_final else config.env.max_episode_steps
         )
-        envs = make_env_batch(
-            config.env,
-            num_envs=num_envs,
-            seeds=evaluation_seeds(config, num_envs),
-            training=False,
-            max_episode_steps=limit,
+        with self._timer.section("setup"):
+            envs = make_env_batch(
+                config.env,
+                num_envs=num_envs,
+                seeds=evaluation_seeds(config, num_envs),
+                training=False,
+                max_episode_steps=limit,
+                jpeg_frames=config.compat.jpeg_frames,
+            )
+            search = self._search(num_envs)
+        rates = SearchRates(
+            ROLE, num_simulations=search.num_simulations, batch_size=search.batch_size
         )
+        choose = by_search(search)
+
+        def timed(observations: Frames) -> Actions:
+            rates.add(len(observations))
+            with self._timer.section("search"):
+                return choose(observations)
+
         try:
-            results = play_episodes(envs, self._search(num_envs), self._stop)
+            results = play_episodes(envs, timed, self._stop, timer=self._timer)
         finally:
             envs.close()
         if results is None:
             return
         seconds = time.monotonic() - started
         returns = [r.episode_return for r in results]
-        self._run_client.report_evaluation(
-            weights_version=self._train_step,
-            is_final=is_final,
-            episodes=[(r.episode_return, r.length) for r in results],
-            seconds=seconds,
-        )
+        with self._timer.section("report"):
+            self._run_client.report_evaluation(
+                weights_version=self._train_step,
+                is_final=is_final,
+                episodes=[(r.episode_return, r.length) for r in results],
+                seconds=seconds,
+            )
+        self._evaluations += 1
         self._tracker.log(
             {
                 "eval/train_steps": self._train_step,
-                "eval/return_mean": float(np.mean(returns)),
-                "eval/return_median": float(np.median(returns)),
-                "eval/return_min": min(returns),
-                "eval/return_max": max(returns),
+                "eval/env_steps": self._env_steps,
+                "eval/is_final": int(is_final),
                 "eval/length_mean": float(np.mean([r.length for r in results])),
                 "eval/seconds": seconds,
+                **return_statistics(returns, config.env.id),
+                **rates.row(seconds),
             }
         )
         log.info(
@@ -178,11 +182,26 @@ class Evaluator:
             self._network.load_inference_state_dict(newer.state_dict)
             self._train_step = newer.train_step
 
+    def _log_usage(self) -> None:
+        row = {"evaluator/evaluations": self._evaluations}
+        self._tracker.log({**row, **self._usage.row(), **self._timer.row()})
+        self._logged_at = time.monotonic()
 
-def evaluation_seeds(config: Config, num_envs: int) -> Sequence[int]:
-    """Return the environments' seeds: the same at every evaluation of a run."""
-    state = seed_sequence(config.seed, ROLE, 0, 0).generate_state(num_envs)
-    return [int(seed) for seed in state]
+
+def return_statistics(returns: Sequence[float], env_id: str) -> dict[str, float]:
+    """Return what is logged of an evaluation's raw returns, each of them included."""
+    mean = float(np.mean(returns))
+    row = {
+        "eval/return_mean": mean,
+        "eval/return_median": float(np.median(returns)),
+        "eval/return_min": min(returns),
+        "eval/return_max": max(returns),
+        **{f"eval/return_episode{k}": value for k, value in enumerate(returns)},
+    }
+    game = atari100k_game(env_id)
+    if game is not None:
+        row["eval/human_normalized_mean"] = human_normalized(game, mean)
+    return row
 
 
 def main(arguments: RoleArguments, stop: StopSignal) -> None:

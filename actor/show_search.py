@@ -18,11 +18,10 @@ import numpy as np
 import torch
 import tyro
 
-from actor.evaluator import evaluation_seeds
-from efficientzero.checkpoint import list_checkpoints, load_checkpoint
+from actor.greedy_games import evaluation_seeds
+from actor.saved_run import load_network
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.frame_stack import FrameStack
-from efficientzero.networks import EfficientZeroNet
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import generator
 from efficientzero.schema import Frames, SearchResult
@@ -68,14 +67,8 @@ def decide(run: RunInfo, env_step: int) -> Decision:
         ValueError: no checkpoint, or the episode is over sooner.
     """
     config = run.config
-    checkpoints = list_checkpoints(run.directory / "checkpoints")
-    if not checkpoints:
-        raise ValueError(f"{run.directory}: no checkpoint yet; train for a while first")
-    state = load_checkpoint(checkpoints[-1])
-    network = EfficientZeroNet(
-        config.network, run.env_spec, value_prefix=config.agent.value_prefix
-    ).eval()
-    network.load_state_dict(state["network"])
+    device = torch.device("cpu")
+    network, train_step = load_network(run, device)
     search = BatchedSearch(
         network,
         search=config.search,
@@ -83,7 +76,7 @@ def decide(run: RunInfo, env_step: int) -> Decision:
         compat=config.compat,
         num_actions=run.env_spec.num_actions,
         batch_size=1,
-        device=torch.device("cpu"),
+        device=device,
         generator=generator(config.seed, "evaluator", 0, 2),
     )
     envs = make_env_batch(
@@ -92,6 +85,7 @@ def decide(run: RunInfo, env_step: int) -> Decision:
         seeds=evaluation_seeds(config, 1),
         training=False,
         max_episode_steps=config.env.max_episode_steps,
+        jpeg_frames=config.compat.jpeg_frames,
     )
     stack, frames = FrameStack(envs.spec, 1), envs.reset([0])
     stack.reset(0, frames[0])
@@ -109,7 +103,7 @@ def decide(run: RunInfo, env_step: int) -> Decision:
         result=result,
         tree=search.export_tree(0),
         env_step=env_step,
-        train_step=int(state["train_step"]),
+        train_step=train_step,
     )
 
 
@@ -170,7 +164,7 @@ def _draw_frame(axes: Axes, frame: Frames) -> None:
         axes.set_title("observation (newest)")
         return
     image = frame.transpose(1, 2, 0)
-    axes.imshow(image if image.shape[2] == _RGB_CHANNELS else image[:, :, 0], cmap="gray")
+    axes.imshow(image if image.shape[2] == _RGB_CHANNELS else image.max(axis=2), cmap="gray")
     axes.set_title("frame (newest)")
     axes.set_axis_off()
 

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from efficientzero.rpc.records import Grant
 from efficientzero.schema import I64, EnvSteps, SearchResult
 
 
@@ -13,6 +14,7 @@ class Turn(NamedTuple):
     """One env_step of some environments, from their search to their answer."""
 
     envs: list[int]
+    grant: Grant  # of these env_steps
     result: SearchResult  # row g is environment envs[g]
     actions: I64
     train_step: int  # of the weights that searched

@@ -1,4 +1,4 @@
-"""Run as ``python -m benchmarks [search | mctx | curves]``; without arguments: ``search``."""
+"""Run as ``python -m benchmarks COMMAND``; without a command: ``search``."""
 
 from __future__ import annotations
 
@@ -10,35 +10,46 @@ import tyro
 
 from benchmarks.beside_mctx import MctxCommand, measure_mctx
 from benchmarks.curves import CurvesCommand, write_curves
+from benchmarks.learning.command import LearningCommand, measure_learning
+from benchmarks.logging_cost import LoggingCommand, measure_logging
 from benchmarks.report import SearchCommand, measure_search
 
 _MORE = (
     "\nMore: `python -m benchmarks search --json` prints one JSON object a row;"
     "\n      `python -m benchmarks mctx` compares the trees with mctx;"
+    "\n      `python -m benchmarks learning` trains small tasks for hours (--dry-run: how long);"
     "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
+    "\n      `python -m benchmarks logging` measures what metric rows cost;"
     "\n      `--help` after any of them explains it."
 )
 
 _Command = (
     Annotated[SearchCommand, tyro.conf.subcommand("search")]
     | Annotated[MctxCommand, tyro.conf.subcommand("mctx")]
+    | Annotated[LearningCommand, tyro.conf.subcommand("learning")]
     | Annotated[CurvesCommand, tyro.conf.subcommand("curves")]
+    | Annotated[LoggingCommand, tyro.conf.subcommand("logging")]
 )
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    command: SearchCommand | MctxCommand | CurvesCommand = tyro.cli(
+    command: SearchCommand | MctxCommand | LearningCommand | CurvesCommand | LoggingCommand
+    command = tyro.cli(
         _Command,
         args=arguments or ["search"],
         prog="python -m benchmarks",
-        description="Measure the tree search, or draw the evaluations of runs. Nothing: search.",
+        description="Measure search, learning or logging, or draw evaluations. Nothing: search.",
     )
     try:
         if isinstance(command, SearchCommand):
             measure_search(command)
         elif isinstance(command, MctxCommand):
             measure_mctx(command)
+        elif isinstance(command, LearningCommand):
+            return measure_learning(command, arguments)
+        elif isinstance(command, LoggingCommand):
+            measure_logging(command)
         else:
             write_curves(command)
     except ValueError as error:

@@ -127,8 +127,8 @@ def _evaluation(line: str) -> Evaluation:
     )
 
 
-def mean_curve(curves: Sequence[tuple[F64, F64]]) -> tuple[F64, F64]:
-    """Return the mean of curves (x, y) over the stretch of x that all of them cover.
+def on_common_points(curves: Sequence[tuple[F64, F64]]) -> tuple[F64, F64]:
+    """Return points x [P] and the curves' values there [N, P], over the x that all curves cover.
 
     Evaluations of different seeds never fall on the same x, so each curve is interpolated linearly
     at every curve's points. Empty where the curves have nothing in common.
@@ -136,8 +136,7 @@ def mean_curve(curves: Sequence[tuple[F64, F64]]) -> tuple[F64, F64]:
     first, last = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
     points = np.unique(np.concatenate([x for x, _ in curves]))
     points = points[(points >= first) & (points <= last)]
-    means = np.mean([np.interp(points, x, y) for x, y in curves], axis=0)
-    return points, means
+    return points, np.array([np.interp(points, x, y) for x, y in curves])
 
 
 def draw(runs: Sequence[Run], *, title: str, target: float | None) -> Figure:
@@ -171,7 +170,8 @@ def _draw_panel(axes: Axes, runs: Sequence[Run], name: str, target: float | None
             axes.plot(*final, "D", color=color, markersize=6, markeredgecolor="white", zorder=4)
         curves.append((x, y))
     if len(runs) > 1:
-        axes.plot(*mean_curve(curves), color="black", linewidth=2.2, label="mean", zorder=3)
+        points, values = on_common_points(curves)
+        axes.plot(points, values.mean(0), color="black", linewidth=2.2, label="mean", zorder=3)
     if any(run.last.is_final for run in runs):
         axes.plot([], [], "D", color="gray", markersize=6, label="final evaluation")
     if target is not None:

@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row
-from benchmarks.search_cost import ATARI, make_network, make_observations, make_search
+from benchmarks.search_cost import (
+    ATARI,
+    FreeNetwork,
+    make_network,
+    make_observations,
+    make_search,
+    prepare,
+)
 from efficientzero.config import AgentConfig, NetworkConfig, SearchConfig
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.networks.blocks import LstmCell
@@ -29,6 +36,7 @@ from efficientzero.schema import F32, EnvSpec
 from mcts_cpp import SearchParams, TreeBatch
 
 _MIN_SPEEDUP = {8: 3.0, 64: 2.0}  # by batch size
+_MIN_FREE_SPEEDUP = 10.0
 
 
 class Answer(NamedTuple):
@@ -78,6 +86,18 @@ class PlainNetwork:
         return Answer(*(t.numpy() for t in (x, h, c, prefixes, values, policy_logits)))
 
 
+class FreePlainNetwork(PlainNetwork):
+    """Answers with what a ``FreeNetwork`` has prepared, decoded and made numpy as above."""
+
+    def recurrent_inference(self, latents: Tensor, h: Tensor, c: Tensor, actions: Tensor) -> Answer:
+        """Return the next prepared step."""
+        decode, no_states = self._network.support.decode, h.new_empty(0)
+        step = self._network.recurrent_inference(latents, no_states, actions)
+        prefixes, values = decode(step.value_prefix_logits), decode(step.value_logits)
+        answers = (latents, h, c, prefixes, values, step.policy_logits)
+        return Answer(*(x.numpy() for x in answers))
+
+
 class PlainLoop:
     """Searches B roots."""
 
@@ -85,7 +105,10 @@ class PlainLoop:
         self, network: EfficientZeroNet, batch_size: int, generator: np.random.Generator
     ) -> None:
         """Keep a plain copy of the network; coefficients are the defaults."""
-        self._network, self._generator = PlainNetwork(network), generator
+        self._network = (
+            FreePlainNetwork(network) if isinstance(network, FreeNetwork) else PlainNetwork(network)
+        )
+        self._generator = generator
         self._num_actions, self._search = network.spec.num_actions, SearchConfig()
         self._trees = TreeBatch(
             batch_size,
@@ -165,8 +188,23 @@ def measure_plain_loop(
 ) -> list[Row]:
     """Compare the plain loop with a search as actors run it."""
     network = make_network(EfficientZeroNet, config or NetworkConfig(), spec)
-    observations = make_observations(batch_size, spec)
-    search = make_search(network, batch_size, "auto")
+    return _compare(network, batch_size, "", rounds, _MIN_SPEEDUP.get(batch_size))
+
+
+def measure_free_plain_loop(
+    batch_size: int, *, rounds: int, config: NetworkConfig | None = None, spec: EnvSpec = ATARI
+) -> list[Row]:
+    """Compare the two around a network that is free: all but the network."""
+    network = make_network(FreeNetwork, config or NetworkConfig(), spec)
+    prepare(network, make_observations(batch_size, spec))
+    return _compare(network, batch_size, ", free network", rounds, _MIN_FREE_SPEEDUP)
+
+
+def _compare(
+    network: EfficientZeroNet, batch_size: int, title: str, rounds: int, must: float | None
+) -> list[Row]:
+    observations = make_observations(batch_size, network.spec)
+    search = make_search(network, batch_size)
     plain = PlainLoop(network, batch_size, np.random.default_rng(0))
     samples = cpu_seconds(
         {
@@ -175,17 +213,17 @@ def measure_plain_loop(
         },
         rounds=rounds,
     )
-    where = f"B={batch_size} M={search.num_simulations}"
+    where = f"{title} B={batch_size} M={search.num_simulations}"
     sizes = {"num_roots": batch_size, "num_simulations": search.num_simulations}
     return [
         ratio_row(
-            f"plain loop / search {where}",
+            f"plain loop / search{where}",
             samples["plain"],
             samples["search"],
-            must=_MIN_SPEEDUP.get(batch_size),
+            must=must,
             at_least=True,
         ),
-        cost_row(f"plain loop {where}", samples["plain"], **sizes),
+        cost_row(f"plain loop{where}", samples["plain"], **sizes),
     ]
 
 

@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import Row, Usage, describe_machine
-from benchmarks.plain_loop import measure_plain_loop
+from benchmarks.plain_loop import measure_free_plain_loop, measure_plain_loop
 from benchmarks.search_cost import measure_overhead, measure_ratio
 from benchmarks.tree_cost import measure_trees
 from benchmarks.tree_footprint import measure_bytes, measure_instructions
 from benchmarks.tree_threads import measure_threads
 
 _LOG_WIDTH = 120
+_SEARCH_TITLE = "us: CPU microseconds per root and simulation, median"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ def measure_search(command: SearchCommand) -> None:
         *measure_bytes(),
         *measure_instructions(),
         *measure_overhead(64, rounds=30),
+        *measure_free_plain_loop(64, rounds=15),
         *measure_ratio(8, rounds=30),
         *measure_ratio(64, rounds=8),
         *measure_plain_loop(8, rounds=15),
@@ -57,13 +59,20 @@ def measure_search(command: SearchCommand) -> None:
     print_rows(rows, machine=machine, effort=effort, as_json=command.json)
 
 
-def print_rows(rows: Sequence[Row], *, machine: str, effort: str, as_json: bool) -> None:
+def print_rows(
+    rows: Sequence[Row],
+    *,
+    machine: str,
+    effort: str,
+    as_json: bool,
+    title: str = _SEARCH_TITLE,
+) -> None:
     """Print the rows, what they took, and which limits do not hold."""
     if as_json:
         print(json_lines(rows, machine=f"{machine}\n{effort}"))
         return
     # No narrower than the table: in a log it would lose its figures.
-    Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(make_table(rows))
+    Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(make_table(rows, title))
     print(f"Took {effort}.")
     failed = [row.name for row in rows if row.holds is False]
     print(f"Missed: {'; '.join(failed)}" if failed else "All requirements hold.")
@@ -78,16 +87,16 @@ def json_lines(rows: Sequence[Row], *, machine: str) -> str:
     )
 
 
-def make_table(rows: Sequence[Row]) -> Table:
-    """Return the rows as a table; us are per root and simulation."""
+def make_table(rows: Sequence[Row], title: str = _SEARCH_TITLE) -> Table:
+    """Return the rows as a table under its title."""
     table = Table(
-        title="us: CPU microseconds per root and simulation, median",
+        title=title,
         box=SIMPLE,
         padding=(0, 1, 0, 0),
     )
     table.add_column("what", no_wrap=True)
-    for title in ("value", "fastest", "", "must", "holds", "x floor", ""):
-        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+    for column in ("value", "fastest", "", "must", "holds", "x floor", ""):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for row in rows:
         table.add_row(
             row.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from efficientzero.search import BatchedSearch
 
 _Network = TypeVar("_Network", bound=EfficientZeroNet)
 
+_LOGITS = ("prefix_logits", "value_logits", "policy_logits")
 _MAX_RATIO = 1.05  # of the whole search to its bare network calls
 ATARI = EnvSpec(
     env_id="ALE/Pong-v5",
@@ -40,9 +41,11 @@ ATARI = EnvSpec(
 class FreeNetwork(EfficientZeroNet):
     """Answers with tensors made beforehand: what is left of a search's time is not the network's.
 
-    Latents and LSTM states have the real network's shape and memory layout, and stay the same;
-    logits are random and differ in every simulation, so that trees grow as they do in earnest.
+    Latents and LSTM states come back as they went in; logits are random and differ in every
+    simulation, so that trees grow as they do in earnest.
     """
+
+    simulation: Tensor  # i64 [1]
 
     def prepare(self, observations: Tensor, *, num_simulations: int, seed: int) -> None:
         """Make the answers for one batch."""
@@ -53,21 +56,21 @@ class FreeNetwork(EfficientZeroNet):
             self, root.latents, self.initial_lstm_states(batch), torch.zeros(batch).long()
         )
 
-        def draw(like: Tensor) -> Tensor:
-            return torch.randn(like.shape, generator=generator)
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator)
 
         self._root = InitialInference(
-            root.latents, draw(root.value_logits), draw(root.policy_logits)
+            root.latents, draw(*root.value_logits.shape), draw(*root.policy_logits.shape)
         )
-        self._steps = [
-            RecurrentInference(step.latents, step.lstm_states, *map(draw, step[2:]))
-            for _ in range(num_simulations)
-        ]
-        self._simulation = 0
+        # Buffers, so that a recorded graph takes the next answer each time.
+        count = num_simulations + 1  # recording takes one
+        for name, logits in zip(_LOGITS, step[2:], strict=True):
+            self.register_buffer(name, draw(count, *logits.shape), persistent=False)
+        self.register_buffer("simulation", torch.zeros(1, dtype=torch.int64), persistent=False)
 
     def initial_inference(self, observations: Tensor) -> InitialInference:
         """Return the prepared root."""
-        self._simulation = 0
+        self.simulation.zero_()
         return self._root
 
     def recurrent_inference(
@@ -77,9 +80,9 @@ class FreeNetwork(EfficientZeroNet):
         actions: Tensor,
     ) -> RecurrentInference:
         """Return the next prepared step."""
-        step = self._steps[self._simulation]
-        self._simulation += 1
-        return step
+        logits = [getattr(self, name).index_select(0, self.simulation)[0] for name in _LOGITS]
+        self.simulation.add_(1)
+        return RecurrentInference(latents, lstm_states, *logits)
 
 
 class FreeSupport(ScalarSupport):
@@ -118,7 +121,7 @@ def measure_ratio(
     """Compare a search as actors run it with its network calls made bare."""
     network = make_network(EfficientZeroNet, config or NetworkConfig(), spec)
     observations = make_observations(batch_size, spec)
-    search = make_search(network, batch_size, "auto")
+    search = make_search(network, batch_size)
     bare = BareCalls(network, observations, search.num_simulations)
     run_search = partial(search.run, observations, exploration_noise=True)
     samples = cpu_seconds({"search": run_search, "bare calls": bare.run}, rounds=rounds)
@@ -144,11 +147,9 @@ def measure_overhead(
     for name, decodes in (("search, free network", True), ("free decoding too", False)):
         network = make_network(FreeNetwork, config or NetworkConfig(), spec)
         if not decodes:
-            network.support = FreeSupport(network.support.bound)
-        search = make_search(network, batch_size, "eager")  # constants cannot be traced
-        with torch.inference_mode():
-            network.prepare(observations, num_simulations=search.num_simulations, seed=0)
-        searches[name] = search
+            network.support = FreeSupport((config or NetworkConfig()).support_bound)
+        prepare(network, observations)
+        searches[name] = make_search(network, batch_size)
     samples = cpu_seconds(
         {
             name: partial(search.run, observations, exploration_noise=True)
@@ -167,6 +168,12 @@ def measure_overhead(
     ]
 
 
+@torch.no_grad()
+def prepare(network: FreeNetwork, observations: Tensor) -> None:
+    """Prepare for a search of the default length."""
+    network.prepare(observations, num_simulations=SearchConfig().num_simulations, seed=0)
+
+
 def make_network(kind: type[_Network], config: NetworkConfig, spec: EnvSpec) -> _Network:
     """Build a network with seeded random weights; heads that start at zero would only tie."""
     with torch.random.fork_rng(devices=[]):
@@ -182,13 +189,11 @@ def make_observations(batch_size: int, spec: EnvSpec) -> Tensor:
     return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
 
 
-def make_search(
-    network: EfficientZeroNet, batch_size: int, backend: Literal["auto", "eager"]
-) -> BatchedSearch:
+def make_search(network: EfficientZeroNet, batch_size: int) -> BatchedSearch:
     """Return a search with the default coefficients on the CPU."""
     return BatchedSearch(
         network,
-        search=SearchConfig(inference_backend=backend),
+        search=SearchConfig(),
         agent=AgentConfig(),
         num_actions=network.spec.num_actions,
         batch_size=batch_size,

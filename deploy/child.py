@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from deploy.topology import ProcessSpec
-from efficientzero.runtime import LAUNCHER_PID_VARIABLE
+from efficientzero.runtime import EXIT_FINAL, LAUNCHER_PID_VARIABLE
 
 LineSink = Callable[[str, str], None]
 """Takes a process's name and one line that it printed."""
@@ -25,9 +25,16 @@ LineSink = Callable[[str, str], None]
 RUN_MARK = "EFFICIENTZERO_RUN_UID"
 """Environment variable by which every descendant of a run's processes can be found."""
 
+DETERMINISTIC_ARITHMETIC = {"MKL_CBWR": "AUTO,STRICT"}
+"""Environment in which MKL rounds alike wherever its arguments lie in memory. By default a product
+of one row differs in the last bits when its address is no multiple of 16 bytes."""
+
 _KEPT_LINES = 40
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_EXIT_CODES = {70: " (did not stop when asked to)"}
+_EXIT_CODES = {
+    70: " (did not stop when asked to)",
+    EXIT_FINAL: " (starting it again would only repeat the failure)",
+}
 _SIGNAL_HINTS = {
     "SIGKILL": " (by hand, or the machine ran out of memory: see dmesg)",
     "SIGSEGV": " (a crash in native code)",
@@ -38,9 +45,17 @@ class Child:
     """A process and the thread that reads it, through all incarnations of one role and index."""
 
     def __init__(
-        self, spec: ProcessSpec, *, log_dir: Path, cwd: Path, env: Mapping[str, str], sink: LineSink
+        self,
+        spec: ProcessSpec,
+        *,
+        log_dir: Path,
+        cwd: Path,
+        env: Mapping[str, str],
+        sink: LineSink,
+        first_incarnation: int = 0,
     ) -> None:
         self.spec = spec
+        self._first_incarnation = first_incarnation
         self.log_path = log_dir / f"{spec.name}.log"
         self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._cwd = cwd
@@ -61,6 +76,7 @@ class Child:
             OSError: the machine cannot start it.
         """
         argv = list(self.spec.argv)
+        incarnation += self._first_incarnation
         if incarnation:
             argv += ["--incarnation", str(incarnation)]
         self.last_lines.clear()

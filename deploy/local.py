@@ -1,7 +1,8 @@
 """The supervisor: starts a run's processes on this machine, watches them, ends them in order.
 
-Called by ``launch.py``. A crashed actor, reanalyzer or evaluator is started again; a crashed
-learner or replay ends the run. Knows roles and exit codes, not what a role does.
+Called by ``launch.py``. A crashed process is started again: workers are stateless, learner and
+replay go on from their newest checkpoint and snapshot. Too many crashes, or one that would only
+repeat itself, end the run. Knows roles and exit codes, not what a role does.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from typing import NamedTuple
 
 from deploy.child import Child, end_leftovers
 from deploy.topology import WORKER_ROLES
-from efficientzero.runtime import StopSignal, WaitReason
+from efficientzero.runtime import EXIT_FINAL, StopSignal, WaitReason
 
 EXIT_FAILED = 1
 
+_NEVER = "and a deterministic run cannot start it again"
 _POLL_S = 0.1
 _KILL_WAIT_S = 5.0
 _LONGEST_PAUSE_S = 30.0
 _SAME_KEYPRESS_S = 0.3
+_LONG_RUN_S = 600.0
 
 
 class Progress(NamedTuple):
@@ -92,6 +95,7 @@ class StopRequests:
 class _Watched:
     child: Child
     starts: int = 1
+    started_at: float = 0.0  # monotonic seconds
     crashes: int = 0
     restart_at: float | None = None  # monotonic seconds
     left_cleanly: bool = False
@@ -106,7 +110,7 @@ class Supervisor:
         children: Sequence[Child],
         *,
         run_uid: str,
-        max_restarts: int,
+        max_restarts: int | None,
         progress: Callable[[], Progress],
         note: Callable[[str], None],
         graces: Graces,
@@ -118,7 +122,8 @@ class Supervisor:
         Args:
             children: not yet started.
             run_uid: marks the run's processes, see ``child_environment``.
-            max_restarts: of each restartable child, after crashes.
+            max_restarts: of each child, after crashes that follow each other within ten minutes;
+                None: nothing is ever started again, not even what left by itself.
             progress: the run's newest known progress; must not block.
             note: prints one line of the supervisor's own.
             graces: how long each role may take to stop.
@@ -151,6 +156,7 @@ class Supervisor:
 
     def _start(self) -> Outcome | None:
         for watched in self._watched:
+            watched.started_at = time.monotonic()
             try:
                 watched.child.start()
             except OSError as error:
@@ -186,14 +192,18 @@ class Supervisor:
 
     def _after_exit(self, watched: _Watched, code: int) -> str:
         child = watched.child
-        if not child.spec.restartable:
-            return child.describe_exit() + (" before the run was over" if code == 0 else "")
+        if code == EXIT_FINAL:
+            return child.describe_exit()
         watched.left_cleanly = code == 0
         pause_s = self._clean_exit_pause_s  # then judge again: the progress known here may be old
         if code != 0:
-            watched.crashes += 1
+            ran_long = time.monotonic() - watched.started_at > _LONG_RUN_S
+            watched.crashes = 1 if ran_long else watched.crashes + 1
+            if self._max_restarts is None:
+                return f"{child.describe_exit()} {_NEVER}"
             if watched.crashes > self._max_restarts:
-                return f"{child.describe_exit()} after {self._max_restarts} restarts"
+                after = f" after {self._max_restarts} restarts" if self._max_restarts else ""
+                return child.describe_exit() + after
             count = f"{watched.crashes} of {self._max_restarts}"
             self._note(f"{child.describe_exit()}, restarting ({count})")
             pause_s = min(self._first_pause_s * 2 ** (watched.crashes - 1), _LONGEST_PAUSE_S)
@@ -202,6 +212,8 @@ class Supervisor:
 
     def _restart(self, watched: _Watched) -> str:
         child = watched.child
+        if self._max_restarts is None:
+            return f"{child.spec.name} left before the run was over {_NEVER}"
         if watched.left_cleanly:
             # Somebody stopped it from outside; without it the run would wait for ever.
             self._note(f"{child.spec.name} left before the run was over, starting it again")
@@ -210,6 +222,7 @@ class Supervisor:
         except OSError as error:
             return f"cannot restart {child.spec.name}: {error}"
         watched.starts += 1
+        watched.started_at = time.monotonic()
         watched.restart_at = None
         return ""
 

@@ -16,8 +16,8 @@ from typing import Self
 import grpc
 
 from deploy.local import Progress
-from deploy.summary import read_evaluations
 from efficientzero.rpc import run_pb2, run_pb2_grpc
+from efficientzero.run_folder import read_lines
 
 _INTERVAL_S = 1.0
 _ANSWER_TIMEOUT_S = 2.0
@@ -88,7 +88,7 @@ class RunMonitor:
         if status is not None and status.phase == run_pb2.FINISHED:
             return True
         # A learner that leaves right after the final evaluation may never have been asked since.
-        return any(known.get("is_final") for known in read_evaluations(self._evaluations_path))
+        return any(known.get("is_final") for known in read_lines(self._evaluations_path))
 
     def _follow(self) -> None:
         while not self._closed.wait(_INTERVAL_S):

@@ -26,7 +26,7 @@ from efficientzero.schema import EnvSpec
 LOOPBACK = "127.0.0.1"
 
 _MIN_FREE_BYTES = 200 * 10**6
-_MAX_MEMORY_SHARE = 0.8
+MAX_MEMORY_SHARE = 0.8
 _MAX_RUN_ID_LENGTH = 100
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 
@@ -59,6 +59,8 @@ def describe_device(cluster: ClusterConfig) -> str:
     """Say where the networks will run."""
     if cluster.device != "auto":
         return cluster.device
+    if cluster.deterministic:
+        return "cpu (the run is deterministic)"
     return "cuda (chosen by auto)" if has_cuda_device() else "cpu (no usable CUDA device found)"
 
 
@@ -113,7 +115,7 @@ def check_memory(config: Config, spec: EnvSpec) -> str:
     """Check that a full replay fits, and say how large it gets."""
     needed, available = replay_bytes(config, spec), available_memory_bytes()
     text = f"replay grows to about {size(needed)} of {size(available)} available"
-    if needed > _MAX_MEMORY_SHARE * available:
+    if needed > MAX_MEMORY_SHARE * available:
         capacity = f"{config.replay.capacity:,}"
         raise PreflightError(f"--replay.capacity: got {capacity}, but {text}; lower it")
     return text

@@ -6,11 +6,14 @@ Called by ``launch.py``. After it, ``config.json`` is on disk and no process has
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from deploy.preflight import (
     LOOPBACK,
@@ -25,13 +28,20 @@ from deploy.preflight import (
     one_line,
     reason,
 )
-from deploy.summary import software_versions
-from efficientzero.config import Config
-from efficientzero.config_files import PRESETS, hyperparameters, load_preset, validate
+from deploy.summary import EVALUATIONS_FILE, software_versions
+from efficientzero.compat import COMPAT_GROUPS
+from efficientzero.config import Config, EnvConfig
+from efficientzero.config_files import (
+    PRESETS,
+    experiment_values,
+    hyperparameters,
+    load_preset,
+    validate,
+)
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.naming import group_name
-from efficientzero.run_folder import RunInfo
+from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
 
 
@@ -59,7 +69,8 @@ def prepare(
         PreflightError: the run cannot start.
     """
     check_installation()
-    spec, group, tracking = _resolve(config)
+    spec, group = check_config(config)
+    tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_port, learner_port = choose_ports(config.cluster)
     memory = check_memory(config, spec)
@@ -91,7 +102,78 @@ def prepare(
         ("logs", str(folder / "logs")),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
+    if config.cluster.deterministic:
+        notes.append(
+            (
+                "order",
+                "deterministic: actor, reanalyzer and learner take turns, so only one works at a "
+                "time; no process is started again",
+            )
+        )
     return Prepared(run=run, notes=notes)
+
+
+def prepare_resume(run: RunInfo, config: Config) -> Prepared:
+    """Check that ``run`` can go on, and write its ``config.json`` with new addresses.
+
+    Args:
+        run: as its folder has it.
+        config: the run's, with other processes or logging perhaps.
+
+    Raises:
+        PreflightError: the run is complete, still running, or asked to change what it learns.
+    """
+    check_installation()
+    if run.config.cluster.deterministic:
+        raise PreflightError(
+            "--resume: a deterministic run cannot be resumed; start it anew: its seed gives the "
+            "same weights"
+        )
+    _check_same_experiment(run.config, config)
+    evaluations = read_lines(run.directory / EVALUATIONS_FILE)
+    if any(line.get("is_final") for line in evaluations):
+        raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
+    spec, _ = check_config(config)
+    tracking = _tracking_mode(config)
+    check_device(config.cluster)
+    replay_port, learner_port = choose_ports(config.cluster)
+    memory = check_memory(config, spec)
+    resumed = dataclasses.replace(
+        run,
+        config=config,
+        num_resumes=run.num_resumes + 1,
+        replay_address=f"{LOOPBACK}:{replay_port}",
+        learner_address=f"{LOOPBACK}:{learner_port}",
+        tracking_mode=tracking.mode,
+    )
+    try:
+        resumed.save()
+    except OSError as error:
+        raise PreflightError(f"--resume: {run.config_path}: {reason(error)}") from error
+    from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
+
+    saved = list_checkpoints(run.directory / "checkpoints")
+    newest = saved[-1].name if saved else "none yet: training starts from the beginning"
+    notes = [
+        ("resume", f"{run.run_id}, for the {resumed.num_resumes}. time; checkpoint {newest}"),
+        ("group", f"{run.group}  (config {run.config_hash})"),
+        ("device", describe_device(config.cluster)),
+        ("memory", memory),
+        ("addresses", f"replay {resumed.replay_address}, learner {resumed.learner_address}"),
+        ("wandb", f"{tracking.mode} ({tracking.reason})"),
+    ]
+    return Prepared(run=resumed, notes=notes)
+
+
+def _check_same_experiment(before: Config, now: Config) -> None:
+    fixed = {**hyperparameters(before), "seed": before.seed, "preset": before.preset}
+    wanted = {**hyperparameters(now), "seed": now.seed, "preset": now.preset}
+    for key, value in fixed.items():
+        if wanted[key] != value:
+            raise PreflightError(
+                f"--{key}: got {wanted[key]}, but the run was started with {value}; a resumed run "
+                "may only change cluster and tracking options"
+            )
 
 
 def default_run_id(config: Config, now: datetime) -> str:
@@ -134,26 +216,53 @@ def _make_or_take(folder: Path) -> bool:
     return True
 
 
-def _resolve(config: Config) -> tuple[EnvSpec, str, ModeDecision]:
-    """Return what follows from the configuration, or say what is wrong with it."""
+def check_config(config: Config) -> tuple[EnvSpec, str]:
+    """Return the environment's shape and the group's name, or say what is wrong.
+
+    Raises:
+        PreflightError: one line.
+    """
     try:
         validate(config, None)
-        spec = probe_env_spec(config.env)
+        spec = _env_spec(config.env)
         validate(config, spec)
-        return spec, _group(config), resolve_mode(config.tracking.mode)
+        return spec, run_group(config)
     except ValueError as error:
         raise PreflightError(one_line(error)) from error
 
 
-def _group(config: Config) -> str:
-    """Name the group by what differs from the preset, and the preset unless it is the reference."""
-    is_reference = config.preset == PRESETS[0]
-    return group_name(
-        config.env.id if is_reference else f"{config.env.id}_{config.preset}",
-        hyperparameters(config),
-        hyperparameters(load_preset(config.preset)),
-        config.tracking.group_suffix,
-    )
+def run_group(config: Config) -> str:
+    """Name the wandb group: environment, nearest preset, and what differs from that.
+
+    Raises:
+        ValueError: a suffix that is too long.
+    """
+    values, suffix = experiment_values(config), config.tracking.group_suffix
+    bundles = {
+        f"compat={name}": {
+            f"compat.{key}": value for key, value in dataclasses.asdict(group).items()
+        }
+        for name, group in COMPAT_GROUPS.items()
+    }
+    return group_name(config.env.id, values, _preset_values(), suffix, bundles)
+
+
+@functools.cache
+def _env_spec(env: EnvConfig) -> EnvSpec:
+    """Probe once: a grid has many cells of one environment."""
+    return probe_env_spec(env)
+
+
+@functools.cache
+def _preset_values() -> dict[str, dict[str, Any]]:
+    return {name: experiment_values(load_preset(name)) for name in PRESETS}
+
+
+def _tracking_mode(config: Config) -> ModeDecision:
+    try:
+        return resolve_mode(config.tracking.mode)
+    except ValueError as error:
+        raise PreflightError(one_line(error)) from error
 
 
 def _write(run: RunInfo) -> None:

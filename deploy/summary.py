@@ -6,7 +6,7 @@ status; knows no process.
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import platform
 import subprocess
 from importlib import metadata
@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from deploy.display import format_duration
+from deploy.fairness import Stamp, make_stamp, stamp_line
 from deploy.local import Outcome
+from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE
 from efficientzero.rpc import run_pb2
-from efficientzero.run_folder import RunInfo, write_json
+from efficientzero.run_folder import RunInfo, read_lines, write_json
 
 EVALUATIONS_FILE = "evaluations.jsonl"
 
@@ -25,35 +27,24 @@ _PACKAGES = {
     "reverb": "dm-reverb",
     "gymnasium": "gymnasium",
     "ale-py": "ale-py",
+    "minatar": "MinAtar",
     "wandb": "wandb",
     "numpy": "numpy",
     "efficientzero": "efficientzero-distributed",
 }
 
 
-def read_evaluations(path: Path) -> list[dict[str, Any]]:
-    """Return the evaluations in ``path``, oldest first; a line still being written is left out."""
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    evaluations = []
-    for line in lines:
-        try:
-            evaluations.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return evaluations
-
-
 def summarize(
     run: RunInfo, outcome: Outcome, *, status: run_pb2.RunStatus | None, wall_s: float
 ) -> dict[str, Any]:
     """Return the summary: the result, what it cost, and what it takes to repeat it."""
-    evaluations = read_evaluations(run.directory / EVALUATIONS_FILE)
+    evaluations = read_lines(run.directory / EVALUATIONS_FILE)
     final = [evaluation for evaluation in evaluations if evaluation.get("is_final")]
     best_known = (final or evaluations or [{}])[-1]
     status = status or run_pb2.RunStatus()
+    # An evaluation's line may be newer than the last status that was read.
+    env_steps = max(status.env_steps, best_known.get("env_steps", 0))
+    stamp = make_stamp(run.directory, run.config, env_steps=env_steps)
     return {
         "run_id": run.run_id,
         "group": run.group,
@@ -64,16 +55,29 @@ def summarize(
         "eval_returns": best_known.get("returns", []),
         "eval_is_final": bool(final),
         "eval_weights_version": best_known.get("weights_version"),
-        # An evaluation's line may be newer than the last status that was read.
-        "env_steps": max(status.env_steps, best_known.get("env_steps", 0)),
+        "env_steps": env_steps,
         "train_steps": max(status.train_steps, best_known.get("train_steps", 0)),
+        "env_steps_lost": _env_steps_lost(status),
         "episodes": status.episodes,
         "wall_s": round(wall_s, 1),
+        "fairness": stamp and dataclasses.asdict(stamp),
         "config_hash": run.config_hash,
+        "weights_sha256": newest_weights_sha256(run.directory / "checkpoints"),
         "versions": run.versions,
         "exit_reason": outcome.reason,
         "exit_code": outcome.exit_code,
     }
+
+
+def newest_weights_sha256(folder: Path) -> str | None:
+    """Return the digest of the newest checkpoint's weights, None where there is none to read."""
+    from efficientzero import checkpoint  # noqa: PLC0415  imports torch, 2 s: not for --help
+
+    saved = checkpoint.list_checkpoints(folder)
+    try:
+        return checkpoint.weights_sha256(checkpoint.load_checkpoint(saved[-1])["network"])
+    except (IndexError, ValueError):
+        return None
 
 
 def save_summary(run: RunInfo, summary: dict[str, Any]) -> Path:
@@ -96,14 +100,32 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
     rows = [
         ("run", f"{run.run_id}: {summary['exit_reason']}, exit code {summary['exit_code']}"),
         ("return", result),
-        ("steps", f"{summary['env_steps']:,} env_steps, {summary['train_steps']:,} train_steps"),
+        ("steps", _steps(summary)),
+        ("weights", f"sha256 {summary['weights_sha256'] or 'none saved'}"),
         ("wall time", format_duration(summary["wall_s"])),
+        ("fairness", stamp_line(summary["fairness"] and Stamp(**summary["fairness"]))),
         ("files", f"{run.directory} (summary.json, {EVALUATIONS_FILE}, logs/)"),
     ]
+    folder = run.directory / "wandb"
     if run.tracking_mode == "offline":
-        upload = f"wandb beta sync {run.directory / 'wandb'}"
-        rows.append(("wandb", f"recorded offline; upload it with: {upload}"))
+        rows.append(("wandb", f"recorded offline; upload it with: wandb beta sync {folder}"))
+    elif (folder / NOT_UPLOADED_FILE).exists():
+        # Not `wandb beta sync`: of a run that the server has in part it would repeat rows.
+        upload = f"xargs -d '\\n' -n 1 wandb sync < {folder / NOT_UPLOADED_FILE}"
+        rows.append(("wandb", f"not everything was uploaded; upload it with: {upload}"))
     return [f"{name:<10} {value}" for name, value in rows]
+
+
+def _env_steps_lost(status: run_pb2.RunStatus) -> int | None:
+    """Return what replay never got, None while actors still hold the ends of episodes."""
+    has_ended = status.phase in (run_pb2.LAST_STEPS, run_pb2.FINISHED)
+    return max(0, status.env_steps - status.steps_inserted) if has_ended else None
+
+
+def _steps(summary: dict[str, Any]) -> str:
+    text = f"{summary['env_steps']:,} env_steps, {summary['train_steps']:,} train_steps"
+    lost = summary["env_steps_lost"]
+    return f"{text}; {lost:,} env_steps were lost before replay kept them" if lost else text
 
 
 def software_versions(checkout: Path) -> dict[str, str]:

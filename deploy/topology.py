@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from efficientzero.run_folder import RunInfo
 
 WORKER_ROLES = ("reanalyzer", "actor", "evaluator")
-"""Roles that may come and go: clients of the learner and of replay, restarted after a crash."""
+"""Roles that may come and go: clients of the learner and of replay."""
 
 _MODULES = {
     "replay": "replay",
@@ -30,8 +30,6 @@ class ProcessSpec:
     role: str
     index: int
     argv: tuple[str, ...]
-    restartable: bool
-    """Started again after a crash; otherwise a crash ends the run."""
 
     @property
     def name(self) -> str:
@@ -55,4 +53,4 @@ def processes(run: RunInfo) -> list[ProcessSpec]:
 def _spec(run: RunInfo, role: str, index: int) -> ProcessSpec:
     config_path = str(run.config_path.resolve())
     argv = (sys.executable, "-m", _MODULES[role], "--config", config_path, "--index", str(index))
-    return ProcessSpec(role=role, index=index, argv=argv, restartable=role in WORKER_ROLES)
+    return ProcessSpec(role=role, index=index, argv=argv)

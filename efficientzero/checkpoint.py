@@ -5,13 +5,16 @@ Called by the learner (save) and by whoever starts from a checkpoint (load).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _NAME = "checkpoint_{:08d}.pt"
 _PATTERN = re.compile(r"checkpoint_(\d{8})\.pt")
@@ -47,6 +50,36 @@ def save_checkpoint(folder: Path, train_step: int, state: dict[str, Any], *, kee
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints of ``folder``, oldest first."""
     return sorted(path for path in folder.glob("checkpoint_*.pt") if _PATTERN.fullmatch(path.name))
+
+
+def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Read the newest checkpoint that is not damaged, or None where there is none.
+
+    Raises:
+        ValueError: there are checkpoints, and all of them are damaged.
+    """
+    paths = list_checkpoints(folder)
+    for path in reversed(paths):
+        try:
+            return load_checkpoint(path)
+        except ValueError as error:
+            log.warning("%s; trying the one before", error)
+    if paths:
+        raise ValueError(f"{folder}: none of {len(paths)} checkpoints can be read")
+    return None
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, shapes, dtypes and bytes of CPU tensors, in hexadecimal.
+
+    Equal for two networks only if every weight and statistic is equal bit by bit.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        # Whatever the layout in memory: channels-last weights are hashed in the order of indices.
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

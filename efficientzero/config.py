@@ -138,8 +138,8 @@ class SearchConfig:
     """gumbel: c_scale of the completed-Q transform."""
     num_threads: int = 1
     """Threads that share the trees of one search; results do not depend on it."""
-    inference_backend: Literal["auto", "eager", "traced", "graphed"] = "auto"
-    """How simulations call the network; same results. auto: traced on CPU, graphed on CUDA."""
+    inference_backend: Literal["auto", "eager", "folded", "graphed"] = "auto"
+    """How searches call the network; same up to rounding. auto: folded on CPU, graphed on CUDA."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the network's arithmetic in searches. auto: bfloat16 autocast on CUDA, else float32."""
 
@@ -185,8 +185,6 @@ class CompatConfig:
     """Off-policy age counted in stored transitions, not in train_steps."""
     jpeg_frames: bool = False
     """Every frame passes through JPEG before anything sees it."""
-    independent_augmentation: bool = False
-    """The consistency targets' frames get a shift and intensity of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +234,7 @@ class ReanalyzerConfig:
     off_policy_tau: float = 0.3
     """Every tau * budget.train_steps of age takes one td step away."""
     search_batch_size: int = 0
-    """Roots searched at once at the most. 0: the fastest size, found by timing at start."""
+    """Roots searched at once at the most. 0: the fastest, timed at start; 256 if deterministic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +273,9 @@ class LearnerConfig:
     """Largest random shift."""
     intensity_scale: float = 0.05
     """Standard deviation of the random intensity factor."""
+    independent_augmentation: bool = True
+    """The consistency targets' frames get a shift and intensity of their own, so that the two
+    branches compare different views; off: one draw per sample for all frames."""
     publish_interval: int = 100
     """Train_steps between publications of the latest weights."""
     target_interval: int = 200
@@ -318,11 +319,13 @@ class ClusterConfig:
     device: str = "auto"
     """torch device of learner and searches: auto, cpu, cuda, cuda:1."""
     max_restarts: int = 5
-    """Times each actor or reanalyzer is started again after a crash."""
+    """Times each actor or reanalyzer is started again after a crash; never if deterministic."""
     threads_per_process: int = 1
     """torch CPU threads of each process."""
     metrics_interval_seconds: float = 10.0
     """Seconds between metric rows of actors and reanalyzers."""
+    deterministic: bool = False
+    """Roles take turns by counts, not by time: one seed, the same weights bit by bit. CPU only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

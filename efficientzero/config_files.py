@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from efficientzero.config import Config
 from efficientzero.schema import EnvSpec
 
-PRESETS = ("atari100k", "atari-small", "cartpole", "catch")
+PRESETS = ("atari100k", "muzero", "atari-small", "minatar", "cartpole", "acrobot", "catch")
 """Names of the presets, the reference first. Each is a TOML file of differences."""
 
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
@@ -28,6 +28,16 @@ _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
 
 _ONLY_SPEED = ("search.inference_backend", "search.num_threads", "actor.pipeline")
 """Dotted keys that choose how to compute, not what."""
+
+_ONLY_RECORDS = (
+    "learner.log_interval",
+    "learner.checkpoint_interval",
+    "learner.checkpoints_kept",
+)
+"""Dotted keys that choose what is kept of a run, not what happens in it."""
+
+_PROCESS_COUNTS = ("cluster.num_actors", "cluster.num_reanalyzers")
+"""Not in the hash: a run may go on with other numbers. They shift the age of data and targets."""
 
 _ADAPTER = TypeAdapter(Config)
 
@@ -79,7 +89,13 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def hyperparameters(config: Config) -> dict[str, Any]:
     """Return the dotted values that can change what is learned (no seed, processes, logging)."""
     values = {k: v for k, v in config_to_dict(config).items() if k not in _NOT_IN_HASH}
-    return {k: v for k, v in flatten(values).items() if k not in _ONLY_SPEED}
+    return {k: v for k, v in flatten(values).items() if k not in _ONLY_SPEED + _ONLY_RECORDS}
+
+
+def experiment_values(config: Config) -> dict[str, Any]:
+    """Return the hyperparameters and the numbers of actors and reanalyzers: what a group tells."""
+    flat = flatten(config_to_dict(config))
+    return {**hyperparameters(config), **{key: flat[key] for key in _PROCESS_COUNTS}}
 
 
 def config_hash(config: Config) -> str:
@@ -137,6 +153,18 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"replay.capacity: got {config.replay.capacity}, wanted at least learner.batch_size "
         f"({config.learner.batch_size})",
     )
+    learner = config.learner
+    coefficients = (
+        learner.value_prefix_coefficient,
+        learner.value_coefficient,
+        learner.policy_coefficient,
+        learner.consistency_coefficient,
+    )
+    _require(
+        any(coefficients), "learner: got 0 for all four coefficients, wanted at least one above 0"
+    )
+    if config.cluster.deterministic:
+        _check_deterministic(config)
     compat = config.compat
     changes_puct = (
         compat.stale_prefix_bounds or compat.root_visit_without_value or compat.random_first_child
@@ -150,6 +178,11 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         _require(
             spec.num_actions >= _FEWEST_ACTIONS,
             f"env.id: {spec.env_id} has {spec.num_actions} action, wanted at least 2",
+        )
+        _require(
+            spec.is_image or not config.compat.jpeg_frames,
+            f"compat.jpeg_frames: got true for {spec.env_id}, whose frames are vectors, wanted "
+            "false (--compat.no-jpeg-frames)",
         )
 
 
@@ -230,11 +263,28 @@ def _check_ranges(config: Config) -> None:
             _require(value >= 0, f"{key}: got {value}, wanted 0 or more")
         if isinstance(value, tuple):
             _require(all(v > 0 for v in value), f"{key}: got {value}, wanted only positive values")
-    _require(config.seed >= 0, f"seed: got {config.seed}, wanted 0 or more")
+    _require(0 <= config.seed < 2**64, f"seed: got {config.seed}, wanted 0 to 2**64 - 1")
     _require(
         flat["agent.discount"] <= 1,
         f"agent.discount: got {flat['agent.discount']}, wanted at most 1",
     )
+
+
+def _check_deterministic(config: Config) -> None:
+    """Refuse what would let time or a GPU's order of additions into the result."""
+    cluster = config.cluster
+    wanted: dict[str, tuple[object, tuple[object, ...]]] = {
+        "cluster.num_actors": (cluster.num_actors, (1,)),
+        "cluster.num_reanalyzers": (cluster.num_reanalyzers, (1,)),
+        "cluster.threads_per_process": (cluster.threads_per_process, (1,)),
+        "cluster.device": (cluster.device, ("cpu", "auto")),
+        "actor.pipeline": (config.actor.pipeline, ("off", "auto")),
+    }
+    for key, (got, allowed) in wanted.items():
+        _require(
+            got in allowed,
+            f"{key}: got {got}, wanted {' or '.join(map(str, allowed))} with cluster.deterministic",
+        )
 
 
 def _require(condition: bool, message: str) -> None:

@@ -17,8 +17,10 @@ def setup_torch(cluster: ClusterConfig) -> torch.device:
         ValueError: a CUDA device was asked for and there is none.
     """
     torch.set_num_threads(cluster.threads_per_process)
+    torch.use_deterministic_algorithms(cluster.deterministic)
     if cluster.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        use_cuda = torch.cuda.is_available() and not cluster.deterministic
+        return torch.device("cuda" if use_cuda else "cpu")
     try:
         device = torch.device(cluster.device)
     except RuntimeError as error:

@@ -3,9 +3,10 @@
 Used by ``search``. Latents and LSTM states of every node live in place: node i of tree b is row
 ``i * B + b`` of a pool. Per simulation one array of indices goes in and one of numbers comes out.
 
-Three backends do the same operations: ``eager``; ``traced``, a recorded graph without Python in
-between; ``graphed``, a CUDA graph replayed at once. Both recordings share the network's
-parameters, so new weights (copied in place) need no new recording.
+Three backends do the same operations: ``eager``; ``folded``, on a CPU, a recorded graph of the
+network that ``folded_network`` makes; ``graphed``, a CUDA graph replayed at once. Recordings share
+the network's parameters, or tensors derived from them, so new weights (copied in place) need no
+new recording.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from efficientzero.devices import precision_context
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.folded_network import FoldedNetwork
+from efficientzero.networks import EfficientZeroNet, InitialInference
 
-Backend = Literal["auto", "eager", "traced", "graphed"]
+Backend = Literal["auto", "eager", "folded", "graphed"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 NUM_INDEX_ROWS = 4
@@ -31,119 +33,221 @@ _IMAGE_RANK = 4  # [B, C, H, W]
 _GRAPH_WARMUP_CALLS = 3
 
 
-class LatentPool:
-    """Latents and LSTM states of M + 1 nodes of B trees, and the step that adds a node to each."""
+class SearchNetwork:
+    """A live network as one backend runs it, for roots and for simulations."""
 
     def __init__(
         self,
         network: EfficientZeroNet,
-        root_latents: Tensor,
         *,
-        num_nodes: int,
         backend: Backend,
         precision: Precision,
+        batch_size: int,
     ) -> None:
+        """Choose the backend, and fold the network where that asks for it.
+
+        Args:
+            network: in eval mode, on its device; its weights may change in place.
+            backend: auto is graphed on CUDA; on a CPU it is folded, where torch has oneDNN and
+                precision is float32, else eager.
+            precision: of the network's arithmetic; auto is bfloat16 on CUDA.
+            batch_size: roots of a usual call.
+
+        Raises:
+            ValueError: the backend does not run on this device, in this precision or this torch.
+        """
+        self.device = next(network.parameters()).device
+        self.backend, self.precision = _resolved(backend, precision, self.device), precision
+        self._folded = FoldedNetwork(network, batch_size) if self.backend == "folded" else None
+        self.network = network if self._folded is None else self._folded.network
+        """The modules to call or record, after ``refresh``."""
+
+    def refresh(self) -> None:
+        """Derive anew what was derived from weights that have changed since."""
+        if self._folded is not None:
+            self._folded.refresh()
+
+    def initial_inference(self, observations: Tensor) -> InitialInference:
+        """Encode observations [B, *observation] on the device and predict from them."""
+        self.refresh()
+        with precision_context(self.precision, self.device):
+            return self.network.initial_inference(observations)
+
+    def keeps_latents_contiguous(self, batch_size: int) -> bool:
+        """Return whether image latents are best kept as NCHW; else as channels-last."""
+        return self._folded is not None and self._folded.prefers_contiguous_latents(batch_size)
+
+
+class LatentPool:
+    """Latents and LSTM states of M + 1 nodes of B trees, and the step that adds a node to each."""
+
+    @torch.inference_mode()
+    def __init__(self, network: SearchNetwork, batch_size: int, *, num_nodes: int) -> None:
         """Allocate, and record the step where the backend does so.
 
         Args:
-            network: in eval mode.
-            root_latents: [B, *latent], for shape, dtype and device only.
+            network: for the simulations.
+            batch_size: B.
             num_nodes: M + 1.
-            backend: auto is traced on the CPU, graphed on CUDA.
-            precision: of the network's arithmetic; auto is bfloat16 on CUDA.
         """
-        batch, device = len(root_latents), root_latents.device
-        rows = _as_rows(root_latents)
-        lstm_states = network.initial_lstm_states(batch)
-        self._latents = rows.new_zeros((num_nodes * batch, *rows.shape[1:]))
-        self._lstm_states = lstm_states.new_zeros((num_nodes * batch, *lstm_states.shape[1:]))
-        self._batch_size = batch
-        module = _Step(network, batch, precision)
-        indices = torch.zeros((NUM_INDEX_ROWS, batch), dtype=torch.int32, device=device)
-        if backend == "auto":
-            backend = "graphed" if device.type == "cuda" else "traced"
-        if backend == "graphed":
-            self._step = _graphed(module, self._latents, self._lstm_states, indices)
-        elif backend == "traced":
-            self._step = _traced(module, self._latents, self._lstm_states, indices)
+        self._network = network
+        modules = network.network
+        self._rows = _Rows(
+            is_image=len(modules.latent_shape) == _IMAGE_RANK - 1,
+            contiguous=network.keeps_latents_contiguous(batch_size),
+        )
+        latents = torch.zeros((batch_size, *modules.latent_shape), device=network.device)
+        row_shape = self._rows.of(latents).shape[1:]
+        lstm_shape = modules.initial_lstm_states(0).shape[1:]
+        self._latents = latents.new_zeros((num_nodes, batch_size, *row_shape))
+        self._lstm_states = latents.new_zeros((num_nodes, batch_size, *lstm_shape))
+        indices = torch.zeros(
+            (NUM_INDEX_ROWS, batch_size), dtype=torch.int32, device=network.device
+        )
+        pools = (self._latents.flatten(0, 1), self._lstm_states.flatten(0, 1), indices)
+        arguments = (modules, self._rows, batch_size, network.precision)
+        self._step: _StepFunction
+        if network.backend == "graphed":
+            self._step = _graphed(_IndexedStep(*arguments), pools)
+        elif network.backend == "folded":
+            self._step = _traced(_SlabStep(*arguments), pools)
         else:
-            self._step = module
+            self._step = _SlabStep(*arguments)
+        self._pools = pools[:2]
 
     def write_roots(self, latents: Tensor) -> None:
-        """Store the roots' latents [B, *latent]; their LSTM states are zero."""
-        self._latents[: self._batch_size] = _as_rows(latents)
-        self._lstm_states[: self._batch_size].zero_()
+        """Store the roots' latents [B, *latent]; their LSTM states are zero.
 
-    def step(self, indices: Tensor) -> Tensor:
+        A search starts with this: weights that have changed since the last one count from here.
+        """
+        self._network.refresh()
+        self._latents[0] = self._rows.of(latents)
+        self._lstm_states[0].zero_()
+
+    def step(self, indices: Tensor, node: int) -> Tensor:
         """Add one node to every tree.
 
         Args:
             indices: i32 [4, B] on the device, rows as named above.
+            node: the new node, as in the indices.
 
         Returns:
             f32 [2 * B + B * A]: value prefixes [B], values [B] (raw scale), policy logits [B, A].
         """
-        numbers: Tensor = self._step(self._latents, self._lstm_states, indices)
-        return numbers
+        return self._step(*self._pools, indices, self._latents[node], self._lstm_states[node])
+
+
+class _Rows:
+    """How latents lie in the pool."""
+
+    def __init__(self, *, is_image: bool, contiguous: bool) -> None:
+        self._permutes = is_image and not contiguous
+
+    def of(self, latents: Tensor) -> Tensor:
+        """Return latents [B, C, H, W] as rows: channels-last ones as [B, H, W, C]."""
+        return latents.permute(0, 2, 3, 1) if self._permutes else latents
+
+    def latents(self, rows: Tensor) -> Tensor:
+        """Return rows as latents."""
+        return rows.permute(0, 3, 1, 2) if self._permutes else rows
 
 
 class _Step(nn.Module):
+    """A step; subclasses store its nodes."""
+
     trees: Tensor  # i64 [B]
 
-    def __init__(self, network: EfficientZeroNet, batch_size: int, precision: Precision) -> None:
+    def __init__(
+        self, network: EfficientZeroNet, rows: _Rows, batch_size: int, precision: Precision
+    ) -> None:
         super().__init__()
-        self.network, self._precision = network, precision
+        self.network, self.rows, self._precision = network, rows, precision
         self.register_buffer(
             "trees", torch.arange(batch_size, device=next(network.parameters()).device), False
         )
 
-    def forward(self, latents: Tensor, lstm_states: Tensor, indices: Tensor) -> Tensor:
-        indices = indices.long()
-        batch = indices.shape[1]
-        parents = indices[PARENTS] * batch + self.trees
-        parent_latents = latents.index_select(0, parents)
-        if parent_latents.ndim == _IMAGE_RANK:
-            parent_latents = parent_latents.permute(0, 3, 1, 2)  # channels-last in memory
+    def infer(
+        self, latents: Tensor, lstm_states: Tensor, indices: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the new nodes' latents (as rows) and LSTM states, and the numbers."""
+        parents = indices[PARENTS] * indices.shape[1] + self.trees
+        parent_latents = self.rows.latents(latents.index_select(0, parents))
         with precision_context(self._precision, latents.device):
             step = self.network.recurrent_inference(
                 parent_latents, lstm_states.index_select(0, parents), indices[ACTIONS]
             )
-        nodes = indices[NODES] * batch + self.trees
-        latents.index_copy_(0, nodes, _as_rows(step.latents))
-        lstm_states.index_copy_(0, nodes, step.lstm_states * indices[KEEPS_LSTM][:, None, None])
+        new_states = step.lstm_states * indices[KEEPS_LSTM][:, None, None]
         logits = torch.stack((step.value_prefix_logits, step.value_logits))
         scalars = self.network.support.decode(logits)  # [2, B]
-        return torch.cat((scalars.flatten(), step.policy_logits.float().flatten()))
+        numbers = torch.cat((scalars.flatten(), step.policy_logits.float().flatten()))
+        return self.rows.of(step.latents), new_states, numbers
 
 
-_StepFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
+class _SlabStep(_Step):
+    """Writes the nodes to a part of the pool: they all have the same index."""
+
+    def forward(
+        self,
+        latents: Tensor,
+        lstm_states: Tensor,
+        indices: Tensor,
+        new_latents: Tensor,
+        new_states: Tensor,
+    ) -> Tensor:
+        rows, states, numbers = self.infer(latents, lstm_states, indices.long())
+        new_latents.copy_(rows)
+        new_states.copy_(states)
+        return numbers
 
 
-def _traced(module: _Step, latents: Tensor, lstm_states: Tensor, indices: Tensor) -> _StepFunction:
+class _IndexedStep(_Step):
+    """Finds the nodes' place from the indices, because a CUDA graph's addresses are fixed."""
+
+    def forward(self, latents: Tensor, lstm_states: Tensor, indices: Tensor) -> Tensor:
+        indices = indices.long()
+        rows, states, numbers = self.infer(latents, lstm_states, indices)
+        nodes = indices[NODES] * indices.shape[1] + self.trees
+        latents.index_copy_(0, nodes, rows)
+        lstm_states.index_copy_(0, nodes, states)
+        return numbers
+
+
+_StepFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def _traced(module: _SlabStep, pools: tuple[Tensor, Tensor, Tensor]) -> _StepFunction:
     # Outside inference mode: parameters that the recording refers to must stay ordinary tensors.
     with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
         # The network's shape checks are constant for one search; tracing warns about each.
         warnings.simplefilter("ignore")
-        examples = (torch.zeros_like(latents), torch.zeros_like(lstm_states), indices.clone())
+        latents, lstm_states, indices = (torch.zeros_like(pool) for pool in pools)
+        batch = indices.shape[1]
+        examples = (latents, lstm_states, indices, latents[:batch], lstm_states[:batch])
         graph: _StepFunction = torch.jit.trace(module, examples, check_trace=False)  # type: ignore[no-untyped-call]
     return graph
 
 
-def _graphed(module: _Step, latents: Tensor, lstm_states: Tensor, indices: Tensor) -> _StepFunction:
+def _graphed(module: _IndexedStep, pools: tuple[Tensor, Tensor, Tensor]) -> _StepFunction:
     """Capture on the pool's own storage: a CUDA graph knows addresses, not arguments."""
-    arguments = (latents, lstm_states, indices)
-    side = torch.cuda.Stream(latents.device)  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream(latents.device))
+    indices = pools[2]
+    side = torch.cuda.Stream(indices.device)  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream(indices.device))
     with torch.cuda.stream(side):
         for _ in range(_GRAPH_WARMUP_CALLS):
-            module(*arguments)
-    torch.cuda.current_stream(latents.device).wait_stream(side)
+            module(*pools)
+    torch.cuda.current_stream(indices.device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        numbers: Tensor = module(*arguments)
+        numbers: Tensor = module(*pools)
 
-    def replay(latents: Tensor, lstm_states: Tensor, new_indices: Tensor) -> Tensor:
-        del latents, lstm_states
+    def replay(
+        latents: Tensor,
+        lstm_states: Tensor,
+        new_indices: Tensor,
+        new_latents: Tensor,
+        new_states: Tensor,
+    ) -> Tensor:
+        del latents, lstm_states, new_latents, new_states
         indices.copy_(new_indices, non_blocking=True)
         graph.replay()
         return numbers
@@ -151,6 +255,24 @@ def _graphed(module: _Step, latents: Tensor, lstm_states: Tensor, indices: Tenso
     return replay
 
 
-def _as_rows(latents: Tensor) -> Tensor:
-    """Return image latents as [B, H, W, C], channels-last as the network makes them."""
-    return latents.permute(0, 2, 3, 1) if latents.ndim == _IMAGE_RANK else latents
+def _resolved(backend: Backend, precision: Precision, device: torch.device) -> Backend:
+    on_cpu, has_onednn = device.type == "cpu", torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if backend == "auto":
+        if device.type == "cuda":
+            return "graphed"
+        return "folded" if on_cpu and has_onednn and precision != "bfloat16" else "eager"
+    if backend == "graphed" and device.type != "cuda":
+        raise ValueError(f"search.inference_backend: got graphed on {device.type}, wanted CUDA")
+    if backend == "folded":
+        if not on_cpu or precision == "bfloat16":
+            where = f"{device.type} in {precision}"
+            raise ValueError(
+                f"search.inference_backend: got folded on {where}, wanted a CPU and float32"
+            )
+        if not has_onednn:
+            raise ValueError(
+                "search.inference_backend: got folded, which this torch, built without oneDNN, "
+                "cannot run: use eager, or pip install torch=="
+                f"{torch.__version__.split('+', maxsplit=1)[0]}"
+            )
+    return backend

@@ -27,7 +27,7 @@ class RunInfo:
     run_uid: str
     """8 random hex digits made at launch; prefix of every wandb id of this run."""
     group: str
-    """wandb group: environment, preset and what differs from the preset, without the seed."""
+    """wandb group: environment, nearest preset and what differs from that, without the seed."""
     directory: Path
     """The run folder."""
     config: Config
@@ -40,6 +40,8 @@ class RunInfo:
     """online, offline or disabled, as resolved by the launcher."""
     versions: dict[str, str]
     """Versions of what this run depends on, for the summary."""
+    num_resumes: int = 0
+    """How often the run was continued by a launcher; part of its processes' seeds."""
 
     @property
     def config_path(self) -> Path:
@@ -86,6 +88,21 @@ class RunInfo:
                 f"config hash is {run.config_hash} here, {stored_hash} there"
             )
         return run
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a ``.jsonl`` file, oldest first; a line cut short is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    records = []
+    for line in lines:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
 
 
 def write_json(path: Path, values: Any) -> None:  # noqa: ANN401  any JSON value

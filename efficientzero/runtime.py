@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,6 +23,9 @@ ROLES = ("launcher", "replay", "learner", "reanalyzer", "actor", "evaluator")
 """Order is part of the seed tree: append, never reorder."""
 
 LAUNCHER_PID_VARIABLE = "EFFICIENTZERO_LAUNCHER_PID"
+EXIT_FINAL = 78
+"""Exit code of a failure that starting again would only repeat."""
+
 _EXIT_GRACE_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
 
@@ -30,6 +34,9 @@ log = logging.getLogger(__name__)
 
 class PlainError(Exception):
     """A failure whose message says all: what was got, what was wanted, what to do."""
+
+    is_final: ClassVar[bool] = False
+    """True where starting the process again would end in the same failure."""
 
 
 class StopSignal:
@@ -132,7 +139,7 @@ def run_role(
     """Run ``main`` as a role's process and return its exit code.
 
     0: finished, or stopped when asked to. 1: an exception, logged with its traceback, or in one
-    line if that says all.
+    line if that says all. 78: a failure that starting again would only repeat.
     """
     setup_logging(role, index)
     die_with_parent()
@@ -142,13 +149,14 @@ def run_role(
         main(stop)
     except PlainError as error:
         log.error("%s", error)
-        return 1
+        return EXIT_FINAL if error.is_final else 1
     except OSError as error:
         if error.errno != errno.ENOSPC:
             log.exception("%s-%d failed", role, index)
         else:
             where = error.filename or "the run folder"
             log.error("the disk is full (%s): free some space or choose another --runs-dir", where)
+            return EXIT_FINAL
         return 1
     except Exception:
         log.exception("%s-%d failed", role, index)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from efficientzero.config import ActorConfig, BudgetConfig, LearnerConfig, ReplayConfig
+from efficientzero.config import (
+    ActorConfig,
+    BudgetConfig,
+    EvaluatorConfig,
+    LearnerConfig,
+    ReplayConfig,
+)
 
 
 def temperature(train_step: int, actor: ActorConfig, budget: BudgetConfig) -> float:
@@ -24,6 +30,12 @@ def learning_rate(train_step: int, learner: LearnerConfig, budget: BudgetConfig)
     return learner.learning_rate * learner.lr_decay_rate ** (
         (train_step - warmup) // learner.lr_decay_steps
     )
+
+
+def next_evaluation(train_step: int, evaluator: EvaluatorConfig) -> int:
+    """Return the train_step from which weights are evaluated, after those of ``train_step``."""
+    interval = evaluator.interval_train_steps
+    return (train_step // interval + 1) * interval
 
 
 def importance_exponent(train_step: int, replay: ReplayConfig, budget: BudgetConfig) -> float:

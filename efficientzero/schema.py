@@ -80,6 +80,7 @@ class SearchResult(NamedTuple):
     best_actions: I32  # [B] what the search recommends
     root_values: F32  # [B] mean value of the root, raw scale
     predicted_values: F32  # [B] the network's own value of the root
+    prior_logits: F32  # [B, A] the network's own policy at the root, before any noise
     search_depths: I32  # [B] depth of the deepest leaf
 
 
@@ -91,8 +92,9 @@ class ReplayStep(NamedTuple):
     reward: float  # as the network is trained on it (clipped where configured)
     search_policy: F32  # [A]
     root_value: float  # search value of this observation
-    priority: float  # the largest recent one, so that new steps are soon sampled
+    priority: float  # with which it enters replay
     weights_version: int  # train_step of the weights that acted
+    env_step: int  # env_steps of the run that were granted before this one
 
 
 class TrainingBatch(NamedTuple):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
-from efficientzero.devices import precision_context
+from efficientzero.inference import SearchNetwork
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, Frames, SearchResult
 from efficientzero.search_part import SearchPart
@@ -56,15 +56,22 @@ class BatchedSearch:
             num_parts: parts that take turns; results do not depend on it but for the network's
                 rounding. None: two on a GPU if B is large enough, else one.
         """
-        self._network, self._search, self._device = network, search, device
+        self._device = device
+        self._network = network
         self._generator, self.batch_size = generator, batch_size
         self.num_simulations = search.num_simulations
         if num_parts is None:
             num_parts = 2 if device.type != "cpu" and batch_size >= _SMALLEST_SPLIT else 1
+        self._inference = SearchNetwork(
+            network,
+            backend=search.inference_backend,
+            precision=search.precision,
+            batch_size=batch_size,
+        )
         self._bounds = [batch_size * part // num_parts for part in range(num_parts + 1)]
         self._parts = [
             SearchPart(
-                network,
+                self._inference,
                 search=search,
                 agent=agent,
                 compat=compat,
@@ -95,7 +102,7 @@ class BatchedSearch:
         num_roots = len(observations)
         if not 1 <= num_roots <= self.batch_size:
             raise ValueError(f"observations: got {num_roots} roots, wanted 1 to {self.batch_size}")
-        predicted_values = self._expand_roots(self._padded(observations), exploration_noise)
+        values, logits = self._expand_roots(self._padded(observations), exploration_noise)
         for part in self._parts:
             part.launch(1)
         for node in range(2, self.num_simulations + 1):
@@ -104,16 +111,16 @@ class BatchedSearch:
                 part.launch(node)
         for part in self._parts:
             part.collect()
-        return self._result(num_roots, predicted_values)
+        return self._result(num_roots, values, logits)
 
     def export_tree(self, root: int) -> ExportedTree:
         """Return all nodes of one root's tree after ``run``, as values that ``json`` takes."""
         part = int(np.searchsorted(self._bounds, root, side="right")) - 1
         return self._parts[part].export_tree(root - self._bounds[part])
 
-    def _expand_roots(self, observations: Tensor, exploration_noise: bool) -> F32:
-        with precision_context(self._search.precision, self._device):
-            root = self._network.initial_inference(observations)
+    def _expand_roots(self, observations: Tensor, exploration_noise: bool) -> tuple[F32, F32]:
+        """Start the searches; return the network's own values [B] and policy logits [B, A]."""
+        root = self._inference.initial_inference(observations)
         values = _to_numpy(self._network.support.decode(root.value_logits))
         policy_logits = _to_numpy(root.policy_logits)
         seeds = self._generator.integers(0, 2**64, size=self.batch_size, dtype=np.uint64)
@@ -126,11 +133,13 @@ class BatchedSearch:
                 seeds=seeds[rows],
                 draw_noise=exploration_noise,
             )
-        return values
+        return values, policy_logits
 
-    def _result(self, num_roots: int, predicted_values: F32) -> SearchResult:
+    def _result(self, num_roots: int, values: F32, logits: F32) -> SearchResult:
         results = [
-            part.result(predicted_values[start : start + part.batch_size])
+            part.result(
+                values[start : start + part.batch_size], logits[start : start + part.batch_size]
+            )
             for part, start in zip(self._parts, self._bounds, strict=False)
         ]
         columns = zip(*results, strict=True)
@@ -157,6 +166,7 @@ def uniform_search_result(num_roots: int, num_actions: int) -> SearchResult:
         best_actions=np.zeros(num_roots, np.int32),
         root_values=np.zeros(num_roots, np.float32),
         predicted_values=np.zeros(num_roots, np.float32),
+        prior_logits=np.zeros((num_roots, num_actions), np.float32),
         search_depths=np.zeros(num_roots, np.int32),
     )
 

@@ -21,8 +21,8 @@ from efficientzero.inference import (
     NUM_INDEX_ROWS,
     PARENTS,
     LatentPool,
+    SearchNetwork,
 )
-from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, SearchResult
 from mcts_cpp import SearchParams, TreeBatch
 
@@ -35,7 +35,7 @@ class SearchPart:
 
     def __init__(
         self,
-        network: EfficientZeroNet,
+        network: SearchNetwork,
         *,
         search: SearchConfig,
         agent: AgentConfig,
@@ -44,10 +44,10 @@ class SearchPart:
         batch_size: int,
         device: torch.device,
     ) -> None:
-        """Allocate trees and buffers; the pool follows with the first roots."""
+        """Allocate trees, pool and buffers."""
         self.batch_size = batch_size
         """B."""
-        self._network, self._search, self._device = network, search, device
+        self._device = device
         self._num_actions = num_actions
         self._trees = TreeBatch(
             batch_size,
@@ -64,7 +64,7 @@ class SearchPart:
         answer = torch.empty(batch_size * (2 + num_actions))
         self._answer = answer.pin_memory() if on_cuda else answer
         self._answered = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
-        self._pool: LatentPool | None = None  # made with the first roots, which have the shapes
+        self._pool = LatentPool(network, batch_size, num_nodes=search.num_simulations + 1)
 
     def expand_roots(
         self,
@@ -84,26 +84,17 @@ class SearchPart:
             seeds: [B], one per tree.
             draw_noise: explore at the roots.
         """
-        if self._pool is None:
-            self._pool = LatentPool(
-                self._network,
-                latents,
-                num_nodes=self._search.num_simulations + 1,
-                backend=self._search.inference_backend,
-                precision=self._search.precision,
-            )
         self._pool.write_roots(latents)
         self._trees.reset(seeds)
         self._trees.expand_roots(policy_logits, values, draw_noise=draw_noise)
 
     def launch(self, node: int) -> None:
         """Choose the leaves of simulation ``node`` and start their inference."""
-        assert self._pool is not None
         indices = self._indices.numpy()
         self._trees.select_leaves(indices[PARENTS], indices[ACTIONS], self._resets)
         np.logical_not(self._resets, out=indices[KEEPS_LSTM])
         indices[NODES] = node
-        numbers = self._pool.step(self._indices.to(self._device, non_blocking=True))
+        numbers = self._pool.step(self._indices.to(self._device, non_blocking=True), node)
         # Neither pinned buffer is touched again before ``collect`` has waited.
         self._answer.copy_(numbers, non_blocking=True)
         if self._answered is not None:
@@ -118,8 +109,8 @@ class SearchPart:
             numbers[:batch], numbers[batch : 2 * batch], numbers[2 * batch :].reshape(batch, -1)
         )
 
-    def result(self, predicted_values: F32) -> SearchResult:
-        """Return what the roots found; ``predicted_values`` [B] are the network's own."""
+    def result(self, predicted_values: F32, prior_logits: F32) -> SearchResult:
+        """Return what the roots found; the arguments, [B] and [B, A], are the network's own."""
         shape = (self.batch_size, self._num_actions)
         result = SearchResult(
             visit_counts=np.empty(shape, np.int32),
@@ -127,6 +118,7 @@ class SearchPart:
             best_actions=np.empty(self.batch_size, np.int32),
             root_values=np.empty(self.batch_size, np.float32),
             predicted_values=predicted_values,
+            prior_logits=prior_logits,
             search_depths=np.empty(self.batch_size, np.int32),
         )
         self._trees.visit_counts(result.visit_counts)

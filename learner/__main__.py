@@ -11,15 +11,22 @@ import threading
 
 from efficientzero.devices import setup_torch
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
+from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
+from learner.env_step_journal import EnvStepJournal
+from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.grpc_server import GrpcServer
-from learner.learner import Learner
+from learner.learner import Learner, PrioritySink
+from learner.lock_step import LockStepGovernor
+from learner.resume import resume, target_weights
 from learner.run_record import RunRecord
+from learner.saver import CheckpointSaver
 from learner.weight_server import WeightPublisher
 from replay.info import ReplayInfo, wait_until_ready
 from replay.priorities import PriorityUpdater
+from replay.snapshot_request import request_snapshot
 from replay.training_queue import TrainingQueueReader
 
 ROLE = "learner"
@@ -27,51 +34,120 @@ ROLE = "learner"
 _REPLAY_START_S = 120.0
 _EXIT_GRACE_S = 55.0  # a large checkpoint takes its time; the supervisor waits for 60 s
 _REPLAY_LOOK_S = 1.0
+_INFO_S = 30
+_SNAPSHOT_S = 40.0  # at the end: less than the grace, so that the weights are saved without it
 
 log = logging.getLogger(__name__)
 
 
 def main(arguments: RoleArguments, stop: StopSignal) -> None:
-    """Build the learner's parts, train, and serve until told to stop."""
+    """Build the learner's parts, go on where the run was, train, and serve until told to stop."""
     run = arguments.run
     device = setup_torch(run.config.cluster)
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation)
     exit_code = 1
     try:
-        governor, publisher = Governor(run.config), WeightPublisher()
-        record = RunRecord(run.directory)
+        journal, record = EnvStepJournal(run.directory, run.num_resumes), RunRecord(run.directory)
+        fairness = FairnessRecord(run.directory, run.config)
+        steps_noted = journal.read()
+        publisher = WeightPublisher(incarnation=arguments.incarnation)
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
-        _follow_replay(run.replay_address, record, stop)
-        with GrpcServer(run.learner_address, governor=governor, publisher=publisher, record=record):
-            Learner(
-                run,
-                device=device,
-                batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
-                priorities=PriorityUpdater(run.replay_address, stop),
-                publisher=publisher,
-                governor=governor,
-                check_health=record.check,
-                note_priorities=record.add_priorities,
-                tracker=tracker,
-                stop=stop,
-            ).run()
-            while not stop.wait(1.0):
-                record.check()
+        governor, priorities = _pace(run, journal, stop)
+        learner = Learner(
+            run,
+            device=device,
+            batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
+            priorities=priorities,
+            publisher=publisher,
+            governor=governor,
+            check_health=record.check,
+            note_priorities=record.add_priorities,
+            note_batch=fairness.add_batch,
+            saver=_saver(run),
+            further_state=lambda: {
+                "record": record.state(),
+                "fairness": fairness.state(),
+                "target_weights": target_weights(publisher),
+            },
+            tracker=tracker,
+            stop=stop,
+        )
+        resume(
+            run,
+            learner=learner,
+            governor=governor,
+            record=record,
+            fairness=fairness,
+            publisher=publisher,
+            steps_in_replay=_steps_in_replay(run.replay_address),
+            steps_noted=steps_noted,
+        )
+        _follow_replay(run, record, fairness, stop)
+        try:
+            with GrpcServer(
+                run.learner_address, governor=governor, publisher=publisher, record=record
+            ):
+                learner.run()
+                while not stop.wait(1.0):
+                    record.check()
+        finally:
+            fairness.save()
         exit_code = 0
     finally:
         tracker.close(exit_code)
 
 
-def _follow_replay(address: str, record: RunRecord, stop: StopSignal) -> None:
-    """Keep the record's replay size fresh from a thread: replay may take its time to answer."""
+def _pace(
+    run: RunInfo, journal: EnvStepJournal, stop: StopSignal
+) -> tuple[Governor, PrioritySink | None]:
+    """Return who grants the steps, and who takes new priorities to where steps are sampled."""
+    if run.config.cluster.deterministic:
+        lock_step = LockStepGovernor(run.config)
+        return lock_step, lock_step
+    has_priorities = run.config.replay.priority_exponent > 0
+    updater = PriorityUpdater(run.replay_address, stop) if has_priorities else None
+    return Governor(run.config, note_env_steps=journal.write), updater
+
+
+def _saver(run: RunInfo) -> CheckpointSaver:
+    def snapshot_replay() -> str:
+        return request_snapshot(run.replay_address, timeout_s=_SNAPSHOT_S)
+
+    return CheckpointSaver(
+        run.directory / "checkpoints",
+        keep=run.config.learner.checkpoints_kept,
+        # A deterministic run's steps are with its reanalyzer; it is started anew, not resumed.
+        snapshot_replay=None if run.config.cluster.deterministic else snapshot_replay,
+    )
+
+
+def _steps_in_replay(address: str) -> int:
+    counts = ReplayInfo(address).read(timeout_s=_INFO_S)
+    if counts is None:
+        raise TimeoutError(f"replay at {address} answered and then did not for {_INFO_S} s")
+    return counts.steps_inserted
+
+
+def _follow_replay(
+    run: RunInfo, record: RunRecord, fairness: FairnessRecord, stop: StopSignal
+) -> None:
+    """Keep the records' counts fresh from a thread: replay may take its time to answer."""
 
     def follow() -> None:
-        info = ReplayInfo(address)
+        info, inserted = ReplayInfo(run.replay_address), 0
         while not stop.wait(_REPLAY_LOOK_S):
             counts = info.read()
-            if counts is not None:
-                record.set_replay_items(counts.num_steps)
+            if counts is None:
+                continue
+            fairness.set_replay_counts(counts)
+            # Of a deterministic run the table hands all steps on: count those its pool keeps.
+            kept = min(counts.steps_inserted, run.config.replay.capacity)
+            record.set_replay_counts(items=kept, steps_inserted=counts.steps_inserted)
+            if counts.steps_inserted < inserted:
+                lost = inserted - counts.steps_inserted
+                log.warning("replay started again from a snapshot without the last %d steps", lost)
+            inserted = counts.steps_inserted
 
     threading.Thread(target=follow, name="replay-counts", daemon=True).start()
 

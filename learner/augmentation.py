@@ -6,10 +6,45 @@ window, so that motion inside the window stays true (EfficientZero, appendix; Dr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from efficientzero.config import LearnerConfig
+
 _INTENSITY_CLIP = 2.0
+
+
+class Augmentation:
+    """Shifts and scales one window after another, with random numbers of its own.
+
+    Shifts and factors come from two generators: without the one, the other's draws are the same.
+    What is switched off draws nothing and leaves no trace; without factors frames stay uint8.
+    """
+
+    def __init__(self, config: LearnerConfig, seeds: tuple[int, int], device: torch.device) -> None:
+        """Start both generators, on ``device``, with seeds of up to 64 bits."""
+        self._pixels = config.shift_pixels if config.augmentation else 0
+        self._scale = config.intensity_scale if config.augmentation else 0.0
+        self._shifts, self._factors = (torch.Generator(device).manual_seed(seed) for seed in seeds)
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Return u8 frames [B, F, C, H, W] shifted; f32 in about 0..1 if also scaled."""
+        if self._pixels:
+            frames = shift(frames, self._pixels, self._shifts)
+        if self._scale:
+            frames = intensity(frames.float() / 255.0, self._scale, self._factors)
+        return frames
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the generators' states, u8 [bytes] each, on the CPU."""
+        return {"shifts": self._shifts.get_state(), "factors": self._factors.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on drawing from where ``state_dict`` was taken."""
+        self._shifts.set_state(state["shifts"])
+        self._factors.set_state(state["factors"])
 
 
 def shift(frames: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
@@ -42,15 +77,3 @@ def intensity(frames: Tensor, scale: float, generator: torch.Generator) -> Tenso
     noise = torch.randn(len(frames), generator=generator, device=frames.device)
     factors = 1.0 + scale * noise.clamp(-_INTENSITY_CLIP, _INTENSITY_CLIP)
     return frames * factors[:, None, None, None, None]
-
-
-def augment(frames: Tensor, *, pixels: int, scale: float, generator: torch.Generator) -> Tensor:
-    """Return f32 frames in 0..1, shifted and scaled.
-
-    Args:
-        frames: u8 [B, F, C, H, W].
-        pixels: see ``shift``.
-        scale: see ``intensity``.
-        generator: on the frames' device.
-    """
-    return intensity(shift(frames, pixels, generator).float() / 255.0, scale, generator)

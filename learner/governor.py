@@ -44,6 +44,8 @@ class _Actor:
     """Env_steps granted to it and not completed."""
     request: int = 0
     """Number of its newest request."""
+    is_adopted: bool = False
+    """May come from the time of another governor: its first request sets the numbers here."""
     ticket: _Ticket | None = None
     """Answer (to come) of that request, kept in case it is repeated."""
 
@@ -59,10 +61,21 @@ class Governor:
     it died counts as not played.
     """
 
-    def __init__(self, config: Config) -> None:
-        """Start before the first env_step; raise ValueError for a budget nobody could keep."""
+    def __init__(
+        self, config: Config, *, note_env_steps: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """Start before the first env_step.
+
+        Args:
+            config: the run's.
+            note_env_steps: told the completed env_steps whenever they grow; must not block.
+
+        Raises:
+            ValueError: a budget nobody could keep.
+        """
         self.pace = Pace.from_config(config)
         """The run's budgets and rules."""
+        self._note_env_steps = note_env_steps
         self._lock = threading.Lock()
         self._completed_grew = threading.Condition(self._lock)
         # All below: under the lock.
@@ -73,6 +86,7 @@ class Governor:
         self._replaced: set[tuple[int, int]] = set()  # (actor_index, incarnation)
         self._queue: deque[_Ticket] = deque()
         self._learner_waits_for = ""
+        self._follows_another = False  # actors may hold grants of a governor before this one
 
     def restore(self, *, env_steps: int, train_steps: int) -> None:
         """Continue from a checkpoint's counters; before the first request.
@@ -90,6 +104,7 @@ class Governor:
                     f"wanted at most {most}"
                 )
             self._completed, self._train_steps = env_steps, train_steps
+            self._follows_another = True
 
     @property
     def env_steps(self) -> int:
@@ -127,7 +142,8 @@ class Governor:
         """Count what an actor completed and wait up to ``wait_s`` seconds for what it wants next.
 
         Repeating a request number joins the first call or repeats its answer: nothing is counted or
-        granted twice. A new incarnation of an index gives back what the one before it held.
+        granted twice. A new incarnation of an index gives back what the one before it held. After
+        ``restore`` an actor of the time before goes on where it is, and what it completed counts.
 
         Args:
             actor_index: the actor's index.
@@ -243,13 +259,32 @@ class Governor:
             if actor.ticket is not None:
                 self._answer_now(actor.ticket, withdraw=True)
             self._held -= actor.held
-        self._actors[index] = _Actor(incarnation)
+        self._actors[index] = _Actor(incarnation, is_adopted=self._follows_another)
         self._serve()
         return self._actors[index]
+
+    def _adopt(self, actor: _Actor, request: int, completed: int) -> None:
+        """Take over an actor that holds a grant of the governor before: exactly what it completed.
+
+        What it holds and has not completed is not known here, so others may have been granted
+        the last of the budget meanwhile; what does not fit any more is said and not counted.
+        """
+        actor.is_adopted = False
+        actor.request = request - 1
+        actor.held = min(completed, self.pace.env_steps - self._granted)
+        self._held += actor.held
+        if actor.held < completed:
+            log.warning(
+                "%d env_steps were played beyond the budget while the learner was away",
+                completed - actor.held,
+            )
 
     def _enter(self, actor: _Actor, request: int, completed: int, wanted: int) -> _Ticket:
         if actor.ticket is not None and request == actor.request:
             return actor.ticket
+        if actor.is_adopted:
+            self._adopt(actor, request, completed)
+            completed = actor.held
         if request != actor.request + 1:
             raise ValueError(f"request number: got {request}, wanted {actor.request + 1}")
         if completed > actor.held:
@@ -267,6 +302,7 @@ class Governor:
         else:
             self._answer(ticket, 0)
         if completed:
+            self._note_env_steps(self._completed)
             self._completed_grew.notify_all()
         self._serve()
         return ticket
@@ -292,7 +328,7 @@ class Governor:
         if granted:
             is_warmup = self._granted < self.pace.warmup_env_steps
             phase = Phase.WARMUP if is_warmup else max(phase, Phase.COLLECTING)
+        ticket.grant = Grant(granted, self._has_ended(), phase, env_steps=self._granted)
         ticket.actor.held += granted
         self._held += granted
-        ticket.grant = Grant(granted, self._has_ended(), phase)
         ticket.answered.set()

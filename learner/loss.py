@@ -2,23 +2,31 @@
 
 Called by the learner's step and by tests. Knows no process, no optimiser, no logging.
 
-Gradient conventions are MuZero's (appendix G): the unrolled steps' losses count 1/K, and the
-gradient that flows back through a dynamics call is halved. The reference scales differently
-(everything by 1/5, and each latent's whole gradient by 1/2).
+Reported numbers are sums over the unroll; scaling acts on gradients only, in one of two ways.
+
+* ``muzero`` (MuZero, appendix G): the gradient of the unrolled steps' losses counts 1/K, and the
+  gradient that flows back into a dynamics call's input latent is halved.
+* ``reference`` (EfficientZero's code): the gradient of the whole loss counts 1/K, and all gradient
+  that arrives at a dynamics call's output latent is halved, that of its own heads included.
+
+In both, step k's heads reach the encoder with 0.5^k. The LSTM's path is scaled in neither.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from efficientzero.config import AgentConfig, LearnerConfig
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import EfficientZeroNet, InitialInference, RecurrentInference
 
 _COSINE_EPSILON = 1e-5
+
+GradientScaling = Literal["muzero", "reference"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +34,7 @@ class LossInput:
     """A training batch on the device."""
 
     root_observations: Tensor  # u8 or f32 [B, *observation] o[t]
-    next_observations: Tensor  # u8 or f32 [B, K, *observation] o[t+1] .. o[t+K]
+    next_observations: Tensor | None  # the same [B, K, *observation] o[t+1] .. o[t+K]
     actions: Tensor  # i64 [B, K]
     value_prefixes: Tensor  # f32 [B, K]
     values: Tensor  # f32 [B, K + 1]
@@ -44,11 +52,13 @@ class LossTerms:
     policy: Tensor  # f32 [B, K + 1]
     value: Tensor  # f32 [B, K + 1]
     value_prefix: Tensor  # f32 [B, K]
-    consistency: Tensor  # f32 [B, K] negative cosine; zeros when switched off
-    predicted_values: Tensor  # f32 [B] raw scale, of o[t]
-    predicted_value_prefixes: Tensor  # f32 [B, K] raw scale
-    policy_entropy: Tensor  # f32 [B] of the policy head at o[t], nats
-    priorities: Tensor  # f32 [B] |v(o[t]) - z[0]|
+    consistency: Tensor | None  # f32 [B, K] negative cosine; None when switched off
+    priorities: Tensor  # f32 [B] |v(o[t]) - z[0]|, raw scale
+    # For the statistics, without gradient:
+    latents: Tensor  # f32 [B, *latent] of o[t]
+    value_logits: Tensor  # f32 [B, K + 1, bins]
+    value_prefix_logits: Tensor  # f32 [B, K, bins]
+    policy_logits: Tensor  # f32 [B, K + 1, A]
 
 
 def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
@@ -62,78 +72,75 @@ def negative_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def compute_loss(
-    network: EfficientZeroNet, batch: LossInput, *, agent: AgentConfig, learner: LearnerConfig
+    network: EfficientZeroNet,
+    batch: LossInput,
+    *,
+    agent: AgentConfig,
+    learner: LearnerConfig,
+    gradient_scaling: GradientScaling = "muzero",
 ) -> LossTerms:
     """Unroll the model K steps from o[t] and compare it with the targets.
+
+    A part whose coefficient is 0 is reported but has no gradient, not even one of zeros: weights
+    that serve it alone stay as they are. The consistency part is not computed at all then.
 
     Args:
         network: in training mode.
         batch: see LossInput; B and K are taken from ``actions``.
         agent: unroll and value-prefix settings.
         learner: coefficients.
+        gradient_scaling: see the top of this file.
+
+    Raises:
+        ValueError: a consistency loss is asked for without next observations.
     """
-    support = network.support
-    num_unroll_steps = batch.actions.shape[1]
-    with_consistency = learner.consistency_coefficient > 0
-    projections = (
-        _target_projections(network, batch.next_observations) if with_consistency else None
+    support, with_consistency = network.support, learner.consistency_coefficient > 0
+    targets = _target_projections(network, batch) if with_consistency else None
+    root, steps = _unroll(network, batch, agent=agent, gradient_scaling=gradient_scaling)
+    value_logits = torch.stack([root.value_logits, *(step.value_logits for step in steps)], 1)
+    policy_logits = torch.stack([root.policy_logits, *(step.policy_logits for step in steps)], 1)
+    prefix_logits = torch.stack([step.value_prefix_logits for step in steps], 1)
+
+    mask = torch.cat([torch.ones_like(batch.mask[:, :1]), batch.mask], 1)  # [B, K + 1]
+    policy = mask * policy_loss(policy_logits, batch.policies)
+    value = mask * support.loss(value_logits, batch.values)
+    prefix = batch.mask * support.loss(prefix_logits, batch.value_prefixes)
+    consistency = None
+    policy_part = _weighted(policy, learner.policy_coefficient)
+    value_part = _weighted(value, learner.value_coefficient)
+    at_root = policy_part[:, 0] + value_part[:, 0]  # [B]
+    unrolled = (
+        policy_part[:, 1:].sum(1)
+        + value_part[:, 1:].sum(1)
+        + _weighted(prefix, learner.value_prefix_coefficient).sum(1)
     )
-
-    root = network.initial_inference(batch.root_observations)
-    latents, lstm_states = root.latents, network.initial_lstm_states(len(batch.actions))
-    policy = [policy_loss(root.policy_logits, batch.policies[:, 0])]
-    value = [support.cross_entropy(root.value_logits, batch.values[:, 0])]
-    value_prefix, consistency, decoded_prefixes = [], [], []
-
-    for k in range(num_unroll_steps):
-        mask = batch.mask[:, k]
-        step = network.recurrent_inference(
-            scale_gradient(latents, 0.5), lstm_states, batch.actions[:, k]
-        )
-        latents, lstm_states = step.latents, step.lstm_states
-        policy.append(mask * policy_loss(step.policy_logits, batch.policies[:, k + 1]))
-        value.append(mask * support.cross_entropy(step.value_logits, batch.values[:, k + 1]))
-        value_prefix.append(
-            mask * support.cross_entropy(step.value_prefix_logits, batch.value_prefixes[:, k])
-        )
-        decoded_prefixes.append(support.decode(step.value_prefix_logits.detach()))
-        if projections is not None:
-            predictions = network.project(latents, with_predictor=True)
-            consistency.append(mask * negative_cosine(predictions, projections[:, k]))
-        if (k + 1) % agent.value_prefix_horizon == 0:
-            lstm_states = torch.zeros_like(lstm_states)
-
-    policy_terms, value_terms = torch.stack(policy, 1), torch.stack(value, 1)  # [B, K + 1]
-    prefix_terms = torch.stack(value_prefix, 1)  # [B, K]
-    consistency_terms = (
-        torch.stack(consistency, 1) if consistency else torch.zeros_like(prefix_terms)
-    )
-    per_sample = (
-        learner.policy_coefficient * _scaled_sum(policy_terms, num_unroll_steps)
-        + learner.value_coefficient * _scaled_sum(value_terms, num_unroll_steps)
-        + learner.value_prefix_coefficient * prefix_terms.sum(1) / num_unroll_steps
-        + learner.consistency_coefficient * consistency_terms.sum(1) / num_unroll_steps
-    )  # [B]
-    with torch.no_grad():
-        predicted_values = support.decode(root.value_logits)
-        log_policy = F.log_softmax(root.policy_logits.float(), dim=1)
+    if targets is not None:
+        consistency = batch.mask * _consistency_loss(network, steps, targets)
+        unrolled = unrolled + _weighted(consistency, learner.consistency_coefficient).sum(1)
+    factor = 1.0 / len(steps)
+    if gradient_scaling == "muzero":
+        per_sample = at_root + scale_gradient(unrolled, factor)
+    else:
+        per_sample = scale_gradient(at_root + unrolled, factor)
+    decoded = support.decode(root.value_logits.detach())
     return LossTerms(
         total=(batch.importance_weights * per_sample).mean(),
-        loss=per_sample.mean(),
-        policy=policy_terms,
-        value=value_terms,
-        value_prefix=prefix_terms,
-        consistency=consistency_terms,
-        predicted_values=predicted_values,
-        predicted_value_prefixes=torch.stack(decoded_prefixes, 1),
-        policy_entropy=-(log_policy.exp() * log_policy).sum(1),
-        priorities=(predicted_values - batch.values[:, 0]).abs(),
+        loss=per_sample.detach().mean(),
+        policy=policy.detach(),
+        value=value.detach(),
+        value_prefix=prefix.detach(),
+        consistency=None if consistency is None else consistency.detach(),
+        priorities=(decoded - batch.values[:, 0]).abs(),
+        latents=root.latents.detach(),
+        value_logits=value_logits.detach(),
+        value_prefix_logits=prefix_logits.detach(),
+        policy_logits=policy_logits.detach(),
     )
 
 
 def policy_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross-entropy of each row, f32 [B]; zero for an all-zero target."""
-    return -(targets * F.log_softmax(logits.float(), dim=1)).sum(1)
+    """Return the cross-entropy of each row [..., A], f32 [...]; zero for an all-zero target."""
+    return -(targets * F.log_softmax(logits.float(), dim=-1)).sum(-1)
 
 
 def importance_weights(probabilities: Tensor, table_sizes: Tensor, exponent: float) -> Tensor:
@@ -142,15 +149,57 @@ def importance_weights(probabilities: Tensor, table_sizes: Tensor, exponent: flo
     return (weights / weights.max()).float()
 
 
-def _scaled_sum(terms: Tensor, num_unroll_steps: int) -> Tensor:
-    """Return root term + unrolled terms / K, f32 [B]."""
-    return terms[:, 0] + terms[:, 1:].sum(1) / num_unroll_steps
+def _unroll(
+    network: EfficientZeroNet,
+    batch: LossInput,
+    *,
+    agent: AgentConfig,
+    gradient_scaling: GradientScaling,
+) -> tuple[InitialInference, list[RecurrentInference]]:
+    """Return what the network says about o[t] and about each of the K steps from it."""
+    root = network.initial_inference(batch.root_observations)
+    latents, lstm_states = root.latents, network.initial_lstm_states(len(batch.actions))
+    steps: list[RecurrentInference] = []
+    for k in range(batch.actions.shape[1]):
+        if k % agent.value_prefix_horizon == 0:
+            lstm_states = torch.zeros_like(lstm_states)
+        if gradient_scaling == "muzero":
+            latents = scale_gradient(latents, 0.5)
+        step = network.recurrent_inference(latents, lstm_states, batch.actions[:, k])
+        latents, lstm_states = step.latents, step.lstm_states
+        if gradient_scaling == "reference" and latents.requires_grad:
+            # A hook sees the sum of what arrives from all users, the heads in the call included.
+            latents.register_hook(_halved)  # type: ignore[no-untyped-call]
+        steps.append(step)
+    return root, steps
+
+
+def _halved(gradient: Tensor) -> Tensor:
+    return 0.5 * gradient
+
+
+def _weighted(terms: Tensor, coefficient: float) -> Tensor:
+    """Return the part of the loss; without a tie to the network where it does not count."""
+    return coefficient * terms if coefficient > 0 else torch.zeros_like(terms)
 
 
 @torch.no_grad()
-def _target_projections(network: EfficientZeroNet, next_observations: Tensor) -> Tensor:
+def _target_projections(network: EfficientZeroNet, batch: LossInput) -> Tensor:
     """Return projections of the true next observations, [B, K, P]: the stop-gradient branch."""
-    batch, steps = next_observations.shape[:2]
-    latents = network.representation(next_observations.flatten(0, 1))
+    following = batch.next_observations
+    if following is None:
+        raise ValueError("next_observations: got None, wanted what the consistency loss compares")
+    latents = network.representation(following.flatten(0, 1))
     projections = network.project(latents, with_predictor=False)
-    return projections.view(batch, steps, -1)
+    return projections.view(*following.shape[:2], -1)
+
+
+def _consistency_loss(
+    network: EfficientZeroNet, steps: list[RecurrentInference], targets: Tensor
+) -> Tensor:
+    """Return the negative cosine of each step's latent and its target, f32 [B, K]."""
+    cosines = [
+        negative_cosine(network.project(step.latents, with_predictor=True), targets[:, k])
+        for k, step in enumerate(steps)
+    ]
+    return torch.stack(cosines, 1)

@@ -10,11 +10,12 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from efficientzero.run_folder import read_lines
 from replay.priorities import MIN_PRIORITY
 
 _PRIORITY_DECAY = 0.99  # per training batch
@@ -43,6 +44,19 @@ class RecordSnapshot:
     last_eval_version: int
     """Train_step of the weights it used; 0 before the first."""
     final_evaluation_received: bool
+    steps_inserted: int
+    """Env_steps that ever reached replay, as last told."""
+
+
+def _keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """Leave only the lines that are whole and wanted in a file of records; return them."""
+    if not path.exists():
+        return []
+    kept = [line for line in read_lines(path) if wanted(line)]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    temporary.replace(path)
+    return kept
 
 
 class RunRecord:
@@ -64,12 +78,35 @@ class RunRecord:
         self._failure: OSError | None = None
         self._max_priority = 1.0
         self._has_priorities = False
+        self._steps_inserted = 0
 
-    def restore(self, *, episodes: int, wall_s: float) -> None:
-        """Continue counting from a checkpoint's episodes and seconds."""
+    def state(self) -> dict[str, float]:
+        """Return what a checkpoint must keep beside the files."""
+        return {"wall_s": self.wall_s, "max_priority": self._max_priority}
+
+    def restore(self, state: Mapping[str, float], *, env_steps: int, train_steps: int) -> None:
+        """Continue from a checkpoint and from the lines written up to it.
+
+        Lines from after the checkpoint belong to train_steps that never were: they are removed.
+
+        Args:
+            state: as ``state`` returned it.
+            env_steps: the run's count now.
+            train_steps: the run's count now.
+        """
+        evaluations = _keep(
+            self._evaluations_path, lambda line: line["weights_version"] <= train_steps
+        )
+        episodes = _keep(self._episodes_path, lambda line: line["env_steps"] <= env_steps)
         with self._lock:
-            self._episodes = episodes
-            self._started = time.monotonic() - wall_s
+            self._started = time.monotonic() - state["wall_s"]
+            self._max_priority, self._has_priorities = state["max_priority"], True
+            self._episodes = len(episodes)
+            self._last_returns.extend(line["return"] for line in episodes)
+            for line in evaluations:
+                self._last_eval_return_mean = line["return_mean"]
+                self._last_eval_version = line["weights_version"]
+            self._final_evaluation_received = any(line["is_final"] for line in evaluations)
 
     @property
     def wall_s(self) -> float:
@@ -91,10 +128,10 @@ class RunRecord:
         decayed = self._max_priority * _PRIORITY_DECAY if self._has_priorities else 0.0
         self._max_priority, self._has_priorities = max(largest, decayed, MIN_PRIORITY), True
 
-    def set_replay_items(self, count: int) -> None:
-        """Note how many items the prioritised table holds."""
+    def set_replay_counts(self, *, items: int, steps_inserted: int) -> None:
+        """Note how many items the prioritised table holds, and how many it ever took."""
         with self._lock:
-            self._replay_items = count
+            self._replay_items, self._steps_inserted = items, steps_inserted
 
     def add_episodes(
         self, actor_index: int, episodes: Sequence[EpisodeResult], *, env_steps: int
@@ -163,6 +200,7 @@ class RunRecord:
                 last_eval_return_mean=self._last_eval_return_mean,
                 last_eval_version=self._last_eval_version,
                 final_evaluation_received=self._final_evaluation_received,
+                steps_inserted=self._steps_inserted,
             )
 
     def check(self) -> None:

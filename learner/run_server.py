@@ -15,6 +15,7 @@ import grpc
 from efficientzero.rpc import run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.records import Phase
 from learner.governor import Governor
+from learner.lock_step import LockStepGovernor
 from learner.run_record import EpisodeResult, RunRecord
 from learner.weight_server import WeightPublisher
 
@@ -46,13 +47,13 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """
         self._governor, self._record, self._publisher = governor, record, publisher
         self._is_closing = is_closing
+        self._lock_step = governor if isinstance(governor, LockStepGovernor) else None
 
     def AcquireEnvSteps(  # noqa: N802
         self, request: run_pb2.AcquireEnvStepsRequest, context: grpc.ServicerContext
     ) -> run_pb2.AcquireEnvStepsReply:
         """Count what an actor completed and wait for a grant."""
-        if not 0.0 <= request.wait_seconds <= _MAX_WAIT_S:
-            _refuse(context, f"wait_seconds: got {request.wait_seconds}, wanted 0 to {_MAX_WAIT_S}")
+        _check_wait(context, request.wait_seconds)
         grant = _checked(
             context,
             lambda: self._governor.acquire_env_steps(
@@ -70,6 +71,29 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             collection_ended=grant.collection_ended,
             phase=grant.phase.name,
             max_priority=self._record.max_priority,
+            env_steps=grant.env_steps,
+            latest_train_step=self._published_train_step(weights_pb2.LATEST),
+        )
+
+    def AcquireBatch(  # noqa: N802
+        self, request: run_pb2.AcquireBatchRequest, context: grpc.ServicerContext
+    ) -> run_pb2.AcquireBatchReply:
+        """Wait for the turn to make a training batch."""
+        if self._lock_step is None:
+            _refuse(context, "turns: got a request for one, wanted cluster.deterministic")
+        _check_wait(context, request.wait_seconds)
+        priorities = self._lock_step.wait_for_batch(
+            request.train_step,
+            request.wait_seconds,
+            given_up=lambda: self._is_closing() or not context.is_active(),
+        )
+        if priorities is None:
+            return run_pb2.AcquireBatchReply()
+        return run_pb2.AcquireBatchReply(
+            granted=True,
+            target_train_step=self._published_train_step(weights_pb2.TARGET),
+            keys=priorities.keys,
+            priorities=priorities.priorities,
         )
 
     def ReportEpisodes(  # noqa: N802
@@ -102,6 +126,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             env_steps=self._governor.env_steps,
             train_steps=made,
         )
+        if self._lock_step is not None:
+            self._lock_step.evaluation_reported(request.weights_version)
         return run_pb2.ReportEvaluationReply()
 
     def GetStatus(  # noqa: N802
@@ -127,8 +153,13 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             last_eval_return_mean=record.last_eval_return_mean,
             last_eval_version=record.last_eval_version,
             waiting_for=waiting_for,
+            steps_inserted=record.steps_inserted,
             final_evaluation_received=record.final_evaluation_received,
         )
+
+    def _published_train_step(self, kind: weights_pb2.WeightsKind) -> int:
+        newest = self._publisher.newest(kind)
+        return 0 if newest is None else newest.train_step
 
     def _phase(self) -> Phase:
         """Return the phase; FINISHED only once the last weights are there to be evaluated."""
@@ -154,6 +185,11 @@ def _checked(context: grpc.ServicerContext, answer: Callable[[], _Answer]) -> _A
         return answer()
     except ValueError as error:
         _refuse(context, str(error))
+
+
+def _check_wait(context: grpc.ServicerContext, wait_s: float) -> None:
+    if not 0.0 <= wait_s <= _MAX_WAIT_S:
+        _refuse(context, f"wait_seconds: got {wait_s}, wanted 0 to {_MAX_WAIT_S}")
 
 
 def _refuse(context: grpc.ServicerContext, reason: str) -> Never:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from efficientzero.devices import setup_torch
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.rpc import weights_pb2
-from efficientzero.rpc.weight_client import WeightClient
+from efficientzero.rpc.pinned_weights import PinnedWeights
+from efficientzero.rpc.run_client import RunClient
+from efficientzero.rpc.weight_client import WeightClient, WeightSource
+from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, generator, leave, run_role
 from efficientzero.search import BatchedSearch
-from reanalyzer.reanalyzer import Reanalyzer
+from reanalyzer.reanalyzer import Reanalyzer, SliceSource
 from reanalyzer.root_batch import root_batch_size
+from reanalyzer.turns import BatchTurns
 from replay.info import wait_until_ready
+from replay.ordered_sampler import OrderedSampler
 from replay.slice_sampler import SliceSampler
 from replay.training_queue import TrainingQueueWriter
 
@@ -31,6 +38,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         .eval()
     )
     randomness = generator(config.seed, ROLE, index, arguments.incarnation)
+    search_randomness, sampling_randomness = randomness.spawn(2)
     search = BatchedSearch(
         network,
         search=config.search,
@@ -39,23 +47,22 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         num_actions=spec.num_actions,
         batch_size=root_batch_size(config, network, device),
         device=device,
-        generator=randomness.spawn(1)[0],
+        generator=search_randomness,
     )
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return
     tracker = run_tracker(run, ROLE, index, arguments.incarnation)
+    client = WeightClient(
+        run.learner_address, weights_pb2.TARGET, network.inference_state_dict(), stop
+    )
+    weights, slices = _sources(run, client, sampling_randomness, stop)
     try:
         Reanalyzer(
             config,
             network=network,
             search=search,
-            weights=WeightClient(
-                run.learner_address,
-                weights_pb2.TARGET,
-                network.inference_state_dict(),
-                stop,
-            ),
-            slices=SliceSampler(run.replay_address, spec, config, stop),
+            weights=weights,
+            slices=slices,
             batches=TrainingQueueWriter(run.replay_address, stop),
             device=device,
             tracker=tracker,
@@ -64,6 +71,18 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         ).run()
     finally:
         tracker.close()
+
+
+def _sources(
+    run: RunInfo, client: WeightClient, randomness: np.random.Generator, stop: StopSignal
+) -> tuple[WeightSource, SliceSource]:
+    """Return the newest weights and Reverb's samples, or in a deterministic run those in turn."""
+    address, spec, config = run.replay_address, run.env_spec, run.config
+    if not config.cluster.deterministic:
+        return client, SliceSampler(address, spec, config, stop)
+    sampler = OrderedSampler(address, spec, config, stop, generator=randomness)
+    turns = BatchTurns(RunClient(run.learner_address, stop), sampler, stop)
+    return PinnedWeights(client, turns.next_target), sampler
 
 
 if __name__ == "__main__":

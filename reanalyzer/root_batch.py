@@ -1,7 +1,8 @@
 """How many roots to search at once: found by timing at start, or as configured.
 
-Called by ``reanalyzer.__main__``. One training batch needs up to B * (K + 1) roots; cut into
-equal parts, they cost least per root at a size that only the device knows.
+Called by ``reanalyzer.__main__``. One training batch needs up to B * (K + 1) roots for policies
+and, where values are searched too, as many again; cut into equal parts, they cost least per root
+at a size that only the device knows.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterable
 import torch
 
 from efficientzero.config import Config
-from efficientzero.inference import NUM_INDEX_ROWS, LatentPool
+from efficientzero.inference import NODES, NUM_INDEX_ROWS, LatentPool, SearchNetwork
 from efficientzero.networks import EfficientZeroNet
 
 _SMALLEST = 32
 _LARGEST = 2_048  # bounds the pool's memory: 1.4 GB with the Atari network and 50 simulations
+_UNTIMED = 256
 _ROUNDS = 3
 _TOLERANCE = 1.05  # a larger batch that costs this much more per root has less overhead elsewhere
 
@@ -26,9 +28,14 @@ log = logging.getLogger(__name__)
 
 
 def most_roots(config: Config) -> int:
-    """Return how many roots the fresh policies of one training batch can need."""
-    fresh = int(config.learner.batch_size * config.reanalyzer.policy_reanalyze_ratio)
-    return max(1, fresh * (config.agent.num_unroll_steps + 1))
+    """Return how many roots the targets of one training batch can need."""
+    size, positions = config.learner.batch_size, config.agent.num_unroll_steps + 1
+    fresh = int(size * config.reanalyzer.policy_reanalyze_ratio)
+    if config.reanalyzer.value_bootstrap == "network":
+        return max(1, fresh * positions)
+    # Values are at offsets n .. K + n, policies at 0 .. K: what both need is searched once.
+    shared = max(0, positions - config.agent.td_steps)
+    return size * positions + fresh * (positions - shared)
 
 
 def equal_parts(num_roots: int, largest: int) -> int:
@@ -55,10 +62,15 @@ def choose_size(sizes: Iterable[int], seconds_of: Callable[[int], float]) -> int
 
 
 def root_batch_size(config: Config, network: EfficientZeroNet, device: torch.device) -> int:
-    """Return the configured size, or the fastest on ``device`` for this network."""
+    """Return the configured size, or the fastest on ``device`` for this network.
+
+    The size decides how sums are rounded, so a deterministic run takes one that no clock chose.
+    """
     num_roots = most_roots(config)
     if config.reanalyzer.search_batch_size:
         return equal_parts(num_roots, config.reanalyzer.search_batch_size)
+    if config.cluster.deterministic:
+        return equal_parts(num_roots, _UNTIMED)
     return choose_size(
         candidate_sizes(num_roots), lambda size: _step_seconds(config, network, device, size)
     )
@@ -69,18 +81,18 @@ def _step_seconds(
     config: Config, network: EfficientZeroNet, device: torch.device, size: int
 ) -> float:
     """Return the fastest of a few simulation steps of ``size`` roots, seconds."""
-    latents = torch.zeros((size, *network.latent_shape), device=device)
-    pool = LatentPool(
+    as_searched = SearchNetwork(
         network,
-        latents,
-        num_nodes=2,
         backend=config.search.inference_backend,
         precision=config.search.precision,
+        batch_size=size,
     )
+    pool = LatentPool(as_searched, size, num_nodes=2)
     indices = torch.zeros((NUM_INDEX_ROWS, size), dtype=torch.int32, device=device)
+    indices[NODES] = 1
     fastest = math.inf
     for _ in range(_ROUNDS + 1):  # the first may still compile
         started = time.perf_counter()
-        pool.step(indices).cpu()  # waits for the device
+        pool.step(indices, node=1).cpu()  # waits for the device
         fastest = min(fastest, time.perf_counter() - started)
     return fastest

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from efficientzero.role_arguments import parse_role_arguments
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
-from replay.server import PortTakenError, serve
+from replay.server import serve
 from replay.service_metrics import ServiceMetrics
 
 
@@ -18,12 +16,21 @@ def main() -> None:
     def role(stop: StopSignal) -> None:
         run, index = arguments.run, arguments.index
         tracker = run_tracker(run, "replay", index, arguments.incarnation)
-        interval_s = run.config.cluster.metrics_interval_seconds
-        metrics = ServiceMetrics(run.replay_address, tracker, interval_s=interval_s)
+        metrics = ServiceMetrics(
+            run.replay_address,
+            tracker,
+            interval_s=run.config.cluster.metrics_interval_seconds,
+            queue_size=run.config.replay.queue_size,
+        )
         try:
-            serve(run.config.replay, run.replay_address, stop, every_second=metrics.log_when_due)
-        except PortTakenError as error:
-            sys.exit(f"replay-{index}: {error}")
+            serve(
+                run.config.replay,
+                run.replay_address,
+                stop,
+                folder=run.directory / f"replay-{index}",
+                in_order=run.config.cluster.deterministic,
+                every_second=metrics.log_when_due,
+            )
         finally:
             tracker.close()
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from efficientzero.config import Config
-from efficientzero.runtime import StopSignal, WaitReason
+from efficientzero.runtime import PlainError, StopSignal, WaitReason
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
 from replay import reverb_lite
 from replay.priorities import clip_priority
@@ -27,12 +27,19 @@ _TURN_MS = 500  # a blocked call does not see signals: look at the stop signal i
 log = logging.getLogger(__name__)
 
 
+class StepsLost(PlainError):
+    """Replay took no items in a run that depends on all of them."""
+
+
 class EpisodeWriter:
     """Turns the steps of one episode after another into one item per step.
 
     The item of step t is sent as soon as the block with row t+K+n is full, or at the episode's
     end. When replay takes nothing for ``budget_s`` the rest of the episode is dropped and counted
     in ``lost_items``, so that an actor never hangs for longer.
+
+    In a deterministic run every item is confirmed before ``append`` returns, so that the items of
+    an actor's writers have one order, and a loss raises ``StepsLost``.
     """
 
     def __init__(
@@ -47,10 +54,13 @@ class EpisodeWriter:
         """Open the stream; returns at once, whether or not replay is up."""
         self.lost_items = 0
         """Steps that never got into replay, at most (some may have, unconfirmed)."""
+        self.bytes_sent = 0
+        """Blocks and rows handed to the stream, compressed."""
         self._reverb = reverb_lite.load()
         self._client = self._reverb.Client(address)
         self._stop = stop
         self._budget_s = budget_s
+        self._in_order = config.cluster.deterministic
         frames_per_block = config.replay.frames_per_block
         self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
         self._block = np.empty((frames_per_block, *env_spec.frame_shape), env_spec.frame_dtype)
@@ -114,6 +124,8 @@ class EpisodeWriter:
         if block_is_full:
             block = self._codec.encode_block(self._block[: place + 1])
             cells[BLOCKS_COLUMN] = np.array(block, dtype=object)
+            self.bytes_sent += len(block)
+        self.bytes_sent += row.nbytes
         try:
             self._writer.append(cells)
             if block_is_full:
@@ -122,10 +134,8 @@ class EpisodeWriter:
             self._reopen(str(error))
             return
         if block_is_full and not is_last:
-            self._confirm(
-                lambda: self._writer.flush(_MAX_UNCONFIRMED, timeout_ms=_TURN_MS),
-                leaving=_MAX_UNCONFIRMED,
-            )
+            leaving = 0 if self._in_order else _MAX_UNCONFIRMED
+            self._confirm(lambda: self._writer.flush(leaving, timeout_ms=_TURN_MS), leaving=leaving)
 
     def _create_items(self, *, episode_ended: bool) -> None:
         """Make the items whose windows are complete; all blocks up to the last row are full."""
@@ -176,6 +186,8 @@ class EpisodeWriter:
 
     def _reopen(self, why: str) -> None:
         """Give up this episode: a new stream cannot refer to the rows of the old one."""
+        if self._in_order and not self._stop.is_set():
+            raise StepsLost(f"{why}; a deterministic run cannot go on without these steps")
         lost_before = self.lost_items
         self._abandon_episode()
         log.warning("episode dropped, %d items: %s", self.lost_items - lost_before, why)

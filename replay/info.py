@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from efficientzero.runtime import StopSignal, WaitReason
 from replay import reverb_lite
@@ -19,16 +20,28 @@ from replay.tables import TRAINING_QUEUE, TRAJECTORIES
 class ReplayCounts:
     """The service's counters since it started."""
 
-    num_steps: int
-    """Steps (items) that can be sampled now."""
-    steps_inserted: int
+    num_steps: int = 0
+    """Steps (items) in the table now; an ``OrderedSampler`` takes them out."""
+    num_episodes: int = 0
+    """Episodes they belong to."""
+    steps_inserted: int = 0
     """Steps ever inserted: one per env_step of every ended episode."""
-    steps_sampled: int
+    steps_sampled: int = 0
     """Steps ever sent to a sampler, those that it never used included."""
-    num_queued_batches: int
+    unique_steps_sampled: int = 0
+    """Of the steps ever inserted, those that were sent to a sampler at least once."""
+    num_queued_batches: int = 0
     """Training batches that wait for the learner."""
-    batches_inserted: int
+    batches_inserted: int = 0
     """Training batches ever queued."""
+    batches_taken: int = 0
+    """Training batches the learner ever took."""
+    steps_working_ms: int = 0
+    """Time the steps' thread ever spent on inserting and sampling."""
+    batches_working_ms: int = 0
+    """The same of the training queue's thread."""
+    waiting_ms: int = 0
+    """Time that both threads together ever had nothing to do."""
 
 
 class ReplayInfo:
@@ -48,15 +61,31 @@ class ReplayInfo:
             tables = self._client.server_info(timeout_s)
         except (self._deadline_exceeded, RuntimeError):
             return None
-        trajectories, training_queue = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
-        limits = trajectories.rate_limiter_info
+        steps, batches = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
+        steps_in_out, batches_in_out = steps.rate_limiter_info, batches.rate_limiter_info
         return ReplayCounts(
-            num_steps=trajectories.current_size,
-            steps_inserted=limits.insert_stats.completed,
-            steps_sampled=limits.sample_stats.completed,
-            num_queued_batches=training_queue.current_size,
-            batches_inserted=training_queue.rate_limiter_info.insert_stats.completed,
+            num_steps=steps.current_size,
+            num_episodes=steps.num_episodes,
+            steps_inserted=steps_in_out.insert_stats.completed,
+            steps_sampled=steps_in_out.sample_stats.completed,
+            unique_steps_sampled=steps.num_unique_samples,
+            num_queued_batches=batches.current_size,
+            batches_inserted=batches_in_out.insert_stats.completed,
+            batches_taken=batches_in_out.sample_stats.completed,
+            steps_working_ms=_working_ms(steps),
+            batches_working_ms=_working_ms(batches),
+            waiting_ms=_waiting_ms(steps) + _waiting_ms(batches),
         )
+
+
+def _working_ms(table: Any) -> int:  # noqa: ANN401  Reverb's TableInfo
+    spent = table.table_worker_time
+    return int(spent.running_ms + spent.sampling_ms + spent.inserting_ms)
+
+
+def _waiting_ms(table: Any) -> int:  # noqa: ANN401  Reverb's TableInfo
+    spent = table.table_worker_time
+    return int(spent.sleeping_ms + spent.waiting_for_sampling_ms + spent.waiting_for_inserts_ms)
 
 
 def wait_until_ready(address: str, stop: StopSignal, *, timeout_s: float) -> bool:

@@ -14,6 +14,7 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+import threading
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+_loading = threading.Lock()
 _DTYPE_NAMES = ("uint64", "float64", "int64", "int32", "float32")
 
 
@@ -61,6 +63,12 @@ class Client(Protocol):
     def mutate_priorities(self, table: str, updates: dict[int, float]) -> None:
         """Change priorities by item key; waits without limit."""
 
+    def checkpoint(self) -> str:
+        """Write all tables to the server's disk and return the folder; waits without limit."""
+
+    def reset(self, table: str) -> None:
+        """Empty a table and its counters."""
+
     def server_info(self, timeout: int) -> dict[str, Any]:
         """Return each table's counters; the timeout is in whole seconds."""
 
@@ -91,10 +99,9 @@ def load() -> Reverb:
         ImportError: The real ``tensorflow`` or ``reverb`` package is there already, so that two
             copies of Reverb's extension would meet.
     """
-    loaded = sys.modules.get("reverb")
-    if loaded is None:
-        loaded = _import_reverb()
-    elif not hasattr(loaded, "loaded_without_tensorflow"):
+    with _loading:  # a thread must not find the modules of another's half-made import
+        loaded = sys.modules.get("reverb") or _import_reverb()
+    if not hasattr(loaded, "loaded_without_tensorflow"):
         raise ImportError("the full reverb package is imported already, wanted reverb_lite first")
     return cast(Reverb, loaded)
 

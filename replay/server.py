@@ -1,36 +1,38 @@
 """The replay service: Reverb's server on loopback, alone on its port, until a stop is asked for.
 
-Called by ``replay.__main__``. Everything it stores it loses when it ends.
+Called by ``replay.__main__``. It starts from the newest snapshot in its folder; what came after
+that is lost when it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from efficientzero.config import ReplayConfig
-from efficientzero.runtime import StopSignal
+from efficientzero.runtime import PlainError, StopSignal
 from replay import reverb_lite
 from replay.loopback import LoopbackBind, listening_addresses
-from replay.tables import build_tables
+from replay.snapshots import SnapshotFolder
+from replay.tables import TRAINING_QUEUE, build_tables
 
 _LOOPBACK = "127.0.0.1"
 
 log = logging.getLogger(__name__)
 
 
-class PortTakenError(Exception):
+class PortTakenError(PlainError):
     """Somebody else serves on the port."""
 
+    is_final = True
 
-class _NoCheckpointer:
-    """Reverb's default would leave an empty folder in /tmp for every server."""
 
-    def internal_checkpointer(self) -> None:
-        return None
+_SNAPSHOTS_KEPT = 2
 
 
 def serve(
@@ -38,6 +40,8 @@ def serve(
     address: str,
     stop: StopSignal,
     *,
+    folder: Path,
+    in_order: bool = False,
     every_second: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on ``address`` (``127.0.0.1:port``) until a stop is asked for.
@@ -46,6 +50,8 @@ def serve(
         config: sizes and priorities of the tables.
         address: where to listen.
         stop: ends the service.
+        folder: for its snapshots, of this service alone.
+        in_order: steps leave in order of arrival, as ``build_tables`` says.
         every_second: called about once a second while serving.
 
     Raises:
@@ -60,17 +66,52 @@ def serve(
     with _port_to_itself(port):
         # Named, so that the redirection lives as long as the server.
         redirection = LoopbackBind(sys.modules["reverb.libpybind"].__file__ or "")
-        server = reverb.Server(build_tables(config), port=port, checkpointer=_NoCheckpointer())
+        snapshots = SnapshotFolder(folder, keep=_SNAPSHOTS_KEPT)
+        restored = snapshots.prepare()
+        checkpointer = reverb.checkpointers.DefaultCheckpointer(str(snapshots.live))
+        tables = build_tables(config, in_order=in_order)
+        with _stderr_to(folder / "restore.log"):
+            server = reverb.Server(tables, port=port, checkpointer=checkpointer)
         try:
+            if restored:
+                _forget_queued_batches(address)
+                log.info("restored snapshot %s", restored)
             listening = listening_addresses(port)
             if listening != [_LOOPBACK]:
                 raise RuntimeError(f"port {port}: got listeners {listening}, wanted {_LOOPBACK}")
             log.info("serving on %s", address)
             while not stop.wait(1.0):
+                _keep_newest(snapshots)
                 every_second()
+            _keep_newest(snapshots)
         finally:
             server.stop()
             del redirection
+
+
+def _keep_newest(snapshots: SnapshotFolder) -> None:
+    try:
+        snapshots.keep_newest()
+    except OSError as error:  # the newest one is complete where Reverb wrote it
+        log.warning("no second copy of the newest snapshot: %s", error)
+
+
+@contextlib.contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """Take what Reverb's C++ code says elsewhere: a line for every hundred records it reads."""
+    kept = os.dup(2)
+    try:
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _forget_queued_batches(address: str) -> None:
+    """Empty the training queue: its batches and its quota belong to processes that are gone."""
+    reverb_lite.load().Client(address).reset(TRAINING_QUEUE)
 
 
 @contextlib.contextmanager

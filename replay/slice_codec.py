@@ -3,7 +3,8 @@
 Frames are zstd blocks of L steps, shared by all items whose window touches them. Everything else
 of a step is one float32 row, because each further column costs 330 bytes per step on the server:
 
-    row = [action, reward, root_value, ending, weights_version, position, search_policy[A]]
+    row = [action, reward, root_value, ending, weights_version, position, env_step,
+           search_policy[A]]
 
 Blocks and positions count from the episode's start; the closing row (position T) holds the ending
 and zeros. The item of step t refers to rows t .. t+K+n and to the blocks with frames
@@ -23,7 +24,7 @@ from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
 from efficientzero.slices import SliceBatch
 from replay.padding import copy_then_zeros, repeat_edges
 
-_ACTION, _REWARD, _ROOT_VALUE, _ENDING, _WEIGHTS_VERSION, _POSITION, _POLICY = range(7)
+_ACTION, _REWARD, _ROOT_VALUE, _ENDING, _WEIGHTS_VERSION, _POSITION, _ENV_STEP, _POLICY = range(8)
 _MAX_EXACT_INTEGER = 2**24  # the last integer up to which float32 holds all of them
 _ZSTD_LEVEL = 1
 
@@ -67,6 +68,8 @@ class SliceCodec:
         row[_ENDING] = Ending.RUNNING
         row[_WEIGHTS_VERSION] = step.weights_version
         row[_POSITION] = position
+        # Only ever a part of an age: past 2^24 float32's rounding does not matter.
+        row[_ENV_STEP] = step.env_step
         row[_POLICY:] = step.search_policy
         return row
 
@@ -100,6 +103,8 @@ class SliceCodec:
             root_values=np.empty((num, self.window_steps + 1), np.float32),
             steps_left=np.empty(num, np.int32),
             endings=np.empty(num, np.uint8),
+            positions=np.empty(num, np.int64),
+            env_steps=np.empty(num, np.int64),
             weights_versions=np.empty(num, np.int64),
             keys=np.empty(num, np.uint64),
             probabilities=np.empty(num, np.float64),
@@ -121,6 +126,8 @@ class SliceCodec:
         # Without the ending, an episode that ends exactly at t+K+n would look like one going on.
         batch.steps_left[i] = max_rows if ending == Ending.RUNNING else len(rows) - 1
         batch.endings[i] = ending
+        batch.positions[i] = position
+        batch.env_steps[i] = int(rows[0, _ENV_STEP])
         batch.weights_versions[i] = int(rows[0, _WEIGHTS_VERSION])
         self._decode_frames(batch.frames[i], blocks, position=position, num_rows=len(rows))
 

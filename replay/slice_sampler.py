@@ -9,11 +9,12 @@ import logging
 import queue
 import threading
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from efficientzero.config import Config
 from efficientzero.runtime import StopSignal
-from efficientzero.schema import EnvSpec
+from efficientzero.schema import F32, EnvSpec
 from efficientzero.slices import SliceBatch
 from replay import reverb_lite
 from replay.slice_codec import SliceCodec
@@ -22,10 +23,21 @@ from replay.tables import TRAJECTORIES
 _MAX_IN_FLIGHT = 16  # 1 to 4 is most of the gain, beyond 16 there is none
 _TURN_S = 0.2
 _RETRY_S = 0.5
-# A sample is [key, probability, table_size, priority, times_sampled, blocks, rows].
+# Reverb's order: [key, probability, table_size, priority, times_sampled, blocks, rows].
 _KEY, _PROBABILITY, _TABLE_SIZE, _PRIORITY, _, _BLOCKS, _ROWS = range(7)
 
 log = logging.getLogger(__name__)
+
+
+class Sample(NamedTuple):
+    """One item, still compressed."""
+
+    key: int
+    probability: float
+    table_size: int
+    priority: float
+    blocks: list[bytes]
+    rows: F32
 
 
 class SliceSampler:
@@ -51,16 +63,13 @@ class SliceSampler:
             num_slices_ahead: Slices to hold ready; one training batch by default.
             num_buffers: Batches whose memory is used in turn.
         """
-        self._address = address
         self._stop = stop
-        frames_per_block = config.replay.frames_per_block
-        self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
         ahead = config.learner.batch_size if num_slices_ahead is None else num_slices_ahead
-        self._samples: queue.Queue[list[Any]] = queue.Queue(max(1, ahead - _MAX_IN_FLIGHT))
-        self._taken: list[list[Any]] = []
-        self._buffers: list[SliceBatch | None] = [None] * num_buffers
-        self._num_batches = 0
-        threading.Thread(target=self._run, name="slice-sampler", daemon=True).start()
+        self._stream = SampleStream(
+            address, stop, max_in_flight=_MAX_IN_FLIGHT, num_ahead=max(1, ahead - _MAX_IN_FLIGHT)
+        )
+        self._decoder = SliceDecoder(env_spec, config, num_buffers=num_buffers)
+        self._taken: list[Sample] = []
 
     def sample(self, num: int, *, timeout_s: float) -> SliceBatch | None:
         """Return ``num`` slices, or None at the timeout or when a stop is asked for.
@@ -71,25 +80,33 @@ class SliceSampler:
         """
         deadline = time.monotonic() + timeout_s
         while len(self._taken) < num:
-            left_s = deadline - time.monotonic()
-            if self._stop.is_set() or left_s <= 0:
+            sample = self._stream.get(timeout_s=deadline - time.monotonic())
+            if sample is None:
                 return None
-            try:
-                self._taken.append(self._samples.get(timeout=min(left_s, _TURN_S)))
-            except queue.Empty:
-                continue
+            self._taken.append(sample)
         samples, self._taken = self._taken[:num], self._taken[num:]
-        return self._decode(samples)
+        return self._decoder.decode(samples)
 
-    def _decode(self, samples: list[list[Any]]) -> SliceBatch:
+
+class SliceDecoder:
+    """Unpacks samples into batches whose memory is used in turn."""
+
+    def __init__(self, env_spec: EnvSpec, config: Config, *, num_buffers: int = 2) -> None:
+        """Fix the shapes; the buffers follow with the first batches."""
+        frames_per_block = config.replay.frames_per_block
+        self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
+        self._buffers: list[SliceBatch | None] = [None] * num_buffers
+        self._num_batches = 0
+
+    def decode(self, samples: Sequence[Sample]) -> SliceBatch:
+        """Return ``samples`` as arrays that stay until the ``num_buffers``-th call from now."""
         batch = self._next_buffer(len(samples))
         for i, sample in enumerate(samples):
-            blocks, rows = sample[_BLOCKS].tolist(), sample[_ROWS]
-            self._codec.decode_into(batch, i, blocks=blocks, rows=rows)
-            batch.keys[i] = sample[_KEY].item()
-            batch.probabilities[i] = sample[_PROBABILITY].item()
-            batch.table_sizes[i] = sample[_TABLE_SIZE].item()
-            batch.priorities[i] = sample[_PRIORITY].item()
+            self._codec.decode_into(batch, i, blocks=sample.blocks, rows=sample.rows)
+            batch.keys[i] = sample.key
+            batch.probabilities[i] = sample.probability
+            batch.table_sizes[i] = sample.table_size
+            batch.priorities[i] = sample.priority
         return batch
 
     def _next_buffer(self, num: int) -> SliceBatch:
@@ -101,17 +118,41 @@ class SliceSampler:
             self._buffers[place] = buffer
         return buffer
 
+
+class SampleStream:
+    """Reverb's endless stream of samples, which knows no timeout, read by a thread."""
+
+    def __init__(
+        self, address: str, stop: StopSignal, *, max_in_flight: int, num_ahead: int
+    ) -> None:
+        """Start reading, up to ``num_ahead`` samples and those in flight before they are wanted."""
+        self._address, self._stop, self._max_in_flight = address, stop, max_in_flight
+        self._samples: queue.Queue[Sample] = queue.Queue(num_ahead)
+        threading.Thread(target=self._run, name="slice-sampler", daemon=True).start()
+
+    def get(self, *, timeout_s: float) -> Sample | None:
+        """Return the next sample, or None at the timeout or when a stop is asked for."""
+        deadline = time.monotonic() + timeout_s
+        while not self._stop.is_set():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return None
+            try:
+                return self._samples.get(timeout=min(left_s, _TURN_S))
+            except queue.Empty:
+                continue
+        return None
+
     def _run(self) -> None:
-        """Move samples from Reverb's stream, which knows no timeout, into the queue."""
         client = reverb_lite.load().Client(self._address)
         sampler = None
         while not self._stop.is_set():
             try:
                 if sampler is None:
                     sampler = reverb_lite.new_sampler(
-                        client, TRAJECTORIES, max_in_flight=_MAX_IN_FLIGHT
+                        client, TRAJECTORIES, max_in_flight=self._max_in_flight
                     )
-                sample = sampler.GetNextTrajectory()
+                sample = _unpacked(sampler.GetNextTrajectory())
             except (RuntimeError, ValueError) as error:
                 log.warning("sampling again after: %s", error)
                 sampler = None
@@ -123,3 +164,14 @@ class SliceSampler:
                     break
                 except queue.Full:
                     continue
+
+
+def _unpacked(sample: list[Any]) -> Sample:
+    return Sample(
+        key=sample[_KEY].item(),
+        probability=sample[_PROBABILITY].item(),
+        table_size=sample[_TABLE_SIZE].item(),
+        priority=sample[_PRIORITY].item(),
+        blocks=sample[_BLOCKS].tolist(),
+        rows=sample[_ROWS],
+    )

@@ -15,13 +15,18 @@ TRAJECTORIES = "trajectories"
 TRAINING_QUEUE = "training_queue"
 """Whole training batches, first in first out, each given to one reader."""
 
+_NO_LIMIT = 2**31 - 1  # Reverb takes no more
 # Samples list the columns sorted by name: BLOCKS_COLUMN comes first.
 BLOCKS_COLUMN = "blocks"
 ROWS_COLUMN = "rows"
 
 
-def build_tables(config: ReplayConfig) -> list[Any]:
+def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
     """Return the service's tables, empty.
+
+    In order, as deterministic runs have it, ``trajectories`` gives every item once, the oldest
+    first, to an ``OrderedSampler``, which draws and forgets: Reverb seeds its sampler from the
+    system.
 
     ``trajectories`` only ever refuses to sample while it is empty. The pace between collection and
     training is held by the learner, which reads this table's counters: Reverb's own limiter
@@ -31,9 +36,18 @@ def build_tables(config: ReplayConfig) -> list[Any]:
     reverb = reverb_lite.load()
     trajectories = reverb.Table(
         name=TRAJECTORIES,
-        sampler=reverb.selectors.Prioritized(config.priority_exponent),
+        sampler=_sampler(config.priority_exponent, in_order=in_order),
         remover=reverb.selectors.Fifo(),
-        max_size=config.capacity,
+        max_size=_NO_LIMIT if in_order else config.capacity,
         rate_limiter=reverb.rate_limiters.MinSize(1),
+        max_times_sampled=int(in_order),  # 0: any number of times
     )
     return [trajectories, reverb.Table.queue(TRAINING_QUEUE, config.queue_size)]
+
+
+def _sampler(exponent: float, *, in_order: bool) -> Any:  # noqa: ANN401  one of Reverb's selectors
+    selectors = reverb_lite.load().selectors
+    if in_order:
+        return selectors.Fifo()
+    # Without an exponent there are no priorities: nobody sends any, and no sum of them is kept.
+    return selectors.Prioritized(exponent) if exponent > 0 else selectors.Uniform()

@@ -20,6 +20,7 @@ from torch import Tensor
 from efficientzero.config import Config
 from efficientzero.config_files import load_preset
 from efficientzero.envs import probe_env_spec
+from efficientzero.rpc import run_pb2
 from efficientzero.rpc.records import Grant, Phase
 from efficientzero.rpc.weight_client import Weights
 from efficientzero.run_folder import RunInfo
@@ -120,6 +121,7 @@ class FakeRunClient:
     def __init__(self, *, budget: int, shares: Iterable[int] = ()) -> None:
         self.budget = budget
         self.completed = 0
+        self.train_steps = 0
         self.episodes: list[tuple[float, int]] = []
         self.grants: list[int] = []
         self.before_grant: Callable[[], object] = lambda: None
@@ -140,10 +142,14 @@ class FakeRunClient:
         self.before_grant()
         left = self.budget - self.completed - self._held
         granted = min(wanted, next(self._shares, wanted), left)
+        before = self.completed + self._held
         self._held += granted
         self.grants.append(granted)
         ended = self.completed >= self.budget
-        return Grant(granted, ended, Phase.COLLECTING, self.max_priority)
+        return Grant(granted, ended, Phase.COLLECTING, self.max_priority, before)
+
+    def status(self) -> run_pb2.RunStatus:
+        return run_pb2.RunStatus(env_steps=self.completed, train_steps=self.train_steps)
 
     def report_episodes(self, actor_index: int, episodes: Iterable[tuple[float, int]]) -> bool:
         reported = list(episodes)
@@ -178,6 +184,7 @@ class RecordingWriter:
         self.episodes: list[RecordedEpisode] = []
         self.is_closed = False
         self.num_appended = 0
+        self.bytes_sent = 0
         self._spec = spec
         self._open = RecordedEpisode()
 
@@ -193,9 +200,12 @@ class RecordingWriter:
             assert type(number) is float
             assert math.isfinite(number)
         assert step.weights_version >= 0
+        assert type(step.env_step) is int
+        assert step.env_step >= 0
         self._open.steps.append(step)
         self._open.copies.append(step.frame.copy())
         self.num_appended += 1
+        self.bytes_sent += step.frame.nbytes
 
     def end(self, last_frame: Frames, ending: Ending) -> None:
         assert not self.is_closed

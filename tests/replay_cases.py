@@ -53,6 +53,8 @@ class TrajectorySlice(NamedTuple):
     root_values: F32  # [K + n + 1]
     steps_left: int  # T - t, clipped to K + n + 1 (rewards that exist from t on)
     ending: int  # Ending of the episode if it ends inside the window, else RUNNING
+    position: int  # t
+    env_step: int  # of the run, when t was played
     weights_version: int  # train_step of the weights that acted at t
 
 
@@ -66,6 +68,7 @@ class Episode:
     search_policies: F32  # [T, A]
     root_values: F32  # [T] number * POSITIONS_PER_EPISODE + t
     weights_versions: I64  # [T]
+    env_steps: I64  # [T]
     ending: Ending
 
     def __len__(self) -> int:
@@ -80,6 +83,7 @@ class Episode:
             root_value=float(self.root_values[t]),
             priority=1.0,
             weights_version=int(self.weights_versions[t]),
+            env_step=int(self.env_steps[t]),
         )
 
 
@@ -98,6 +102,7 @@ def random_episode(
         search_policies=rng.dirichlet(np.ones(spec.num_actions), length).astype(np.float32),
         root_values=(number * POSITIONS_PER_EPISODE + np.arange(length)).astype(np.float32),
         weights_versions=rng.integers(0, 120_000, length),
+        env_steps=1_000 * number + 4 * np.arange(length),  # four environments in lock step
         ending=ending,
     )
 
@@ -121,6 +126,8 @@ def window(episode: Episode, t: int, spec: EnvSpec, agent: AgentConfig) -> Traje
         root_values=or_zeros(episode.root_values, span + 1),
         steps_left=min(length - t, span + 1),
         ending=int(episode.ending) if length <= t + span else int(Ending.RUNNING),
+        position=t,
+        env_step=int(episode.env_steps[t]),
         weights_version=int(episode.weights_versions[t]),
     )
 
@@ -156,4 +163,6 @@ def assert_slice_equals(batch: SliceBatch, i: int, wanted: TrajectorySlice) -> N
         np.testing.assert_array_equal(got, field)
     assert batch.steps_left[i] == wanted.steps_left
     assert batch.endings[i] == wanted.ending
+    assert batch.positions[i] == wanted.position
+    assert batch.env_steps[i] == wanted.env_step
     assert batch.weights_versions[i] == wanted.weights_version

@@ -6,6 +6,6 @@ anything starts. gymnasium and ale-py stop at this package: nobody else sees the
 
 from efficientzero.envs.batch import EnvBatch
 from efficientzero.envs.factory import make_env_batch, probe_env_spec
-from efficientzero.envs.frame_stack import FrameStack, stack_window
+from efficientzero.envs.frame_stack import FrameStack
 
-__all__ = ["EnvBatch", "FrameStack", "make_env_batch", "probe_env_spec", "stack_window"]
+__all__ = ["EnvBatch", "FrameStack", "make_env_batch", "probe_env_spec"]

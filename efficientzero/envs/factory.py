@@ -2,7 +2,8 @@
 
 The only place that knows which ids exist. Atari games (any id of ale-py) get the Atari protocol,
 ``Catch-v0`` is built here, everything else comes from gymnasium as it is. ``package:Some-v0``
-imports ``package`` first, so that it can register its environments.
+imports ``package`` first, so that it can register its environments; ``MinAtar/*`` is registered for
+who asks for it, since importing the package takes two seconds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from efficientzero.envs.atari import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import CatchEnv
 from efficientzero.envs.gym_env import GymEnv
+from efficientzero.envs.jpeg import JpegFrames
 from efficientzero.schema import EnvSpec
 
 CATCH_ID = "Catch-v0"
@@ -27,6 +29,7 @@ MIN_IMAGE_SIDE = 3
 """Pixels; what one 3 x 3 convolution covers."""
 
 _ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
+_MINATAR = "MinAtar/"
 
 
 def probe_env_spec(config: EnvConfig) -> EnvSpec:
@@ -47,6 +50,7 @@ def make_env_batch(
     seeds: Sequence[int],
     training: bool,
     max_episode_steps: int,
+    jpeg_frames: bool = False,
 ) -> EnvBatch:
     """Build ``num_envs`` environments; each episode sequence depends on its own seed only.
 
@@ -56,6 +60,7 @@ def make_env_batch(
         seeds: one non-negative seed per environment.
         training: lost lives end episodes where the config says so; never in evaluation.
         max_episode_steps: time limit in env_steps; 0 means the environment's own.
+        jpeg_frames: every frame passes through JPEG; for images only.
 
     Raises:
         ValueError: as ``probe_env_spec``, or the arguments do not fit together.
@@ -64,11 +69,16 @@ def make_env_batch(
         raise ValueError(f"seeds: got {len(seeds)} for {num_envs} environments, wanted one each")
     if max_episode_steps < 0:
         raise ValueError(f"max_episode_steps: got {max_episode_steps}, wanted 0 or more")
-    envs = [
+    envs: list[SingleEnv] = [
         _make_env(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
         for seed in seeds
     ]
-    return SequentialEnvBatch(_spec_of(envs[0], config), envs)
+    spec = _spec_of(envs[0], config)
+    if jpeg_frames:
+        if not spec.is_image:
+            raise ValueError(f"jpeg_frames: got frames {spec.frame_shape}, wanted images")
+        envs = [JpegFrames(env) for env in envs]
+    return SequentialEnvBatch(spec, envs)
 
 
 def _spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
@@ -124,6 +134,8 @@ def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: i
 def _look_up(env_id: str) -> GymEnvSpec:
     """Find a registered environment by its id."""
     gymnasium.register_envs(ale_py)
+    if env_id.startswith(_MINATAR):
+        _register_minatar()
     package, _, name = env_id.rpartition(":")
     try:
         if package:
@@ -136,11 +148,25 @@ def _look_up(env_id: str) -> GymEnvSpec:
         raise ValueError(f"there is no such environment; try {nearest}") from error
 
 
+def _register_minatar() -> None:
+    try:
+        from minatar.gym import register_envs  # noqa: PLC0415
+    except ImportError as error:
+        raise ValueError(f"cannot import minatar ({error}); pip install minatar") from error
+    if not any(known.startswith(_MINATAR) for known in gymnasium.registry):
+        register_envs()
+
+
 def _nearest_ids(env_id: str) -> list[str]:
     """Return up to three known ids whose bare name (no namespace, no version) is close."""
     ids_by_name: dict[str, str] = {}
-    # In ascending order of preference: the newest version, and ale-py's current ids, win.
-    for known in sorted([*gymnasium.registry, CATCH_ID], key=lambda i: (i.startswith("ALE/"), i)):
+    namespace = env_id.partition("/")[0] + "/"
+    # In ascending order of preference: the newest version, ale-py's current ids and the namespace
+    # that was asked for win.
+    for known in sorted(
+        [*gymnasium.registry, CATCH_ID],
+        key=lambda i: (i.startswith(namespace), i.startswith("ALE/"), i),
+    ):
         ids_by_name[_bare_name(known)] = known
     close = difflib.get_close_matches(_bare_name(env_id), ids_by_name, n=3)
     return [ids_by_name[name] for name in close]

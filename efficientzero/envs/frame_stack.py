@@ -1,22 +1,16 @@
 """Observations from frames: the last S of them along the channel axis, oldest first.
 
-``FrameStack`` serves the actor and the evaluator, one row per environment; ``stack_window`` cuts
-the same observations out of replayed windows for the reanalyzer and the learner. No game here.
+``FrameStack`` serves the actor and the evaluator, one row per environment. The reanalyzer and the
+learner cut the same observations out of replayed windows (``slices.stack_window``). No game here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from efficientzero.schema import EnvSpec, Frames
-
-if TYPE_CHECKING:
-    import torch
-
-ArrayT = TypeVar("ArrayT", Frames, "torch.Tensor")
 
 
 class FrameStack:
@@ -57,23 +51,3 @@ class FrameStack:
         if frames.shape != expected:
             raise ValueError(f"frames: got shape {frames.shape}, wanted {expected}")
         return rows, frames.reshape(shape)
-
-
-def stack_window(frames: ArrayT, start: int, num_stacked_frames: int) -> ArrayT:
-    """Return the observation whose oldest frame is ``frames[:, start]``.
-
-    Args:
-        frames: [B, F, C, H, W] or [B, F, D], in order of time.
-        start: offset of the oldest frame; in a window that begins S - 1 frames before o_t,
-            offset k gives o_{t+k}.
-        num_stacked_frames: S.
-
-    Returns:
-        [B, S*C, H, W] or [B, S*D], oldest frame first. A view where the layout allows it.
-    """
-    batch_size, num_frames, num_channels, *rest = frames.shape
-    stop = start + num_stacked_frames
-    if start < 0 or stop > num_frames:
-        raise ValueError(f"start: got {start}, wanted 0..{num_frames - num_stacked_frames}")
-    window = frames[:, start:stop]
-    return window.reshape((batch_size, num_stacked_frames * num_channels, *rest))

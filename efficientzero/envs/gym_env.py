@@ -16,6 +16,8 @@ from gymnasium import spaces
 from efficientzero.envs.batch import EnvStep
 from efficientzero.schema import Frames
 
+_WHITE = np.uint8(255)
+
 
 class GymEnv:
     """One gymnasium environment; its own time limit holds, and ``max_episode_steps`` if shorter."""
@@ -63,6 +65,8 @@ class GymEnv:
             one_hot[int(observation) - int(space.start)] = 1.0
             return one_hot
         array = np.asarray(observation)
+        if array.dtype == np.bool_:
+            array = array.astype(np.uint8) * _WHITE
         match array.shape:
             case (_, _, _):
                 return array.transpose(2, 0, 1)  # [C, H, W]
@@ -73,8 +77,8 @@ class GymEnv:
 def _frame_layout(space: spaces.Space[Any]) -> tuple[tuple[int, ...], str]:
     """Return shape and dtype of the frames that observations of ``space`` become.
 
-    Box uint8 H x W, H x W x 1 or H x W x 3 are images; a Box of rank one is a vector, a Discrete
-    observation a one-hot vector.
+    Box uint8 H x W, H x W x 1 or H x W x 3 are images, and so is a Box bool H x W x C: C planes of
+    0 and 255. A Box of rank one is a vector, a Discrete observation a one-hot vector.
     """
     if isinstance(space, spaces.Discrete):
         return (int(space.n),), "float32"
@@ -86,7 +90,9 @@ def _frame_layout(space: spaces.Space[Any]) -> tuple[tuple[int, ...], str]:
                 return (1, height, width), "uint8"
             case (height, width, (1 | 3) as channels) if space.dtype == np.uint8:
                 return (channels, height, width), "uint8"
+            case (height, width, channels) if space.dtype == np.bool_:
+                return (channels, height, width), "uint8"
     raise ValueError(
         f"observations are {space}; wrap it so that they are a Box of rank one "
-        "or a uint8 Box of H x W, H x W x 1 or H x W x 3"
+        "or a uint8 Box of H x W, H x W x 1 or H x W x 3, or a bool Box of H x W x C"
     )

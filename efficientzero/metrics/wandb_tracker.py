@@ -7,35 +7,35 @@ bounded list; the writer thread does the rest.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
+import shlex
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from efficientzero.metrics.axes import axis_of, wall_axis
 from efficientzero.naming import run_name
 
 if TYPE_CHECKING:
     import wandb
 
-AXES = {
-    "learner": "learner/train_steps",
-    "actor": "actor/env_steps",
-    "reanalyzer": "reanalyzer/train_steps",
-    "replay": "replay/steps_inserted",
-    "eval": "eval/train_steps",
-}
-"""First part of a metric's name -> what it is drawn over. A row holds its axis too."""
-
 _MAX_LENGTHS = {"group": 128, "name": 128, "job_type": 64, "id": 128, "project": 128}
 """Characters the server takes. Nothing checks this before the upload: too late for offline runs."""
-_MAX_ROWS_WAITING = 256
+_MAX_ROWS_WAITING = 10_000
+"""More than any role logs while ``init`` gives up on a dead server; some 50 MB at the most."""
+_ONLINE_PATIENCE_S = 60.0
+"""How long an online run may take to begin before rows go to an offline one."""
+_LAST_PATIENCE_S = 2.0
+"""The same once the process wants to leave."""
 _FINISH_TIMEOUT_S = 10.0
 """For the last upload. Less than a stopped process has before it is ended; the files stay."""
+NOT_UPLOADED_FILE = "not-uploaded"
+"""In the ``wandb`` folder: one line a run that an online tracker could not upload, its folder."""
 
 _INHERITED = (
     "WANDB_NAME",
@@ -54,6 +54,8 @@ _BOUNDS = {
     "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "5",
     "WANDB_HTTP_TIMEOUT": "10",
     "WANDB__DISABLE_VIEWER": "true",
+    # By default rows are given up after some minutes of absence, and finish does not say so.
+    "WANDB__FILE_STREAM_RETRY_MAX": "1000000",
     "WANDB_ERROR_REPORTING": "false",
 }
 
@@ -78,23 +80,27 @@ class WandbTracker:
         directory: Path,
         incarnation: int = 0,
     ) -> None:
-        restarted = f"-r{incarnation}" if incarnation else ""
         self._identity = {
             "entity": entity,
             "project": project,
             "group": group,
             "job_type": role,
             "name": run_name(group, seed),
-            "id": f"{run_uid}-{role}-{index}{restarted}",
+            # The same after a restart: its rows continue the run, online and when synced.
+            "id": f"{run_uid}-{role}-{index}",
         }
         _check_lengths(self._identity)
         facts = {"seed": seed, "role": role, "role_index": index, "run_uid": run_uid}
         self._config = {**config, **facts, "incarnation": incarnation}
         self._directory = directory
         self._role = role
+        self._started = time.monotonic()
+        self._wall_axis = wall_axis(role)
+        self._defined: set[str] = set()  # metrics whose axis wandb was told
         self._rows: deque[dict[str, float]] = deque()
         self._changed = threading.Condition()
         self._is_closing = False
+        self._online: wandb.Run | Exception | None = None  # what came of asking for one
         self._exit_code = 0
         self._num_dropped = 0
         self._writer = threading.Thread(
@@ -103,12 +109,13 @@ class WandbTracker:
         self._writer.start()
 
     def log(self, row: Mapping[str, float]) -> None:
-        """Record one row; when wandb lags 256 rows behind, lose it and count that."""
+        """Record one row; when wandb lags 10,000 rows behind, lose it and count that."""
+        wall_s = time.monotonic() - self._started
         with self._changed:
             if self._is_closing or len(self._rows) >= _MAX_ROWS_WAITING:
                 self._num_dropped += 1
                 return
-            self._rows.append(dict(row))
+            self._rows.append({**row, self._wall_axis: wall_s})
             self._changed.notify()
 
     def close(self, exit_code: int = 0) -> None:
@@ -118,8 +125,8 @@ class WandbTracker:
                 return
             self._is_closing = True
             self._exit_code = exit_code
-            self._changed.notify()
-        self._writer.join(_FINISH_TIMEOUT_S + 3.0)
+            self._changed.notify_all()
+        self._writer.join(_FINISH_TIMEOUT_S + _LAST_PATIENCE_S + 3.0)
         if self._writer.is_alive():
             log.warning("wandb did not finish in time; its files are under %s", self._directory)
         if self._num_dropped:
@@ -130,8 +137,16 @@ class WandbTracker:
         run = self._start(mode)
         while rows := self._next_rows():
             for row in rows:
-                run = _call(run, "log", _log, row)
-        _call(run, "finish", lambda run: run.finish(exit_code=self._exit_code))
+                run = _call(run, "log", self._pass_on, row)
+        _call(run, "finish", self._finish)
+
+    def _pass_on(self, run: wandb.Run, row: Mapping[str, float]) -> None:
+        for metric in row.keys() - self._defined:
+            axis = axis_of(metric, self._role)
+            run.define_metric(metric, step_metric=axis, hidden=metric == axis)
+            self._defined.add(metric)
+        # numpy scalars cost wandb three times as much as plain numbers.
+        run.log({k: v if type(v) in (int, float) else float(v) for k, v in row.items()})
 
     def _next_rows(self) -> list[dict[str, float]]:
         """Wait for rows; empty once closing and all are passed on."""
@@ -154,21 +169,48 @@ class WandbTracker:
         except Exception:
             log.exception("no metrics are recorded: wandb cannot start")
             return None
-        for attempt in dict.fromkeys((mode, "offline")):
-            try:
-                run = self._init(wandb, attempt)
-                break
-            except Exception as error:
-                log.warning("wandb %s mode failed: %s", attempt, error)
-                # The service keeps the id of a failed init ("run ID ... is in use"): start it anew.
-                with contextlib.suppress(Exception):
-                    wandb.teardown()
-        else:
-            log.warning("no metrics are recorded")
+        run = self._start_online(wandb) if mode == "online" else None
+        try:
+            run = run or self._init(wandb, "offline")
+        except Exception as error:
+            log.warning("no metrics are recorded: wandb offline mode failed: %s", error)
             return None
-        _call(run, "define_metric", _define_axes)
-        log.info("wandb %s: group %s, id %s", attempt, run.group, run.id)
+        folder = _folder_of(run)
+        log.info("wandb %s: group %s, id %s, files in %s", _mode(run), run.group, run.id, folder)
+        if mode == "online" and _mode(run) == "offline":
+            self._note_not_uploaded(folder)
         return run
+
+    def _start_online(self, module: Any) -> wandb.Run | None:  # noqa: ANN401  the wandb module
+        """Ask for an online run in a thread: the answer may take as long as the server likes."""
+        threading.Thread(
+            target=self._ask_online, args=(module,), name="wandb-init", daemon=True
+        ).start()
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._online is not None or self._is_closing, _ONLINE_PATIENCE_S
+            )
+            self._changed.wait_for(lambda: self._online is not None, _LAST_PATIENCE_S)
+            answer = self._online = self._online or TimeoutError("no answer from the server")
+        if not isinstance(answer, Exception):
+            return answer
+        log.warning("wandb online mode failed: %s", answer)
+        # The id may be taken: by the run the server was asked for, and in wandb's service.
+        self._identity["id"] += "-offline"
+        return None
+
+    def _ask_online(self, module: Any) -> None:  # noqa: ANN401  the wandb module
+        answer: wandb.Run | Exception
+        try:
+            answer = self._init(module, "online")
+        except Exception as error:
+            answer = error
+        with self._changed:
+            is_late = self._online is not None
+            self._online = self._online or answer
+            self._changed.notify_all()
+        if is_late and not isinstance(answer, Exception):
+            _call(answer, "finish", lambda run: run.finish())
 
     def _init(self, module: Any, mode: str) -> wandb.Run:  # noqa: ANN401  the wandb module
         is_learner = self._role == "learner"
@@ -180,6 +222,7 @@ class WandbTracker:
             host=socket.gethostname()[:64],
             init_timeout=30.0,
             finish_timeout=_FINISH_TIMEOUT_S,
+            finish_timeout_raises=True,
             # One process of a run tells about the machine.
             x_disable_stats=not is_learner,
             x_disable_machine_info=not is_learner,
@@ -188,6 +231,7 @@ class WandbTracker:
         run: wandb.Run = module.init(
             mode=mode,
             resume="allow" if mode == "online" else None,
+            reinit="create_new",  # an online one may still be waiting for its server
             dir=str(self._directory),
             config=self._config,
             settings=settings,
@@ -195,17 +239,26 @@ class WandbTracker:
         )
         return run
 
+    def _finish(self, run: wandb.Run) -> None:
+        folder = _folder_of(run)
+        try:
+            run.finish(exit_code=self._exit_code)
+        except TimeoutError:
+            self._note_not_uploaded(folder)
 
-def _define_axes(run: wandb.Run) -> None:
-    for axis in sorted(set(AXES.values())):
-        run.define_metric(axis, hidden=True)
-    for prefix, axis in AXES.items():
-        run.define_metric(f"{prefix}/*", step_metric=axis)
+    def _note_not_uploaded(self, folder: Path) -> None:
+        """Say, here and for the launcher's last lines, what is on disk only."""
+        log.warning("not uploaded: wandb sync %s", shlex.quote(str(folder)))
+        with (self._directory / "wandb" / NOT_UPLOADED_FILE).open("a") as file:
+            file.write(f"{folder}\n")
 
 
-def _log(run: wandb.Run, row: Mapping[str, float]) -> None:
-    # numpy scalars cost wandb three times as much as plain numbers.
-    run.log({k: v if type(v) in (int, float) else float(v) for k, v in row.items()})
+def _folder_of(run: wandb.Run) -> Path:
+    return Path(run.settings.sync_dir)
+
+
+def _mode(run: wandb.Run) -> str:
+    return "offline" if run.offline else "online"
 
 
 def _call(

@@ -1,4 +1,4 @@
-"""The EfficientZero network and its categorical support.
+"""The EfficientZero network and the scalars its heads stand for.
 
 Built by actors, reanalyzers, the evaluator and the learner from ``NetworkConfig`` and ``EnvSpec``.
 """
@@ -7,7 +7,15 @@ from efficientzero.networks.efficientzero_net import (
     EfficientZeroNet,
     InitialInference,
     RecurrentInference,
+    inference_entries,
 )
-from efficientzero.networks.scalar_support import ScalarSupport
+from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 
-__all__ = ["EfficientZeroNet", "InitialInference", "RecurrentInference", "ScalarSupport"]
+__all__ = [
+    "EfficientZeroNet",
+    "InitialInference",
+    "RecurrentInference",
+    "ScalarRegression",
+    "ScalarSupport",
+    "inference_entries",
+]

@@ -1,7 +1,8 @@
 """EfficientZero's network: representation, dynamics, value prefix, prediction, projection.
 
 Built by every role that searches or trains, always the same class. It answers in logits, always;
-callers turn them into scalars with ``net.support``. Knows no search, no loss, no device. There is
+callers turn them into scalars with ``net.support``. (Where values are no categories, a value's
+"logits" are its one number in transformed space.) Knows no search, no loss, no device. There is
 no control flow on data and no wait for the device, so calls can be captured as CUDA graphs.
 """
 
@@ -24,7 +25,7 @@ from efficientzero.networks.blocks import (
 )
 from efficientzero.networks.conv_trunk import make_conv_trunk
 from efficientzero.networks.mlp_trunk import make_mlp_trunk
-from efficientzero.networks.scalar_support import ScalarSupport
+from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 from efficientzero.schema import EnvSpec
 
 _TRAINING_ONLY = ("projector.", "predictor.")
@@ -48,21 +49,39 @@ class RecurrentInference(NamedTuple):
     policy_logits: Tensor  # f32 [B, A] of the latent after the action
 
 
+def inference_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries of a ``state_dict`` that a network without projection has."""
+    return {k: v for k, v in state.items() if not k.startswith(_TRAINING_ONLY)}
+
+
 class EfficientZeroNet(nn.Module):
     """The network h, g, f of MuZero with EfficientZero's value prefix and SimSiam projection."""
 
-    def __init__(self, config: NetworkConfig, spec: EnvSpec, *, value_prefix: bool) -> None:
+    def __init__(
+        self,
+        config: NetworkConfig,
+        spec: EnvSpec,
+        *,
+        value_prefix: bool,
+        projection: bool = False,
+    ) -> None:
         """Build the network with torch's default initialisation, on the CPU.
 
         Args:
             config: sizes.
             spec: decides the trunk (images or vectors) and the number of actions.
             value_prefix: predict reward sums with an LSTM; off: each step's reward, and L is 0.
+            projection: build SimSiam's projector and predictor, two thirds of all parameters; only
+                a learner with a consistency loss has a use for them. All other parameters start
+                from the same numbers with and without.
         """
         super().__init__()
         self.spec = spec
         self.lstm_hidden_size = config.lstm_hidden_size if value_prefix else 0
-        self.support = ScalarSupport(config.support_bound)
+        self.support: ScalarSupport | ScalarRegression = (
+            ScalarSupport(config.support_bound) if config.categorical_values else ScalarRegression()
+        )
+        """Turns what the heads answer into scalars."""
         trunk = make_conv_trunk(config, spec) if spec.is_image else make_mlp_trunk(config, spec)
         self.latent_shape = trunk.latent_shape
         self.representation = trunk.representation
@@ -92,9 +111,16 @@ class EfficientZeroNet(nn.Module):
             value_head=make_head(self.support.num_bins),
             policy_head=make_head(spec.num_actions),
         )
+        if projection:
+            self._add_projection(config)
+        # Convolutions are quicker on channels-last weights, on CPU and GPU alike; the layout of
+        # the weights carries over to all activations.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _add_projection(self, config: NetworkConfig) -> None:
         momentum = config.batch_norm_momentum
         self.projector = make_projector(
-            math.prod(trunk.latent_shape),
+            math.prod(self.latent_shape),
             hidden_size=config.projector_hidden_size,
             out_size=config.projection_size,
             momentum=momentum,
@@ -102,9 +128,6 @@ class EfficientZeroNet(nn.Module):
         self.predictor = make_predictor(
             config.projection_size, hidden_size=config.predictor_hidden_size, momentum=momentum
         )
-        # Convolutions are quicker on channels-last weights, on CPU and GPU alike; the layout of
-        # the weights carries over to all activations.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def initial_inference(self, observations: Tensor) -> InitialInference:
         """Encode observations and predict from them.
@@ -146,7 +169,7 @@ class EfficientZeroNet(nn.Module):
     def initial_lstm_states(self, batch_size: int) -> Tensor:
         """Return the state at roots and after resets: zeros f32 [B, 2, L], on this device."""
         shape = (batch_size, 2, self.lstm_hidden_size)
-        return torch.zeros(shape, dtype=torch.float32, device=self.support.bins.device)
+        return torch.zeros(shape, dtype=torch.float32, device=next(self.parameters()).device)
 
     def project(self, latents: Tensor, *, with_predictor: bool) -> Tensor:
         """Return SimSiam projections f32 [B, projection_size].
@@ -166,8 +189,7 @@ class EfficientZeroNet(nn.Module):
 
         The tensors are the live ones, not copies.
         """
-        state = self.state_dict()
-        return {k: v for k, v in state.items() if not k.startswith(_TRAINING_ONLY)}
+        return inference_entries(self.state_dict())
 
     def load_inference_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy ``state`` into the live tensors, whose addresses stay (CUDA graphs rely on it).

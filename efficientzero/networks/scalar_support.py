@@ -1,12 +1,14 @@
-"""Scalars as categorical distributions: h(x), its inverse, two-hot targets and their loss.
+"""How a head stands for a scalar: h(x), its inverse, and targets as categories or as numbers.
 
-Called by the network's users: search decodes logits, the loss compares them with scalars. Knows no
-network. Formulas: MuZero, appendix F; h follows Pohlen et al. (2018).
+Called by the network's users: search decodes a head's outputs, the loss compares them with scalars.
+Knows no network. Formulas: MuZero, appendix F; h follows Pohlen et al. (2018).
 
 A NaN stays a NaN in every function here: a diverged network has to be seen, not to read as zero.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +92,7 @@ class ScalarSupport(nn.Module):
         expected = (torch.softmax(logits.float(), dim=-1) * self.bins).sum(dim=-1)
         return inverse_transform(expected)
 
-    def cross_entropy(self, logits: Tensor, values: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, values: Tensor) -> Tensor:
         """Return -sum(encode(values) * log_softmax(logits)) without building either of them.
 
         Args:
@@ -100,15 +102,17 @@ class ScalarSupport(nn.Module):
         Returns:
             f32 [...], nats.
         """
-        if values.shape != logits.shape[:-1]:
-            raise ValueError(
-                f"values: got shape {tuple(values.shape)}, wanted {tuple(logits.shape[:-1])}"
-            )
+        _check_shape(values, logits)
         logits = logits.float()
         lower, upper_weight = self._neighbours(values)
         at_both = logits.gather(-1, torch.stack([lower, lower + 1], dim=-1))  # [..., 2]
         at_target = torch.lerp(at_both[..., 0], at_both[..., 1], upper_weight)
         return torch.logsumexp(logits, dim=-1) - at_target
+
+    @property
+    def largest(self) -> float:
+        """Largest raw magnitude that a target can have; beyond it targets count as the bound."""
+        return float(inverse_transform(torch.tensor(float(self.bound), dtype=torch.float64)))
 
     def _neighbours(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the lower bin's index, i64 [...], and the weight of the next, f32 [...]."""
@@ -118,3 +122,43 @@ class ScalarSupport(nn.Module):
         # A NaN makes a valid index and a NaN weight, so that it comes out as a NaN.
         index = torch.nan_to_num(lower).long() + self.bound
         return index, transformed - lower
+
+
+class ScalarRegression(nn.Module):
+    """One number in transformed space instead of categories; takes the place of ScalarSupport."""
+
+    num_bins = 1
+    """Outputs of a head."""
+    largest = math.inf
+    """Largest raw magnitude that a target can have."""
+
+    def decode(self, outputs: Tensor) -> Tensor:
+        """Return the raw value of a head's output, in float32 also under autocast.
+
+        Args:
+            outputs: [..., 1].
+
+        Returns:
+            f32 [...], raw scale.
+        """
+        return inverse_transform(outputs.float().squeeze(-1))
+
+    def loss(self, outputs: Tensor, values: Tensor) -> Tensor:
+        """Return (output - h(value))^2 / 2.
+
+        Args:
+            outputs: [..., 1].
+            values: f32 [...], raw scale (not transformed).
+
+        Returns:
+            f32 [...].
+        """
+        _check_shape(values, outputs)
+        return 0.5 * (outputs.float().squeeze(-1) - transform(values.float())).square()
+
+
+def _check_shape(values: Tensor, outputs: Tensor) -> None:
+    if values.shape != outputs.shape[:-1]:
+        raise ValueError(
+            f"values: got shape {tuple(values.shape)}, wanted {tuple(outputs.shape[:-1])}"
+        )

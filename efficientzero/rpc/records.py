@@ -6,6 +6,7 @@ without knowing protobuf.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -30,3 +31,12 @@ class Grant(NamedTuple):
     collection_ended: bool  # no env_step will ever be granted again
     phase: Phase  # WARMUP: act at random in the granted env_steps; else the run's phase
     max_priority: float = 1.0  # largest recent priority: what new steps enter replay with
+    env_steps: int = 0  # granted in the run before these
+
+
+class BatchTurn(NamedTuple):
+    """The turn to make one training batch in a deterministic run."""
+
+    target_train_step: int  # train_steps behind the target weights to make it with
+    keys: Sequence[int]  # items of the batch before
+    priorities: Sequence[float]  # their new priorities

@@ -15,10 +15,11 @@ import grpc
 
 from efficientzero.rpc import run_pb2, run_pb2_grpc
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
-from efficientzero.rpc.records import Grant, Phase
-from efficientzero.runtime import PlainError, StopSignal
+from efficientzero.rpc.records import BatchTurn, Grant, Phase
+from efficientzero.runtime import PlainError, StopSignal, WaitReason
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 180.0
+"""A learner that starts again reads its checkpoint, on a busy machine or another host."""
 _LOOK_S = 0.25
 """Time between looks at the stop signal; also what a call still gets once stop is set."""
 
@@ -47,6 +48,8 @@ class RunClient:
         # Tells this process from one of the same index before it; no part of the seed tree.
         self._incarnation = secrets.randbits(62) + 1
         self._answered: dict[int, int] = {}  # newest answered request number, by actor index
+        self.latest_train_step: int | None = None
+        """Train_steps behind the weights for acting that were out at the newest grant."""
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -90,7 +93,30 @@ class RunClient:
         if reply is None:
             return Grant(0, False, Phase.COLLECTING)
         self._answered[actor_index] = number
-        return Grant(reply.granted, reply.collection_ended, Phase(reply.phase), reply.max_priority)
+        self.latest_train_step = reply.latest_train_step
+        return Grant(
+            reply.granted,
+            reply.collection_ended,
+            Phase(reply.phase),
+            reply.max_priority,
+            reply.env_steps,
+        )
+
+    def acquire_batch(self, train_step: int, *, wait_s: float) -> BatchTurn | None:
+        """Wait up to ``wait_s`` seconds for the turn to make the batch of ``train_step``.
+
+        Returns:
+            The turn, or None when it has not come in time or on stop.
+
+        Raises:
+            LearnerUnavailable: no answer in ``wait_s`` and the client's patience.
+            ValueError: the learner refused the request: the run is not a deterministic one.
+        """
+        request = run_pb2.AcquireBatchRequest(train_step=train_step, wait_seconds=wait_s)
+        reply = self._call(self._stub.AcquireBatch, request, wait_s=wait_s)
+        if reply is None or not reply.granted:
+            return None
+        return BatchTurn(reply.target_train_step, reply.keys, reply.priorities)
 
     def report_episodes(self, actor_index: int, episodes: Iterable[tuple[float, int]]) -> bool:
         """Tell (raw return, length in env_steps) of ended games; return False on stop.
@@ -147,6 +173,7 @@ class RunClient:
         *,
         wait_s: float = 0.0,
     ) -> _Reply | None:
+        reason = WaitReason(f"an answer of the learner at {self._address}", after_s=wait_s + 10.0)
         call = method.future(request, timeout=wait_s + self._patience_s, wait_for_ready=True)
         try:
             while True:
@@ -156,6 +183,7 @@ class RunClient:
                 except grpc.FutureTimeoutError:
                     if self._stop.is_set():
                         return None
+                    reason.tick()
         except grpc.RpcError as error:
             raise self._translated(error) from error
         finally:

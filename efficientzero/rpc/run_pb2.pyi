@@ -36,16 +36,40 @@ class AcquireEnvStepsRequest(_message.Message):
     def __init__(self, actor_index: _Optional[int] = ..., completed: _Optional[int] = ..., wanted: _Optional[int] = ..., wait_seconds: _Optional[float] = ..., incarnation: _Optional[int] = ..., request: _Optional[int] = ...) -> None: ...
 
 class AcquireEnvStepsReply(_message.Message):
-    __slots__ = ("granted", "collection_ended", "phase", "max_priority")
+    __slots__ = ("granted", "collection_ended", "phase", "max_priority", "env_steps", "latest_train_step")
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ENDED_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     MAX_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    ENV_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LATEST_TRAIN_STEP_FIELD_NUMBER: _ClassVar[int]
     granted: int
     collection_ended: bool
     phase: Phase
     max_priority: float
-    def __init__(self, granted: _Optional[int] = ..., collection_ended: bool = ..., phase: _Optional[_Union[Phase, str]] = ..., max_priority: _Optional[float] = ...) -> None: ...
+    env_steps: int
+    latest_train_step: int
+    def __init__(self, granted: _Optional[int] = ..., collection_ended: bool = ..., phase: _Optional[_Union[Phase, str]] = ..., max_priority: _Optional[float] = ..., env_steps: _Optional[int] = ..., latest_train_step: _Optional[int] = ...) -> None: ...
+
+class AcquireBatchRequest(_message.Message):
+    __slots__ = ("train_step", "wait_seconds")
+    TRAIN_STEP_FIELD_NUMBER: _ClassVar[int]
+    WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    train_step: int
+    wait_seconds: float
+    def __init__(self, train_step: _Optional[int] = ..., wait_seconds: _Optional[float] = ...) -> None: ...
+
+class AcquireBatchReply(_message.Message):
+    __slots__ = ("granted", "target_train_step", "keys", "priorities")
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    TARGET_TRAIN_STEP_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITIES_FIELD_NUMBER: _ClassVar[int]
+    granted: bool
+    target_train_step: int
+    keys: _containers.RepeatedScalarFieldContainer[int]
+    priorities: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, granted: bool = ..., target_train_step: _Optional[int] = ..., keys: _Optional[_Iterable[int]] = ..., priorities: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class EpisodeResult(_message.Message):
     __slots__ = ("episode_return", "length")
@@ -88,7 +112,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class RunStatus(_message.Message):
-    __slots__ = ("phase", "env_steps", "env_steps_budget", "train_steps", "train_steps_budget", "episodes", "last_returns", "replay_items", "last_eval_return_mean", "last_eval_version", "waiting_for", "final_evaluation_received", "warmup_env_steps")
+    __slots__ = ("phase", "env_steps", "env_steps_budget", "train_steps", "train_steps_budget", "episodes", "last_returns", "replay_items", "last_eval_return_mean", "last_eval_version", "waiting_for", "final_evaluation_received", "warmup_env_steps", "steps_inserted")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ENV_STEPS_FIELD_NUMBER: _ClassVar[int]
     ENV_STEPS_BUDGET_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +126,7 @@ class RunStatus(_message.Message):
     WAITING_FOR_FIELD_NUMBER: _ClassVar[int]
     FINAL_EVALUATION_RECEIVED_FIELD_NUMBER: _ClassVar[int]
     WARMUP_ENV_STEPS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_INSERTED_FIELD_NUMBER: _ClassVar[int]
     phase: Phase
     env_steps: int
     env_steps_budget: int
@@ -115,4 +140,5 @@ class RunStatus(_message.Message):
     waiting_for: str
     final_evaluation_received: bool
     warmup_env_steps: int
-    def __init__(self, phase: _Optional[_Union[Phase, str]] = ..., env_steps: _Optional[int] = ..., env_steps_budget: _Optional[int] = ..., train_steps: _Optional[int] = ..., train_steps_budget: _Optional[int] = ..., episodes: _Optional[int] = ..., last_returns: _Optional[_Iterable[float]] = ..., replay_items: _Optional[int] = ..., last_eval_return_mean: _Optional[float] = ..., last_eval_version: _Optional[int] = ..., waiting_for: _Optional[str] = ..., final_evaluation_received: bool = ..., warmup_env_steps: _Optional[int] = ...) -> None: ...
+    steps_inserted: int
+    def __init__(self, phase: _Optional[_Union[Phase, str]] = ..., env_steps: _Optional[int] = ..., env_steps_budget: _Optional[int] = ..., train_steps: _Optional[int] = ..., train_steps_budget: _Optional[int] = ..., episodes: _Optional[int] = ..., last_returns: _Optional[_Iterable[float]] = ..., replay_items: _Optional[int] = ..., last_eval_return_mean: _Optional[float] = ..., last_eval_version: _Optional[int] = ..., waiting_for: _Optional[str] = ..., final_evaluation_received: bool = ..., warmup_env_steps: _Optional[int] = ..., steps_inserted: _Optional[int] = ...) -> None: ...

@@ -19,6 +19,11 @@ class RunServiceStub(object):
                 request_serializer=efficientzero_dot_rpc_dot_run__pb2.AcquireEnvStepsRequest.SerializeToString,
                 response_deserializer=efficientzero_dot_rpc_dot_run__pb2.AcquireEnvStepsReply.FromString,
                 )
+        self.AcquireBatch = channel.unary_unary(
+                '/efficientzero.RunService/AcquireBatch',
+                request_serializer=efficientzero_dot_rpc_dot_run__pb2.AcquireBatchRequest.SerializeToString,
+                response_deserializer=efficientzero_dot_rpc_dot_run__pb2.AcquireBatchReply.FromString,
+                )
         self.ReportEpisodes = channel.unary_unary(
                 '/efficientzero.RunService/ReportEpisodes',
                 request_serializer=efficientzero_dot_rpc_dot_run__pb2.ReportEpisodesRequest.SerializeToString,
@@ -41,6 +46,13 @@ class RunServiceServicer(object):
 
     def AcquireEnvSteps(self, request, context):
         """Ask for env_steps to play. Waits up to wait_seconds for a grant (long poll); grants 0 when none came.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcquireBatch(self, request, context):
+        """Deterministic runs only: wait for the turn to make the batch of a train_step (long poll).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,6 +86,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.AcquireEnvSteps,
                     request_deserializer=efficientzero_dot_rpc_dot_run__pb2.AcquireEnvStepsRequest.FromString,
                     response_serializer=efficientzero_dot_rpc_dot_run__pb2.AcquireEnvStepsReply.SerializeToString,
+            ),
+            'AcquireBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcquireBatch,
+                    request_deserializer=efficientzero_dot_rpc_dot_run__pb2.AcquireBatchRequest.FromString,
+                    response_serializer=efficientzero_dot_rpc_dot_run__pb2.AcquireBatchReply.SerializeToString,
             ),
             'ReportEpisodes': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportEpisodes,
@@ -114,6 +131,23 @@ class RunService(object):
         return grpc.experimental.unary_unary(request, target, '/efficientzero.RunService/AcquireEnvSteps',
             efficientzero_dot_rpc_dot_run__pb2.AcquireEnvStepsRequest.SerializeToString,
             efficientzero_dot_rpc_dot_run__pb2.AcquireEnvStepsReply.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def AcquireBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/efficientzero.RunService/AcquireBatch',
+            efficientzero_dot_rpc_dot_run__pb2.AcquireBatchRequest.SerializeToString,
+            efficientzero_dot_rpc_dot_run__pb2.AcquireBatchReply.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -8,6 +8,9 @@ class RunServiceStub:
     AcquireEnvSteps: grpc.UnaryUnaryMultiCallable[
         run_pb2.AcquireEnvStepsRequest, run_pb2.AcquireEnvStepsReply
     ]
+    AcquireBatch: grpc.UnaryUnaryMultiCallable[
+        run_pb2.AcquireBatchRequest, run_pb2.AcquireBatchReply
+    ]
     ReportEpisodes: grpc.UnaryUnaryMultiCallable[
         run_pb2.ReportEpisodesRequest, run_pb2.ReportEpisodesReply
     ]
@@ -21,6 +24,9 @@ class RunServiceServicer:
     def AcquireEnvSteps(
         self, request: run_pb2.AcquireEnvStepsRequest, context: grpc.ServicerContext
     ) -> run_pb2.AcquireEnvStepsReply: ...
+    def AcquireBatch(
+        self, request: run_pb2.AcquireBatchRequest, context: grpc.ServicerContext
+    ) -> run_pb2.AcquireBatchReply: ...
     def ReportEpisodes(
         self, request: run_pb2.ReportEpisodesRequest, context: grpc.ServicerContext
     ) -> run_pb2.ReportEpisodesReply: ...

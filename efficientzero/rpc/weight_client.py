@@ -11,7 +11,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import grpc
 from torch import Tensor
@@ -35,6 +35,16 @@ class Weights(NamedTuple):
     state_dict: dict[str, Tensor]  # on the CPU
     version: int  # number of the publication
     train_step: int  # train_steps behind them
+
+
+class WeightSource(Protocol):
+    """What a role's loop wants of a client."""
+
+    def wait_first(self, what: str) -> bool:
+        """Wait until there are weights; return False on stop."""
+
+    def take_newer(self) -> Weights | None:
+        """Return weights to use from now on, or None to go on with those there are."""
 
 
 class WeightsRefused(PlainError, ValueError):
@@ -74,6 +84,8 @@ class WeightClient:
         self._failure: Exception | None = None
         self._away_reason = ""  # empty while the learner answers
         self._call: grpc.Call | None = None  # the pull in flight
+        self._is_awaited = False  # somebody waits for the next pull
+        self._taken_train_step: int | None = None
         self._channel = open_channel(address)
         self._stub = weights_pb2_grpc.WeightServiceStub(self._channel)
         self._thread = threading.Thread(target=self._follow, name="weight-client", daemon=True)
@@ -89,8 +101,35 @@ class WeightClient:
         with self._changed:
             if self._failure is not None:
                 raise self._failure
-            newest, self._newest = self._newest, None
-            return newest
+            return self._take()
+
+    def take_at(self, train_step: int) -> Weights | None:
+        """Wait for the weights of ``train_step``, which must be the newest there are.
+
+        Returns:
+            They, or None if they were the last ones taken, or on stop.
+
+        Raises:
+            WeightsRefused: as in ``take_newer``.
+            RuntimeError: as in ``take_newer``, or newer ones came.
+        """
+        reason = WaitReason(f"the weights of train_step {train_step}")
+        with self._changed:
+            if self._taken_train_step == train_step:
+                return None
+            while not self._stop.is_set():
+                if self._failure is not None:
+                    raise self._failure
+                known = self._newest.train_step if self._newest is not None else -1
+                if known == train_step:
+                    return self._take()
+                if known > train_step:
+                    raise RuntimeError(f"weights: got train_step {known}, wanted {train_step}")
+                self._is_awaited = True
+                self._changed.notify_all()
+                self._changed.wait(_LOOK_S)
+                reason.tick(self._away_reason)
+        return None
 
     def wait_first(self, what: str, *, timeout_s: float | None = None) -> bool:
         """Wait until there is something to take; return False on stop.
@@ -123,10 +162,18 @@ class WeightClient:
         """Stop fetching and end the thread."""
         self._closed.set()
         with self._changed:
+            self._changed.notify_all()
             if self._call is not None:
                 self._call.cancel()
         self._thread.join(_PULL_DEADLINE_S)
         self._channel.close()
+
+    def _take(self) -> Weights | None:
+        """Called under the condition."""
+        newest, self._newest = self._newest, None
+        if newest is not None:
+            self._taken_train_step = newest.train_step
+        return newest
 
     def _follow(self) -> None:
         version = _NO_VERSION
@@ -156,7 +203,11 @@ class WeightClient:
                         self._changed.notify_all()
                 if weights is not None:
                     log.debug("weights %d of train_step %d", version, weights.train_step)
-            self._closed.wait(self._poll_s)
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._is_awaited or self._closed.is_set(), self._poll_s
+                )
+                self._is_awaited = False
 
     def _pull(self, known_version: int) -> Weights | None:
         request = weights_pb2.GetWeightsRequest(kind=self._kind, known_version=known_version)

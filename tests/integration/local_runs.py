@@ -44,10 +44,13 @@ _ROLES = {"actor.evaluator": "evaluator"}
 class LocalRun:
     """One ``launch.py --local``. Use as a context manager: nothing outlives it."""
 
-    def __init__(self, runs_dir: Path, *options: str, name: str = "run") -> None:
+    def __init__(
+        self, runs_dir: Path, *options: str, name: str = "run", resume: bool = False
+    ) -> None:
         self.directory = runs_dir / name
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
-        places = ("--runs-dir", str(runs_dir), "--run-id", name)
+        new = ("--runs-dir", str(runs_dir), "--run-id", name)
+        places = ("--resume", str(self.directory)) if resume else new
         command = [sys.executable, "launch.py", "--local", *options, *places]
         self.process = subprocess.Popen(
             command,

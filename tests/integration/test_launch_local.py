@@ -8,10 +8,11 @@ from contextlib import ExitStack
 import pytest
 
 from actor.show_search import decide, draw
+from deploy.wandb_history import find_runs
 from efficientzero.checkpoint import list_checkpoints, load_checkpoint
 from efficientzero.run_folder import RunInfo
 from tests.integration.local_runs import TINY, LocalRun, fill, tmpfs
-from tests.wandb_files import find_runs
+from tests.metrics_page import EXPECTED_ANYWHERE, read_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]
 
@@ -120,7 +121,7 @@ def test_every_process_records_its_metrics_in_one_wandb_group(finished):
     # A process killed this early leaves a file without a single record.
     runs = {run.run_id: run for run in find_runs(finished.directory / "wandb") if run.run_id}
     group, uid = finished.config["group"], finished.config["run_uid"]
-    wanted = {"learner-0", "replay-0", "evaluator-0", "reanalyzer-0", "actor-0-r1", "actor-1-r1"}
+    wanted = {"learner-0", "replay-0", "evaluator-0", "reanalyzer-0", "actor-0", "actor-1"}
     assert {f"{uid}-{name}" for name in wanted} <= runs.keys()
     for run_id, run in runs.items():
         assert run_id == f"{uid}-{run.job_type}-" + run_id.split("-", 2)[2]
@@ -134,6 +135,35 @@ def test_every_process_records_its_metrics_in_one_wandb_group(finished):
     assert runs[f"{uid}-replay-0"].series("replay/samples_per_insert")[-1] > 0
     means = runs[f"{uid}-evaluator-0"].series("eval/return_mean")
     assert means[-1] == finished.summary["eval_return_mean"]
+
+
+def test_every_metric_recorded_is_documented_and_every_documented_one_recorded(finished):
+    recorded = set().union(*(run.keys() for run in find_runs(finished.directory / "wandb")))
+    documented = read_page()
+    unknown = {k for k in recorded if not any(m.pattern.fullmatch(k) for m in documented)}
+    assert unknown == set(), "not in docs/metrics.md"
+    missing = {
+        metric.name
+        for metric in documented
+        if metric.when in EXPECTED_ANYWHERE
+        and not any(metric.pattern.fullmatch(key) for key in recorded)
+    }
+    assert missing == set(), "in docs/metrics.md, but no process recorded it"
+
+
+def test_every_metric_is_drawn_over_the_axis_the_page_says(finished):
+    documented = read_page()
+    for run in find_runs(finished.directory / "wandb"):
+        for key in run.keys():  # noqa: SIM118  not a mapping
+            (metric,) = [m for m in documented if m.pattern.fullmatch(key)]
+            axis = run.axes[key].partition("/")[2]
+            ends = {"env_steps": ("env_steps", "steps_inserted"), "wall": ("wall_s",)}
+            assert axis in ends.get(metric.axis, (metric.axis,)), key
+            assert all(run.axes[key] in row for row in run.rows if key in row), key
+
+
+def test_no_file_of_a_run_is_for_tensorboard(finished):
+    assert [path for path in finished.directory.rglob("*") if "tfevents" in path.name] == []
 
 
 def test_losses_are_recorded_and_finite(finished):
@@ -151,8 +181,11 @@ def test_every_process_has_a_log(finished):
 
 
 @pytest.mark.parametrize("victim", ["learner-0", "replay-0"])
-def test_run_without_learner_or_replay_ends_at_once_and_says_why(tmp_path, victim):
-    with LocalRun(tmp_path / "runs", *TINY, *BUDGET, *ENDLESS) as run:
+def test_run_without_restarts_ends_at_once_with_its_learner_or_replay_and_says_why(
+    tmp_path, victim
+):
+    options = (*TINY, *BUDGET, *ENDLESS, "--cluster.max-restarts", "0")
+    with LocalRun(tmp_path / "runs", *options) as run:
         run.wait_for_status("training", has_trained)
         run.kill(victim)
         assert run.wait(END_S) == 1

@@ -241,6 +241,33 @@ def test_a_batch_that_does_not_fit_the_run_is_refused_by_its_reader(address, sto
         reader.get(timeout_s=PATIENCE_S)
 
 
+def test_without_an_exponent_steps_are_sampled_alike_whatever_their_priorities(tmp_path, stop):
+    address = free_address()
+    process = start_service(tmp_path, address, Config(replay=ReplayConfig(priority_exponent=0.0)))
+    try:
+        assert wait_until_ready(address, stop, timeout_s=PATIENCE_S)
+        episode = random_episode(
+            VECTORS, np.random.default_rng(0), number=0, length=49, ending=Ending.TERMINATED
+        )
+        writer = EpisodeWriter(address, VECTORS, CONFIG, stop)
+        for t in range(len(episode)):
+            writer.append(episode.step(t)._replace(priority=10.0 ** (t % 5)))
+        writer.end(episode.frames[-1], episode.ending)
+        writer.close()
+        sampler = SliceSampler(address, VECTORS, CONFIG, stop)
+        counts = np.zeros(49)
+        for _ in range(40):
+            batch = draw(sampler, 64)
+            np.testing.assert_allclose(batch.table_sizes * batch.probabilities, 1.0, rtol=1e-12)
+            np.add.at(counts, batch.root_values[:, 0].astype(int), 1)
+        expected = 40 * 64 / 49
+        chi_square = ((counts - expected) ** 2 / expected).sum()
+        assert chi_square < 48 + 5 * np.sqrt(2 * 48)  # 5 standard deviations
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_the_oldest_steps_go_first(tmp_path, stop):
     address = free_address()
     config = Config(replay=ReplayConfig(capacity=30))
@@ -376,3 +403,31 @@ def test_replay_imports_without_tensorflow():
         "assert 'libtensorflow_cc' not in open('/proc/self/maps').read()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_steps_ever_sampled_are_counted_once_each(address, stop):
+    rng = np.random.default_rng(11)
+    episode = random_episode(IMAGES, rng, number=0, length=20, ending=Ending.TERMINATED)
+    write([episode], IMAGES, address, stop)
+    assert counts_of(address).unique_steps_sampled == 0
+    sampler = SliceSampler(address, IMAGES, CONFIG, stop)
+    keys = {int(key) for _ in range(20) for key in draw(sampler, CONFIG.learner.batch_size).keys}
+    assert len(keys) == 20
+    counts = counts_of(address)
+    assert counts.unique_steps_sampled == 20
+    assert counts.steps_sampled >= 640
+
+
+def test_threads_that_load_reverb_at_once_get_the_same_one():
+    code = """
+import threading
+from replay import reverb_lite
+clients = []
+threads = [
+    threading.Thread(target=lambda: clients.append(reverb_lite.load().Client)) for _ in range(8)
+]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(clients) == 8 and len(set(clients)) == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import threading
@@ -10,10 +11,11 @@ from collections.abc import Iterator
 from concurrent import futures
 
 import grpc
+import numpy as np
 import pytest
 import torch
 
-from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config
+from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config, LearnerConfig
 from efficientzero.rpc import run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.records import Grant, Phase
@@ -21,6 +23,7 @@ from efficientzero.rpc.run_client import LearnerUnavailable, RunClient
 from efficientzero.runtime import StopSignal
 from learner.governor import Governor
 from learner.grpc_server import GrpcServer
+from learner.lock_step import LockStepGovernor
 from learner.run_record import RunRecord
 from learner.weight_server import WeightPublisher
 
@@ -36,7 +39,9 @@ class Learner:
     """Everything of a learner but the learning."""
 
     def __init__(self, folder, config: Config = CONFIG, address: str = "127.0.0.1:0") -> None:
-        self.governor, self.publisher = Governor(config), WeightPublisher()
+        is_in_turns = config.cluster.deterministic
+        self.governor = LockStepGovernor(config) if is_in_turns else Governor(config)
+        self.publisher = WeightPublisher()
         self.record = RunRecord(folder)
         self.server = GrpcServer(
             address, governor=self.governor, publisher=self.publisher, record=self.record
@@ -74,6 +79,7 @@ def read_lines(path) -> list[dict]:
 
 def test_actors_and_learner_work_a_whole_run_off(learner):
     played = [0, 0]
+    numbers: list[int] = []
 
     def play(index: int) -> None:
         with RunClient(learner.server.address, StopSignal()) as client:
@@ -86,6 +92,7 @@ def test_actors_and_learner_work_a_whole_run_off(learner):
                     return
                 completed = grant.granted
                 played[index] += completed
+                numbers.extend(range(grant.env_steps, grant.env_steps + completed))
 
     threads = [threading.Thread(target=play, args=(index,)) for index in range(2)]
     for thread in threads:
@@ -94,6 +101,7 @@ def test_actors_and_learner_work_a_whole_run_off(learner):
     for thread in threads:
         thread.join(PATIENCE_S)
     assert sum(played) == learner.governor.env_steps == 40
+    assert sorted(numbers) == list(range(40))
     assert learner.governor.phase is Phase.FINISHED
 
 
@@ -105,7 +113,7 @@ def test_long_poll_returns_with_nothing_at_its_deadline(client):
         completed = granted
     started = time.monotonic()
     grant = client.acquire_env_steps(0, completed=0, wanted=4, wait_s=0.2)
-    assert grant == Grant(0, False, Phase.COLLECTING)
+    assert grant._replace(env_steps=0) == Grant(0, False, Phase.COLLECTING)
     assert time.monotonic() - started >= 0.2
 
 
@@ -197,7 +205,7 @@ def test_status_tells_counters_results_and_the_wait(learner, client):
     assert status.waiting_for == "warm-up: 0/8 env_steps"
     assert (status.env_steps_budget, status.warmup_env_steps) == (40, 8)
     assert status.train_steps_budget == 22
-    learner.record.set_replay_items(123)
+    learner.record.set_replay_counts(items=123, steps_inserted=456)
     client.report_episodes(1, [(float(i), 1) for i in range(25)])
     client.report_evaluation(weights_version=0, is_final=False, episodes=[(9.0, 1)], seconds=0.0)
     status = status_of(client)
@@ -341,3 +349,37 @@ def test_lost_answer_is_neither_counted_nor_granted_twice(tmp_path):
     server.stop(0).wait(PATIENCE_S)
     assert calls == [1, 1]
     assert governor.env_steps_granted == 4
+
+
+def test_deterministic_run_gives_turns_with_what_must_be_known_for_them(tmp_path):
+    config = dataclasses.replace(
+        CONFIG, cluster=ClusterConfig(deterministic=True), learner=LearnerConfig(publish_interval=3)
+    )
+    learner = Learner(tmp_path, config)
+    state = {"w": torch.zeros(1)}
+    with RunClient(learner.server.address, StopSignal()) as client:
+        learner.publisher.publish(weights_pb2.LATEST, state, 0)
+        learner.publisher.publish(weights_pb2.TARGET, state, 0)
+        completed = 0
+        for _ in range(3):  # warm-up, warm-up, and four that pay for two train_steps
+            assert client.acquire_batch(0, wait_s=0.0) is None
+            completed = client.acquire_env_steps(
+                0, completed=completed, wanted=4, wait_s=0.0
+            ).granted
+            assert client.latest_train_step == 0
+        assert client.acquire_env_steps(0, completed=completed, wanted=4, wait_s=0.0).granted == 0
+        assert client.acquire_batch(0, wait_s=PATIENCE_S) == (0, [], [])
+        learner.governor.update(np.array([2**63], np.uint64), np.array([0.25]))
+        learner.publisher.publish(weights_pb2.LATEST, state, 1)
+        learner.publisher.publish(weights_pb2.TARGET, state, 1)
+        learner.governor.train_step_completed(1)
+        assert client.acquire_batch(1, wait_s=PATIENCE_S) == (1, [2**63], [0.25])
+        learner.governor.train_step_completed(2)
+        assert client.acquire_env_steps(0, completed=0, wanted=4, wait_s=PATIENCE_S).granted == 4
+        assert client.latest_train_step == 1
+    learner.server.close(0.0)
+
+
+def test_turns_are_refused_in_any_other_run(client):
+    with pytest.raises(ValueError, match=r"wanted cluster\.deterministic"):
+        client.acquire_batch(0, wait_s=0.0)

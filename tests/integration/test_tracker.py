@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 import pytest
 
+from deploy.wandb_history import find_runs
 from efficientzero.metrics import NullTracker, make_tracker, resolve_mode
-from tests.wandb_files import find_runs
 
 ROLE_PROCESS = textwrap.dedent(
     """
@@ -94,19 +94,22 @@ def test_after_a_polite_stop_the_file_holds_rows_identity_and_config(tmp_path: P
     }
     assert run.series("learner/train_steps") == list(range(20))
     assert run.series("learner/loss") == [0.5 * step for step in range(20)]
-    assert run.keys() == {"learner/train_steps", "learner/loss"}
-    assert run.axes["learner/*"] == "learner/train_steps"
-    assert run.axes["eval/*"] == "eval/train_steps"
+    assert run.keys() == {"learner/train_steps", "learner/loss", "learner/wall_s"}
+    assert run.axes["learner/loss"] == "learner/train_steps"
+    wall = run.series("learner/wall_s")
+    assert len(wall) == 20
+    assert wall == sorted(wall)
     assert run.exit_code == 0
 
 
 @pytest.mark.slow
-def test_a_restarted_process_writes_a_run_of_its_own(tmp_path: Path) -> None:
-    processes = [start(tmp_path, "actor", incarnation=k) for k in (0, 1)]
-    for process, run_id in zip(processes, ("actor-2", "actor-2-r1"), strict=True):
-        stop_politely(process, f"wandb/offline-run-*-0123abcd-{run_id}/*.wandb", tmp_path)
+def test_a_restarted_process_continues_its_run_in_a_second_file(tmp_path: Path) -> None:
+    for k in (0, 1):
+        process = start(tmp_path, "actor", incarnation=k)
+        stop_politely(process, "wandb/offline-run-*-0123abcd-actor-2/*.wandb", tmp_path)
     runs = find_runs(tmp_path)
-    assert {run.run_id for run in runs} == {"0123abcd-actor-2", "0123abcd-actor-2-r1"}
+    assert [run.run_id for run in runs] == ["0123abcd-actor-2"] * 2
+    assert [run.config["incarnation"] for run in runs] == [0, 1]
     assert [run.series("actor/train_steps") for run in runs] == [list(range(20))] * 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from torch import Tensor
 from efficientzero.config import BudgetConfig, Config
 from efficientzero.rpc import weights_pb2, weights_pb2_grpc
 from efficientzero.rpc.channel import open_channel
+from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.weight_client import WeightClient, Weights
 from efficientzero.runtime import StopSignal
 from efficientzero.weights_codec import encode_weights
@@ -274,3 +276,42 @@ def test_taken_port_is_said_in_one_line(start_server):
     with pytest.raises(OSError, match="cannot listen at 127") as failure:
         start_server(WeightPublisher(), server.address)
     assert "\n" not in str(failure.value)
+
+
+def test_pinned_client_waits_for_the_train_step_that_is_due(start_server, make_client):
+    publisher = WeightPublisher()
+    client = make_client(start_server(publisher).address)
+    due = iter([0, 0, 40, None])
+    pinned = PinnedWeights(client, lambda: next(due))
+    publisher.publish(LATEST, make_state(0.0), 0)
+    assert pinned.wait_first("weights")
+    first = pinned.take_newer()
+    assert first is not None
+    assert first.train_step == 0
+    assert pinned.take_newer() is None  # in use already
+    publisher.publish(LATEST, make_state(2.0), 20)
+    while client._newest is None:  # fetched, and not the ones that are due
+        time.sleep(0.001)
+    later = threading.Timer(0.1, publisher.publish, (LATEST, make_state(4.0), 40))
+    later.start()
+    second = pinned.take_newer()
+    assert second is not None
+    assert second.train_step == 40
+    assert torch.equal(second.state_dict["layer.weight"], make_state(4.0)["layer.weight"])
+    assert pinned.take_newer() is None  # nothing is due any more
+
+
+def test_weights_newer_than_the_due_ones_are_an_error(start_server, make_client):
+    publisher = WeightPublisher()
+    client = make_client(start_server(publisher).address)
+    publisher.publish(LATEST, make_state(), 40)
+    assert client.wait_first("weights", timeout_s=PATIENCE_S)
+    with pytest.raises(RuntimeError, match="got train_step 40, wanted 20"):
+        client.take_at(20)
+
+
+def test_stop_ends_the_wait_for_due_weights(start_server, make_client):
+    stop = StopSignal()
+    client = make_client(start_server(WeightPublisher()).address, stop=stop)
+    threading.Timer(0.05, stop.set, ("test",)).start()
+    assert client.take_at(20) is None

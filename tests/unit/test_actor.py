@@ -5,6 +5,7 @@ import itertools
 import threading
 
 import numpy as np
+import pytest
 import torch
 
 from actor.actor import Actor
@@ -54,24 +55,41 @@ class ObservingSearch(BatchedSearch):
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.seen = []
+        self.results = []
         self.before_run = lambda: None
 
     def run(self, observations, *, exploration_noise):
         assert exploration_noise
         self.before_run()
         self.seen.append(observations.copy())
-        return super().run(observations, exploration_noise=exploration_noise)
+        self.results.append(super().run(observations, exploration_noise=exploration_noise))
+        return self.results[-1]
 
 
 class Bench:
     """An actor and everything round it; it has weights of ``train_step`` when it starts."""
 
     def __init__(
-        self, *, budget, shares=(), train_step=5, lives=1, pipeline="off", algorithm="puct", **env
+        self,
+        *,
+        budget,
+        shares=(),
+        train_step=5,
+        lives=1,
+        pipeline="off",
+        algorithm="puct",
+        compat=None,
+        replay=None,
+        **env,
     ):
         config = tiny_config(**env)
         search = dataclasses.replace(config.search, algorithm=algorithm)
-        config = dataclasses.replace(config, search=search)
+        config = dataclasses.replace(
+            config,
+            search=search,
+            compat=dataclasses.replace(config.compat, **(compat or {})),
+            replay=dataclasses.replace(config.replay, **(replay or {})),
+        )
         actor = dataclasses.replace(config.actor, pipeline=pipeline)
         config = dataclasses.replace(config, actor=actor)
         self.config, self.stop = config, StopSignal()
@@ -271,11 +289,41 @@ def test_stop_before_the_first_weights_plays_nothing():
 
 
 def test_metric_rows_tell_the_actors_own_env_steps_and_where_time_goes():
-    rows = Bench(budget=12).play().tracker.rows
-    assert [row["actor/env_steps"] for row in rows] == [4, 8, 12]
+    bench = Bench(budget=12, train_step=5)
+    bench.run_client.train_steps = 12
+    rows = bench.play().tracker.rows
+    assert [row["actor/env_steps"] for row in rows] == [4, 8, 12, 12]  # and one when it leaves
+    assert [row["actor/weights_age_train_steps"] for row in rows] == [7] * 4
     assert {"actor/time/search_ms", "actor/time/wait_pace_ms", "actor/time/wait_share"} <= rows[
-        -1
+        -2
     ].keys()
+
+
+def test_metric_rows_tell_of_games_and_searches():
+    bench = Bench(budget=4 * GAME_LENGTH + 2).play()
+    rows = bench.tracker.rows
+    assert rows[-1]["actor/episodes"] == 4
+    (ended,) = [row for row in rows if "actor/return_mean" in row]
+    assert ended["actor/length_mean"] == GAME_LENGTH
+    assert ended["actor/return_mean"] == np.mean([score for score, _ in bench.run_client.episodes])
+    simulations = bench.config.search.num_simulations
+    for row in rows[:-2]:
+        assert row["actor/simulations_per_s"] == pytest.approx(
+            simulations * row["actor/searches_per_s"]
+        )
+        assert row["actor/recurrent_inferences_per_s"] == pytest.approx(
+            row["actor/simulations_per_s"]
+        )
+    # Two roots in a batch of four: the network works as much as for four.
+    assert rows[-2]["actor/recurrent_inferences_per_s"] == pytest.approx(
+        2 * rows[-2]["actor/simulations_per_s"]
+    )
+    assert rows[-1]["actor/sent_bytes"] == sum(writer.bytes_sent for writer in bench.writers)
+
+
+def test_no_simulation_is_counted_before_training_starts():
+    rows = Bench(budget=12, train_step=0).play().tracker.rows
+    assert [row["actor/simulations_per_s"] for row in rows] == [0, 0, 0, 0]
 
 
 def test_same_seeds_play_the_same_games():
@@ -333,3 +381,66 @@ def test_new_steps_get_the_priority_that_the_learner_told_with_their_grant():
     bench.play()
     for episode in bench.episodes():
         assert [step.priority for step in episode.steps] == [2.0, 3.0, 4.0]
+
+
+def test_new_steps_get_their_value_error_as_priority_where_asked_for():
+    bench = Bench(budget=4 * 3, replay={"initial_priority": "value_error"}).play()
+    errors = np.abs([r.root_values - r.predicted_values for r in bench.search.results])
+    assert errors.min() > 1e-4
+    for env, episode in enumerate(bench.episodes()):
+        np.testing.assert_allclose(
+            [step.priority for step in episode.steps], errors[:, env] + 1e-6, rtol=1e-6
+        )
+
+
+def test_steps_without_a_search_have_no_value_error_and_get_the_largest_priority():
+    bench = Bench(budget=4 * 3, train_step=0, replay={"initial_priority": "value_error"})
+    bench.run_client.max_priority = 2.5
+    assert {step.priority for step in bench.play().steps()} == {2.5}
+
+
+def test_uniform_replay_needs_no_value_errors():
+    replay = {"initial_priority": "value_error", "priority_exponent": 0.0}
+    assert {step.priority for step in Bench(budget=4 * 3, replay=replay).play().steps()} == {1.0}
+
+
+def test_time_limit_may_count_as_an_end_but_the_end_of_collection_never_does():
+    compat = {"truncation_is_terminal": True}
+    bench = Bench(budget=4 * 7, max_episode_steps=5, compat=compat).play()
+    for writer in bench.writers:
+        assert [e.ending for e in writer.episodes] == [Ending.TERMINATED, Ending.TRUNCATED]
+        assert [len(e.steps) for e in writer.episodes] == [5, 2]
+    assert bench.run_client.episodes == [(0.0, 5)] * 4
+
+
+@pytest.mark.parametrize("pipeline", ["off", "on"])
+def test_each_step_knows_how_many_env_steps_the_run_had_before_it(pipeline):
+    bench = Bench(budget=4 * GAME_LENGTH + 6, pipeline=pipeline).play()
+    played = sorted(step.env_step for step in bench.steps())
+    assert played == list(range(bench.run_client.budget))
+    for writer in bench.writers:
+        own = [step.env_step for episode in writer.episodes for step in episode.steps]
+        assert own == sorted(own)
+
+
+def test_metric_rows_tell_what_searches_found_once_there_are_any():
+    (row,) = [r for r in Bench(budget=4).play().tracker.rows if "actor/search_entropy" in r]
+    assert 0.0 < row["actor/search_entropy"] <= np.log(3) + 1e-6
+    assert 1 <= row["actor/search_depth"] <= 6
+    warmup = Bench(budget=4, train_step=0).play().tracker.rows
+    assert warmup and not any("actor/search_entropy" in row for row in warmup)
+
+
+def test_last_report_comes_when_all_steps_are_handed_over():
+    bench = Bench(budget=2 * GAME_LENGTH + 3)
+    closed_at_report = []
+    acquire = bench.run_client.acquire_env_steps
+
+    def record(index, *, completed, wanted, wait_s):
+        closed_at_report.append((wanted, all(writer.is_closed for writer in bench.writers)))
+        return acquire(index, completed=completed, wanted=wanted, wait_s=wait_s)
+
+    bench.run_client.acquire_env_steps = record
+    bench.play()
+    assert closed_at_report[-1] == (0, True)
+    assert all(entry == (4, False) for entry in closed_at_report[:-1])

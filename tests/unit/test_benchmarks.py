@@ -12,9 +12,14 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.beside_mctx import MctxProcess, measure_beside
-from benchmarks.curves import mean_curve, read_run
+from benchmarks.curves import on_common_points, read_run
 from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row, wall_seconds
-from benchmarks.plain_loop import PlainLoop, PlainNetwork, measure_plain_loop
+from benchmarks.plain_loop import (
+    PlainLoop,
+    PlainNetwork,
+    measure_free_plain_loop,
+    measure_plain_loop,
+)
 from benchmarks.report import json_lines, make_table
 from benchmarks.search_cost import (
     FreeNetwork,
@@ -23,6 +28,7 @@ from benchmarks.search_cost import (
     make_search,
     measure_overhead,
     measure_ratio,
+    prepare,
 )
 from benchmarks.tree_cost import PrecomputedSearch, Shape, measure_trees
 from benchmarks.tree_footprint import measure_bytes, measure_instructions, rows_from_counts
@@ -81,19 +87,19 @@ def test_curves_writes_a_small_picture_and_a_table_sorted_by_seed(tmp_path, caps
     assert "cartpole.md" in capsys.readouterr().out
 
 
-def test_mean_curve_interpolates_at_every_point_that_all_curves_cover():
+def test_curves_are_interpolated_at_every_point_that_all_of_them_cover():
     falling = (np.array([0.0, 10.0, 20.0]), np.array([30.0, 20.0, 10.0]))
     flat = (np.array([5.0, 15.0]), np.array([1.0, 1.0]))
-    points, means = mean_curve([falling, flat])
+    points, values = on_common_points([falling, flat])
     assert points.tolist() == [5.0, 10.0, 15.0]
-    assert means.tolist() == [13.0, 10.5, 8.0]
+    assert values.tolist() == [[25.0, 20.0, 15.0], [1.0, 1.0, 1.0]]
 
 
-def test_mean_curve_of_curves_apart_is_empty():
-    points, means = mean_curve(
+def test_curves_apart_have_no_common_point():
+    points, values = on_common_points(
         [(np.array([0.0, 1.0]), np.zeros(2)), (np.array([2.0, 3.0]), np.ones(2))]
     )
-    assert points.size == means.size == 0
+    assert points.size == values.size == 0
 
 
 def test_line_still_being_written_is_left_out(tmp_path):
@@ -263,7 +269,7 @@ def test_plain_loop_finds_what_the_search_finds():
     network = make_network(EfficientZeroNet, TINY, IMAGES)
     observations = make_observations(3, IMAGES)
     plain = PlainLoop(network, 3, np.random.default_rng(0))
-    result = make_search(network, 3, "eager").run(observations, exploration_noise=False)
+    result = make_search(network, 3).run(observations, exploration_noise=False)
     visit_counts, root_values = plain.run(observations.numpy(), exploration_noise=False)
     assert visit_counts == result.visit_counts.tolist()
     np.testing.assert_allclose(root_values, result.root_values, rtol=1e-3, atol=1e-4)
@@ -275,12 +281,27 @@ def test_plain_loop_is_reported_with_the_gain_demanded_of_its_batch_size():
     assert min(ratio.value, plain.value) > 0
 
 
+def test_plain_loop_around_a_free_network_finds_what_the_search_around_it_finds():
+    network = make_network(FreeNetwork, TINY, IMAGES)
+    observations = make_observations(3, IMAGES)
+    prepare(network, observations)
+    plain = PlainLoop(network, 3, np.random.default_rng(0))
+    found = plain.run(observations.numpy(), exploration_noise=False)
+    search = make_search(network, 3)
+    for _ in range(2):  # the second starts anew
+        result = search.run(observations, exploration_noise=False)
+        assert found[0] == result.visit_counts.tolist()
+        np.testing.assert_allclose(found[1], result.root_values, rtol=1e-4, atol=1e-5)
+    ratio, cost = measure_free_plain_loop(2, rounds=1, config=TINY, spec=IMAGES)
+    assert (ratio.must, ratio.at_least) == (10.0, True)
+    assert min(ratio.value, cost.value) > 0
+
+
 def test_free_network_gives_a_complete_search_without_any_weights():
     network = make_network(FreeNetwork, TINY, IMAGES)
     observations = make_observations(3, IMAGES)
-    search = make_search(network, 3, "eager")
-    with torch.inference_mode():
-        network.prepare(observations, num_simulations=search.num_simulations, seed=0)
+    prepare(network, observations)
+    search = make_search(network, 3)
     for parameter in network.parameters():
         parameter.data.fill_(math.nan)
     result = search.run(observations, exploration_noise=True)

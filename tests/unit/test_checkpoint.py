@@ -1,11 +1,18 @@
 """Checkpoints are whole, few and safe."""
 
+import hashlib
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
-from efficientzero.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from efficientzero.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    weights_sha256,
+)
 
 
 def test_saved_state_comes_back_equal(tmp_path):
@@ -53,3 +60,19 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     with pytest.raises(ValueError, match="not a readable checkpoint"):
         load_checkpoint(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_digest_is_that_of_names_shapes_types_and_bytes():
+    weights = {"b": torch.tensor([1.0, 2.0]), "a": torch.tensor(3)}
+    text = b"a () torch.int64\n" + np.int64(3).tobytes()
+    text += b"b (2,) torch.float32\n" + np.float32([1.0, 2.0]).tobytes()
+    assert weights_sha256(weights) == hashlib.sha256(text).hexdigest()
+
+
+def test_digest_sees_one_bit_and_no_memory_layout():
+    weights = {"w": torch.arange(24.0).reshape(1, 2, 3, 4)}
+    changed = {"w": weights["w"].clone()}
+    changed["w"][0, 1, 2, 3] = float(np.nextafter(np.float32(23), np.float32(24)))
+    assert weights_sha256(changed) != weights_sha256(weights)
+    layout = {"w": weights["w"].to(memory_format=torch.channels_last)}
+    assert weights_sha256(layout) == weights_sha256(weights)

@@ -11,6 +11,7 @@ from efficientzero.config_files import (
     config_from_dict,
     config_hash,
     config_to_dict,
+    flatten,
     load_preset,
     validate,
 )
@@ -51,6 +52,15 @@ def test_an_unknown_preset_names_the_nearest():
         ({"budget": {"max_env_steps_ahead": 1}}, "wanted at least cluster.num_actors"),
         ({"learner": {"batch_size": 0}}, "learner.batch_size: got 0, wanted at least 1"),
         ({"agent": {"discount": 1.5}}, "agent.discount: got 1.5"),
+        (
+            {
+                "learner": {
+                    f"{part}_coefficient": 0.0
+                    for part in ("policy", "value", "value_prefix", "consistency")
+                }
+            },
+            "learner: got 0 for all four coefficients",
+        ),
         ({"seed": -1}, "seed: got -1"),
         ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
         (
@@ -72,3 +82,18 @@ def test_hash_ignores_seed_and_processes_but_sees_hyperparameters():
     assert config_hash(
         dataclasses.replace(base, budget=BudgetConfig(env_steps=5_000))
     ) != config_hash(base)
+
+
+def test_the_muzero_preset_differs_by_what_efficientzero_added_and_nothing_else():
+    muzero, reference = (
+        flatten(config_to_dict(load_preset(name))) for name in ("muzero", "atari100k")
+    )
+    assert {key: muzero[key] for key in muzero if muzero[key] != reference[key]} == {
+        "preset": "muzero",
+        "agent.value_prefix": False,
+        "search.unvisited_q": "zero",
+        "reanalyzer.policy_reanalyze_ratio": 0.8,
+        "reanalyzer.off_policy_correction": False,
+        "learner.consistency_coefficient": 0.0,
+        "learner.augmentation": False,
+    }

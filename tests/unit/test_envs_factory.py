@@ -1,5 +1,6 @@
 """From ids to batches: what is known, what is refused and in which words, and seeds."""
 
+import sys
 from dataclasses import replace
 
 import gymnasium
@@ -80,6 +81,24 @@ def test_atari_spec_has_minimal_actions_and_rgb_frames():
     assert (spec.frame_dtype, spec.num_actions, spec.is_image) == ("uint8", 6, True)
 
 
+def test_minatar_planes_become_black_and_white_frames_with_the_games_own_actions():
+    spec = probe_env_spec(EnvConfig(id="MinAtar/Breakout-v1", num_stacked_frames=1))
+    assert (spec.frame_shape, spec.frame_dtype, spec.num_actions) == ((4, 10, 10), "uint8", 3)
+    assert spec.is_image
+    batch = make_batch("MinAtar/Breakout-v1", seeds=[3])
+    paddle, ball, trail, bricks = batch.reset([0])[0]
+    assert np.argwhere(paddle).tolist() == [[9, 4]]
+    assert set(np.unique(bricks)) == {0, 255}
+    assert bricks[1:4].all() and np.count_nonzero(bricks) == 30
+    np.testing.assert_array_equal(ball, trail)
+
+
+def test_without_minatar_its_ids_name_the_package_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minatar.gym", None)
+    with pytest.raises(ValueError, match=r"env.id=MinAtar/Breakout-v1: .*pip install minatar"):
+        probe_env_spec(EnvConfig(id="MinAtar/Breakout-v1"))
+
+
 def test_vector_spec():
     spec = probe_env_spec(EnvConfig(id="CartPole-v1"))
     assert (spec.frame_shape, spec.frame_dtype, spec.num_actions) == ((4,), "float32", 2)
@@ -105,6 +124,7 @@ def test_without_a_limit_a_games_registered_frame_limit_holds(register):
         ("CartPoel-v1", "CartPole-v1"),
         ("CartPole-v9", "CartPole-v1"),
         ("catch", "Catch-v0"),
+        ("MinAtar/Brekout-v1", "MinAtar/Breakout-v1"),
         ("!", "CartPole-v1"),
     ],
 )
@@ -156,7 +176,9 @@ def test_an_environment_whose_packages_are_missing_says_so(register):
         probe_env_spec(EnvConfig(id="TestedMissing-v0"))
 
 
-@pytest.mark.parametrize("env_id", ["ALE/Breakout-v5", "CartPole-v1", "Catch-v0"])
+@pytest.mark.parametrize(
+    "env_id", ["ALE/Breakout-v5", "CartPole-v1", "Catch-v0", "MinAtar/Breakout-v1"]
+)
 def test_an_environment_depends_on_its_own_seed_only(env_id: str):
     def frames_of(batch: EnvBatch) -> np.ndarray:
         everyone = range(batch.num_envs)

@@ -45,11 +45,16 @@ PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8)
             PIXELS.reshape(4, 5, 3),
             np.stack([PIXELS[channel::3].reshape(4, 5) for channel in range(3)]),
         ),
+        (
+            spaces.Box(0, 1, (4, 5, 3), np.bool_),
+            PIXELS.reshape(4, 5, 3) % 2 == 1,
+            np.stack([(PIXELS[c::3].reshape(4, 5) % 2) * 255 for c in range(3)]).astype(np.uint8),
+        ),
         (spaces.Box(-1, 1, (2,)), np.array([0.25, -1.0]), np.array([0.25, -1.0], np.float32)),
         (spaces.Discrete(4), 2, np.array([0, 0, 1, 0], np.float32)),
         (spaces.Discrete(3, start=5), 5, np.array([1, 0, 0], np.float32)),
     ],
-    ids=["HxW", "HxWx1", "HxWx3", "vector", "one-hot", "one-hot from 5"],
+    ids=["HxW", "HxWx1", "HxWx3", "planes", "vector", "one-hot", "one-hot from 5"],
 )
 def test_observations_become_frames(space, observation, expected):
     env = GymEnv(EchoEnv(space, observation), seed=0, max_episode_steps=0)

@@ -54,7 +54,7 @@ def test_phases_follow_completed_counts():
         caller.acquire(wanted)
         phases.append(governor.phase)
     assert phases == [Phase.WARMUP, Phase.WARMUP, Phase.COLLECTING]
-    assert caller.acquire(4) == Grant(0, True, Phase.LAST_STEPS)
+    assert caller.acquire(4) == Grant(0, True, Phase.LAST_STEPS, env_steps=6)
     for train_steps in range(1, 6):
         assert governor.may_train(train_steps - 1)
         governor.train_step_completed(train_steps)
@@ -87,7 +87,7 @@ def test_collection_has_not_ended_while_another_actor_holds_the_last_env_steps()
     first, second = Caller(governor, 0), Caller(governor, 1)
     first.acquire(4)
     second.acquire(4)
-    assert first.acquire(4) == Grant(0, False, Phase.WARMUP)
+    assert first.acquire(4) == Grant(0, False, Phase.WARMUP, env_steps=8)
     successor = Caller(governor, 1, incarnation=2)  # the second died
     assert successor.acquire(4).granted == 4
     assert successor.acquire(4).collection_ended
@@ -137,7 +137,7 @@ def test_repeat_of_a_waiting_request_shares_its_answer():
         governor.train_step_completed(train_steps)
     for thread in threads:
         thread.join(30.0)
-    assert answers == [Grant(4, False, Phase.COLLECTING)] * 2
+    assert answers == [Grant(4, False, Phase.COLLECTING, env_steps=14)] * 2
     assert governor.env_steps_granted == 18
 
 
@@ -196,8 +196,8 @@ def test_given_up_request_makes_room_for_those_behind_it():
     given_up.set()
     second.join(30.0)
     first.join(30.0)
-    assert grants == [Grant(0, False, Phase.COLLECTING)]
-    assert behind == [Grant(1, False, Phase.COLLECTING)]
+    assert grants == [Grant(0, False, Phase.COLLECTING, env_steps=3)]
+    assert behind == [Grant(1, False, Phase.COLLECTING, env_steps=3)]
     assert governor.env_steps_granted == 4
 
 
@@ -271,3 +271,38 @@ def test_restored_counters_continue_the_run():
         governor.restore(env_steps=1, train_steps=1)
     with pytest.raises(ValueError, match="wanted at most"):
         Governor(config).restore(env_steps=101, train_steps=0)
+
+
+def test_governor_that_follows_another_takes_over_its_actors_where_they_are():
+    governor = Governor(make_config(env_steps=100, train_steps=100, slack=8))
+    governor.restore(env_steps=60, train_steps=60)
+    caller = Caller(governor)
+    caller.request = 56  # of the time before
+    assert caller.acquire(4, completed=4).granted == 4
+    assert governor.env_steps == 64
+    caller.held = 4
+    caller.acquire(0)
+    assert governor.env_steps == 68
+    caller.request += 1
+    with pytest.raises(ValueError, match="request number"):
+        caller.acquire(0)
+
+
+def test_budget_is_never_exceeded_by_what_an_actor_of_the_time_before_completed(caplog):
+    governor = Governor(make_config(env_steps=100, train_steps=100, slack=8))
+    governor.restore(env_steps=98, train_steps=98)
+    caller = Caller(governor)
+    caller.request = 56
+    caller.acquire(0, completed=4)
+    assert governor.env_steps == 100
+    assert "2 env_steps were played beyond the budget" in caplog.text
+
+
+def test_completed_env_steps_are_noted_as_they_grow():
+    noted: list[int] = []
+    config = make_config(env_steps=100, train_steps=100, slack=8)
+    caller = Caller(Governor(config, note_env_steps=noted.append))
+    caller.acquire(4)
+    caller.acquire(0, completed=3)
+    caller.acquire(0, completed=1)
+    assert noted == [3, 4]

@@ -58,6 +58,27 @@ def test_short_options_set_their_fields(capsys):
     assert shown["cluster.num_reanalyzers"] == ("2", "command line")
 
 
+def test_group_suffix_has_a_short_option(capsys):
+    shown = printed_config(capsys, "--preset", "catch", "--group-suffix", "try-2")
+    assert shown["tracking.group_suffix"] == ("try-2", "command line")
+
+
+def test_seed_that_no_run_name_can_hold_is_refused(capsys):
+    assert "seed" in refused(capsys, "--seed", str(2**64))
+
+
+def test_entity_and_project_have_their_defaults_and_can_be_named(capsys):
+    shown = printed_config(capsys, "--preset", "catch")
+    assert shown["tracking.entity"] == ("stablegradients", "default")
+    assert shown["tracking.project"] == ("MonteCarloTreeSearch", "default")
+    shown = printed_config(capsys, "--preset", "catch", "--entity", "me", "--project", "Mine")
+    assert shown["tracking.entity"] == ("me", "command line")
+    assert shown["tracking.project"] == ("Mine", "command line")
+    shown = printed_config(capsys, "--tracking.entity", "you", "--tracking.project", "Yours")
+    assert shown["tracking.entity"] == ("you", "command line")
+    assert shown["tracking.project"] == ("Yours", "command line")
+
+
 def test_switch_can_be_turned_off(capsys):
     shown = printed_config(capsys, "--env.no-clip-rewards")
     assert shown["env.clip_rewards"] == ("False", "command line")
@@ -102,6 +123,32 @@ def test_unknown_environment_is_refused(capsys, tmp_path):
 def test_impossible_value_is_refused(capsys):
     line = refused(capsys, "--search.num-simulations", "0")
     assert "search.num_simulations: got 0" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--actors", "2"), "cluster.num_actors: got 2, wanted 1"),
+        (("--reanalyzers", "3"), "cluster.num_reanalyzers: got 3, wanted 1"),
+        (("--cluster.device", "cuda"), "cluster.device: got cuda, wanted cpu or auto"),
+        (("--cluster.threads-per-process", "2"), "cluster.threads_per_process: got 2, wanted 1"),
+        (("--actor.pipeline", "on"), "actor.pipeline: got on, wanted off or auto"),
+    ],
+)
+def test_deterministic_run_refuses_what_would_let_time_in(capsys, options, message):
+    line = refused(capsys, "--deterministic", *options)
+    assert message in line
+    assert line.endswith("with cluster.deterministic")
+
+
+def test_deterministic_run_says_what_it_costs_and_stays_on_the_cpu(tmp_path):
+    options = launch.parse(["--deterministic"], load_preset("catch"))
+    config = launch.with_short_options(options)
+    assert config.cluster.deterministic
+    prepared = prepare(config, run_id="x", runs_dir=tmp_path, checkout=Path.cwd(), now=NOW)
+    notes = dict(prepared.notes)
+    assert "take turns" in notes["order"]
+    assert notes["device"] == "cpu (the run is deterministic)"
 
 
 def test_taken_port_is_refused_and_names_the_option(capsys, tmp_path):

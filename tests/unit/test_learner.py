@@ -2,30 +2,36 @@
 
 import copy
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from efficientzero.checkpoint import list_checkpoints, load_checkpoint
-from efficientzero.envs import probe_env_spec
 from efficientzero.rpc import weights_pb2
 from efficientzero.runtime import StopSignal
 from efficientzero.schedules import learning_rate
-from efficientzero.schema import TrainingBatch
 from efficientzero.weights_codec import decode_weights
+from learner.batch_checks import BadBatch
 from learner.governor import Governor
-from learner.learner import Learner, TrainingDiverged
+from learner.learner import Learner
+from learner.saver import CheckpointSaver
+from learner.update import TrainingDiverged, Updater
 from learner.weight_server import WeightPublisher
 from tests.fakes import (
     FakeBatchSource,
     FakePriorities,
     MemoryTracker,
-    check_training_batch,
     tiny_config,
     tiny_run,
 )
+from tests.loss_cases import changed
+from tests.training_batches import training_batch
 
+ROOT = Path(__file__).resolve().parents[2]
 LATEST, TARGET = weights_pb2.LATEST, weights_pb2.TARGET
 
 
@@ -51,39 +57,23 @@ def learner_config(*, budget=None, **learner):
     )
 
 
-def training_batch(config, seed=0):
-    """Return a batch as reanalyzers make them; some slices end inside the unroll."""
-    rng, spec = np.random.default_rng(seed), probe_env_spec(config.env)
-    size, steps = config.learner.batch_size, config.agent.num_unroll_steps
-    shape = (size, spec.num_stacked_frames + steps, *spec.frame_shape)
-    exists = np.arange(steps + 1) < rng.integers(1, steps + 3, size)[:, None]
-    policies = rng.dirichlet(np.ones(spec.num_actions), (size, steps + 1)).astype(np.float32)
-    batch = TrainingBatch(
-        frames=rng.integers(0, 256, shape, dtype=np.uint8),
-        actions=rng.integers(0, spec.num_actions, (size, steps)),
-        value_prefixes=rng.normal(size=(size, steps)).astype(np.float32),
-        values=rng.normal(size=(size, steps + 1)).astype(np.float32),
-        policies=policies * exists[:, :, None],
-        action_mask=exists[:, :steps],
-        keys=rng.integers(0, 2**64, size, dtype=np.uint64),
-        probabilities=rng.uniform(0.001, 0.1, size),
-        table_sizes=np.full(size, 100, np.int64),
-        weights_versions=np.zeros(size, np.int64),
-        target_weights_versions=np.zeros(size, np.int64),
-    )
-    check_training_batch(batch, spec, config)
-    return batch
+class InstantSaver(CheckpointSaver):
+    """Writes before it returns, so that what is on disk does not depend on speed."""
+
+    def save(self, state, *, wait):
+        del wait
+        return super().save(state, wait=True)
 
 
 class Bench:
     """A learner and everything round it; collection has ended, so that only batches hold it."""
 
-    def __init__(self, directory, config, batches):
+    def __init__(self, directory, config, batches, *, train_steps=0):
         self.run, self.stop = tiny_run(directory, config), StopSignal()
         self.governor = Governor(config)
-        self.governor.restore(env_steps=config.budget.env_steps, train_steps=0)
+        self.governor.restore(env_steps=config.budget.env_steps, train_steps=train_steps)
         self.publisher = RecordingPublisher()
-        self.largest = []
+        self.largest, self.noted = [], []
         self.priorities = FakePriorities(config.learner.batch_size)
         self.tracker = MemoryTracker()
         self.failure = None
@@ -91,11 +81,14 @@ class Bench:
             self.run,
             device=torch.device("cpu"),
             batches=FakeBatchSource(batches, self.stop),
-            priorities=self.priorities,
+            priorities=self.priorities if config.replay.priority_exponent > 0 else None,
             publisher=self.publisher,
             governor=self.governor,
             check_health=self.check_health,
             note_priorities=self.largest.append,
+            note_batch=lambda *noted: self.noted.append(noted),
+            saver=InstantSaver(self.run.directory / "checkpoints", keep=2),
+            further_state=lambda: {"more": 1},
             tracker=self.tracker,
             stop=self.stop,
         )
@@ -105,6 +98,7 @@ class Bench:
             raise self.failure
 
     def checkpoints(self):
+        """Return what was saved, oldest first: the untrained weights when training begins."""
         return [load_checkpoint(p) for p in list_checkpoints(self.run.directory / "checkpoints")]
 
 
@@ -125,6 +119,13 @@ def assert_same_state(got, wanted):
     assert got.keys() == wanted.keys()
     for name, tensor in got.items():
         assert torch.equal(tensor, wanted[name]), name
+
+
+def test_every_batch_trained_on_is_told_with_the_steps_made(tmp_path):
+    bench = whole_run(tmp_path, train_steps=3)
+    env_steps = bench.governor.env_steps
+    assert [noted[1:] for noted in bench.noted] == [(step, env_steps) for step in (1, 2, 3)]
+    assert len({id(noted[0]) for noted in bench.noted}) == 3
 
 
 def test_every_train_step_changes_every_weight(tmp_path):
@@ -192,7 +193,7 @@ def test_stop_saves_and_does_not_announce_the_end(tmp_path):
     config = learner_config()
     bench = Bench(tmp_path, config, [training_batch(config, seed) for seed in range(3)])
     bench.learner.run()  # the source asks for a stop after three batches
-    (state,) = bench.checkpoints()
+    _, state = bench.checkpoints()
     assert state["train_step"] == 3
     assert_same_state(state["network"], bench.learner.network.state_dict())
     assert bench.publisher.train_steps[LATEST] == [0, 2]
@@ -215,15 +216,36 @@ def test_targets_that_are_no_numbers_end_training_after_saving_the_weights_befor
     bench = Bench(tmp_path, config, [good, bad])
     alone = Bench(tmp_path / "alone", config, [good])
     alone.learner.run()
-    with pytest.raises(TrainingDiverged, match=r"train_step 1: .*learner\.learning_rate"):
+    with pytest.raises(BadBatch, match=f"training batch, {field}: got .* not finite"):
         bench.learner.run()
-    (state,) = bench.checkpoints()
+    _, state = bench.checkpoints()
     assert state["train_step"] == 1
-    wanted = alone.checkpoints()[0]["network"]
-    for name, _ in bench.learner.network.named_parameters():
-        assert torch.equal(state["network"][name], wanted[name]), name
+    assert_same_state(state["network"], alone.checkpoints()[-1]["network"])
     assert bench.governor.train_steps == 1
     assert len(bench.priorities.updates) == 1
+
+
+def test_a_loss_that_overflows_ends_training_after_saving_the_weights_before(tmp_path):
+    config = learner_config()
+    bench = Bench(tmp_path, config, [training_batch(config, seed) for seed in range(3)])
+    network, saved = bench.learner.network, {}
+
+    def break_encoder(_module, _args, latents):
+        if bench.learner.train_step == 2:
+            saved.setdefault("state", copied_state(network))
+            return latents * float("inf")
+        return None
+
+    hook = network.representation.register_forward_hook(break_encoder)
+    with pytest.raises(TrainingDiverged, match=r"train_step 2: loss nan.*learner\.learning_rate"):
+        bench.learner.run()
+    hook.remove()
+    state = bench.checkpoints()[-1]
+    assert state["train_step"] == 2
+    for name, _ in network.named_parameters():
+        assert torch.equal(state["network"][name], saved["state"][name]), name
+    assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
+    assert len(bench.priorities.updates) == 2
 
 
 def test_weights_that_overflow_end_training_and_the_saved_ones_are_numbers(tmp_path):
@@ -246,7 +268,7 @@ def test_failure_elsewhere_in_the_process_ends_training_after_saving(tmp_path):
     bench.failure = OSError("the results cannot be written")
     with pytest.raises(OSError, match="the results cannot be written"):
         bench.learner.run()
-    assert [state["train_step"] for state in bench.checkpoints()] == [2]
+    assert [state["train_step"] for state in bench.checkpoints()] == [0, 2]
 
 
 def test_learning_rate_follows_its_schedule(tmp_path):
@@ -273,34 +295,147 @@ def test_metric_rows_tell_progress_losses_and_where_time_goes(tmp_path):
     sections = ("wait_pace", "wait_batch", "forward", "backward", "optimizer", "checkpoint")
     assert {f"learner/time/{section}_ms" for section in sections} <= rows[1].keys()
     assert rows[-1]["learner/masked_share"] > 0
+    modules = ("representation", "dynamics", "value_prefix_head", "prediction", "projector")
+    assert all(row[f"learner/update_ratio_{module}"] > 0 for row in rows for module in modules)
+    assert rows[-1]["learner/grad_norm_max"] >= rows[-1]["learner/grad_norm"] > 0
 
 
-def test_same_seed_trains_the_same_weights(tmp_path):
-    first, second = (whole_run(tmp_path / name) for name in ("first", "second"))
-    assert_same_state(first.learner.network.state_dict(), second.learner.network.state_dict())
+def test_weights_are_measured_on_logging_steps_only(tmp_path, monkeypatch):
+    measured = []
+    step = Updater.step
+    monkeypatch.setattr(
+        Updater,
+        "step",
+        lambda self, inputs, train_step, *, measure: (
+            measured.append(measure) or step(self, inputs, train_step, measure=measure)
+        ),
+    )
+    whole_run(tmp_path, log_interval=3)
+    assert measured == [False, False, True] * 2
 
 
-@pytest.mark.parametrize("augmentation", [False, True])
-def test_loss_input_aligns_each_step_with_its_observation(tmp_path, augmentation):
-    config = learner_config(augmentation=augmentation, shift_pixels=0, intensity_scale=0.0)
-    batch = training_batch(config)
-    inputs = Bench(tmp_path, config, []).learner.loader.load(batch, 0)
-    scale = 255.0 if augmentation else 1.0  # augmented frames are floats in 0..1
-    stacked = config.env.num_stacked_frames
-
-    def observation(b, k):
-        return np.concatenate(list(batch.frames[b, k : k + stacked]))
-
-    for b in range(config.learner.batch_size):
-        root = inputs.root_observations[b].numpy() * scale
-        np.testing.assert_allclose(root, observation(b, 0), atol=1e-3)
-        for k in range(config.agent.num_unroll_steps):
-            following = inputs.next_observations[b, k].numpy() * scale
-            np.testing.assert_allclose(following, observation(b, k + 1), atol=1e-3)
-    shares = (batch.table_sizes * batch.probabilities) ** -config.replay.importance_exponent
-    np.testing.assert_allclose(inputs.importance_weights, shares / shares.max(), rtol=1e-5)
+@pytest.mark.parametrize(
+    "switch",
+    [
+        {"learner": {"consistency_coefficient": 0.0}},
+        {"network": {"categorical_values": False}},
+        {"agent": {"value_prefix": False, "value_prefix_horizon": 1}},
+        {"compat": {"gradient_scaling": "reference"}},
+        {"learner": {"value_coefficient": 0.0}},
+        {"learner": {"policy_coefficient": 0.0}},
+        {"learner": {"augmentation": True}},
+        {"learner": {"augmentation": True, "independent_augmentation": False}},
+    ],
+)
+def test_training_runs_with_every_switch_and_learns_something_else(tmp_path, switch):
+    states = []
+    for name, sections in (("as_it_is", {}), ("switched", switch)):
+        config = changed(learner_config(), **sections)
+        bench = Bench(tmp_path / name, config, [training_batch(config, i) for i in range(2)])
+        bench.learner.run()
+        assert bench.learner.train_step == 2
+        states.append(copied_state(bench.learner.network))
+    name = "representation.layers.0.weight"
+    assert not torch.equal(states[0][name], states[1][name])
 
 
 def test_the_largest_priority_of_each_batch_is_told(tmp_path):
     bench = whole_run(tmp_path)
     assert bench.largest == [float(values.max()) for _, values in bench.priorities.updates]
+
+
+def test_lagging_target_weights_are_those_of_the_interval_before(tmp_path):
+    budget = {"train_steps": 4, "last_train_steps": 2}
+    config = learner_config(budget=budget, target_interval=2)
+    config = dataclasses.replace(
+        config, compat=dataclasses.replace(config.compat, target_weights_lag=1)
+    )
+    batches = [training_batch(config, i) for i in range(6)]
+    bench = Bench(tmp_path, config, batches)
+    bench.learner.run()
+    # The first are out before training; after step 4 those of 2 follow; the end publishes all.
+    assert bench.publisher.train_steps[TARGET] == [0, 2, 4, 6]
+    assert bench.publisher.train_steps[LATEST] == [0, 2, 4, 6, 6]
+
+
+def test_uniform_replay_gets_no_priorities_and_its_weights_are_one(tmp_path):
+    config = learner_config()
+    config = dataclasses.replace(
+        config, replay=dataclasses.replace(config.replay, priority_exponent=0.0)
+    )
+    batch = training_batch(config)
+    sizes = np.array([1, 3, 7, 49, 1_000, 99_999, 100_000, 123_457], np.int64)
+    batch = batch._replace(table_sizes=sizes, probabilities=1.0 / sizes)
+    bench = Bench(tmp_path, config, [batch])
+    bench.learner.run()
+    assert bench.learner.train_step == 1
+    assert bench.priorities.updates == bench.largest == []
+    assert bench.learner.loader.load(batch, 1).importance_weights.tolist() == [1.0] * 8
+
+
+def test_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path):
+    config = learner_config(budget={"train_steps": 4, "last_train_steps": 2})
+    batches = [training_batch(config, seed) for seed in range(6)]
+    whole = Bench(tmp_path / "whole", config, batches)
+    whole.learner.run()
+    first = Bench(tmp_path / "first", config, batches[:3])
+    first.learner.run()  # the source asks for a stop after three batches
+    state = first.checkpoints()[-1]
+    second = Bench(tmp_path / "second", config, batches[3:], train_steps=3)
+    second.learner.restore(state)
+    second.learner.run()
+    assert second.learner.train_step == 6
+    assert_same_state(second.learner.network.state_dict(), whole.learner.network.state_dict())
+
+
+def test_without_consistency_the_same_network_starts_without_a_projector(tmp_path):
+    config = learner_config()
+    without = changed(config, learner={"consistency_coefficient": 0.0})
+    full, small = (
+        Bench(tmp_path / name, c, []).learner.network for name, c in (("a", config), ("b", without))
+    )
+    assert_same_state(small.state_dict(), full.inference_state_dict())
+    assert any(name.startswith("projector") for name in full.state_dict())
+
+
+def test_checkpoint_holds_the_generators_that_draw_the_augmentation(tmp_path):
+    config = changed(learner_config(), learner={"augmentation": True})
+    bench = Bench(tmp_path, config, [training_batch(config)])
+    fresh = Bench(tmp_path / "fresh", config, []).learner.loader.state_dict()
+    bench.learner.run()
+    saved = bench.checkpoints()[-1]["loader"]
+    for name, state in bench.learner.loader.state_dict()["root"].items():
+        assert torch.equal(saved["root"][name], state)
+        assert not torch.equal(fresh["root"][name], state)
+
+
+def test_train_step_needs_neither_reverb_nor_ale():
+    code = """
+import sys
+for name in ("reverb", "ale_py", "gymnasium", "tensorflow"):
+    sys.modules[name] = None
+import learner.batch_checks, learner.batch_loader, learner.learner, learner.statistics
+from efficientzero.metrics.section_timer import SectionTimer
+from learner.update import Updater, make_optimizer
+from tests.loss_cases import case, in_float32, make_batch, make_network
+config = case()
+network = make_network(config).float()
+updater = Updater(network, make_optimizer(network, config), config, SectionTimer("learner"))
+assert updater.step(in_float32(make_batch(config)), 0, measure=True).grad_norm > 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=300)
+
+
+def test_step_counts_only_once_its_weights_are_published(tmp_path):
+    config = learner_config(budget={"train_steps": 5, "last_train_steps": 0})
+    bench = Bench(tmp_path, config, [training_batch(config, seed) for seed in range(5)])
+    published = []
+    count = bench.governor.train_step_completed
+
+    def record(train_steps):
+        published.append([bench.publisher.newest(kind).train_step for kind in (LATEST, TARGET)])
+        count(train_steps)
+
+    bench.governor.train_step_completed = record
+    bench.learner.run()
+    assert published == [[0, 0], [2, 0], [2, 3], [4, 3], [4, 3]]

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from efficientzero.config import NetworkConfig
-from efficientzero.networks import EfficientZeroNet, InitialInference, RecurrentInference
+from efficientzero.networks import (
+    EfficientZeroNet,
+    InitialInference,
+    RecurrentInference,
+    inference_entries,
+)
 from efficientzero.networks.blocks import LstmCell
 from efficientzero.schema import EnvSpec
 
@@ -42,11 +47,15 @@ SMALL = NetworkConfig(
 
 
 def build(
-    spec: EnvSpec, config: NetworkConfig = SMALL, *, value_prefix: bool = True
+    spec: EnvSpec,
+    config: NetworkConfig = SMALL,
+    *,
+    value_prefix: bool = True,
+    projection: bool = True,
 ) -> EfficientZeroNet:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return EfficientZeroNet(config, spec, value_prefix=value_prefix)
+        return EfficientZeroNet(config, spec, value_prefix=value_prefix, projection=projection)
 
 
 def random_observations(spec: EnvSpec, batch: int) -> Tensor:
@@ -250,6 +259,35 @@ def test_without_value_prefix_there_is_no_lstm_and_the_states_pass_through(spec:
 
 
 @pytest.mark.parametrize("spec", [SMALL_IMAGE, VECTOR])
+def test_projection_is_built_on_demand_and_changes_no_other_weight(spec: EnvSpec) -> None:
+    full, small = build(spec), build(spec, projection=False)
+    wanted = full.inference_state_dict()
+    assert small.state_dict().keys() == small.inference_state_dict().keys() == wanted.keys()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in small.state_dict().items())
+    assert len(full.state_dict()) > len(wanted)
+    small.load_inference_state_dict(inference_entries(full.state_dict()))
+
+
+@pytest.mark.parametrize("spec", [SMALL_IMAGE, VECTOR])
+def test_values_as_numbers_have_one_output_each_and_the_same_trunk(spec: EnvSpec) -> None:
+    net = build(spec, dataclasses.replace(SMALL, categorical_values=False)).eval()
+    root, step = run_both(net, random_observations(spec, 3))
+    for output in (root.value_logits, step.value_logits, step.value_prefix_logits):
+        assert output.shape == (3, 1)
+        assert net.support.decode(output).shape == (3,)
+    categorical = build(spec)
+    assert net.state_dict().keys() == categorical.state_dict().keys()
+    different = {
+        name
+        for name, tensor in net.state_dict().items()
+        if tensor.shape != categorical.state_dict()[name].shape
+    }
+    ends = ("output.weight", "output.bias")
+    assert all(name.endswith(ends) for name in different)
+    assert {name.split(".")[0] for name in different} == {"prediction", "value_prefix_head"}
+
+
+@pytest.mark.parametrize("spec", [SMALL_IMAGE, VECTOR])
 def test_training_mode_differs_from_eval_mode_by_batch_norm_alone(spec: EnvSpec) -> None:
     net = build(spec).train()
     observations = random_observations(spec, 4)
@@ -315,8 +353,8 @@ def test_bfloat16_training_step_has_finite_gradients() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         root, step = run_both(net, random_observations(SMALL_IMAGE, 4))
         values = torch.tensor([0.0, 1.0, -2.0, 5.0])
-        loss = net.support.cross_entropy(step.value_prefix_logits, values).mean()
-        loss = loss + net.support.cross_entropy(root.value_logits, values).mean()
+        loss = net.support.loss(step.value_prefix_logits, values).mean()
+        loss = loss + net.support.loss(root.value_logits, values).mean()
     loss.backward()
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
     assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)

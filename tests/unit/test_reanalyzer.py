@@ -48,6 +48,7 @@ class TellingSearch(CountingSearch):
             best_actions=counts.argmax(axis=1).astype(np.int32),
             root_values=zeros,
             predicted_values=zeros,
+            prior_logits=np.zeros(counts.shape, np.float32),
             search_depths=np.zeros(len(observations), np.int32),
         )
 
@@ -136,6 +137,8 @@ def episodes_and_slices(config, *, seed=0):
         *columns,
         steps_left=np.array([w.steps_left for w in windows], np.int32),
         endings=np.array([w.ending for w in windows], np.uint8),
+        positions=np.array([w.position for w in windows], np.int64),
+        env_steps=np.array([w.env_step for w in windows], np.int64),
         weights_versions=np.array([w.weights_version for w in windows], np.int64),
         keys=rng.integers(0, 2**64, size, dtype=np.uint64),
         probabilities=rng.uniform(0.01, 0.1, size),
@@ -294,8 +297,8 @@ def test_batch_that_finds_no_room_is_put_again_until_it_is_taken():
     bench.reanalyzer.run()
     assert [b.keys.tolist() for b in bench.sink.taken] == [b.keys.tolist() for b in batches]
     assert all(again is bench.sink.refused[0] for again in bench.sink.refused)
-    assert len(bench.tracker.rows) == 3
-    row = bench.tracker.rows[-1]
+    assert len(bench.tracker.rows) == 4  # one a batch, and one when it leaves
+    row = bench.tracker.rows[-2]
     assert row["reanalyzer/train_steps"] == TARGET_TRAIN_STEP
     assert {"reanalyzer/time/search_ms", "reanalyzer/time/wait_queue_ms"} <= row.keys()
 

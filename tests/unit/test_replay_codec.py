@@ -80,7 +80,7 @@ def test_an_episode_that_ends_at_the_windows_last_row_is_told_from_one_that_goes
 
 def test_rows_of_another_run_are_refused():
     codec = SliceCodec(VECTORS, AgentConfig(), frames_per_block=8)
-    with pytest.raises(ValueError, match=r"rows: got \(3, 99\), wanted \(1..11, 8\)"):
+    with pytest.raises(ValueError, match=r"rows: got \(3, 99\), wanted \(1..11, 9\)"):
         codec.decode_into(codec.allocate(1), 0, blocks=[], rows=np.zeros((3, 99), np.float32))
 
 

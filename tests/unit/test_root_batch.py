@@ -60,3 +60,19 @@ def test_a_configured_size_is_kept_and_a_timed_one_is_a_candidate():
     assert root_batch_size(config, network, cpu) == equal_parts(most_roots(config), 7)
     timed = with_ratio(1.0)
     assert root_batch_size(timed, network, cpu) in candidate_sizes(most_roots(timed))
+
+
+def test_deterministic_run_takes_a_size_that_no_clock_chose(monkeypatch):
+    def timed(*arguments):
+        raise AssertionError("timed")
+
+    monkeypatch.setattr("reanalyzer.root_batch._step_seconds", timed)
+    config = with_ratio(1.0)
+    config = dataclasses.replace(
+        config,
+        learner=dataclasses.replace(config.learner, batch_size=100),
+        cluster=dataclasses.replace(config.cluster, deterministic=True),
+    )
+    network = EfficientZeroNet(config.network, SPEC, value_prefix=True)
+    # 600 roots in three parts of at most 256.
+    assert root_batch_size(config, network, torch.device("cpu")) == 200

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from efficientzero.runtime import generator, seed_sequence
+from efficientzero.runtime import EXIT_FINAL, generator, seed_sequence
 
 ROLE = """
 import errno, sys
@@ -45,18 +45,19 @@ def test_a_crash_shows_its_traceback_and_exits_with_1():
 
 
 @pytest.mark.parametrize(
-    ("body", "line"),
+    ("body", "line", "code"),
     [
-        ("raise PlainError('got 1, wanted 2')", "got 1, wanted 2"),
+        ("raise PlainError('got 1, wanted 2')", "got 1, wanted 2", 1),
         (
             f"raise OSError({errno.ENOSPC}, 'No space', 'x.pt')",
             "the disk is full (x.pt): free some space or choose another --runs-dir",
+            EXIT_FINAL,
         ),
     ],
 )
-def test_a_failure_that_says_all_is_one_line(body, line):
+def test_a_failure_that_says_all_is_one_line(body, line, code):
     process = run(body)
-    assert process.returncode == 1
+    assert process.returncode == code
     assert [text.split("ERROR ")[1] for text in process.stderr.splitlines()] == [line]
 
 

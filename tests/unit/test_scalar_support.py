@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efficientzero.networks import ScalarSupport
+from efficientzero.networks import ScalarRegression, ScalarSupport
 from efficientzero.networks.scalar_support import inverse_transform, transform
 
 
@@ -79,14 +79,14 @@ def test_cross_entropy_equals_torchs_with_the_encoded_targets() -> None:
     wanted = F.cross_entropy(
         logits.flatten(0, 1), support.encode(values).flatten(0, 1), reduction="none"
     )
-    torch.testing.assert_close(support.cross_entropy(logits, values), wanted.view(7, 5))
+    torch.testing.assert_close(support.loss(logits, values), wanted.view(7, 5))
 
 
 def test_gradient_of_cross_entropy_is_probabilities_minus_target() -> None:
     support = ScalarSupport(4)
     logits = torch.randn(3, 9, generator=torch.Generator().manual_seed(1)).requires_grad_()
     values = torch.tensor([1.7, -30.0, 1e5])
-    support.cross_entropy(logits, values).sum().backward()
+    support.loss(logits, values).sum().backward()
     wanted = logits.detach().softmax(-1) - support.encode(values)
     torch.testing.assert_close(logits.grad, wanted)
 
@@ -95,13 +95,13 @@ def test_nan_is_never_hidden() -> None:
     support = ScalarSupport(5)
     nan = torch.tensor([float("nan")])
     assert support.decode(torch.full((1, 11), float("nan"))).isnan().all()
-    assert support.cross_entropy(torch.zeros(1, 11), nan).isnan().all()
+    assert support.loss(torch.zeros(1, 11), nan).isnan().all()
     assert support.encode(nan).isnan().any()
 
 
 def test_targets_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"got shape \(3, 1\), wanted \(3,\)"):
-        ScalarSupport(5).cross_entropy(torch.zeros(3, 11), torch.zeros(3, 1))
+        ScalarSupport(5).loss(torch.zeros(3, 11), torch.zeros(3, 1))
 
 
 def test_bound_below_one_is_refused() -> None:
@@ -113,3 +113,32 @@ def test_bins_survive_a_cast_of_the_module_to_bfloat16() -> None:
     support = ScalarSupport(300).to(torch.bfloat16)
     assert int(support.bins[-2]) == 299
     assert support.state_dict() == {}
+
+
+def test_largest_target_is_what_the_bound_stands_for() -> None:
+    assert ScalarSupport(300).largest == pytest.approx(58705.6, abs=0.1)
+    assert ScalarSupport(1).largest == pytest.approx(2.98806, abs=1e-5)  # h(2.98806) = 1
+    assert ScalarRegression().largest == float("inf")
+
+
+def test_number_is_half_the_squared_distance_in_transformed_space() -> None:
+    # h(3) = 1.003, h(-8) = -2.008: 0.5 * 0.997^2 and 0.5 * 0.008^2.
+    outputs, values = torch.tensor([[2.0], [-2.0]]), torch.tensor([3.0, -8.0])
+    losses = ScalarRegression().loss(outputs, values)
+    torch.testing.assert_close(losses, torch.tensor([0.4970045, 0.000032]), rtol=1e-4, atol=1e-9)
+
+
+def test_number_is_decoded_by_the_inverse_transform() -> None:
+    outputs = torch.tensor([[[1.003], [-2.008]], [[4.024], [0.0]]])
+    torch.testing.assert_close(
+        ScalarRegression().decode(outputs), torch.tensor([[3.0, -8.0], [24.0, 0.0]])
+    )
+    assert ScalarRegression().decode(outputs.bfloat16()).dtype == torch.float32
+
+
+def test_number_of_another_shape_or_not_finite_is_not_hidden() -> None:
+    with pytest.raises(ValueError, match=r"got shape \(3, 1\), wanted \(3,\)"):
+        ScalarRegression().loss(torch.zeros(3, 1), torch.zeros(3, 1))
+    nan = torch.full((1, 1), float("nan"))
+    assert ScalarRegression().decode(nan).isnan().all()
+    assert ScalarRegression().loss(torch.zeros(1, 1), nan[0]).isnan().all()

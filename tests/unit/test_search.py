@@ -1,5 +1,7 @@
 """The search loop with real networks and the compiled trees."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -27,9 +29,9 @@ SMALL = NetworkConfig(
 )
 
 
-def make_search(batch_size, *, seed=0, simulations=12, compat=None, **fields):
+def make_search(batch_size, *, seed=0, simulations=12, config=SMALL, compat=None, **fields):
     torch.manual_seed(1)
-    network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
+    network = EfficientZeroNet(config, SPEC, value_prefix=True).eval()
     return BatchedSearch(
         network,
         search=SearchConfig(num_simulations=simulations, **fields),
@@ -100,10 +102,19 @@ def test_the_uniform_result_is_a_uniform_policy():
 
 def test_the_whole_loop_equals_the_slow_search_driven_by_the_same_network():
     for seed in range(20):
-        search = make_search(1, seed=seed, simulations=25)
+        search = make_search(1, seed=seed, simulations=25, inference_backend="eager")
         network, root = search._network, observations(1, seed=seed)
         result = search.run(root, exploration_noise=False)
         assert_equals_reference(network, root, result, tree_seed=first_tree_seed(seed))
+
+
+def test_values_as_numbers_are_searched_as_the_reference_search_does():
+    config = dataclasses.replace(SMALL, categorical_values=False)
+    for seed in range(5):
+        search = make_search(1, seed=seed, simulations=25, inference_backend="eager", config=config)
+        root = observations(1, seed=seed)
+        result = search.run(root, exploration_noise=False)
+        assert_equals_reference(search._network, root, result, tree_seed=first_tree_seed(seed))
 
 
 @pytest.mark.parametrize(
@@ -122,15 +133,16 @@ def test_the_whole_loop_equals_the_slow_search_driven_by_the_same_network():
 )
 def test_a_switch_changes_the_search_as_in_the_slow_one(compat, fields, params):
     algorithm = fields.get("algorithm", "puct")
+    eager = {"inference_backend": "eager"}
     num_changed = 0
     for seed in range(6):
-        search = make_search(1, seed=seed, simulations=25, compat=compat, **fields)
+        search = make_search(1, seed=seed, simulations=25, compat=compat, **fields, **eager)
         root = observations(1, seed=seed)
         result = search.run(root, exploration_noise=False)
         assert_equals_reference(
             search._network, root, result, tree_seed=first_tree_seed(seed), **params
         )
-        default = make_search(1, seed=seed, simulations=25, algorithm=algorithm)
+        default = make_search(1, seed=seed, simulations=25, algorithm=algorithm, **eager)
         usual = default.run(root, exploration_noise=False)
         num_changed += usual.root_values[0] != result.root_values[0]
     assert num_changed > 0
@@ -196,7 +208,7 @@ def make_backend_search(backend, device="cpu", precision="float32"):
 @pytest.mark.parametrize(
     ("backend", "device"),
     [
-        ("traced", "cpu"),
+        ("folded", "cpu"),
         pytest.param(
             "graphed",
             "cuda",
@@ -218,12 +230,37 @@ def test_a_recorded_search_equals_an_eager_one_and_follows_new_weights(backend, 
 def test_a_bfloat16_search_stays_close_to_float32():
     roots = observations(4)
     exact, rounded = (
-        make_backend_search("traced", precision=p)[1].run(roots, exploration_noise=False)
+        make_backend_search("eager", precision=p)[1].run(roots, exploration_noise=False)
         for p in ("float32", "bfloat16")
     )
     assert rounded.root_values.dtype == np.float32
     np.testing.assert_allclose(rounded.root_values, exact.root_values, rtol=0.1, atol=0.1)
     assert not np.array_equal(rounded.root_values, exact.root_values)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "message"),
+    [
+        ("folded", "bfloat16", r"got folded on cpu in bfloat16, wanted a CPU and float32"),
+        ("graphed", "float32", r"got graphed on cpu, wanted CUDA"),
+    ],
+)
+def test_a_backend_that_cannot_run_here_is_refused_before_the_first_search(
+    backend, precision, message
+):
+    with pytest.raises(ValueError, match=message):
+        make_backend_search(backend, precision=precision)
+
+
+def test_without_onednn_folding_is_refused_by_name_and_auto_searches_all_the_same(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"without oneDNN.*use eager, or pip install torch=="):
+        make_backend_search("folded")
+    results = [
+        make_backend_search(b)[1].run(observations(4), exploration_noise=True)
+        for b in ("auto", "eager")
+    ]
+    assert_same_results(*results)
 
 
 def assert_same_results(first, second):

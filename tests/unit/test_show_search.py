@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from actor.show_search import Decision, decide, draw, layout, most_visited
+from efficientzero.checkpoint import save_checkpoint
+from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import SearchResult
 from tests.fakes import tiny_config, tiny_run
+from tests.loss_cases import changed
 
 
 def node(index, parent, depth, visits):
@@ -53,6 +57,7 @@ def test_every_kind_of_frame_is_drawn(tmp_path, shape):
             best_actions=np.zeros(1, np.int32),
             root_values=np.zeros(1, np.float32),
             predicted_values=np.zeros(1, np.float32),
+            prior_logits=np.zeros((1, 2), np.float32),
             search_depths=np.array([2], np.int32),
         ),
         tree=TREE,
@@ -61,6 +66,34 @@ def test_every_kind_of_frame_is_drawn(tmp_path, shape):
     )
     draw(decision, max_nodes=4, out=tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"network": {"categorical_values": False}},
+        {"learner": {"consistency_coefficient": 0.0}},
+        {"agent": {"value_prefix": False, "value_prefix_horizon": 1}},
+    ],
+)
+def test_a_learners_checkpoint_is_searched_whatever_its_parts(tmp_path, switches):
+    config = changed(tiny_config(), **switches)
+    run = tiny_run(tmp_path, config)
+    network = EfficientZeroNet(
+        config.network,
+        run.env_spec,
+        value_prefix=config.agent.value_prefix,
+        projection=config.learner.consistency_coefficient > 0,
+    )
+    state = {"train_step": 7, "network": network.state_dict()}
+    save_checkpoint(tmp_path / "checkpoints", 7, state, keep=1)
+    decision = decide(run, 1)
+    assert decision.train_step == 7
+    assert decision.result.visit_counts.sum() == config.search.num_simulations
+    observation = np.concatenate([decision.frame] * 2)[None]  # only for the shape of an answer
+    logits = network.eval().initial_inference(torch.from_numpy(observation)).value_logits
+    assert network.support.decode(logits).shape == decision.result.predicted_values.shape
 
 
 def test_a_run_without_a_checkpoint_is_named(tmp_path):

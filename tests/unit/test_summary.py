@@ -1,5 +1,6 @@
 """What is left of a run: summary.json, its words for a person, the progress lines."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -10,7 +11,6 @@ import pytest
 from deploy.display import PaceMeter, format_duration, progress_line
 from deploy.local import Outcome
 from deploy.summary import (
-    read_evaluations,
     save_summary,
     software_versions,
     summarize,
@@ -18,7 +18,7 @@ from deploy.summary import (
 )
 from efficientzero.config import Config
 from efficientzero.rpc import run_pb2
-from efficientzero.run_folder import RunInfo
+from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
 
 
@@ -110,7 +110,7 @@ def test_run_that_never_started_has_a_summary_too(run):
 def test_half_written_line_is_left_out(run):
     whole = evaluation(100, [1.0], is_final=False)
     write_evaluations(run, whole, whole[:20])
-    assert len(read_evaluations(run.directory / "evaluations.jsonl")) == 1
+    assert len(read_lines(run.directory / "evaluations.jsonl")) == 1
 
 
 def test_summary_file_is_json_with_the_same_content(run):
@@ -123,6 +123,17 @@ def test_words_name_the_upload_command_and_the_folder(run):
     text = "\n".join(summary_lines(run, summary))
     assert f"wandb beta sync {run.directory}/wandb" in text
     assert "1:01:01" in text
+
+
+def test_words_name_the_command_for_what_an_online_run_could_not_upload(run):
+    online = dataclasses.replace(run, tracking_mode="online")
+    summary = summarize(online, Outcome(0, "budget"), status=STATUS, wall_s=1.0)
+    assert "wandb sync" not in "\n".join(summary_lines(online, summary))
+    listed = run.directory / "wandb" / "not-uploaded"
+    listed.parent.mkdir()
+    listed.write_text("one\ntwo\n")
+    text = "\n".join(summary_lines(online, summary))
+    assert f"xargs -d '\\n' -n 1 wandb sync < {listed}" in text
 
 
 def test_versions_name_the_commit_of_the_checkout(tmp_path):

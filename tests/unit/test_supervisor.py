@@ -14,7 +14,8 @@ import pytest
 
 from deploy.child import Child, child_environment, end_leftovers
 from deploy.local import Graces, Outcome, Progress, StopRequests, Supervisor
-from deploy.topology import WORKER_ROLES, ProcessSpec
+from deploy.topology import ProcessSpec
+from efficientzero.runtime import EXIT_FINAL
 
 PATIENCE_S = 30.0
 RUNNING = Progress(collection_has_ended=False, has_finished=False)
@@ -56,9 +57,17 @@ class Run:
         self.progress = options.pop("progress", RUNNING)
         self.requests = StopRequests()
         self.log_dir = folder
+        first_incarnation = options.pop("first_incarnation", 0)
         env = child_environment(os.environ, run_uid=self.run_uid, threads=1)
         self.children = {
-            name: Child(_spec(name, code), log_dir=folder, cwd=folder, env=env, sink=self.take)
+            name: Child(
+                _spec(name, code),
+                log_dir=folder,
+                cwd=folder,
+                env=env,
+                sink=self.take,
+                first_incarnation=first_incarnation,
+            )
             for name, code in programs.items()
         }
         graces = Graces(workers_s=10.0, learner_s=10.0, replay_s=10.0, leftovers_s=0.3)
@@ -106,7 +115,7 @@ class Run:
 def _spec(name: str, code: str) -> ProcessSpec:
     role, index = name.rsplit("-", 1)
     argv = (sys.executable, "-c", code)
-    return ProcessSpec(role=role, index=int(index), argv=argv, restartable=role in WORKER_ROLES)
+    return ProcessSpec(role=role, index=int(index), argv=argv)
 
 
 def _exists(pid: int) -> bool:
@@ -117,27 +126,46 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def test_crash_of_the_learner_ends_the_run_with_its_traceback(tmp_path):
+def test_learner_that_crashes_again_and_again_ends_the_run_with_its_traceback(tmp_path):
     run = Run(tmp_path, {"replay-0": SERVE, "learner-0": CRASH, "actor-0": SERVE})
     outcome = run.run()
-    assert outcome == Outcome(1, "failed: learner-0 ended with code 1")
+    assert outcome == Outcome(1, "failed: learner-0 ended with code 1 after 2 restarts")
     assert "RuntimeError: the reason of the crash" in run.notes()
     assert "Traceback" in (tmp_path / "learner-0.log").read_text()
     assert run.survivors() == []
 
 
-def test_killed_replay_ends_the_run_and_names_the_signal(tmp_path):
-    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE})
-    run.when("replay-0", "serving", lambda: os.kill(run.children["replay-0"].pid, signal.SIGKILL))
-    outcome = run.run()
-    assert outcome.exit_code == 1
-    assert outcome.reason.startswith("failed: replay-0 was killed by SIGKILL")
+@pytest.mark.parametrize("victim", ["replay-0", "learner-0"])
+def test_killed_replay_or_learner_is_started_again_as_the_next_incarnation(tmp_path, victim):
+    code = "import sys; print('arguments', sys.argv[1:], flush=True)\n" + SERVE
+    run = Run(tmp_path, {"replay-0": code, "learner-0": code})
+    run.when(victim, "serving", lambda: os.kill(run.children[victim].pid, signal.SIGKILL))
+    run.when(victim, "serving", run.interrupt, times=2)
+    assert run.run() == Outcome(130, "interrupted")
+    assert f"{victim} was killed by SIGKILL" in run.notes()
+    assert (victim, "arguments ['--incarnation', '1']") in run.lines
     assert run.survivors() == []
 
 
-def test_learner_that_leaves_early_without_error_is_a_failure(tmp_path):
-    outcome = Run(tmp_path, {"replay-0": SERVE, "learner-0": LEAVE}).run()
-    assert outcome == Outcome(1, "failed: learner-0 ended with code 0 before the run was over")
+def test_without_restarts_the_first_crash_ends_the_run(tmp_path):
+    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": CRASH}, max_restarts=0)
+    assert run.run() == Outcome(1, "failed: learner-0 ended with code 1")
+
+
+def test_failure_that_would_only_repeat_itself_is_not_tried_again(tmp_path):
+    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": f"raise SystemExit({EXIT_FINAL})"})
+    outcome = run.run()
+    assert outcome.exit_code == 1
+    assert outcome.reason.startswith(f"failed: learner-0 ended with code {EXIT_FINAL} (starting")
+    assert "restarting" not in run.notes()
+
+
+def test_resumed_run_counts_incarnations_on(tmp_path):
+    code = "import sys; print('arguments', sys.argv[1:], flush=True)\n" + SERVE
+    run = Run(tmp_path, {"replay-0": code, "learner-0": SERVE}, first_incarnation=2_000)
+    run.when("replay-0", "serving", run.interrupt)
+    run.run()
+    assert ("replay-0", "arguments ['--incarnation', '2000']") in run.lines
 
 
 def test_crashed_actor_is_restarted_with_the_next_incarnation(tmp_path):
@@ -269,7 +297,7 @@ def test_grandchild_in_another_session_does_not_outlive_the_run(tmp_path):
 
 def test_output_without_line_end_and_with_bad_bytes_is_kept(tmp_path):
     code = "import sys; sys.stdout.buffer.write(b'caf\\xe9 no newline'); sys.exit(1)"
-    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": code})
+    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": code}, max_restarts=0)
     run.run()
     assert ("learner-0", "caf\ufffd no newline") in run.lines
     assert (tmp_path / "learner-0.log").read_bytes() == b"caf\xe9 no newline"
@@ -278,7 +306,7 @@ def test_output_without_line_end_and_with_bad_bytes_is_kept(tmp_path):
 def test_program_that_cannot_be_started_fails_the_run(tmp_path):
     run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE})
     child = run.children["learner-0"]
-    child.spec = ProcessSpec(role="learner", index=0, argv=("/no/such",), restartable=False)
+    child.spec = ProcessSpec(role="learner", index=0, argv=("/no/such",))
     outcome = run.run()
     assert outcome.exit_code == 1
     assert "cannot start learner-0" in outcome.reason
@@ -287,7 +315,7 @@ def test_program_that_cannot_be_started_fails_the_run(tmp_path):
 
 def test_children_are_in_a_session_of_their_own(tmp_path):
     code = "import os; print('leads', os.getsid(0) == os.getpid()); raise SystemExit(1)"
-    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": code})
+    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": code}, max_restarts=0)
     run.run()
     assert ("learner-0", "leads True") in run.lines
 
@@ -310,8 +338,7 @@ def test_roles_end_when_the_launcher_is_killed(tmp_path):
         from pathlib import Path
         from deploy.child import Child, child_environment
         from deploy.topology import ProcessSpec
-        spec = ProcessSpec(role="actor", index=0, argv=(sys.executable, "-c", {role!r}),
-                           restartable=True)
+        spec = ProcessSpec(role="actor", index=0, argv=(sys.executable, "-c", {role!r}))
         env = child_environment(os.environ, run_uid="{secrets.token_hex(4)}", threads=1)
         child = Child(spec, log_dir=Path({str(tmp_path)!r}), cwd=Path.cwd(), env=env,
                       sink=lambda name, line: print(child.pid, line, flush=True))
@@ -338,3 +365,14 @@ def _is_alive(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(("program", "how"), [(CRASH, "ended with code 1"), (LEAVE, "left before")])
+def test_deterministic_run_ends_with_a_worker_that_ends_early(tmp_path, program, how):
+    programs = {"replay-0": SERVE, "learner-0": SERVE, "actor-0": program}
+    run = Run(tmp_path, programs, max_restarts=None)
+    outcome = run.run()
+    assert outcome.exit_code == 1
+    assert outcome.reason.startswith(f"failed: actor-0 {how}")
+    assert "cannot start it again" in outcome.reason
+    assert run.survivors() == []

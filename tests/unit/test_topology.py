@@ -65,11 +65,6 @@ def test_run_file_is_absolute_because_roles_run_in_the_checkout(tmp_path, monkey
     assert processes(run)[0].argv[4] == str(tmp_path / "runs/x/config.json")
 
 
-def test_only_workers_are_restarted(tmp_path):
-    restartable = {s.role for s in processes(run_with(ClusterConfig(), tmp_path)) if s.restartable}
-    assert restartable == {"reanalyzer", "actor", "evaluator"}
-
-
 def test_every_module_named_exists(tmp_path):
     root = Path(__file__).resolve().parents[2]
     for spec in processes(run_with(ClusterConfig(), tmp_path)):

@@ -1,6 +1,7 @@
-"""Reads what the wandb tracker wrote offline: the transaction log, through wandb's own protobuf.
+"""Reads what the wandb tracker wrote: transaction logs, through wandb's own protobuf.
 
-A file cut short by a killed or living writer is read up to the cut.
+Online and offline runs leave the same file. One cut short by a killed or living writer is read up
+to the cut. wandb's own reader opens files for writing and stops at a cut with an assertion.
 """
 
 from __future__ import annotations
@@ -18,9 +19,21 @@ _HEADER_BYTES = 7
 _FULL, _FIRST, _LAST = 1, 2, 4
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row that one process of a run logged."""
+
+    job_type: str
+    """The role: learner, actor, reanalyzer, replay, evaluator."""
+    index: int
+    """Number of the process within its role."""
+    values: dict[str, float]
+    """Metric -> value. wandb's own begin with ``_``: ``_timestamp`` is in seconds since 1970."""
+
+
 @dataclass
 class WandbRun:
-    """One run as its file tells it."""
+    """One process's file."""
 
     path: Path
     entity: str = ""
@@ -33,7 +46,7 @@ class WandbRun:
     rows: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     axes: dict[str, str] = field(default_factory=dict)
-    """Metric name or glob -> the metric it is drawn over."""
+    """Metric name or glob -> the metric it is drawn over; empty: wandb's own step."""
     exit_code: int | None = None
 
     def keys(self) -> set[str]:
@@ -45,14 +58,36 @@ class WandbRun:
         return [row[key] for row in self.rows if key in row]
 
 
+def read_rows(run_dir: Path) -> list[Row]:
+    """Return every row that the processes of one run logged, numbers only.
+
+    Args:
+        run_dir: ``runs/<id>``.
+
+    Returns:
+        Rows by role, then index, then in the order they were logged; those of a process that was
+        started again follow its predecessor's. Empty if the run was not tracked.
+
+    Raises:
+        ValueError: a file that wandb did not write.
+    """
+    runs = [run for run in find_runs(run_dir / "wandb") if run.job_type]
+    runs.sort(key=lambda run: (run.job_type, _index(run), run.config.get("incarnation", 0)))
+    return [
+        Row(run.job_type, _index(run), {k: v for k, v in row.items() if _is_number(v)})
+        for run in runs
+        for row in run.rows
+    ]
+
+
 def find_runs(root: Path) -> list[WandbRun]:
-    """Read every run below ``root``."""
+    """Read every process's file below ``root``, oldest first."""
     return [read_run(path) for path in sorted(root.glob("**/*run-*/run-*.wandb"))]
 
 
 def read_run(path: Path) -> WandbRun:
     """Read one ``.wandb`` file."""
-    from wandb.proto import wandb_internal_pb2
+    from wandb.proto import wandb_internal_pb2  # noqa: PLC0415  1.2 s: only for those who read
 
     run = WandbRun(path)
     for raw in _raw_records(path.read_bytes(), path):
@@ -63,20 +98,21 @@ def read_run(path: Path) -> WandbRun:
     return run
 
 
-def _add(run: WandbRun, record: Any) -> None:
+def _index(run: WandbRun) -> int:
+    return int(run.config.get("role_index", 0))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _add(run: WandbRun, record: Any) -> None:  # noqa: ANN401  a protobuf message
     kind = record.WhichOneof("record_type")
     if kind == "run":
-        run.entity, run.project, run.run_id = (
-            record.run.entity,
-            record.run.project,
-            record.run.run_id,
-        )
-        run.name, run.group, run.job_type = (
-            record.run.display_name,
-            record.run.run_group,
-            record.run.job_type,
-        )
-        _update(run.config, record.run.config.update)
+        told = record.run
+        run.entity, run.project, run.run_id = told.entity, told.project, told.run_id
+        run.name, run.group, run.job_type = told.display_name, told.run_group, told.job_type
+        _update(run.config, told.config.update)
     elif kind == "config":
         _update(run.config, record.config.update)
     elif kind == "history":

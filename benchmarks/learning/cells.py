@@ -1,0 +1,109 @@
+"""What is trained: a cell is one task, one variant and one seed; a plan is a list of cells.
+
+A task is a preset. A variant leaves one part of EfficientZero out. Nothing is run here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from efficientzero.config import Config
+from efficientzero.config_files import config_hash, load_preset, validate
+from launch import parse, with_short_options
+
+TaskName = Literal["catch", "minatar", "acrobot", "cartpole"]
+VariantName = Literal[
+    "no-consistency",
+    "no-value-prefix",
+    "no-off-policy-correction",
+    "no-reanalyze",
+    "no-priority",
+]
+FULL = "full"
+"""The preset as it is; every variant is compared with it."""
+
+MINUTES: dict[TaskName, float] = {"catch": 1.2, "minatar": 9.0, "acrobot": 8.0, "cartpole": 8.0}
+"""Of one run on two idle CPU cores, measured."""
+
+CHANGES: dict[str, str] = {
+    "no-consistency": "learner.consistency-coefficient=0",
+    "no-value-prefix": "agent.no-value-prefix",
+    "no-off-policy-correction": "reanalyzer.no-off-policy-correction",
+    "no-reanalyze": "reanalyzer.policy-reanalyze-ratio=0",
+    "no-priority": "replay.priority-exponent=0",
+}
+"""What makes each variant: an option of launch.py, without its dashes."""
+
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
+VARIANTS: tuple[VariantName, ...] = get_args(VariantName)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One run."""
+
+    task: TaskName
+    variant: str  # FULL or a VariantName
+    seed: int
+    arguments: tuple[str, ...]  # of launch.py, where and how it runs left out
+    config: Config  # what launch.py makes of them
+
+    @property
+    def name(self) -> str:
+        """Begin of the run folder's name."""
+        return f"{self.task}-{self.variant}-s{self.seed}"
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What finished runs are recognised by: the config's hash, which has no seed, and it."""
+        return config_hash(self.config), self.seed
+
+    @property
+    def minutes(self) -> float:
+        """Expected on two idle cores."""
+        return MINUTES[self.task]
+
+
+def make_plan(
+    *,
+    tasks: Sequence[TaskName],
+    seeds: Sequence[int],
+    variants: Sequence[VariantName],
+    variant_task: TaskName,
+    overrides: Sequence[str] = (),
+) -> list[Cell]:
+    """Return the cells: every task as it is, then one task's variants; each with every seed.
+
+    Args:
+        tasks: what to train.
+        seeds: one run each.
+        variants: what to leave out.
+        variant_task: where to leave it out; its full cells are part of the plan.
+        overrides: options of launch.py for every cell, without their dashes.
+
+    Raises:
+        ConfigError: a cell's values do not fit together.
+    """
+    combinations = [(task, FULL) for task in dict.fromkeys(tasks)]
+    if variants and (variant_task, FULL) not in combinations:
+        combinations.append((variant_task, FULL))
+    combinations += [(variant_task, variant) for variant in dict.fromkeys(variants)]
+    return [
+        _make_cell(task, variant, seed, overrides)
+        for task, variant in combinations
+        for seed in dict.fromkeys(seeds)
+    ]
+
+
+def _make_cell(task: TaskName, variant: str, seed: int, overrides: Sequence[str]) -> Cell:
+    changes = () if variant == FULL else (CHANGES[variant],)
+    arguments = (
+        f"--preset={task}",
+        f"--seed={seed}",
+        *(f"--{change}" for change in (*overrides, *changes)),
+    )
+    config = with_short_options(parse(arguments, load_preset(task)))
+    validate(config)
+    return Cell(task=task, variant=variant, seed=seed, arguments=arguments, config=config)

@@ -1,0 +1,169 @@
+"""The page next to the picture: its numbers as Markdown tables, and what they were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+
+import numpy as np
+
+from benchmarks.learning.cells import CHANGES, FULL, TASKS, VARIANTS
+from benchmarks.learning.intervals import CONFIDENCE, Interval, mean_interval
+from benchmarks.learning.results import (
+    BASELINES,
+    Result,
+    baseline_return,
+    final_return,
+    return_curve,
+    select,
+)
+
+_FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
+
+
+def make_page(
+    results: Sequence[Result],
+    *,
+    variant_task: str,
+    picture: str,
+    command: str,
+    missing: Sequence[str],
+) -> str:
+    """Return the page.
+
+    Args:
+        results: finished cells, at least one of them full.
+        variant_task: the task whose variants are told.
+        picture: the picture's file name.
+        command: what made the page.
+        missing: one line for each cell of the plan that is not among the results.
+    """
+    tasks = [task for task in TASKS if select(results, task)]
+    variants = [v for v in (FULL, *VARIANTS) if select(results, variant_task, v)]
+    parts = [
+        "# Learning",
+        f"Made by `{command}`; [benchmarks/README.md](../benchmarks/README.md) says what it does. "
+        f"Returns are means over n seeds with the {CONFIDENCE:.0%} bootstrap interval in brackets "
+        "(percentile; with n = 3 that is the smallest to the largest seed). A seed's return is the "
+        "mean of its final evaluation's episodes.",
+        f"![return against env_steps]({picture})",
+        "## Final return",
+        _final_table(results, tasks),
+        "## Return against env_steps",
+        _curve_table(results, tasks),
+    ]
+    if len(variants) > 1:
+        env_id = select(results, variant_task, variants[0])[0].cell.config.env.id
+        parts += [
+            f"## One part left out: {env_id}",
+            _variant_table(results, variant_task, variants),
+        ]
+    parts += ["## Runs", _runs_table(results)]
+    if missing:
+        parts += ["## Missing", "\n".join(f"* {line}" for line in missing)]
+    parts += ["## Made with", _versions(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _final_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
+    rows = []
+    for task in tasks:
+        chosen = select(results, task)
+        reached = final_return(chosen)
+        levels = [baseline_return(chosen, policy) for policy in BASELINES]
+        apart = ["yes" if reached.is_apart_from(level) else "no" for level in levels]
+        minutes = mean_interval([result.summary["wall_s"] / 60.0 for result in chosen]).mean
+        rows.append(
+            (
+                chosen[0].cell.config.env.id,
+                reached.n,
+                _text(reached),
+                *map(_text, levels),
+                " / ".join(apart),
+                chosen[0].run.last.env_steps,
+                chosen[0].run.last.train_steps,
+                f"{minutes:.1f}",
+            )
+        )
+    titles = ("task", "n", "with search", "without search", "random", "apart from these")
+    return _table((*titles, "env_steps", "train_steps", "minutes"), rows)
+
+
+def _curve_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
+    rows = []
+    for task in tasks:
+        chosen = select(results, task)
+        points, means, lows, highs = return_curve(chosen)
+        budget = chosen[0].cell.config.budget.env_steps
+        cells = []
+        for fraction in _FRACTIONS:
+            x = fraction * budget
+            if not points.size or not points[0] <= x <= points[-1]:
+                cells.append("")
+                continue
+            mean, low, high = (float(np.interp(x, points, y)) for y in (means, lows, highs))
+            cells.append(_text(Interval(mean=mean, low=low, high=high, n=len(chosen))))
+        rows.append((chosen[0].cell.config.env.id, budget, *cells))
+    return _table(("task", "all env_steps", *(f"at {f:.4g}" for f in _FRACTIONS)), rows)
+
+
+def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]) -> str:
+    rows = []
+    for variant in variants:
+        reached = final_return(select(results, task, variant))
+        option = "" if variant == FULL else f"`--{CHANGES[variant]}`"
+        rows.append((variant, option, reached.n, _text(reached)))
+    return _table(("variant", "option", "n", "final return"), rows)
+
+
+def _runs_table(results: Sequence[Result]) -> str:
+    rows = []
+    for result in results:
+        cell, last = result.cell, result.run.last
+        rows.append(
+            (
+                cell.task,
+                cell.variant,
+                cell.seed,
+                f"{last.mean:.2f}",
+                len(last.returns),
+                *(_number(result.baselines.get(policy)) for policy in BASELINES),
+                f"{result.summary['wall_s'] / 60.0:.1f}",
+                cell.key[0],
+                _revision(result.summary["versions"].get("git_commit", "")),
+            )
+        )
+    titles = ("task", "variant", "seed", "with search", "episodes", "without search", "random")
+    return _table((*titles, "minutes", "config", "revision"), rows)
+
+
+def _versions(results: Sequence[Result]) -> str:
+    """Return the versions of the runs' packages and revisions, all that occurred, and of ours."""
+    names = dict.fromkeys(name for result in results for name in result.summary["versions"])
+    rows = []
+    for name in names:
+        values = {result.summary["versions"].get(name, "unknown") for result in results}
+        rows.append((name, ", ".join(sorted(values))))
+    rows += [(f"{name} (this page)", metadata.version(name)) for name in ("scipy", "matplotlib")]
+    return _table(("what", "version"), rows)
+
+
+def _revision(commit: str) -> str:
+    """Shorten ``<40 digits>`` and ``<40 digits>-dirty``."""
+    digits, dash, state = commit.partition("-")
+    return f"{digits[:12]}{dash}{state}"
+
+
+def _text(interval: Interval) -> str:
+    if np.isnan(interval.low):
+        return f"{interval.mean:.2f}"
+    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])

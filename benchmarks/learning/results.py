@@ -1,0 +1,144 @@
+"""What finished cells say: returns by env_steps, and how the two baselines play the same games.
+
+The baselines are played by ``actor.evaluate`` on the run's folder, once, and kept in it:
+``baseline-prior.json`` (the trained network without search) and ``baseline-random.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.curves import Run, on_common_points, read_run
+from benchmarks.learning.cell_runner import CHECKOUT
+from benchmarks.learning.cells import FULL, Cell
+from benchmarks.learning.intervals import Interval, mean_band, mean_interval
+from efficientzero.run_folder import write_json
+from efficientzero.schema import F64
+
+BASELINES = ("prior", "random")
+_LIMIT_S = 1_800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One finished cell."""
+
+    cell: Cell
+    directory: Path
+    run: Run
+    summary: dict[str, Any]
+    baselines: dict[str, float]  # mean return by policy; of full cells
+
+    @property
+    def curve(self) -> tuple[F64, F64]:
+        """Env_steps, ascending, and mean returns; of several evaluations at one x the last."""
+        means = {evaluation.env_steps: evaluation.mean for evaluation in self.run.evaluations}
+        return np.array(list(means), np.float64), np.array(list(means.values()))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as one object."""
+        last, (env_steps, returns) = self.run.last, self.curve
+        return {
+            "task": self.cell.task,
+            "env_id": self.cell.config.env.id,
+            "variant": self.cell.variant,
+            "seed": self.cell.seed,
+            "return_mean": last.mean,
+            "episodes": len(last.returns),
+            "return_without_search": self.baselines.get("prior"),
+            "return_random": self.baselines.get("random"),
+            "env_steps": last.env_steps,
+            "train_steps": last.train_steps,
+            "minutes": round(self.summary["wall_s"] / 60.0, 2),
+            "curve": {"env_steps": env_steps.tolist(), "return_mean": returns.tolist()},
+            "config_hash": self.cell.key[0],
+            "run": str(self.directory),
+            "versions": self.summary["versions"],
+        }
+
+
+def play_baselines(cell: Cell, directory: Path) -> None:
+    """Play what the run's folder does not hold yet.
+
+    Raises:
+        ValueError: the evaluator failed, in its own words.
+    """
+    if cell.variant != FULL:
+        return
+    for policy in BASELINES:
+        path = _baseline_path(directory, policy)
+        if not path.exists():
+            write_json(path, _play(directory, policy))
+
+
+def _play(directory: Path, policy: str) -> dict[str, Any]:
+    command = (sys.executable, "-m", "actor.evaluate", str(directory), "--policy", policy)
+    try:
+        done = subprocess.run(
+            (*command, "--json"),
+            cwd=CHECKOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"playing by {policy} took more than {_LIMIT_S / 60:.0f} min") from error
+    if done.returncode != 0:
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise ValueError(f"playing by {policy} failed with exit code {done.returncode}: {last}")
+    played: dict[str, Any] = json.loads(done.stdout)
+    return played
+
+
+def read_result(cell: Cell, directory: Path) -> Result:
+    """Read a finished cell's folder.
+
+    Raises:
+        ValueError: a file is missing or is not what it should be.
+    """
+    run = read_run(directory)
+    try:
+        summary = json.loads((directory / "summary.json").read_text())
+        policies = BASELINES if cell.variant == FULL else ()
+        played = {p: json.loads(_baseline_path(directory, p).read_text()) for p in policies}
+        means = {policy: float(values["return_mean"]) for policy, values in played.items()}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{directory}: {type(error).__name__}: {error}") from error
+    return Result(cell=cell, directory=directory, run=run, summary=summary, baselines=means)
+
+
+def final_return(results: Sequence[Result]) -> Interval:
+    """Return mean and interval over the final evaluations of one task's and variant's results."""
+    return mean_interval([result.run.last.mean for result in results])
+
+
+def baseline_return(results: Sequence[Result], policy: str) -> Interval:
+    """Return mean and interval over what the baseline reached with each seed."""
+    return mean_interval([result.baselines[policy] for result in results])
+
+
+def return_curve(results: Sequence[Result]) -> tuple[F64, F64, F64, F64]:
+    """Return env_steps, means, lower and upper ends [P], where all seeds have evaluations."""
+    points, values = on_common_points([result.curve for result in results])
+    return points, *mean_band(values)
+
+
+def select(results: Sequence[Result], task: str, variant: str = FULL) -> list[Result]:
+    """Return the results of one task and variant, in the order of seeds."""
+    chosen = [r for r in results if (r.cell.task, r.cell.variant) == (task, variant)]
+    return sorted(chosen, key=lambda result: result.cell.seed)
+
+
+def _baseline_path(directory: Path, policy: str) -> Path:
+    return directory / f"baseline-{policy}.json"

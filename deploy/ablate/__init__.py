@@ -1,0 +1,1 @@
+"""Grids of runs: components, environments, values and seeds, expanded, checked, run, compared."""

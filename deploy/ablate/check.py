@@ -1,0 +1,159 @@
+"""Every cell is resolved, validated and named before the first one starts.
+
+Also tells which cells need no run: those that have finished, and those that are the same
+experiment as an earlier one; and which go on from where they were stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.ablate.grid import Cell
+from deploy.preflight import (
+    MAX_MEMORY_SHARE,
+    PreflightError,
+    available_memory_bytes,
+    check_device,
+    replay_bytes,
+    size,
+)
+from deploy.prepare import check_config
+from efficientzero.checkpoint import list_checkpoints
+from efficientzero.config_files import ConfigError, config_hash
+from efficientzero.run_folder import RunInfo
+from efficientzero.schema import EnvSpec
+
+_KILLED = 128 + signal.SIGKILL
+"""Stands for a run that left no summary."""
+_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGHUP, _KILLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedCell:
+    """A cell that can be run."""
+
+    cell: Cell
+    group: str
+    spec: EnvSpec
+    finished: Path | None
+    """The run folder of a finished run of this very experiment and seed."""
+    stopped: RunInfo | None = None
+    """Such a run that was stopped, or killed, after it had saved."""
+
+    @property
+    def identity(self) -> Identity:
+        """What tells it from other experiments."""
+        return Identity(self.group, self.cell.config.seed, config_hash(self.cell.config))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Group, seed and config hash: equal for two runs of the same experiment."""
+
+    group: str
+    seed: int
+    config_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedGrid:
+    """The cells of a grid, each experiment once."""
+
+    cells: tuple[CheckedCell, ...]
+    same: Mapping[int, int]
+    """Index of a cell that was left out -> that of the cell that is the same experiment."""
+
+
+def check_cells(cells: Sequence[Cell], runs_dir: Path) -> CheckedGrid:
+    """Validate all cells and look for finished ones.
+
+    Raises:
+        ConfigError: a cell that cannot run, or two that would be recorded as one experiment
+            though their configs differ.
+    """
+    finished, stopped = finished_runs(runs_dir), stopped_runs(runs_dir)
+    checked: dict[Identity, CheckedCell] = {}
+    same: dict[int, int] = {}
+    for cell in cells:
+        try:
+            check_device(cell.config.cluster)
+            spec, group = check_config(cell.config)
+        except PreflightError as error:
+            raise ConfigError(f"cell {cell.index} ({cell.label}): {error}") from error
+        identity = Identity(group, cell.config.seed, config_hash(cell.config))
+        before = checked.get(identity)
+        if before is None:
+            checked[identity] = CheckedCell(
+                cell=cell,
+                group=group,
+                spec=spec,
+                finished=finished.get(identity),
+                stopped=stopped.get(identity),
+            )
+        elif before.cell.config == cell.config:
+            same[cell.index] = before.cell.index
+        else:
+            raise ConfigError(
+                f"cells {before.cell.index} ({before.cell.label}) and {cell.index} ({cell.label}) "
+                "differ only in what cannot change results; run them one after the other, each "
+                "with its own --group-suffix"
+            )
+    return CheckedGrid(cells=tuple(checked.values()), same=same)
+
+
+def check_jobs_memory(cells: Iterable[CheckedCell], jobs: int) -> None:
+    """Check that the replays of cells that may run side by side fit into memory.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    needs = sorted((replay_bytes(c.cell.config, c.spec) for c in cells), reverse=True)
+    needed, available = sum(needs[:jobs]), available_memory_bytes()
+    if needed > MAX_MEMORY_SHARE * available:
+        raise ConfigError(
+            f"--jobs: got {jobs}, whose full replays take {size(needed)} of the {size(available)} "
+            "available; lower it, or --replay.capacity"
+        )
+
+
+def finished_runs(runs_dir: Path) -> dict[Identity, Path]:
+    """Return the runs in ``runs_dir`` that ended at their budget."""
+    found = {}
+    for path in sorted(runs_dir.glob("*/summary.json")):
+        summary = read_summary(path.parent)
+        if summary.get("exit_code") == 0 and "group" in summary:
+            identity = Identity(summary["group"], summary["seed"], summary["config_hash"])
+            found[identity] = path.parent
+    return found
+
+
+def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
+    """Return the runs in ``runs_dir`` that can go on: of each experiment the last one started.
+
+    Not those that failed, which would fail again.
+    """
+    found = {}
+    paths = runs_dir.glob("*/config.json")
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
+        code = read_summary(path.parent).get("exit_code", _KILLED)
+        if code in _STOPPED and list_checkpoints(path.parent / "checkpoints"):
+            with contextlib.suppress(ValueError):  # written by another version
+                run = dataclasses.replace(RunInfo.load(path), directory=path.parent.resolve())
+                found[Identity(run.group, run.config.seed, run.config_hash)] = run
+    return found
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """Return a run's summary, or nothing if there is none that can be read."""
+    try:
+        summary = json.loads((run_dir / "summary.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return summary if isinstance(summary, dict) else {}

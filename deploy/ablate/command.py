@@ -1,0 +1,121 @@
+"""The command that runs one cell, and the part of the machine it may use."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.ablate.check import CheckedCell
+from efficientzero.config import Config
+from efficientzero.config_files import config_to_dict, flatten, load_preset
+from efficientzero.naming import run_name
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+_MAX_RUN_ID_LENGTH = 90
+"""The launcher takes 100; the rest is for ``-2`` and so on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A part of the machine, for one cell at a time."""
+
+    cpus: tuple[int, ...]
+    gpus: tuple[str, ...] = ()
+    """As CUDA_VISIBLE_DEVICES names them; empty: all there are."""
+
+    def limit(self, config: Config) -> Config:
+        """Return ``config`` with no more threads in a process than there are CPUs."""
+        most, cluster, search = len(self.cpus), config.cluster, config.search
+        threads = min(cluster.threads_per_process, most)
+        return dataclasses.replace(
+            config,
+            cluster=dataclasses.replace(cluster, threads_per_process=threads),
+            search=dataclasses.replace(search, num_threads=min(search.num_threads, most)),
+        )
+
+    def environment(self, base: Mapping[str, str], config: Config) -> dict[str, str]:
+        """Return the environment of a cell that runs here."""
+        if not self.gpus or config.cluster.device not in ("auto", "cuda"):
+            return dict(base)
+        return {**base, "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
+
+
+def slots(jobs: int, cpus: Sequence[int], gpus: Sequence[str]) -> list[Slot]:
+    """Split CPUs and GPUs between ``jobs`` cells; they share where there are too few."""
+    if jobs == 1:
+        return [Slot(cpus=tuple(cpus))]
+    own_gpus = _split(gpus, jobs) if len(gpus) > 1 else [()] * jobs
+    pairs = zip(_split(cpus, jobs), own_gpus, strict=True)
+    return [Slot(cpus=own, gpus=devices) for own, devices in pairs]
+
+
+def visible_gpus() -> list[str]:
+    """Return the names of the GPUs that this process may use."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
+    numbers = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+    return sorted(numbers, key=int)
+
+
+def launch_command(checked: CheckedCell, *, slot: Slot, run_id: str, runs_dir: Path) -> list[str]:
+    """Return the command that starts the cell's run, or goes on with the one that was stopped."""
+    command = [sys.executable, str(CHECKOUT / "launch.py"), "--local"]
+    config, stopped = slot.limit(checked.cell.config), checked.stopped
+    if stopped is not None:
+        options = launch_options(config, stopped.config)
+        return [*command, "--resume", str(stopped.directory), *options]
+    options = launch_options(config, load_preset(config.preset))
+    place = ["--run-id", run_id, "--runs-dir", str(runs_dir.resolve())]
+    return [*command, "--preset", config.preset, *options, *place]
+
+
+def launch_options(config: Config, base: Config) -> list[str]:
+    """Return the options of launch.py that turn ``base`` into exactly ``config``."""
+    values, known = flatten(config_to_dict(config)), flatten(config_to_dict(base))
+    changed = {key: value for key, value in values.items() if value != known[key]}
+    return [option for key, value in changed.items() for option in _option(key, value)]
+
+
+def choose_run_id(checked: CheckedCell, runs_dir: Path) -> str:
+    """Return the name of the cell's run folder: the stopped run's.
+
+    Else a free one: the run's name, cut, and a number.
+    """
+    if checked.stopped is not None:
+        return checked.stopped.directory.name
+    name = run_name(checked.group, checked.cell.config.seed)
+    if len(name) > _MAX_RUN_ID_LENGTH:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{name[: _MAX_RUN_ID_LENGTH - 9]}-{digest}"
+    name = name.lstrip("._=+-") or "run"
+    chosen, number = name, 1
+    while (runs_dir / chosen).exists():
+        number += 1
+        chosen = f"{name}-{number}"
+    return chosen
+
+
+def _option(key: str, value: Any) -> list[str]:  # noqa: ANN401  any value of a config
+    part, _, leaf = key.replace("_", "-").rpartition(".")
+    prefix = f"--{part}." if part else "--"
+    if isinstance(value, bool):
+        return [f"{prefix}{leaf}" if value else f"{prefix}no-{leaf}"]
+    if isinstance(value, tuple):
+        return [f"{prefix}{leaf}", *map(repr, value)]
+    return [f"{prefix}{leaf}={value}"]
+
+
+def _split(things: Sequence[Any], parts: int) -> list[tuple[Any, ...]]:
+    """Return ``parts`` shares of nearly equal size; single things in turn where there are fewer."""
+    if len(things) < parts:
+        return [(things[i % len(things)],) for i in range(parts)]
+    ends = [len(things) * i // parts for i in range(parts + 1)]
+    return [tuple(things[ends[i] : ends[i + 1]]) for i in range(parts)]

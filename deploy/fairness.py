@@ -1,0 +1,208 @@
+"""The fairness stamp: whether two runs were given the same, so that their returns compare.
+
+Made by the launcher at the end of each run from what the learner counted, kept in
+``summary.json``, read by whoever compares runs.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from efficientzero.config import Config
+from efficientzero.schema import I64
+
+FAIRNESS_FILE = "fairness.npz"
+
+_TAIL = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What a run was given. Ages are in train_steps, over all slices trained on."""
+
+    replay_ratio: float | None
+    """Train_steps per env_step after warm-up, until collection ended. None: none was made then."""
+    configured_replay_ratio: float
+    weight_age_mean: float
+    """Age of the weights that chose the action."""
+    weight_age_p95: float
+    target_age_mean: float
+    """Age of the weights that the value bootstraps from."""
+    target_age_p95: float
+    slices: int
+    """Slices trained on."""
+    env_steps: int
+    """Completed by the run."""
+    env_steps_lost: int | None
+    """Completed but never stored: a crashed actor's. None where replay's counts are not known."""
+    env_steps_evicted: int | None
+    """Stored and dropped for want of room."""
+    env_steps_never_sampled: int | None
+    """Stored and never sent to a reanalyzer, evicted or not."""
+    env_steps_evicted_unsampled: int | None
+    """Reverb does not tell which of the never sampled steps it dropped: known only if none can be.
+    ``env_steps_never_sampled`` is the most it can be."""
+    batches_unused: int | None
+    """Queued training batches that no train_step used, those waiting at the end included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """How far stamps may be apart before their runs are flagged."""
+
+    ratio: float = 0.05
+    """Of the replay ratio, as a share of the configured one."""
+    age: float = 0.25
+    """Of mean and 95th percentile of the ages, as a share of the median run's."""
+    age_train_steps: float = 10.0
+    """Differences of ages up to this are never flagged."""
+    lost: float = 0.01
+    """Of env_steps lost, or evicted unsampled, as a share of all."""
+
+
+TOLERANCE = Tolerance()
+
+
+def make_stamp(directory: Path, config: Config, *, env_steps: int) -> Stamp | None:
+    """Return the stamp of the run in ``directory``, or None if nothing was trained.
+
+    Args:
+        directory: the run folder.
+        config: the run's.
+        env_steps: completed by the run.
+    """
+    try:
+        with np.load(directory / FAIRNESS_FILE) as file:
+            counts: dict[str, I64] = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
+    weight_ages, target_ages = counts["weight_ages"], counts["target_ages"]
+    if not weight_ages.any():
+        return None
+    trained, collected = map(int, counts["pace"])
+    after_warmup = collected - config.budget.warmup_env_steps
+    slices = int(weight_ages.sum())
+    inserted, held, sampled, queued = map(int, counts["replay"])
+    is_known = inserted >= 0
+    evicted, never_sampled = inserted - held, inserted - sampled
+    evicted_unsampled = 0 if min(evicted, never_sampled) <= 0 else None
+    return Stamp(
+        replay_ratio=trained / after_warmup if after_warmup > 0 else None,
+        configured_replay_ratio=config.budget.train_steps_per_env_step,
+        weight_age_mean=mean_age(weight_ages),
+        weight_age_p95=age_quantile(weight_ages, _TAIL),
+        target_age_mean=mean_age(target_ages),
+        target_age_p95=age_quantile(target_ages, _TAIL),
+        slices=slices,
+        env_steps=env_steps,
+        env_steps_lost=max(0, env_steps - inserted) if is_known else None,
+        env_steps_evicted=evicted if is_known else None,
+        env_steps_never_sampled=never_sampled if is_known else None,
+        env_steps_evicted_unsampled=evicted_unsampled if is_known else None,
+        batches_unused=max(0, queued - slices // config.learner.batch_size) if is_known else None,
+    )
+
+
+def mean_age(counts: I64) -> float:
+    """Return the mean of ages of which ``counts[age]`` were seen."""
+    return float(counts @ np.arange(len(counts)) / counts.sum())
+
+
+def age_quantile(counts: I64, share: float) -> float:
+    """Return the smallest age that at least ``share`` of them do not exceed."""
+    return float(np.searchsorted(np.cumsum(counts), share * counts.sum()))
+
+
+def read_stamp(run_dir: Path) -> Stamp | None:
+    """Return the stamp in a run's ``summary.json``, or None if it has none."""
+    try:
+        values = json.loads((run_dir / "summary.json").read_text())["fairness"]
+        return None if values is None else Stamp(**values)
+    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+        return None
+
+
+def stamp_line(stamp: Stamp | None) -> str:
+    """Return the stamp for a person."""
+    if stamp is None:
+        return "not known: nothing was trained, or the learner was killed"
+    ratio = "-" if stamp.replay_ratio is None else f"{stamp.replay_ratio:.4g}"
+    lost, evicted = _count(stamp.env_steps_lost), _count(stamp.env_steps_evicted)
+    never = _count(stamp.env_steps_never_sampled)
+    return (
+        f"{ratio} train_steps per env_step (configured {stamp.configured_replay_ratio:.4g}); age "
+        f"in train_steps, mean and 95 %: weights {stamp.weight_age_mean:.0f} "
+        f"{stamp.weight_age_p95:.0f}, targets {stamp.target_age_mean:.0f} "
+        f"{stamp.target_age_p95:.0f}; env_steps lost {lost}, evicted {evicted}, never sampled "
+        f"{never}"
+    )
+
+
+def unfair(stamps: Mapping[str, Stamp | None], tolerance: Tolerance = TOLERANCE) -> list[str]:
+    """Say which runs should not be compared with the others as they are, one line per reason.
+
+    Args:
+        stamps: by the name of the run.
+        tolerance: what is still alike.
+    """
+    known = {name: stamp for name, stamp in stamps.items() if stamp is not None}
+    lines = [f"{name}: has no fairness stamp" for name, stamp in stamps.items() if stamp is None]
+    for name, stamp in known.items():
+        lines += [f"{name}: {reason}" for reason in _own_reasons(stamp, tolerance)]
+    for what, value_of in _COMPARED.items():
+        values = {name: value_of(stamp) for name, stamp in known.items()}
+        median = statistics.median(values.values()) if values else 0.0
+        most = max(tolerance.age * median, tolerance.age_train_steps)
+        lines += [
+            f"{name}: {what} {value:.0f} train_steps, {median:.0f} in the median run (tolerance "
+            f"{most:.0f})"
+            for name, value in values.items()
+            if abs(value - median) > most
+        ]
+    return lines
+
+
+_COMPARED: dict[str, Callable[[Stamp], float]] = {
+    "mean weight age": lambda stamp: stamp.weight_age_mean,
+    "95 % weight age": lambda stamp: stamp.weight_age_p95,
+    "mean target age": lambda stamp: stamp.target_age_mean,
+    "95 % target age": lambda stamp: stamp.target_age_p95,
+}
+
+
+def _own_reasons(stamp: Stamp, tolerance: Tolerance) -> list[str]:
+    """Return what is wrong with a stamp whatever it is compared with."""
+    reasons = []
+    got, wanted = stamp.replay_ratio, stamp.configured_replay_ratio
+    if got is not None and abs(got - wanted) > tolerance.ratio * wanted:
+        reasons.append(
+            f"{got:.4g} train_steps per env_step, configured {wanted:.4g} "
+            f"(tolerance {tolerance.ratio:.0%})"
+        )
+    for what, count in (
+        ("lost", stamp.env_steps_lost),
+        ("perhaps evicted unsampled", _most_evicted_unsampled(stamp)),
+    ):
+        if count is not None and stamp.env_steps and count > tolerance.lost * stamp.env_steps:
+            reasons.append(
+                f"{count} of {stamp.env_steps} env_steps {what} (tolerance {tolerance.lost:.0%})"
+            )
+    return reasons
+
+
+def _most_evicted_unsampled(stamp: Stamp) -> int | None:
+    """Return the upper bound of what was dropped without ever having been sampled."""
+    if stamp.env_steps_evicted is None or stamp.env_steps_never_sampled is None:
+        return None
+    return min(stamp.env_steps_evicted, stamp.env_steps_never_sampled)
+
+
+def _count(count: int | None) -> str:
+    return "not counted" if count is None else str(count)

@@ -1,0 +1,1 @@
+"""The report on finished runs: ``python -m deploy.report RUNS… --out DIR``."""

@@ -1,0 +1,218 @@
+"""The report's tables: text in cells, sorted, with their averages below."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploy.report.estimates import AGGREGATES, Estimate
+from deploy.report.runs import Run
+from deploy.report.scores import methods_of
+from efficientzero.envs.atari_scores import (
+    atari100k_game,
+    atari100k_scores,
+    human_normalized,
+    published_columns,
+)
+from efficientzero.schema import F64
+
+_REFERENCES = ("random", "human")
+_LEVERAGE_AGGREGATES = ("mean", "median", "IQM")
+_LARGE = 1_000.0
+"""Scores from here on are shown without decimals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table; the first column is text, the others are right-aligned."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    footer: Sequence[Sequence[str]] = ()
+
+
+def aggregate_table(
+    numbers: Mapping[str, Mapping[str, Estimate]],
+    better: Mapping[str, Estimate],
+    seeds: Mapping[str, int],
+    baseline: str,
+) -> Table:
+    """Return a row a method, the highest IQM first."""
+    order = sorted(seeds, key=lambda method: -numbers["IQM"][method].value)
+    return Table(
+        header=("method", "seeds", *numbers, f"beats {baseline}"),
+        rows=[
+            (
+                method,
+                str(seeds[method]),
+                *(_interval(estimates[method]) for estimates in numbers.values()),
+                _interval(better[method]) if method in better else "",
+            )
+            for method in order
+        ],
+    )
+
+
+def environment_tables(runs: Sequence[Run]) -> list[Table]:
+    """Return final returns by environment; for Atari a second table beside published ones."""
+    methods, finals = methods_of(runs), _finals(runs)
+    environments = sorted({run.env_id for run in runs})
+    own = Table(
+        header=("environment", *methods),
+        rows=[
+            (env, *(_mean_and_range(finals[method, env]) for method in methods))
+            for env in environments
+        ],
+    )
+    games = {env: game for env in environments if (game := atari100k_game(env))}
+    return [own, _beside_published(methods, finals, games)] if games else [own]
+
+
+def _beside_published(
+    methods: Sequence[str], finals: Mapping[tuple[str, str], list[float]], games: dict[str, str]
+) -> Table:
+    columns = (*_REFERENCES, *published_columns())
+    raw: dict[str, dict[str, float]] = defaultdict(dict)  # column -> game -> score
+    for env, game in games.items():
+        raw.update({c: {**raw[c], game: atari100k_scores()[game][c]} for c in columns})
+        for method in methods:
+            if finals[method, env]:
+                raw[method][game] = float(np.mean(finals[method, env]))
+    header = (*methods, *columns)
+    footer = []
+    for name, function in (("mean", np.mean), ("median", np.median)):
+        values = {
+            column: function([human_normalized(game, score) for game, score in raw[column].items()])
+            for column in header
+            if len(raw[column]) == len(games)
+        }
+        cells = [f"{values[column]:.3f}" if column in values else "" for column in header]
+        footer.append((f"normalised {name}", *cells))
+    return Table(
+        header=("game", *header),
+        rows=[
+            (game, *(_score(raw[c][game]) if game in raw[c] else "" for c in header))
+            for game in games.values()
+        ],
+        footer=footer,
+    )
+
+
+def leverage_table(
+    matrices: Mapping[str, F64],
+    without: Mapping[str, Sequence[Mapping[str, float]]],
+    environments: Sequence[str],
+    order: Sequence[str],
+) -> Table:
+    """Return the aggregates of each method without each environment, in ``order``."""
+    header = ["left out"]
+    whole = ["none"]
+    for method, matrix in matrices.items():
+        header += [f"{method}: {name}" for name in _LEVERAGE_AGGREGATES]
+        whole += [f"{AGGREGATES[name](matrix):.3f}" for name in _LEVERAGE_AGGREGATES]
+    rows = []
+    for env in order:
+        left = environments.index(env)
+        cells = [
+            f"{rest[left][name]:.3f}" for rest in without.values() for name in _LEVERAGE_AGGREGATES
+        ]
+        rows.append((env, *cells))
+    return Table(header=header, rows=rows, footer=[whole])
+
+
+def time_table(shares: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """Return a row a section; ``shares`` is method -> role -> section -> share."""
+    sections = {
+        (role, section)
+        for roles in shares.values()
+        for role, by_section in roles.items()
+        for section in by_section
+    }
+
+    def share(method: str, role: str, section: str) -> float:
+        return shares[method].get(role, {}).get(section, 0.0)
+
+    order = sorted(sections, key=lambda key: (key[0], -max(share(m, *key) for m in shares)))
+    return Table(
+        header=("role: section", *shares),
+        rows=[
+            (f"{role}: {section}", *(f"{share(method, role, section):.1%}" for method in shares))
+            for role, section in order
+        ],
+    )
+
+
+def fairness_table(runs: Sequence[Run]) -> Table | None:
+    """Return a row a stamped run, or None if there is none."""
+    stamped = [run for run in runs if run.fairness]
+    if not stamped:
+        return None
+    names = sorted({name for run in stamped for name in run.fairness})
+    return Table(
+        header=("run", "method", *names),
+        rows=[
+            (run.name, run.method, *(_cell(run.fairness.get(name)) for name in names))
+            for run in stamped
+        ],
+    )
+
+
+def run_table(runs: Sequence[Run]) -> Table:
+    """Return a row a run."""
+    return Table(
+        header=(
+            "run",
+            "group",
+            "seed",
+            "env_steps",
+            "train_steps",
+            "minutes",
+            "episodes",
+            "return",
+        ),
+        rows=[
+            (
+                run.name,
+                run.group,
+                str(run.seed),
+                f"{run.last.env_steps:,}",
+                f"{run.last.train_steps:,}",
+                f"{run.last.minutes:.1f}",
+                str(len(run.last.returns)),
+                f"{run.last.mean:,.2f}" + " (not final)" * (not run.last.is_final),
+            )
+            for run in runs
+        ],
+    )
+
+
+def _finals(runs: Sequence[Run]) -> dict[tuple[str, str], list[float]]:
+    """Return (method, environment) -> final mean return of each seed."""
+    finals: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for run in runs:
+        finals[run.method, run.env_id].append(run.last.mean)
+    return finals
+
+
+def _mean_and_range(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    mean = _score(float(np.mean(values)))
+    if len(values) == 1:
+        return f"{mean} (n=1)"
+    return f"{mean} [{_score(min(values))}, {_score(max(values))}] (n={len(values)})"
+
+
+def _score(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.1f}"
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -1,0 +1,33 @@
+"""What each metric is drawn over: env_steps, train_steps or wall time.
+
+Asked by the tracker once per metric. docs/metrics.md names the axis of each; a test compares.
+"""
+
+from __future__ import annotations
+
+_PROGRESS = {
+    "learner": "learner/train_steps",
+    "actor": "actor/env_steps",
+    "reanalyzer": "reanalyzer/train_steps",
+    "replay": "replay/steps_inserted",
+    "eval": "eval/env_steps",
+}
+"""First part of a metric's name -> the axis of what tells of learning."""
+
+_MACHINE_GROUPS = ("time", "process")
+_MACHINE_ENDINGS = ("_per_s", "_s", "_ms", "queue_fill_share", "_bytes")
+"""Metrics that tell of the machine, not of learning, and are drawn over wall time."""
+
+
+def wall_axis(role: str) -> str:
+    """Return the name of seconds since a process of ``role`` started; the tracker logs it."""
+    return f"{role}/wall_s"
+
+
+def axis_of(metric: str, role: str) -> str:
+    """Return what ``metric``, logged by a process of ``role``, is drawn over."""
+    first, *group, name = metric.split("/")
+    about_machine = bool(group) and group[0] in _MACHINE_GROUPS
+    if about_machine or name.endswith(_MACHINE_ENDINGS) or first not in _PROGRESS:
+        return wall_axis(role)
+    return _PROGRESS[first]

@@ -1,0 +1,56 @@
+"""What a process takes from its machine: processor time, memory, and a GPU's memory if it uses one.
+
+Every role has one and puts ``row()`` into its metric rows. How busy the GPU itself is, the
+learner's wandb run shows under "System": that is the device's state, not a process's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+class ProcessUsage:
+    """Measures this process, all its threads included and its children (wandb's service) not."""
+
+    def __init__(
+        self,
+        role: str,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._prefix = f"{role}/process/"
+        self._clock, self._cpu_clock = clock, cpu_clock
+        self._since, self._cpu_since = clock(), cpu_clock()
+
+    def row(self) -> dict[str, float]:
+        """Return processor use since the last call, and memory now.
+
+        ``cpu_share`` is in cores: 1 is one core busy all the time, and threads add up.
+        """
+        now, cpu = self._clock(), self._cpu_clock()
+        share = (cpu - self._cpu_since) / max(now - self._since, 1e-9)
+        self._since, self._cpu_since = now, cpu
+        usage = {"cpu_share": share, "resident_bytes": resident_bytes(), **_gpu_bytes()}
+        return {f"{self._prefix}{name}": value for name, value in usage.items()}
+
+
+def resident_bytes() -> int:
+    """Return this process's resident memory in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _gpu_bytes() -> dict[str, float]:
+    """Return what torch holds of the current GPU; nothing where this process uses none."""
+    torch = sys.modules.get("torch")  # replay does without torch
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    return {
+        "gpu_allocated_bytes": torch.cuda.memory_allocated(),
+        "gpu_reserved_bytes": torch.cuda.memory_reserved(),
+    }

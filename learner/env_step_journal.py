@@ -1,0 +1,36 @@
+"""The run's count of env_steps on disk, newer than any checkpoint.
+
+Kept by the learner, so that one that starts again in the middle of a run knows what was collected
+while its last checkpoint grew old: the budget stays exact. Eight bytes, written in place; they
+survive the process, not the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+_COUNT = struct.Struct("<q")
+
+
+class EnvStepJournal:
+    """One launch's count: a run that is resumed as a whole starts a new one."""
+
+    def __init__(self, directory: Path, launch: int) -> None:
+        """Open or create the file of launch number ``launch`` in the run folder."""
+        path = directory / f"env_steps-{launch}"
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def read(self) -> int:
+        """Return the last count; 0 in a new file."""
+        raw = os.pread(self._file, _COUNT.size, 0)
+        return _COUNT.unpack(raw)[0] if len(raw) == _COUNT.size else 0
+
+    def write(self, count: int) -> None:
+        """Set the count; takes about a microsecond.
+
+        Raises:
+            OSError: the disk is full and the file still empty.
+        """
+        os.pwrite(self._file, _COUNT.pack(count), 0)

@@ -1,0 +1,100 @@
+"""Going on from a checkpoint: every counter and tensor where the run was.
+
+Called by ``learner.__main__`` before the learner serves anybody.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+from efficientzero.checkpoint import newest_checkpoint
+from efficientzero.rpc import weights_pb2
+from efficientzero.run_folder import RunInfo
+from efficientzero.runtime import PlainError
+from learner.fairness_record import FairnessRecord
+from learner.governor import Governor
+from learner.learner import Learner
+from learner.run_record import RunRecord
+from learner.weight_server import WeightPublisher
+
+log = logging.getLogger(__name__)
+
+
+class CannotResume(PlainError):
+    """The run's checkpoints do not fit the run."""
+
+    is_final = True
+
+
+def resume(
+    run: RunInfo,
+    *,
+    learner: Learner,
+    governor: Governor,
+    record: RunRecord,
+    fairness: FairnessRecord,
+    publisher: WeightPublisher,
+    steps_in_replay: int,
+    steps_noted: int,
+) -> None:
+    """Restore the run's newest checkpoint into the parts; a new run stays as it is.
+
+    Env_steps that reached replay after the checkpoint count: the learner will train on them.
+
+    Args:
+        run: whose folder holds the checkpoints.
+        learner: new; gets weights, optimiser and generators.
+        governor: new; gets the counters.
+        record: new; gets the results so far.
+        fairness: new; gets the counts so far.
+        publisher: new; gets the target weights.
+        steps_in_replay: env_steps ever inserted into replay, as restored.
+        steps_noted: env_steps that this launch's journal counts.
+
+    Raises:
+        CannotResume: the checkpoint is another run's, or all of them are damaged.
+    """
+    try:
+        state = newest_checkpoint(run.directory / "checkpoints")
+    except ValueError as error:
+        raise CannotResume(f"{error}; start a new run") from error
+    budget = run.config.budget.env_steps
+    if state is None:
+        if steps_in_replay or steps_noted:
+            governor.restore(
+                env_steps=min(budget, max(steps_in_replay, steps_noted)), train_steps=0
+            )
+        return
+    if state["config_hash"] != run.config_hash:
+        raise CannotResume(
+            f"checkpoint of train_step {state['train_step']}: config {state['config_hash']}, "
+            f"wanted {run.config_hash}: it was written by a run with other hyperparameters"
+        )
+    train_steps = state["train_step"]
+    env_steps = min(budget, max(state["env_steps"], steps_in_replay, steps_noted))
+    governor.restore(env_steps=env_steps, train_steps=train_steps)
+    record.restore(state["record"], env_steps=env_steps, train_steps=train_steps)
+    fairness.restore(state["fairness"])
+    learner.restore(state)
+    target = state["target_weights"]
+    if target is not None:
+        payload = target["payload"].numpy().tobytes()
+        publisher.restore(weights_pb2.TARGET, payload, target["train_step"])
+    log.info(
+        "resumed at train_step %d with %d env_steps, of which replay holds %d",
+        train_steps,
+        env_steps,
+        min(env_steps, steps_in_replay),
+    )
+
+
+def target_weights(publisher: WeightPublisher) -> dict[str, Any] | None:
+    """Return the published target weights as a checkpoint keeps them, or None before the first."""
+    snapshot = publisher.newest(weights_pb2.TARGET)
+    if snapshot is None:
+        return None
+    payload = torch.frombuffer(bytearray(snapshot.payload), dtype=torch.uint8)
+    return {"train_step": snapshot.train_step, "payload": payload}

@@ -1,0 +1,93 @@
+"""Writes checkpoints in the background, each together with a snapshot of replay.
+
+Used by the learner. Capturing a state takes a copy of the tensors; everything slow happens in a
+thread. A checkpoint appears on disk only once replay has written its snapshot, which is taken
+after the state: so replay holds every env_step that the checkpoint counts, but for the unfinished
+ends of running episodes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map
+
+from efficientzero.checkpoint import save_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointSaver:
+    """One checkpoint at a time; use from one thread."""
+
+    def __init__(
+        self, folder: Path, *, keep: int, snapshot_replay: Callable[[], str] | None = None
+    ) -> None:
+        """Write into ``folder``.
+
+        Args:
+            folder: for the checkpoints.
+            keep: the newest ones kept.
+            snapshot_replay: has replay write a snapshot and returns its name; raises what kept it.
+        """
+        self._folder, self._keep, self._snapshot_replay = folder, keep, snapshot_replay
+        self._thread: threading.Thread | None = None
+
+    def save(self, state: dict[str, Any], *, wait: bool) -> bool:
+        """Write ``state``, which holds its ``train_step``; return False if one is being written.
+
+        Args:
+            state: nested dicts and lists of tensors and plain values; copied before this returns.
+            wait: return only when it is on disk.
+
+        Raises:
+            OSError: with ``wait``, the disk did not take it. Without, that is logged, and training
+                goes on with the checkpoints that are there.
+        """
+        if wait:
+            self._join()
+        elif self._thread is not None and self._thread.is_alive():
+            return False
+        copied = tree_map(_copied, state)
+        if wait:
+            self._write(copied)
+            return True
+        self._thread = threading.Thread(
+            target=self._write_or_log, args=(copied,), name="checkpoint", daemon=True
+        )
+        self._thread.start()
+        return True
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def _write_or_log(self, state: dict[str, Any]) -> None:
+        try:
+            self._write(state)
+        except OSError as error:
+            log.error(
+                "no checkpoint of train_step %d: %s; training goes on, older ones are kept",
+                state["train_step"],
+                error,
+            )
+
+    def _write(self, state: dict[str, Any]) -> None:
+        state["replay_snapshot"] = ""
+        if self._snapshot_replay is not None:
+            try:
+                state["replay_snapshot"] = self._snapshot_replay()
+            except Exception as error:
+                # Weights without their data are worth more than nothing at all.
+                log.warning("checkpoint without a snapshot of replay: %s", error)
+        path = save_checkpoint(self._folder, state["train_step"], state, keep=self._keep)
+        log.info("saved %s", path)
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401  a leaf of any type
+    return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value

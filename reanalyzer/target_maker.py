@@ -1,0 +1,215 @@
+"""From sampled slices to a training batch: which values and searches it needs, and the targets.
+
+Called by the reanalyzer's loop, which sees to the weights. A root is a cell of a [B, K + n + 1]
+grid: slice and offset. What is needed at a cell, as value or as policy, is computed there once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from efficientzero.config import Config
+from efficientzero.metrics.search_rates import SearchRates
+from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import F32, I32, I64, Bool, Frames, SearchResult, TrainingBatch
+from efficientzero.search import BatchedSearch
+from efficientzero.slices import SliceBatch, stack_window
+from efficientzero.targets import (
+    action_mask,
+    bootstrap_offsets,
+    corrected_td_steps,
+    policy_mask,
+    slice_ends,
+    value_prefix_targets,
+    value_targets,
+)
+from reanalyzer.diagnostics import BatchDiagnostics, Newest
+
+
+class TargetMaker:
+    """Makes training batches with one network; not thread-safe."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        network: EfficientZeroNet,
+        search: BatchedSearch,
+        device: torch.device,
+        generator: np.random.Generator,
+        timer: SectionTimer,
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            config: the run's config.
+            network: in eval mode on ``device``, with the target weights.
+            search: on the same network; larger batches of roots are cut to its size.
+            device: where the network lives.
+            generator: for actions past the end and the choice of reanalysed slices.
+            timer: gets the sections ``values`` and ``search``.
+        """
+        self._config, self._network, self._search, self._device = config, network, search, device
+        self._generator, self._timer = generator, timer
+        self._newest = Newest()
+        self.diagnostics = BatchDiagnostics()
+        """Of the batches made."""
+        self.search_rates = SearchRates(
+            "reanalyzer", num_simulations=search.num_simulations, batch_size=search.batch_size
+        )
+        """Of their searches."""
+
+    def make_batch(self, slices: SliceBatch, target_train_step: int) -> TrainingBatch:
+        """Return the training batch of ``slices`` under the network's weights.
+
+        Args:
+            slices: B of them.
+            target_train_step: of those weights.
+        """
+        config, agent = self._config, self._config.agent
+        steps = agent.num_unroll_steps
+        self._newest.update(slices, target_train_step)
+        ends = slice_ends(slices, block_length=config.compat.block_length)
+        td_steps = self._td_steps(slices, target_train_step)
+        offsets, bootstraps = bootstrap_offsets(ends, td_steps, steps)
+        exists = policy_mask(ends, steps)
+        values, policies = self._values_and_policies(
+            slices, _cells(offsets, bootstraps, steps + agent.td_steps + 1), exists
+        )
+        mask = action_mask(ends, steps)
+        random_actions = self._generator.integers(0, policies.shape[2], size=mask.shape)
+        self.diagnostics.add_batch(
+            slices,
+            self._newest,
+            target_train_step=target_train_step,
+            td_steps=td_steps,
+            action_mask=mask,
+            bootstraps=bootstraps,
+        )
+        return TrainingBatch(
+            frames=slices.frames[:, : config.env.num_stacked_frames + steps],
+            actions=np.where(mask, slices.actions, random_actions).astype(np.int64),
+            value_prefixes=value_prefix_targets(
+                slices.rewards,
+                num_unroll_steps=steps,
+                horizon=agent.value_prefix_horizon if agent.value_prefix else 1,
+            ),
+            values=value_targets(
+                slices,
+                ends,
+                bootstrap_values=np.take_along_axis(values, offsets, 1),
+                bootstraps=bootstraps,
+                td_steps=td_steps,
+                discount=agent.discount,
+            ),
+            policies=policies,
+            action_mask=mask,
+            keys=slices.keys,
+            probabilities=slices.probabilities,
+            table_sizes=slices.table_sizes,
+            weights_versions=slices.weights_versions,
+            target_weights_versions=np.full(len(mask), target_train_step, np.int64),
+        )
+
+    def _td_steps(self, slices: SliceBatch, target_train_step: int) -> I32:
+        """Return the horizon of each slice, i32 [B]."""
+        agent, reanalyzer = self._config.agent, self._config.reanalyzer
+        if not reanalyzer.off_policy_correction:
+            return np.full(len(slices.steps_left), agent.td_steps, np.int32)
+        ages: I64 = (
+            self._newest.env_step - slices.env_steps
+            if self._config.compat.transition_age
+            else target_train_step - slices.weights_versions
+        )
+        return corrected_td_steps(
+            ages=ages,
+            td_steps=agent.td_steps,
+            # Also of an age in transitions: the reference makes no difference between the two.
+            age_per_step=reanalyzer.off_policy_tau * self._config.budget.train_steps,
+        )
+
+    def _values_and_policies(
+        self, slices: SliceBatch, value_cells: Bool, exists: Bool
+    ) -> tuple[F32, F32]:
+        """Return fresh values and policy targets.
+
+        Args:
+            slices: B of them.
+            value_cells: bool [B, K + n + 1], where a value is needed.
+            exists: bool [B, K + 1], where a policy target exists.
+
+        Returns:
+            values: f32 [B, K + n + 1], zero where none is needed.
+            policies: f32 [B, K + 1, A]: searched anew for the configured share.
+        """
+        num_policies = exists.shape[1]
+        values = np.zeros(value_cells.shape, np.float32)
+        policies = np.where(exists[:, :, None], slices.search_policies, 0.0).astype(np.float32)
+        policy_cells = np.zeros_like(value_cells)
+        policy_cells[:, :num_policies] = exists & self._chosen(len(exists))[:, None]
+        if self._config.reanalyzer.value_bootstrap == "network":
+            with self._timer.section("values"):
+                values[value_cells] = self._network_values(
+                    self._observations(slices.frames, value_cells)
+                )
+            cells = policy_cells
+        else:
+            cells = policy_cells | value_cells
+        with self._timer.section("search"):
+            found = self._searched(self._observations(slices.frames, cells))
+        if found is not None:
+            if self._config.reanalyzer.value_bootstrap == "search":
+                values[cells] = found.root_values
+            for_policy = SearchResult._make(column[policy_cells[cells]] for column in found)
+            policies[policy_cells[:, :num_policies]] = for_policy.policies
+            self.diagnostics.add_searches(for_policy)
+        return values, policies
+
+    def _chosen(self, num_slices: int) -> Bool:
+        """Return which slices get policies from a fresh search, bool [B]."""
+        num_fresh = int(num_slices * self._config.reanalyzer.policy_reanalyze_ratio)
+        chosen = np.zeros(num_slices, np.bool_)
+        chosen[self._generator.permutation(num_slices)[:num_fresh]] = True
+        return chosen
+
+    @torch.inference_mode()
+    def _network_values(self, observations: Frames) -> F32:
+        parts = []
+        for part in self._parts(observations):
+            logits = self._network.initial_inference(
+                torch.from_numpy(part).to(self._device)
+            ).value_logits
+            parts.append(self._network.support.decode(logits).float().cpu().numpy())
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    def _searched(self, observations: Frames) -> SearchResult | None:
+        """Return what searches of all ``observations`` found; None without any."""
+        results = []
+        for part in self._parts(observations):
+            self.search_rates.add(len(part))
+            results.append(self._search.run(part, exploration_noise=True))
+        if not results:
+            return None
+        return SearchResult._make(np.concatenate(column) for column in zip(*results, strict=True))
+
+    def _parts(self, observations: Frames) -> list[Frames]:
+        """Return ``observations`` cut into parts that the search takes."""
+        size = self._search.batch_size
+        return [observations[start : start + size] for start in range(0, len(observations), size)]
+
+    def _observations(self, frames: Frames, cells: Bool) -> Frames:
+        """Return the observations of ``cells`` [B, K + n + 1], row by row."""
+        num_stacked = self._config.env.num_stacked_frames
+        rows, offsets = np.nonzero(cells)
+        windows = offsets[:, None] + np.arange(num_stacked)  # [N, S]
+        return stack_window(frames[rows[:, None], windows], 0, num_stacked)
+
+
+def _cells(offsets: I32, needed: Bool, num_offsets: int) -> Bool:
+    """Return [B, num_offsets] cells: those that ``offsets`` names where ``needed``, [B, K + 1]."""
+    cells = np.zeros((len(offsets), num_offsets), np.bool_)
+    rows, _ = np.nonzero(needed)
+    cells[rows, offsets[needed]] = True
+    return cells

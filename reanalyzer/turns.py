@@ -1,0 +1,43 @@
+"""When the reanalyzer of a deterministic run may make its next batch, and what it must know first.
+
+Gives the reanalyzer's weights the train_step they have to be of; ``reanalyzer.__main__`` puts it
+together.
+"""
+
+from __future__ import annotations
+
+from efficientzero.rpc.run_client import RunClient
+from efficientzero.runtime import StopSignal, WaitReason
+from replay.ordered_sampler import OrderedSampler
+
+_WAIT_S = 1.0
+
+
+class BatchTurns:
+    """One batch per train_step, in turn with the learner."""
+
+    def __init__(self, run_client: RunClient, sampler: OrderedSampler, stop: StopSignal) -> None:
+        """Start before train_step 0.
+
+        Args:
+            run_client: asks the learner.
+            sampler: gets the priorities of the batch before.
+            stop: ends every wait.
+        """
+        self._run_client, self._sampler, self._stop = run_client, sampler, stop
+        self._train_step = 0
+
+    def next_target(self) -> int | None:
+        """Wait for the next turn; return the target weights' train_step, or None on stop.
+
+        Called once per batch.
+        """
+        reason = WaitReason("the turn to make a training batch", after_s=60.0)
+        while not self._stop.is_set():
+            turn = self._run_client.acquire_batch(self._train_step, wait_s=_WAIT_S)
+            if turn is not None:
+                self._sampler.update(turn.keys, turn.priorities)
+                self._train_step += 1
+                return turn.target_train_step
+            reason.tick()
+        return None

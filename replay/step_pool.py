@@ -1,0 +1,81 @@
+"""Prioritised sampling in memory, drawn from the run's seed tree.
+
+The distribution is Reverb's: P(i) = p_i^alpha / sum of p^alpha, with replacement, the oldest out
+first (Schaul et al. 2016, eq. 1). Knows no service and no format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+_Item = TypeVar("_Item")
+
+
+class Draw(NamedTuple, Generic[_Item]):
+    """One drawn item and what it was drawn by."""
+
+    item: _Item
+    key: int
+    probability: float
+    table_size: int
+    priority: float
+
+
+class StepPool(Generic[_Item]):
+    """The newest ``capacity`` items, each with a priority. Keys count them from 0."""
+
+    def __init__(self, capacity: int, exponent: float, generator: np.random.Generator) -> None:
+        """Start empty; ``exponent`` is alpha, ``generator`` draws."""
+        self._capacity, self._exponent, self._generator = capacity, exponent, generator
+        self._items: list[_Item] = []  # the item of key k at place k modulo capacity
+        self._keys = np.empty(0, np.int64)
+        self._priorities = np.empty(0, np.float64)
+        self.num_added = 0
+        """Items ever added."""
+
+    def add(self, item: _Item, priority: float) -> None:
+        """Add an item; the oldest goes when there is no room."""
+        place = self.num_added % self._capacity
+        if place == len(self._items):
+            self._items.append(item)
+            self._grow()
+        self._items[place] = item
+        self._keys[place], self._priorities[place] = self.num_added, priority
+        self.num_added += 1
+
+    def update(self, keys: Iterable[int], priorities: Iterable[float]) -> None:
+        """Set priorities one after the other; items that are gone are left out."""
+        for key, priority in zip(keys, priorities, strict=True):
+            place = key % self._capacity
+            if self._keys[place] == key:
+                self._priorities[place] = priority
+
+    def draw(self, num: int) -> list[Draw[_Item]]:
+        """Return ``num`` items, drawn independently of each other.
+
+        Raises:
+            ValueError: there are none.
+        """
+        size = len(self._items)
+        if not size:
+            raise ValueError(f"draw: got {num} from an empty pool, wanted at least one step in it")
+        cumulated = np.cumsum(self._priorities[:size] ** self._exponent)
+        total = cumulated[-1]
+        places = np.searchsorted(cumulated, self._generator.random(num) * total, side="right")
+        # A product can round up to the total itself.
+        places = np.minimum(places, size - 1)
+        chances = self._priorities[places] ** self._exponent / total
+        return [
+            Draw(self._items[place], int(self._keys[place]), chance, size, self._priorities[place])
+            for place, chance in zip(places.tolist(), chances.tolist(), strict=True)
+        ]
+
+    def _grow(self) -> None:
+        """Make the arrays as long as the list, by doubling."""
+        if len(self._items) > len(self._keys):
+            length = min(self._capacity, max(1_024, 2 * len(self._keys)))
+            self._keys = np.resize(self._keys, length)
+            self._priorities = np.resize(self._priorities, length)

@@ -1,0 +1,39 @@
+"""Runs as the report sees them, made up, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from deploy.report.runs import Evaluation, Run
+
+
+def make_run(
+    method: str,
+    env_id: str,
+    seed: int,
+    curve: Sequence[tuple[int, float]],
+    *,
+    fairness: dict[str, Any] | None = None,
+) -> Run:
+    """Return a run with an evaluation of two episodes at each (env_steps, mean return)."""
+    evaluations = [
+        Evaluation(
+            returns=(mean - 1.0, mean + 1.0),
+            env_steps=env_steps,
+            train_steps=env_steps // 2,
+            minutes=env_steps / 10,
+            is_final=i == len(curve) - 1,
+        )
+        for i, (env_steps, mean) in enumerate(curve)
+    ]
+    return Run(
+        name=f"{method}-{env_id}-{seed}".replace("/", "-"),
+        group=f"{env_id}_{method}",
+        method=method,
+        env_id=env_id,
+        seed=seed,
+        evaluations=tuple(evaluations),
+        time_shares={"learner": {"forward": 0.6, "wait_batch": 0.3, "other": 0.1}},
+        fairness=fairness or {},
+    )

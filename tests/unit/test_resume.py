@@ -1,0 +1,157 @@
+"""Which counters a learner that starts again goes on from."""
+
+import pytest
+import torch
+
+from efficientzero.checkpoint import save_checkpoint
+from efficientzero.config import BudgetConfig, Config
+from efficientzero.rpc.weights_pb2 import TARGET
+from learner.fairness_record import FairnessRecord
+from learner.governor import Governor
+from learner.resume import CannotResume, resume, target_weights
+from learner.run_record import EpisodeResult, RunRecord
+from learner.weight_server import WeightPublisher
+from tests.fakes import tiny_run
+
+CONFIG = Config(
+    budget=BudgetConfig(env_steps=1000, train_steps=100, last_train_steps=0, warmup_env_steps=10)
+)
+
+
+class FakeLearner:
+    def __init__(self):
+        self.restored = None
+
+    def restore(self, state):
+        self.restored = state["train_step"]
+
+
+class Parts:
+    """What a learner process builds before it serves."""
+
+    def __init__(self, directory):
+        self.run = tiny_run(directory, CONFIG)
+        self.learner, self.governor = FakeLearner(), Governor(CONFIG)
+        self.record, self.publisher = RunRecord(self.run.directory), WeightPublisher()
+        self.fairness = FairnessRecord(self.run.directory, CONFIG)
+
+    def save(self, train_step, env_steps, **changes):
+        state = {
+            "train_step": train_step,
+            "env_steps": env_steps,
+            "config_hash": self.run.config_hash,
+            "record": self.record.state(),
+            "fairness": self.fairness.state(),
+            "target_weights": target_weights(self.publisher),
+            **changes,
+        }
+        save_checkpoint(self.run.directory / "checkpoints", train_step, state, keep=2)
+
+    def resume(self, *, in_replay=0, noted=0):
+        resume(
+            self.run,
+            learner=self.learner,
+            governor=self.governor,
+            record=self.record,
+            fairness=self.fairness,
+            publisher=self.publisher,
+            steps_in_replay=in_replay,
+            steps_noted=noted,
+        )
+
+
+def test_new_run_starts_at_zero(tmp_path):
+    parts = Parts(tmp_path)
+    parts.resume()
+    assert (parts.governor.env_steps, parts.governor.train_steps) == (0, 0)
+    assert parts.learner.restored is None
+
+
+@pytest.mark.parametrize(
+    ("in_replay", "noted", "env_steps"),
+    [(480, 0, 500), (530, 0, 530), (530, 540, 540), (0, 0, 500), (5000, 0, 1000)],
+)
+def test_env_steps_are_the_most_that_anybody_knows_within_the_budget(
+    tmp_path, in_replay, noted, env_steps
+):
+    Parts(tmp_path).save(40, 500)
+    parts = Parts(tmp_path)
+    parts.resume(in_replay=in_replay, noted=noted)
+    assert (parts.governor.env_steps, parts.governor.train_steps) == (env_steps, 40)
+    assert parts.learner.restored == 40
+
+
+def test_learner_that_died_before_its_first_checkpoint_knows_what_was_collected(tmp_path):
+    parts = Parts(tmp_path)
+    parts.resume(in_replay=7, noted=9)
+    assert (parts.governor.env_steps, parts.governor.train_steps) == (9, 0)
+
+
+def test_results_of_train_steps_that_were_undone_are_dropped(tmp_path):
+    before = Parts(tmp_path)
+    before.record.add_episodes(0, [EpisodeResult(1.0, 9)], env_steps=100)
+    before.record.add_priorities(3.5)
+    for version in (20, 60):
+        before.record.add_evaluation(
+            weights_version=version,
+            is_final=False,
+            episodes=[EpisodeResult(float(version), 9)],
+            seconds=0.1,
+            env_steps=100 + version,
+            train_steps=version + 1,
+        )
+    before.save(20, 200)
+    before.record.add_episodes(0, [EpisodeResult(2.0, 9)], env_steps=300)
+    parts = Parts(tmp_path)
+    parts.resume()
+    record = parts.record.snapshot()
+    assert (record.episodes, record.last_returns) == (1, (1.0,))
+    assert (record.last_eval_version, record.last_eval_return_mean) == (20, 20.0)
+    assert parts.record.max_priority == 3.5
+    assert len((parts.run.directory / "evaluations.jsonl").read_text().splitlines()) == 1
+
+
+def test_target_weights_are_those_that_were_published_not_newer_ones(tmp_path):
+    before = Parts(tmp_path)
+    before.publisher.publish(TARGET, {"w": torch.arange(3.0)}, 30)
+    before.save(40, 500)
+    parts = Parts(tmp_path)
+    parts.resume()
+    got, wanted = parts.publisher.newest(TARGET), before.publisher.newest(TARGET)
+    assert (got.payload, got.train_step, got.crc32) == (wanted.payload, 30, wanted.crc32)
+
+
+def test_learners_of_one_run_never_number_two_publications_alike():
+    versions = [
+        WeightPublisher(incarnation=k).publish(TARGET, {"w": torch.zeros(1)}, 0) for k in range(3)
+    ]
+    assert len(set(versions)) == 3
+
+
+def test_checkpoint_of_another_experiment_is_refused(tmp_path):
+    parts = Parts(tmp_path)
+    parts.save(40, 500, config_hash="0123456789ab")
+    with pytest.raises(CannotResume, match="other hyperparameters") as refused:
+        parts.resume()
+    assert refused.value.is_final
+
+
+def test_damaged_checkpoints_are_an_error_and_no_new_start(tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    parts = Parts(tmp_path)
+    folder = parts.run.directory / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "checkpoint_00000040.pt").write_bytes(b"junk")
+    with pytest.raises(CannotResume, match="none of 1 checkpoints"):
+        parts.resume()
+
+
+def test_counts_of_what_was_trained_on_go_on(tmp_path):
+    before = Parts(tmp_path)
+    counts = before.fairness.state()
+    counts["weight_ages"][3] = 8
+    before.fairness.restore(counts)
+    before.save(40, 500)
+    after = Parts(tmp_path)
+    after.resume()
+    assert after.fairness.state()["weight_ages"].nonzero().tolist() == [[3]]

@@ -1,0 +1,152 @@
+"""Playing with saved weights: by search, by the policy head alone, at random."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from actor.evaluate import main
+from actor.greedy_games import by_chance, by_prior, by_search, evaluation_seeds, play_episodes
+from actor.saved_run import load_network, play
+from efficientzero.checkpoint import save_checkpoint
+from efficientzero.envs import make_env_batch
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.runtime import StopSignal
+from efficientzero.search import BatchedSearch
+from tests.fakes import tiny_config, tiny_run
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a run folder with a checkpoint of a network that prefers action 2 everywhere."""
+    run = tiny_run(tmp_path, tiny_config())
+    run.save()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = EfficientZeroNet(run.config.network, run.env_spec, value_prefix=True)
+    with torch.no_grad():
+        network.prediction.policy_head[1].output.weight.zero_()
+        network.prediction.policy_head[1].output.bias.copy_(torch.tensor([0.0, 1.0, 2.0]))
+    state = {"train_step": 24, "network": network.state_dict()}
+    save_checkpoint(tmp_path / "checkpoints", 24, state, keep=2)
+    return run
+
+
+def observations_of(run, num_envs: int) -> np.ndarray:
+    shape = (num_envs, *run.env_spec.observation_shape)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def test_the_prior_plays_the_action_with_the_largest_logit(run):
+    network, train_step = load_network(run, CPU)
+    assert train_step == 24
+    assert not network.training
+    assert by_prior(network, CPU)(observations_of(run, 5)).tolist() == [2] * 5
+
+
+def test_the_search_plays_the_most_visited_action(run):
+    network, _ = load_network(run, CPU)
+    config = run.config
+    search = BatchedSearch(
+        network,
+        search=config.search,
+        agent=config.agent,
+        num_actions=3,
+        batch_size=4,
+        device=CPU,
+        generator=np.random.default_rng(0),
+    )
+    observations = observations_of(run, 4)
+    visits = search.run(observations, exploration_noise=False).visit_counts
+    chosen = by_search(search)(observations)
+    assert (visits[np.arange(4), chosen] == visits.max(1)).all()
+
+
+def test_chance_plays_every_action_about_equally_often():
+    choose = by_chance(3, np.random.default_rng(0))
+    counts = np.bincount(choose(np.zeros((3000, 1))), minlength=3)
+    # Six standard deviations of a binomial count with n = 3000, p = 1/3.
+    assert np.abs(counts - 1000).max() < 6 * np.sqrt(3000 * 2 / 9)
+
+
+@pytest.mark.parametrize("policy", ["search", "prior", "random"])
+def test_games_are_those_of_the_final_evaluation(run, policy):
+    played = play(run, policy, 0, StopSignal())
+    assert played is not None
+    assert len(played.results) == run.config.evaluator.final_num_episodes
+    # Catch ends after nine env_steps, caught or missed.
+    assert {result.length for result in played.results} == {9}
+    assert {result.episode_return for result in played.results} <= {-1.0, 1.0}
+    assert played.train_step == (None if policy == "random" else 24)
+
+
+def test_the_prior_meets_the_balls_that_the_evaluation_meets(run):
+    # Always right: the paddle ends in the last column, so it catches what falls there.
+    envs = make_env_batch(
+        run.config.env,
+        num_envs=20,
+        seeds=evaluation_seeds(run.config, 20),
+        training=False,
+        max_episode_steps=0,
+    )
+    first = envs.reset(range(20))[:, 0]
+    wanted = [1.0 if frame[0].argmax() == 4 else -1.0 for frame in first]
+    played = play(run, "prior", 20, StopSignal())
+    assert played is not None
+    assert [result.episode_return for result in played.results] == wanted
+    assert len(set(wanted)) == 2
+
+
+def test_random_play_is_repeatable_and_needs_no_checkpoint(tmp_path):
+    run = tiny_run(tmp_path, tiny_config())
+    first, second = (play(run, "random", 12, StopSignal()) for _ in range(2))
+    assert first == second
+
+
+def test_a_stop_ends_the_games():
+    stop = StopSignal()
+    stop.set("SIGINT")
+    envs = make_env_batch(
+        tiny_config().env, num_envs=1, seeds=[0], training=False, max_episode_steps=0
+    )
+    assert play_episodes(envs, by_chance(3, np.random.default_rng(0)), stop) is None
+
+
+@pytest.fixture
+def no_signal_handlers(monkeypatch):
+    """Leave the handlers of the test's process as they are."""
+    monkeypatch.setattr("actor.evaluate.install_stop_handlers", lambda stop: None)
+
+
+def test_the_command_prints_a_line_or_an_object(run, capsys, no_signal_handlers):
+    assert main([str(run.directory), "--policy", "prior", "--episodes", "5"]) == 0
+    assert "policy prior, train_step 24: mean return" in capsys.readouterr().out
+    assert main([str(run.directory), "--policy", "random", "--episodes", "5", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["policy"], values["train_step"], len(values["returns"])) == ("random", None, 5)
+    assert values["return_mean"] == pytest.approx(sum(values["returns"]) / 5)
+    assert values["config_hash"] == run.config_hash
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--episodes", "-1"), "--episodes: got -1"),
+        (("--policy", "prior"), "no checkpoint yet"),
+    ],
+)
+def test_what_cannot_be_played_is_said_in_one_line(
+    tmp_path, capsys, no_signal_handlers, options, message
+):
+    tiny_run(tmp_path, tiny_config()).save()
+    assert main([str(tmp_path), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("evaluate: error: ") and message in line
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path, capsys, no_signal_handlers):
+    assert main([str(tmp_path)]) == 2
+    assert "not a run's config.json" in capsys.readouterr().err

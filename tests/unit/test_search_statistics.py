@@ -1,0 +1,53 @@
+"""Search statistics against numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from efficientzero.schema import SearchResult
+from efficientzero.search_statistics import SearchStatistics, log_softmax
+
+
+def result(policies, logits, root_values, predicted_values, depths):
+    count = len(policies)
+    return SearchResult(
+        visit_counts=np.ones((count, 2), np.int32),
+        policies=np.array(policies, np.float32),
+        best_actions=np.zeros(count, np.int32),
+        root_values=np.array(root_values, np.float32),
+        predicted_values=np.array(predicted_values, np.float32),
+        prior_logits=np.array(logits, np.float32),
+        search_depths=np.array(depths, np.int32),
+    )
+
+
+def test_two_roots_by_hand():
+    statistics = SearchStatistics("actor")
+    # Prior (1/2, 1/2) and a search sure of action 0; then prior (1/4, 3/4) and visits alike.
+    statistics.add(result([[1.0, 0.0]], [[7.0, 7.0]], [3.0], [1.0], [4]))
+    statistics.add(result([[0.5, 0.5]], [[0.0, math.log(3.0)]], [1.0], [2.0], [2]))
+    kl = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert statistics.take_row() == pytest.approx(
+        {
+            "actor/search_entropy": math.log(2) / 2,
+            "actor/search_prior_kl": (math.log(2) + kl) / 2,
+            "actor/search_prior_agreement": 0.5,
+            "actor/search_depth": 3.0,
+            "actor/value_gain": (2.0 - 1.0) / 2,
+            "actor/value_gap": (2.0 + 1.0) / 2,
+        },
+        rel=1e-6,
+    )
+    assert statistics.take_row() == {}
+
+
+def test_searches_of_no_root_make_no_row():
+    statistics = SearchStatistics("reanalyzer")
+    statistics.add(result(np.zeros((0, 2)), np.zeros((0, 2)), [], [], []))
+    assert statistics.take_row() == {}
+
+
+def test_log_softmax_bears_large_logits():
+    logits = np.array([[1e4, 0.0], [-80.0, -80.0]], np.float32)
+    np.testing.assert_allclose(log_softmax(logits), [[0, -1e4], [math.log(0.5)] * 2], rtol=1e-6)

@@ -1,0 +1,329 @@
+"""Whole training batches against the second implementation, on thousands of random episodes.
+
+Searches are replaced by one whose answers tell which observation they were given.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from efficientzero.config import Config
+from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import Ending, EnvSpec, SearchResult
+from efficientzero.slices import SliceBatch
+from reanalyzer.root_batch import most_roots
+from reanalyzer.target_maker import TargetMaker
+from tests.fakes import tiny_config
+from tests.reference_targets import (
+    Rules,
+    bootstrap_step,
+    is_trained,
+    shortened_horizon,
+    value_prefix_target,
+    value_target,
+)
+from tests.replay_cases import Episode, random_episode, window
+
+SPEC = EnvSpec(
+    env_id="x", frame_shape=(3,), frame_dtype="float32", num_actions=2, num_stacked_frames=2
+)
+TARGET_TRAIN_STEP = 700
+BATCH = 120
+
+
+class TellingSearch:
+    """Root value and policy are made of the observation; remembers what it was asked."""
+
+    num_simulations = 4
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self.seen: list[np.ndarray] = []
+        self.sizes: list[int] = []
+
+    def run(self, observations, *, exploration_noise):
+        assert exploration_noise, "roots of targets explore like an actor's"
+        assert 1 <= len(observations) <= self.batch_size
+        self.seen.extend(observations.copy())
+        self.sizes.append(len(observations))
+        count = len(observations)
+        return SearchResult(
+            visit_counts=np.ones((count, 2), np.int32),
+            policies=np.array([told_policy(o) for o in observations]),
+            best_actions=np.zeros(count, np.int32),
+            root_values=np.array([told_value(o) for o in observations], np.float32),
+            predicted_values=np.zeros(count, np.float32),
+            prior_logits=np.zeros((count, 2), np.float32),
+            search_depths=np.ones(count, np.int32),
+        )
+
+
+def told_value(observation):
+    return float(observation @ np.arange(1, observation.size + 1, dtype=np.float64))
+
+
+def told_policy(observation):
+    share = 1 / (1 + np.exp(-told_value(observation)))
+    return np.array([share, 1 - share], np.float32)
+
+
+def observation_at(episode: Episode, t: int):
+    return np.concatenate([episode.frames[max(0, t - 1)], episode.frames[t]])
+
+
+def make_config(
+    *,
+    unroll=5,
+    td_steps=5,
+    prefix_horizon=5,
+    block_length=0,
+    correction=True,
+    transition_age=False,
+    bootstrap="search",
+    ratio=1.0,
+) -> Config:
+    config = tiny_config()
+    return dataclasses.replace(
+        config,
+        budget=dataclasses.replace(config.budget, train_steps=1_000),
+        agent=dataclasses.replace(
+            config.agent,
+            discount=0.9,
+            num_unroll_steps=unroll,
+            td_steps=td_steps,
+            value_prefix=prefix_horizon > 1,
+            value_prefix_horizon=max(1, prefix_horizon),
+        ),
+        compat=dataclasses.replace(
+            config.compat, block_length=block_length, transition_age=transition_age
+        ),
+        reanalyzer=dataclasses.replace(
+            config.reanalyzer,
+            policy_reanalyze_ratio=ratio,
+            value_bootstrap=bootstrap,
+            off_policy_correction=correction,
+            off_policy_tau=0.15,
+        ),
+        learner=dataclasses.replace(config.learner, batch_size=BATCH),
+    )
+
+
+def make_case(config: Config, *, seed: int):
+    """Return (episode, t) for each slice, and the slices; episodes end in every way and place."""
+    rng = np.random.default_rng(seed)
+    origins = []
+    for number in range(BATCH):
+        length = int(rng.integers(1, 33))
+        ending = (Ending.TERMINATED, Ending.TRUNCATED)[number % 2]
+        episode = random_episode(SPEC, rng, number=number, length=length, ending=ending)
+        episode = dataclasses.replace(
+            episode,
+            weights_versions=rng.integers(0, TARGET_TRAIN_STEP + 100, length),
+            env_steps=int(rng.integers(0, 900)) + 4 * np.arange(length),
+        )
+        origins.append((episode, int(rng.integers(length))))
+    windows = [window(episode, t, SPEC, config.agent) for episode, t in origins]
+    columns = [np.stack([w[i] for w in windows]) for i in range(5)]
+    slices = SliceBatch(
+        *columns,
+        steps_left=np.array([w.steps_left for w in windows], np.int32),
+        endings=np.array([w.ending for w in windows], np.uint8),
+        positions=np.array([w.position for w in windows], np.int64),
+        env_steps=np.array([w.env_step for w in windows], np.int64),
+        weights_versions=np.array([w.weights_version for w in windows], np.int64),
+        keys=rng.integers(0, 2**64, BATCH, dtype=np.uint64),
+        probabilities=rng.uniform(0.01, 0.1, BATCH),
+        table_sizes=np.full(BATCH, 950, np.int64),
+        priorities=np.ones(BATCH),
+    )
+    return origins, slices
+
+
+def make_maker(config: Config, *, batch_size=None):
+    search = TellingSearch(batch_size or most_roots(config))
+    torch.manual_seed(0)
+    network = EfficientZeroNet(config.network, SPEC, value_prefix=config.agent.value_prefix)
+    maker = TargetMaker(
+        config,
+        network=network.eval(),
+        search=search,  # type: ignore[arg-type]
+        device=torch.device("cpu"),
+        generator=np.random.default_rng(1),
+        timer=SectionTimer("reanalyzer"),
+    )
+    return maker, search
+
+
+def rules_of(config: Config) -> Rules:
+    agent = config.agent
+    return Rules(
+        unroll=agent.num_unroll_steps,
+        td_steps=agent.td_steps,
+        discount=agent.discount,
+        prefix_horizon=agent.value_prefix_horizon if agent.value_prefix else 1,
+        block_length=config.compat.block_length,
+    )
+
+
+def horizon_of(config: Config, episode: Episode, t: int, slices: SliceBatch) -> int:
+    if not config.reanalyzer.off_policy_correction:
+        return config.agent.td_steps
+    if config.compat.transition_age:
+        newest = max(*(int(s) + 1 for s in slices.env_steps), int(slices.table_sizes[0]))
+        age = newest - int(episode.env_steps[t])
+    else:
+        age = TARGET_TRAIN_STEP - int(episode.weights_versions[t])
+    return shortened_horizon(age, config.agent.td_steps, 150.0)
+
+
+SWITCHES = [
+    {
+        "unroll": unroll,
+        "td_steps": td_steps,
+        "prefix_horizon": prefix_horizon,
+        "block_length": block_length,
+        "correction": correction,
+        "transition_age": transition_age,
+    }
+    for (unroll, td_steps, prefix_horizon), block_length, (correction, transition_age) in (
+        itertools.product(
+            [(5, 5, 5), (3, 7, 2), (4, 1, 1)],
+            [0, 1, 8, 13],
+            [(True, False), (True, True), (False, False)],
+        )
+    )
+]
+
+
+@pytest.mark.parametrize("number", range(len(SWITCHES)))
+def test_every_target_equals_a_walk_through_the_whole_episode(number):
+    config = make_config(**SWITCHES[number])
+    rules, steps = rules_of(config), config.agent.num_unroll_steps
+    origins, slices = make_case(config, seed=number)
+    maker, search = make_maker(config, batch_size=97)
+    batch = maker.make_batch(slices, TARGET_TRAIN_STEP)
+    needed, horizons = set(), set()
+    for b, (episode, t) in enumerate(origins):
+        horizon = horizon_of(config, episode, t, slices)
+        horizons.add(horizon)
+        for k in range(steps + 1):
+            wanted = value_target(
+                episode,
+                t,
+                k,
+                horizon=horizon,
+                value_of=lambda i, e=episode: told_value(observation_at(e, i)),
+                rules=rules,
+            )
+            assert batch.values[b, k] == pytest.approx(wanted, abs=1e-4), (b, k)
+            if is_trained(episode, t, k, rules):
+                policy = told_policy(observation_at(episode, t + k))
+                needed.add((b, t + k))
+            else:
+                policy = np.zeros(2)
+            np.testing.assert_allclose(batch.policies[b, k], policy, atol=1e-6)
+            last = bootstrap_step(episode, t, k, horizon, rules)
+            if last is not None:
+                needed.add((b, last))
+        for k in range(steps):
+            assert batch.action_mask[b, k] == is_trained(episode, t, k, rules)
+            if batch.action_mask[b, k]:
+                assert batch.actions[b, k] == episode.actions[t + k]
+                wanted = value_prefix_target(episode, t, k, rules)
+                assert batch.value_prefixes[b, k] == pytest.approx(wanted, abs=1e-5)
+    # Each root that a target needs was searched once, and no other.
+    wanted_roots = sorted(observation_at(origins[b][0], i).tobytes() for b, i in needed)
+    assert sorted(o.tobytes() for o in search.seen) == wanted_roots
+    assert len(search.seen) <= most_roots(config)
+    assert search.sizes[:-1] == [97] * (len(search.sizes) - 1)
+    if config.reanalyzer.off_policy_correction and config.agent.td_steps > 1:
+        assert len(horizons) > 1, "the ages of this case must matter"
+
+
+def test_most_roots_is_reached_by_long_episodes_without_correction():
+    config = make_config(correction=False)
+    rng = np.random.default_rng(0)
+    episode = random_episode(SPEC, rng, number=0, length=30, ending=Ending.TERMINATED)
+    columns = window(episode, 3, SPEC, config.agent)
+    _, slices = make_case(config, seed=0)
+    slices = slices._replace(
+        frames=np.stack([columns.frames] * BATCH),
+        steps_left=np.full(BATCH, columns.steps_left, np.int32),
+        endings=np.zeros(BATCH, np.uint8),
+    )
+    maker, search = make_maker(config)
+    maker.make_batch(slices, TARGET_TRAIN_STEP)
+    # Policies at offsets 0..5, values at 5..10: eleven of them.
+    assert search.sizes == [BATCH * 11] == [most_roots(config)]
+
+
+def test_with_network_values_only_policies_are_searched():
+    config = make_config(bootstrap="network", ratio=0.5)
+    _, slices = make_case(config, seed=1)
+    maker, search = make_maker(config)
+    maker.make_batch(slices, TARGET_TRAIN_STEP)
+    assert 0 < len(search.seen) <= most_roots(config) == BATCH // 2 * 6
+
+
+def test_values_are_searched_even_where_no_policy_is():
+    config = make_config(ratio=0.0)
+    origins, slices = make_case(config, seed=2)
+    maker, search = make_maker(config)
+    batch = maker.make_batch(slices, TARGET_TRAIN_STEP)
+    np.testing.assert_array_equal(batch.policies, slices.search_policies)
+    assert 0 < len(search.seen) <= most_roots(config) == BATCH * 6
+    assert not any("prior" in name for name in maker.diagnostics.take_row())
+    del origins
+
+
+def test_diagnostics_tell_what_a_batch_was_made_of():
+    config = make_config(transition_age=True)
+    origins, slices = make_case(config, seed=3)
+    maker, search = make_maker(config)
+    batch = maker.make_batch(slices, TARGET_TRAIN_STEP)
+    row = maker.diagnostics.take_row()
+    horizons = [horizon_of(config, e, t, slices) for e, t in origins]
+    rules = rules_of(config)
+    bootstraps = [
+        bootstrap_step(e, t, k, horizon, rules) is not None
+        for (e, t), horizon in zip(origins, horizons, strict=True)
+        for k in range(6)
+    ]
+    versions = np.array([e.weights_versions[t] for e, t in origins])
+    newest = max(versions.max(), TARGET_TRAIN_STEP)
+    newest_env_step = max(950, slices.env_steps.max() + 1)
+    expected = {
+        "td_steps": np.mean(horizons),
+        "bootstrap_share": np.mean(bootstraps),
+        "masked_share": 1 - batch.action_mask.mean(),
+        "position": np.mean([t for _, t in origins]),
+        "sample_age": np.mean(newest - versions),
+        "sample_age_p95": np.percentile(newest - versions, 95),
+        "sample_age_env_steps": newest_env_step - slices.env_steps.mean(),
+        "target_staleness": newest - TARGET_TRAIN_STEP,
+        "search_depth": 1.0,
+    }
+    for name, value in expected.items():
+        assert row[f"reanalyzer/{name}"] == pytest.approx(value), name
+    assert maker.diagnostics.take_row() == {}
+    rates = maker.search_rates.row(2.0)
+    assert rates["reanalyzer/searches_per_s"] == len(search.seen) / 2
+
+
+def test_newest_step_is_followed_when_the_table_is_full():
+    """The table's size stands still once the oldest steps are evicted."""
+    config = make_config(transition_age=True)
+    _, slices = make_case(config, seed=4)
+    maker, _ = make_maker(config)
+    newer = slices._replace(env_steps=slices.env_steps + 10_000)
+    maker.make_batch(newer, TARGET_TRAIN_STEP)
+    maker.diagnostics.take_row()
+    maker.make_batch(slices, TARGET_TRAIN_STEP)
+    row = maker.diagnostics.take_row()
+    expected = (newer.env_steps.max() + 1) - slices.env_steps.mean()
+    assert row["reanalyzer/sample_age_env_steps"] == pytest.approx(expected)
+    assert row["reanalyzer/td_steps"] == 1.0
