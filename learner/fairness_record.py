@@ -6,6 +6,7 @@ fairness stamp of the file.
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Mapping
@@ -88,7 +89,9 @@ class FairnessRecord:
         Raises:
             OSError: the disk does not take it.
         """
+        packed = io.BytesIO()  # on a full disk numpy's zip file would print a traceback of its own
+        with self._lock:
+            np.savez_compressed(packed, **self._counts)
         temporary = self._path.with_suffix(".tmp")
-        with self._lock, temporary.open("wb") as file:
-            np.savez_compressed(file, **self._counts)
+        temporary.write_bytes(packed.getvalue())
         os.replace(temporary, self._path)

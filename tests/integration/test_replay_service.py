@@ -12,7 +12,7 @@ import pytest
 
 from efficientzero.config import Config, LearnerConfig, ReplayConfig
 from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import StopSignal
+from efficientzero.runtime import EXIT_FINAL, StopSignal
 from efficientzero.schema import Ending
 from efficientzero.slices import SliceBatch
 from replay.episode_writer import EpisodeWriter
@@ -302,9 +302,10 @@ def test_the_service_can_be_reached_over_127_0_0_1_only(address):
 def test_a_second_service_on_the_port_is_refused_with_one_line(address, tmp_path, stop):
     second = start_service(tmp_path / "second", address)
     _, output = second.communicate(timeout=PATIENCE_S)
-    assert second.returncode == 1
+    assert second.returncode == EXIT_FINAL
     port = address.split(":")[1]
-    assert output == f"replay-0: port {port}: another replay service runs there\n"
+    (line,) = output.splitlines()
+    assert line.endswith(f" replay-0 ERROR port {port}: another replay service runs there")
     assert ReplayInfo(address).read() is not None
 
 
@@ -313,8 +314,9 @@ def test_a_service_on_somebody_elses_port_is_refused_with_one_line(tmp_path):
         port = other.getsockname()[1]
         process = start_service(tmp_path, f"127.0.0.1:{port}")
         _, output = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 1
-    assert output == f"replay-0: port {port}: somebody listens there already\n"
+    assert process.returncode == EXIT_FINAL
+    (line,) = output.splitlines()
+    assert line.endswith(f" replay-0 ERROR port {port}: somebody listens there already")
 
 
 def test_the_service_stops_when_asked_to_while_clients_hang_on_it(process_and_address, stop):

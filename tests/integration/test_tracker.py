@@ -63,10 +63,12 @@ def start(
     )
 
 
-def stop_politely(process: subprocess.Popen, run_files: str, directory: Path) -> None:
+def stop_politely(
+    process: subprocess.Popen, run_files: str, directory: Path, *, num_files: int = 1
+) -> None:
     """Send SIGTERM once wandb has made its offline run, and see the process succeed."""
     deadline = time.monotonic() + 60.0
-    while not list(directory.glob(run_files)) and process.poll() is None:
+    while len(list(directory.glob(run_files))) < num_files and process.poll() is None:
         assert time.monotonic() < deadline, f"no {run_files} after 60 s"
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
@@ -106,7 +108,8 @@ def test_after_a_polite_stop_the_file_holds_rows_identity_and_config(tmp_path: P
 def test_a_restarted_process_continues_its_run_in_a_second_file(tmp_path: Path) -> None:
     for k in (0, 1):
         process = start(tmp_path, "actor", incarnation=k)
-        stop_politely(process, "wandb/offline-run-*-0123abcd-actor-2/*.wandb", tmp_path)
+        files = "wandb/offline-run-*-0123abcd-actor-2/*.wandb"
+        stop_politely(process, files, tmp_path, num_files=k + 1)
     runs = find_runs(tmp_path)
     assert [run.run_id for run in runs] == ["0123abcd-actor-2"] * 2
     assert [run.config["incarnation"] for run in runs] == [0, 1]
