@@ -23,6 +23,15 @@ _INTERVAL_S = 1.0
 _ANSWER_TIMEOUT_S = 2.0
 _COLLECTION_ENDED = (run_pb2.LAST_STEPS, run_pb2.FINISHED)
 
+_CHANNEL_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),  # a proxy would swallow loopback traffic, too
+    # By default a channel that met nobody waits ever longer, up to two minutes: what the supervisor
+    # knows of a run that has just begun would be that old.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+)
+
 StatusSource = Callable[[], run_pb2.RunStatus]
 """Asks the learner; raises grpc.RpcError when it does not answer in time."""
 
@@ -33,8 +42,7 @@ StatusView = Callable[[run_pb2.RunStatus | None, float], None]
 @contextmanager
 def learner_status(address: str) -> Iterator[StatusSource]:
     """Connect to the learner; ask without the retries that the roles' client makes."""
-    # A proxy in the environment would swallow loopback traffic, too.
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with grpc.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
         stub = run_pb2_grpc.RunServiceStub(channel)
 
         def fetch() -> run_pb2.RunStatus:
