@@ -26,7 +26,12 @@ class CheckpointSaver:
     """One checkpoint at a time; use from one thread."""
 
     def __init__(
-        self, folder: Path, *, keep: int, snapshot_replay: Callable[[], str] | None = None
+        self,
+        folder: Path,
+        *,
+        keep: int,
+        snapshot_replay: Callable[[], str] | None = None,
+        patience_s: float = 10.0,
     ) -> None:
         """Write into ``folder``.
 
@@ -34,8 +39,10 @@ class CheckpointSaver:
             folder: for the checkpoints.
             keep: the newest ones kept.
             snapshot_replay: has replay write a snapshot and returns its name; raises what kept it.
+            patience_s: how long a save that waits gives the one before it.
         """
         self._folder, self._keep, self._snapshot_replay = folder, keep, snapshot_replay
+        self._patience_s = patience_s
         self._thread: threading.Thread | None = None
 
     def save(self, state: dict[str, Any], *, wait: bool) -> bool:
@@ -49,13 +56,14 @@ class CheckpointSaver:
             OSError: with ``wait``, the disk did not take it. Without, that is logged, and training
                 goes on with the checkpoints that are there.
         """
-        if wait:
-            self._join()
-        elif self._thread is not None and self._thread.is_alive():
+        if not wait and self._is_writing():
             return False
         copied = tree_map(_copied, state)
         if wait:
-            self._write(copied)
+            if self._thread is not None:
+                self._thread.join(self._patience_s)
+            # Two snapshots at once would delete each other's files.
+            self._write(copied, with_replay=not self._is_writing())
             return True
         self._thread = threading.Thread(
             target=self._write_or_log, args=(copied,), name="checkpoint", daemon=True
@@ -63,9 +71,8 @@ class CheckpointSaver:
         self._thread.start()
         return True
 
-    def _join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
+    def _is_writing(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def _write_or_log(self, state: dict[str, Any]) -> None:
         try:
@@ -77,9 +84,13 @@ class CheckpointSaver:
                 error,
             )
 
-    def _write(self, state: dict[str, Any]) -> None:
+    def _write(self, state: dict[str, Any], *, with_replay: bool = True) -> None:
         state["replay_snapshot"] = ""
-        if self._snapshot_replay is not None:
+        if not with_replay:
+            log.warning(
+                "checkpoint without a snapshot of replay: the one before is not written yet"
+            )
+        elif self._snapshot_replay is not None:
             try:
                 state["replay_snapshot"] = self._snapshot_replay()
             except Exception as error:

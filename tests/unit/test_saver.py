@@ -82,3 +82,15 @@ def test_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path, caplog)
 
 def test_no_checkpoint_is_no_error(tmp_path):
     assert newest_checkpoint(tmp_path / "none") is None
+
+
+def test_last_save_does_not_wait_for_ever_for_a_replay_that_hangs(tmp_path, caplog):
+    may_end = threading.Event()
+    saver = CheckpointSaver(
+        tmp_path, keep=2, snapshot_replay=lambda: str(may_end.wait(PATIENCE_S)), patience_s=0.01
+    )
+    saver.save(state_of(1), wait=False)
+    saver.save(state_of(2), wait=True)
+    assert "the one before is not written yet" in caplog.text
+    assert newest_checkpoint(tmp_path)["train_step"] == 2
+    may_end.set()
