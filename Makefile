@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-CPP := $(shell find mcts_cpp -name '*.cc' -o -name '*.h')
+CPP := $(shell find mcts_cpp efficientzero -name '*.cc' -o -name '*.h')
 CPP_BUILD := build/mcts-tests
 
 run: $(STAMP)
@@ -59,7 +59,7 @@ protos: $(STAMP)
 clean:
 	rm -rf $(VENV) build
 
-$(STAMP): pyproject.toml constraints.txt mcts_cpp/CMakeLists.txt $(CPP)
+$(STAMP): pyproject.toml constraints.txt mcts_cpp/CMakeLists.txt efficientzero/kernels/CMakeLists.txt $(CPP)
 	@for python in $(or $(PYTHON),python3.11 python3 python) none; do \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && break; done; \
 	if [ "$$python" = none ]; then \

@@ -7,20 +7,16 @@ them in ``refresh``, in place, so that a recorded graph follows.
 
 from __future__ import annotations
 
-import functools
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from efficientzero import cpu_kernels
 from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock
 from efficientzero.networks.conv_trunk import ConvDynamics
 
-_TILE = 6  # NNPACK's Winograd transform computes 6x6 outputs at once
-_MIN_TILES, _MAX_TILES = 32, 256  # fewer do not pay for transforming the weights; more leave caches
-_MIN_CHANNELS = 64
 _FEW_CHANNELS = 16
 _KERNEL = 3
 
@@ -42,16 +38,13 @@ class FoldedLayer(nn.Module):
 
 
 class FoldedConv(FoldedLayer):
-    """A convolution and the BatchNorm after it.
+    """A convolution, the BatchNorm after it, and what is done to its sums.
 
-    Large 3x3 convolutions run by Winograd's method (NNPACK), which needs a fifth of the
-    multiplications; it differs from the direct sum by some 1e-5 of the largest output. Its layout
-    is NCHW, that of other 3x3 convolutions channels-last; inputs are converted where they differ.
-    Where that costs more than it gains (1x1, few input channels) the input's layout stays.
+    3x3 convolutions run by Winograd's method where that pays, and channels-last else. Where
+    changing the layout costs more than it gains (1x1, few input channels) the input's stays.
     """
 
-    weight: Tensor  # f32 [out, in, k, k]
-    weight_last: Tensor  # the same, channels-last
+    weight: Tensor  # f32 [out, in, k, k], channels-last unless the layout stays; or [64, in, out]
     bias: Tensor  # f32 [out]
 
     def __init__(
@@ -64,11 +57,10 @@ class FoldedConv(FoldedLayer):
         self._stride, self._padding = conv.stride, (conv.kernel_size[0] // 2,) * 2
         is_3x3 = conv.kernel_size == (_KERNEL, _KERNEL)
         self._keeps_layout = not is_3x3 or self._in_channels < _FEW_CHANNELS
-        self._may_use_winograd = (
+        self.uses_winograd = (
             is_3x3
             and conv.stride == (1, 1)
-            and min(self._in_channels, conv.out_channels) >= _MIN_CHANNELS
-            and torch._nnpack_available()  # also initialises it
+            and cpu_kernels.convolution_pays(self._in_channels, conv.out_channels)
         )
         self.refresh()
 
@@ -77,30 +69,19 @@ class FoldedConv(FoldedLayer):
         conv, norm = self._sources
         scale, bias = _scale_and_shift(norm, conv.bias, conv.weight)
         weight = conv.weight[:, : self._in_channels] * scale[:, None, None, None]
-        self._hold(
-            weight=weight.contiguous(),
-            weight_last=weight.contiguous(memory_format=torch.channels_last),
-            bias=bias,
-        )
+        if self.uses_winograd:
+            weight = cpu_kernels.transformed_weights(weight)
+        elif not self._keeps_layout:
+            weight = weight.contiguous(memory_format=torch.channels_last)
+        self._hold(weight=weight, bias=bias)
 
-    def uses_winograd(self, batch_size: int, height: int, width: int) -> bool:
-        """Return whether such an input is convolved by Winograd's method."""
-        tiles = batch_size * _tiles(height, width)
-        return self._may_use_winograd and tiles >= _MIN_TILES
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, in, H, W] to [B, out, H', W']; the bias is added, no ReLU."""
-        batch, _, height, width = map(int, x.shape)
-        if not self.uses_winograd(batch, height, width):
-            keeps = self._keeps_layout and x.is_contiguous()
-            weight = self.weight if keeps else self.weight_last
-            return F.conv2d(x, weight, self.bias, self._stride, self._padding)
-        at_once = max(1, _MAX_TILES // _tiles(height, width))
-        parts = [
-            torch._nnpack_spatial_convolution(part, self.weight, self.bias, self._padding)
-            for part in torch.split(x.contiguous(), at_once)
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    def forward(self, x: Tensor, *, added: Tensor | None = None, relu: bool = False) -> Tensor:
+        """Map [B, in, H, W] to [B, out, H', W']: the sums, plus ``added``, cut off at zero."""
+        if self.uses_winograd:
+            return cpu_kernels.convolve_3x3(x, self.weight, self.bias, added=added, relu=relu)
+        y = F.conv2d(x, self.weight, self.bias, self._stride, self._padding)
+        y = y if added is None else y.add_(added)
+        return F.relu_(y) if relu else y
 
 
 class FoldedResidualBlock(FoldedLayer):
@@ -119,8 +100,7 @@ class FoldedResidualBlock(FoldedLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, in, H, W] to [B, out, H / stride, W / stride]."""
         residual = x if self.shortcut is None else self.shortcut(x)
-        x = self.conv2(F.relu_(self.conv1(x)))
-        return F.relu_(x.add_(_laid_out_as(residual, x)))
+        return self.conv2(self.conv1(x, relu=True), added=residual, relu=True)
 
 
 class FoldedDynamics(FoldedLayer):
@@ -130,8 +110,7 @@ class FoldedDynamics(FoldedLayer):
     one map, which depends on the weights alone.
     """
 
-    action_map: Tensor  # f32 [1, C, h, w]
-    action_map_last: Tensor  # the same, channels-last
+    action_map: Tensor  # f32 [1, C, h, w], channels-last
 
     def __init__(self, dynamics: ConvDynamics, blocks: nn.Module, size: Sequence[int]) -> None:
         """Fold.
@@ -155,17 +134,13 @@ class FoldedDynamics(FoldedLayer):
         scale, _ = _scale_and_shift(dynamics.norm, None, weight)
         plane = torch.full((1, 1, *self._size), 1.0 / dynamics.num_actions, device=weight.device)
         added = F.conv2d(plane, weight[:, -1:], padding=1) * scale[:, None, None]
-        self._hold(
-            action_map=added.contiguous(),
-            action_map_last=added.contiguous(memory_format=torch.channels_last),
-        )
+        self._hold(action_map=added.contiguous(memory_format=torch.channels_last))
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Map latents f32 [B, C, h, w] and actions i64 [B] to the next latents, alike."""
-        x = self.conv(latents)
-        added = self.action_map if x.is_contiguous() else self.action_map_last
-        x = x.addcmul_(actions.to(x.dtype)[:, None, None, None], added)
-        next_latents: Tensor = self.blocks(F.relu_(x.add_(_laid_out_as(latents, x))))
+        factors = actions.to(latents.dtype)[:, None, None, None]
+        added = torch.addcmul(latents, factors, self.action_map)
+        next_latents: Tensor = self.blocks(self.conv(latents, added=added, relu=True))
         return next_latents
 
 
@@ -219,60 +194,28 @@ class FoldedClassifier(FoldedLayer):
 
 
 class PackedLstmCell(FoldedLayer):
-    """``LstmCell`` with its matrix in the order that oneDNN wants, sigmoid gates side by side."""
+    """``LstmCell`` with its matrix in the order in which the kernel reads it."""
 
-    packed: Tensor  # oneDNN's own layout of f32 [4 * hidden, input + hidden]
-    bias: Tensor  # f32 [4 * hidden]
+    weight: Tensor  # f32 [hidden / 16, input + hidden, 4, 16]
+    bias: Tensor  # f32 [hidden / 16, 4, 16]
 
-    def __init__(self, cell: LstmCell, batch_size: int) -> None:
-        """Pack for inputs of about ``batch_size`` rows."""
+    def __init__(self, cell: LstmCell) -> None:
+        """Pack."""
         super().__init__()
-        self._sources, self._batch_size = (cell,), batch_size
-        self._hidden_size = cell.hidden_size
+        self._sources = (cell,)
         self.refresh()
 
     def refresh(self) -> None:
         """Pack the weights anew."""
         (cell,) = self._sources
-        # i, f, g, o -> i, f, o, g
-        order = torch.arange(4 * self._hidden_size).view(4, -1)[[0, 1, 3, 2]].flatten()
-        weight = cell.weight.detach()[order]
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, self._batch_size)
-        self._hold(packed=packed, bias=(cell.bias_input + cell.bias_hidden)[order])
+        self._hold(
+            weight=cpu_kernels.packed_gates(cell.weight.detach()),
+            bias=cpu_kernels.packed_gates(cell.bias_input + cell.bias_hidden),
+        )
 
     def forward(self, x: Tensor, states: Tensor) -> Tensor:
         """Return the next states f32 [B, 2, hidden_size] of x [B, input_size] and states alike."""
-        joined = torch.cat([x, states[:, 0]], dim=1)
-        gates = _packed_linear()(joined, self.packed, self.bias)
-        i, f, o = gates[:, : 3 * self._hidden_size].sigmoid_().chunk(3, dim=1)
-        g = gates[:, 3 * self._hidden_size :].tanh_()
-        c = torch.addcmul(f * states[:, 1], i, g)
-        return torch.stack([o * torch.tanh(c), c], dim=1)
-
-
-def _linear(x: Tensor, packed: Tensor, bias: Tensor) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
-    return product
-
-
-@functools.cache
-def _packed_linear() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Return ``_linear`` scripted: tracing does not know the operator's empty list."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        function: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.jit.script(_linear)
-    return function
-
-
-def _tiles(height: int, width: int) -> int:
-    return -(-height // _TILE) * -(-width // _TILE)
-
-
-def _laid_out_as(x: Tensor, like: Tensor) -> Tensor:
-    """Return ``x`` in the memory layout of ``like``: mixed layouts add slowly."""
-    if like.is_contiguous():
-        return x.contiguous()
-    return x.contiguous(memory_format=torch.channels_last)
+        return cpu_kernels.step_lstm(x, states, self.weight, self.bias)
 
 
 def _scale_and_shift(

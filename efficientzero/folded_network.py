@@ -13,6 +13,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from efficientzero import cpu_kernels
 from efficientzero.folded_layers import (
     FoldedClassifier,
     FoldedConv,
@@ -36,12 +37,11 @@ class FoldedNetwork:
     network: EfficientZeroNet
     """Answers as the live network does; call ``refresh`` first, once a search."""
 
-    def __init__(self, network: EfficientZeroNet, batch_size: int) -> None:
+    def __init__(self, network: EfficientZeroNet) -> None:
         """Fold.
 
         Args:
             network: in eval mode, on the CPU.
-            batch_size: rows of a usual call, which decides how the LSTM's matrix is packed.
 
         Raises:
             ValueError: the parameters cannot tell of changes, being made in inference mode.
@@ -54,7 +54,7 @@ class FoldedNetwork:
         self.network = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors.values()})
         with torch.inference_mode(mode=False), torch.no_grad():
             self.network.projector = self.network.predictor = nn.Identity()  # for training only
-            _replace_children(self.network, network.latent_shape, batch_size)
+            _replace_children(self.network, network.latent_shape)
             self.network.representation = _InParts(self.network.representation)
         self._layers = [m for m in self.network.modules() if isinstance(m, FoldedLayer)]
         self._state = self._live_state()
@@ -71,13 +71,6 @@ class FoldedNetwork:
                 for layer in self._layers:
                     layer.refresh()
             self._state = state
-
-    def prefers_contiguous_latents(self, batch_size: int) -> bool:
-        """Return whether latents of such a batch are best kept as NCHW, not channels-last."""
-        dynamics, shape = self.network.dynamics, self.network.latent_shape
-        if not isinstance(dynamics, FoldedDynamics):
-            return False
-        return dynamics.conv.uses_winograd(batch_size, *shape[1:])
 
     def _live_state(self) -> list[tuple[int, int]]:
         return [(tensor.data_ptr(), tensor._version) for tensor in self._weights]
@@ -99,26 +92,26 @@ class _InParts(nn.Module):
         )
 
 
-def _replace_children(module: nn.Module, latent_shape: tuple[int, ...], batch_size: int) -> None:
+def _replace_children(module: nn.Module, latent_shape: tuple[int, ...]) -> None:
     for name, child in module.named_children():
-        setattr(module, name, _folded(child, latent_shape, batch_size))
+        setattr(module, name, _folded(child, latent_shape))
 
 
-def _folded(module: nn.Module, latent_shape: tuple[int, ...], batch_size: int) -> nn.Module:
+def _folded(module: nn.Module, latent_shape: tuple[int, ...]) -> nn.Module:
     if isinstance(module, ResidualBlock):
         return FoldedResidualBlock(module)
     if isinstance(module, LstmCell):
-        return PackedLstmCell(module, batch_size)
+        return PackedLstmCell(module) if cpu_kernels.lstm_pays(module.hidden_size) else module
     if isinstance(module, nn.BatchNorm1d):
         return FoldedNorm(module)
     if isinstance(module, Classifier) and isinstance(module.norm, nn.BatchNorm1d):
         return FoldedClassifier(module)
     if isinstance(module, ConvDynamics):
-        blocks = _folded(module.blocks, latent_shape, batch_size)
+        blocks = _folded(module.blocks, latent_shape)
         return FoldedDynamics(module, blocks, latent_shape[1:])
     if isinstance(module, nn.Sequential):
         module = _with_folded_convs(module)
-    _replace_children(module, latent_shape, batch_size)
+    _replace_children(module, latent_shape)
     return module
 
 

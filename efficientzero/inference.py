@@ -58,7 +58,7 @@ class SearchNetwork:
         """
         self.device = next(network.parameters()).device
         self.backend, self.precision = _resolved(backend, precision, self.device), precision
-        self._folded = FoldedNetwork(network, batch_size) if self.backend == "folded" else None
+        self._folded = FoldedNetwork(network) if self.backend == "folded" else None
         self.network = network if self._folded is None else self._folded.network
         """The modules to call or record, after ``refresh``."""
 
@@ -72,10 +72,6 @@ class SearchNetwork:
         self.refresh()
         with precision_context(self.precision, self.device):
             return self.network.initial_inference(observations)
-
-    def keeps_latents_contiguous(self, batch_size: int) -> bool:
-        """Return whether image latents are best kept as NCHW; else as channels-last."""
-        return self._folded is not None and self._folded.prefers_contiguous_latents(batch_size)
 
 
 class LatentPool:
@@ -92,10 +88,7 @@ class LatentPool:
         """
         self._network = network
         modules = network.network
-        self._rows = _Rows(
-            is_image=len(modules.latent_shape) == _IMAGE_RANK - 1,
-            contiguous=network.keeps_latents_contiguous(batch_size),
-        )
+        self._rows = _Rows(is_image=len(modules.latent_shape) == _IMAGE_RANK - 1)
         latents = torch.zeros((batch_size, *modules.latent_shape), device=network.device)
         row_shape = self._rows.of(latents).shape[1:]
         lstm_shape = modules.initial_lstm_states(0).shape[1:]
@@ -140,8 +133,8 @@ class LatentPool:
 class _Rows:
     """How latents lie in the pool."""
 
-    def __init__(self, *, is_image: bool, contiguous: bool) -> None:
-        self._permutes = is_image and not contiguous
+    def __init__(self, *, is_image: bool) -> None:
+        self._permutes = is_image
 
     def of(self, latents: Tensor) -> Tensor:
         """Return latents [B, C, H, W] as rows: channels-last ones as [B, H, W, C]."""

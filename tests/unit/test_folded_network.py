@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from efficientzero import _kernels
 from efficientzero.config import NetworkConfig
 from efficientzero.folded_layers import FoldedConv, FoldedLayer, PackedLstmCell
 from efficientzero.folded_network import FoldedNetwork
@@ -33,7 +34,8 @@ NARROW = NetworkConfig(
     support_bound=5,
     zero_init_heads=False,
 )
-WIDE = dataclasses.replace(NARROW, channels=64, num_blocks=2)
+WIDE = dataclasses.replace(NARROW, channels=64, num_blocks=2, lstm_hidden_size=32)
+IS_QUICK = _kernels.INSTRUCTION_SET != "portable"
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
 
 
@@ -90,24 +92,23 @@ def assert_close(got, wanted):
 )
 def test_folded_answers_are_the_networks_own(spec, config, batch, value_prefix):
     network = build(spec, config, value_prefix=value_prefix)
-    folded = FoldedNetwork(network, batch).network
+    folded = FoldedNetwork(network).network
     assert_close(answers(folded, spec, batch), answers(network, spec, batch))
 
 
-def test_batches_above_take_both_kinds_of_convolution():
-    conv = FoldedNetwork(build(SMALL_IMAGE, WIDE), 1).network.dynamics.conv
-    assert isinstance(conv, FoldedConv)
-    wants = torch.backends.nnpack.is_available()
-    assert [conv.uses_winograd(batch, 10, 7) for batch in (1, 40)] == [False, wants]
-    narrow = FoldedNetwork(build(SMALL_IMAGE), 1).network.dynamics.conv
-    assert not narrow.uses_winograd(1000, 10, 7)
+def test_networks_above_take_both_kinds_of_convolution_and_of_lstm():
+    wide = FoldedNetwork(build(SMALL_IMAGE, WIDE)).network
+    narrow = FoldedNetwork(build(SMALL_IMAGE)).network
+    assert isinstance(wide.dynamics.conv, FoldedConv)
+    assert [net.dynamics.conv.uses_winograd for net in (wide, narrow)] == [IS_QUICK, False]
+    packed = [isinstance(net.value_prefix_head.lstm, PackedLstmCell) for net in (wide, narrow)]
+    assert packed == [IS_QUICK, False]
 
 
 def test_no_norm_is_left_to_compute():
-    folded = FoldedNetwork(build(ATARI), 1).network
+    folded = FoldedNetwork(build(ATARI)).network
     left = [m for m in folded.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     assert not left
-    assert sum(isinstance(m, PackedLstmCell) for m in folded.modules()) == 1
 
 
 def change_by_loading(network, spec, config):
@@ -147,7 +148,7 @@ def change_running_statistics(network, spec, config):
 @pytest.mark.parametrize("config", [NARROW, WIDE])
 def test_whatever_changes_the_weights_is_seen_at_the_next_refresh(change, config):
     network = build(SMALL_IMAGE, config)
-    folded = FoldedNetwork(network, 40)
+    folded = FoldedNetwork(network)
     before = answers(folded.network, SMALL_IMAGE, 40)
     change(network, SMALL_IMAGE, config)
     folded.refresh()
@@ -158,7 +159,7 @@ def test_whatever_changes_the_weights_is_seen_at_the_next_refresh(change, config
 
 def test_weights_that_stay_are_not_derived_again(monkeypatch):
     network = build(SMALL_IMAGE)
-    folded = FoldedNetwork(network, 1)
+    folded = FoldedNetwork(network)
     layers = [m for m in folded.network.modules() if isinstance(m, FoldedLayer)]
     refreshed = []
     for layer in layers:
@@ -175,7 +176,7 @@ def test_a_network_that_cannot_tell_of_changes_is_refused():
     with torch.inference_mode():
         network = build(VECTOR)
     with pytest.raises(ValueError, match="built in inference mode"):
-        FoldedNetwork(network, 1)
+        FoldedNetwork(network)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from tests.unit.test_folded_network import SMALL_IMAGE, build
 
 def test_a_step_that_reads_its_place_from_the_indices_stores_what_the_other_stores():
     network, batch, num_nodes = build(SMALL_IMAGE), 3, 4
-    rows = _Rows(is_image=True, contiguous=False)
+    rows = _Rows(is_image=True)
     generator = torch.Generator().manual_seed(0)
     channels, height, width = network.latent_shape
     latents = torch.rand((num_nodes, batch, height, width, channels), generator=generator)

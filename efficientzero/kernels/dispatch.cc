@@ -1,0 +1,72 @@
+// Runs the copy of a kernel that was compiled for the widest registers of the processor at hand.
+
+#include "dispatch.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+#include <vector>
+
+namespace efficientzero {
+
+#define DECLARE_KERNELS(set)                                                    \
+  namespace set {                                                               \
+  void RunConvolution(const Convolution&, float* workspace, std::size_t tiles); \
+  void RunStep(const LstmStep&);                                                \
+  }
+DECLARE_KERNELS(portable)
+#ifdef KERNELS_X86
+DECLARE_KERNELS(avx2)
+DECLARE_KERNELS(avx512)
+#endif
+
+namespace {
+
+constexpr std::size_t kCacheFloats = std::size_t{1} << 18;  // a core's second cache: 1 MiB
+
+struct Kernels {
+  const char* instruction_set;
+  void (*convolve)(const Convolution&, float*, std::size_t);
+  void (*step)(const LstmStep&);
+};
+
+// At most the set that EFFICIENTZERO_KERNELS names: for tests, and for the same bits on two
+// machines.
+Kernels Widest() {
+  const char* variable = std::getenv("EFFICIENTZERO_KERNELS");
+  const std::string_view most = variable != nullptr ? variable : "avx512";
+#ifdef KERNELS_X86
+  __builtin_cpu_init();
+  if (most == "avx512" && __builtin_cpu_supports("avx512f")) {
+    return {"avx512", avx512::RunConvolution, avx512::RunStep};
+  }
+  if (most != "portable" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return {"avx2", avx2::RunConvolution, avx2::RunStep};
+  }
+#endif
+  return {"portable", portable::RunConvolution, portable::RunStep};
+}
+
+const Kernels& Chosen() {
+  static const Kernels kernels = Widest();
+  return kernels;
+}
+
+}  // namespace
+
+void Convolve(const Convolution& c) {
+  const std::size_t floats_a_tile = kPoints * (c.in_channels + c.out_channels);
+  const std::size_t tiles =
+      c.num_images * ((c.height + kTile - 1) / kTile) * ((c.width + kTile - 1) / kTile);
+  const std::size_t tiles_at_once =
+      std::min(tiles, std::max<std::size_t>(6, kCacheFloats / floats_a_tile / 6 * 6));
+  thread_local std::vector<float> workspace;  // kept: allocated once a thread and size
+  workspace.resize(std::max(workspace.size(), tiles_at_once * floats_a_tile));
+  Chosen().convolve(c, workspace.data(), tiles_at_once);
+}
+
+void Step(const LstmStep& step) { Chosen().step(step); }
+
+const char* InstructionSet() { return Chosen().instruction_set; }
+
+}  // namespace efficientzero

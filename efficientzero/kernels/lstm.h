@@ -1,0 +1,32 @@
+// One step of an LSTM for a batch, for inference on one core: the gates' matrix product and what is
+// done to the gates, without a trip through memory between the two.
+
+#ifndef EFFICIENTZERO_KERNELS_LSTM_H_
+#define EFFICIENTZERO_KERNELS_LSTM_H_
+
+#include <cstddef>
+
+namespace efficientzero {
+
+inline constexpr int kGates = 4;
+inline constexpr int kUnitMultiple = 16;  // of hidden_size
+
+// States lie as [row][h, c][unit]; all pointers are borrowed.
+struct LstmStep {
+  const float* inputs = nullptr;   // [num_rows, input_size]
+  const float* states = nullptr;   // [num_rows, 2, hidden_size]
+  const float* weights = nullptr;  // [hidden_size / 16, input_size + hidden_size, kGates, 16]
+  const float* bias = nullptr;     // [hidden_size / 16, kGates, 16]
+  float* next_states = nullptr;    // like states
+  std::size_t num_rows = 0;
+  std::size_t input_size = 0;
+  std::size_t hidden_size = 0;  // a multiple of kUnitMultiple
+};
+
+// Gates in the order i, f, o, g: c' = sigmoid(f) c + sigmoid(i) tanh(g), h' = sigmoid(o) tanh(c').
+// Runs on the calling thread. A row's numbers do not depend on the other rows.
+void Step(const LstmStep& step);
+
+}  // namespace efficientzero
+
+#endif  // EFFICIENTZERO_KERNELS_LSTM_H_

@@ -1,0 +1,93 @@
+"""The CPU's kernels against torch in double precision; kernels_test.cc has more shapes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from efficientzero import _kernels, cpu_kernels
+from efficientzero.networks.blocks import LstmCell
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("relu", [True, False])
+def test_convolution_is_torchs_in_any_layout(layout, relu):
+    images = draw(3, 16, 8, 5).contiguous(memory_format=layout)
+    weight, bias, added = draw(32, 16, 3, 3), draw(32), draw(3, 32, 8, 5)
+    got = cpu_kernels.convolve_3x3(
+        images, cpu_kernels.transformed_weights(weight), bias, added=added, relu=relu
+    )
+    wanted = F.conv2d(images.double(), weight.double(), bias.double(), padding=1) + added
+    wanted = F.relu(wanted) if relu else wanted
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(got.double(), wanted, rtol=0, atol=2e-5 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("batch", [1, 5, 20])
+def test_lstm_step_is_the_cells(batch):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        cell = LstmCell(9, 48)
+    inputs, states = 3 * draw(batch, 9), draw(batch, 2, 48)
+    weights = cpu_kernels.packed_gates(cell.weight.detach())
+    bias = cpu_kernels.packed_gates((cell.bias_input + cell.bias_hidden).detach())
+    got = cpu_kernels.step_lstm(inputs, states, weights, bias)
+    wanted = cell.double()(inputs.double(), states.double())
+    torch.testing.assert_close(got.double(), wanted, rtol=0, atol=1e-6)
+
+
+def test_rows_do_not_depend_on_each_other():
+    images, weights = draw(9, 16, 7, 7), cpu_kernels.transformed_weights(draw(16, 16, 3, 3))
+    together = cpu_kernels.convolve_3x3(images, weights, draw(16), relu=False)
+    alone = cpu_kernels.convolve_3x3(images[4:5], weights, draw(16), relu=False)
+    assert torch.equal(together[4:5], alone)
+    inputs, states = draw(9, 8), draw(9, 2, 16)
+    packed = cpu_kernels.packed_gates(draw(64, 24)), cpu_kernels.packed_gates(draw(64))
+    together = cpu_kernels.step_lstm(inputs, states, *packed)
+    assert torch.equal(together[4:5], cpu_kernels.step_lstm(inputs[4:5], states[4:5], *packed))
+
+
+def test_wrong_shapes_and_types_are_refused():
+    images, weights, bias = draw(1, 16, 4, 4), draw(64, 16, 16), draw(16)
+    with pytest.raises(ValueError, match=r"weights: got .*\[64, 32, 16\], wanted .*\[64, 16, 16\]"):
+        cpu_kernels.convolve_3x3(images, draw(64, 32, 16), bias, relu=False)
+    with pytest.raises(ValueError, match=r"images: got torch.float64"):
+        cpu_kernels.convolve_3x3(images.double(), weights, bias, relu=False)
+    with pytest.raises(ValueError, match=r"added: got .*\[1, 16, 4, 5\]"):
+        cpu_kernels.convolve_3x3(images, weights, bias, added=draw(1, 16, 4, 5), relu=False)
+    with pytest.raises(ValueError, match=r"channels: got 8 in, 16 out, wanted a multiple of 16"):
+        cpu_kernels.convolve_3x3(draw(1, 8, 4, 4), draw(64, 8, 16), bias, relu=False)
+    packed = cpu_kernels.packed_gates(draw(64, 24)), cpu_kernels.packed_gates(draw(64))
+    with pytest.raises(ValueError, match=r"weights: got .*\[1, 24, 4, 16\], wanted .*\[1, 25"):
+        cpu_kernels.step_lstm(draw(2, 9), draw(2, 2, 16), *packed)
+    with pytest.raises(ValueError, match=r"states: got .*\[3, 2, 16\], wanted .*\[2, 2, 16\]"):
+        cpu_kernels.step_lstm(draw(2, 8), draw(3, 2, 16), *packed)
+
+
+def test_many_threads_are_left_to_torch():
+    is_quick = _kernels.INSTRUCTION_SET != "portable"
+    threads = torch.get_num_threads()
+    try:
+        for num_threads, pays in ((1, is_quick), (4, False)):
+            torch.set_num_threads(num_threads)
+            assert cpu_kernels.convolution_pays(64, 32) == pays
+            assert cpu_kernels.lstm_pays(512) == pays
+            assert not cpu_kernels.convolution_pays(64, 12)
+            assert not cpu_kernels.lstm_pays(12)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_environment_limits_the_instruction_set():
+    program = "from efficientzero import _kernels; print(_kernels.INSTRUCTION_SET)"
+    environment = {**os.environ, "EFFICIENTZERO_KERNELS": "portable"}
+    command = [sys.executable, "-c", program]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "portable"
