@@ -65,3 +65,13 @@ def step_lstm(
         input_size: of a row.
         hidden_size: a multiple of `UNIT_MULTIPLE`.
     """
+
+def decode_logits(logits: int, values: int, num_rows: int, num_bins: int, /) -> None:
+    """Turn a head's logits into raw values: `ScalarSupport.decode`.
+
+    Args:
+        logits: [num_rows, num_bins].
+        values: [num_rows], written.
+        num_rows: B.
+        num_bins: odd.
+    """

@@ -1,4 +1,4 @@
-"""Convolutions and LSTM steps on a CPU, as operators of torch that recordings can hold.
+"""Convolutions, LSTM steps and decoding on a CPU, as operators of torch that recordings can hold.
 
 Own code (``kernels/``), because this is most of a search's time and torch leaves much of it on the
 table (benchmarks/README.md): its oneDNN takes a convolution's direct sum, its NNPACK transforms the
@@ -103,6 +103,16 @@ def step_lstm(inputs: Tensor, states: Tensor, weights: Tensor, bias: Tensor) -> 
     return next_states
 
 
+def decode_logits(logits: Tensor) -> Tensor:
+    """Return the raw values, f32 [B], of logits f32 [B, bins]: ``ScalarSupport.decode``.
+
+    Raises:
+        ValueError: a shape or dtype is wrong.
+    """
+    values: Tensor = torch.ops.efficientzero.decode_logits(logits)
+    return values
+
+
 def _convolve_3x3(
     images: Tensor, weights: Tensor, bias: Tensor, added: Tensor | None, relu: bool
 ) -> Tensor:
@@ -157,6 +167,14 @@ def _step_lstm(inputs: Tensor, states: Tensor, weights: Tensor, bias: Tensor) ->
     return next_states
 
 
+def _decode_logits(logits: Tensor) -> Tensor:
+    num_rows, num_bins = logits.shape
+    _require("logits", logits, logits.shape)
+    logits, values = logits.contiguous(), torch.empty(num_rows)
+    _kernels.decode_logits(logits.data_ptr(), values.data_ptr(), num_rows, num_bins)
+    return values
+
+
 def _require(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     if tensor.shape != shape or tensor.dtype != torch.float32:
         got = f"{tensor.dtype} {list(tensor.shape)}"
@@ -170,3 +188,5 @@ _LIBRARY.define(
 _LIBRARY.impl("convolve_3x3", _convolve_3x3, "CPU")
 _LIBRARY.define("step_lstm(Tensor inputs, Tensor states, Tensor weights, Tensor bias) -> Tensor")
 _LIBRARY.impl("step_lstm", _step_lstm, "CPU")
+_LIBRARY.define("decode_logits(Tensor logits) -> Tensor")
+_LIBRARY.impl("decode_logits", _decode_logits, "CPU")

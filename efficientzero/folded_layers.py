@@ -218,6 +218,18 @@ class PackedLstmCell(FoldedLayer):
         return cpu_kernels.step_lstm(x, states, self.weight, self.bias)
 
 
+class FoldedSupport(FoldedLayer):
+    """``ScalarSupport`` for decoding, in one pass over the logits."""
+
+    def refresh(self) -> None:
+        """Nothing to derive."""
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return raw values f32 [...] of logits f32 [..., num_bins]."""
+        values = cpu_kernels.decode_logits(logits.flatten(0, -2))
+        return values.view(logits.shape[:-1])
+
+
 def _scale_and_shift(
     norm: nn.Module | None, bias: Tensor | None, weight: Tensor
 ) -> tuple[Tensor, Tensor]:

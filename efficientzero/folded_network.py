@@ -21,9 +21,10 @@ from efficientzero.folded_layers import (
     FoldedLayer,
     FoldedNorm,
     FoldedResidualBlock,
+    FoldedSupport,
     PackedLstmCell,
 )
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import EfficientZeroNet, ScalarSupport
 from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock
 from efficientzero.networks.conv_trunk import ConvDynamics
 
@@ -98,21 +99,30 @@ def _replace_children(module: nn.Module, latent_shape: tuple[int, ...]) -> None:
 
 
 def _folded(module: nn.Module, latent_shape: tuple[int, ...]) -> nn.Module:
-    if isinstance(module, ResidualBlock):
-        return FoldedResidualBlock(module)
-    if isinstance(module, LstmCell):
-        return PackedLstmCell(module) if cpu_kernels.lstm_pays(module.hidden_size) else module
-    if isinstance(module, nn.BatchNorm1d):
-        return FoldedNorm(module)
-    if isinstance(module, Classifier) and isinstance(module.norm, nn.BatchNorm1d):
-        return FoldedClassifier(module)
     if isinstance(module, ConvDynamics):
-        blocks = _folded(module.blocks, latent_shape)
-        return FoldedDynamics(module, blocks, latent_shape[1:])
+        return FoldedDynamics(module, _folded(module.blocks, latent_shape), latent_shape[1:])
+    layer = _folded_layer(module)
+    if layer is not None:
+        return layer
     if isinstance(module, nn.Sequential):
         module = _with_folded_convs(module)
     _replace_children(module, latent_shape)
     return module
+
+
+def _folded_layer(module: nn.Module) -> FoldedLayer | None:
+    """Return what takes the place of the whole of ``module``, or None."""
+    if isinstance(module, ResidualBlock):
+        return FoldedResidualBlock(module)
+    if isinstance(module, LstmCell) and cpu_kernels.lstm_pays(module.hidden_size):
+        return PackedLstmCell(module)
+    if type(module) is ScalarSupport:
+        return FoldedSupport()
+    if isinstance(module, nn.BatchNorm1d):
+        return FoldedNorm(module)
+    if isinstance(module, Classifier) and isinstance(module.norm, nn.BatchNorm1d):
+        return FoldedClassifier(module)
+    return None
 
 
 def _with_folded_convs(layers: nn.Sequential) -> nn.Sequential:

@@ -170,9 +170,9 @@ class _Step(nn.Module):
                 parent_latents, lstm_states.index_select(0, parents), indices[ACTIONS]
             )
         new_states = step.lstm_states * indices[KEEPS_LSTM][:, None, None]
-        logits = torch.stack((step.value_prefix_logits, step.value_logits))
-        scalars = self.network.support.decode(logits)  # [2, B]
-        numbers = torch.cat((scalars.flatten(), step.policy_logits.float().flatten()))
+        decode = self.network.support.decode
+        prefixes, values = decode(step.value_prefix_logits), decode(step.value_logits)  # [B]
+        numbers = torch.cat((prefixes, values, step.policy_logits.float().flatten()))
         return self.rows.of(step.latents), new_states, numbers
 
 

@@ -49,6 +49,11 @@ void StepLstm(Address inputs, Address states, Address weights, Address bias, Add
         .hidden_size = hidden_size});
 }
 
+void DecodeLogits(Address logits, Address values, std::size_t num_rows, std::size_t num_bins) {
+  const py::gil_scoped_release release;
+  Decode({.logits = In(logits), .values = Out(values), .num_rows = num_rows, .num_bins = num_bins});
+}
+
 }  // namespace
 }  // namespace efficientzero
 
@@ -58,4 +63,5 @@ PYBIND11_MODULE(_kernels, module) {
   module.attr("UNIT_MULTIPLE") = efficientzero::kUnitMultiple;
   module.def("convolve_3x3", &efficientzero::Convolve3x3);
   module.def("step_lstm", &efficientzero::StepLstm);
+  module.def("decode_logits", &efficientzero::DecodeLogits);
 }

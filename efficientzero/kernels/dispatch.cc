@@ -13,6 +13,7 @@ namespace efficientzero {
   namespace set {                                                               \
   void RunConvolution(const Convolution&, float* workspace, std::size_t tiles); \
   void RunStep(const LstmStep&);                                                \
+  void RunDecoding(const Decoding&);                                            \
   }
 DECLARE_KERNELS(portable)
 #ifdef KERNELS_X86
@@ -28,6 +29,7 @@ struct Kernels {
   const char* instruction_set;
   void (*convolve)(const Convolution&, float*, std::size_t);
   void (*step)(const LstmStep&);
+  void (*decode)(const Decoding&);
 };
 
 // At most the set that EFFICIENTZERO_KERNELS names: for tests, and for the same bits on two
@@ -38,13 +40,13 @@ Kernels Widest() {
 #ifdef KERNELS_X86
   __builtin_cpu_init();
   if (most == "avx512" && __builtin_cpu_supports("avx512f")) {
-    return {"avx512", avx512::RunConvolution, avx512::RunStep};
+    return {"avx512", avx512::RunConvolution, avx512::RunStep, avx512::RunDecoding};
   }
   if (most != "portable" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return {"avx2", avx2::RunConvolution, avx2::RunStep};
+    return {"avx2", avx2::RunConvolution, avx2::RunStep, avx2::RunDecoding};
   }
 #endif
-  return {"portable", portable::RunConvolution, portable::RunStep};
+  return {"portable", portable::RunConvolution, portable::RunStep, portable::RunDecoding};
 }
 
 const Kernels& Chosen() {
@@ -66,6 +68,8 @@ void Convolve(const Convolution& c) {
 }
 
 void Step(const LstmStep& step) { Chosen().step(step); }
+
+void Decode(const Decoding& decoding) { Chosen().decode(decoding); }
 
 const char* InstructionSet() { return Chosen().instruction_set; }
 

@@ -2,6 +2,7 @@
 #define EFFICIENTZERO_KERNELS_DISPATCH_H_
 
 #include "lstm.h"
+#include "support.h"
 #include "winograd.h"
 
 namespace efficientzero {

@@ -124,6 +124,64 @@ void TestStep(std::size_t rows, std::size_t input, std::size_t hidden, float sca
   }
 }
 
+void TestDecoding(std::size_t rows, std::size_t bins, float scale) {
+  Floats logits = Random(rows * bins), values(rows);
+  for (float& logit : logits) logit *= scale;
+  efficientzero::Decode(
+      {.logits = logits.data(), .values = values.data(), .num_rows = rows, .num_bins = bins});
+  for (std::size_t row = 0; row < rows; ++row) {
+    double largest = -1e30, weights = 0, moments = 0;
+    for (std::size_t bin = 0; bin < bins; ++bin) {
+      largest = std::fmax(largest, static_cast<double>(logits[row * bins + bin]));
+    }
+    for (std::size_t bin = 0; bin < bins; ++bin) {
+      const double weight = std::exp(static_cast<double>(logits[row * bins + bin]) - largest);
+      weights += weight;
+      moments += weight * (static_cast<double>(bin) - static_cast<double>(bins / 2));
+    }
+    const double value = moments / weights;
+    // The textbook's formula.
+    const double root = std::sqrt(1 + 4 * 0.001 * (std::abs(value) + 1 + 0.001));
+    const double wanted = std::copysign(std::pow((root - 1) / 0.002, 2) - 1, value);
+    Check(static_cast<double>(values[row]), wanted, 1e-4 * (1 + std::abs(wanted)), "decoding");
+  }
+}
+
+// A NaN comes out as a NaN.
+void TestNan() {
+  const float nan = std::nanf("");
+  const Floats x(16, nan), points(kPoints * 16 * 16, 0.0f), bias(16, 0.0f);
+  Floats y(16, 0.0f), next(32, 0.0f), value(1, 0.0f);
+  efficientzero::Convolve({.images = x.data(),
+                           .weights = points.data(),
+                           .bias = bias.data(),
+                           .outputs = y.data(),
+                           .num_images = 1,
+                           .height = 1,
+                           .width = 1,
+                           .in_channels = 16,
+                           .out_channels = 16,
+                           .relu = true});
+  const Floats states(32, 0.0f), weights(kGates * 16 * 17, 1.0f), gate_bias(kGates * 16, 0.0f);
+  efficientzero::Step({.inputs = x.data(),
+                       .states = states.data(),
+                       .weights = weights.data(),
+                       .bias = gate_bias.data(),
+                       .next_states = next.data(),
+                       .num_rows = 1,
+                       .input_size = 1,
+                       .hidden_size = 16});
+  Floats logits(21, 0.0f);
+  logits[17] = nan;
+  efficientzero::Decode(
+      {.logits = logits.data(), .values = value.data(), .num_rows = 1, .num_bins = 21});
+  if (!std::isnan(y[0]) || !std::isnan(next[0]) || !std::isnan(next[31]) || !std::isnan(value[0])) {
+    std::printf("NaN with %s: got %g %g %g %g\n", efficientzero::InstructionSet(), y[0], next[0],
+                next[31], value[0]);
+    std::exit(1);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -134,5 +192,9 @@ int main() {
   TestConvolution(1, 24, 24, 32, 16, true, true);
   for (std::size_t rows = 1; rows <= 14; ++rows) TestStep(rows, 7, 32, 1.0f);
   TestStep(2, 1, 16, 1e6f);  // gates far beyond where the exponential ends
+  TestDecoding(5, 601, 1.0f);
+  TestDecoding(3, 601, 30.0f);
+  for (const std::size_t bins : {3, 15, 17, 21}) TestDecoding(4, bins, 3.0f);
+  TestNan();
   std::printf("kernels with %s agree with direct sums\n", efficientzero::InstructionSet());
 }

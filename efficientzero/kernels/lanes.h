@@ -25,6 +25,28 @@ KERNEL_INLINE Lanes Load(const float* from) {
 }
 KERNEL_INLINE void Store(float* to, Lanes lanes) { *reinterpret_cast<UnalignedLanes*>(to) = lanes; }
 
+// Comparisons are such that a NaN stays a NaN: a diverged network has to be seen.
+KERNEL_INLINE Lanes Positive(Lanes x) { return x < 0.0f ? Lanes{} : x; }
+KERNEL_INLINE Lanes Clamped(Lanes x, float bound) {
+  x = x > bound ? Lanes{} + bound : x;
+  return x < -bound ? Lanes{} - bound : x;
+}
+
+// e^x, with a relative error of some 1e-7 (Cephes' expf), for -80 <= x <= 80.
+KERNEL_INLINE Lanes Exp(Lanes x) {
+  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const Lanes power = (x * 1.44269504f + kRounder) - kRounder;
+  const Lanes rest = x - power * 0.693359375f + power * 2.12194440e-4f;
+  Lanes sum = rest * 1.9875691500e-4f + 1.3981999507e-3f;
+  sum = sum * rest + 8.3334519073e-3f;
+  sum = sum * rest + 4.1665795894e-2f;
+  sum = sum * rest + 1.6666665459e-1f;
+  sum = sum * rest + 5.0000001201e-1f;
+  sum = sum * rest * rest + rest + 1.0f;
+  const IntLanes exponent = (__builtin_convertvector(power, IntLanes) + 127) << 23;
+  return sum * reinterpret_cast<const Lanes&>(exponent);
+}
+
 }  // namespace
 }  // namespace efficientzero
 

@@ -11,25 +11,6 @@ using std::size_t;
 // Rows whose gates are in registers at once: of AVX-512's 32 registers 24, of AVX2's 16 eight.
 constexpr size_t kRows = kLanes == 16 ? 6 : 2;
 
-// e^x, with a relative error of some 1e-7 (Cephes' expf), for -80 <= x <= 80.
-KERNEL_INLINE Lanes Exp(Lanes x) {
-  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const Lanes power = (x * 1.44269504f + kRounder) - kRounder;
-  const Lanes rest = x - power * 0.693359375f + power * 2.12194440e-4f;
-  Lanes sum = rest * 1.9875691500e-4f + 1.3981999507e-3f;
-  sum = sum * rest + 8.3334519073e-3f;
-  sum = sum * rest + 4.1665795894e-2f;
-  sum = sum * rest + 1.6666665459e-1f;
-  sum = sum * rest + 5.0000001201e-1f;
-  sum = sum * rest * rest + rest + 1.0f;
-  const IntLanes exponent = (__builtin_convertvector(power, IntLanes) + 127) << 23;
-  return sum * reinterpret_cast<const Lanes&>(exponent);
-}
-
-KERNEL_INLINE Lanes Clamped(Lanes x, float bound) {
-  x = x < bound ? x : Lanes{} + bound;
-  return x > -bound ? x : Lanes{} - bound;
-}
 KERNEL_INLINE Lanes Sigmoid(Lanes x) { return 1.0f / (1.0f + Exp(-Clamped(x, 80.0f))); }
 KERNEL_INLINE Lanes Tanh(Lanes x) { return 1.0f - 2.0f / (1.0f + Exp(2.0f * Clamped(x, 40.0f))); }
 

@@ -101,7 +101,7 @@ void ScatterTile(const Convolution& c, const Place& place, size_t row, size_t ro
             image + ((place.y + i) * c.width + place.x + j) * c.out_channels + channel;
         Lanes sum = line[j] + bias;
         if (c.added != nullptr) sum += Load(c.added + at);
-        if (c.relu) sum = sum > Lanes{} ? sum : Lanes{};
+        if (c.relu) sum = Positive(sum);
         Store(c.outputs + at, sum);
       }
     }

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from efficientzero import _kernels, cpu_kernels
+from efficientzero.folded_layers import FoldedSupport
+from efficientzero.networks import ScalarSupport
 from efficientzero.networks.blocks import LstmCell
 
 
@@ -91,3 +93,13 @@ def test_the_environment_limits_the_instruction_set():
     command = [sys.executable, "-c", program]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "portable"
+
+
+@pytest.mark.parametrize("bound", [1, 5, 300])
+def test_decoding_is_the_supports(bound):
+    support = ScalarSupport(bound)
+    logits = 4 * draw(2, 7, support.num_bins)
+    got = FoldedSupport().decode(logits)
+    wanted = support.decode(logits.double())
+    assert got.shape == (2, 7)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
