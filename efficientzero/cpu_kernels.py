@@ -181,12 +181,14 @@ def _require(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name}: got {got}, wanted torch.float32 {list(shape)}")
 
 
-_LIBRARY = torch.library.Library("efficientzero", "DEF")
-_LIBRARY.define(
-    "convolve_3x3(Tensor images, Tensor weights, Tensor bias, Tensor? added, bool relu) -> Tensor"
-)
-_LIBRARY.impl("convolve_3x3", _convolve_3x3, "CPU")
-_LIBRARY.define("step_lstm(Tensor inputs, Tensor states, Tensor weights, Tensor bias) -> Tensor")
-_LIBRARY.impl("step_lstm", _step_lstm, "CPU")
-_LIBRARY.define("decode_logits(Tensor logits) -> Tensor")
-_LIBRARY.impl("decode_logits", _decode_logits, "CPU")
+_LIBRARY = torch.library.Library("efficientzero", "DEF")  # type: ignore[no-untyped-call]
+for _operator, _function in (
+    (
+        "convolve_3x3(Tensor images, Tensor weights, Tensor bias, Tensor? added, bool relu)",
+        _convolve_3x3,
+    ),
+    ("step_lstm(Tensor inputs, Tensor states, Tensor weights, Tensor bias)", _step_lstm),
+    ("decode_logits(Tensor logits)", _decode_logits),
+):
+    _name = _LIBRARY.define(f"{_operator} -> Tensor")  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(_name, _function, "CPU")  # type: ignore[no-untyped-call]

@@ -100,7 +100,8 @@ class FoldedResidualBlock(FoldedLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, in, H, W] to [B, out, H / stride, W / stride]."""
         residual = x if self.shortcut is None else self.shortcut(x)
-        return self.conv2(self.conv1(x, relu=True), added=residual, relu=True)
+        sums: Tensor = self.conv2(self.conv1(x, relu=True), added=residual, relu=True)
+        return sums
 
 
 class FoldedDynamics(FoldedLayer):
