@@ -51,6 +51,7 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks $(ARGS)
+	@if [ -z "$(ARGS)" ]; then $(BIN)/python -m benchmarks pipeline; fi
 
 protos: $(STAMP)
 	@$(BIN)/python -m grpc_tools.protoc -Iefficientzero/rpc=protos --python_out=. --pyi_out=. --grpc_python_out=. \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from actor.actor import Actor
+from actor.env_count import env_count
 from efficientzero.devices import setup_torch
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet
@@ -36,20 +37,21 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         .to(device)
         .eval()
     )
+    num_envs = env_count(config, spec, network, device)
     search = BatchedSearch(
         network,
         search=config.search,
         agent=config.agent,
         compat=config.compat,
         num_actions=spec.num_actions,
-        batch_size=config.actor.num_envs,
+        batch_size=num_envs,
         device=device,
         generator=np.random.default_rng(search_seeds),
     )
     envs = make_env_batch(
         config.env,
-        num_envs=config.actor.num_envs,
-        seeds=[int(seed) for seed in env_seeds.generate_state(config.actor.num_envs)],
+        num_envs=num_envs,
+        seeds=[int(seed) for seed in env_seeds.generate_state(num_envs)],
         training=True,
         max_episode_steps=config.env.max_episode_steps,
         jpeg_frames=config.compat.jpeg_frames,
@@ -72,7 +74,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             if config.cluster.deterministic
             else weights,
             writers=[
-                EpisodeWriter(run.replay_address, spec, config, stop) for _ in range(envs.num_envs)
+                EpisodeWriter(run.replay_address, spec, config, stop) for _ in range(num_envs)
             ],
             run_client=run_client,
             tracker=tracker,

@@ -18,7 +18,7 @@ import numpy as np
 from actor.action_sampling import sample_actions
 from actor.episode import GameResult, GameTally
 from actor.recorder import EpisodeSink, Recorder
-from actor.turn import Group, Turn, make_groups
+from actor.turn import Group, Turn, halves_take_turns, make_groups
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch
 from efficientzero.envs.frame_stack import FrameStack
@@ -85,9 +85,7 @@ class Actor:
         self._recorder = Recorder(config, writers)
         self._searches = SearchStatistics("actor")
         self._tallies = [GameTally() for _ in range(envs.num_envs)]
-        halves = config.actor.pipeline == "on" or (
-            config.actor.pipeline == "auto" and search.on_gpu
-        )
+        halves = halves_take_turns(config, on_gpu=search.on_gpu)
         self._groups = make_groups(envs.num_envs, halves=halves)
         self._train_step, self._weights_at = 0, time.monotonic()
         self._completed = 0  # env_steps not yet reported
@@ -234,6 +232,7 @@ class Actor:
             "actor/env_steps": self._env_steps,
             "actor/train_steps": self._train_step,
             "actor/episodes": self._episodes,
+            "actor/num_envs": self._envs.num_envs,
             "actor/env_steps_per_s": (self._env_steps - self._logged_env_steps) / elapsed,
             "actor/sent_bytes": bytes_sent,
             "actor/sent_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from efficientzero.config import Config
 from efficientzero.rpc.records import Grant
 from efficientzero.schema import I64, EnvSteps, SearchResult
 
@@ -27,6 +28,11 @@ class Group:
 
     envs: list[int]
     turn: Turn | None = None  # begun and not finished
+
+
+def halves_take_turns(config: Config, *, on_gpu: bool) -> bool:
+    """Tell whether one half of the environments searches while the other half's step."""
+    return config.actor.pipeline == "on" or (config.actor.pipeline == "auto" and on_gpu)
 
 
 def make_groups(num_envs: int, *, halves: bool) -> list[Group]:

@@ -12,6 +12,7 @@ from benchmarks.beside_mctx import MctxCommand, measure_mctx
 from benchmarks.curves import CurvesCommand, write_curves
 from benchmarks.learning.command import LearningCommand, measure_learning
 from benchmarks.logging_cost import LoggingCommand, measure_logging
+from benchmarks.pipeline import PipelineCommand, measure_pipeline
 from benchmarks.report import SearchCommand, measure_search
 
 _MORE = (
@@ -20,6 +21,7 @@ _MORE = (
     "\n      `python -m benchmarks learning` trains small tasks for hours (--dry-run: how long);"
     "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
     "\n      `python -m benchmarks logging` measures what metric rows cost;"
+    "\n      `python -m benchmarks pipeline` measures replay, actors and their scaling;"
     "\n      `--help` after any of them explains it."
 )
 
@@ -29,17 +31,25 @@ _Command = (
     | Annotated[LearningCommand, tyro.conf.subcommand("learning")]
     | Annotated[CurvesCommand, tyro.conf.subcommand("curves")]
     | Annotated[LoggingCommand, tyro.conf.subcommand("logging")]
+    | Annotated[PipelineCommand, tyro.conf.subcommand("pipeline")]
 )
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    command: SearchCommand | MctxCommand | LearningCommand | CurvesCommand | LoggingCommand
+    command: (
+        SearchCommand
+        | MctxCommand
+        | LearningCommand
+        | CurvesCommand
+        | LoggingCommand
+        | PipelineCommand
+    )
     command = tyro.cli(
         _Command,
         args=arguments or ["search"],
         prog="python -m benchmarks",
-        description="Measure search, learning or logging, or draw evaluations. Nothing: search.",
+        description="Measure search, processes, learning or logging, or draw. Nothing: search.",
     )
     try:
         if isinstance(command, SearchCommand):
@@ -50,6 +60,8 @@ def main(arguments: Sequence[str]) -> int:
             return measure_learning(command, arguments)
         elif isinstance(command, LoggingCommand):
             measure_logging(command)
+        elif isinstance(command, PipelineCommand):
+            measure_pipeline(command)
         else:
             write_curves(command)
     except ValueError as error:

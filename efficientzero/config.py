@@ -192,7 +192,7 @@ class ActorConfig:
     """Self-play."""
 
     num_envs: int = 4
-    """Environments one actor steps in lock step with one batched search (E)."""
+    """Environments one actor steps in lock step with one batched search (E). 0: timed at start."""
     pipeline: Literal["auto", "on", "off"] = "auto"
     """on: one half of the environments searches while the other steps. auto: on with a GPU."""
     temperatures: tuple[float, ...] = (1.0, 0.5, 0.25)
@@ -367,5 +367,12 @@ class Config:
     @property
     def max_env_steps_ahead(self) -> int:
         """Env_steps collection may run ahead of its pace (see BudgetConfig)."""
-        in_lock_step = self.cluster.num_actors * self.actor.num_envs
+        in_lock_step = self.cluster.num_actors * self.most_envs
         return self.budget.max_env_steps_ahead or 2 * in_lock_step
+
+    @property
+    def most_envs(self) -> int:
+        """Environments an actor may have; where it chooses, actors are 0.5 % of the run ahead."""
+        ahead = self.budget.max_env_steps_ahead or self.budget.env_steps // 200
+        most = min(64, max(1, ahead // (2 * max(1, self.cluster.num_actors))))
+        return self.actor.num_envs or most

@@ -142,7 +142,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"budget.env_steps ({budget.env_steps}): nothing would be trained while collecting",
     )
     slack = config.max_env_steps_ahead
-    in_lock_step = config.cluster.num_actors * actor.num_envs
+    in_lock_step = config.cluster.num_actors * config.most_envs
     _require(
         slack >= in_lock_step,
         f"budget.max_env_steps_ahead: got {slack}, wanted at least cluster.num_actors * "
@@ -208,7 +208,6 @@ _AT_LEAST_ONE = (
     "search.num_threads",
     "agent.num_unroll_steps",
     "agent.td_steps",
-    "actor.num_envs",
     "replay.capacity",
     "replay.frames_per_block",
     "replay.queue_size",

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterable
 
 import torch
 
 from efficientzero.config import Config
-from efficientzero.inference import NODES, NUM_INDEX_ROWS, LatentPool, SearchNetwork
 from efficientzero.networks import EfficientZeroNet
+from efficientzero.step_timing import step_seconds
 
 _SMALLEST = 32
 _LARGEST = 2_048  # bounds the pool's memory: 1.4 GB with the Atari network and 50 simulations
 _UNTIMED = 256
-_ROUNDS = 3
 _TOLERANCE = 1.05  # a larger batch that costs this much more per root has less overhead elsewhere
 
 log = logging.getLogger(__name__)
@@ -72,27 +70,5 @@ def root_batch_size(config: Config, network: EfficientZeroNet, device: torch.dev
     if config.cluster.deterministic:
         return equal_parts(num_roots, _UNTIMED)
     return choose_size(
-        candidate_sizes(num_roots), lambda size: _step_seconds(config, network, device, size)
+        candidate_sizes(num_roots), lambda size: step_seconds(config.search, network, device, size)
     )
-
-
-@torch.inference_mode()
-def _step_seconds(
-    config: Config, network: EfficientZeroNet, device: torch.device, size: int
-) -> float:
-    """Return the fastest of a few simulation steps of ``size`` roots, seconds."""
-    as_searched = SearchNetwork(
-        network,
-        backend=config.search.inference_backend,
-        precision=config.search.precision,
-        batch_size=size,
-    )
-    pool = LatentPool(as_searched, size, num_nodes=2)
-    indices = torch.zeros((NUM_INDEX_ROWS, size), dtype=torch.int32, device=device)
-    indices[NODES] = 1
-    fastest = math.inf
-    for _ in range(_ROUNDS + 1):  # the first may still compile
-        started = time.perf_counter()
-        pool.step(indices, node=1).cpu()  # waits for the device
-        fastest = min(fastest, time.perf_counter() - started)
-    return fastest

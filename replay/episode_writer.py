@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,10 @@ from efficientzero.config import Config
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
 from replay import reverb_lite
+from replay.column_writer import CellRef, ColumnWriter
 from replay.priorities import clip_priority
 from replay.slice_codec import SliceCodec
-from replay.tables import BLOCKS_COLUMN, ROWS_COLUMN, TRAJECTORIES
+from replay.tables import TRAJECTORIES
 
 _MAX_UNCONFIRMED = 24  # at least a block, so that chunks stay whole; Reverb complains from 50 on
 _TURN_MS = 500  # a blocked call does not see signals: look at the stop signal in between
@@ -65,6 +66,10 @@ class EpisodeWriter:
         self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
         self._block = np.empty((frames_per_block, *env_spec.frame_shape), env_spec.frame_dtype)
         self._unconfirmed = 0
+        # All that an item may refer to when it is made, block borders included.
+        self._num_kept = self._codec.num_frames + 2 * frames_per_block
+        self._block_refs: deque[CellRef] = deque(maxlen=self._num_kept)
+        self._row_refs: deque[CellRef] = deque(maxlen=self._num_kept)
         self._start_episode()
         self._writer = self._open()
 
@@ -100,17 +105,13 @@ class EpisodeWriter:
         self._num_items = 0  # items made = the next position to make one for
         self._priorities: list[float] = []  # of positions 0..T-1
         self._is_abandoned = False
+        self._block_refs.clear()
+        self._row_refs.clear()
 
-    def _open(self) -> reverb_lite.TrajectoryWriter:
-        # All that an item may refer to when it is made, block borders included.
-        keep = self._codec.num_frames + 2 * self._codec.frames_per_block
-        # validate_items would ask the server for its tables, without a time limit.
-        writer = self._client.trajectory_writer(keep, validate_items=False)
+    def _open(self) -> ColumnWriter:
         # Blocks are compressed already, and one of them is a chunk of its own.
-        writer.configure((BLOCKS_COLUMN,), num_keep_alive_refs=keep, max_chunk_length=1)
-        chunk_length = self._codec.frames_per_block
-        writer.configure((ROWS_COLUMN,), num_keep_alive_refs=keep, max_chunk_length=chunk_length)
-        return writer
+        lengths = (1, self._codec.frames_per_block)  # blocks, rows
+        return ColumnWriter(self._client, num_kept=self._num_kept, chunk_lengths=lengths)
 
     def _add_row(self, frame: Frames, row: F32, *, is_last: bool) -> None:
         place = self._num_rows % self._codec.frames_per_block
@@ -119,16 +120,19 @@ class EpisodeWriter:
             self.lost_items += not is_last
             return
         self._block[place] = frame
-        cells: dict[str, Any] = {ROWS_COLUMN: row}
+        block_cell = None
         block_is_full = is_last or place + 1 == self._codec.frames_per_block
         if block_is_full:
             block = self._codec.encode_block(self._block[: place + 1])
-            cells[BLOCKS_COLUMN] = np.array(block, dtype=object)
+            block_cell = np.array(block, dtype=object)
             self.bytes_sent += len(block)
         self.bytes_sent += row.nbytes
         try:
-            self._writer.append(cells)
-            if block_is_full:
+            block_ref, row_ref = self._writer.append((block_cell, row))
+            if row_ref is not None:
+                self._row_refs.append(row_ref)
+            if block_ref is not None:
+                self._block_refs.append(block_ref)
                 self._create_items(episode_ended=is_last)
         except RuntimeError as error:  # the stream is broken for good
             self._reopen(str(error))
@@ -142,28 +146,22 @@ class EpisodeWriter:
         last = self._num_rows - 1
         window = self._codec.window_steps
         num_positions = last if episode_ended else last - window + 1
+        blocks, rows = list(self._block_refs), list(self._row_refs)
+        num_blocks = last // self._codec.frames_per_block + 1
+        first_block, first_row = num_blocks - len(blocks), self._num_rows - len(rows)
         for position in range(self._num_items, num_positions):
-            self._create_item(position, last_row=min(position + window, last))
+            last_row = min(position + window, last)
+            wanted = self._codec.blocks_for(position, last_row=last_row)
+            columns = (
+                blocks[wanted.start - first_block : wanted.stop - first_block],
+                rows[position - first_row : last_row + 1 - first_row],
+            )
+            # An item with an empty column crashes the process.
+            if not all(columns):
+                raise ValueError(f"item {position}..{last_row}: got an empty column, wanted rows")
+            self._writer.create_item(TRAJECTORIES, self._priorities[position], columns)
+            self._unconfirmed += 1
         self._num_items = max(self._num_items, num_positions)
-
-    def _create_item(self, position: int, *, last_row: int) -> None:
-        block_length, num_rows = self._codec.frames_per_block, self._num_rows
-        # Reverb's history is read backwards: from -1, the newest row.
-        cells = [
-            min((block + 1) * block_length, num_rows) - 1 - num_rows
-            for block in self._codec.blocks_for(position, last_row=last_row)
-        ]
-        rows = list(range(position - num_rows, last_row + 1 - num_rows))
-        # An item with an empty column crashes the process.
-        if not cells or not rows:
-            raise ValueError(f"item {position}..{last_row}: got an empty column, wanted rows")
-        history = self._writer.history
-        columns = {
-            BLOCKS_COLUMN: history[BLOCKS_COLUMN][cells],
-            ROWS_COLUMN: history[ROWS_COLUMN][rows],
-        }
-        self._writer.create_item(TRAJECTORIES, self._priorities[position], columns)
-        self._unconfirmed += 1
 
     def _confirm(self, attempt: Callable[[], None], *, leaving: int) -> None:
         """Repeat ``attempt`` until at most ``leaving`` items are unconfirmed, or give up."""

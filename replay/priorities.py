@@ -8,6 +8,7 @@ single item for ever.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 
@@ -34,7 +35,7 @@ def clip_priorities(priorities: F64) -> F64:
 
 def clip_priority(priority: float) -> float:
     """Return one priority in the range that the tables survive."""
-    return float(clip_priorities(np.array([priority], np.float64))[0])
+    return MIN_PRIORITY if math.isnan(priority) else min(max(priority, MIN_PRIORITY), MAX_PRIORITY)
 
 
 class PriorityUpdater:

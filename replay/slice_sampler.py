@@ -20,7 +20,7 @@ from replay import reverb_lite
 from replay.slice_codec import SliceCodec
 from replay.tables import TRAJECTORIES
 
-_MAX_IN_FLIGHT = 16  # 1 to 4 is most of the gain, beyond 16 there is none
+_MAX_IN_FLIGHT = 64  # the service spends a quarter less on a sample than with 16
 _TURN_S = 0.2
 _RETRY_S = 0.5
 # Reverb's order: [key, probability, table_size, priority, times_sampled, blocks, rows].
@@ -65,8 +65,9 @@ class SliceSampler:
         """
         self._stop = stop
         ahead = config.learner.batch_size if num_slices_ahead is None else num_slices_ahead
+        in_flight = max(1, min(_MAX_IN_FLIGHT, ahead))
         self._stream = SampleStream(
-            address, stop, max_in_flight=_MAX_IN_FLIGHT, num_ahead=max(1, ahead - _MAX_IN_FLIGHT)
+            address, stop, max_in_flight=in_flight, num_ahead=max(1, ahead - in_flight)
         )
         self._decoder = SliceDecoder(env_spec, config, num_buffers=num_buffers)
         self._taken: list[Sample] = []

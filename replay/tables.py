@@ -16,9 +16,6 @@ TRAINING_QUEUE = "training_queue"
 """Whole training batches, first in first out, each given to one reader."""
 
 _NO_LIMIT = 2**31 - 1  # Reverb takes no more
-# Samples list the columns sorted by name: BLOCKS_COLUMN comes first.
-BLOCKS_COLUMN = "blocks"
-ROWS_COLUMN = "rows"
 
 
 def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:

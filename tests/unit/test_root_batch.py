@@ -66,7 +66,7 @@ def test_deterministic_run_takes_a_size_that_no_clock_chose(monkeypatch):
     def timed(*arguments):
         raise AssertionError("timed")
 
-    monkeypatch.setattr("reanalyzer.root_batch._step_seconds", timed)
+    monkeypatch.setattr("reanalyzer.root_batch.step_seconds", timed)
     config = with_ratio(1.0)
     config = dataclasses.replace(
         config,

@@ -1,0 +1,105 @@
+"""How many environments an actor plays: as configured, or found by timing at start.
+
+Called by ``actor.__main__``. More environments make a search cheaper per root until the device is
+busy; beyond that they only make data older. The choice is bounded by ``Config.most_envs``, from
+which the pace's slack follows: what was chosen, and on which machine, changes no pace.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+
+from actor.turn import halves_take_turns
+from efficientzero.config import Config
+from efficientzero.envs import make_env_batch
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import EnvSpec
+from efficientzero.step_timing import step_seconds
+
+_UNTIMED = 4
+_ENOUGH = 0.9  # of the best rate: the fewest environments with that much
+_TIMED_ENV_STEPS = 32
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTimes:
+    """What one turn of E environments takes, in seconds."""
+
+    search_s: float  # of all roots that search together
+    envs_s: float  # of the environments they belong to
+    groups: int  # 2: one half searches while the other's environments step
+
+    def rate(self, num_envs: int) -> float:
+        """Return env_steps per second."""
+        if self.groups == 1:
+            return num_envs / (self.search_s + self.envs_s)
+        return num_envs / (self.groups * max(self.search_s, self.envs_s))
+
+
+def env_count(
+    config: Config, spec: EnvSpec, network: EfficientZeroNet, device: torch.device
+) -> int:
+    """Return the configured number of environments, or the one found by timing.
+
+    A deterministic run takes a number that no clock chose.
+    """
+    if config.actor.num_envs:
+        return config.actor.num_envs
+    if config.cluster.deterministic:
+        return min(_UNTIMED, config.most_envs)
+    env_s = _env_step_seconds(config, spec)
+    groups = 2 if halves_take_turns(config, on_gpu=device.type != "cpu") else 1
+
+    def times(num_envs: int) -> TurnTimes:
+        together = -(-num_envs // groups)
+        step_s = step_seconds(config.search, network, device, together)
+        return TurnTimes(config.search.num_simulations * step_s, together * env_s, groups)
+
+    return choose((count, times(count)) for count in candidates(config.most_envs))
+
+
+def candidates(most: int) -> list[int]:
+    """Return 1, 2, 4 ... and ``most``."""
+    return [*(2**k for k in range((most - 1).bit_length())), most]
+
+
+def choose(timed: Iterable[tuple[int, TurnTimes]]) -> int:
+    """Return the fewest environments whose rate is within a tenth of the best."""
+    rates = {count: times.rate(count) for count, times in timed}
+    limit = _ENOUGH * max(rates.values())
+    chosen = min(count for count, rate in rates.items() if rate >= limit)
+    found = ", ".join(f"{count}: {rate:.0f}" for count, rate in rates.items())
+    log.info("play %d environments (env_steps/s: %s)", chosen, found)
+    return chosen
+
+
+def _env_step_seconds(config: Config, spec: EnvSpec) -> float:
+    """Return the median seconds of an env_step with random actions."""
+    envs = make_env_batch(
+        config.env,
+        num_envs=1,
+        seeds=[0],  # an environment that nobody plays on
+        training=True,
+        max_episode_steps=config.env.max_episode_steps,
+        jpeg_frames=config.compat.jpeg_frames,
+    )
+    actions = np.random.default_rng(0).integers(spec.num_actions, size=(_TIMED_ENV_STEPS, 1))
+    envs.reset([0])
+    seconds = []
+    for action in actions:
+        started = time.perf_counter()
+        steps = envs.step([0], action)
+        seconds.append(time.perf_counter() - started)
+        if steps.terminated[0] or steps.truncated[0]:
+            envs.reset([0])
+    envs.close()
+    return median(seconds)
