@@ -280,6 +280,9 @@ class LearnerConfig:
     """Train_steps between publications of the latest weights."""
     target_interval: int = 200
     """Train_steps between publications of the target weights."""
+    max_batch_staleness: int = 0
+    """Train_steps a batch's target weights may be behind; older batches are made anew.
+    0: two intervals more than a run needs in which nothing is wrong."""
     checkpoint_interval: int = 1_000
     """Train_steps between checkpoints."""
     checkpoints_kept: int = 2

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from efficientzero.config import Config
 from efficientzero.schema import EnvSpec
+from efficientzero.staleness import healthy_staleness, staleness_bound
 
 PRESETS = ("atari100k", "muzero", "atari-small", "minatar", "cartpole", "acrobot", "catch")
 """Names of the presets, the reference first. Each is a TOML file of differences."""
@@ -162,6 +163,12 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     )
     _require(
         any(coefficients), "learner: got 0 for all four coefficients, wanted at least one above 0"
+    )
+    _require(
+        staleness_bound(config) >= healthy_staleness(config),
+        f"learner.max_batch_staleness: got {learner.max_batch_staleness}, wanted 0 or at least "
+        f"{healthy_staleness(config)}: learner.target_interval ({learner.target_interval}, more "
+        "with compat.target_weights_lag) and the batches that wait their turn",
     )
     if config.cluster.deterministic:
         _check_deterministic(config)

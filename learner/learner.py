@@ -22,6 +22,7 @@ from efficientzero.runtime import StopSignal, WaitReason, seed_sequence
 from efficientzero.schema import F64, U64, TrainingBatch
 from learner.batch_checks import BatchChecks
 from learner.batch_loader import BatchLoader
+from learner.freshness import Freshness
 from learner.governor import Governor
 from learner.loss import LossInput
 from learner.saver import CheckpointSaver
@@ -102,6 +103,7 @@ class Learner:
         """Makes loss inputs of training batches."""
         largest_target = self.network.support.largest
         self._checks = BatchChecks(self._config, run.env_spec, largest_target=largest_target)
+        self._freshness = Freshness(self._config)
         self._saver, self._further_state = saver, further_state
         self._saved_at, self._save_is_due = time.monotonic(), False
         self._steps = StepRecord(self._config.learner.max_grad_norm)
@@ -199,12 +201,12 @@ class Learner:
         reason = WaitReason("a training batch from the reanalyzers")
         while not self._stop.is_set():
             batch = self._batches.get(timeout_s=_WAIT_S)
-            if batch is not None:
+            if batch is not None and self._freshness.admits(batch, self.train_step):
                 self._governor.set_waiting_for("")
                 return batch
             self._governor.set_waiting_for("training batch from the reanalyzers")
             self._check_health()
-            reason.tick()
+            reason.tick(self._freshness.detail())
         return None
 
     def _after_step(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
@@ -257,6 +259,7 @@ class Learner:
             "learner/batch_bytes_per_s": rate * sum(field.nbytes for field in batch),
             "learner/weights_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,
             **self._pace(),
+            "learner/stale_batches": self._freshness.take_count(),
             "learner/lr": self._optimizer.param_groups[0]["lr"],
             **self._steps.row(),
             **training_statistics(self.train_step, batch, inputs, update, self.network),

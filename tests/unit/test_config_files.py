@@ -62,6 +62,10 @@ def test_an_unknown_preset_names_the_nearest():
             "learner: got 0 for all four coefficients",
         ),
         ({"seed": -1}, "seed: got -1"),
+        (
+            {"learner": {"max_batch_staleness": 205}},
+            r"learner.max_batch_staleness: got 205, wanted 0 or at least 206",
+        ),
         ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
         (
             {"search": {"algorithm": "gumbel"}, "compat": {"random_first_child": True}},
