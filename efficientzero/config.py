@@ -215,6 +215,8 @@ class ReplayConfig:
     """beta at the end of training; linear in between."""
     initial_priority: Literal["max", "value_error"] = "max"
     """Of new steps. max: the largest recent one; value_error: |search value - network value|."""
+    priority_refresh_share: float = 0.0
+    """Stored steps that get a fresh priority, per slice trained on; drawn uniformly. 0: none."""
     frames_per_block: int = 8
     """Frames compressed together as one zstd block."""
     queue_size: int = 2

@@ -4,6 +4,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
 
     B batch          E environments of one actor    S stacked frames      A actions
     K unroll steps   n td steps                     T episode length      M simulations
+    (of a TrainingBatch, M is the number of refreshed priorities)
     F = S + K + n frames of a slice
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
@@ -111,3 +112,6 @@ class TrainingBatch(NamedTuple):
     table_sizes: I64  # [B]
     weights_versions: I64  # [B] train_step of the weights that acted
     target_weights_versions: I64  # [B] train_step of the target weights that made the targets
+    env_steps: I64  # [B] env_steps of the run that were granted before the slice's step
+    refreshed_steps: I64  # [M] env_steps of stored steps drawn uniformly; -1: none
+    refreshed_priorities: F64  # [M] theirs under the target weights

@@ -13,7 +13,7 @@ from efficientzero.config import Config
 from efficientzero.metrics.search_rates import SearchRates
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import F32, I32, I64, Bool, Frames, SearchResult, TrainingBatch
+from efficientzero.schema import F32, F64, I32, I64, Bool, Frames, SearchResult, TrainingBatch
 from efficientzero.search import BatchedSearch
 from efficientzero.slices import SliceBatch, stack_window
 from efficientzero.targets import (
@@ -26,6 +26,10 @@ from efficientzero.targets import (
     value_targets,
 )
 from reanalyzer.diagnostics import BatchDiagnostics, Newest
+from replay.priorities import num_refreshed
+
+NO_STEP = -1
+"""In place of an env_step whose priority would be refreshed."""
 
 
 class TargetMaker:
@@ -111,7 +115,35 @@ class TargetMaker:
             table_sizes=slices.table_sizes,
             weights_versions=slices.weights_versions,
             target_weights_versions=np.full(len(mask), target_train_step, np.int64),
+            env_steps=slices.env_steps,
+            refreshed_steps=np.full(num_refreshed(config), NO_STEP, np.int64),
+            refreshed_priorities=np.zeros(num_refreshed(config), np.float64),
         )
+
+    def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
+        """Return |V(o[t]) - z[0]| of any number of slices under the network's weights, f64 [B].
+
+        The priority of PER (section 3.3): what the learner would find, had it these weights. The
+        bootstrap is the network's value even where training targets take a search's.
+        """
+        agent = self._config.agent
+        ends = slice_ends(slices, block_length=self._config.compat.block_length)
+        td_steps = self._td_steps(slices, target_train_step)
+        offsets, bootstraps = bootstrap_offsets(ends, td_steps, 0)
+        cells = _cells(offsets, bootstraps, agent.num_unroll_steps + agent.td_steps + 1)
+        cells[:, 0] = True
+        values = np.zeros(cells.shape, np.float32)
+        values[cells] = self._network_values(self._observations(slices.frames, cells))
+        targets = value_targets(
+            slices,
+            ends,
+            bootstrap_values=np.take_along_axis(values, offsets, 1),
+            bootstraps=bootstraps,
+            td_steps=td_steps,
+            discount=agent.discount,
+        )
+        errors: F64 = np.abs(values[:, 0] - targets[:, 0]).astype(np.float64)
+        return errors
 
     def _td_steps(self, slices: SliceBatch, target_train_step: int) -> I32:
         """Return the horizon of each slice, i32 [B]."""

@@ -19,7 +19,7 @@ from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
 from replay import reverb_lite
 from replay.priorities import clip_priority
 from replay.slice_codec import SliceCodec
-from replay.tables import BLOCKS_COLUMN, ROWS_COLUMN, TRAJECTORIES
+from replay.tables import BLOCKS_COLUMN, ROWS_COLUMN, STORED_STEPS, TRAJECTORIES
 
 _MAX_UNCONFIRMED = 24  # at least a block, so that chunks stay whole; Reverb complains from 50 on
 _TURN_MS = 500  # a blocked call does not see signals: look at the stop signal in between
@@ -61,6 +61,9 @@ class EpisodeWriter:
         self._stop = stop
         self._budget_s = budget_s
         self._in_order = config.cluster.deterministic
+        self._for_refresh = config.replay.priority_refresh_share > 0
+        # Each step then makes two items, and those of an episode's end come at once.
+        self._most_unconfirmed = _MAX_UNCONFIRMED // (2 if self._for_refresh else 1)
         frames_per_block = config.replay.frames_per_block
         self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
         self._block = np.empty((frames_per_block, *env_spec.frame_shape), env_spec.frame_dtype)
@@ -134,7 +137,7 @@ class EpisodeWriter:
             self._reopen(str(error))
             return
         if block_is_full and not is_last:
-            leaving = 0 if self._in_order else _MAX_UNCONFIRMED
+            leaving = 0 if self._in_order else self._most_unconfirmed
             self._confirm(lambda: self._writer.flush(leaving, timeout_ms=_TURN_MS), leaving=leaving)
 
     def _create_items(self, *, episode_ended: bool) -> None:
@@ -163,6 +166,8 @@ class EpisodeWriter:
             ROWS_COLUMN: history[ROWS_COLUMN][rows],
         }
         self._writer.create_item(TRAJECTORIES, self._priorities[position], columns)
+        if self._for_refresh:
+            self._writer.create_item(STORED_STEPS, 1.0, columns)
         self._unconfirmed += 1
 
     def _confirm(self, attempt: Callable[[], None], *, leaving: int) -> None:

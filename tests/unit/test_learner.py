@@ -160,6 +160,30 @@ def test_priorities_are_the_value_errors_of_the_batchs_own_keys(tmp_path):
     assert [k.tolist() for k, _ in bench.priorities.updates] == [b.keys.tolist() for b in batches]
 
 
+def test_refreshed_priorities_go_out_with_the_batchs_own_and_ages_are_told_and_kept(tmp_path):
+    config = changed(learner_config(), replay={"priority_refresh_share": 0.25})
+    first, second = (training_batch(config, seed) for seed in range(2))
+    first = first._replace(env_steps=np.arange(8))
+    second = second._replace(
+        env_steps=np.arange(10, 18),
+        refreshed_steps=np.array([3, 60]),
+        refreshed_priorities=np.array([7.0, 8.0]),
+    )
+    bench = Bench(tmp_path, config, [first, second])
+    bench.learner.run()
+    keys, priorities = bench.priorities.updates[1]
+    assert keys.tolist() == [int(first.keys[3]), *second.keys.tolist()]
+    assert priorities[0] == 7.0
+    # Set at train_step 0 by the first batch, the refreshed one as well; at 1 by the second.
+    assert bench.tracker.rows[-1]["learner/priority_age_mean"] == (8 * 2 + 8 * 1) / 16
+    assert bench.tracker.rows[-1]["learner/priorities_refreshed"] == 1
+    again = Bench(tmp_path / "again", config, [second], train_steps=2)
+    again.learner.restore(bench.checkpoints()[-1])
+    again.learner.run()
+    # Step 3 is known from before; its priority is of train_step 0, as the target weights are.
+    assert again.priorities.updates[0][0].tolist() == keys.tolist()
+
+
 def test_latest_and_target_weights_go_out_at_their_intervals_and_at_the_end(tmp_path):
     bench = whole_run(tmp_path)
     assert bench.publisher.train_steps == {LATEST: [0, 2, 4, 6, 6], TARGET: [0, 3, 6, 6]}
