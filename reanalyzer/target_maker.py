@@ -6,6 +6,8 @@ grid: slice and offset. What is needed at a cell, as value or as policy, is comp
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 
@@ -207,36 +209,37 @@ class TargetMaker:
         return chosen
 
     @torch.inference_mode()
-    def _network_values(self, observations: Frames) -> F32:
+    def _network_values(self, observations: Iterable[Frames]) -> F32:
         parts = []
-        for part in self._parts(observations):
+        for part in observations:
             logits = self._network.initial_inference(
                 torch.from_numpy(part).to(self._device)
             ).value_logits
             parts.append(self._network.support.decode(logits).float().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
-    def _searched(self, observations: Frames) -> SearchResult | None:
+    def _searched(self, observations: Iterable[Frames]) -> SearchResult | None:
         """Return what searches of all ``observations`` found; None without any."""
         results = []
-        for part in self._parts(observations):
+        for part in observations:
             self.search_rates.add(len(part))
             results.append(self._search.run(part, exploration_noise=True))
         if not results:
             return None
         return SearchResult._make(np.concatenate(column) for column in zip(*results, strict=True))
 
-    def _parts(self, observations: Frames) -> list[Frames]:
-        """Return ``observations`` cut into parts that the search takes."""
-        size = self._search.batch_size
-        return [observations[start : start + size] for start in range(0, len(observations), size)]
+    def _observations(self, frames: Frames, cells: Bool) -> Iterator[Frames]:
+        """Yield the observations of ``cells`` [B, K + n + 1], row by row.
 
-    def _observations(self, frames: Frames, cells: Bool) -> Frames:
-        """Return the observations of ``cells`` [B, K + n + 1], row by row."""
-        num_stacked = self._config.env.num_stacked_frames
+        In parts that the search takes, each stacked when it is wanted: all of a batch of 256 with
+        96x96 RGB frames would be 340 MB.
+        """
+        num_stacked, size = self._config.env.num_stacked_frames, self._search.batch_size
         rows, offsets = np.nonzero(cells)
-        windows = offsets[:, None] + np.arange(num_stacked)  # [N, S]
-        return stack_window(frames[rows[:, None], windows], 0, num_stacked)
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            windows = offsets[part, None] + np.arange(num_stacked)  # [N, S]
+            yield stack_window(frames[rows[part, None], windows], 0, num_stacked)
 
 
 def _cells(offsets: I32, needed: Bool, num_offsets: int) -> Bool:
