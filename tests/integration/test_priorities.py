@@ -1,4 +1,4 @@
-"""Refreshed priorities across the real replay service, from actor's writer to the sampled item."""
+"""Priorities across the real replay service, refreshed ones from actor's writer to sampled item."""
 
 import dataclasses
 import time
@@ -21,6 +21,7 @@ from replay.episode_writer import EpisodeWriter
 from replay.info import ReplayInfo, wait_until_ready
 from replay.priorities import PriorityUpdater
 from replay.slice_sampler import SliceSampler
+from replay.snapshot_request import request_snapshot
 from replay.tables import STORED_STEPS
 from replay.training_queue import TrainingQueueReader, TrainingQueueWriter
 from tests.fakes import tiny_config
@@ -79,13 +80,81 @@ def write(episodes, spec, config, address, stop, *, priority_of=lambda step: 1.0
     writer.close()
 
 
+def uneven(step):
+    return 10.0 ** (step % 7 - 3)
+
+
+def test_service_tells_the_exact_probability_of_each_sample(tmp_path, stop):
+    alpha, steps = 0.6, NUM_EPISODES * LENGTH
+    replay = ReplayConfig(capacity=10_000, priority_exponent=alpha)
+    process, address = serving(tmp_path, stop, dataclasses.replace(CONFIG, replay=replay))
+    try:
+        config = dataclasses.replace(CONFIG, replay=replay)
+        write(numbered_episodes(IMAGES), IMAGES, config, address, stop, priority_of=uneven)
+        total = sum(uneven(step) ** alpha for step in range(steps))
+        sampler = SliceSampler(address, IMAGES, config, stop)
+        seen = set()
+        for _ in range(10):
+            batch = draw(sampler, 64)
+            for i, step in enumerate(batch.env_steps.tolist()):
+                seen.add(step)
+                assert batch.priorities[i] == pytest.approx(uneven(step), rel=1e-6)
+                wanted = uneven(step) ** alpha / total
+                assert batch.probabilities[i] == pytest.approx(wanted, rel=1e-6)
+            assert (batch.table_sizes == steps).all()
+        assert len({uneven(step) for step in seen}) >= 5
+    finally:
+        end(process)
+
+
+def test_priority_of_an_evicted_step_changes_nothing(tmp_path, stop):
+    replay = ReplayConfig(capacity=LENGTH, priority_exponent=1.0)
+    config = dataclasses.replace(CONFIG, replay=replay)
+    process, address = serving(tmp_path, stop, config)
+    try:
+        first, second, third = numbered_episodes(IMAGES)
+        write([first], IMAGES, config, address, stop)
+        sampler = SliceSampler(address, IMAGES, config, stop, num_slices_ahead=1)
+        old_keys = np.unique(draw(sampler, 64).keys)
+        write([second, third], IMAGES, config, address, stop)
+        updater = PriorityUpdater(address, stop)
+        updater.update(old_keys, np.full(len(old_keys), 1e6))
+        updater.update(old_keys[:1], np.array([1e6]))
+        for _ in range(2):
+            draw(sampler, 64)  # what was sampled ahead
+        for _ in range(5):
+            batch = draw(sampler, 64)
+            assert (batch.table_sizes == LENGTH).all()
+            assert batch.env_steps.min() >= 2 * LENGTH
+            np.testing.assert_allclose(batch.probabilities, 1 / LENGTH, rtol=1e-6)
+        assert updater.dropped_updates == 0
+    finally:
+        end(process)
+
+
+def test_stored_steps_come_back_with_a_snapshot(tmp_path, stop):
+    process, address = serving(tmp_path, stop, CONFIG)
+    episodes = numbered_episodes(IMAGES)
+    try:
+        write(episodes, IMAGES, CONFIG, address, stop)
+        request_snapshot(address, timeout_s=PATIENCE_S)
+    finally:
+        end(process)
+    process, address = serving(tmp_path, stop, CONFIG)
+    try:
+        batch = draw(SliceSampler(address, IMAGES, CONFIG, stop, table=STORED_STEPS), 64)
+        for i in range(64):
+            number, t = divmod(int(batch.env_steps[i]), LENGTH)
+            assert_slice_equals(batch, i, window(episodes[number], t, IMAGES, CONFIG.agent))
+    finally:
+        end(process)
+
+
 def test_stored_steps_are_drawn_uniformly_whatever_their_priorities(tmp_path, stop):
     process, address = serving(tmp_path, stop, CONFIG)
     try:
         episodes = numbered_episodes(IMAGES)
-        write(
-            episodes, IMAGES, CONFIG, address, stop, priority_of=lambda step: 10.0 ** (step % 7 - 3)
-        )
+        write(episodes, IMAGES, CONFIG, address, stop, priority_of=uneven)
         counts = ReplayInfo(address).read()
         assert counts is not None
         assert (counts.num_steps, counts.steps_inserted, counts.num_tables) == (120, 120, 3)
