@@ -1,7 +1,7 @@
 """Refuses training batches whose targets are too old to be trained on.
 
-Asked by the learner's loop for every batch that comes out of the queue. A reanalyzer that hung, or
-whose weights came late, makes such batches.
+Asked by the learner's loop for every batch that comes out of the queue. Such batches come from a
+reanalyzer that hung, or whose weights came late.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ import torch
 from efficientzero.config import Config
 from efficientzero.schema import F64, I64, U64, Bool, TrainingBatch
 
-_NEVER = -1
+_NONE = -1
+_SPARE = 2
 _OLD = 95.0  # percentile
 
 
@@ -32,17 +33,22 @@ class PrioritySink(Protocol):
 class PriorityFeedback:
     """Sends priorities, those of the train_step and those refreshed, and follows their ages.
 
-    Of each env_step trained on it knows the key of its item in replay and the train_step of the
-    weights behind its priority: 16 bytes each. Steps not yet trained on have the priority that
-    they entered with, the largest; they are soon drawn, and until then need no refreshing.
+    Of the newest steps trained on it knows the key of their item in replay and the train_step of
+    the weights behind their priority: 24 bytes a step, twice as many steps as replay holds. Steps
+    not yet trained on have the priority that they entered with, the largest; they are soon drawn,
+    and until then need no refreshing. An env_step that was granted again after an actor's crash
+    may name two items: the last one drawn is meant.
     """
 
     def __init__(self, config: Config, sink: PrioritySink) -> None:
         """Know no step yet."""
         self._sink = sink
         self._capacity = config.replay.capacity
-        self._keys = np.zeros(config.budget.env_steps, np.uint64)
-        self._set_at = np.full(config.budget.env_steps, _NEVER, np.int64)
+        size = min(config.budget.env_steps, _SPARE * self._capacity)
+        # Of step s at place s modulo the size.
+        self._steps = np.full(size, _NONE, np.int64)
+        self._keys = np.zeros(size, np.uint64)
+        self._set_at = np.zeros(size, np.int64)
         self._num_seen = 0  # one more than the newest env_step seen
         self._evicted, self._refreshed, self._dropped = 0, 0, 0
 
@@ -54,20 +60,15 @@ class PriorityFeedback:
             priorities: f64 [B], of its slices.
             train_step: train_steps behind the weights that made them.
         """
-        steps, keys, values = batch.env_steps, batch.keys, priorities
-        self._num_seen = max(self._num_seen, int(steps.max()) + 1)
-        self._evicted += int((steps < self._num_seen - self._capacity).sum())
-        self._keys[steps] = keys
-        if len(batch.refreshed_steps):
-            made_at = int(batch.target_weights_versions.min())
-            usable = self._usable(batch.refreshed_steps, made_at)
-            refreshed = batch.refreshed_steps[usable]
-            self._set_at[refreshed] = made_at
-            self._refreshed += len(refreshed)
-            # The train_step's own come last: they are the newer ones.
-            keys = np.concatenate([self._keys[refreshed], keys])
-            values = np.concatenate([batch.refreshed_priorities[usable], values])
-        self._set_at[steps] = train_step
+        made_at = int(batch.target_weights_versions.min())
+        usable = self._usable(batch.refreshed_steps, made_at)
+        places = self._places(batch.refreshed_steps[usable])
+        self._set_at[places] = made_at
+        self._refreshed += len(places)
+        # The train_step's own come last: they are the newer ones.
+        keys = np.concatenate([self._keys[places], batch.keys])
+        values = np.concatenate([batch.refreshed_priorities[usable], priorities])
+        self._note(batch, train_step)
         self._sink.update(keys, values)
 
     def row(self, train_step: int) -> dict[str, float]:
@@ -76,7 +77,8 @@ class PriorityFeedback:
         Ages are of the steps trained on and still stored. Reverb evicts in the order of arrival,
         taken here for the order of env_steps, which differ by the lengths of running episodes.
         """
-        ages = train_step - self._stored()
+        oldest = max(0, self._num_seen - self._capacity)
+        ages = train_step - self._set_at[self._steps >= oldest]
         dropped = self._sink.dropped_updates
         row = {
             "learner/priorities_evicted": float(self._evicted),
@@ -91,25 +93,35 @@ class PriorityFeedback:
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return what a checkpoint must keep; keys outlive a snapshot of replay."""
-        keys = self._keys[: self._num_seen].view(np.int64).copy()  # torch hardly knows u64
-        set_at = self._set_at[: self._num_seen].copy()
-        return {"keys": torch.from_numpy(keys), "set_at": torch.from_numpy(set_at)}
+        keys = self._keys.view(np.int64)  # torch hardly knows u64
+        arrays = {"steps": self._steps, "keys": keys, "set_at": self._set_at}
+        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a checkpoint."""
-        self._num_seen = len(state["keys"])
-        self._keys[: self._num_seen] = state["keys"].numpy().view(np.uint64)
-        self._set_at[: self._num_seen] = state["set_at"].numpy()
+        """Go on from a checkpoint of the same run."""
+        self._steps[:] = state["steps"].numpy()
+        self._keys[:] = state["keys"].numpy().view(np.uint64)
+        self._set_at[:] = state["set_at"].numpy()
+        self._num_seen = int(self._steps.max()) + 1
 
-    def _stored(self) -> I64:
-        """Return when the priorities of stored steps were set."""
-        stored = self._set_at[max(0, self._num_seen - self._capacity) : self._num_seen]
-        known: I64 = stored[stored != _NEVER]
-        return known
+    def _places(self, steps: I64) -> I64:
+        places: I64 = steps % len(self._steps)
+        return places
+
+    def _note(self, batch: TrainingBatch, train_step: int) -> None:
+        """Remember the steps of ``batch``, but for those that replay holds no more."""
+        self._num_seen = max(self._num_seen, int(batch.env_steps.max()) + 1)
+        is_stored = batch.env_steps >= self._num_seen - self._capacity
+        self._evicted += int((~is_stored).sum())
+        steps = batch.env_steps[is_stored]
+        places = self._places(steps)
+        self._steps[places], self._keys[places] = steps, batch.keys[is_stored]
+        self._set_at[places] = train_step
 
     def _usable(self, steps: I64, made_at: int) -> Bool:
-        """Return which steps have a known key and no newer priority, bool [M]."""
-        is_known = (steps >= 0) & (steps < self._num_seen)
-        set_at = self._set_at[np.where(is_known, steps, 0)]
-        usable: Bool = is_known & (set_at != _NEVER) & (set_at <= made_at)
+        """Return which steps have a known key and no newer priority, bool [R]."""
+        places = self._places(steps)
+        usable: Bool = (
+            (steps >= 0) & (self._steps[places] == steps) & (self._set_at[places] <= made_at)
+        )
         return usable

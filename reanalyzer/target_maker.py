@@ -231,8 +231,8 @@ class TargetMaker:
     def _observations(self, frames: Frames, cells: Bool) -> Iterator[Frames]:
         """Yield the observations of ``cells`` [B, K + n + 1], row by row.
 
-        In parts that the search takes, each stacked when it is wanted: all of a batch of 256 with
-        96x96 RGB frames would be 340 MB.
+        In parts that the search takes, each stacked when it is wanted: all policy roots of 256
+        slices of 96x96 RGB frames would be 170 MB.
         """
         num_stacked, size = self._config.env.num_stacked_frames, self._search.batch_size
         rows, offsets = np.nonzero(cells)

@@ -138,4 +138,27 @@ def test_state_is_a_copy_that_later_updates_do_not_change():
     feedback.update(batch_of(config, range(8)), np.zeros(8), 5)
     state = feedback.state()
     feedback.update(batch_of(config, range(8)), np.zeros(8), 6)
-    assert state["set_at"].tolist() == [5] * 8
+    assert state["set_at"][:8].tolist() == [5] * 8
+
+
+def test_only_steps_that_replay_may_hold_are_remembered_each_under_its_own_number():
+    config = config_with(capacity=10)
+    feedback, sink = bench(config)
+    feedback.update(batch_of(config, range(3, 11)), np.zeros(8), 0)
+    # Room for 20 steps: 23 takes the place of 3.
+    feedback.update(batch_of(config, [23] * 8), np.zeros(8), 1)
+    feedback.update(batch_of(config, [24] * 8, refreshed=[3, 23, 43], made_at=1), np.ones(8), 2)
+    assert sent(sink) == {1_023: 123.0, 1_024: 1.0}
+    # A straggler of a step evicted long ago takes nobody's place.
+    feedback.update(batch_of(config, [4] * 8, refreshed=[24, 4], made_at=2), np.ones(8), 3)
+    assert sent(sink) == {1_024: 124.0, 1_004: 1.0}
+    row = feedback.row(3)
+    assert row["learner/priorities_evicted"] == 8
+    assert row["learner/priority_age_mean"] == (2 + 1) / 2
+
+
+def test_env_step_beyond_the_budget_as_float32_may_round_it_is_taken():
+    config = config_with()
+    feedback, _ = bench(config)
+    feedback.update(batch_of(config, [config.budget.env_steps] * 8), np.zeros(8), 0)
+    assert feedback.row(1)["learner/priority_age_mean"] == 1
