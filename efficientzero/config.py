@@ -215,6 +215,8 @@ class ReplayConfig:
     """beta at the end of training; linear in between."""
     initial_priority: Literal["max", "value_error"] = "max"
     """Of new steps. max: the largest recent one; value_error: |search value - network value|."""
+    priority_refresh_share: float = 0.0
+    """Stored steps that get a fresh priority, per slice trained on; drawn uniformly. 0: none."""
     frames_per_block: int = 8
     """Frames compressed together as one zstd block."""
     queue_size: int = 2
@@ -280,6 +282,9 @@ class LearnerConfig:
     """Train_steps between publications of the latest weights."""
     target_interval: int = 200
     """Train_steps between publications of the target weights."""
+    max_batch_staleness: int = 0
+    """Train_steps a batch's target weights may be behind; older batches are made anew.
+    0: two intervals more than a run needs in which nothing is wrong."""
     checkpoint_interval: int = 1_000
     """Train_steps between checkpoints."""
     checkpoints_kept: int = 2

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from efficientzero.config import Config
 from efficientzero.schema import EnvSpec
+from efficientzero.staleness import healthy_staleness, staleness_bound
 
 PRESETS = ("atari100k", "muzero", "atari-small", "minatar", "cartpole", "acrobot", "catch")
 """Names of the presets, the reference first. Each is a TOML file of differences."""
@@ -163,6 +164,14 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     _require(
         any(coefficients), "learner: got 0 for all four coefficients, wanted at least one above 0"
     )
+    _require(
+        staleness_bound(config) >= healthy_staleness(config),
+        f"learner.max_batch_staleness: got {learner.max_batch_staleness}, wanted 0 or at least "
+        f"{healthy_staleness(config)}: learner.target_interval ({learner.target_interval}, more "
+        "with compat.target_weights_lag) and the batches that wait their turn",
+    )
+    if config.replay.priority_refresh_share:
+        _check_refresh(config)
     if config.cluster.deterministic:
         _check_deterministic(config)
     compat = config.compat
@@ -231,6 +240,7 @@ _FRACTIONS = (
     "reanalyzer.policy_reanalyze_ratio",
     "learner.lr_warmup_fraction",
     "network.batch_norm_momentum",
+    "replay.priority_refresh_share",
     "replay.importance_exponent",
     "replay.importance_exponent_final",
 )
@@ -247,6 +257,7 @@ _POSITIVE = (
     "cluster.metrics_interval_seconds",
 )
 _FEWEST_ACTIONS = 2
+_MOST_NUMBERED_STEPS = 2**24
 
 
 def _check_ranges(config: Config) -> None:
@@ -278,12 +289,34 @@ def _check_deterministic(config: Config) -> None:
         "cluster.threads_per_process": (cluster.threads_per_process, (1,)),
         "cluster.device": (cluster.device, ("cpu", "auto")),
         "actor.pipeline": (config.actor.pipeline, ("off", "auto")),
+        # Drawn by the service, which has no seed.
+        "replay.priority_refresh_share": (config.replay.priority_refresh_share, (0,)),
     }
     for key, (got, allowed) in wanted.items():
         _require(
             got in allowed,
             f"{key}: got {got}, wanted {' or '.join(map(str, allowed))} with cluster.deterministic",
         )
+
+
+def _check_refresh(config: Config) -> None:
+    """Refuse refreshing where it would do nothing, or could not tell steps apart."""
+    share, batch_size = config.replay.priority_refresh_share, config.learner.batch_size
+    _require(
+        config.replay.priority_exponent > 0,
+        f"replay.priority_refresh_share: got {share} with replay.priority_exponent 0, wanted 0: "
+        "uniform replay has no priorities",
+    )
+    _require(
+        share * batch_size >= 1,
+        f"replay.priority_refresh_share: got {share}, wanted 0 or at least 1 / learner.batch_size "
+        f"({1 / batch_size:.3g})",
+    )
+    _require(
+        config.budget.env_steps <= _MOST_NUMBERED_STEPS,
+        f"budget.env_steps: got {config.budget.env_steps} with replay.priority_refresh_share, "
+        f"wanted at most {_MOST_NUMBERED_STEPS}: replay keeps their numbers as float32",
+    )
 
 
 def _require(condition: bool, message: str) -> None:

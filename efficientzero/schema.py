@@ -4,7 +4,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
 
     B batch          E environments of one actor    S stacked frames      A actions
     K unroll steps   n td steps                     T episode length      M simulations
-    F = S + K + n frames of a slice
+    F = S + K + n frames of a slice                 R refreshed priorities of a batch
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
 Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen after seeing
@@ -111,3 +111,6 @@ class TrainingBatch(NamedTuple):
     table_sizes: I64  # [B]
     weights_versions: I64  # [B] train_step of the weights that acted
     target_weights_versions: I64  # [B] train_step of the target weights that made the targets
+    env_steps: I64  # [B] env_steps of the run that were granted before the slice's step
+    refreshed_steps: I64  # [R] env_steps of stored steps drawn uniformly; -1: none
+    refreshed_priorities: F64  # [R] theirs under the target weights

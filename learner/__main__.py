@@ -18,8 +18,9 @@ from learner.env_step_journal import EnvStepJournal
 from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.grpc_server import GrpcServer
-from learner.learner import Learner, PrioritySink
+from learner.learner import Learner
 from learner.lock_step import LockStepGovernor
+from learner.priority_feedback import PrioritySink
 from learner.resume import resume, target_weights
 from learner.run_record import RunRecord
 from learner.saver import CheckpointSaver

@@ -16,7 +16,10 @@ from efficientzero.runtime import PlainError
 from efficientzero.schema import Bool, EnvSpec, TrainingBatch
 from replay.batch_codec import batch_spec
 
-_FINITE = ("frames", "value_prefixes", "values", "policies", "probabilities")
+_FINITE = (
+    *("frames", "value_prefixes", "values", "policies", "probabilities"),
+    "refreshed_priorities",
+)
 _MOST_OVERFLOW = 0.5
 
 log = logging.getLogger(__name__)

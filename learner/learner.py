@@ -19,11 +19,13 @@ from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal, WaitReason, seed_sequence
-from efficientzero.schema import F64, U64, TrainingBatch
+from efficientzero.schema import TrainingBatch
 from learner.batch_checks import BatchChecks
 from learner.batch_loader import BatchLoader
+from learner.freshness import Freshness
 from learner.governor import Governor
 from learner.loss import LossInput
+from learner.priority_feedback import PriorityFeedback, PrioritySink
 from learner.saver import CheckpointSaver
 from learner.statistics import StepRecord, training_statistics
 from learner.target_lag import TargetLag
@@ -41,13 +43,6 @@ class BatchSource(Protocol):
 
     def get(self, *, timeout_s: float) -> TrainingBatch | None:
         """Return the next batch, or None if none came in time."""
-
-
-class PrioritySink(Protocol):
-    """Where new priorities go."""
-
-    def update(self, keys: U64, priorities: F64) -> None:
-        """Send priorities of sampled items; never blocks."""
 
 
 class Learner:
@@ -88,7 +83,9 @@ class Learner:
             stop: ends ``run``.
         """
         self._run, self._config, self._device = run, run.config, device
-        self._batches, self._priorities, self._publisher = batches, priorities, publisher
+        self._batches, self._publisher = batches, publisher
+        feedback = None if priorities is None else PriorityFeedback(self._config, priorities)
+        self._priorities = feedback
         self._governor, self._tracker, self._stop = governor, tracker, stop
         self._check_health, self._note_priorities = check_health, note_priorities
         self._note_batch = note_batch
@@ -102,6 +99,7 @@ class Learner:
         """Makes loss inputs of training batches."""
         largest_target = self.network.support.largest
         self._checks = BatchChecks(self._config, run.env_spec, largest_target=largest_target)
+        self._freshness = Freshness(self._config)
         self._saver, self._further_state = saver, further_state
         self._saved_at, self._save_is_due = time.monotonic(), False
         self._steps = StepRecord(self._config.learner.max_grad_norm)
@@ -140,6 +138,8 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self.loader.load_state_dict(state["loader"])
         self._target_lag.restore(state["target_lag"])
+        if self._priorities is not None:
+            self._priorities.restore(state["priorities"])
         self.train_step = state["train_step"]
         self._logged_step = self.train_step
 
@@ -152,6 +152,7 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "loader": self.loader.state_dict(),
             "target_lag": self._target_lag.state(),
+            "priorities": self._priorities and self._priorities.state(),
             "run_uid": self._run.run_uid,
             "config_hash": self._run.config_hash,
             **self._further_state(),
@@ -177,7 +178,7 @@ class Learner:
         self._steps.add(update.grad_norm, is_skipped=update.is_skipped, overflow_share=overflow)
         if self._priorities is not None:
             with self._timer.section("priorities"):
-                self._priorities.update(batch.keys, update.priorities)
+                self._priorities.update(batch, update.priorities, self.train_step)
                 self._note_priorities(float(update.priorities.max()))
         self.train_step += 1
         with self._timer.section("publish"):
@@ -199,12 +200,12 @@ class Learner:
         reason = WaitReason("a training batch from the reanalyzers")
         while not self._stop.is_set():
             batch = self._batches.get(timeout_s=_WAIT_S)
-            if batch is not None:
+            if batch is not None and self._freshness.admits(batch, self.train_step):
                 self._governor.set_waiting_for("")
                 return batch
             self._governor.set_waiting_for("training batch from the reanalyzers")
             self._check_health()
-            reason.tick()
+            reason.tick(self._freshness.detail())
         return None
 
     def _after_step(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
@@ -257,8 +258,10 @@ class Learner:
             "learner/batch_bytes_per_s": rate * sum(field.nbytes for field in batch),
             "learner/weights_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,
             **self._pace(),
+            "learner/stale_batches": self._freshness.take_count(),
             "learner/lr": self._optimizer.param_groups[0]["lr"],
             **self._steps.row(),
+            **(self._priorities.row(self.train_step) if self._priorities else {}),
             **training_statistics(self.train_step, batch, inputs, update, self.network),
             **self._usage.row(),
             **self._timer.row(),

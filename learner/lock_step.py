@@ -44,6 +44,8 @@ class LockStepGovernor(Governor):
     def __init__(self, config: Config) -> None:
         """Start before the first env_step; raise ValueError for a budget nobody could keep."""
         super().__init__(config)
+        self.dropped_updates = 0
+        """None is ever: they come with the turn."""
         self._config = config
         # Under the lock:
         self._has_actor_left = False

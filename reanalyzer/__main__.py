@@ -20,7 +20,9 @@ from reanalyzer.root_batch import root_batch_size
 from reanalyzer.turns import BatchTurns
 from replay.info import wait_until_ready
 from replay.ordered_sampler import OrderedSampler
+from replay.priorities import num_refreshed
 from replay.slice_sampler import SliceSampler
+from replay.tables import STORED_STEPS
 from replay.training_queue import TrainingQueueWriter
 
 ROLE = "reanalyzer"
@@ -68,6 +70,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             tracker=tracker,
             generator=randomness,
             stop=stop,
+            stored=_stored(run, stop),
         ).run()
     finally:
         tracker.close()
@@ -83,6 +86,21 @@ def _sources(
     sampler = OrderedSampler(address, spec, config, stop, generator=randomness)
     turns = BatchTurns(RunClient(run.learner_address, stop), sampler, stop)
     return PinnedWeights(client, turns.next_target), sampler
+
+
+def _stored(run: RunInfo, stop: StopSignal) -> SliceSource | None:
+    """Return uniform samples where priorities are to be refreshed."""
+    num = num_refreshed(run.config)
+    if not num:
+        return None
+    return SliceSampler(
+        run.replay_address,
+        run.env_spec,
+        run.config,
+        stop,
+        table=STORED_STEPS,
+        num_slices_ahead=num,
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from efficientzero.runtime import StopSignal, WaitReason
 from efficientzero.schema import TrainingBatch
 from efficientzero.search import BatchedSearch
 from efficientzero.slices import SliceBatch
+from reanalyzer.priority_refresh import PriorityRefresh
 from reanalyzer.target_maker import TargetMaker
+from replay.priorities import num_refreshed
 
 _WAIT_S = 0.5
 
@@ -61,6 +63,7 @@ class Reanalyzer:
         tracker: Tracker,
         generator: np.random.Generator,
         stop: StopSignal,
+        stored: SliceSource | None = None,
     ) -> None:
         """Keep the parts.
 
@@ -75,6 +78,7 @@ class Reanalyzer:
             tracker: metrics.
             generator: for actions past the end and the choice of reanalysed slices.
             stop: ends ``run``.
+            stored: uniform samples, whose priorities are refreshed; None: none are.
         """
         self._config, self._network = config, network
         self._weights, self._slices, self._batches = weights, slices, batches
@@ -87,6 +91,11 @@ class Reanalyzer:
             device=device,
             generator=generator,
             timer=self._timer,
+        )
+        self._refresh = (
+            None
+            if stored is None
+            else PriorityRefresh(num_refreshed(config), stored, self._targets)
         )
         self._target_train_step, self._weights_at = 0, time.monotonic()
         self._batches_made, self._bytes_made = 0, 0
@@ -105,6 +114,9 @@ class Reanalyzer:
             if slices is None:
                 continue
             batch = self._targets.make_batch(slices, self._target_train_step)
+            if self._refresh is not None:
+                with self._timer.section("refresh"):
+                    batch = self._refresh.added_to(batch, self._target_train_step)
             with self._timer.section("wait_queue"):
                 self._put(batch)
             self._batches_made += 1

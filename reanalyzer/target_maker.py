@@ -6,6 +6,8 @@ grid: slice and offset. What is needed at a cell, as value or as policy, is comp
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 
@@ -13,7 +15,7 @@ from efficientzero.config import Config
 from efficientzero.metrics.search_rates import SearchRates
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import F32, I32, I64, Bool, Frames, SearchResult, TrainingBatch
+from efficientzero.schema import F32, F64, I32, I64, Bool, Frames, SearchResult, TrainingBatch
 from efficientzero.search import BatchedSearch
 from efficientzero.slices import SliceBatch, stack_window
 from efficientzero.targets import (
@@ -26,6 +28,10 @@ from efficientzero.targets import (
     value_targets,
 )
 from reanalyzer.diagnostics import BatchDiagnostics, Newest
+from replay.priorities import num_refreshed
+
+NO_STEP = -1
+"""In place of an env_step whose priority would be refreshed."""
 
 
 class TargetMaker:
@@ -111,7 +117,35 @@ class TargetMaker:
             table_sizes=slices.table_sizes,
             weights_versions=slices.weights_versions,
             target_weights_versions=np.full(len(mask), target_train_step, np.int64),
+            env_steps=slices.env_steps,
+            refreshed_steps=np.full(num_refreshed(config), NO_STEP, np.int64),
+            refreshed_priorities=np.zeros(num_refreshed(config), np.float64),
         )
+
+    def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
+        """Return |V(o[t]) - z[0]| of any number of slices under the network's weights, f64 [B].
+
+        The priority of PER (section 3.3): what the learner would find, had it these weights. The
+        bootstrap is the network's value even where training targets take a search's.
+        """
+        agent = self._config.agent
+        ends = slice_ends(slices, block_length=self._config.compat.block_length)
+        td_steps = self._td_steps(slices, target_train_step)
+        offsets, bootstraps = bootstrap_offsets(ends, td_steps, 0)
+        cells = _cells(offsets, bootstraps, agent.num_unroll_steps + agent.td_steps + 1)
+        cells[:, 0] = True
+        values = np.zeros(cells.shape, np.float32)
+        values[cells] = self._network_values(self._observations(slices.frames, cells))
+        targets = value_targets(
+            slices,
+            ends,
+            bootstrap_values=np.take_along_axis(values, offsets, 1),
+            bootstraps=bootstraps,
+            td_steps=td_steps,
+            discount=agent.discount,
+        )
+        errors: F64 = np.abs(values[:, 0] - targets[:, 0]).astype(np.float64)
+        return errors
 
     def _td_steps(self, slices: SliceBatch, target_train_step: int) -> I32:
         """Return the horizon of each slice, i32 [B]."""
@@ -175,36 +209,37 @@ class TargetMaker:
         return chosen
 
     @torch.inference_mode()
-    def _network_values(self, observations: Frames) -> F32:
+    def _network_values(self, observations: Iterable[Frames]) -> F32:
         parts = []
-        for part in self._parts(observations):
+        for part in observations:
             logits = self._network.initial_inference(
                 torch.from_numpy(part).to(self._device)
             ).value_logits
             parts.append(self._network.support.decode(logits).float().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
-    def _searched(self, observations: Frames) -> SearchResult | None:
+    def _searched(self, observations: Iterable[Frames]) -> SearchResult | None:
         """Return what searches of all ``observations`` found; None without any."""
         results = []
-        for part in self._parts(observations):
+        for part in observations:
             self.search_rates.add(len(part))
             results.append(self._search.run(part, exploration_noise=True))
         if not results:
             return None
         return SearchResult._make(np.concatenate(column) for column in zip(*results, strict=True))
 
-    def _parts(self, observations: Frames) -> list[Frames]:
-        """Return ``observations`` cut into parts that the search takes."""
-        size = self._search.batch_size
-        return [observations[start : start + size] for start in range(0, len(observations), size)]
+    def _observations(self, frames: Frames, cells: Bool) -> Iterator[Frames]:
+        """Yield the observations of ``cells`` [B, K + n + 1], row by row.
 
-    def _observations(self, frames: Frames, cells: Bool) -> Frames:
-        """Return the observations of ``cells`` [B, K + n + 1], row by row."""
-        num_stacked = self._config.env.num_stacked_frames
+        In parts that the search takes, each stacked when it is wanted: all policy roots of 256
+        slices of 96x96 RGB frames would be 170 MB.
+        """
+        num_stacked, size = self._config.env.num_stacked_frames, self._search.batch_size
         rows, offsets = np.nonzero(cells)
-        windows = offsets[:, None] + np.arange(num_stacked)  # [N, S]
-        return stack_window(frames[rows[:, None], windows], 0, num_stacked)
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            windows = offsets[part, None] + np.arange(num_stacked)  # [N, S]
+            yield stack_window(frames[rows[part, None], windows], 0, num_stacked)
 
 
 def _cells(offsets: I32, needed: Bool, num_offsets: int) -> Bool:

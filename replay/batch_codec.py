@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from efficientzero.config import Config
 from efficientzero.schema import EnvSpec, TrainingBatch
+from replay.priorities import num_refreshed
 
 _ZSTD_LEVEL = 1
 _LENGTH = struct.Struct("<I")
@@ -42,6 +43,9 @@ def batch_spec(env_spec: EnvSpec, config: Config) -> dict[str, FieldSpec]:
         "table_sizes": ("int64", (size,)),
         "weights_versions": ("int64", (size,)),
         "target_weights_versions": ("int64", (size,)),
+        "env_steps": ("int64", (size,)),
+        "refreshed_steps": ("int64", (num_refreshed(config),)),
+        "refreshed_priorities": ("float64", (num_refreshed(config),)),
     }
 
 
@@ -49,7 +53,8 @@ def encode_batch(batch: TrainingBatch) -> bytes:
     """Return ``batch`` as bytes."""
     header, payloads = [], []
     for name, array in batch._asdict().items():
-        data = np.ascontiguousarray(array).data.cast("B")
+        # A view of nothing cannot be cast.
+        data = np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"")
         is_packed = array.dtype == np.uint8
         payload = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data) if is_packed else data
         header.append([name, array.dtype.name, list(array.shape), is_packed, len(payload)])
@@ -83,7 +88,7 @@ def decode_batch(encoded: bytes, wanted: Mapping[str, FieldSpec]) -> TrainingBat
 
 
 def _fill(array: NDArray[Any], payload: memoryview, *, is_packed: bool) -> None:
-    target = array.data.cast("B") if array.size else memoryview(b"")
+    target = array.data.cast("B") if array.size else memoryview(bytearray())
     if is_packed:
         reader = zstandard.ZstdDecompressor().stream_reader(payload)
         filled = 0

@@ -20,7 +20,7 @@ from replay import reverb_lite
 from replay.column_writer import CellRef, ColumnWriter
 from replay.priorities import clip_priority
 from replay.slice_codec import SliceCodec
-from replay.tables import TRAJECTORIES
+from replay.tables import STORED_STEPS, TRAJECTORIES
 
 _MAX_UNCONFIRMED = 24  # at least a block, so that chunks stay whole; Reverb complains from 50 on
 _TURN_MS = 500  # a blocked call does not see signals: look at the stop signal in between
@@ -62,6 +62,9 @@ class EpisodeWriter:
         self._stop = stop
         self._budget_s = budget_s
         self._in_order = config.cluster.deterministic
+        self._for_refresh = config.replay.priority_refresh_share > 0
+        # Each step then makes two items, and those of an episode's end come at once.
+        self._most_unconfirmed = _MAX_UNCONFIRMED // (2 if self._for_refresh else 1)
         frames_per_block = config.replay.frames_per_block
         self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
         self._block = np.empty((frames_per_block, *env_spec.frame_shape), env_spec.frame_dtype)
@@ -138,7 +141,7 @@ class EpisodeWriter:
             self._reopen(str(error))
             return
         if block_is_full and not is_last:
-            leaving = 0 if self._in_order else _MAX_UNCONFIRMED
+            leaving = 0 if self._in_order else self._most_unconfirmed
             self._confirm(lambda: self._writer.flush(leaving, timeout_ms=_TURN_MS), leaving=leaving)
 
     def _create_items(self, *, episode_ended: bool) -> None:
@@ -160,6 +163,8 @@ class EpisodeWriter:
             if not all(columns):
                 raise ValueError(f"item {position}..{last_row}: got an empty column, wanted rows")
             self._writer.create_item(TRAJECTORIES, self._priorities[position], columns)
+            if self._for_refresh:
+                self._writer.create_item(STORED_STEPS, 1.0, columns)
             self._unconfirmed += 1
         self._num_items = max(self._num_items, num_positions)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from efficientzero.runtime import StopSignal, WaitReason
 from replay import reverb_lite
-from replay.tables import TRAINING_QUEUE, TRAJECTORIES
+from replay.tables import STORED_STEPS, TRAINING_QUEUE, TRAJECTORIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +37,13 @@ class ReplayCounts:
     batches_taken: int = 0
     """Training batches the learner ever took."""
     steps_working_ms: int = 0
-    """Time the steps' thread ever spent on inserting and sampling."""
+    """Time the steps' threads ever spent on inserting and sampling."""
     batches_working_ms: int = 0
     """The same of the training queue's thread."""
     waiting_ms: int = 0
-    """Time that both threads together ever had nothing to do."""
+    """Time that all threads together ever had nothing to do."""
+    num_tables: int = 2
+    """Tables, each with a thread: steps, training batches and perhaps steps to refresh."""
 
 
 class ReplayInfo:
@@ -72,9 +74,12 @@ class ReplayInfo:
             num_queued_batches=batches.current_size,
             batches_inserted=batches_in_out.insert_stats.completed,
             batches_taken=batches_in_out.sample_stats.completed,
-            steps_working_ms=_working_ms(steps),
+            steps_working_ms=sum(
+                _working_ms(tables[name]) for name in (TRAJECTORIES, STORED_STEPS) if name in tables
+            ),
             batches_working_ms=_working_ms(batches),
-            waiting_ms=_waiting_ms(steps) + _waiting_ms(batches),
+            waiting_ms=sum(map(_waiting_ms, tables.values())),
+            num_tables=len(tables),
         )
 
 

@@ -14,6 +14,7 @@ import threading
 
 import numpy as np
 
+from efficientzero.config import Config
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import F64, U64
 from replay import reverb_lite
@@ -36,6 +37,11 @@ def clip_priorities(priorities: F64) -> F64:
 def clip_priority(priority: float) -> float:
     """Return one priority in the range that the tables survive."""
     return MIN_PRIORITY if math.isnan(priority) else min(max(priority, MIN_PRIORITY), MAX_PRIORITY)
+
+
+def num_refreshed(config: Config) -> int:
+    """Return how many stored steps get a fresh priority with each training batch."""
+    return int(config.replay.priority_refresh_share * config.learner.batch_size)
 
 
 class PriorityUpdater:

@@ -11,9 +11,6 @@ from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.tracker import Tracker
 from replay.info import ReplayCounts, ReplayInfo
 
-_NUM_THREADS = 2
-"""The service has one worker thread a table: steps and training batches."""
-
 
 class ServiceMetrics:
     """Logs size, rates and memory of the service in this process."""
@@ -66,7 +63,7 @@ def time_row(before: ReplayCounts, after: ReplayCounts, *, elapsed_s: float) -> 
     ``wait_clients``: nobody asked for anything that could be answered. Shares are of the threads'
     time together; ``other`` is what the service's whole milliseconds leave over.
     """
-    all_ms = 1_000.0 * elapsed_s * _NUM_THREADS
+    all_ms = 1_000.0 * elapsed_s * after.num_tables  # each has a worker thread
     work = {
         "steps": (
             after.steps_working_ms - before.steps_working_ms,

@@ -1,4 +1,4 @@
-"""Draws slices from ``trajectories`` in the background and decodes them into stacked arrays.
+"""Draws slices from a table of steps in the background and decodes them into stacked arrays.
 
 A reanalyzer holds one. Knows Reverb's sampler, not what the slices are for.
 """
@@ -50,6 +50,7 @@ class SliceSampler:
         config: Config,
         stop: StopSignal,
         *,
+        table: str = TRAJECTORIES,
         num_slices_ahead: int | None = None,
         num_buffers: int = 2,
     ) -> None:
@@ -60,6 +61,7 @@ class SliceSampler:
             env_spec: Of the run's environment.
             config: Of the run.
             stop: Ends the waits and the thread.
+            table: Where to draw from.
             num_slices_ahead: Slices to hold ready; one training batch by default.
             num_buffers: Batches whose memory is used in turn.
         """
@@ -67,7 +69,11 @@ class SliceSampler:
         ahead = config.learner.batch_size if num_slices_ahead is None else num_slices_ahead
         in_flight = max(1, min(_MAX_IN_FLIGHT, ahead))
         self._stream = SampleStream(
-            address, stop, max_in_flight=in_flight, num_ahead=max(1, ahead - in_flight)
+            address,
+            stop,
+            table=table,
+            max_in_flight=in_flight,
+            num_ahead=max(1, ahead - in_flight),
         )
         self._decoder = SliceDecoder(env_spec, config, num_buffers=num_buffers)
         self._taken: list[Sample] = []
@@ -124,10 +130,17 @@ class SampleStream:
     """Reverb's endless stream of samples, which knows no timeout, read by a thread."""
 
     def __init__(
-        self, address: str, stop: StopSignal, *, max_in_flight: int, num_ahead: int
+        self,
+        address: str,
+        stop: StopSignal,
+        *,
+        table: str = TRAJECTORIES,
+        max_in_flight: int,
+        num_ahead: int,
     ) -> None:
         """Start reading, up to ``num_ahead`` samples and those in flight before they are wanted."""
         self._address, self._stop, self._max_in_flight = address, stop, max_in_flight
+        self._table = table
         self._samples: queue.Queue[Sample] = queue.Queue(num_ahead)
         threading.Thread(target=self._run, name="slice-sampler", daemon=True).start()
 
@@ -151,7 +164,7 @@ class SampleStream:
             try:
                 if sampler is None:
                     sampler = reverb_lite.new_sampler(
-                        client, TRAJECTORIES, max_in_flight=self._max_in_flight
+                        client, self._table, max_in_flight=self._max_in_flight
                     )
                 sample = _unpacked(sampler.GetNextTrajectory())
             except (RuntimeError, ValueError) as error:

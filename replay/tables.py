@@ -12,6 +12,8 @@ from replay import reverb_lite
 
 TRAJECTORIES = "trajectories"
 """One item per env_step: the window of its episode that starts there."""
+STORED_STEPS = "stored_steps"
+"""The same windows once more, drawn uniformly; only where priorities are refreshed."""
 TRAINING_QUEUE = "training_queue"
 """Whole training batches, first in first out, each given to one reader."""
 
@@ -39,7 +41,19 @@ def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
         rate_limiter=reverb.rate_limiters.MinSize(1),
         max_times_sampled=int(in_order),  # 0: any number of times
     )
-    return [trajectories, reverb.Table.queue(TRAINING_QUEUE, config.queue_size)]
+    tables = [trajectories, reverb.Table.queue(TRAINING_QUEUE, config.queue_size)]
+    if config.priority_refresh_share > 0:
+        # Reverb has one sampler a table. Both tables' items refer to the same blocks and rows.
+        tables.append(
+            reverb.Table(
+                name=STORED_STEPS,
+                sampler=reverb.selectors.Uniform(),
+                remover=reverb.selectors.Fifo(),
+                max_size=config.capacity,
+                rate_limiter=reverb.rate_limiters.MinSize(1),
+            )
+        )
+    return tables
 
 
 def _sampler(exponent: float, *, in_order: bool) -> Any:  # noqa: ANN401  one of Reverb's selectors

@@ -287,10 +287,12 @@ class FakePriorities:
 
     def __init__(self, batch_size: int) -> None:
         self.updates: list[tuple[U64, F64]] = []
-        self._shape = (batch_size,)
+        self.dropped_updates = 0
+        self._batch_size = batch_size
 
     def update(self, keys: U64, priorities: F64) -> None:
-        assert keys.shape == priorities.shape == self._shape
+        assert keys.shape == priorities.shape
+        assert len(keys) >= self._batch_size
         assert keys.dtype == np.uint64
         assert priorities.dtype == np.float64
         assert np.isfinite(priorities).all()

@@ -7,6 +7,7 @@ import numpy as np
 from efficientzero.config import Config
 from efficientzero.envs import probe_env_spec
 from efficientzero.schema import TrainingBatch
+from replay.priorities import num_refreshed
 from tests.fakes import check_training_batch
 
 
@@ -29,6 +30,9 @@ def training_batch(config: Config, seed: int = 0) -> TrainingBatch:
         table_sizes=np.full(size, 100, np.int64),
         weights_versions=np.zeros(size, np.int64),
         target_weights_versions=np.zeros(size, np.int64),
+        env_steps=rng.integers(0, config.budget.env_steps, size),
+        refreshed_steps=rng.integers(-1, config.budget.env_steps, num_refreshed(config)),
+        refreshed_priorities=rng.uniform(0.0, 2.0, num_refreshed(config)),
     )
     check_training_batch(batch, spec, config)
     return batch

@@ -62,6 +62,29 @@ def test_an_unknown_preset_names_the_nearest():
             "learner: got 0 for all four coefficients",
         ),
         ({"seed": -1}, "seed: got -1"),
+        (
+            {"replay": {"priority_refresh_share": 0.5, "priority_exponent": 0.0}},
+            "replay.priority_refresh_share: got 0.5 with replay.priority_exponent 0, wanted 0",
+        ),
+        (
+            {"replay": {"priority_refresh_share": 0.003}},
+            r"replay.priority_refresh_share: got 0.003, wanted 0 or at least .* \(0.00391\)",
+        ),
+        (
+            {
+                "replay": {"priority_refresh_share": 0.5},
+                "budget": {"env_steps": 2**24 + 1},
+            },
+            "budget.env_steps: got 16777217 with replay.priority_refresh_share, wanted at most",
+        ),
+        (
+            {"replay": {"priority_refresh_share": 0.5}, "cluster": {"deterministic": True}},
+            "replay.priority_refresh_share: got 0.5, wanted 0 with cluster.deterministic",
+        ),
+        (
+            {"learner": {"max_batch_staleness": 205}},
+            r"learner.max_batch_staleness: got 205, wanted 0 or at least 206",
+        ),
         ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
         (
             {"search": {"algorithm": "gumbel"}, "compat": {"random_first_child": True}},

@@ -50,9 +50,11 @@ class RecordingPublisher(WeightPublisher):
 def learner_config(*, budget=None, **learner):
     config = tiny_config()
     intervals = {"publish_interval": 2, "target_interval": 3, "checkpoint_interval": 4}
+    # The batches made up here are all of train_step 0.
+    fixed = {"log_interval": 1, "max_batch_staleness": 1_000, **intervals}
     return dataclasses.replace(
         config,
-        learner=dataclasses.replace(config.learner, **{"log_interval": 1, **intervals, **learner}),
+        learner=dataclasses.replace(config.learner, **{**fixed, **learner}),
         budget=dataclasses.replace(config.budget, **(budget or {})),
     )
 
@@ -156,6 +158,30 @@ def test_priorities_are_the_value_errors_of_the_batchs_own_keys(tmp_path):
     np.testing.assert_array_equal(keys, batches[0].keys)
     np.testing.assert_allclose(priorities, np.abs(predicted - batches[0].values[:, 0]), atol=1e-5)
     assert [k.tolist() for k, _ in bench.priorities.updates] == [b.keys.tolist() for b in batches]
+
+
+def test_refreshed_priorities_go_out_with_the_batchs_own_and_ages_are_told_and_kept(tmp_path):
+    config = changed(learner_config(), replay={"priority_refresh_share": 0.25})
+    first, second = (training_batch(config, seed) for seed in range(2))
+    first = first._replace(env_steps=np.arange(8))
+    second = second._replace(
+        env_steps=np.arange(10, 18),
+        refreshed_steps=np.array([3, 60]),
+        refreshed_priorities=np.array([7.0, 8.0]),
+    )
+    bench = Bench(tmp_path, config, [first, second])
+    bench.learner.run()
+    keys, priorities = bench.priorities.updates[1]
+    assert keys.tolist() == [int(first.keys[3]), *second.keys.tolist()]
+    assert priorities[0] == 7.0
+    # Set at train_step 0 by the first batch, the refreshed one as well; at 1 by the second.
+    assert bench.tracker.rows[-1]["learner/priority_age_mean"] == (8 * 2 + 8 * 1) / 16
+    assert bench.tracker.rows[-1]["learner/priorities_refreshed"] == 1
+    again = Bench(tmp_path / "again", config, [second], train_steps=2)
+    again.learner.restore(bench.checkpoints()[-1])
+    again.learner.run()
+    # Step 3 is known from before; its priority is of train_step 0, as the target weights are.
+    assert again.priorities.updates[0][0].tolist() == keys.tolist()
 
 
 def test_latest_and_target_weights_go_out_at_their_intervals_and_at_the_end(tmp_path):
@@ -433,6 +459,30 @@ updater = Updater(network, make_optimizer(network, config), config, SectionTimer
 assert updater.step(in_float32(make_batch(config)), 0, measure=True).grad_norm > 0
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=300)
+
+
+def test_stale_batch_leaves_no_trace_but_its_count(tmp_path):
+    budget = {"train_steps": 4, "last_train_steps": 0}
+    config = learner_config(budget=budget, max_batch_staleness=2, log_interval=2)
+    fresh = [
+        b._replace(target_weights_versions=np.full(8, version, np.int64))
+        for b, version in zip(
+            [training_batch(config, i) for i in range(4)], [0, 0, 0, 1], strict=True
+        )
+    ]
+    stale = [training_batch(config, seed) for seed in (10, 11)]  # of train_step 0, at 3: too old
+    one_slice = fresh[3]._replace(target_weights_versions=np.array([1] * 7 + [0], np.int64))
+    with_stale = Bench(tmp_path / "with", config, [*fresh[:3], *stale, one_slice, fresh[3]])
+    without = Bench(tmp_path / "without", config, fresh)
+    for bench in (with_stale, without):
+        bench.learner.run()
+        assert bench.governor.train_steps == bench.learner.train_step == 4
+        assert [noted[1] for noted in bench.noted] == [1, 2, 3, 4]
+    assert_same_state(with_stale.learner.network.state_dict(), without.learner.network.state_dict())
+    for got, wanted in zip(with_stale.priorities.updates, without.priorities.updates, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    counts = [[r["learner/stale_batches"] for r in b.tracker.rows] for b in (with_stale, without)]
+    assert counts == [[0, 3], [0, 0]]
 
 
 def test_step_counts_only_once_its_weights_are_published(tmp_path):

@@ -58,8 +58,10 @@ def told_counts(observation):
     return np.array([1 + digest % 101, 1 + digest % 103, 1 + digest % 107], np.int32)
 
 
-def reanalyzer_config(*, ratio=0.5, search_batch_size=512, correction=True):
+def reanalyzer_config(*, ratio=0.5, search_batch_size=512, correction=True, refresh_share=0.0):
     config = tiny_config()
+    replay = dataclasses.replace(config.replay, priority_refresh_share=refresh_share)
+    config = dataclasses.replace(config, replay=replay)
     reanalyzer = dataclasses.replace(
         config.reanalyzer,
         policy_reanalyze_ratio=ratio,
@@ -72,7 +74,7 @@ def reanalyzer_config(*, ratio=0.5, search_batch_size=512, correction=True):
 class Bench:
     """A reanalyzer and everything round it."""
 
-    def __init__(self, config, *, search_type=CountingSearch, batches=(), full_for=0):
+    def __init__(self, config, *, search_type=CountingSearch, batches=(), full_for=0, stored=None):
         self.config, self.spec, self.stop = config, probe_env_spec(config.env), StopSignal()
         torch.manual_seed(2)
         self.network = EfficientZeroNet(config.network, self.spec, value_prefix=True).eval()
@@ -101,6 +103,7 @@ class Bench:
             tracker=self.tracker,
             generator=np.random.default_rng(4),
             stop=self.stop,
+            stored=stored,
         )
 
     def publish_target_weights(self):
@@ -308,3 +311,61 @@ def test_no_batch_is_made_before_the_first_target_weights():
     bench = Bench(config, batches=[episodes_and_slices(config)[1]])
     bench.reanalyzer.run()
     assert bench.sink.taken == []
+
+
+class LateSlices(FakeSlices):
+    """Nothing is there when it is first asked."""
+
+    def __init__(self, batches, stop):
+        super().__init__(batches, stop)
+        self.num_asked = 0
+
+    def sample(self, num, *, timeout_s):
+        self.num_asked += 1
+        assert timeout_s <= 0.5, "training batches must not wait for steps to refresh"
+        return None if self.num_asked == 1 else super().sample(num, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("correction", [True, False])
+def test_refreshed_priorities_are_the_target_networks_errors_by_a_walk(correction):
+    config = reanalyzer_config(correction=correction, refresh_share=1.0, search_batch_size=5)
+    origins, stored_slices = episodes_and_slices(config, seed=7)
+    bench = Bench(config, stored=FakeSlices([stored_slices], StopSignal()))
+    batch = bench.make(episodes_and_slices(config)[1])
+    agent, tau = config.agent, config.reanalyzer.off_policy_tau
+    expected = []
+    for episode, t in origins:
+        age = TARGET_TRAIN_STEP - int(episode.weights_versions[t])
+        shortening = int(age // (tau * config.budget.train_steps)) if correction else 0
+        target = walked_value(bench.network, episode, t, agent.td_steps - shortening, config)
+        expected.append(abs(value_at(bench.network, episode, t, config) - target))
+    assert np.std(expected) > 1e-2
+    np.testing.assert_allclose(batch.refreshed_priorities, expected, atol=1e-5)
+    np.testing.assert_array_equal(batch.refreshed_steps, stored_slices.env_steps)
+    assert {"reanalyzer/time/refresh_ms"} <= bench.tracker.rows[0].keys()
+
+
+def test_refreshing_changes_nothing_else_of_a_batch():
+    slices = episodes_and_slices(reanalyzer_config())[1]
+    plain = Bench(reanalyzer_config()).make(slices)
+    config = reanalyzer_config(refresh_share=1.0)
+    stored = FakeSlices([episodes_and_slices(config, seed=7)[1]], StopSignal())
+    refreshed = Bench(config, stored=stored).make(slices)
+    for name in plain._fields:
+        if not name.startswith("refreshed"):
+            np.testing.assert_array_equal(getattr(refreshed, name), getattr(plain, name))
+    np.testing.assert_array_equal(plain.env_steps, slices.env_steps)
+    assert len(plain.refreshed_steps) == len(plain.refreshed_priorities) == 0
+
+
+def test_batch_goes_out_without_refreshed_priorities_if_no_steps_come_at_once():
+    config = reanalyzer_config(refresh_share=0.5)
+    batches = [episodes_and_slices(config, seed=seed)[1] for seed in range(2)]
+    half = SliceBatch(*(field[:4] for field in episodes_and_slices(config, seed=7)[1]))
+    stored = LateSlices([half], StopSignal())
+    bench = Bench(config, batches=batches, stored=stored)
+    bench.publish_target_weights()
+    bench.reanalyzer.run()
+    first, second = bench.sink.taken
+    assert first.refreshed_steps.tolist() == [-1] * 4
+    np.testing.assert_array_equal(second.refreshed_steps, half.env_steps)

@@ -48,6 +48,8 @@ class TellingSearch:
     def run(self, observations, *, exploration_noise):
         assert exploration_noise, "roots of targets explore like an actor's"
         assert 1 <= len(observations) <= self.batch_size
+        if observations.base is not None:
+            assert observations.base.nbytes == observations.nbytes, "more was stacked than is used"
         self.seen.extend(observations.copy())
         self.sizes.append(len(observations))
         count = len(observations)
@@ -327,3 +329,43 @@ def test_newest_step_is_followed_when_the_table_is_full():
     expected = (newer.env_steps.max() + 1) - slices.env_steps.mean()
     assert row["reanalyzer/sample_age_env_steps"] == pytest.approx(expected)
     assert row["reanalyzer/td_steps"] == 1.0
+
+
+def test_targets_depend_on_slices_and_weights_alone_not_on_what_was_made_before():
+    config = make_config(bootstrap="network")
+    fresh, worn = make_maker(config)[0], make_maker(config)[0]
+    torch.manual_seed(1)
+    other = EfficientZeroNet(config.network, SPEC, value_prefix=config.agent.value_prefix)
+    own = {k: v.clone() for k, v in worn._network.inference_state_dict().items()}
+    worn._network.load_inference_state_dict(other.inference_state_dict())
+    for seed in (5, 6):
+        worn.make_batch(make_case(config, seed=seed)[1], TARGET_TRAIN_STEP - 300)
+    worn._network.load_inference_state_dict(own)
+    _, slices = make_case(config, seed=7)
+    wanted = fresh.make_batch(slices, TARGET_TRAIN_STEP)
+    got = worn.make_batch(slices, TARGET_TRAIN_STEP)
+    for name, field in wanted._asdict().items():
+        # Where actions are masked any will do: they are drawn.
+        mine, its = (
+            (f[wanted.action_mask] if name == "actions" else f) for f in (getattr(got, name), field)
+        )
+        np.testing.assert_array_equal(mine, its, err_msg=name)
+
+
+def test_two_makers_of_one_batch_each_make_what_one_makes_of_both():
+    config = make_config()
+    both = [make_case(config, seed=seed)[1] for seed in (8, 9)]
+    one = make_maker(config)[0]
+    alone = [one.make_batch(slices, TARGET_TRAIN_STEP) for slices in both]
+    apart = [make_maker(config)[0].make_batch(slices, TARGET_TRAIN_STEP) for slices in both]
+    for single, other in zip(alone, apart, strict=True):
+        for name in ("values", "policies", "value_prefixes", "action_mask", "frames"):
+            np.testing.assert_array_equal(getattr(single, name), getattr(other, name))
+
+
+def test_no_frame_is_stored_for_each_unroll_step_of_a_batch():
+    config = make_config()
+    _, slices = make_case(config, seed=1)
+    batch = make_maker(config)[0].make_batch(slices, TARGET_TRAIN_STEP)
+    assert batch.frames.shape[1] == SPEC.num_stacked_frames + config.agent.num_unroll_steps
+    assert np.shares_memory(batch.frames, slices.frames)
