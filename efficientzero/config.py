@@ -243,8 +243,10 @@ class LearnerConfig:
 
     batch_size: int = 256
     """Slices per train_step (B)."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """sgd is the reference's, with momentum."""
+    optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
+    """sgd is the reference's, with momentum. lars: rates by layer, for very large batches."""
+    trust_coefficient: float = 0.001
+    """lars: share of its norm by which a layer moves in a step, times learning_rate."""
     learning_rate: float = 0.2
     """Peak learning rate, reached after the warm-up."""
     lr_warmup_fraction: float = 0.01
@@ -280,6 +282,8 @@ class LearnerConfig:
     """Train_steps between publications of the latest weights."""
     target_interval: int = 200
     """Train_steps between publications of the target weights."""
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of published matrices and kernels. bfloat16: half the bytes; exact where searches use it."""
     checkpoint_interval: int = 1_000
     """Train_steps between checkpoints."""
     checkpoints_kept: int = 2

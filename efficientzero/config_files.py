@@ -243,6 +243,7 @@ _POSITIVE = (
     "search.value_delta_max",
     "reanalyzer.off_policy_tau",
     "learner.learning_rate",
+    "learner.trust_coefficient",
     "learner.max_grad_norm",
     "learner.lr_decay_rate",
     "cluster.metrics_interval_seconds",

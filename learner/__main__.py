@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 
+import numpy as np
+
 from efficientzero.devices import setup_torch
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
+from learner.batch_loader import pinned_array
 from learner.env_step_journal import EnvStepJournal
 from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
@@ -57,7 +60,13 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         learner = Learner(
             run,
             device=device,
-            batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
+            batches=TrainingQueueReader(
+                run.replay_address,
+                run.env_spec,
+                run.config,
+                stop,
+                new_array=pinned_array if device.type == "cuda" else np.empty,
+            ),
             priorities=priorities,
             publisher=publisher,
             governor=governor,

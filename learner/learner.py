@@ -1,5 +1,8 @@
 """The learner's loop: batch -> loss -> update -> priorities -> publish -> log -> save.
 
+The loop asks the device for work and goes on. What the host must know of a train_step, its
+priorities above all, it takes when it is there: on a GPU a step or two later, on a CPU at once.
+
 Built by ``learner.__main__``, which hands in everything that talks to other processes.
 """
 
@@ -7,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -21,26 +25,25 @@ from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal, WaitReason, seed_sequence
 from efficientzero.schema import F64, U64, TrainingBatch
 from learner.batch_checks import BatchChecks
+from learner.batch_feeder import BatchFeeder, BatchSource, ReadyBatch
 from learner.batch_loader import BatchLoader
 from learner.governor import Governor
 from learner.loss import LossInput
+from learner.optimizers import make_optimizer
+from learner.publications import Publications
 from learner.saver import CheckpointSaver
 from learner.statistics import StepRecord, training_statistics
 from learner.target_lag import TargetLag
-from learner.update import Updater, UpdateResult, make_optimizer
+from learner.update import TrainingDiverged, Update, Updater
 from learner.weight_server import WeightPublisher
 
 _WAIT_S = 0.5
 _SAVE_EVERY_S = 600.0
+_MOST_STEPS_AHEAD = 2
+"""Train_steps the host may have asked for beyond one that is made: enough to keep a GPU busy."""
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 log = logging.getLogger(__name__)
-
-
-class BatchSource(Protocol):
-    """Where training batches come from."""
-
-    def get(self, *, timeout_s: float) -> TrainingBatch | None:
-        """Return the next batch, or None if none came in time."""
 
 
 class PrioritySink(Protocol):
@@ -48,6 +51,14 @@ class PrioritySink(Protocol):
 
     def update(self, keys: U64, priorities: F64) -> None:
         """Send priorities of sampled items; never blocks."""
+
+
+class _Asked(NamedTuple):
+    """A train_step that the device was asked for, and what of its batch is needed after it."""
+
+    update: Update
+    keys: U64  # [B]
+    overflow_share: float
 
 
 class Learner:
@@ -88,7 +99,10 @@ class Learner:
             stop: ends ``run``.
         """
         self._run, self._config, self._device = run, run.config, device
-        self._batches, self._priorities, self._publisher = batches, priorities, publisher
+        self._priorities, self._publisher = priorities, publisher
+        self._publications = Publications(
+            publisher, dtype=_DTYPES[run.config.learner.weights_dtype]
+        )
         self._governor, self._tracker, self._stop = governor, tracker, stop
         self._check_health, self._note_priorities = check_health, note_priorities
         self._note_batch = note_batch
@@ -101,7 +115,9 @@ class Learner:
         self.loader = BatchLoader(self._config, run.env_spec, device, seeds)
         """Makes loss inputs of training batches."""
         largest_target = self.network.support.largest
-        self._checks = BatchChecks(self._config, run.env_spec, largest_target=largest_target)
+        checks = BatchChecks(self._config, run.env_spec, largest_target=largest_target)
+        self._feeder = BatchFeeder(batches, checks, self.loader, stop)
+        self._asked: deque[_Asked] = deque()  # oldest first
         self._saver, self._further_state = saver, further_state
         self._saved_at, self._save_is_due = time.monotonic(), False
         self._steps = StepRecord(self._config.learner.max_grad_norm)
@@ -116,23 +132,28 @@ class Learner:
             TrainingDiverged: after saving what was there before the step that failed.
             BadBatch: as well.
         """
-        self._publisher.publish(
-            weights_pb2.LATEST, self.network.inference_state_dict(), self.train_step
-        )
+        self._publish(weights_pb2.LATEST)
+        self._publications.wait()
         total = self._config.budget.total_train_steps
         try:
             # Resumed at the end of its budget, nothing is left to wait for.
             if self.train_step < total:
+                self._feeder.start()
                 with self._timer.section("wait_warmup"):
                     has_begun = self._wait_for_pace("warm-up to end")
                 if has_begun:
                     self._start_training()
             while not self._stop.is_set() and self.train_step < total:
                 self._advance()
+            self._finish_updates(most_left=0)
+            self._publications.wait()
         finally:
+            self._feeder.close()
             self.save(wait=True)
         if not self._stop.is_set():
-            self._publish_all()
+            self._publish(weights_pb2.LATEST, weights_pb2.TARGET)
+            self._publications.wait()
+            log.info("trained %d steps: the budget is spent", self.train_step)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint; before ``run``."""
@@ -166,25 +187,47 @@ class Learner:
             if not self._wait_for_pace("the actors"):
                 return
         with self._timer.section("wait_batch"):
-            batch = self._next_batch()
-        if batch is None:
+            ready = self._next_batch()
+        if ready is None:
             return
-        with self._timer.section("batch_to_device"):
-            overflow = self._checks.check(batch)
-            inputs = self.loader.load(batch, self.train_step)
+        with self._timer.section("augment"):
+            inputs = self.loader.load(ready.sent, self.train_step)
         is_logged = (self.train_step + 1) % self._config.learner.log_interval == 0
         update = self._updater.step(inputs, self.train_step, measure=is_logged)
-        self._steps.add(update.grad_norm, is_skipped=update.is_skipped, overflow_share=overflow)
-        if self._priorities is not None:
-            with self._timer.section("priorities"):
-                self._priorities.update(batch.keys, update.priorities)
-                self._note_priorities(float(update.priorities.max()))
+        self._asked.append(_Asked(update, ready.batch.keys, ready.overflow_share))
+        self._finish_updates(most_left=_MOST_STEPS_AHEAD)
         self.train_step += 1
         with self._timer.section("publish"):
             self._publish_when_due()
-        # Only now: whoever may go on with this step in the count finds its weights published.
+        # Only now: whoever may go on with this step in the count finds its weights published, or
+        # soon will; in a deterministic run already.
         self._governor.train_step_completed(self.train_step)
-        self._after_step(batch, inputs, update)
+        self._after_step(ready.batch, inputs, update)
+
+    def _finish_updates(self, *, most_left: int) -> None:
+        """Take the results that are there, and wait until at most ``most_left`` are missing."""
+        while self._asked:
+            oldest = self._asked[0]
+            if len(self._asked) <= most_left and not oldest.update.readback.is_ready():
+                return
+            self._asked.popleft()
+            try:
+                with self._timer.section("device"):
+                    result = self._updater.finish(oldest.update)
+            except TrainingDiverged:
+                # Nothing was updated after numbers that are not finite: these are its weights.
+                self.train_step = oldest.update.train_step
+                self._asked.clear()
+                raise
+            self._steps.add(
+                result.grad_norm,
+                is_skipped=result.is_skipped,
+                overflow_share=oldest.overflow_share,
+            )
+            if self._priorities is not None:
+                with self._timer.section("priorities"):
+                    self._priorities.update(oldest.keys, result.priorities)
+                    self._note_priorities(float(result.priorities.max()))
 
     def _wait_for_pace(self, what: str) -> bool:
         reason = WaitReason(what)
@@ -195,57 +238,69 @@ class Learner:
             self._check_health()
         return False
 
-    def _next_batch(self) -> TrainingBatch | None:
+    def _next_batch(self) -> ReadyBatch | None:
         reason = WaitReason("a training batch from the reanalyzers")
         while not self._stop.is_set():
-            batch = self._batches.get(timeout_s=_WAIT_S)
-            if batch is not None:
+            ready = self._feeder.get(timeout_s=_WAIT_S)
+            if ready is not None:
                 self._governor.set_waiting_for("")
-                return batch
+                return ready
             self._governor.set_waiting_for("training batch from the reanalyzers")
             self._check_health()
             reason.tick()
         return None
 
-    def _after_step(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
+    def _after_step(self, batch: TrainingBatch, inputs: LossInput, update: Update) -> None:
         learner, step = self._config.learner, self.train_step
         self._note_batch(batch, step, self._governor.env_steps)
         is_old = time.monotonic() - self._saved_at > _SAVE_EVERY_S
         self._save_is_due |= is_old or step % learner.checkpoint_interval == 0
         if self._save_is_due:
+            self._finish_updates(most_left=0)
             with self._timer.section("checkpoint"):
+                self._publications.wait()  # or it would hold target weights that are out of date
                 self.save(wait=False)
         if step % learner.log_interval == 0:
-            with self._timer.section("log"):
-                self._log(batch, inputs, update)
+            self._log(batch, inputs, update)
 
     def _start_training(self) -> None:
         if self._publisher.newest(weights_pb2.TARGET) is None:
-            self._publisher.publish(
-                weights_pb2.TARGET, self.network.inference_state_dict(), self.train_step
-            )
+            self._publish(weights_pb2.TARGET)
+            self._publications.wait()
             # The warm-up's data are on disk before anything is learned from them.
             self.save(wait=False)
 
     def _publish_when_due(self) -> None:
-        learner, step, state = (
+        learner, step, kinds = (
             self._config.learner,
             self.train_step,
-            self.network.inference_state_dict,
+            list[weights_pb2.WeightsKind](),
         )
         if step % learner.publish_interval == 0:
-            self._publisher.publish(weights_pb2.LATEST, state(), step)
+            kinds.append(weights_pb2.LATEST)
         if step % learner.target_interval == 0:
-            due = self._target_lag.exchange(state(), step)
-            if due is not None:
-                self._publisher.publish(weights_pb2.TARGET, due.state, due.train_step)
+            due = self._target_lag.exchange(self.network.inference_state_dict(), step)
+            if due is not None and due.train_step == step:
+                kinds.append(weights_pb2.TARGET)
+            elif due is not None:
+                self._publications.publish([weights_pb2.TARGET], due.state, due.train_step)
+        if kinds:
+            self._publish(*kinds)
+        if self._config.cluster.deterministic:
+            self._publications.wait()
 
-    def _publish_all(self) -> None:
-        for kind in (weights_pb2.LATEST, weights_pb2.TARGET):
-            self._publisher.publish(kind, self.network.inference_state_dict(), self.train_step)
-        log.info("trained %d steps: the budget is spent", self.train_step)
+    def _publish(self, *kinds: weights_pb2.WeightsKind) -> None:
+        self._publications.publish(kinds, self.network.inference_state_dict(), self.train_step)
 
-    def _log(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
+    def _log(self, batch: TrainingBatch, inputs: LossInput, update: Update) -> None:
+        with self._timer.section("log"):
+            # First of all: it waits for all that was asked for, so that nothing else has to.
+            statistics = training_statistics(self.train_step, batch, inputs, update, self.network)
+        self._finish_updates(most_left=0)
+        with self._timer.section("log"):
+            self._log_row(batch, statistics)
+
+    def _log_row(self, batch: TrainingBatch, statistics: Mapping[str, float]) -> None:
         now = time.monotonic()
         elapsed = now - self._logged_at
         rate = (self.train_step - self._logged_step) / elapsed
@@ -259,7 +314,8 @@ class Learner:
             **self._pace(),
             "learner/lr": self._optimizer.param_groups[0]["lr"],
             **self._steps.row(),
-            **training_statistics(self.train_step, batch, inputs, update, self.network),
+            **statistics,
+            **self._feeder.row(),
             **self._usage.row(),
             **self._timer.row(),
         }
