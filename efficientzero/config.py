@@ -243,6 +243,8 @@ class LearnerConfig:
 
     batch_size: int = 256
     """Slices per train_step (B)."""
+    num_devices: int = 1
+    """Processes that share each batch, on cuda:0, cuda:1 and so on; same up to rounding."""
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
     """sgd is the reference's, with momentum. lars: rates by layer, for very large batches."""
     trust_coefficient: float = 0.001

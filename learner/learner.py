@@ -19,18 +19,19 @@ import torch
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
-from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import StopSignal, WaitReason, seed_sequence
+from efficientzero.runtime import PlainError, StopSignal, WaitReason, seed_sequence
 from efficientzero.schema import F64, U64, TrainingBatch
 from learner.batch_checks import BatchChecks
 from learner.batch_feeder import BatchFeeder, BatchSource, ReadyBatch
 from learner.batch_loader import BatchLoader
 from learner.governor import Governor
 from learner.loss import LossInput
+from learner.network import make_network
 from learner.optimizers import make_optimizer
 from learner.publications import Publications
+from learner.ranks import Alone, End, Idle, Ranks, State
 from learner.saver import CheckpointSaver
 from learner.statistics import StepRecord, training_statistics
 from learner.target_lag import TargetLag
@@ -80,6 +81,7 @@ class Learner:
         further_state: Callable[[], dict[str, Any]],
         tracker: Tracker,
         stop: StopSignal,
+        ranks: Ranks | None = None,
     ) -> None:
         """Build network and optimiser from the run's seed.
 
@@ -97,6 +99,7 @@ class Learner:
             further_state: what else belongs into a checkpoint.
             tracker: metrics.
             stop: ends ``run``.
+            ranks: those that train along; None: nobody.
         """
         self._run, self._config, self._device = run, run.config, device
         self._priorities, self._publisher = priorities, publisher
@@ -108,9 +111,12 @@ class Learner:
         self._note_batch = note_batch
         self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
         self._target_lag = TargetLag(self._config.compat.target_weights_lag)
-        self.network = _make_network(run).to(device).train()
+        self.network = make_network(run).to(device).train()
         self._optimizer = make_optimizer(self.network, self._config)
-        self._updater = Updater(self.network, self._optimizer, self._config, self._timer)
+        self._ranks: Ranks = ranks or Alone()
+        self._updater = Updater(
+            self.network, self._optimizer, self._config, self._timer, ranks=self._ranks
+        )
         seeds = seed_sequence(self._config.seed, "learner", 0, 1)
         self.loader = BatchLoader(self._config, run.env_spec, device, seeds)
         """Makes loss inputs of training batches."""
@@ -135,6 +141,7 @@ class Learner:
         self._publish(weights_pb2.LATEST)
         self._publications.wait()
         total = self._config.budget.total_train_steps
+        self._ranks.tell(State(self.network.state_dict(), self._optimizer.state_dict()))
         try:
             # Resumed at the end of its budget, nothing is left to wait for.
             if self.train_step < total:
@@ -147,6 +154,10 @@ class Learner:
                 self._advance()
             self._finish_updates(most_left=0)
             self._publications.wait()
+            self._ranks.tell(End())
+        except PlainError:
+            self._ranks.tell(End())
+            raise
         finally:
             self._feeder.close()
             self.save(wait=True)
@@ -193,7 +204,9 @@ class Learner:
         with self._timer.section("augment"):
             inputs = self.loader.load(ready.sent, self.train_step)
         is_logged = (self.train_step + 1) % self._config.learner.log_interval == 0
-        update = self._updater.step(inputs, self.train_step, measure=is_logged)
+        with self._timer.section("share"):
+            part = self._ranks.share(inputs, self.train_step, measure=is_logged)
+        update = self._updater.step(part, self.train_step, measure=is_logged)
         self._asked.append(_Asked(update, ready.batch.keys, ready.overflow_share))
         self._finish_updates(most_left=_MOST_STEPS_AHEAD)
         self.train_step += 1
@@ -235,6 +248,7 @@ class Learner:
             if self._governor.wait_to_train(self.train_step, _WAIT_S, self._stop):
                 return True
             reason.tick(self._governor.why_waiting())
+            self._ranks.tell(Idle())
             self._check_health()
         return False
 
@@ -246,6 +260,7 @@ class Learner:
                 self._governor.set_waiting_for("")
                 return ready
             self._governor.set_waiting_for("training batch from the reanalyzers")
+            self._ranks.tell(Idle())
             self._check_health()
             reason.tick()
         return None
@@ -331,17 +346,3 @@ class Learner:
             "learner/train_steps_per_env_step": self.train_step / max(1, env_steps - warmup),
             "learner/replay_ratio": samples / max(1, env_steps),
         }
-
-
-def _make_network(run: RunInfo) -> EfficientZeroNet:
-    """Build the network from the run's seed; with a projector only if it has a loss."""
-    config = run.config
-    seed = int(seed_sequence(config.seed, "learner", 0).generate_state(1)[0])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # torch's initialisers know only the global generator
-        return EfficientZeroNet(
-            config.network,
-            run.env_spec,
-            value_prefix=config.agent.value_prefix,
-            projection=config.learner.consistency_coefficient > 0,
-        )

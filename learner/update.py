@@ -25,6 +25,7 @@ from efficientzero.schedules import learning_rate
 from efficientzero.schema import F64
 from learner.kept_buffers import KeptBuffers
 from learner.loss import LossInput, LossTerms, compute_loss
+from learner.ranks import Alone, Ranks
 from learner.readback import Readback
 
 _EXPLODING = 1e6
@@ -65,6 +66,23 @@ class UpdateResult:
     """The gradient was so large that no update was made."""
 
 
+class _Loss(nn.Module):
+    """The loss as a module, in the form that torch distributes."""
+
+    def __init__(self, network: EfficientZeroNet, config: Config) -> None:
+        super().__init__()
+        self.network, self._config = network, config
+
+    def forward(self, inputs: LossInput) -> LossTerms:
+        return compute_loss(
+            self.network,
+            inputs,
+            agent=self._config.agent,
+            learner=self._config.learner,
+            gradient_scaling=self._config.compat.gradient_scaling,
+        )
+
+
 class Updater:
     """Updates a network, with the guards around that."""
 
@@ -74,8 +92,16 @@ class Updater:
         optimizer: torch.optim.Optimizer,
         config: Config,
         timer: SectionTimer,
+        *,
+        ranks: Ranks | None = None,
     ) -> None:
-        """Take a network in training mode and on its device, and ``make_optimizer``'s of it."""
+        """Take a network in training mode and on its device, and ``make_optimizer``'s of it.
+
+        With ``ranks`` every rank makes each step, on its own part of the batch.
+        """
+        self._ranks: Ranks = ranks or Alone()
+        # First of all: ranks may exchange the network's norms.
+        self._loss = self._ranks.wrap(_Loss(network, config), network, config)
         self._network, self._optimizer = network, optimizer
         self._config, self._timer = config, timer
         self._device = next(network.parameters()).device
@@ -87,7 +113,7 @@ class Updater:
         """Ask the device for one update; waits for nothing.
 
         Args:
-            inputs: on the network's device.
+            inputs: on the network's device; of several ranks this one's part.
             train_step: sets the learning rate.
             measure: also measure how far each module's weights move, which copies them all.
         """
@@ -96,16 +122,11 @@ class Updater:
             group["lr"] = learning_rate(train_step, learner, self._config.budget)
         self._buffers.keep()
         with self._timer.section("forward"), precision_context(learner.precision, self._device):
-            terms = compute_loss(
-                self._network,
-                inputs,
-                agent=self._config.agent,
-                learner=learner,
-                gradient_scaling=self._config.compat.gradient_scaling,
-            )
+            terms: LossTerms = self._loss(inputs)
         with self._timer.section("backward"):
             self._optimizer.zero_grad(set_to_none=True)
             terms.total.backward()  # type: ignore[no-untyped-call]
+            terms = self._ranks.merge(terms, everything=measure)
         with self._timer.section("optimizer"):
             weights = self._copied_weights() if measure else {}
             norm, is_unusable = self._clip_and_step(terms)
