@@ -31,6 +31,7 @@ _ONLY_SPEED = (
     "search.num_threads",
     "actor.pipeline",
     "learner.num_devices",
+    "learner.compile",
 )
 """Dotted keys that choose how to compute, not what."""
 

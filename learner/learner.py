@@ -117,6 +117,7 @@ class Learner:
         self._updater = Updater(
             self.network, self._optimizer, self._config, self._timer, ranks=self._ranks
         )
+        self._live_weights = self.network.inference_state_dict()  # training keeps their addresses
         seeds = seed_sequence(self._config.seed, "learner", 0, 1)
         self.loader = BatchLoader(self._config, run.env_spec, device, seeds)
         """Makes loss inputs of training batches."""
@@ -294,7 +295,7 @@ class Learner:
         if step % learner.publish_interval == 0:
             kinds.append(weights_pb2.LATEST)
         if step % learner.target_interval == 0:
-            due = self._target_lag.exchange(self.network.inference_state_dict(), step)
+            due = self._target_lag.exchange(self._live_weights, step)
             if due is not None and due.train_step == step:
                 kinds.append(weights_pb2.TARGET)
             elif due is not None:
@@ -305,7 +306,7 @@ class Learner:
             self._publications.wait()
 
     def _publish(self, *kinds: weights_pb2.WeightsKind) -> None:
-        self._publications.publish(kinds, self.network.inference_state_dict(), self.train_step)
+        self._publications.publish(kinds, self._live_weights, self.train_step)
 
     def _log(self, batch: TrainingBatch, inputs: LossInput, update: Update) -> None:
         with self._timer.section("log"):

@@ -153,7 +153,7 @@ class RankGroup:
             terms: of this rank's part.
             everything: merge all other terms as well.
         """
-        merged: dict[str, Tensor | None] = {}
+        merged: dict[str, Any] = {}
         for field in dataclasses.fields(terms):
             tensor = getattr(terms, field.name)
             if tensor is None or not (everything or field.name in ("total", "priorities")):
@@ -182,7 +182,7 @@ class RankGroup:
         }
         fields = {name: (tuple(part[0].shape), part[0].dtype) for name, part in parts.items()}
         self.tell(Step(train_step, measure, fields))
-        own = {}
+        own: dict[str, Any] = {}
         for name, part in parts.items():
             own[name] = torch.empty_like(part[0])
             dist.scatter(own[name], part, src=0)
@@ -190,11 +190,11 @@ class RankGroup:
 
     def receive(self, step: Step) -> LossInput:
         """Return this rank's part of the batch; of the others than rank 0."""
-        own: dict[str, Tensor | None] = {f.name: None for f in dataclasses.fields(LossInput)}
+        own: dict[str, Any] = {f.name: None for f in dataclasses.fields(LossInput)}
         for name, (shape, dtype) in step.fields.items():
             part = own[name] = torch.empty(shape, dtype=dtype, device=self._device)
             dist.scatter(part, src=0)
-        return LossInput(**own)  # type: ignore[arg-type]  # only what may be None is missing
+        return LossInput(**own)
 
     def _mean(self, number: Tensor) -> Tensor:
         total = number.detach().clone()

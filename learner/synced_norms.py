@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def with_synced_norms(network: nn.Module) -> None:
     """Replace the batch norms inside ``network``; parameters, buffers and names stay."""
     if next(network.parameters()).device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -79,7 +79,7 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
         del ctx
         total = gradient.contiguous().clone()
         dist.all_reduce(total)

@@ -102,6 +102,10 @@ class Updater:
         self._ranks: Ranks = ranks or Alone()
         # First of all: ranks may exchange the network's norms.
         self._loss = self._ranks.wrap(_Loss(network, config), network, config)
+        if config.learner.compile:
+            # In place and part by part: names of weights stay, and what joins them is cheap.
+            for part in network.children():
+                part.compile()
         self._network, self._optimizer = network, optimizer
         self._config, self._timer = config, timer
         self._device = next(network.parameters()).device

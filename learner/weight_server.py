@@ -11,6 +11,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from torch import Tensor
@@ -114,7 +115,7 @@ def weight_service(publisher: WeightPublisher) -> grpc.GenericRpcHandler:
     Not the generated one, which would serialise every message for every client.
     """
     service = weights_pb2.DESCRIPTOR.services_by_name["WeightService"]
-    get_weights: grpc.RpcMethodHandler = grpc.unary_stream_rpc_method_handler(
+    get_weights: Any = grpc.unary_stream_rpc_method_handler(
         WeightServicer(publisher).stream,
         request_deserializer=weights_pb2.GetWeightsRequest.FromString,
     )
