@@ -93,7 +93,7 @@ class _Copy:
             torch._foreach_copy_(copies, originals)
         if self._stream is not None:
             self._taken = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._taken.record()
+            self._taken.record(torch.cuda.current_stream(self._stream.device))
 
     def on_host(self) -> dict[str, Tensor]:
         """Return the copies, on a GPU as seen by a stream that waits for nothing but them."""

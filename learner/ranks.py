@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map
 
 from efficientzero.config import Config
 from efficientzero.runtime import PlainError
@@ -163,7 +164,9 @@ class RankGroup:
 
     def tell(self, command: Command) -> None:
         """Tell the other ranks what to do; of rank 0."""
-        dist.broadcast_object_list([command], src=0, device=torch.device("cpu"))
+        # Tensors of rank 0's device would be unpickled there by all.
+        sent = tree_map(lambda leaf: leaf.cpu() if isinstance(leaf, Tensor) else leaf, command)
+        dist.broadcast_object_list([sent], src=0, device=torch.device("cpu"))
 
     def listen(self) -> Command:
         """Return what rank 0 tells; of the others."""

@@ -22,7 +22,7 @@ class Readback:
             self._host.copy_(numbers, non_blocking=True)
             # A blocking event lets the host's core go while it waits.
             self._event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-            self._event.record()
+            self._event.record(torch.cuda.current_stream(numbers.device))
         else:
             self._host = numbers
 
