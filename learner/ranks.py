@@ -185,11 +185,11 @@ class RankGroup:
         }
         fields = {name: (tuple(part[0].shape), part[0].dtype) for name, part in parts.items()}
         self.tell(Step(train_step, measure, fields))
-        own: dict[str, Any] = {}
+        own: dict[str, Any] = dict.fromkeys(tensors)
         for name, part in parts.items():
             own[name] = torch.empty_like(part[0])
             dist.scatter(own[name], part, src=0)
-        return LossInput(**{name: own.get(name) for name in tensors})
+        return LossInput(**own)
 
     def receive(self, step: Step) -> LossInput:
         """Return this rank's part of the batch; of the others than rank 0."""
