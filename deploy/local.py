@@ -22,6 +22,8 @@ from efficientzero.runtime import EXIT_FINAL, StopSignal, WaitReason
 EXIT_FAILED = 1
 
 _NEVER = "and a deterministic run cannot start it again"
+_LEARNER_ROLES = ("learner", "rank")
+_ONLY_TOGETHER = "and a learner on several devices starts again only as a whole: --resume"
 _POLL_S = 0.1
 _KILL_WAIT_S = 5.0
 _LONGEST_PAUSE_S = 30.0
@@ -140,6 +142,7 @@ class Supervisor:
         self._first_pause_s = first_pause_s
         self._clean_exit_pause_s = clean_exit_pause_s
         self._failed: Child | None = None
+        self._has_ranks = any(watched.child.spec.role == "rank" for watched in self._watched)
 
     def run(self, requests: StopRequests) -> Outcome:
         """Start everything, wait for the end, stop what is left, and say how it went."""
@@ -201,6 +204,8 @@ class Supervisor:
             watched.crashes = 1 if ran_long else watched.crashes + 1
             if self._max_restarts is None:
                 return f"{child.describe_exit()} {_NEVER}"
+            if self._has_ranks and child.spec.role in _LEARNER_ROLES:
+                return f"{child.describe_exit()} {_ONLY_TOGETHER}"
             if watched.crashes > self._max_restarts:
                 after = f" after {self._max_restarts} restarts" if self._max_restarts else ""
                 return child.describe_exit() + after
@@ -232,7 +237,7 @@ class Supervisor:
 
     def _stop_all(self, requests: StopRequests, graces: Graces) -> None:
         self._stop_roles(WORKER_ROLES, graces.workers_s, requests)
-        self._stop_roles(("learner",), graces.learner_s, requests)
+        self._stop_roles(_LEARNER_ROLES, graces.learner_s, requests)
         self._stop_roles(("replay",), graces.replay_s, requests)
         for watched in self._watched:
             watched.child.finish_reading(1.0)

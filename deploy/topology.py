@@ -17,6 +17,7 @@ WORKER_ROLES = ("reanalyzer", "actor", "evaluator")
 _MODULES = {
     "replay": "replay",
     "learner": "learner",
+    "rank": "learner.rank",
     "reanalyzer": "reanalyzer",
     "actor": "actor",
     "evaluator": "actor.evaluator",
@@ -40,14 +41,16 @@ class ProcessSpec:
 def processes(run: RunInfo) -> list[ProcessSpec]:
     """Return the run's processes in the order in which they are started."""
     cluster = run.config.cluster
+    replay_and_learner = [_spec(run, role, 0) for role in ("replay", "learner")]
+    # The learner is rank 0.
+    ranks = [_spec(run, "rank", rank) for rank in range(1, run.config.learner.num_devices)]
     counts = {
-        "replay": 1,
-        "learner": 1,
         "reanalyzer": cluster.num_reanalyzers,
         "actor": cluster.num_actors,
         "evaluator": int(cluster.evaluator),
     }
-    return [_spec(run, role, index) for role, count in counts.items() for index in range(count)]
+    workers = [_spec(run, role, index) for role, count in counts.items() for index in range(count)]
+    return [*replay_and_learner, *ranks, *workers]
 
 
 def _spec(run: RunInfo, role: str, index: int) -> ProcessSpec:

@@ -245,8 +245,12 @@ class LearnerConfig:
 
     batch_size: int = 256
     """Slices per train_step (B)."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """sgd is the reference's, with momentum."""
+    num_devices: int = 1
+    """Processes that share each batch, on cuda:0, cuda:1 and so on; same up to rounding."""
+    optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
+    """sgd is the reference's, with momentum. lars: rates by layer, for very large batches."""
+    trust_coefficient: float = 0.001
+    """lars: share of its norm by which a layer moves in a step, times learning_rate."""
     learning_rate: float = 0.2
     """Peak learning rate, reached after the warm-up."""
     lr_warmup_fraction: float = 0.01
@@ -285,6 +289,8 @@ class LearnerConfig:
     max_batch_staleness: int = 0
     """Train_steps a batch's target weights may be behind; older batches are made anew.
     0: two intervals more than a run needs in which nothing is wrong."""
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of published matrices and kernels. bfloat16: half the bytes; exact where searches use it."""
     checkpoint_interval: int = 1_000
     """Train_steps between checkpoints."""
     checkpoints_kept: int = 2
@@ -293,6 +299,8 @@ class LearnerConfig:
     """Train_steps between metric rows."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast on CUDA, float32 on CPU."""
+    compile: bool = False
+    """torch.compile the network's parts: minutes at the start, same up to rounding after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

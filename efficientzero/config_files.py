@@ -27,7 +27,13 @@ PRESETS = ("atari100k", "muzero", "atari-small", "minatar", "cartpole", "acrobot
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
 """Top-level keys that cannot change what is learned, or only repeat it."""
 
-_ONLY_SPEED = ("search.inference_backend", "search.num_threads", "actor.pipeline")
+_ONLY_SPEED = (
+    "search.inference_backend",
+    "search.num_threads",
+    "actor.pipeline",
+    "learner.num_devices",
+    "learner.compile",
+)
 """Dotted keys that choose how to compute, not what."""
 
 _ONLY_RECORDS = (
@@ -155,6 +161,11 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"({config.learner.batch_size})",
     )
     learner = config.learner
+    _require(
+        learner.batch_size % learner.num_devices == 0,
+        f"learner.batch_size: got {learner.batch_size}, wanted a multiple of learner.num_devices "
+        f"({learner.num_devices})",
+    )
     coefficients = (
         learner.value_prefix_coefficient,
         learner.value_coefficient,
@@ -221,6 +232,7 @@ _AT_LEAST_ONE = (
     "replay.frames_per_block",
     "replay.queue_size",
     "learner.batch_size",
+    "learner.num_devices",
     "learner.lr_decay_steps",
     "learner.publish_interval",
     "learner.target_interval",
@@ -252,6 +264,7 @@ _POSITIVE = (
     "search.value_delta_max",
     "reanalyzer.off_policy_tau",
     "learner.learning_rate",
+    "learner.trust_coefficient",
     "learner.max_grad_norm",
     "learner.lr_decay_rate",
     "cluster.metrics_interval_seconds",
@@ -286,6 +299,7 @@ def _check_deterministic(config: Config) -> None:
     wanted: dict[str, tuple[object, tuple[object, ...]]] = {
         "cluster.num_actors": (cluster.num_actors, (1,)),
         "cluster.num_reanalyzers": (cluster.num_reanalyzers, (1,)),
+        "learner.num_devices": (config.learner.num_devices, (1,)),
         "cluster.threads_per_process": (cluster.threads_per_process, (1,)),
         "cluster.device": (cluster.device, ("cpu", "auto")),
         "actor.pipeline": (config.actor.pipeline, ("off", "auto")),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from efficientzero.config import Config
 
 _SPARE_INTERVALS = 2
-_READ_AHEAD = 2  # batches: the learner's reader holds one, Reverb's stream may hold another
+_READ_AHEAD = 3  # batches: on the device, in the learner's reader, in Reverb's stream
 
 
 def healthy_staleness(config: Config) -> int:

@@ -14,13 +14,21 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 
-def encode_weights(state: Mapping[str, Tensor]) -> bytes:
+def encode_weights(state: Mapping[str, Tensor], *, dtype: torch.dtype = torch.float32) -> bytes:
     """Return ``state`` as bytes; the tensors may live on any device.
+
+    Args:
+        state: tensors by name.
+        dtype: float32, or bfloat16 to round all float32 matrices and kernels to it: what bfloat16
+            autocast makes of them anyway. Vectors (biases, statistics of norms) stay as they are.
 
     Raises:
         ValueError: a tensor holds NaN or infinity. Such weights must never reach an actor.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    tensors = {
+        name: (tensor.to(dtype) if _may_be_rounded(tensor) else tensor).detach().cpu().contiguous()
+        for name, tensor in state.items()
+    }
     for name, tensor in tensors.items():
         _check_finite(name, tensor)
     return safetensors.torch.save(tensors)
@@ -28,6 +36,8 @@ def encode_weights(state: Mapping[str, Tensor]) -> bytes:
 
 def decode_weights(payload: bytes, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of ``payload``, on the CPU, in the order of ``expected``.
+
+    Tensors that were rounded for the journey come back in the expected dtype.
 
     Args:
         payload: what ``encode_weights`` made.
@@ -51,14 +61,19 @@ def decode_weights(payload: bytes, expected: Mapping[str, Tensor]) -> dict[str, 
             raise ValueError(f"weights: unexpected tensor {name!r}")
         _check_like(name, tensor, expected[name])
         _check_finite(name, tensor)
-    return {name: tensors[name] for name in expected}
+    return {name: tensors[name].to(wanted.dtype) for name, wanted in expected.items()}
+
+
+def _may_be_rounded(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.ndim > 1
 
 
 def _check_like(name: str, tensor: Tensor, wanted: Tensor) -> None:
     if tensor.shape != wanted.shape:
         got, shape = tuple(tensor.shape), tuple(wanted.shape)
         raise ValueError(f"weights: {name!r}: got shape {got}, wanted {shape}")
-    if tensor.dtype != wanted.dtype:
+    is_rounded = tensor.dtype == torch.bfloat16 and _may_be_rounded(wanted)
+    if tensor.dtype != wanted.dtype and not is_rounded:
         raise ValueError(f"weights: {name!r}: got dtype {tensor.dtype}, wanted {wanted.dtype}")
 
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 
+import numpy as np
+import torch
+
 from efficientzero.devices import setup_torch
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
+from learner.batch_loader import pinned_array
 from learner.env_step_journal import EnvStepJournal
 from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
@@ -21,6 +25,7 @@ from learner.grpc_server import GrpcServer
 from learner.learner import Learner
 from learner.lock_step import LockStepGovernor
 from learner.priority_feedback import PrioritySink
+from learner.ranks import RankGroup, device_of_rank
 from learner.resume import resume, target_weights
 from learner.run_record import RunRecord
 from learner.saver import CheckpointSaver
@@ -36,6 +41,7 @@ _REPLAY_START_S = 120.0
 _EXIT_GRACE_S = 55.0  # a large checkpoint takes its time; the supervisor waits for 60 s
 _REPLAY_LOOK_S = 1.0
 _INFO_S = 30
+_RANKS_FIRST_S = 3.0
 _SNAPSHOT_S = 40.0  # at the end: less than the grace, so that the weights are saved without it
 
 log = logging.getLogger(__name__)
@@ -44,7 +50,7 @@ log = logging.getLogger(__name__)
 def main(arguments: RoleArguments, stop: StopSignal) -> None:
     """Build the learner's parts, go on where the run was, train, and serve until told to stop."""
     run = arguments.run
-    device = setup_torch(run.config.cluster)
+    device = device_of_rank(setup_torch(run.config.cluster), 0, run.config)
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation)
     exit_code = 1
     try:
@@ -58,7 +64,13 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         learner = Learner(
             run,
             device=device,
-            batches=TrainingQueueReader(run.replay_address, run.env_spec, run.config, stop),
+            batches=TrainingQueueReader(
+                run.replay_address,
+                run.env_spec,
+                run.config,
+                stop,
+                new_array=pinned_array if device.type == "cuda" else np.empty,
+            ),
             priorities=priorities,
             publisher=publisher,
             governor=governor,
@@ -73,6 +85,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             },
             tracker=tracker,
             stop=stop,
+            ranks=_ranks(run, device),
         )
         resume(
             run,
@@ -95,6 +108,11 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         finally:
             fairness.save()
         exit_code = 0
+    except Exception:
+        if run.config.learner.num_devices > 1:
+            # The cause may be another rank's end, which is then to be seen first.
+            stop.wait(_RANKS_FIRST_S)
+        raise
     finally:
         tracker.close(exit_code)
 
@@ -109,6 +127,15 @@ def _pace(
     has_priorities = run.config.replay.priority_exponent > 0
     updater = PriorityUpdater(run.replay_address, stop) if has_priorities else None
     return Governor(run.config, note_env_steps=journal.write), updater
+
+
+def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:
+    """Meet the processes on the other devices, if there are any."""
+    num_ranks = run.config.learner.num_devices
+    if num_ranks == 1:
+        return None
+    meeting_point = run.directory / f"ranks-{run.num_resumes}"
+    return RankGroup(meeting_point, rank=0, num_ranks=num_ranks, device=device)
 
 
 def _saver(run: RunInfo) -> CheckpointSaver:

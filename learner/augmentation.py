@@ -34,7 +34,7 @@ class Augmentation:
         if self._pixels:
             frames = shift(frames, self._pixels, self._shifts)
         if self._scale:
-            frames = intensity(frames.float() / 255.0, self._scale, self._factors)
+            frames = intensity(frames / 255.0, self._scale, self._factors)
         return frames
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -60,10 +60,10 @@ def shift(frames: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
     offsets = torch.randint(-pixels, pixels + 1, (2, batch, 1), generator=generator, device=device)
     rows = (torch.arange(height, device=device) + offsets[0]).clamp_(0, height - 1)  # [B, H]
     columns = (torch.arange(width, device=device) + offsets[1]).clamp_(0, width - 1)  # [B, W]
-    samples = torch.arange(batch, device=device)
-    # Advanced indices on both sides of the slices put their dimensions first: [B, H, W, F, C].
-    moved = frames[samples[:, None, None], :, :, rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 4, 1, 2)
+    places = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)  # [B, H * W]
+    # One gather of whole planes: on a CPU a third of the time of indexing by three arrays.
+    planes = frames.flatten(3).flatten(1, 2)
+    return planes.gather(2, places[:, None].expand(-1, planes.shape[1], -1)).view(frames.shape)
 
 
 def intensity(frames: Tensor, scale: float, generator: torch.Generator) -> Tensor:

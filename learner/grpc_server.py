@@ -13,11 +13,11 @@ from typing import Self
 
 import grpc
 
-from efficientzero.rpc import run_pb2_grpc, weights_pb2_grpc
+from efficientzero.rpc import run_pb2_grpc
 from learner.governor import Governor
 from learner.run_record import RunRecord
 from learner.run_server import RunServicer
-from learner.weight_server import WeightPublisher, WeightServicer
+from learner.weight_server import WeightPublisher, weight_service
 
 _MAX_THREADS = 1_024
 """Threads are made when a call finds none idle, and a waiting actor holds one, asleep. So this
@@ -59,9 +59,7 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
             ),
         )
-        weights_pb2_grpc.add_WeightServiceServicer_to_server(
-            WeightServicer(publisher), self._server
-        )
+        self._server.add_generic_rpc_handlers((weight_service(publisher),))
         run_pb2_grpc.add_RunServiceServicer_to_server(servicer, self._server)
         try:
             port = self._server.add_insecure_port(address)

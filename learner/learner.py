@@ -1,5 +1,8 @@
 """The learner's loop: batch -> loss -> update -> priorities -> publish -> log -> save.
 
+The loop asks the device for work and goes on. What the host must know of a train_step, its
+priorities above all, it takes when it is there: on a GPU a step or two later, on a CPU at once.
+
 Built by ``learner.__main__``, which hands in everything that talks to other processes.
 """
 
@@ -7,42 +10,51 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import torch
 
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
-from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import StopSignal, WaitReason, seed_sequence
+from efficientzero.runtime import PlainError, StopSignal, WaitReason, seed_sequence
 from efficientzero.schema import TrainingBatch
 from learner.batch_checks import BatchChecks
+from learner.batch_feeder import BatchFeeder, BatchSource, ReadyBatch
 from learner.batch_loader import BatchLoader
 from learner.freshness import Freshness
 from learner.governor import Governor
 from learner.loss import LossInput
+from learner.network import make_network
+from learner.optimizers import make_optimizer
 from learner.priority_feedback import PriorityFeedback, PrioritySink
+from learner.publications import Publications
+from learner.ranks import Alone, End, Idle, Ranks, State
 from learner.saver import CheckpointSaver
 from learner.statistics import StepRecord, training_statistics
 from learner.target_lag import TargetLag
-from learner.update import Updater, UpdateResult, make_optimizer
+from learner.update import TrainingDiverged, Update, Updater
 from learner.weight_server import WeightPublisher
 
 _WAIT_S = 0.5
 _SAVE_EVERY_S = 600.0
+_MOST_STEPS_AHEAD = 2
+"""Train_steps the host may have asked for beyond one that is made: enough to keep a GPU busy."""
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 log = logging.getLogger(__name__)
 
 
-class BatchSource(Protocol):
-    """Where training batches come from."""
+class _Asked(NamedTuple):
+    """A train_step that the device was asked for, and what of its batch is needed after it."""
 
-    def get(self, *, timeout_s: float) -> TrainingBatch | None:
-        """Return the next batch, or None if none came in time."""
+    update: Update
+    batch: TrainingBatch
+    overflow_share: float
 
 
 class Learner:
@@ -64,6 +76,7 @@ class Learner:
         further_state: Callable[[], dict[str, Any]],
         tracker: Tracker,
         stop: StopSignal,
+        ranks: Ranks | None = None,
     ) -> None:
         """Build network and optimiser from the run's seed.
 
@@ -81,25 +94,34 @@ class Learner:
             further_state: what else belongs into a checkpoint.
             tracker: metrics.
             stop: ends ``run``.
+            ranks: those that train along; None: nobody.
         """
         self._run, self._config, self._device = run, run.config, device
-        self._batches, self._publisher = batches, publisher
         feedback = None if priorities is None else PriorityFeedback(self._config, priorities)
-        self._priorities = feedback
+        self._priorities, self._publisher = feedback, publisher
+        self._publications = Publications(
+            publisher, dtype=_DTYPES[run.config.learner.weights_dtype]
+        )
         self._governor, self._tracker, self._stop = governor, tracker, stop
         self._check_health, self._note_priorities = check_health, note_priorities
         self._note_batch = note_batch
         self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
         self._target_lag = TargetLag(self._config.compat.target_weights_lag)
-        self.network = _make_network(run).to(device).train()
+        self.network = make_network(run).to(device).train()
         self._optimizer = make_optimizer(self.network, self._config)
-        self._updater = Updater(self.network, self._optimizer, self._config, self._timer)
+        self._ranks: Ranks = ranks or Alone()
+        self._updater = Updater(
+            self.network, self._optimizer, self._config, self._timer, ranks=self._ranks
+        )
+        self._live_weights = self.network.inference_state_dict()  # training keeps their addresses
         seeds = seed_sequence(self._config.seed, "learner", 0, 1)
         self.loader = BatchLoader(self._config, run.env_spec, device, seeds)
         """Makes loss inputs of training batches."""
         largest_target = self.network.support.largest
-        self._checks = BatchChecks(self._config, run.env_spec, largest_target=largest_target)
+        checks = BatchChecks(self._config, run.env_spec, largest_target=largest_target)
+        self._feeder = BatchFeeder(batches, checks, self.loader, stop)
         self._freshness = Freshness(self._config)
+        self._asked: deque[_Asked] = deque()  # oldest first
         self._saver, self._further_state = saver, further_state
         self._saved_at, self._save_is_due = time.monotonic(), False
         self._steps = StepRecord(self._config.learner.max_grad_norm)
@@ -114,23 +136,33 @@ class Learner:
             TrainingDiverged: after saving what was there before the step that failed.
             BadBatch: as well.
         """
-        self._publisher.publish(
-            weights_pb2.LATEST, self.network.inference_state_dict(), self.train_step
-        )
+        self._publish(weights_pb2.LATEST)
+        self._publications.wait()
         total = self._config.budget.total_train_steps
+        self._ranks.tell(State(self.network.state_dict(), self._optimizer.state_dict()))
         try:
             # Resumed at the end of its budget, nothing is left to wait for.
             if self.train_step < total:
+                self._feeder.start()
                 with self._timer.section("wait_warmup"):
                     has_begun = self._wait_for_pace("warm-up to end")
                 if has_begun:
                     self._start_training()
             while not self._stop.is_set() and self.train_step < total:
                 self._advance()
+            self._finish_updates(most_left=0)
+            self._publications.wait()
+            self._ranks.tell(End())
+        except PlainError:
+            self._ranks.tell(End())
+            raise
         finally:
+            self._feeder.close()
             self.save(wait=True)
         if not self._stop.is_set():
-            self._publish_all()
+            self._publish(weights_pb2.LATEST, weights_pb2.TARGET)
+            self._publications.wait()
+            log.info("trained %d steps: the budget is spent", self.train_step)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint; before ``run``."""
@@ -167,25 +199,51 @@ class Learner:
             if not self._wait_for_pace("the actors"):
                 return
         with self._timer.section("wait_batch"):
-            batch = self._next_batch()
-        if batch is None:
+            ready = self._next_batch()
+        if ready is None:
             return
-        with self._timer.section("batch_to_device"):
-            overflow = self._checks.check(batch)
-            inputs = self.loader.load(batch, self.train_step)
+        with self._timer.section("augment"):
+            inputs = self.loader.load(ready.sent, self.train_step)
         is_logged = (self.train_step + 1) % self._config.learner.log_interval == 0
-        update = self._updater.step(inputs, self.train_step, measure=is_logged)
-        self._steps.add(update.grad_norm, is_skipped=update.is_skipped, overflow_share=overflow)
-        if self._priorities is not None:
-            with self._timer.section("priorities"):
-                self._priorities.update(batch, update.priorities, self.train_step)
-                self._note_priorities(float(update.priorities.max()))
+        with self._timer.section("share"):
+            part = self._ranks.share(inputs, self.train_step, measure=is_logged)
+        update = self._updater.step(part, self.train_step, measure=is_logged)
+        self._asked.append(_Asked(update, ready.batch, ready.overflow_share))
+        self._finish_updates(most_left=_MOST_STEPS_AHEAD)
         self.train_step += 1
         with self._timer.section("publish"):
             self._publish_when_due()
-        # Only now: whoever may go on with this step in the count finds its weights published.
+        # Only now: whoever may go on with this step in the count finds its weights published, or
+        # soon will; in a deterministic run already.
         self._governor.train_step_completed(self.train_step)
-        self._after_step(batch, inputs, update)
+        self._after_step(ready.batch, inputs, update)
+
+    def _finish_updates(self, *, most_left: int) -> None:
+        """Take the results that are there, and wait until at most ``most_left`` are missing."""
+        while self._asked:
+            oldest = self._asked[0]
+            if len(self._asked) <= most_left and not oldest.update.readback.is_ready():
+                return
+            self._asked.popleft()
+            try:
+                with self._timer.section("device"):
+                    result = self._updater.finish(oldest.update)
+            except TrainingDiverged:
+                # Nothing was updated after numbers that are not finite: these are its weights.
+                self.train_step = oldest.update.train_step
+                self._asked.clear()
+                raise
+            self._steps.add(
+                result.grad_norm,
+                is_skipped=result.is_skipped,
+                overflow_share=oldest.overflow_share,
+            )
+            if self._priorities is not None:
+                with self._timer.section("priorities"):
+                    self._priorities.update(
+                        oldest.batch, result.priorities, oldest.update.train_step
+                    )
+                    self._note_priorities(float(result.priorities.max()))
 
     def _wait_for_pace(self, what: str) -> bool:
         reason = WaitReason(what)
@@ -193,60 +251,74 @@ class Learner:
             if self._governor.wait_to_train(self.train_step, _WAIT_S, self._stop):
                 return True
             reason.tick(self._governor.why_waiting())
+            self._ranks.tell(Idle())
             self._check_health()
         return False
 
-    def _next_batch(self) -> TrainingBatch | None:
+    def _next_batch(self) -> ReadyBatch | None:
         reason = WaitReason("a training batch from the reanalyzers")
         while not self._stop.is_set():
-            batch = self._batches.get(timeout_s=_WAIT_S)
-            if batch is not None and self._freshness.admits(batch, self.train_step):
+            ready = self._feeder.get(timeout_s=_WAIT_S)
+            if ready is not None and self._freshness.admits(ready.batch, self.train_step):
                 self._governor.set_waiting_for("")
-                return batch
+                return ready
             self._governor.set_waiting_for("training batch from the reanalyzers")
+            self._ranks.tell(Idle())
             self._check_health()
             reason.tick(self._freshness.detail())
         return None
 
-    def _after_step(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
+    def _after_step(self, batch: TrainingBatch, inputs: LossInput, update: Update) -> None:
         learner, step = self._config.learner, self.train_step
         self._note_batch(batch, step, self._governor.env_steps)
         is_old = time.monotonic() - self._saved_at > _SAVE_EVERY_S
         self._save_is_due |= is_old or step % learner.checkpoint_interval == 0
         if self._save_is_due:
+            self._finish_updates(most_left=0)
             with self._timer.section("checkpoint"):
+                self._publications.wait()  # or it would hold target weights that are out of date
                 self.save(wait=False)
         if step % learner.log_interval == 0:
-            with self._timer.section("log"):
-                self._log(batch, inputs, update)
+            self._log(batch, inputs, update)
 
     def _start_training(self) -> None:
         if self._publisher.newest(weights_pb2.TARGET) is None:
-            self._publisher.publish(
-                weights_pb2.TARGET, self.network.inference_state_dict(), self.train_step
-            )
+            self._publish(weights_pb2.TARGET)
+            self._publications.wait()
             # The warm-up's data are on disk before anything is learned from them.
             self.save(wait=False)
 
     def _publish_when_due(self) -> None:
-        learner, step, state = (
+        learner, step, kinds = (
             self._config.learner,
             self.train_step,
-            self.network.inference_state_dict,
+            list[weights_pb2.WeightsKind](),
         )
         if step % learner.publish_interval == 0:
-            self._publisher.publish(weights_pb2.LATEST, state(), step)
+            kinds.append(weights_pb2.LATEST)
         if step % learner.target_interval == 0:
-            due = self._target_lag.exchange(state(), step)
-            if due is not None:
-                self._publisher.publish(weights_pb2.TARGET, due.state, due.train_step)
+            due = self._target_lag.exchange(self._live_weights, step)
+            if due is not None and due.train_step == step:
+                kinds.append(weights_pb2.TARGET)
+            elif due is not None:
+                self._publications.publish([weights_pb2.TARGET], due.state, due.train_step)
+        if kinds:
+            self._publish(*kinds)
+        if self._config.cluster.deterministic:
+            self._publications.wait()
 
-    def _publish_all(self) -> None:
-        for kind in (weights_pb2.LATEST, weights_pb2.TARGET):
-            self._publisher.publish(kind, self.network.inference_state_dict(), self.train_step)
-        log.info("trained %d steps: the budget is spent", self.train_step)
+    def _publish(self, *kinds: weights_pb2.WeightsKind) -> None:
+        self._publications.publish(kinds, self._live_weights, self.train_step)
 
-    def _log(self, batch: TrainingBatch, inputs: LossInput, update: UpdateResult) -> None:
+    def _log(self, batch: TrainingBatch, inputs: LossInput, update: Update) -> None:
+        with self._timer.section("log"):
+            # First of all: it waits for all that was asked for, so that nothing else has to.
+            statistics = training_statistics(self.train_step, batch, inputs, update, self.network)
+        self._finish_updates(most_left=0)
+        with self._timer.section("log"):
+            self._log_row(batch, statistics)
+
+    def _log_row(self, batch: TrainingBatch, statistics: Mapping[str, float]) -> None:
         now = time.monotonic()
         elapsed = now - self._logged_at
         rate = (self.train_step - self._logged_step) / elapsed
@@ -262,7 +334,8 @@ class Learner:
             "learner/lr": self._optimizer.param_groups[0]["lr"],
             **self._steps.row(),
             **(self._priorities.row(self.train_step) if self._priorities else {}),
-            **training_statistics(self.train_step, batch, inputs, update, self.network),
+            **statistics,
+            **self._feeder.row(),
             **self._usage.row(),
             **self._timer.row(),
         }
@@ -278,17 +351,3 @@ class Learner:
             "learner/train_steps_per_env_step": self.train_step / max(1, env_steps - warmup),
             "learner/replay_ratio": samples / max(1, env_steps),
         }
-
-
-def _make_network(run: RunInfo) -> EfficientZeroNet:
-    """Build the network from the run's seed; with a projector only if it has a loss."""
-    config = run.config
-    seed = int(seed_sequence(config.seed, "learner", 0).generate_state(1)[0])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # torch's initialisers know only the global generator
-        return EfficientZeroNet(
-            config.network,
-            run.env_spec,
-            value_prefix=config.agent.value_prefix,
-            projection=config.learner.consistency_coefficient > 0,
-        )

@@ -82,7 +82,7 @@ def resume(
     target = state["target_weights"]
     if target is not None:
         payload = target["payload"].numpy().tobytes()
-        publisher.restore(weights_pb2.TARGET, payload, target["train_step"])
+        publisher.publish_encoded(weights_pb2.TARGET, payload, target["train_step"])
     log.info(
         "resumed at train_step %d with %d env_steps, of which replay holds %d",
         train_steps,

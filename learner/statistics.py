@@ -15,7 +15,7 @@ from torch import Tensor
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F64, I64, TrainingBatch
 from learner.loss import LossInput, LossTerms
-from learner.update import UpdateResult
+from learner.update import Update
 
 _DORMANT = 0.025
 _RANK_SAMPLES = 256
@@ -59,7 +59,7 @@ def training_statistics(
     train_step: int,
     batch: TrainingBatch,
     inputs: LossInput,
-    update: UpdateResult,
+    update: Update,
     network: EfficientZeroNet,
 ) -> Mapping[str, float]:
     """Return the statistics of one train_step.

@@ -1,8 +1,10 @@
 """One train_step on the device: loss, gradient, clipped update; undone where it must not be made.
 
-Used by the learner's loop. The host waits for the device once a step, for the priorities; the
-norm of the gradient comes with them. Whether an update may be made is therefore decided on the
-device: torch's fused optimisers leave everything as it is where ``found_inf`` is 1.
+Used by the learner's loop. The host asks for a step and goes on; priorities, loss and the norm of
+the gradient follow when they are there. Whether an update may be made is therefore decided on the
+device: torch's fused optimisers leave everything as it is where ``found_inf`` is 1. After numbers
+that are not finite no update is made at all until the host has seen them, so that the weights it
+finds are those before them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from efficientzero.networks import EfficientZeroNet
 from efficientzero.runtime import PlainError
 from efficientzero.schedules import learning_rate
 from efficientzero.schema import F64
+from learner.kept_buffers import KeptBuffers
 from learner.loss import LossInput, LossTerms, compute_loss
+from learner.ranks import Alone, Ranks
+from learner.readback import Readback
 
 _EXPLODING = 1e6
 """Times learner.max_grad_norm: clipping leaves a millionth, and a few samples decide it all."""
@@ -38,39 +43,44 @@ class TrainingDiverged(PlainError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateResult:
-    """What one train_step gave."""
+class Update:
+    """One train_step that the device was asked for."""
 
+    train_step: int
+    """Counted from 0."""
     terms: LossTerms  # on the device
+    update_ratios: dict[str, Tensor]
+    """f32 [] per module, on the device: norm of the change of its weights over their norm."""
+    readback: Readback
+    """Gradient norm, loss, whether the update was left out, priorities: [3 + B]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateResult:
+    """What one train_step gave, on the host."""
+
     priorities: F64  # [B]
     grad_norm: float
     """Before clipping."""
     is_skipped: bool
     """The gradient was so large that no update was made."""
-    update_ratios: dict[str, Tensor]
-    """f32 [] per module, on the device: norm of the change of its weights over their norm."""
 
 
-def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Return the configured optimiser over all parameters (biases and norms are decayed too).
+class _Loss(nn.Module):
+    """The loss as a module, in the form that torch distributes."""
 
-    It is a fused one, as ``Updater`` needs it.
-    """
-    learner = config.learner
-    if learner.optimizer == "sgd":
-        return torch.optim.SGD(
-            network.parameters(),
-            lr=learner.learning_rate,
-            momentum=learner.momentum,
-            weight_decay=learner.weight_decay,
-            fused=True,
+    def __init__(self, network: EfficientZeroNet, config: Config) -> None:
+        super().__init__()
+        self.network, self._config = network, config
+
+    def forward(self, inputs: LossInput) -> LossTerms:
+        return compute_loss(
+            self.network,
+            inputs,
+            agent=self._config.agent,
+            learner=self._config.learner,
+            gradient_scaling=self._config.compat.gradient_scaling,
         )
-    return torch.optim.AdamW(
-        network.parameters(),
-        lr=learner.learning_rate,
-        weight_decay=learner.weight_decay,
-        fused=True,
-    )
 
 
 class Updater:
@@ -82,92 +92,89 @@ class Updater:
         optimizer: torch.optim.Optimizer,
         config: Config,
         timer: SectionTimer,
+        *,
+        ranks: Ranks | None = None,
     ) -> None:
-        """Take a network in training mode and on its device, and ``make_optimizer``'s of it."""
+        """Take a network in training mode and on its device, and ``make_optimizer``'s of it.
+
+        With ``ranks`` every rank makes each step, on its own part of the batch.
+        """
+        self._ranks: Ranks = ranks or Alone()
+        # First of all: ranks may exchange the network's norms.
+        self._loss = self._ranks.wrap(_Loss(network, config), network, config)
+        if config.learner.compile:
+            # In place and part by part: names of weights stay, and what joins them is cheap.
+            for part in network.children():
+                part.compile()
         self._network, self._optimizer = network, optimizer
         self._config, self._timer = config, timer
         self._device = next(network.parameters()).device
         self._exploding_steps = 0
-        buffers = list(network.buffers())
-        # One copy per dtype: a list of several is copied one by one.
-        self._buffers = [[b for b in buffers if b.dtype == d] for d in {b.dtype for b in buffers}]
-        self._before = [[torch.empty_like(b) for b in group] for group in self._buffers]
+        self._buffers = KeptBuffers(network.buffers())
+        self._is_halted = torch.zeros((), dtype=torch.bool, device=self._device)
 
-    def step(self, inputs: LossInput, train_step: int, *, measure: bool) -> UpdateResult:
-        """Make one update.
+    def step(self, inputs: LossInput, train_step: int, *, measure: bool) -> Update:
+        """Ask the device for one update; waits for nothing.
 
         Args:
-            inputs: on the network's device.
+            inputs: on the network's device; of several ranks this one's part.
             train_step: sets the learning rate.
             measure: also measure how far each module's weights move, which copies them all.
+        """
+        learner = self._config.learner
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(train_step, learner, self._config.budget)
+        self._buffers.keep()
+        with self._timer.section("forward"), precision_context(learner.precision, self._device):
+            terms: LossTerms = self._loss(inputs)
+        with self._timer.section("backward"):
+            self._optimizer.zero_grad(set_to_none=True)
+            terms.total.backward()  # type: ignore[no-untyped-call]
+            terms = self._ranks.merge(terms, everything=measure)
+        with self._timer.section("optimizer"):
+            weights = self._copied_weights() if measure else {}
+            norm, is_unusable = self._clip_and_step(terms)
+            self._buffers.put_back_where(is_unusable)
+            ratios = self._update_ratios(weights)
+            scalars = torch.stack([norm, terms.total.detach(), is_unusable.float()])
+            readback = Readback(torch.cat([scalars, terms.priorities]))
+        return Update(train_step=train_step, terms=terms, update_ratios=ratios, readback=readback)
+
+    def finish(self, update: Update) -> UpdateResult:
+        """Wait until ``update`` is made and judge it; call in the order of the steps.
 
         Raises:
             TrainingDiverged: loss, gradient or priorities are not finite, or the gradient has been
                 absurdly large for many steps. Weights and statistics are those before the step.
         """
-        learner = self._config.learner
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(train_step, learner, self._config.budget)
-        # Batch-norm statistics move in the forward pass, before the loss is known to be a number.
-        for before, live in zip(self._before, self._buffers, strict=True):
-            torch._foreach_copy_(before, live)
-        with self._timer.section("forward"), precision_context(learner.precision, self._device):
-            terms = compute_loss(
-                self._network,
-                inputs,
-                agent=self._config.agent,
-                learner=learner,
-                gradient_scaling=self._config.compat.gradient_scaling,
-            )
-        with self._timer.section("backward"):
-            self._optimizer.zero_grad(set_to_none=True)
-            terms.total.backward()  # type: ignore[no-untyped-call]
-        with self._timer.section("optimizer"):
-            weights = self._copied_weights() if measure else {}
-            is_first = not self._optimizer.state
-            norm, is_unusable = self._clip_and_step(terms)
-            ratios = self._update_ratios(weights)
-        with self._timer.section("device"):
-            scalars = torch.stack([norm, terms.total.detach(), is_unusable])
-            host = torch.cat([scalars, terms.priorities]).double().cpu().numpy()
+        host = update.readback.wait()
         grad_norm, total, is_skipped = float(host[0]), float(host[1]), bool(host[2])
         if is_skipped:
-            self._undo(is_first=is_first)
-            what = f"train_step {train_step}: loss {total:.6g}, gradient norm {grad_norm:.6g}"
+            what = (
+                f"train_step {update.train_step}: loss {total:.6g}, gradient norm {grad_norm:.6g}"
+            )
             self._judge(what, is_finite=bool(np.isfinite(host).all()))
         else:
             self._exploding_steps = 0
-        return UpdateResult(
-            terms=terms,
-            priorities=host[3:],
-            grad_norm=grad_norm,
-            is_skipped=is_skipped,
-            update_ratios=ratios,
-        )
+        return UpdateResult(priorities=host[3:], grad_norm=grad_norm, is_skipped=is_skipped)
 
     def _clip_and_step(self, terms: LossTerms) -> tuple[Tensor, Tensor]:
-        """Return the gradient's norm and whether the update was left out, f32 [] each."""
+        """Return the gradient's norm, f32 [], and whether the update was left out, bool []."""
         largest = self._config.learner.max_grad_norm
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), largest)
-        # Comparisons with NaN are false.
-        is_usable = (norm <= _EXPLODING * largest) & torch.isfinite(terms.total.detach())
-        is_unusable = (~(is_usable & torch.isfinite(terms.priorities).all())).float()
+        is_finite = torch.isfinite(norm) & torch.isfinite(terms.total.detach())
+        self._is_halted |= ~(is_finite & torch.isfinite(terms.priorities).all())
+        is_unusable = self._is_halted | (norm > _EXPLODING * largest)
         # What torch.amp.GradScaler does with a fused optimiser.
-        self._optimizer.found_inf = is_unusable  # type: ignore[attr-defined]
+        self._optimizer.found_inf = is_unusable.float()  # type: ignore[attr-defined]
         self._optimizer.step()
         return norm, is_unusable
-
-    def _undo(self, *, is_first: bool) -> None:
-        for before, live in zip(self._before, self._buffers, strict=True):
-            torch._foreach_copy_(live, before)
-        if is_first:
-            # In its first step SGD allocates its momentum, and has now left it unfilled.
-            self._optimizer.state.clear()
 
     def _judge(self, what: str, *, is_finite: bool) -> None:
         """Let training go on after a step without an update, or not."""
         advice = "The weights before are saved; lower learner.learning_rate"
         if not is_finite:
+            self._is_halted.zero_()  # the host knows
             raise TrainingDiverged(f"{what}: not finite. {advice}")
         limit = f"over {_EXPLODING:.0e} * learner.max_grad_norm"
         self._exploding_steps += 1

@@ -11,11 +11,12 @@ import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from torch import Tensor
 
-from efficientzero.rpc import weights_pb2, weights_pb2_grpc
+from efficientzero.rpc import weights_pb2
 from efficientzero.weights_codec import encode_weights
 
 _KINDS = (weights_pb2.LATEST, weights_pb2.TARGET)
@@ -33,7 +34,9 @@ class Snapshot:
     version: int
     train_step: int
     payload: bytes
-    crc32: int
+    messages: tuple[bytes, ...]
+    """The stream as it goes out, made once: with many clients, to serialise their messages would
+    hold the interpreter's lock, and with it the learner."""
 
 
 class WeightPublisher:
@@ -54,8 +57,8 @@ class WeightPublisher:
     ) -> int:
         """Copy ``state`` into a new snapshot of ``kind`` and return its version.
 
-        Costs the caller one copy to the host, one into the payload and a checksum, however many
-        processes pull it: encoded once per publication, never per client.
+        Encoded once per publication, however many processes pull it. ``Publications`` does it
+        without holding up the caller.
 
         Raises:
             ValueError: no such kind, or ``encode_weights`` refuses the tensors; what was
@@ -63,15 +66,29 @@ class WeightPublisher:
         """
         if kind not in _KINDS:
             raise ValueError(f"kind: got {kind}, wanted one of {_KINDS} (LATEST, TARGET)")
-        return self.restore(kind, encode_weights(state), train_step)
+        return self.publish_encoded(kind, encode_weights(state), train_step)
 
-    def restore(self, kind: weights_pb2.WeightsKind, payload: bytes, train_step: int) -> int:
-        """Publish weights that are encoded already, from a checkpoint; return their version."""
-        crc32 = zlib.crc32(payload)
+    def publish_encoded(
+        self, kind: weights_pb2.WeightsKind, payload: bytes, train_step: int
+    ) -> int:
+        """Publish weights that are encoded already; return their version."""
+        header = weights_pb2.WeightsHeader(
+            kind=kind,
+            train_step=train_step,
+            total_bytes=len(payload),
+            crc32=zlib.crc32(payload),
+        )
+        chunks = tuple(
+            weights_pb2.WeightsMessage(
+                chunk=payload[start : start + _CHUNK_BYTES]
+            ).SerializeToString()
+            for start in range(0, len(payload), _CHUNK_BYTES)
+        )
         with self._lock:
             before = self._snapshots.get(kind)
-            version = before.version + 1 if before else self._first_version
-            self._snapshots[kind] = Snapshot(version, train_step, payload, crc32)
+            version = header.version = before.version + 1 if before else self._first_version
+            first = weights_pb2.WeightsMessage(header=header).SerializeToString()
+            self._snapshots[kind] = Snapshot(version, train_step, payload, (first, *chunks))
         name = weights_pb2.WeightsKind.Name(kind).lower()
         log.debug("published %s weights %d of train_step %d", name, version, train_step)
         return version
@@ -92,16 +109,29 @@ class WeightPublisher:
             return self._snapshots.get(kind)
 
 
-class WeightServicer(weights_pb2_grpc.WeightServiceServicer):
+def weight_service(publisher: WeightPublisher) -> grpc.GenericRpcHandler:
+    """Return the handler that streams ``publisher``'s snapshots.
+
+    Not the generated one, which would serialise every message for every client.
+    """
+    service = weights_pb2.DESCRIPTOR.services_by_name["WeightService"]
+    get_weights: Any = grpc.unary_stream_rpc_method_handler(
+        WeightServicer(publisher).stream,
+        request_deserializer=weights_pb2.GetWeightsRequest.FromString,
+    )
+    return grpc.method_handlers_generic_handler(service.full_name, {"GetWeights": get_weights})
+
+
+class WeightServicer:
     """Streams a publisher's snapshots."""
 
     def __init__(self, publisher: WeightPublisher) -> None:
         self._publisher = publisher
 
-    def GetWeights(  # noqa: N802  named by the contract
+    def stream(
         self, request: weights_pb2.GetWeightsRequest, context: grpc.ServicerContext
-    ) -> Iterator[weights_pb2.WeightsMessage]:
-        """Stream the newest snapshot: its header, then its bytes in order."""
+    ) -> Iterator[bytes]:
+        """Yield the newest snapshot's serialised messages: its header, then its bytes in order."""
         if request.kind not in _KINDS:
             context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"kind: got {request.kind}, wanted {_KINDS}"
@@ -110,15 +140,5 @@ class WeightServicer(weights_pb2_grpc.WeightServiceServicer):
         # Equal, not "at least": a caller who outlived another learner may know a higher version.
         if snapshot is None or snapshot.version == request.known_version:
             return
-        yield weights_pb2.WeightsMessage(
-            header=weights_pb2.WeightsHeader(
-                kind=request.kind,
-                version=snapshot.version,
-                train_step=snapshot.train_step,
-                total_bytes=len(snapshot.payload),
-                crc32=snapshot.crc32,
-            )
-        )
-        for start in range(0, len(snapshot.payload), _CHUNK_BYTES):
-            yield weights_pb2.WeightsMessage(chunk=snapshot.payload[start : start + _CHUNK_BYTES])
+        yield from snapshot.messages
         self._publisher.count_sent(len(snapshot.payload))

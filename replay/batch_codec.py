@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ _LENGTH = struct.Struct("<I")
 
 FieldSpec = tuple[str, tuple[int, ...]]
 """dtype name and shape"""
+
+NewArray = Callable[[tuple[int, ...], str], NDArray[Any]]
 
 
 def batch_spec(env_spec: EnvSpec, config: Config) -> dict[str, FieldSpec]:
@@ -63,8 +65,15 @@ def encode_batch(batch: TrainingBatch) -> bytes:
     return b"".join([_LENGTH.pack(len(head)), head, *payloads])
 
 
-def decode_batch(encoded: bytes, wanted: Mapping[str, FieldSpec]) -> TrainingBatch:
-    """Return the batch in fresh, writable arrays.
+def decode_batch(
+    encoded: bytes, wanted: Mapping[str, FieldSpec], new_array: NewArray = np.empty
+) -> TrainingBatch:
+    """Return the batch in writable arrays.
+
+    Args:
+        encoded: what ``encode_batch`` made.
+        wanted: dtype and shape of every field.
+        new_array: makes each array from shape and dtype; its contents do not matter.
 
     Raises:
         ValueError: A field is missing or is not as ``wanted``.
@@ -78,7 +87,7 @@ def decode_batch(encoded: bytes, wanted: Mapping[str, FieldSpec]) -> TrainingBat
         got: FieldSpec = (dtype, tuple(shape))
         if got != wanted.get(name):
             raise ValueError(f"training batch, {name}: got {got}, wanted {wanted.get(name)}")
-        array = np.empty(got[1], dtype)
+        array = new_array(got[1], dtype)
         _fill(array, view[place : place + num_bytes], is_packed=is_packed)
         arrays[name] = array
         place += num_bytes

@@ -18,7 +18,7 @@ from efficientzero.config import Config
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import EnvSpec, TrainingBatch
 from replay import reverb_lite
-from replay.batch_codec import batch_spec, decode_batch, encode_batch
+from replay.batch_codec import NewArray, batch_spec, decode_batch, encode_batch
 from replay.tables import TRAINING_QUEUE
 
 _TURN_S = 0.2
@@ -98,8 +98,17 @@ class TrainingQueueWriter:
 class TrainingQueueReader:
     """The learner's end; holds one batch decoded and at most one more on the way."""
 
-    def __init__(self, address: str, env_spec: EnvSpec, config: Config, stop: StopSignal) -> None:
-        """Start reading; returns at once, whether or not replay is up."""
+    def __init__(
+        self,
+        address: str,
+        env_spec: EnvSpec,
+        config: Config,
+        stop: StopSignal,
+        *,
+        new_array: NewArray = np.empty,
+    ) -> None:
+        """Start reading; returns at once, whether or not replay is up. See ``decode_batch``."""
+        self._new_array = new_array
         self._address = address
         self._wanted = batch_spec(env_spec, config)
         self._stop = stop
@@ -150,6 +159,6 @@ class TrainingQueueReader:
     def _decode(self, sample: list[Any]) -> TrainingBatch | ValueError:
         """Return the batch, or the error for ``get`` to raise in the learner's thread."""
         try:
-            return decode_batch(sample[_SAMPLE_COLUMN].tolist()[0], self._wanted)
+            return decode_batch(sample[_SAMPLE_COLUMN].tolist()[0], self._wanted, self._new_array)
         except ValueError as error:
             return error

@@ -269,7 +269,7 @@ class FakeBatchSink:
 
 
 class FakeBatchSource:
-    """A ``BatchSource``: the given batches, then a stop, as if from the supervisor."""
+    """A ``BatchSource``: the given batches and no more."""
 
     def __init__(self, batches: Iterable[TrainingBatch], stop: StopSignal) -> None:
         self._batches = iter(batches)
@@ -278,7 +278,7 @@ class FakeBatchSource:
     def get(self, *, timeout_s: float) -> TrainingBatch | None:
         assert timeout_s > 0
         if (batch := next(self._batches, None)) is None:
-            self._stop.set("no more batches")
+            self._stop.wait(min(timeout_s, 0.01))
         return batch
 
 

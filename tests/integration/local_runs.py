@@ -38,7 +38,7 @@ TINY = (
     *("--learner.log-interval", "10", "--cluster.metrics-interval-seconds", "1"),
 )
 _PROCESS = re.compile(r"-m (\S+) --config \S+ --index (\d+)")
-_ROLES = {"actor.evaluator": "evaluator"}
+_ROLES = {"actor.evaluator": "evaluator", "learner.rank": "rank"}
 
 
 class LocalRun:

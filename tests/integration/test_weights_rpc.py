@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
@@ -146,6 +146,29 @@ def test_12_megabytes_arrive_bit_for_bit_in_bounded_chunks(start_server, make_cl
     messages = pull(server.address, LATEST, -1)
     assert messages[0].header.total_bytes > 12_000_000
     assert max(len(message.chunk) for message in messages) <= 1 << 20
+
+
+def test_clients_that_do_not_read_hold_up_neither_publications_nor_other_clients(
+    start_server, make_client
+):
+    state = {"layer": torch.zeros(3_000_000)}
+    publisher = WeightPublisher()
+    publisher.publish(LATEST, state, 1)
+    server = start_server(publisher)
+    request = weights_pb2.GetWeightsRequest(kind=LATEST, known_version=-1)
+    with ExitStack() as stack:
+        for _ in range(8):
+            channel = stack.enter_context(open_channel(server.address))
+            stub = weights_pb2_grpc.WeightServiceStub(channel)
+            call = stub.GetWeights(request, timeout=PATIENCE_S)
+            assert next(iter(call)).header.train_step == 1  # and reads no further
+            stack.callback(call.cancel)
+        publisher.publish(LATEST, {"layer": torch.ones(3_000_000)}, 2)
+        received = next_weights(make_client(server.address, expected=state))
+        assert received.train_step == 2
+        assert torch.equal(received.state_dict["layer"], torch.ones(3_000_000))
+        # Some of the others hang on: not all streams have ended.
+        assert publisher.bytes_sent < 9 * len(publisher.newest(LATEST).payload)
 
 
 def test_published_weights_do_not_follow_the_network(start_server, make_client):

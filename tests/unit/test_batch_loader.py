@@ -20,6 +20,10 @@ def loader_of(config, device=CPU):
     return BatchLoader(config, probe_env_spec(config.env), device, seeds)
 
 
+def load(loader, batch, train_step):
+    return loader.load(loader.send(batch), train_step)
+
+
 def with_learner(independent=False, **learner):
     config = changed(tiny_config(), learner={"independent_augmentation": independent})
     return changed(config, learner=learner)
@@ -29,7 +33,7 @@ def with_learner(independent=False, **learner):
 def test_loss_input_aligns_each_step_with_its_observation(independent):
     config = with_learner(independent, augmentation=True, shift_pixels=0, intensity_scale=0.0)
     batch = training_batch(config)
-    inputs = loader_of(config).load(batch, 0)
+    inputs = load(loader_of(config), batch, 0)
     stacked = config.env.num_stacked_frames
     for b in range(config.learner.batch_size):
         root = np.concatenate(list(batch.frames[b, :stacked]))
@@ -53,7 +57,7 @@ def test_all_frames_of_a_slice_share_one_shift_and_factor_by_default():
     config = with_learner(**BOTH)
     batch = training_batch(config)
     root, following = newest_root_and_same_frame_among_the_next(
-        config, loader_of(config).load(batch, 0)
+        config, load(loader_of(config), batch, 0)
     )
     assert torch.equal(root, following)
     assert not torch.equal(root, torch.from_numpy(batch.frames[:, 1]).float() / 255)
@@ -62,14 +66,14 @@ def test_all_frames_of_a_slice_share_one_shift_and_factor_by_default():
 @pytest.mark.parametrize("kind", [{"intensity_scale": 0.0}, {"shift_pixels": 0}, {}])
 def test_independent_augmentation_treats_the_next_frames_otherwise_than_the_root(kind):
     config = with_learner(independent=True, **{**BOTH, **kind})
-    inputs = loader_of(config).load(training_batch(config), 0)
+    inputs = load(loader_of(config), training_batch(config), 0)
     root, following = newest_root_and_same_frame_among_the_next(config, inputs)
     assert not torch.equal(root, following)
 
 
 def test_independent_augmentation_is_one_for_the_whole_window_of_next_frames():
     config = with_learner(independent=True, **BOTH)
-    inputs = loader_of(config).load(training_batch(config), 0)
+    inputs = load(loader_of(config), training_batch(config), 0)
     channels = probe_env_spec(config.env).frame_shape[0]
     for k in range(1, config.agent.num_unroll_steps):
         as_newest = inputs.next_observations[:, k - 1, -channels:]
@@ -82,8 +86,8 @@ def test_root_is_augmented_alike_with_and_without_independent_next_frames():
     for independent in (False, True):
         config = with_learner(independent, **BOTH)
         loader, batch = loader_of(config), training_batch(config)
-        loader.load(batch, 0)
-        loaded.append(loader.load(batch, 1).root_observations)
+        load(loader, batch, 0)
+        loaded.append(load(loader, batch, 1).root_observations)
     assert torch.equal(*loaded)
 
 
@@ -100,7 +104,7 @@ def test_without_consistency_no_next_frame_is_moved_or_stacked_and_the_root_is_t
     )
     for coefficient in (2.0, 0.0):
         config = with_learner(independent, consistency_coefficient=coefficient, **BOTH)
-        inputs = loader_of(config).load(training_batch(config), 0)
+        inputs = load(loader_of(config), training_batch(config), 0)
         roots.append(inputs.root_observations)
         assert (inputs.next_observations is None) == (coefficient == 0)
         frames = next(shape for shape in shipped if len(shape) == 5)
@@ -115,7 +119,7 @@ def test_frames_that_are_vectors_are_never_augmented():
     batch = training_batch(config)
     loader = loader_of(config)
     before = loader.state_dict()
-    inputs = loader.load(batch, 0)
+    inputs = load(loader, batch, 0)
     stacked = batch.frames[:, : config.env.num_stacked_frames].reshape(len(batch.frames), -1)
     np.testing.assert_array_equal(inputs.root_observations, stacked)
     after = loader.state_dict()

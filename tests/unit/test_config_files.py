@@ -51,6 +51,18 @@ def test_an_unknown_preset_names_the_nearest():
         ({"budget": {"warmup_env_steps": 100_000}}, "budget.warmup_env_steps: got 100000"),
         ({"budget": {"max_env_steps_ahead": 1}}, "wanted at least cluster.num_actors"),
         ({"learner": {"batch_size": 0}}, "learner.batch_size: got 0, wanted at least 1"),
+        (
+            {"learner": {"batch_size": 250, "num_devices": 4}},
+            r"learner.batch_size: got 250, wanted a multiple of learner.num_devices \(4\)",
+        ),
+        (
+            {"learner": {"num_devices": 2}, "cluster": {"deterministic": True}},
+            "learner.num_devices: got 2, wanted 1 with cluster.deterministic",
+        ),
+        (
+            {"learner": {"trust_coefficient": 0.0}},
+            "learner.trust_coefficient: got 0.0, wanted more than 0",
+        ),
         ({"agent": {"discount": 1.5}}, "agent.discount: got 1.5"),
         (
             {

@@ -32,6 +32,7 @@ NO_COMPONENT_FIELDS = {
     *("replay.frames_per_block", "replay.queue_size", "reanalyzer.search_batch_size"),
     *("learner.publish_interval", "learner.target_interval", "learner.checkpoint_interval"),
     *("learner.checkpoints_kept", "learner.log_interval", "learner.precision"),
+    *("learner.weights_dtype", "learner.num_devices", "learner.compile"),
 }
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from learner.loss import LossTerms
+from learner.readback import Readback
 from learner.statistics import StepRecord, effective_rank, training_statistics
-from learner.update import UpdateResult
+from learner.update import Update
 from tests.fakes import tiny_config
 from tests.loss_cases import CASES, case, loss_of, make_batch, make_network
 from tests.training_batches import training_batch
@@ -23,12 +24,8 @@ def in_float64(monkeypatch):
 
 
 def result_of(terms: LossTerms, **ratios):
-    return UpdateResult(
-        terms=terms,
-        priorities=terms.priorities.numpy(),
-        grad_norm=1.0,
-        is_skipped=False,
-        update_ratios=ratios,
+    return Update(
+        train_step=9, terms=terms, update_ratios=ratios, readback=Readback(terms.priorities)
     )
 
 

@@ -376,3 +376,15 @@ def test_deterministic_run_ends_with_a_worker_that_ends_early(tmp_path, program,
     assert outcome.reason.startswith(f"failed: actor-0 {how}")
     assert "cannot start it again" in outcome.reason
     assert run.survivors() == []
+
+
+@pytest.mark.parametrize("broken", ["learner-0", "rank-1"])
+def test_a_learner_of_several_ranks_is_not_started_again_in_parts(tmp_path, broken):
+    programs = {"learner-0": SERVE, "rank-1": SERVE, "actor-0": SERVE, broken: CRASH}
+    run = Run(tmp_path, programs)
+    outcome = run.run()
+    assert outcome.exit_code == 1
+    assert outcome.reason.startswith(f"failed: {broken} ended with code 1 and a learner on several")
+    assert "the reason of the crash" in run.notes()
+    assert "restarting" not in run.notes()
+    assert not any(child.is_running() for child in run.children.values())

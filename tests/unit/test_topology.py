@@ -46,6 +46,15 @@ def test_servers_start_first_and_every_index_is_there(tmp_path):
     ]
 
 
+def test_a_learner_on_three_devices_has_two_further_ranks_right_after_it(tmp_path):
+    run = run_with(ClusterConfig(), tmp_path)
+    learner = dataclasses.replace(run.config.learner, num_devices=3)
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, learner=learner))
+    names = [spec.name for spec in processes(run)]
+    assert names[:4] == ["replay-0", "learner-0", "rank-1", "rank-2"]
+    assert len(names) == len(set(names)) == 7
+
+
 def test_evaluator_can_be_left_out(tmp_path):
     run = run_with(ClusterConfig(evaluator=False), tmp_path)
     assert "evaluator" not in [spec.role for spec in processes(run)]
@@ -67,6 +76,9 @@ def test_run_file_is_absolute_because_roles_run_in_the_checkout(tmp_path, monkey
 
 def test_every_module_named_exists(tmp_path):
     root = Path(__file__).resolve().parents[2]
-    for spec in processes(run_with(ClusterConfig(), tmp_path)):
+    run = run_with(ClusterConfig(), tmp_path)
+    learner = dataclasses.replace(run.config.learner, num_devices=2)
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, learner=learner))
+    for spec in processes(run):
         path = root / spec.argv[2].replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()

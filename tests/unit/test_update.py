@@ -10,7 +10,8 @@ from efficientzero.config import BudgetConfig
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schedules import learning_rate
-from learner.update import TrainingDiverged, Updater, make_optimizer
+from learner.optimizers import make_optimizer
+from learner.update import TrainingDiverged, Updater
 from tests.loss_cases import IMAGE, case, changed, in_float32, loss_of, make_batch
 
 FLAT = {"lr_warmup_fraction": 0.0, "learning_rate": 0.1}
@@ -39,6 +40,11 @@ def updater_of(config):
     return network, Updater(network, optimizer, config, SectionTimer("learner"))
 
 
+def make_step(updater, batch, train_step):
+    """Make one update and see it through."""
+    return updater.finish(updater.step(batch, train_step, measure=False))
+
+
 def copied(network):
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
@@ -65,7 +71,7 @@ def test_sgd_steps_are_clipped_gradient_plus_decay_through_momentum(max_grad_nor
     for step in range(3):
         batch = float32_batch(config, step)
         gradients, norm = clipped_gradient(plain, batch, config)
-        result = updater.step(batch, step, measure=False)
+        result = make_step(updater, batch, step)
         assert result.grad_norm == pytest.approx(float(norm), rel=1e-4)
         assert not result.is_skipped
         with torch.no_grad():
@@ -82,7 +88,7 @@ def test_first_adamw_step_moves_each_weight_by_the_rate_against_its_gradients_si
     config = case(learner={**FLAT, "optimizer": "adamw", "weight_decay": 0.01})
     network, updater = updater_of(config)
     before = copied(network)
-    updater.step(float32_batch(config), 0, measure=False)
+    make_step(updater, float32_batch(config), 0)
     for name, weight in network.named_parameters():
         wanted = before[name] * (1 - 0.1 * 0.01) - 0.1 * weight.grad.sign()
         is_clear = weight.grad.abs() > 1e-5
@@ -97,13 +103,16 @@ def test_rate_follows_the_schedule():
     _, updater = updater_of(config)
     rates = []
     for step in range(6):
-        updater.step(float32_batch(config), step, measure=False)
+        make_step(updater, float32_batch(config), step)
         rates.append(updater._optimizer.param_groups[0]["lr"])
     assert rates == [learning_rate(s, config.learner, config.budget) for s in range(6)]
     assert len(set(rates)) > 2
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+OPTIMIZERS = ["sgd", "adamw", "lars"]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("good_steps", [0, 2])
 def test_a_loss_that_is_no_number_leaves_weights_statistics_and_optimiser_as_they_were(
     optimizer, good_steps
@@ -111,16 +120,16 @@ def test_a_loss_that_is_no_number_leaves_weights_statistics_and_optimiser_as_the
     config = case(learner={**FLAT, "optimizer": optimizer})
     (network, updater), (same, same_updater) = updater_of(config), updater_of(config)
     for step in range(good_steps):
-        updater.step(float32_batch(config, step), step, measure=False)
-        same_updater.step(float32_batch(config, step), step, measure=False)
+        make_step(updater, float32_batch(config, step), step)
+        make_step(same_updater, float32_batch(config, step), step)
     with pytest.raises(
         TrainingDiverged, match=rf"train_step {good_steps}: loss nan.*lower learner\.learning_rate"
     ):
-        updater.step(broken_batch(config), good_steps, measure=False)
+        make_step(updater, broken_batch(config), good_steps)
     assert_same(copied(network), copied(same))
     # And what follows is as if it had not been.
-    updater.step(float32_batch(config, 7), good_steps, measure=False)
-    same_updater.step(float32_batch(config, 7), good_steps, measure=False)
+    make_step(updater, float32_batch(config, 7), good_steps)
+    make_step(same_updater, float32_batch(config, 7), good_steps)
     assert_same(copied(network), copied(same))
 
 
@@ -130,15 +139,15 @@ def test_an_absurd_gradient_is_left_out_and_many_in_a_row_end_training(caplog):
     before = copied(network)
     with caplog.at_level(logging.WARNING):
         for step in range(19):
-            result = updater.step(float32_batch(config, step), step, measure=True)
-            assert result.is_skipped
-            assert {float(ratio) for ratio in result.update_ratios.values()} == {0.0}
+            update = updater.step(float32_batch(config, step), step, measure=True)
+            assert updater.finish(update).is_skipped
+            assert {float(ratio) for ratio in update.update_ratios.values()} == {0.0}
     assert len(caplog.records) == 19
     assert "no update is made" in caplog.text
     with pytest.raises(
         TrainingDiverged, match=r"over 1e\+06 \* learner\.max_grad_norm, as in 20 train_steps"
     ):
-        updater.step(float32_batch(config, 19), 19, measure=False)
+        make_step(updater, float32_batch(config, 19), 19)
     assert_same(copied(network), before)
 
 
@@ -148,8 +157,8 @@ def test_absurd_gradients_that_are_not_in_a_row_do_not_end_training():
     wild = float32_batch(config)
     wild = dataclasses.replace(wild, importance_weights=wild.importance_weights + 1e9)
     for step in range(0, 44, 2):
-        assert updater.step(wild, step, measure=False).is_skipped
-        assert not updater.step(float32_batch(config, step), step + 1, measure=False).is_skipped
+        assert make_step(updater, wild, step).is_skipped
+        assert not make_step(updater, float32_batch(config, step), step + 1).is_skipped
     assert all(torch.isfinite(tensor).all() for tensor in network.state_dict().values())
 
 
@@ -171,8 +180,30 @@ def test_update_ratios_are_the_distance_moved_over_the_norm_before():
         assert float(ratios[module]) > 0
 
 
-def test_a_step_waits_for_the_device_once(monkeypatch):
-    config = case(learner=FLAT)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_steps_asked_for_after_a_bad_one_change_nothing_until_the_host_has_seen_it(optimizer):
+    config = case(learner={**FLAT, "optimizer": optimizer})
+    (network, updater), (same, same_updater) = updater_of(config), updater_of(config)
+    make_step(same_updater, float32_batch(config), 0)
+    asked = [
+        updater.step(batch, step, measure=False)
+        for step, batch in enumerate(
+            [float32_batch(config), broken_batch(config), float32_batch(config, 2)]
+        )
+    ]
+    assert not updater.finish(asked[0]).is_skipped
+    with pytest.raises(TrainingDiverged, match="train_step 1: loss nan"):
+        updater.finish(asked[1])
+    assert_same(copied(network), copied(same))
+    assert updater.finish(asked[2]).is_skipped
+    make_step(updater, float32_batch(config, 3), 1)
+    make_step(same_updater, float32_batch(config, 3), 1)
+    assert_same(copied(network), copied(same))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_step_waits_for_nothing_and_its_end_for_one_copy(optimizer, monkeypatch):
+    config = case(learner={**FLAT, "optimizer": optimizer})
     _, updater = updater_of(config)
     waits = []
     for name in ("cpu", "item", "tolist", "__float__", "__bool__", "__int__", "numpy"):
@@ -183,5 +214,9 @@ def test_a_step_waits_for_the_device_once(monkeypatch):
             return original(self, *args, **kwargs)
 
         monkeypatch.setattr(torch.Tensor, name, counted)
-    updater.step(float32_batch(config), 0, measure=True)
-    assert waits == ["cpu", "numpy"]
+    for step in range(2):
+        update = updater.step(float32_batch(config), step, measure=True)
+        assert waits == []
+        updater.finish(update)
+        assert waits == ["numpy"]
+        waits.clear()

@@ -128,3 +128,29 @@ def test_a_damaged_byte_is_a_value_error_or_changes_a_number(position: int, flip
     except ValueError:
         return
     assert list(decoded) == list(small_state())
+
+
+def test_rounded_matrices_come_back_in_float32_and_vectors_exactly() -> None:
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        "matrix": torch.randn(64, 64, generator=generator),
+        "kernel": torch.randn(8, 4, 3, 3, generator=generator),
+        "statistics": torch.randn(64, generator=generator),
+        "count": torch.tensor(7),
+    }
+    payload = encode_weights(state, dtype=torch.bfloat16)
+    assert len(payload) < 0.6 * len(encode_weights(state))
+    decoded = decode_weights(payload, state)
+    rounded = {
+        name: tensor.bfloat16().float() if name in ("matrix", "kernel") else tensor
+        for name, tensor in state.items()
+    }
+    assert not torch.equal(rounded["matrix"], state["matrix"])
+    assert_same(decoded, rounded)
+
+
+def test_a_rounded_vector_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"'bias': got dtype torch\.bfloat16, wanted torch\.float32"
+    ):
+        decode_weights(encode_weights({"bias": torch.ones(3).bfloat16()}), {"bias": torch.ones(3)})

@@ -1,0 +1,69 @@
+"""Run another rank of a learner: ``python -m learner.rank --config config.json --index 1``.
+
+Started by launch.py beside the learner, which is rank 0 and leads. It talks to nobody else, keeps
+nothing and logs no metrics; it ends when rank 0 says so, and fails when rank 0 is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from efficientzero.config import Config
+from efficientzero.devices import setup_torch
+from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.role_arguments import RoleArguments, parse_role_arguments
+from efficientzero.runtime import StopSignal, leave, run_role
+from learner.network import make_network
+from learner.optimizers import make_optimizer
+from learner.ranks import End, RankGroup, State, Step, device_of_rank
+from learner.update import Updater
+
+ROLE = "rank"
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: RoleArguments, stop: StopSignal) -> None:
+    """Join the ranks and follow rank 0 to the end."""
+    run, rank = arguments.run, arguments.index
+    device = device_of_rank(setup_torch(run.config.cluster), rank, run.config)
+    group = RankGroup(
+        run.directory / f"ranks-{run.num_resumes}",
+        rank=rank,
+        num_ranks=run.config.learner.num_devices,
+        device=device,
+    )
+    network = make_network(run).to(device).train()
+    try:
+        follow(group, network, run.config)
+    except RuntimeError:
+        if not stop.is_set():
+            raise
+        log.info("rank 0 is gone")
+        return
+    group.close()
+
+
+def follow(group: RankGroup, network: EfficientZeroNet, config: Config) -> None:
+    """Do what rank 0 tells until it tells the end.
+
+    Args:
+        group: joined.
+        network: built like rank 0's, in training mode, on this rank's device.
+        config: the run's.
+    """
+    optimizer = make_optimizer(network, config)
+    updater = Updater(network, optimizer, config, SectionTimer("learner"), ranks=group)
+    while not isinstance(command := group.listen(), End):
+        if isinstance(command, State):
+            network.load_state_dict(command.network)
+            optimizer.load_state_dict(dict(command.optimizer))
+        elif isinstance(command, Step):
+            # Rank 0 judges what came of it.
+            updater.step(group.receive(command), command.train_step, measure=command.measure)
+
+
+if __name__ == "__main__":
+    parsed = parse_role_arguments(ROLE, __doc__)
+    leave(run_role(ROLE, parsed.index, lambda stop: main(parsed, stop)))
