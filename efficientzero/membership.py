@@ -63,7 +63,7 @@ def new_seat(role: str, index: int = 0, incarnation: int = 0) -> cluster_pb2.Sea
         role=role,
         index=index,
         incarnation=incarnation,
-        member=secrets.randbits(63) + 1,  # tells processes apart; no part of the seed tree
+        member=secrets.randbits(62) + 1,  # tells processes apart; no part of the seed tree
         host=socket.gethostname(),
         pid=os.getpid(),
     )

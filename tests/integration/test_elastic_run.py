@@ -80,6 +80,10 @@ class Cluster:
     def output(self, name: str) -> str:
         return (self.folder / f"{name}.out").read_text(errors="replace")
 
+    def outputs(self) -> str:
+        names = sorted(path.stem for path in self.folder.glob("*.out"))
+        return "\n".join(f"== {name}\n{self.output(name)}" for name in names)
+
     def status(self) -> dict[str, Any]:
         """Return what ``launch.py status`` prints; empty while the learner does not answer."""
         done = subprocess.run(
@@ -100,8 +104,8 @@ class Cluster:
             status = self.status()
             if status and is_reached(status):
                 return status
-            assert self.processes["head"].poll() is None, self.output("head")
-            assert time.monotonic() < deadline, f"{what}: {status}\n{self.output('head')}"
+            assert not self.processes["head"].poll(), self.outputs()
+            assert time.monotonic() < deadline, f"{what}: {status}\n{self.outputs()}"
             time.sleep(0.2)
 
     def close(self) -> None:
@@ -162,6 +166,42 @@ def test_actors_come_die_and_are_followed_by_others_until_the_budget_is_spent(cl
     # Again with the same command, as a container would: there is nothing left to do.
     assert cluster.serve().wait(PATIENCE_S) == 0
     assert "run is complete" in cluster.output("head")
+
+
+def test_learner_and_replay_on_their_own_survive_the_learners_death(cluster):
+    places = ("--runs-dir", str(cluster.folder / "runs"), "--run-id", "run")
+    ports = (
+        *("--cluster.learner-port", str(cluster.port)),
+        *("--cluster.replay-host", "127.0.0.1", "--cluster.replay-port", str(free_port())),
+    )
+    prepare = cluster.start("head", "launch.py", "--prepare", *places, *TINY, *BUDGET, *ports)
+    config = ("--config", str(cluster.folder / "runs/run/config.json"), "--config-wait", "300")
+    replay = cluster.start("replay", "-m", "replay", *config)
+    learner = cluster.start("learner", "-m", "learner", *config)
+    workers = [cluster.join("actor", "actor"), cluster.join("reanalyzer", "reanalyzer")]
+    workers.append(cluster.join("evaluator", "actor.evaluator"))
+    assert prepare.wait(PATIENCE_S) == 0, cluster.output("head")
+
+    cluster.processes["head"] = learner  # whose end would end the waiting
+    before = cluster.wait_for("a few train_steps", lambda s: s["train_steps"] > 0)
+    learner.send_signal(signal.SIGKILL)
+    learner.wait()
+    again = cluster.start("learner-again", "-m", "learner", *config)
+    cluster.processes["head"] = again
+    after = cluster.wait_for("the actor", lambda s: workers[0].pid in seats(s, "actor"))
+    pids = {pid: seat["index"] for pid, seat in seats(before, "actor").items()}
+    assert {pid: seat["index"] for pid, seat in seats(after, "actor").items()} == pids
+    (restarted,) = seats(after, "learner").values()
+    assert restarted["incarnation"] == 1
+
+    assert again.wait(PATIENCE_S) == 0, cluster.output("learner-again")
+    for process in workers:
+        assert process.wait(60.0) == 0
+    replay.terminate()
+    assert replay.wait(60.0) == 0
+    lines = (cluster.folder / "runs/run/evaluations.jsonl").read_text().splitlines()
+    final = json.loads(lines[-1])
+    assert (final["is_final"], final["train_steps"], final["env_steps"]) == (True, 42, 900)
 
 
 def assert_no_secrets(cluster: Cluster) -> None:

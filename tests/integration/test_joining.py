@@ -79,7 +79,7 @@ class Learner:
             return counts[name]
 
         self.roster = Roster(
-            count_start=count, on_gone=lambda seat: self.governor.forget(seat.index)
+            count_start=count, on_gone=lambda seat: self.governor.forget(seat.index, seat.member)
         )
         self.watch = ClusterWatch(
             self.roster,
@@ -205,7 +205,7 @@ def test_actor_that_is_gone_gives_back_what_it_held(start):
     membership = Membership(run, seat, StopSignal())
     granted = learner.governor.acquire_env_steps(
         seat.index,
-        incarnation=5,
+        incarnation=seat.member,
         request=1,
         completed=0,
         wanted=4,
