@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WANDB_KEY = "0123456789abcdef" * 2 + "fedcba98"
 BUDGET = (
     *("--budget.env-steps", "900", "--budget.warmup-env-steps", "200"),
-    *("--budget.train-steps", "40", "--budget.last-train-steps", "2"),
+    *("--budget.train-steps", "200", "--budget.last-train-steps", "2"),
     *("--evaluator.interval-train-steps", "1000", "--evaluator.final-num-episodes", "2"),
 )
 
@@ -104,7 +104,7 @@ class Cluster:
             status = self.status()
             if status and is_reached(status):
                 return status
-            assert not self.processes["head"].poll(), self.outputs()
+            assert self.processes["head"].poll() is None, self.outputs()
             assert time.monotonic() < deadline, f"{what}: {status}\n{self.outputs()}"
             time.sleep(0.2)
 
@@ -129,6 +129,10 @@ def cluster(tmp_path) -> Iterator[Cluster]:
 
 def seats(status: dict[str, Any], role: str) -> dict[int, dict[str, Any]]:
     return {p["pid"]: p for p in status["processes"] if p["role"] == role}
+
+
+def reanalyzers(status: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    return seats(status, "reanalyzer")
 
 
 def test_actors_come_die_and_are_followed_by_others_until_the_budget_is_spent(cluster):
@@ -159,7 +163,7 @@ def test_actors_come_die_and_are_followed_by_others_until_the_budget_is_spent(cl
     for process in (reanalyzer, evaluator, *others):
         assert process.wait(60.0) == 0
     summary = json.loads((cluster.folder / "runs/run/summary.json").read_text())
-    assert (summary["env_steps"], summary["train_steps"]) == (900, 42)
+    assert (summary["env_steps"], summary["train_steps"]) == (900, 202)
     assert summary["eval_is_final"]
     assert_no_secrets(cluster)
 
@@ -188,9 +192,12 @@ def test_learner_and_replay_on_their_own_survive_the_learners_death(cluster):
     learner.wait()
     again = cluster.start("learner-again", "-m", "learner", *config)
     cluster.processes["head"] = again
-    after = cluster.wait_for("the actor", lambda s: workers[0].pid in seats(s, "actor"))
-    pids = {pid: seat["index"] for pid, seat in seats(before, "actor").items()}
-    assert {pid: seat["index"] for pid, seat in seats(after, "actor").items()} == pids
+    maker = workers[1].pid
+    after = cluster.wait_for("the reanalyzer", lambda s: maker in seats(s, "reanalyzer"))
+    places = [
+        (s[maker]["index"], s[maker]["incarnation"]) for s in map(reanalyzers, (before, after))
+    ]
+    assert places[0] == places[1]
     (restarted,) = seats(after, "learner").values()
     assert restarted["incarnation"] == 1
 
@@ -201,7 +208,7 @@ def test_learner_and_replay_on_their_own_survive_the_learners_death(cluster):
     assert replay.wait(60.0) == 0
     lines = (cluster.folder / "runs/run/evaluations.jsonl").read_text().splitlines()
     final = json.loads(lines[-1])
-    assert (final["is_final"], final["train_steps"], final["env_steps"]) == (True, 42, 900)
+    assert (final["is_final"], final["train_steps"], final["env_steps"]) == (True, 202, 900)
 
 
 def assert_no_secrets(cluster: Cluster) -> None:
