@@ -44,7 +44,7 @@ def processes(run: RunInfo) -> list[ProcessSpec]:
         "replay": 1,
         "learner": 1,
         "reanalyzer": cluster.num_reanalyzers,
-        "actor": cluster.num_actors,
+        "actor": 0 if run.lineage and run.lineage.is_frozen else cluster.num_actors,
         "evaluator": int(cluster.evaluator),
     }
     return [_spec(run, role, index) for role, count in counts.items() for index in range(count)]

@@ -24,6 +24,7 @@ from learner.batch_checks import BatchChecks
 from learner.batch_loader import BatchLoader
 from learner.governor import Governor
 from learner.loss import LossInput
+from learner.parent_weights import adopt_weights
 from learner.saver import CheckpointSaver
 from learner.statistics import StepRecord, training_statistics
 from learner.target_lag import TargetLag
@@ -142,6 +143,11 @@ class Learner:
         self._target_lag.restore(state["target_lag"])
         self.train_step = state["train_step"]
         self._logged_step = self.train_step
+
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        """Begin with the weights of another run's checkpoint; before ``run``."""
+        adopt_weights(self.network, self._optimizer, state)
+        self.train_step = self._logged_step = state["train_step"]
 
     def save(self, *, wait: bool) -> None:
         """Write a checkpoint of this moment; without ``wait`` in the background."""
