@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from deploy.fork import Fork, check_fork, check_frozen, place_fork
+from deploy.memory import check_memory
 from deploy.preflight import (
     LOOPBACK,
     PreflightError,
     check_device,
     check_installation,
-    check_memory,
     check_run_id,
     check_runs_dir,
     choose_ports,

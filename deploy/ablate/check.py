@@ -17,14 +17,8 @@ from typing import Any
 
 from deploy.ablate.grid import Cell
 from deploy.fork import Fork
-from deploy.preflight import (
-    MAX_MEMORY_SHARE,
-    PreflightError,
-    available_memory_bytes,
-    check_device,
-    replay_bytes,
-    size,
-)
+from deploy.memory import MAX_MEMORY_SHARE, available_memory_bytes, replay_memory
+from deploy.preflight import PreflightError, check_device, size
 from deploy.prepare import check_config
 from efficientzero.checkpoint import list_checkpoints
 from efficientzero.config import Config
@@ -128,7 +122,7 @@ def check_jobs_memory(cells: Iterable[CheckedCell], jobs: int) -> None:
     Raises:
         ConfigError: they do not.
     """
-    needs = sorted((replay_bytes(c.cell.config, c.spec) for c in cells), reverse=True)
+    needs = sorted((replay_memory(c.cell.config, c.spec).total for c in cells), reverse=True)
     needed, available = sum(needs[:jobs]), available_memory_bytes()
     if needed > MAX_MEMORY_SHARE * available:
         raise ConfigError(
