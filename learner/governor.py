@@ -18,6 +18,8 @@ from efficientzero.rpc.records import Grant, Phase
 from efficientzero.runtime import StopSignal
 from learner.pace import Pace
 
+_SILENT_S = 300.0
+"""An actor that holds env_steps and says nothing for so long is gone; none plays that slowly."""
 _LOOK_S = 0.5
 """Longest a waiting thread goes without a look at whether anybody still wants its answer."""
 
@@ -48,6 +50,8 @@ class _Actor:
     """May come from the time of another governor: its first request sets the numbers here."""
     ticket: _Ticket | None = None
     """Answer (to come) of that request, kept in case it is repeated."""
+    heard_at: float = 0.0
+    """When its newest request came or was answered, monotonic seconds."""
 
 
 class Governor:
@@ -58,24 +62,29 @@ class Governor:
     of it, which keeps an actor's search batch whole, or at its deadline what there is room for.
 
     Env_steps count when an actor reports them. What an actor played and could not report before
-    it died counts as not played.
+    it died counts as not played. What one holds that left for good goes to others who wait.
     """
 
     def __init__(
-        self, config: Config, *, note_env_steps: Callable[[int], None] = lambda count: None
+        self,
+        config: Config,
+        *,
+        note_env_steps: Callable[[int], None] = lambda count: None,
+        silent_s: float = _SILENT_S,
     ) -> None:
         """Start before the first env_step.
 
         Args:
             config: the run's.
             note_env_steps: told the completed env_steps whenever they grow; must not block.
+            silent_s: after so long without a word an actor's grant is another's.
 
         Raises:
             ValueError: a budget nobody could keep.
         """
         self.pace = Pace.from_config(config)
         """The run's budgets and rules."""
-        self._note_env_steps = note_env_steps
+        self._note_env_steps, self._silent_s = note_env_steps, silent_s
         self._lock = threading.Lock()
         self._completed_grew = threading.Condition(self._lock)
         # All below: under the lock.
@@ -167,6 +176,8 @@ class Governor:
         with self._lock:
             ticket = self._enter(self._actor(actor_index, incarnation), request, completed, wanted)
         while not ticket.answered.wait(max(0.0, min(_LOOK_S, deadline - time.monotonic()))):
+            with self._lock:
+                self._take_from_the_silent()
             nobody_listens = given_up()
             if nobody_listens or time.monotonic() >= deadline:
                 with self._lock:
@@ -279,6 +290,25 @@ class Governor:
                 completed - actor.held,
             )
 
+    def _take_from_the_silent(self) -> None:
+        """Free what actors hold that were taken away and not started again.
+
+        One that comes back after all is taken over as from another governor's time.
+        """
+        now = time.monotonic()
+        for index, actor in self._actors.items():
+            waits = actor.ticket is not None and not actor.ticket.answered.is_set()
+            if actor.held and not waits and now - actor.heard_at > self._silent_s:
+                log.warning(
+                    "actor %d has said nothing for %.0f s; %d env_steps it held are free",
+                    index,
+                    now - actor.heard_at,
+                    actor.held,
+                )
+                self._held -= actor.held
+                actor.held, actor.is_adopted = 0, True
+        self._serve()
+
     def _enter(self, actor: _Actor, request: int, completed: int, wanted: int) -> _Ticket:
         if actor.ticket is not None and request == actor.request:
             return actor.ticket
@@ -296,6 +326,7 @@ class Governor:
         self._held -= completed
         self._completed += completed
         ticket = _Ticket(actor, wanted)
+        actor.heard_at = time.monotonic()
         actor.request, actor.ticket = request, ticket
         if wanted:
             self._queue.append(ticket)
@@ -329,6 +360,7 @@ class Governor:
             is_warmup = self._granted < self.pace.warmup_env_steps
             phase = Phase.WARMUP if is_warmup else max(phase, Phase.COLLECTING)
         ticket.grant = Grant(granted, self._has_ended(), phase, env_steps=self._granted)
+        ticket.actor.heard_at = time.monotonic()
         ticket.actor.held += granted
         self._held += granted
         ticket.answered.set()

@@ -196,5 +196,3 @@ def test_fork_with_weights_goes_on_in_counts_and_ends_at_its_own_budget(parent):
     assert (summary["env_steps"], summary["train_steps"]) == (MORE_ENV_STEPS, 60 + LAST_TRAIN_STEPS)
     assert (summary["lineage"]["train_step"], summary["lineage"]["env_steps"]) == (44, ENV_STEPS)
     assert read_snapshot(newest_snapshot(run)).steps_inserted == MORE_ENV_STEPS
-    steps = [line["env_steps"] for line in run.lines("episodes.jsonl")]
-    assert ENV_STEPS < min(steps) <= max(steps) <= MORE_ENV_STEPS

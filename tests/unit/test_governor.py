@@ -306,3 +306,38 @@ def test_completed_env_steps_are_noted_as_they_grow():
     caller.acquire(0, completed=3)
     caller.acquire(0, completed=1)
     assert noted == [3, 4]
+
+
+def test_env_steps_of_an_actor_that_left_for_good_go_to_one_who_waits():
+    governor = Governor(make_config(env_steps=20, warmup=4, train_steps=0, slack=8), silent_s=0.0)
+    gone, stays = Caller(governor, 0), Caller(governor, 1)
+    assert [gone.acquire(4).granted, stays.acquire(8).granted] == [4, 8]
+    assert stays.acquire(8).granted == 8
+    # 4 of the budget are with the one that is gone: they are granted again, and not a fifth.
+    assert stays.acquire(8, wait_s=60.0).granted == 4
+    assert stays.acquire(8).collection_ended
+    assert governor.env_steps == 20
+
+
+def test_actor_that_comes_back_late_goes_on_and_counts_only_what_fits_the_budget():
+    governor = Governor(make_config(env_steps=12, warmup=4, train_steps=0, slack=8), silent_s=0.0)
+    late, other = Caller(governor, 0), Caller(governor, 1)
+    assert [late.acquire(4).granted, other.acquire(4).granted] == [4, 4]
+    assert other.acquire(2).granted == 2
+    assert other.acquire(6).granted == 2
+    assert other.acquire(6, wait_s=60.0).granted == 4  # the late one's
+    assert late.acquire(0).granted == 0  # what it played is beyond the budget and not counted
+    assert governor.env_steps == 8
+    assert other.acquire(4).collection_ended
+    assert late.acquire(4, completed=0).collection_ended
+    assert governor.env_steps == 12
+
+
+def test_actor_that_waits_for_its_grant_or_was_heard_of_keeps_what_it_holds():
+    governor = Governor(make_config(env_steps=12, warmup=4, train_steps=0, slack=8))
+    one, other = Caller(governor, 0), Caller(governor, 1)
+    assert [one.acquire(4).granted, other.acquire(8).granted] == [4, 8]
+    assert other.acquire(4, wait_s=1.2).granted == 0  # it looked twice
+    assert governor.env_steps == 8
+    assert one.acquire(4).collection_ended
+    assert governor.env_steps == 12
