@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deploy.fork import Fork, check_fork, check_frozen, place_fork
+from deploy.fork import Fork, place_fork
+from deploy.fork_checks import check_fork, check_frozen
 from deploy.memory import check_memory
 from deploy.preflight import (
     LOOPBACK,

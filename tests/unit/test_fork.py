@@ -6,10 +6,12 @@ import pytest
 import torch
 
 import launch
+from deploy.ablate.__main__ import grid_arguments, parse
 from deploy.ablate.check import check_cells, finished_runs
 from deploy.ablate.command import Slot, launch_command
 from deploy.ablate.grid import Grid, expand
-from deploy.fork import check_fork, find_fork, place_fork
+from deploy.fork import find_fork, place_fork
+from deploy.fork_checks import check_fork
 from deploy.preflight import PreflightError
 from deploy.prepare import run_group
 from deploy.topology import processes
@@ -380,3 +382,13 @@ def test_cell_that_does_not_fit_is_named_before_any_starts(parent, tmp_path):
 
 def test_probe_of_the_environment_agrees_with_what_was_recorded(parent):
     assert probe_env_spec(parent.config.env) == parent.env_spec
+
+
+def test_grid_for_a_cluster_names_the_snapshot_itself(parent, tmp_path):
+    arguments = ["--frozen-replay", "some/where", "--seeds", "0", "--fork-weights", "--jobs=2"]
+    save_weights(parent, 8, OLD)
+    fork = frozen(parent, takes_weights=True)
+    options, _ = parse(arguments, fork)
+    kept_options = grid_arguments(options, arguments, fork)
+    snapshot = str(kept(parent, OLD))
+    assert kept_options[:-2] == ["--seeds", "0", "--frozen-replay", snapshot, "--fork-weights"]
