@@ -123,7 +123,8 @@ def find_fork(path: Path, *, is_frozen: bool, takes_weights: bool) -> Fork:
     option = "--frozen-replay" if is_frozen else "--fork-from"
     path = path.resolve()
     is_snapshot = (path / STREAMS[0]).exists()
-    folder = path.parents[2] if is_snapshot else path
+    folder = path / ".." / ".." / ".." if is_snapshot else path
+    folder = folder.resolve()
     try:
         parent = dataclasses.replace(RunInfo.load(folder / "config.json"), directory=folder)
     except ValueError as error:

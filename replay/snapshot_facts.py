@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from replay.snapshots import STREAMS, is_intact
 from replay.tables import TRAINING_QUEUE, TRAJECTORIES
@@ -70,7 +71,7 @@ def read_snapshot(snapshot: Path) -> SnapshotFacts:
     try:
         tables = {table.table_name: table for table in _tables(snapshot / "tables.tfrecord")}
         steps, queue = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
-    except (KeyError, struct.error, ValueError) as error:
+    except (KeyError, struct.error, DecodeError) as error:
         raise ValueError(f"{snapshot}: not a snapshot of a run's replay: {error}") from error
     counts = steps.rate_limiter
     return SnapshotFacts(

@@ -1,6 +1,7 @@
 """What a run may take from another one: found, refused, named and linked. Snapshots by hand."""
 
 import dataclasses
+import zlib
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from efficientzero.run_folder import RunInfo, write_json
 from replay.snapshot_facts import read_snapshot
 from tests.config_cases import changed
 from tests.fakes import tiny_config, tiny_run
-from tests.snapshots_by_hand import write_snapshot
+from tests.snapshots_by_hand import record, write_snapshot
 
 OLD, NEW = "2026-01-01T00:00:00", "2026-01-02T00:00:00"
 
@@ -100,6 +101,13 @@ def test_cut_snapshot_is_refused(tmp_path, stream):
     path.write_bytes(path.read_bytes()[:-6])
     with pytest.raises(ValueError, match="damaged, or never finished"):
         read_snapshot(path.parent)
+
+
+def test_other_files_in_the_same_framing_are_no_snapshot(tmp_path):
+    path = write_snapshot(tmp_path / "x")
+    (path / "tables.tfrecord").write_bytes(zlib.compress(record(b"\xff" * 20)))
+    with pytest.raises(ValueError, match="not a snapshot of a run's replay"):
+        read_snapshot(path)
 
 
 def test_newest_snapshot_is_taken_unless_another_is_named(parent):
