@@ -26,6 +26,7 @@ from deploy.ablate.__main__ import main as ablate
 from deploy.child import DETERMINISTIC_ARITHMETIC, Child, child_environment
 from deploy.display import NoteHandler, RunConsole
 from deploy.explain import config_table
+from deploy.fork import Fork, fork_named
 from deploy.local import Graces, Outcome, StopRequests, Supervisor
 from deploy.monitor import RunMonitor, learner_status
 from deploy.preflight import PreflightError, has_cuda_device
@@ -55,6 +56,8 @@ Examples:
   python launch.py --local --actors 4 --search.num-simulations 25
   python launch.py --local --compat reference --compat.no-jpeg-frames   as the reference does it
   python launch.py --local --resume runs/NAME               go on after Ctrl-C or a crash
+  python launch.py --local --frozen-replay runs/NAME --learner.learning-rate 1e-3
+                                                            other losses, the same data, no actors
   python launch.py --preset cartpole --print-config         every value and where it comes from
   python launch.py ablate --help                            grids of runs
   python launch.py --serve --run-id NAME ...                replay and learner; workers join them
@@ -97,6 +100,20 @@ class Options:
     """Short for --tracking.group-suffix: appended to the run group's name."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     """Go on with the run in this folder; only cluster and tracking options may differ."""
+    fork_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
+    """Start a new run with the replay of the run in this folder: its newest snapshot, or the one at
+    this path, with priorities. Its env_steps count as played: the run trains until it has caught up
+    with its pace, then plays on to its own budget. Network, optimiser and train_steps start anew.
+    Options not given are the other run's (or those of --preset), whose folder is only read."""
+    frozen_replay: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = (
+        None
+    )
+    """As --fork-from, without actors: nothing is played, all train_steps are made on what the
+    snapshot holds. Runs that name the same snapshot differ in their own options alone."""
+    fork_weights: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """With one of these two: take the weights and the optimiser's moments as well, from the
+    checkpoint that belongs to the snapshot, and go on at its train_step. To see what a change does
+    from there on; an ablation starts without."""
     deterministic: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Short for --cluster.deterministic: one seed gives the same weights, bit by bit."""
     run_id: Annotated[str, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = ""
@@ -158,8 +175,13 @@ def make_plan(arguments: Sequence[str]) -> Plan | str:
         PreflightError: the run cannot start.
     """
     interrupted = find_run(arguments)
+    fork = fork_named(lambda name: named_option(arguments, name))
     if interrupted is not None:
         base, preset, why = interrupted.config, interrupted.config.preset, "the run's"
+    elif fork is not None:
+        named = named_option(arguments, "--preset")
+        base = fork.base(load_preset(named) if named else None)
+        preset, why = base.preset, "as asked for" if named else f"{fork.parent.run_id}'s config"
     else:
         preset, why = choose_preset(arguments)
         base = load_preset(preset)
@@ -174,7 +196,7 @@ def make_plan(arguments: Sequence[str]) -> Plan | str:
             return f"{options.run_id} is complete: {interrupted.directory}"
         if interrupted is not None and options.prepare:
             return f"{options.run_id} is prepared: {interrupted.directory}"
-    prepared, lock = take(interrupted, config, options)
+    prepared, lock = take(interrupted, config, options, fork)
     if options.prepare:
         lock.close()
         return f"{options.run_id} is prepared: {prepared.run.directory}"
@@ -194,7 +216,7 @@ def check_mode(options: Options) -> None:
 
 
 def take(
-    interrupted: RunInfo | None, config: Config, options: Options
+    interrupted: RunInfo | None, config: Config, options: Options, fork: Fork | None
 ) -> tuple[Prepared, ExitStack]:
     """Return the run to start or to go on with, and what to close to let go of its folder."""
     with ExitStack() as stack:
@@ -208,6 +230,7 @@ def take(
                 runs_dir=options.runs_dir,
                 checkout=CHECKOUT,
                 now=datetime.now(),
+                fork=fork,
             )
             stack.enter_context(run_lock(prepared.run.directory))
         return prepared, stack.pop_all()
@@ -247,7 +270,7 @@ def named_option(arguments: Sequence[str], wanted: str) -> str | None:
     """Return the value of an option that decides on the defaults of the others, or None."""
     for number, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
-        if name == wanted:
+        if name.replace("_", "-") == wanted:
             return value or "".join(arguments[number + 1 : number + 2])
     return None
 

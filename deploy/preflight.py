@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
-import math
 import os
 import re
 import secrets
@@ -18,26 +17,12 @@ import socket
 from importlib import metadata, util
 from pathlib import Path
 
-import numpy as np
-
-from efficientzero.config import ClusterConfig, Config
+from efficientzero.config import ClusterConfig
 from efficientzero.rpc.credentials import CredentialsError, check_bind
-from efficientzero.schema import EnvSpec
 
 _MIN_FREE_BYTES = 200 * 10**6
-MAX_MEMORY_SHARE = 0.8
 _MAX_RUN_ID_LENGTH = 100
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
-
-# Measured: 2.2 KB per transition of 96x96 RGB frames, of which 1.2 KB belong to the item itself
-# and the rest is the frame at 1/28 of its size (zstd blocks of 8). Vectors hardly compress.
-_ITEM_BYTES = 1_200
-_IMAGE_COMPRESSION = 28
-
-_CGROUP_LIMITS = (
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-)
 
 
 class PreflightError(ValueError):
@@ -116,35 +101,6 @@ def addresses(cluster: ClusterConfig) -> tuple[str, str]:
     replay_port, learner_port = choose_ports(cluster)
     here = "127.0.0.1" if cluster.bind_host == "0.0.0.0" else cluster.bind_host
     return f"{cluster.replay_host or here}:{replay_port}", f"{here}:{learner_port}"
-
-
-def replay_bytes(config: Config, spec: EnvSpec) -> int:
-    """Estimate the memory of a full replay, bytes."""
-    frame_bytes = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
-    stored = frame_bytes // _IMAGE_COMPRESSION if spec.is_image else frame_bytes
-    return (_ITEM_BYTES + stored) * min(config.replay.capacity, config.budget.env_steps)
-
-
-def check_memory(config: Config, spec: EnvSpec) -> str:
-    """Check that a full replay fits, and say how large it gets."""
-    needed, available = replay_bytes(config, spec), available_memory_bytes()
-    text = f"replay grows to about {size(needed)} of {size(available)} available"
-    if needed > MAX_MEMORY_SHARE * available:
-        capacity = f"{config.replay.capacity:,}"
-        raise PreflightError(f"--replay.capacity: got {capacity}, but {text}; lower it")
-    return text
-
-
-def available_memory_bytes() -> int:
-    """Return the memory that new processes can use: the machine's, or its container's if less."""
-    meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    available = int(meminfo["MemAvailable"].split()[0]) * 1024
-    cgroup = Path("/sys/fs/cgroup")
-    for limit, used in _CGROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # no such controller, or "max"
-            left = int((cgroup / limit).read_text()) - int((cgroup / used).read_text())
-            available = min(available, left)
-    return available
 
 
 def check_run_id(run_id: str) -> None:

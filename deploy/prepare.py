@@ -5,22 +5,24 @@ Called by ``launch.py``. After it, ``config.json`` is on disk and no process has
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import re
 import secrets
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from deploy.fork import Fork, place_fork
+from deploy.fork_checks import check_fork, check_frozen
+from deploy.memory import check_memory
 from deploy.preflight import (
     PreflightError,
     addresses,
     check_device,
     check_installation,
-    check_memory,
     check_run_id,
     check_runs_dir,
     describe_device,
@@ -38,10 +40,14 @@ from efficientzero.config_files import (
     validate,
 )
 from efficientzero.envs import probe_env_spec
+from efficientzero.lineage import Lineage
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.naming import group_name
 from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
+
+_FROZEN_BUDGET = ("budget.env_steps", "budget.warmup_env_steps")
+"""Fields that the frozen replay decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +59,13 @@ class Prepared:
 
 
 def prepare(
-    config: Config, *, run_id: str, runs_dir: Path, checkout: Path, now: datetime
+    config: Config,
+    *,
+    run_id: str,
+    runs_dir: Path,
+    checkout: Path,
+    now: datetime,
+    fork: Fork | None = None,
 ) -> Prepared:
     """Check everything, then write the run folder with its ``config.json``.
 
@@ -63,12 +75,13 @@ def prepare(
         runs_dir: where run folders lie; created if missing.
         checkout: the repository's root.
         now: local time of the launch.
+        fork: what the run takes from another one.
 
     Raises:
         PreflightError: the run cannot start.
     """
     check_installation()
-    spec, group = check_config(config)
+    spec, group = check_config(config, fork)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_address, learner_address = addresses(config.cluster)
@@ -88,7 +101,10 @@ def prepare(
         learner_address=learner_address,
         tracking_mode=tracking.mode,
         versions=software_versions(checkout),
+        lineage=fork.lineage if fork else None,
     )
+    if fork is not None:
+        _take(fork, folder)
     _write(run)
     frames = f"frames {spec.frame_shape} {spec.frame_dtype}, {spec.num_actions} actions"
     notes = [
@@ -101,6 +117,8 @@ def prepare(
         ("logs", str(folder / "logs")),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
+    if run.lineage is not None:
+        notes.insert(2, ("lineage", run.lineage.description))
     if config.cluster.deterministic:
         notes.append(
             (
@@ -129,6 +147,8 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
             "same weights"
         )
     check_same_experiment(run.config, config, "--resume")
+    if run.lineage is not None and run.lineage.is_frozen:
+        check_frozen(config, run.lineage.env_steps)
     if is_complete(run):
         raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
     spec, _ = check_config(config)
@@ -229,8 +249,12 @@ def _make_or_take(folder: Path) -> bool:
     return True
 
 
-def check_config(config: Config) -> tuple[EnvSpec, str]:
+def check_config(config: Config, fork: Fork | None = None) -> tuple[EnvSpec, str]:
     """Return the environment's shape and the group's name, or say what is wrong.
+
+    Args:
+        config: resolved.
+        fork: what the run takes from another one.
 
     Raises:
         PreflightError: one line.
@@ -239,18 +263,26 @@ def check_config(config: Config) -> tuple[EnvSpec, str]:
         validate(config, None)
         spec = _env_spec(config.env)
         validate(config, spec)
-        return spec, run_group(config)
+        if fork is not None:
+            check_fork(fork, config, spec)
+        return spec, run_group(config, fork.lineage if fork else None)
     except ValueError as error:
         raise PreflightError(one_line(error)) from error
 
 
-def run_group(config: Config) -> str:
+def run_group(config: Config, lineage: Lineage | None = None) -> str:
     """Name the wandb group: environment, nearest preset, and what differs from that.
+
+    What a run began with is told by its content: runs forked from the same snapshot share it.
 
     Raises:
         ValueError: a suffix that is too long.
     """
     values, suffix = experiment_values(config), config.tracking.group_suffix
+    if lineage is not None:
+        implied = _FROZEN_BUDGET if lineage.is_frozen else ()
+        values = {key: value for key, value in values.items() if key not in implied}
+        values |= lineage.values
     bundles = {
         f"compat={name}": {
             f"compat.{key}": value for key, value in dataclasses.asdict(group).items()
@@ -278,14 +310,20 @@ def _tracking_mode(config: Config) -> ModeDecision:
         raise PreflightError(one_line(error)) from error
 
 
+def _take(fork: Fork, folder: Path) -> None:
+    try:
+        place_fork(fork, folder)
+    except PreflightError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _write(run: RunInfo) -> None:
     try:
         run.save()
         (run.directory / "logs").mkdir()
     except OSError as error:
-        run.config_path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            run.directory.rmdir()
+        shutil.rmtree(run.directory, ignore_errors=True)
         raise PreflightError(
             f"--runs-dir: cannot write the run folder {run.directory} ({reason(error)}); "
             "free some space or choose another folder"

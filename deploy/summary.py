@@ -64,6 +64,7 @@ def summarize(
         "config_hash": run.config_hash,
         "weights_sha256": newest_weights_sha256(run.directory / "checkpoints"),
         "versions": run.versions,
+        "lineage": run.lineage and dataclasses.asdict(run.lineage),
         "exit_reason": outcome.reason,
         "exit_code": outcome.exit_code,
     }
@@ -99,6 +100,7 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
     result = "none" if mean is None else f"{mean:.4g} (mean of {episodes} episodes, {kind})"
     rows = [
         ("run", f"{run.run_id}: {summary['exit_reason']}, exit code {summary['exit_code']}"),
+        *_lineage_row(run),
         ("return", result),
         ("steps", _steps(summary)),
         ("weights", f"sha256 {summary['weights_sha256'] or 'none saved'}"),
@@ -114,6 +116,10 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
         upload = f"xargs -d '\\n' -n 1 wandb sync < {folder / NOT_UPLOADED_FILE}"
         rows.append(("wandb", f"not everything was uploaded; upload it with: {upload}"))
     return [f"{name:<10} {value}" for name, value in rows]
+
+
+def _lineage_row(run: RunInfo) -> list[tuple[str, str]]:
+    return [("lineage", run.lineage.description)] if run.lineage else []
 
 
 def _env_steps_lost(status: run_pb2.RunStatus) -> int | None:

@@ -49,7 +49,7 @@ def processes(run: RunInfo) -> list[ProcessSpec]:
     ranks = [_spec(run, "rank", rank) for rank in range(1, run.config.learner.num_devices)]
     counts = {
         "reanalyzer": cluster.num_reanalyzers,
-        "actor": cluster.num_actors,
+        "actor": 0 if run.lineage and run.lineage.is_frozen else cluster.num_actors,
         "evaluator": int(cluster.evaluator),
     }
     workers = [_spec(run, role, index) for role, count in counts.items() for index in range(count)]

@@ -15,6 +15,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -107,9 +108,12 @@ def experiment_values(config: Config) -> dict[str, Any]:
     return {**hyperparameters(config), **{key: flat[key] for key in _PROCESS_COUNTS}}
 
 
-def config_hash(config: Config) -> str:
-    """Return 12 hex digits that are equal for two configs that learn the same thing."""
-    text = json.dumps(hyperparameters(config), sort_keys=True)
+def config_hash(config: Config, origin: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return 12 hex digits that are equal for two configs that learn the same thing.
+
+    ``origin``: what a run began with, if not with nothing (``Lineage.values``).
+    """
+    text = json.dumps({**hyperparameters(config), **origin}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

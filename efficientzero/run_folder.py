@@ -15,6 +15,7 @@ from typing import Any
 
 from efficientzero.config import Config
 from efficientzero.config_files import config_from_dict, config_hash, config_to_dict
+from efficientzero.lineage import Lineage
 from efficientzero.schema import EnvSpec
 
 
@@ -42,6 +43,8 @@ class RunInfo:
     """Versions of what this run depends on, for the summary."""
     num_resumes: int = 0
     """How often the run was continued by a launcher; part of its processes' seeds."""
+    lineage: Lineage | None = None
+    """What the run took from another one; None: it began empty."""
 
     @property
     def config_path(self) -> Path:
@@ -64,7 +67,7 @@ class RunInfo:
     @property
     def config_hash(self) -> str:
         """Hash of what can change the result, seed excluded."""
-        return config_hash(self.config)
+        return config_hash(self.config, self.lineage.values if self.lineage else {})
 
     def save(self) -> None:
         """Write ``config.json`` atomically."""
@@ -79,6 +82,7 @@ class RunInfo:
         values["directory"] = str(self.directory.resolve())
         values["config"] = config_to_dict(self.config)
         values["env_spec"] = dataclasses.asdict(self.env_spec)
+        values["lineage"] = self.lineage and dataclasses.asdict(self.lineage)
         values["config_hash"] = self.config_hash
         return values
 
@@ -110,6 +114,8 @@ class RunInfo:
             values["env_spec"] = EnvSpec(**spec)
             values["config"] = config_from_dict(values["config"])
             values["directory"] = Path(values["directory"])
+            lineage = values.get("lineage")
+            values["lineage"] = lineage and Lineage(**lineage)
             run = cls(**values)
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(

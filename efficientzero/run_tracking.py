@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from efficientzero.config_files import config_to_dict
 from efficientzero.metrics.tracker import Tracker, make_tracker
 from efficientzero.run_folder import RunInfo
@@ -23,6 +25,7 @@ def run_tracker(run: RunInfo, role: str, index: int, incarnation: int = 0) -> Tr
             **config_to_dict(run.config),
             "config_hash": run.config_hash,
             "versions": run.versions,
+            "lineage": run.lineage and dataclasses.asdict(run.lineage),
         },
         directory=run.directory,
         incarnation=incarnation,

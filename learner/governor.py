@@ -58,11 +58,14 @@ class Governor:
     of it, which keeps an actor's search batch whole, or at its deadline what there is room for.
 
     Env_steps count when an actor reports them. What an actor played and could not report before
-    it died counts as not played.
+    it died counts as not played. What one holds that left for good goes to others who wait.
     """
 
     def __init__(
-        self, config: Config, *, note_env_steps: Callable[[int], None] = lambda count: None
+        self,
+        config: Config,
+        *,
+        note_env_steps: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Start before the first env_step.
 

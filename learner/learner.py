@@ -32,6 +32,7 @@ from learner.governor import Governor
 from learner.loss import LossInput
 from learner.network import make_network
 from learner.optimizers import make_optimizer
+from learner.parent_weights import adopt_weights
 from learner.priority_feedback import PriorityFeedback, PrioritySink
 from learner.publications import Publications
 from learner.ranks import Alone, End, Idle, Ranks, State
@@ -177,6 +178,11 @@ class Learner:
             self._priorities.restore(state["priorities"])
         self.train_step = state["train_step"]
         self._logged_step = self.train_step
+
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        """Begin with the weights of another run's checkpoint; before ``run``."""
+        adopt_weights(self.network, self._optimizer, state)
+        self.train_step = self._logged_step = state["train_step"]
 
     def save(self, *, wait: bool) -> None:
         """Write a checkpoint of this moment; without ``wait`` in the background."""

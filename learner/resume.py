@@ -6,11 +6,13 @@ Called by ``learner.__main__`` before the learner serves anybody.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from efficientzero.checkpoint import newest_checkpoint
+from efficientzero.checkpoint import load_checkpoint, newest_checkpoint
+from efficientzero.lineage import PARENT_CHECKPOINT
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import PlainError
@@ -62,11 +64,13 @@ def resume(
     except ValueError as error:
         raise CannotResume(f"{error}; start a new run") from error
     budget = run.config.budget.env_steps
+    _check_inherited(run, steps_in_replay)
     if state is None:
-        if steps_in_replay or steps_noted:
-            governor.restore(
-                env_steps=min(budget, max(steps_in_replay, steps_noted)), train_steps=0
-            )
+        env_steps, train_steps = min(budget, max(steps_in_replay, steps_noted)), 0
+        if run.lineage is not None and run.lineage.weights_digest:
+            train_steps = _take_parents_weights(run, learner, publisher)
+        if env_steps:
+            governor.restore(env_steps=env_steps, train_steps=train_steps)
         return
     if state["config_hash"] != run.config_hash:
         raise CannotResume(
@@ -79,16 +83,43 @@ def resume(
     record.restore(state["record"], env_steps=env_steps, train_steps=train_steps)
     fairness.restore(state["fairness"])
     learner.restore(state)
-    target = state["target_weights"]
-    if target is not None:
-        payload = target["payload"].numpy().tobytes()
-        publisher.publish_encoded(weights_pb2.TARGET, payload, target["train_step"])
+    _publish_target(publisher, state)
     log.info(
         "resumed at train_step %d with %d env_steps, of which replay holds %d",
         train_steps,
         env_steps,
         min(env_steps, steps_in_replay),
     )
+
+
+def _check_inherited(run: RunInfo, steps_in_replay: int) -> None:
+    """A frozen run would wait for ever for the env_steps that its replay lacks."""
+    inherited = run.lineage.env_steps if run.lineage else 0
+    if steps_in_replay < inherited:
+        raise CannotResume(
+            f"replay: got {steps_in_replay} env_steps, wanted at least the {inherited} of the "
+            f"snapshot taken from {run.lineage and run.lineage.parent}; it is damaged: fork anew"
+        )
+
+
+def _take_parents_weights(run: RunInfo, learner: Learner, publisher: WeightPublisher) -> int:
+    """Begin with the weights that the launcher put into the run folder; return their train_step."""
+    try:
+        state = load_checkpoint(run.directory / PARENT_CHECKPOINT)
+    except ValueError as error:
+        raise CannotResume(f"{error}; fork anew") from error
+    learner.adopt(state)
+    _publish_target(publisher, state)
+    train_step: int = state["train_step"]
+    log.info("begun with another run's weights of train_step %d", train_step)
+    return train_step
+
+
+def _publish_target(publisher: WeightPublisher, state: Mapping[str, Any]) -> None:
+    target = state["target_weights"]
+    if target is not None:
+        payload = target["payload"].numpy().tobytes()
+        publisher.publish_encoded(weights_pb2.TARGET, payload, target["train_step"])
 
 
 def target_weights(publisher: WeightPublisher) -> dict[str, Any] | None:

@@ -14,7 +14,9 @@ import zlib
 from pathlib import Path
 
 _DONE = "DONE"
-_STREAMS = ("tables.tfrecord", "items.tfrecord", "chunks.tfrecord")
+STREAMS = ("tables.tfrecord", "items.tfrecord", "chunks.tfrecord")
+FILES = (*STREAMS, _DONE)
+"""All that a snapshot consists of."""
 _READ_BYTES = 1 << 20
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ def is_intact(snapshot: Path) -> bool:
     if not (snapshot / _DONE).exists():
         return False
     try:
-        return all(_ends_properly(snapshot / name) for name in _STREAMS)
+        return all(_ends_properly(snapshot / name) for name in STREAMS)
     except (OSError, zlib.error):
         return False
 

@@ -40,6 +40,7 @@ from deploy.ablate.display import (
 from deploy.ablate.emit import slurm_script, sweep_yaml
 from deploy.ablate.grid import Cell, Grid, Mode, axes, expand, override, parse_vary, read_grid
 from deploy.ablate.runner import GridRunner
+from deploy.fork import FORKS, Fork, fork_named
 from deploy.local import StopRequests
 from deploy.preflight import PreflightError, check_installation, check_runs_dir
 from efficientzero.config import Config
@@ -53,13 +54,16 @@ Examples:
   python launch.py ablate --preset atari-small --envs ALE/Pong-v5 ALE/Breakout-v5 --seeds 0 1
   python launch.py ablate --preset catch --actors 1 2 4                      actor-count scaling
   python launch.py ablate --preset catch --vary search.num_simulations=4,8   any field
+  python launch.py ablate --frozen-replay runs/NAME --components consistency --seeds 0 1 2
+                                                                             paired: the same data
   python launch.py ablate GRID.toml --jobs 4                                 a grid file
   python launch.py ablate GRID.toml --dry-run                                what would be run
 
 Components: {", ".join(COMPONENTS)}. Presets: {", ".join(PRESETS)}; one must be named, here or in
-the grid file, so that a grid means the same on every machine. Every field below holds for all
-cells. Ctrl-C stops the running cells in order; the same command then goes on with what has not
-finished. Exit codes: 0 all finished, 1 a cell failed, 2 wrong options, 128 + signal if stopped."""
+the grid file, or a run to fork from, so that a grid means the same on every machine. Every field
+below holds for all cells. Ctrl-C stops the running cells in order; the same command then goes on
+with what has not finished. Exit codes: 0 all finished, 1 a cell failed, 2 wrong options,
+128 + signal if stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,12 @@ class Options:
     """Write the grid as a Slurm job array and exit; --jobs limits the tasks at a time."""
     cell: Annotated[str | None, tyro.conf.arg(metavar="WHICH")] = None
     """Run only this cell: its number, or its place on every axis as JSON."""
+    fork_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Every cell begins with the replay of this run and plays on (see launch.py --help)."""
+    frozen_replay: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Every cell trains on the replay of this run, without actors."""
+    fork_weights: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """With one of these two: take that run's weights and optimiser as well."""
     group_suffix: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
     """Short for --tracking.group-suffix: appended to every group's name."""
     config: Annotated[Config, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Config)
@@ -100,17 +110,18 @@ class Options:
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
     try:
-        options, grid = parse(arguments)
+        fork = fork_named(lambda name: _value_of(name, arguments))
+        options, grid = parse(arguments, fork)
         cells = expand(grid, options.config)
-        checked = check_cells(cells, options.runs_dir)
+        checked = check_cells(cells, options.runs_dir, fork)
         return _act(options, grid, cells, checked, list(arguments))
     except (ConfigError, PreflightError) as error:
         print(f"ablate: error: {error}", file=sys.stderr)
         return 2
 
 
-def parse(arguments: Sequence[str]) -> tuple[Options, Grid]:
-    """Resolve defaults < preset < grid file < command line.
+def parse(arguments: Sequence[str], fork: Fork | None = None) -> tuple[Options, Grid]:
+    """Resolve defaults < preset, or what is forked from < grid file < command line.
 
     Raises:
         ConfigError: no preset, or something wrong in the grid file or in --vary.
@@ -119,9 +130,11 @@ def parse(arguments: Sequence[str]) -> tuple[Options, Grid]:
     file = read_grid(Path(path)) if path and not path.startswith("-") else None
     preset = _value_of("--preset", arguments) or (file.preset if file else None)
     wants_help = "--help" in arguments or "-h" in arguments
-    if preset is None and not wants_help:
+    if preset is None and fork is None and not wants_help:
         raise ConfigError(f"--preset: got none, wanted one of {', '.join(PRESETS)}")
     base = load_preset(preset or PRESETS[0])
+    if fork is not None:
+        base = fork.base(base if preset else None)
     given = Grid()
     if file is not None:
         base, given = override(base, file.base), file.grid
@@ -165,16 +178,19 @@ def find_cell(cells: Sequence[Cell], which: str) -> Cell:
     )
 
 
-def grid_arguments(options: Options, arguments: Sequence[str]) -> list[str]:
+def grid_arguments(
+    options: Options, arguments: Sequence[str], fork: Fork | None = None
+) -> list[str]:
     """Return the options that describe the grid, free of what to do with it and of the folder."""
     kept = list(arguments)
-    for name in ("--dry-run",):
+    for name in ("--dry-run", "--fork-weights"):
         kept = [argument for argument in kept if argument.replace("_", "-") != name]
-    for name in ("--emit-sweep", "--emit-slurm", "--jobs", "--cell", "--runs-dir"):
+    for name in ("--emit-sweep", "--emit-slurm", "--jobs", "--cell", "--runs-dir", *FORKS):
         kept = _without(name, kept)
     if options.grid is not None:
         kept[0] = str(options.grid.resolve())
-    return [*kept, "--runs-dir", str(options.runs_dir.resolve())]
+    forked = fork.options if fork else []
+    return [*kept, *forked, "--runs-dir", str(options.runs_dir.resolve())]
 
 
 def _act(
@@ -187,7 +203,8 @@ def _act(
         print(*same, sep="\n", end="\n" * bool(same))
         return 0
     if options.emit_sweep or options.emit_slurm:
-        _emit(options, grid, checked.cells, grid_arguments(options, argv))
+        fork = checked.cells[0].fork
+        _emit(options, grid, checked.cells, grid_arguments(options, argv, fork))
         return 0
     check_installation()
     check_runs_dir(options.runs_dir)
@@ -265,7 +282,7 @@ def _run(options: Options, checked: CheckedGrid, same: Sequence[str]) -> int:
 def _value_of(name: str, arguments: Sequence[str]) -> str | None:
     for number, argument in enumerate(arguments):
         option, _, value = argument.partition("=")
-        if option == name:
+        if option.replace("_", "-") == name:
             return value or "".join(arguments[number + 1 : number + 2])
     return None
 

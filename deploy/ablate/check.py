@@ -16,16 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from deploy.ablate.grid import Cell
-from deploy.preflight import (
-    MAX_MEMORY_SHARE,
-    PreflightError,
-    available_memory_bytes,
-    check_device,
-    replay_bytes,
-    size,
-)
+from deploy.fork import Fork
+from deploy.memory import MAX_MEMORY_SHARE, available_memory_bytes, replay_memory
+from deploy.preflight import PreflightError, check_device, size
 from deploy.prepare import check_config
 from efficientzero.checkpoint import list_checkpoints
+from efficientzero.config import Config
 from efficientzero.config_files import ConfigError, config_hash
 from efficientzero.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
@@ -46,11 +42,13 @@ class CheckedCell:
     """The run folder of a finished run of this very experiment and seed."""
     stopped: RunInfo | None = None
     """Such a run that was stopped, or killed, after it had saved."""
+    fork: Fork | None = None
+    """What the run takes from another one."""
 
     @property
     def identity(self) -> Identity:
         """What tells it from other experiments."""
-        return Identity(self.group, self.cell.config.seed, config_hash(self.cell.config))
+        return _identity(self.group, self.cell.config, self.fork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +69,17 @@ class CheckedGrid:
     """Index of a cell that was left out -> that of the cell that is the same experiment."""
 
 
-def check_cells(cells: Sequence[Cell], runs_dir: Path) -> CheckedGrid:
+def _identity(group: str, config: Config, fork: Fork | None) -> Identity:
+    return Identity(group, config.seed, config_hash(config, fork.lineage.values if fork else {}))
+
+
+def check_cells(cells: Sequence[Cell], runs_dir: Path, fork: Fork | None = None) -> CheckedGrid:
     """Validate all cells and look for finished ones.
+
+    Args:
+        cells: of the grid.
+        runs_dir: where finished ones may lie.
+        fork: what all cells take from another run.
 
     Raises:
         ConfigError: a cell that cannot run, or two that would be recorded as one experiment
@@ -84,10 +91,10 @@ def check_cells(cells: Sequence[Cell], runs_dir: Path) -> CheckedGrid:
     for cell in cells:
         try:
             check_device(cell.config.cluster)
-            spec, group = check_config(cell.config)
+            spec, group = check_config(cell.config, fork)
         except PreflightError as error:
             raise ConfigError(f"cell {cell.index} ({cell.label}): {error}") from error
-        identity = Identity(group, cell.config.seed, config_hash(cell.config))
+        identity = _identity(group, cell.config, fork)
         before = checked.get(identity)
         if before is None:
             checked[identity] = CheckedCell(
@@ -96,6 +103,7 @@ def check_cells(cells: Sequence[Cell], runs_dir: Path) -> CheckedGrid:
                 spec=spec,
                 finished=finished.get(identity),
                 stopped=stopped.get(identity),
+                fork=fork,
             )
         elif before.cell.config == cell.config:
             same[cell.index] = before.cell.index
@@ -114,7 +122,7 @@ def check_jobs_memory(cells: Iterable[CheckedCell], jobs: int) -> None:
     Raises:
         ConfigError: they do not.
     """
-    needs = sorted((replay_bytes(c.cell.config, c.spec) for c in cells), reverse=True)
+    needs = sorted((replay_memory(c.cell.config, c.spec).total for c in cells), reverse=True)
     needed, available = sum(needs[:jobs]), available_memory_bytes()
     if needed > MAX_MEMORY_SHARE * available:
         raise ConfigError(

@@ -74,7 +74,8 @@ def launch_command(checked: CheckedCell, *, slot: Slot, run_id: str, runs_dir: P
         return [*command, "--resume", str(stopped.directory), *options]
     options = launch_options(config, load_preset(config.preset))
     place = ["--run-id", run_id, "--runs-dir", str(runs_dir.resolve())]
-    return [*command, "--preset", config.preset, *options, *place]
+    forked = checked.fork.options if checked.fork else []
+    return [*command, "--preset", config.preset, *options, *forked, *place]
 
 
 def launch_options(config: Config, base: Config) -> list[str]:

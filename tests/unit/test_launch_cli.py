@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import launch
-from deploy.preflight import replay_bytes
+from deploy.memory import replay_memory
 from deploy.prepare import create_run_folder, default_run_id, prepare
 from efficientzero.config import Config, EnvConfig
 from efficientzero.config_files import load_preset
@@ -252,4 +252,7 @@ def test_replay_estimate_meets_the_measured_size():
         num_stacked_frames=4,
     )
     measured = 2151  # bytes per transition, 300,000 real frames
-    assert replay_bytes(Config(), spec) / 100_000 == pytest.approx(measured, rel=0.05)
+    memory = replay_memory(Config(), spec)
+    assert memory.per_transition == pytest.approx(measured, rel=0.05)
+    assert memory.transitions == 100_000  # the budget: less than the capacity
+    assert memory.most_per_transition > 31_135  # random frames, measured

@@ -1,10 +1,13 @@
 """Which counters a learner that starts again goes on from."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from efficientzero.checkpoint import save_checkpoint
 from efficientzero.config import BudgetConfig, Config
+from efficientzero.lineage import PARENT_CHECKPOINT, Lineage
 from efficientzero.rpc.weights_pb2 import TARGET
 from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
@@ -22,15 +25,20 @@ class FakeLearner:
     def __init__(self):
         self.restored = None
 
+        self.adopted = None
+
     def restore(self, state):
         self.restored = state["train_step"]
+
+    def adopt(self, state):
+        self.adopted = state["train_step"]
 
 
 class Parts:
     """What a learner process builds before it serves."""
 
-    def __init__(self, directory):
-        self.run = tiny_run(directory, CONFIG)
+    def __init__(self, directory, lineage=None):
+        self.run = dataclasses.replace(tiny_run(directory, CONFIG), lineage=lineage)
         self.learner, self.governor = FakeLearner(), Governor(CONFIG)
         self.record, self.publisher = RunRecord(self.run.directory), WeightPublisher()
         self.fairness = FairnessRecord(self.run.directory, CONFIG)
@@ -155,3 +163,51 @@ def test_counts_of_what_was_trained_on_go_on(tmp_path):
     after = Parts(tmp_path)
     after.resume()
     assert after.fairness.state()["weight_ages"].nonzero().tolist() == [[3]]
+
+
+def taken(*, env_steps=600, **values):
+    return Lineage(
+        parent="parent",
+        parent_uid="89abcdef",
+        parent_group="group",
+        snapshot="snapshot",
+        replay_digest="0123456789ab",
+        env_steps=env_steps,
+        is_frozen=False,
+        **values,
+    )
+
+
+def test_run_with_anothers_replay_has_its_env_steps_and_no_train_steps(tmp_path):
+    parts = Parts(tmp_path, taken())
+    parts.resume(in_replay=600)
+    assert (parts.governor.env_steps, parts.governor.train_steps) == (600, 0)
+    assert parts.learner.adopted is None
+
+
+def test_run_with_anothers_weights_goes_on_at_their_train_step(tmp_path):
+    other = Parts(tmp_path / "other")
+    other.publisher.publish(TARGET, {"weight": torch.ones(3)}, 40)
+    other.save(50, 600, config_hash="of another config")
+    saved = tmp_path / "other" / "checkpoints" / "checkpoint_00000050.pt"
+    parts = Parts(tmp_path / "own", taken(train_step=50, weights_digest="ba9876543210"))
+    parts.run.directory.mkdir()
+    (parts.run.directory / PARENT_CHECKPOINT).write_bytes(saved.read_bytes())
+    parts.resume(in_replay=600)
+    assert (parts.governor.env_steps, parts.governor.train_steps) == (600, 50)
+    assert (parts.learner.adopted, parts.learner.restored) == (50, None)
+    assert parts.publisher.newest(TARGET).train_step == 40
+    assert parts.publisher.newest(TARGET).payload == other.publisher.newest(TARGET).payload
+
+
+def test_own_checkpoint_wins_over_anothers_weights(tmp_path):
+    parts = Parts(tmp_path, taken(train_step=50, weights_digest="ba9876543210"))
+    parts.save(70, 700)
+    parts.resume(in_replay=700)
+    assert (parts.learner.restored, parts.learner.adopted) == (70, None)
+    assert (parts.governor.env_steps, parts.governor.train_steps) == (700, 70)
+
+
+def test_replay_without_the_steps_that_were_taken_is_final(tmp_path):
+    with pytest.raises(CannotResume, match="got 599 env_steps, wanted at least the 600"):
+        Parts(tmp_path, taken()).resume(in_replay=599)

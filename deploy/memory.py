@@ -1,0 +1,146 @@
+"""How much memory a run's replay takes, and how much there is. Called before anything starts.
+
+Replay lies in memory as a whole: one that does not fit ends the run hours later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deploy.preflight import PreflightError, size
+from efficientzero.config import Config
+from efficientzero.schema import EnvSpec
+from replay.batch_codec import batch_spec
+
+MAX_MEMORY_SHARE = 0.8
+"""Of what is available, for replay: the processes themselves need the rest."""
+
+# Measured with real frames: 2.2 KB per transition of 96x96 RGB, of which 1.2 KB belong to the item
+# itself and the rest is the frame at 1/28 of its size (zstd blocks of 8). Vectors hardly compress.
+_ITEM_BYTES = 1_200
+_IMAGE_COMPRESSION = 28
+# Measured with random frames and episodes of one step: more than any task's transitions take.
+_SHORTEST_EPISODE_BYTES = 1_500
+_ALLOCATOR = 1.2
+
+_PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+_UNLIMITED = 2**60
+"""What cgroups of the first version say where there is no limit is more than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayMemory:
+    """What a full replay takes, bytes."""
+
+    transitions: int
+    """Held at the most: the capacity, or all that is ever played."""
+    per_transition: int
+    """Images compressed as games' are."""
+    most_per_transition: int
+    """Frames that do not compress, the shortest episodes."""
+    queue: int
+    """Training batches that wait for the learner, not compressed."""
+
+    @property
+    def total(self) -> int:
+        """Expected of the whole replay."""
+        return self.transitions * self.per_transition + self.queue
+
+    @property
+    def most(self) -> int:
+        """Bound of the whole replay."""
+        return self.transitions * self.most_per_transition + self.queue
+
+
+def replay_memory(config: Config, spec: EnvSpec) -> ReplayMemory:
+    """Estimate the memory of a full replay."""
+    frame_bytes = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
+    stored = frame_bytes // _IMAGE_COMPRESSION if spec.is_image else frame_bytes
+    batch = sum(
+        math.prod(shape) * np.dtype(dtype).itemsize
+        for dtype, shape in batch_spec(spec, config).values()
+    )
+    return ReplayMemory(
+        transitions=min(config.replay.capacity, config.budget.env_steps),
+        per_transition=_ITEM_BYTES + stored,
+        most_per_transition=int(_ALLOCATOR * (_ITEM_BYTES + frame_bytes) + _SHORTEST_EPISODE_BYTES),
+        queue=batch * config.replay.queue_size,
+    )
+
+
+def check_memory(config: Config, spec: EnvSpec) -> str:
+    """Check that a full replay fits, and say what it takes.
+
+    Raises:
+        PreflightError: it does not; names the field to lower and the most that fits.
+    """
+    memory, available = replay_memory(config, spec), available_memory_bytes()
+    takes = (
+        f"{memory.per_transition:,} bytes a transition, {memory.transitions:,} transitions and "
+        f"{config.replay.queue_size} training batches take about {size(memory.total)}"
+    )
+    room = int(MAX_MEMORY_SHARE * available)
+    if memory.total > room:
+        fits = (room - memory.queue) // memory.per_transition
+        if fits >= config.learner.batch_size:
+            field, got, wanted = "replay.capacity", config.replay.capacity, fits
+        else:
+            field, got = "learner.batch_size", config.learner.batch_size
+            wanted = max(1, got * room // (2 * memory.queue))
+        raise PreflightError(
+            f"--{field.replace('_', '-')}: got {got:,}, wanted at most {wanted:,}: replay's "
+            f"{takes} of the {size(available)} available"
+        )
+    bound = f"at most {size(memory.most)}"
+    if memory.most > room:
+        bound += ", more than there is room for, if frames do not compress"
+    return f"replay: {takes} ({bound}) of {size(available)} available"
+
+
+def available_memory_bytes() -> int:
+    """Return the memory that new processes can use: the machine's, or that of a group they are in.
+
+    A container or a service manager limits a group of processes, and so may every group round it.
+    """
+    lines = (_PROC / "meminfo").read_text().splitlines()
+    meminfo = dict(line.split(":", 1) for line in lines)
+    available = int(meminfo["MemAvailable"].split()[0]) * 1024
+    return max(0, min([available, *_left_in_groups()]))
+
+
+def _left_in_groups() -> Iterator[int]:
+    for folder, limit, used, cache in _memory_groups():
+        # Not there in this container's view, or "max".
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            most = int((folder / limit).read_text())
+            if most < _UNLIMITED:
+                statistics = (folder / "memory.stat").read_text().splitlines()
+                pages = dict(line.split() for line in statistics)
+                # Files read once are dropped before anybody is refused memory.
+                yield most - int((folder / used).read_text()) + int(pages[cache])
+
+
+def _memory_groups() -> Iterator[tuple[Path, str, str, str]]:
+    """Return this process's groups from the outermost, and their files' names in its version."""
+    first = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    second = ("memory.max", "memory.current", "inactive_file")
+    try:
+        lines = (_PROC / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, files = (_CGROUPS / "memory", first) if controllers else (_CGROUPS, second)
+        group = root
+        yield group, *files
+        for part in path.strip("/").split("/"):
+            group /= part
+            yield group, *files

@@ -1,0 +1,127 @@
+"""What a snapshot of replay on disk holds: counts, sizes and sampler, read without Reverb.
+
+Used by the launcher before a run is started from a snapshot. Reverb restores a table with the
+settings that it was written with, whatever the run's config says, so they are read from the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from replay.snapshots import STREAMS, is_intact
+from replay.tables import TRAINING_QUEUE, TRAJECTORIES
+
+_READ_BYTES = 1 << 20
+_LENGTH = struct.Struct("<Q")
+_CRC_BYTES = 4
+_DIGEST_LENGTH = 12
+
+_Kind = descriptor_pb2.FieldDescriptorProto
+# The fields we read of Reverb's PriorityTableCheckpoint, by their numbers there. Its own classes
+# come with an import of TensorFlow.
+_MESSAGES: dict[str, dict[str, tuple[int, int | str]]] = {
+    "Prioritized": {"priority_exponent": (1, _Kind.TYPE_DOUBLE)},
+    "Selector": {"prioritized": (3, "Prioritized")},
+    "RateLimiter": {
+        "insert_count": (7, _Kind.TYPE_INT64),
+        "delete_count": (8, _Kind.TYPE_INT64),
+    },
+    "Table": {
+        "table_name": (1, _Kind.TYPE_STRING),
+        "rate_limiter": (3, "RateLimiter"),
+        "sampler": (4, "Selector"),
+        "max_size": (6, _Kind.TYPE_INT64),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFacts:
+    """A whole snapshot."""
+
+    digest: str
+    """12 hex digits of the SHA-256 of its files."""
+    steps_inserted: int
+    """Steps ever inserted, evicted ones included."""
+    num_steps: int
+    """Steps held."""
+    capacity: int
+    priority_exponent: float
+    """0: sampled uniformly."""
+    queue_size: int
+
+
+def read_snapshot(snapshot: Path) -> SnapshotFacts:
+    """Read a snapshot's facts and its digest; takes about as long as reading its files.
+
+    Raises:
+        ValueError: damaged, unfinished, or of other tables than ours.
+    """
+    if not is_intact(snapshot):
+        raise ValueError(f"{snapshot}: damaged, or never finished")
+    try:
+        tables = {table.table_name: table for table in _tables(snapshot / "tables.tfrecord")}
+        steps, queue = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
+    except (KeyError, struct.error, DecodeError) as error:
+        raise ValueError(f"{snapshot}: not a snapshot of a run's replay: {error}") from error
+    counts = steps.rate_limiter
+    return SnapshotFacts(
+        digest=_digest(snapshot),
+        steps_inserted=counts.insert_count,
+        num_steps=counts.insert_count - counts.delete_count,
+        capacity=steps.max_size,
+        priority_exponent=steps.sampler.prioritized.priority_exponent,
+        queue_size=queue.max_size,
+    )
+
+
+def _tables(path: Path) -> Iterator[Any]:
+    """Return the tables in one of Reverb's files: TFRecords in a zlib stream, a table each."""
+    raw, start = zlib.decompress(path.read_bytes()), 0
+    table = _table_class()
+    while start < len(raw):
+        (length,) = _LENGTH.unpack_from(raw, start)
+        start += _LENGTH.size + _CRC_BYTES
+        yield table.FromString(raw[start : start + length])
+        start += length + _CRC_BYTES
+
+
+def _table_class() -> Any:  # noqa: ANN401  a class made here
+    package = "efficientzero.snapshot"
+    file = descriptor_pb2.FileDescriptorProto(
+        name="efficientzero/snapshot.proto", package=package, syntax="proto3"
+    )
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind) in fields.items():
+            added = message.field.add(name=field, number=number, label=_Kind.LABEL_OPTIONAL)
+            if isinstance(kind, str):
+                added.type, added.type_name = _Kind.TYPE_MESSAGE, f".{package}.{kind}"
+            else:
+                added.type = _Kind.Type.ValueType(kind)
+    pool = descriptor_pool.DescriptorPool()  # of its own: the names must not meet others
+    pool.AddSerializedFile(file.SerializeToString())  # type: ignore[no-untyped-call]
+    table = pool.FindMessageTypeByName(f"{package}.Table")  # type: ignore[no-untyped-call]
+    return message_factory.GetMessageClass(table)
+
+
+def _digest(snapshot: Path) -> str:
+    digest = hashlib.sha256()
+    for name in STREAMS:
+        digest.update(file_sha256(snapshot / name).encode())
+    return digest.hexdigest()[:_DIGEST_LENGTH]
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

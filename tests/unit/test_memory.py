@@ -1,0 +1,145 @@
+"""What replay takes and what there is, against made-up machines."""
+
+import dataclasses
+
+import pytest
+
+from deploy import memory
+from deploy.memory import available_memory_bytes, check_memory, replay_memory
+from deploy.preflight import PreflightError
+from efficientzero.config import Config
+from efficientzero.schema import EnvSpec
+from tests.config_cases import changed
+
+GIB = 2**30
+RGB = EnvSpec(
+    env_id="x",
+    frame_shape=(3, 96, 96),
+    frame_dtype="uint8",
+    num_actions=6,
+    num_stacked_frames=4,
+)
+VECTOR = dataclasses.replace(RGB, frame_shape=(4,), frame_dtype="float32")
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Return a function that writes the files of a machine with 16 GiB to spare."""
+    monkeypatch.setattr(memory, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "cgroup")
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "cgroup").mkdir()
+    kib = 16 * GIB // 1024
+    (tmp_path / "proc" / "meminfo").write_text(f"MemFree: 1 kB\nMemAvailable: {kib} kB\n")
+
+    def write(membership, groups):
+        (tmp_path / "proc" / "self" / "cgroup").write_text(membership)
+        for group, files in groups.items():
+            folder = tmp_path / "cgroup" / group
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                (folder / name).write_text(f"{text}\n")
+
+    return write
+
+
+def second(limit, used, cache=0):
+    stat = f"anon 5\ninactive_file {cache}\nactive_file 7"
+    return {"memory.max": limit, "memory.current": used, "memory.stat": stat}
+
+
+def first(limit, used, cache=0):
+    stat = f"inactive_file 3\ntotal_inactive_file {cache}"
+    return {
+        "memory.limit_in_bytes": limit,
+        "memory.usage_in_bytes": used,
+        "memory.stat": stat,
+    }
+
+
+def test_without_groups_the_machine_is_the_limit(machine):
+    assert available_memory_bytes() == 16 * GIB
+    machine("0::/\n", {"": {"cgroup.procs": "1"}})
+    assert available_memory_bytes() == 16 * GIB
+
+
+def test_tightest_group_round_the_process_counts(machine):
+    groups = {
+        "a": second(3 * GIB, GIB),
+        "a/b": second("max", GIB),
+        "a/b/c": second(8 * GIB, GIB // 2),
+        "other": second(1, 1),
+    }
+    machine("0::/a/b/c\n", groups)
+    assert available_memory_bytes() == 2 * GIB
+
+
+def test_container_that_sees_its_own_group_as_the_root(machine):
+    machine("0::/../../outside\n", {"": second(5 * GIB, GIB)})
+    assert available_memory_bytes() == 4 * GIB
+
+
+def test_pages_of_files_that_can_be_dropped_are_to_spare(machine):
+    machine("0::/\n", {"": second(5 * GIB, 4 * GIB, cache=3 * GIB)})
+    assert available_memory_bytes() == 4 * GIB
+
+
+def test_groups_of_the_first_version(machine):
+    lines = "9:pids:/a\n4:cpu,memory:/docker/x\n0::/\n"
+    unlimited = 9223372036854771712
+    groups = {
+        "memory": first(unlimited, 3 * GIB),
+        "memory/docker": first(unlimited, 3 * GIB),
+        "memory/docker/x": first(6 * GIB, 2 * GIB, cache=GIB),
+    }
+    machine(lines, groups)
+    assert available_memory_bytes() == 5 * GIB
+
+
+def test_group_that_is_over_its_limit_leaves_nothing(machine):
+    machine("0::/\n", {"": second(GIB, 2 * GIB)})
+    assert available_memory_bytes() == 0
+
+
+def test_bytes_of_a_transition_and_of_the_whole_by_hand():
+    config = changed(Config(), {"replay.capacity": 50_000, "learner.batch_size": 10})
+    found = replay_memory(config, VECTOR)
+    assert (found.transitions, found.per_transition) == (50_000, 1_200 + 16)
+    # frames 9 x 16, actions 5 x 8, prefixes 5 x 4, values 6 x 4, policies 6 x 6 x 4, mask 5,
+    # and five numbers of 8 bytes, of each of 10 slices; two batches.
+    assert found.queue == 2 * 10 * (144 + 40 + 20 + 24 + 144 + 5 + 40)
+    assert found.total == 50_000 * 1_216 + found.queue
+    assert found.most == 50_000 * int(1.2 * 1_216 + 1_500) + found.queue
+
+
+def test_short_run_takes_no_more_than_it_plays():
+    assert replay_memory(changed(Config(), {"budget.env_steps": 7}), RGB).transitions == 7
+
+
+def test_it_is_told_before_the_run_begins(machine):
+    text = check_memory(changed(Config(), {"replay.capacity": 10_000}), RGB)
+    assert "2,187 bytes a transition, 10,000 transitions" in text
+    assert "about 149 MB (at most 489 MB) of 17.2 GB available" in text
+
+
+def test_frames_that_might_not_compress_are_warned_of(machine):
+    machine("0::/\n", {"": second(GIB, 0)})
+    text = check_memory(changed(Config(), {"replay.capacity": 100_000}), RGB)
+    assert "more than there is room for, if frames do not compress" in text
+
+
+def test_replay_that_does_not_fit_names_the_field_and_what_fits(machine):
+    machine("0::/\n", {"": second(300_000_000, 0)})
+    config = changed(Config(), {"replay.capacity": 100_000})
+    with pytest.raises(PreflightError) as error:
+        check_memory(config, RGB)
+    queue = replay_memory(config, RGB).queue
+    fits = (240_000_000 - queue) // 2_187
+    assert str(error.value).startswith(f"--replay.capacity: got 100,000, wanted at most {fits:,}:")
+    assert check_memory(changed(config, {"replay.capacity": fits}), RGB)
+
+
+def test_batches_that_do_not_fit_by_themselves_name_their_size(machine):
+    machine("0::/\n", {"": second(100_000_000, 0)})
+    with pytest.raises(PreflightError, match=r"^--learner.batch-size: got 256, wanted at most"):
+        check_memory(Config(), RGB)
