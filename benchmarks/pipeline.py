@@ -10,6 +10,7 @@ import tyro
 
 from benchmarks.measuring import Usage, describe_machine
 from benchmarks.pipeline_actor import measure_actor
+from benchmarks.pipeline_learner import learner_rows
 from benchmarks.pipeline_replay import measure_replay
 from benchmarks.pipeline_scaling import measure_scaling
 from benchmarks.report import print_rows
@@ -38,6 +39,7 @@ def measure_pipeline(command: PipelineCommand) -> None:
         *measure_replay(),
         *measure_scaling(),
         *measure_actor(),
+        *learner_rows(quick=True),
     ]
     effort = f"{usage.wall_s:.0f} s"
     print_rows(rows, machine=machine, effort=effort, as_json=command.json, title=_TITLE)

@@ -231,6 +231,9 @@ def _make_batch(config: Config, spec: EnvSpec) -> TrainingBatch:
         table_sizes=np.full(size, 1_000, np.int64),
         weights_versions=np.zeros(size, np.int64),
         target_weights_versions=np.zeros(size, np.int64),
+        env_steps=np.arange(size),
+        refreshed_steps=np.zeros(0, np.int64),
+        refreshed_priorities=np.zeros(0),
     )
 
 

@@ -12,7 +12,7 @@ from efficientzero.config import Config
 from efficientzero.devices import setup_torch
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.role_arguments import RoleArguments, parse_role_arguments
+from efficientzero.role_arguments import RoleArguments, parse_server_line
 from efficientzero.runtime import StopSignal, leave, run_role
 from learner.network import make_network
 from learner.optimizers import make_optimizer
@@ -65,5 +65,5 @@ def follow(group: RankGroup, network: EfficientZeroNet, config: Config) -> None:
 
 
 if __name__ == "__main__":
-    parsed = parse_role_arguments(ROLE, __doc__)
+    parsed = parse_server_line(ROLE, __doc__)
     leave(run_role(ROLE, parsed.index, lambda stop: main(parsed, stop)))
