@@ -10,6 +10,7 @@ import logging
 import threading
 
 from efficientzero.devices import setup_torch
+from efficientzero.liveness import beat
 from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
@@ -90,6 +91,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             ):
                 learner.run()
                 while not stop.wait(1.0):
+                    beat("serving the last weights")
                     record.check()
         finally:
             fairness.save()
