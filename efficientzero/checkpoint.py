@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: the file is no checkpoint, or a damaged one.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch writes checksums and does not look at them
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch.load answers damage with half a dozen unrelated exception types.

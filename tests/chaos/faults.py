@@ -82,6 +82,7 @@ def fill_disk_for_a_checkpoint(site: Site) -> None:
     ballast = fill(site.folder, leave_bytes=_FREE_BYTES)
     try:
         _wait(
+            site.run,
             "a checkpoint that does not fit",
             lambda: site.run.output.count("no checkpoint of train_step") > complaints,
         )
@@ -92,12 +93,13 @@ def fill_disk_for_a_checkpoint(site: Site) -> None:
 def damage_newest_checkpoint(site: Site) -> None:
     """Change one byte inside the newest checkpoint's largest tensor, then kill the learner."""
     checkpoints = site.run.directory / "checkpoints"
-    _wait("a second checkpoint", lambda: len(list(checkpoints.glob("*.pt"))) > 1)
+    _wait(site.run, "a second checkpoint", lambda: len(list(checkpoints.glob("*.pt"))) > 1)
     newest = sorted(checkpoints.glob("*.pt"))[-1]
     fallen_back = site.run.output.count("trying the one before")
     _change_a_byte(newest, _offset_in_largest_member(newest, site.chance))
     site.run.kill("learner-0")
     _wait(
+        site.run,
         "the checkpoint before",
         lambda: site.run.output.count("trying the one before") > fallen_back,
     )
@@ -106,12 +108,13 @@ def damage_newest_checkpoint(site: Site) -> None:
 def damage_newest_snapshot(site: Site) -> None:
     """Change one byte of replay's newest snapshot, then kill replay."""
     kept = site.run.directory / "replay-0" / "kept"
-    _wait("a second snapshot", lambda: len(_snapshots(kept)) > 1)
+    _wait(site.run, "a second snapshot", lambda: len(_snapshots(kept)) > 1)
     chunks = _snapshots(kept)[-1] / "chunks.tfrecord"
     told = site.run.output.count("is damaged or was never finished")
     _change_a_byte(chunks, site.chance.randrange(64, chunks.stat().st_size - 8))
     site.run.kill("replay-0")
     _wait(
+        site.run,
         "the snapshot before",
         lambda: site.run.output.count("is damaged or was never finished") > told,
     )
@@ -199,9 +202,12 @@ def _change_a_byte(path: Path, offset: int) -> None:
         file.write(bytes([byte ^ 0xFF]))
 
 
-def _wait(what: str, is_reached: Callable[[], bool]) -> None:
+def _wait(run: LocalRun, what: str, is_reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _WAIT_S
     while not is_reached():
+        ended = run.process.poll()
+        if ended is not None:
+            raise AssertionError(f"the run ended with {ended} before {what}")
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {_WAIT_S:.0f} s for {what}")
         time.sleep(0.05)

@@ -50,6 +50,16 @@ def test_a_truncated_checkpoint_is_named(tmp_path):
         load_checkpoint(path)
 
 
+def test_one_wrong_byte_in_a_tensor_is_seen(tmp_path):
+    weights = torch.full((1000,), 0.125)
+    path = save_checkpoint(tmp_path, 1, {"train_step": 1, "w": weights}, keep=1)
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(weights.numpy().tobytes()) + 2001] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"checkpoint_00000001\.pt: not a readable .*checksum"):
+        load_checkpoint(path)
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
     class Evil:
         def __reduce__(self):
