@@ -1,7 +1,9 @@
 """Checkpoints are whole, few and safe."""
 
+import errno
 import hashlib
 import pickle
+import resource
 
 import numpy as np
 import pytest
@@ -41,6 +43,18 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_no_part(tmp_path, monkeypat
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(tmp_path, 2, {"train_step": 2}, keep=1)
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint_00000001.pt"]
+
+
+def test_a_disk_that_refuses_in_the_middle_is_an_os_error(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError) as refused:
+            save_checkpoint(tmp_path, 1, {"train_step": 1, "w": torch.zeros(100_000)}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert refused.value.errno == errno.EFBIG
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_truncated_checkpoint_is_named(tmp_path):
