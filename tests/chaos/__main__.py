@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not 1 <= arguments.times <= 5:
         parser.error(f"--times: got {arguments.times}, wanted 1 to 5 (a run restarts five times)")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no run behind
     results = []
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         folder = arguments.keep or Path(temporary) / "cases"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import time
 import zipfile
 from collections.abc import Callable
@@ -25,6 +26,16 @@ SINCE_SNAPSHOT = 2 * CHECKPOINT_INTERVAL * ENV_STEPS // TRAIN_STEPS
 
 FAKETIME_LIBRARY = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 _CLOCK_FILE = "clock"
+# libfaketime 0.9.10 takes a monotonic time for a wall time there: every time.sleep would fail.
+_SLEEP_AS_THE_KERNEL_DOES = """
+#include <cerrno>
+#include <ctime>
+#include <sys/syscall.h>
+#include <unistd.h>
+extern "C" int clock_nanosleep(clockid_t clock, int flags, const timespec* until, timespec* left) {
+  return syscall(SYS_clock_nanosleep, clock, flags, until, left) == 0 ? 0 : errno;
+}
+"""
 _FREE_BYTES = 128 * 1024
 _WAIT_S = 300.0
 
@@ -133,8 +144,11 @@ def clock_environment(folder: Path) -> dict[str, str]:
     The monotonic clock is left alone, as by a real jump.
     """
     (folder / _CLOCK_FILE).write_text("+0\n")
+    sleep = folder / "sleep.so"
+    command = ["g++", "-shared", "-fPIC", "-x", "c++", "-", "-o", str(sleep)]
+    subprocess.run(command, input=_SLEEP_AS_THE_KERNEL_DOES, text=True, check=True)
     return {
-        "LD_PRELOAD": str(FAKETIME_LIBRARY),
+        "LD_PRELOAD": f"{sleep}:{FAKETIME_LIBRARY}",
         "FAKETIME_TIMESTAMP_FILE": str(folder / _CLOCK_FILE),
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
