@@ -12,15 +12,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import tyro
 
+from deploy import status
 from deploy.ablate.__main__ import main as ablate
 from deploy.child import DETERMINISTIC_ARITHMETIC, Child, child_environment
 from deploy.display import NoteHandler, RunConsole
@@ -28,13 +29,15 @@ from deploy.explain import config_table
 from deploy.local import Graces, Outcome, StopRequests, Supervisor
 from deploy.monitor import RunMonitor, learner_status
 from deploy.preflight import PreflightError, has_cuda_device
-from deploy.prepare import prepare, prepare_resume
+from deploy.prepare import Prepared, is_complete, prepare, prepare_resume
 from deploy.run_lock import run_lock
+from deploy.serve import existing_run
 from deploy.summary import EVALUATIONS_FILE, save_summary, summarize, summary_lines
-from deploy.topology import processes
+from deploy.topology import SERVER_ROLES, processes
 from efficientzero.compat import compat_group
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, ConfigError, load_preset
+from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import LAUNCHER_PID_VARIABLE, die_with_parent
 
@@ -54,6 +57,8 @@ Examples:
   python launch.py --local --resume runs/NAME               go on after Ctrl-C or a crash
   python launch.py --preset cartpole --print-config         every value and where it comes from
   python launch.py ablate --help                            grids of runs
+  python launch.py --serve --run-id NAME ...                replay and learner; workers join them
+  python launch.py status HOST:PORT                         every process of a run, on every host
 
 Presets: {", ".join(PRESETS)}. Every field below can be set; values are taken from the command line,
 else from the preset, else from the defaults. Results are in runs/NAME/: config.json, logs/,
@@ -67,6 +72,14 @@ class Options:
 
     local: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Run all processes on this machine."""
+    serve: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run replay and learner; workers join with python -m actor --join HOST:PORT. Again with the
+    same --run-id, it goes on where the run was."""
+    prepare: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Only write the run folder, for python -m replay and python -m learner."""
+    credentials: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Token, certificate and key (deploy/scripts/make_certs.sh). Default:
+    EFFICIENTZERO_CREDENTIALS."""
     env: Annotated[str | None, tyro.conf.arg(metavar="ID", help_behavior_hint="")] = None
     """Short for --env.id."""
     actors: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
@@ -95,6 +108,8 @@ class Options:
     config: Annotated[Config, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Config)
 
 
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"ablate": ablate, "status": status.main}
+
 _SHORT = {
     "env": "env.id",
     "actors": "cluster.num_actors",
@@ -108,46 +123,94 @@ _SHORT = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    if arguments[:1] == ["ablate"]:
-        return ablate(arguments[1:])
+    command = _COMMANDS.get(arguments[0] if arguments else "")
+    if command is not None:
+        return command(arguments[1:])
     try:
-        interrupted = find_run(arguments)
-        if interrupted is not None:
-            base, preset, why = interrupted.config, interrupted.config.preset, "the run's"
-        else:
-            preset, why = choose_preset(arguments)
-            base = load_preset(preset)
-        options = parse(arguments, with_compat(arguments, base))
-        config = with_short_options(options)
-        if options.print_config:
-            print(config_table(config, base, preset, named=named_fields(arguments)))
-            return 0
-        if not options.local:
-            raise ConfigError(
-                "say where to run: python launch.py --local starts everything here (see --help)"
-            )
-        with ExitStack() as stack:
-            if interrupted is not None:
-                stack.enter_context(run_lock(interrupted.directory))
-                prepared = prepare_resume(interrupted, config)
-            else:
-                prepared = prepare(
-                    config,
-                    run_id=options.run_id,
-                    runs_dir=options.runs_dir,
-                    checkout=CHECKOUT,
-                    now=datetime.now(),
-                )
-                stack.enter_context(run_lock(prepared.run.directory))
-            kept = stack.pop_all()
+        plan = make_plan(arguments)
     except (ConfigError, PreflightError) as error:
         print(f"launch.py: error: {error}", file=sys.stderr)
         return 2
+    if isinstance(plan, str):
+        print(plan)
+        return 0
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed terminal must not kill the launcher
     if LAUNCHER_PID_VARIABLE in os.environ:
         die_with_parent()  # started by `launch.py ablate`, which must not leave runs behind
-    with kept:
-        return run_locally(prepared.run, [("preset", f"{preset} ({why})"), *prepared.notes])
+    with plan.lock:
+        return run_locally(plan.run, plan.notes, has_workers=plan.has_workers)
+
+
+class Plan(NamedTuple):
+    """What to start."""
+
+    run: RunInfo
+    notes: list[tuple[str, str]]  # told first
+    lock: ExitStack  # lets go of the run folder
+    has_workers: bool  # start them here
+
+
+def make_plan(arguments: Sequence[str]) -> Plan | str:
+    """Return what to start, or what to print where nothing is to be started.
+
+    Raises:
+        ConfigError: wrong options.
+        PreflightError: the run cannot start.
+    """
+    interrupted = find_run(arguments)
+    if interrupted is not None:
+        base, preset, why = interrupted.config, interrupted.config.preset, "the run's"
+    else:
+        preset, why = choose_preset(arguments)
+        base = load_preset(preset)
+    options = parse(arguments, with_compat(arguments, base))
+    config = with_short_options(options)
+    if options.print_config:
+        return config_table(config, base, preset, named=named_fields(arguments))
+    check_mode(options)
+    if interrupted is None and not options.local:
+        interrupted = existing_run(options.runs_dir, options.run_id, config)
+        if interrupted is not None and is_complete(interrupted):
+            return f"{options.run_id} is complete: {interrupted.directory}"
+        if interrupted is not None and options.prepare:
+            return f"{options.run_id} is prepared: {interrupted.directory}"
+    prepared, lock = take(interrupted, config, options)
+    if options.prepare:
+        lock.close()
+        return f"{options.run_id} is prepared: {prepared.run.directory}"
+    notes = [("preset", f"{preset} ({why})"), *prepared.notes]
+    return Plan(prepared.run, notes, lock, options.local)
+
+
+def check_mode(options: Options) -> None:
+    """Check that one thing is asked for, and let all processes know the credentials."""
+    if options.local + options.serve + options.prepare != 1:
+        raise ConfigError(
+            "say where to run, in one way: python launch.py --local starts everything here, "
+            "--serve what workers join (see --help)"
+        )
+    if options.credentials is not None:
+        os.environ[CREDENTIALS_VARIABLE] = str(options.credentials.resolve())
+
+
+def take(
+    interrupted: RunInfo | None, config: Config, options: Options
+) -> tuple[Prepared, ExitStack]:
+    """Return the run to start or to go on with, and what to close to let go of its folder."""
+    with ExitStack() as stack:
+        if interrupted is not None:
+            stack.enter_context(run_lock(interrupted.directory))
+            prepared = prepare_resume(interrupted, config)
+        else:
+            prepared = prepare(
+                config,
+                run_id=options.run_id,
+                runs_dir=options.runs_dir,
+                checkout=CHECKOUT,
+                now=datetime.now(),
+            )
+            stack.enter_context(run_lock(prepared.run.directory))
+        return prepared, stack.pop_all()
 
 
 def find_run(arguments: Sequence[str]) -> RunInfo | None:
@@ -228,8 +291,14 @@ def named_fields(arguments: Sequence[str]) -> set[str]:
     return {_SHORT.get(name, name.replace(".no_", ".")) for name in names}
 
 
-def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]]) -> int:
-    """Start, watch and end the run's processes; return the exit code."""
+def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]], *, has_workers: bool) -> int:
+    """Start, watch and end the run's processes; return the exit code.
+
+    Args:
+        run: which one.
+        notes: told first.
+        has_workers: start them here; else they join from elsewhere, the evaluator too.
+    """
     started = time.monotonic()
     requests = StopRequests()
     requests.install()
@@ -241,7 +310,12 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]]) -> int:
             console.note(f"{name:<10} {text}")
         fetch = stack.enter_context(learner_status(run.learner_address))
         monitor = stack.enter_context(
-            RunMonitor(fetch, evaluations_path=run.directory / EVALUATIONS_FILE, show=console.show)
+            RunMonitor(
+                fetch,
+                evaluations_path=run.directory / EVALUATIONS_FILE,
+                show=console.show,
+                until_evaluated=cluster.evaluator and not has_workers,
+            )
         )
         threads = cluster.threads_per_process
         env = child_environment(os.environ, run_uid=run.run_uid, threads=threads)
@@ -258,6 +332,7 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]]) -> int:
                 first_incarnation=run.num_resumes * INCARNATIONS_PER_LAUNCH,
             )
             for spec in processes(run)
+            if has_workers or spec.role in SERVER_ROLES
         ]
         supervisor = Supervisor(
             children,

@@ -1,4 +1,4 @@
-"""Run one actor: ``python -m actor --config runs/<id>/config.json --index 0``."""
+"""Run one actor: ``python -m actor --join HOST:PORT``, the address of a run's learner."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from actor.actor import Actor
 from efficientzero.devices import setup_torch
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.rpc import weights_pb2
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.run_tracking import run_tracker
-from efficientzero.runtime import StopSignal, leave, run_role, seed_sequence
+from efficientzero.runtime import StopSignal, leave, seed_sequence
 from efficientzero.search import BatchedSearch
+from efficientzero.worker import Place, run_worker
 from replay.episode_writer import EpisodeWriter
 from replay.info import wait_until_ready
 
@@ -23,13 +23,13 @@ ROLE = "actor"
 _REPLAY_START_S = 120.0
 
 
-def main(arguments: RoleArguments, stop: StopSignal) -> None:
+def main(place: Place, stop: StopSignal) -> None:
     """Build the actor's parts and run it."""
-    run, index = arguments.run, arguments.index
+    run, index = place.run, place.index
     config, spec = run.config, run.env_spec
     device = setup_torch(config.cluster)
     env_seeds, search_seeds, action_seeds = seed_sequence(
-        config.seed, ROLE, index, arguments.incarnation
+        config.seed, ROLE, index, place.incarnation
     ).spawn(3)
     network = (
         EfficientZeroNet(config.network, spec, value_prefix=config.agent.value_prefix)
@@ -56,13 +56,13 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     )
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return
-    tracker = run_tracker(run, ROLE, index, arguments.incarnation)
+    tracker = run_tracker(run, ROLE, index, place.incarnation)
     run_client = RunClient(run.learner_address, stop)
     weights = WeightClient(
         run.learner_address, weights_pb2.LATEST, network.inference_state_dict(), stop
     )
     try:
-        Actor(
+        actor = Actor(
             config,
             index=index,
             envs=envs,
@@ -78,12 +78,13 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             tracker=tracker,
             generator=np.random.default_rng(action_seeds),
             stop=stop,
-        ).run()
+        )
+        place.membership.follow(actor.pulse)
+        actor.run()
     finally:
         envs.close()
         tracker.close()
 
 
 if __name__ == "__main__":
-    parsed = parse_role_arguments(ROLE, __doc__)
-    leave(run_role(ROLE, parsed.index, lambda stop: main(parsed, stop)))
+    leave(run_worker(ROLE, "actor", __doc__, main))

@@ -23,6 +23,7 @@ from efficientzero.config import Config
 from efficientzero.envs import EnvBatch
 from efficientzero.envs.frame_stack import FrameStack
 from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.pulse import Pulse
 from efficientzero.metrics.search_rates import SearchRates
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
@@ -78,6 +79,8 @@ class Actor:
         self._search, self._weights, self._run_client = search, weights, run_client
         self._tracker, self._generator, self._stop = tracker, generator, stop
         self._timer, self._usage = SectionTimer("actor"), ProcessUsage("actor")
+        self.pulse = Pulse(self._timer, "env_steps/s")
+        """How playing fares just now."""
         self._search_rates = SearchRates(
             "actor", num_simulations=search.num_simulations, batch_size=search.batch_size
         )
@@ -155,6 +158,7 @@ class Actor:
                 self._reset(ended)
         self._completed += len(turn.envs)
         self._env_steps += len(turn.envs)
+        self.pulse.work = self._env_steps
         self._log_when_due()
 
     def _think(self, observations: Frames) -> SearchResult:
@@ -220,6 +224,7 @@ class Actor:
         if newer is not None:
             self._network.load_inference_state_dict(newer.state_dict)
             self._train_step, self._weights_at = newer.train_step, time.monotonic()
+            self.pulse.weights_train_step = self._train_step
 
     def _log_when_due(self) -> None:
         if time.monotonic() - self._logged_at >= self._config.cluster.metrics_interval_seconds:

@@ -1,6 +1,6 @@
 """The evaluator: greedy episodes on the newest weights, nothing recorded.
 
-Run by launch.py as ``python -m actor.evaluator --config runs/<id>/config.json``. It evaluates
+``python -m actor.evaluator --join HOST:PORT``, the address of a run's learner. It evaluates
 every ``evaluator.interval_train_steps``, once more when training has finished, and then ends.
 ``python -m actor.evaluate`` plays with a run's saved weights instead.
 """
@@ -19,20 +19,21 @@ from efficientzero.devices import setup_torch
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.atari_scores import atari100k_game, human_normalized
 from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.pulse import Pulse
 from efficientzero.metrics.search_rates import SearchRates
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.rpc import run_pb2, weights_pb2
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
-from efficientzero.runtime import StopSignal, generator, leave, run_role
+from efficientzero.runtime import StopSignal, generator, leave
 from efficientzero.schedules import next_evaluation
 from efficientzero.schema import Frames
 from efficientzero.search import BatchedSearch
+from efficientzero.worker import Place, run_worker
 
 ROLE = "evaluator"
 _POLL_S = 1.0
@@ -68,6 +69,8 @@ class Evaluator:
         )
         self._train_step, self._env_steps = 0, 0
         self._timer, self._usage = SectionTimer(ROLE), ProcessUsage(ROLE)
+        self.pulse = Pulse(self._timer, "evaluations/s")
+        """How evaluating fares just now."""
         self._evaluations, self._logged_at = 0, time.monotonic()
 
     def run(self) -> None:
@@ -144,6 +147,7 @@ class Evaluator:
                 seconds=seconds,
             )
         self._evaluations += 1
+        self.pulse.work += 1
         self._tracker.log(
             {
                 "eval/train_steps": self._train_step,
@@ -180,7 +184,7 @@ class Evaluator:
         newer = self._weights.take_newer()
         if newer is not None:
             self._network.load_inference_state_dict(newer.state_dict)
-            self._train_step = newer.train_step
+            self._train_step = self.pulse.weights_train_step = newer.train_step
 
     def _log_usage(self) -> None:
         row = {"evaluator/evaluations": self._evaluations}
@@ -204,18 +208,19 @@ def return_statistics(returns: Sequence[float], env_id: str) -> dict[str, float]
     return row
 
 
-def main(arguments: RoleArguments, stop: StopSignal) -> None:
+def main(place: Place, stop: StopSignal) -> None:
     """Build the evaluator and run it."""
-    run = arguments.run
+    run = place.run
     device = setup_torch(run.config.cluster)
-    tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation)
-    randomness = generator(run.config.seed, ROLE, arguments.index, 1)
+    tracker = run_tracker(run, ROLE, place.index, place.incarnation)
+    randomness = generator(run.config.seed, ROLE, place.index, 1)
     try:
-        Evaluator(run, device=device, tracker=tracker, randomness=randomness, stop=stop).run()
+        evaluator = Evaluator(run, device=device, tracker=tracker, randomness=randomness, stop=stop)
+        place.membership.follow(evaluator.pulse)
+        evaluator.run()
     finally:
         tracker.close()
 
 
 if __name__ == "__main__":
-    parsed = parse_role_arguments("actor.evaluator", __doc__)
-    leave(run_role(ROLE, parsed.index, lambda stop: main(parsed, stop)))
+    leave(run_worker(ROLE, "actor.evaluator", __doc__, main))

@@ -75,7 +75,9 @@ def facts(status: run_pb2.RunStatus, pace: Pace) -> dict[str, str]:
     if status.last_eval_version and not math.isnan(status.last_eval_return_mean):
         version = status.last_eval_version
         shown["evaluation"] = f"{status.last_eval_return_mean:.4g} at train_step {version:,}"
-    if status.phase == run_pb2.FINISHED and not status.final_evaluation_received:
+    if status.cause:
+        shown["stalled"] = status.cause
+    elif status.phase == run_pb2.FINISHED and not status.final_evaluation_received:
         shown["waiting for"] = status.waiting_for or "the final evaluation"
     elif status.waiting_for:
         shown["waiting for"] = status.waiting_for

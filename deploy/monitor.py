@@ -17,6 +17,7 @@ import grpc
 
 from deploy.local import Progress
 from efficientzero.rpc import run_pb2, run_pb2_grpc
+from efficientzero.rpc.channel import open_channel
 from efficientzero.run_folder import read_lines
 
 _INTERVAL_S = 1.0
@@ -24,12 +25,10 @@ _ANSWER_TIMEOUT_S = 2.0
 _COLLECTION_ENDED = (run_pb2.LAST_STEPS, run_pb2.FINISHED)
 
 _CHANNEL_OPTIONS = (
-    ("grpc.enable_http_proxy", 0),  # a proxy would swallow loopback traffic, too
-    # By default a channel that met nobody waits ever longer, up to two minutes: what the supervisor
-    # knows of a run that has just begun would be that old.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # What the supervisor knows of a run that has just begun must not be two seconds old; and no
+    # retries: the next poll is one.
     ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_retries", 0),
 )
 
 StatusSource = Callable[[], run_pb2.RunStatus]
@@ -42,7 +41,7 @@ StatusView = Callable[[run_pb2.RunStatus | None, float], None]
 @contextmanager
 def learner_status(address: str) -> Iterator[StatusSource]:
     """Connect to the learner; ask without the retries that the roles' client makes."""
-    with grpc.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
+    with open_channel(address, further=_CHANNEL_OPTIONS) as channel:
         stub = run_pb2_grpc.RunServiceStub(channel)
 
         def fetch() -> run_pb2.RunStatus:
@@ -56,7 +55,23 @@ def learner_status(address: str) -> Iterator[StatusSource]:
 class RunMonitor:
     """Polls until closed. Use as a context manager."""
 
-    def __init__(self, fetch: StatusSource, *, evaluations_path: Path, show: StatusView) -> None:
+    def __init__(
+        self,
+        fetch: StatusSource,
+        *,
+        evaluations_path: Path,
+        show: StatusView,
+        until_evaluated: bool = False,
+    ) -> None:
+        """Begin with ``__enter__``.
+
+        Args:
+            fetch: asks the learner.
+            evaluations_path: where the learner writes results.
+            show: told every status.
+            until_evaluated: the run goes on until the final evaluation came from elsewhere.
+        """
+        self._until_evaluated = until_evaluated
         self._fetch = fetch
         self._evaluations_path = evaluations_path
         self._show = show
@@ -94,7 +109,7 @@ class RunMonitor:
     def _sees_the_end(self) -> bool:
         status = self.last_status
         if status is not None and status.phase == run_pb2.FINISHED:
-            return True
+            return status.final_evaluation_received or not self._until_evaluated
         # A learner that leaves right after the final evaluation may never have been asked since.
         return any(known.get("is_final") for known in read_lines(self._evaluations_path))
 

@@ -21,9 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from efficientzero.config import ClusterConfig, Config
+from efficientzero.rpc.credentials import CredentialsError, check_bind
 from efficientzero.schema import EnvSpec
-
-LOOPBACK = "127.0.0.1"
 
 _MIN_FREE_BYTES = 200 * 10**6
 MAX_MEMORY_SHARE = 0.8
@@ -93,7 +92,7 @@ def choose_ports(cluster: ClusterConfig) -> tuple[int, int]:
             held = stack.enter_context(socket.socket())
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                held.bind((LOOPBACK, port))
+                held.bind((cluster.bind_host, port))
                 held.listen(1)
             except (OSError, OverflowError) as error:
                 raise PreflightError(
@@ -102,6 +101,21 @@ def choose_ports(cluster: ClusterConfig) -> tuple[int, int]:
                 ) from error
             wanted[option] = held.getsockname()[1]
     return wanted["replay-port"], wanted["learner-port"]
+
+
+def addresses(cluster: ClusterConfig) -> tuple[str, str]:
+    """Return the addresses at which processes on this host reach replay and the learner.
+
+    Raises:
+        PreflightError: a port is taken, or credentials are missing.
+    """
+    try:
+        check_bind(cluster.bind_host)
+    except CredentialsError as error:
+        raise PreflightError(str(error)) from error
+    replay_port, learner_port = choose_ports(cluster)
+    here = "127.0.0.1" if cluster.bind_host == "0.0.0.0" else cluster.bind_host
+    return f"{cluster.replay_host or here}:{replay_port}", f"{here}:{learner_port}"
 
 
 def replay_bytes(config: Config, spec: EnvSpec) -> int:

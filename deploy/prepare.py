@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from deploy.preflight import (
-    LOOPBACK,
     PreflightError,
+    addresses,
     check_device,
     check_installation,
     check_memory,
     check_run_id,
     check_runs_dir,
-    choose_ports,
     describe_device,
     one_line,
     reason,
@@ -72,7 +71,7 @@ def prepare(
     spec, group = check_config(config)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
-    replay_port, learner_port = choose_ports(config.cluster)
+    replay_address, learner_address = addresses(config.cluster)
     memory = check_memory(config, spec)
     name = run_id or default_run_id(config, now)
     check_run_id(name)
@@ -85,8 +84,8 @@ def prepare(
         directory=folder,
         config=config,
         env_spec=spec,
-        replay_address=f"{LOOPBACK}:{replay_port}",
-        learner_address=f"{LOOPBACK}:{learner_port}",
+        replay_address=replay_address,
+        learner_address=learner_address,
         tracking_mode=tracking.mode,
         versions=software_versions(checkout),
     )
@@ -129,21 +128,20 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
             "--resume: a deterministic run cannot be resumed; start it anew: its seed gives the "
             "same weights"
         )
-    _check_same_experiment(run.config, config)
-    evaluations = read_lines(run.directory / EVALUATIONS_FILE)
-    if any(line.get("is_final") for line in evaluations):
+    check_same_experiment(run.config, config, "--resume")
+    if is_complete(run):
         raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
     spec, _ = check_config(config)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
-    replay_port, learner_port = choose_ports(config.cluster)
+    replay_address, learner_address = addresses(config.cluster)
     memory = check_memory(config, spec)
     resumed = dataclasses.replace(
         run,
         config=config,
         num_resumes=run.num_resumes + 1,
-        replay_address=f"{LOOPBACK}:{replay_port}",
-        learner_address=f"{LOOPBACK}:{learner_port}",
+        replay_address=replay_address,
+        learner_address=learner_address,
         tracking_mode=tracking.mode,
     )
     try:
@@ -165,14 +163,29 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     return Prepared(run=resumed, notes=notes)
 
 
-def _check_same_experiment(before: Config, now: Config) -> None:
+def is_complete(run: RunInfo) -> bool:
+    """Tell whether the final evaluation was made."""
+    return any(line.get("is_final") for line in read_lines(run.directory / EVALUATIONS_FILE))
+
+
+def check_same_experiment(before: Config, now: Config, option: str) -> None:
+    """Check that a run goes on as it began.
+
+    Args:
+        before: as the run folder has it.
+        now: as asked for.
+        option: what asked for the run, for the message.
+
+    Raises:
+        PreflightError: a value differs that could change what is learned.
+    """
     fixed = {**hyperparameters(before), "seed": before.seed, "preset": before.preset}
     wanted = {**hyperparameters(now), "seed": now.seed, "preset": now.preset}
     for key, value in fixed.items():
         if wanted[key] != value:
             raise PreflightError(
-                f"--{key}: got {wanted[key]}, but the run was started with {value}; a resumed run "
-                "may only change cluster and tracking options"
+                f"--{key}: got {wanted[key]}, but the run was started with {value}; going on "
+                f"({option}) it may only change cluster and tracking options"
             )
 
 

@@ -14,6 +14,9 @@ from efficientzero.run_folder import RunInfo
 WORKER_ROLES = ("reanalyzer", "actor", "evaluator")
 """Roles that may come and go: clients of the learner and of replay."""
 
+SERVER_ROLES = ("replay", "learner")
+"""Roles that others connect to."""
+
 _MODULES = {
     "replay": "replay",
     "learner": "learner",

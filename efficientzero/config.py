@@ -312,10 +312,14 @@ class ClusterConfig:
     """Reanalyzer processes."""
     evaluator: bool = True
     """Run the evaluator process."""
+    bind_host: str = "127.0.0.1"
+    """IPv4 address where learner and replay listen; beyond loopback only with credentials."""
+    replay_host: str = ""
+    """By which name others reach replay. Empty: the host where they reach the learner."""
     replay_port: int = 0
-    """Port of the replay service on loopback. 0: a free one."""
+    """Port of the replay service. 0: a free one, on loopback only."""
     learner_port: int = 0
-    """Port of the learner's gRPC service on loopback. 0: a free one."""
+    """Port of the learner's gRPC service. 0: a free one, on loopback only."""
     device: str = "auto"
     """torch device of learner and searches: auto, cpu, cuda, cuda:1."""
     max_restarts: int = 5

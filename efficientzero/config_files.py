@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import ipaddress
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -17,7 +19,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from efficientzero.config import Config
+from efficientzero.config import ClusterConfig, Config
 from efficientzero.schema import EnvSpec
 
 PRESETS = ("atari100k", "muzero", "atari-small", "minatar", "cartpole", "acrobot", "catch")
@@ -165,6 +167,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     )
     if config.cluster.deterministic:
         _check_deterministic(config)
+    _check_hosts(config.cluster)
     compat = config.compat
     changes_puct = (
         compat.stale_prefix_bounds or compat.root_visit_without_value or compat.random_first_child
@@ -284,6 +287,26 @@ def _check_deterministic(config: Config) -> None:
         _require(
             got in allowed,
             f"{key}: got {got}, wanted {' or '.join(map(str, allowed))} with cluster.deterministic",
+        )
+
+
+def _check_hosts(cluster: ClusterConfig) -> None:
+    try:
+        bound = ipaddress.IPv4Address(cluster.bind_host)
+    except ValueError:
+        raise ConfigError(
+            f"cluster.bind_host: got {cluster.bind_host!r}, wanted an IPv4 address such as "
+            "127.0.0.1, 10.0.0.5 or 0.0.0.0"
+        ) from None
+    _require(
+        re.fullmatch(r"[A-Za-z0-9.-]*", cluster.replay_host) is not None,
+        f"cluster.replay_host: got {cluster.replay_host!r}, wanted a host name or IPv4 address",
+    )
+    for name, port in (("learner", cluster.learner_port), ("replay", cluster.replay_port)):
+        _require(
+            port > 0 or bound.is_loopback,
+            f"cluster.{name}_port: got {port}, wanted a fixed port with cluster.bind_host "
+            f"{cluster.bind_host}: others must know it",
         )
 
 

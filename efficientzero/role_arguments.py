@@ -1,44 +1,129 @@
-"""The command line that every role shares: which run, which index."""
+"""The command lines of the roles: which run, which process of it."""
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import tyro
 
+from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.run_folder import RunInfo
+from efficientzero.runtime import LAUNCHER_PID_VARIABLE
+from efficientzero.start_counts import count_start
+
+_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _CommandLine:
+class ServerLine:
+    """Of replay and the learner, which need the run folder."""
+
     config: Path
     """The run's config.json, as launch.py wrote it."""
     index: int = 0
     """Which process of this role; part of its seeds and of its name."""
+    incarnation: int | None = None
+    """How often this process was started again before. Default: as the run folder counts."""
+    config_wait: float = 0.0
+    """Seconds to wait for the file at most."""
+    credentials: Path | None = None
+    """Folder with token, certificate and key. Default: EFFICIENTZERO_CREDENTIALS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLine:
+    """Of actors, reanalyzers and the evaluator, which need the learner's address."""
+
+    join: str = ""
+    """host:port of the learner, which tells all the rest."""
+    config: Path | None = None
+    """Instead of --join: the run's config.json, as launch.py wrote it."""
+    index: int = 0
+    """With --config: which process of this role; part of its seeds and of its name."""
     incarnation: int = 0
-    """How often this process was started again before (set by the supervisor)."""
+    """With --config: how often this process was started again before."""
+    runs_dir: Path = Path("runs")
+    """With --join: where this host keeps what the process writes."""
+    credentials: Path | None = None
+    """Folder with token and CA certificate. Default: EFFICIENTZERO_CREDENTIALS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleArguments:
-    """A role's parsed command line."""
+    """What a role's process is told."""
 
     run: RunInfo
     index: int
     incarnation: int
 
 
-def parse_role_arguments(role: str, description: str | None) -> RoleArguments:
+def parse_server_line(role: str, description: str | None) -> RoleArguments:
     """Parse ``sys.argv`` and read the run file; a bad one ends the process with one line."""
-    line = tyro.cli(_CommandLine, prog=f"python -m {role}", description=description)
+    line = tyro.cli(ServerLine, prog=f"python -m {role}", description=description)
+    _take_credentials(line.credentials)
+    deadline = time.monotonic() + line.config_wait
+    if line.config_wait and not line.config.exists():
+        print(f"{role}: waiting for {line.config}", file=sys.stderr, flush=True)
+    while time.monotonic() < deadline and not line.config.exists():
+        time.sleep(_LOOK_S)
+    run = read_run(role, line.config)
+    check_index(role, line.index)
+    bypass_proxies(run.replay_address, run.learner_address)
+    incarnation = line.incarnation
+    if incarnation is None:
+        is_launched = LAUNCHER_PID_VARIABLE in os.environ
+        incarnation = 0 if is_launched else count_start(run.directory, f"{role}-{line.index}")
+    return RoleArguments(run=run, index=line.index, incarnation=incarnation)
+
+
+def parse_worker_line(module: str, description: str | None) -> WorkerLine:
+    """Parse ``sys.argv``; a bad one ends the process with one line."""
+    line = tyro.cli(WorkerLine, prog=f"python -m {module}", description=description)
+    if bool(line.join) == (line.config is not None):
+        refuse(module, "got both or none of --join and --config, wanted one")
+    host, _, port = line.join.rpartition(":")
+    if line.join and not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+        refuse(module, f"--join: got {line.join}, wanted host:port")
+    check_index(module, line.index)
+    _take_credentials(line.credentials)
+    return line
+
+
+def read_run(role: str, path: Path) -> RunInfo:
+    """Return the run of a ``config.json``, or end the process with one line."""
     try:
-        run = RunInfo.load(line.config)
+        return RunInfo.load(path)
     except ValueError as error:
-        print(f"{role}: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    if line.index < 0:
-        print(f"{role}: error: --index: got {line.index}, wanted 0 or more", file=sys.stderr)
-        sys.exit(2)
-    return RoleArguments(run=run, index=line.index, incarnation=line.incarnation)
+        refuse(role, str(error))
+
+
+def check_index(role: str, index: int) -> None:
+    """End the process with one line if no process can have this index."""
+    if index < 0:
+        refuse(role, f"--index: got {index}, wanted 0 or more")
+
+
+def bypass_proxies(*addresses: str) -> None:
+    """Keep Reverb and gRPC off a configured proxy, which would swallow what goes to ``host:port``.
+
+    To be called before their first connection.
+    """
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    hosts = [address.rpartition(":")[0] for address in addresses]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [given, *hosts]))
+
+
+def refuse(role: str, what: str) -> NoReturn:
+    """End the process with one line and the exit code of wrong options."""
+    print(f"{role}: error: {what}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _take_credentials(folder: Path | None) -> None:
+    if folder is not None:
+        os.environ[CREDENTIALS_VARIABLE] = str(folder)

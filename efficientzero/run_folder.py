@@ -33,9 +33,9 @@ class RunInfo:
     config: Config
     env_spec: EnvSpec
     replay_address: str
-    """host:port of the Reverb service."""
+    """host:port by which the Reverb service is reached."""
     learner_address: str
-    """host:port of the learner's gRPC services."""
+    """host:port by which the learner's gRPC services are reached."""
     tracking_mode: str
     """online, offline or disabled, as resolved by the launcher."""
     versions: dict[str, str]
@@ -49,18 +49,38 @@ class RunInfo:
         return self.directory / "config.json"
 
     @property
+    def learner_listens_at(self) -> str:
+        """host:port the learner binds."""
+        return self._bound(self.learner_address)
+
+    @property
+    def replay_listens_at(self) -> str:
+        """host:port the Reverb service binds."""
+        return self._bound(self.replay_address)
+
+    def _bound(self, address: str) -> str:
+        return f"{self.config.cluster.bind_host}:{address.rpartition(':')[2]}"
+
+    @property
     def config_hash(self) -> str:
         """Hash of what can change the result, seed excluded."""
         return config_hash(self.config)
 
     def save(self) -> None:
         """Write ``config.json`` atomically."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        write_json(self.config_path, self._values())
+
+    def to_json(self) -> str:
+        """Return what ``save`` writes, for a process on another host."""
+        return json.dumps(self._values())
+
+    def _values(self) -> dict[str, Any]:
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["directory"] = str(self.directory.resolve())
         values["config"] = config_to_dict(self.config)
         values["env_spec"] = dataclasses.asdict(self.env_spec)
         values["config_hash"] = self.config_hash
-        write_json(self.config_path, values)
+        return values
 
     @classmethod
     def load(cls, path: Path | str) -> RunInfo:
@@ -70,7 +90,20 @@ class RunInfo:
             ValueError: not such a file; says what is missing or wrong.
         """
         try:
-            values: dict[str, Any] = json.loads(Path(path).read_text())
+            text = Path(path).read_text()
+        except OSError as error:
+            raise ValueError(f"{path}: not a run's config.json: {error.strerror}") from error
+        return cls.from_json(text, str(path))
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> RunInfo:
+        """Read what ``to_json`` returned; ``source`` names it in errors.
+
+        Raises:
+            ValueError: as ``load``.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
             stored_hash = values.pop("config_hash")
             spec = values["env_spec"]
             spec["frame_shape"] = tuple(spec["frame_shape"])
@@ -78,13 +111,13 @@ class RunInfo:
             values["config"] = config_from_dict(values["config"])
             values["directory"] = Path(values["directory"])
             run = cls(**values)
-        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(
-                f"{path}: not a run's config.json: {type(error).__name__}: {error}"
+                f"{source}: not a run's config.json: {type(error).__name__}: {error}"
             ) from error
         if run.config_hash != stored_hash:
             raise ValueError(
-                f"{path}: edited, or written by another version of this software: its "
+                f"{source}: edited, or written by another version of this software: its "
                 f"config hash is {run.config_hash} here, {stored_hash} there"
             )
         return run

@@ -145,7 +145,8 @@ def run_role(
     line if that says all. 78: a failure that starting again would only repeat.
     """
     setup_logging(role, index)
-    die_with_parent()
+    if LAUNCHER_PID_VARIABLE in os.environ:
+        die_with_parent()  # else whoever started it, perhaps a shell that has left, does not matter
     start_liveness(role, index)
     stop = StopSignal()
     install_stop_handlers(stop, exit_grace_s=exit_grace_s)

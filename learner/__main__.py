@@ -1,20 +1,27 @@
 """Run the learner: ``python -m learner --config runs/<id>/config.json``.
 
-It serves weights and the run's pace over gRPC, trains until the budget is spent, and then goes on
-serving until it is told to stop, so that the last weights can be evaluated.
+It serves weights, the run's pace and the list of its processes over gRPC, trains until the budget
+is spent, and then goes on serving so that the last weights can be evaluated. After that it ends by
+itself, unless launch.py started it, which tells it to stop.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import threading
+import time
 
 from efficientzero.devices import setup_torch
 from efficientzero.liveness import beat
-from efficientzero.role_arguments import RoleArguments, parse_role_arguments
+from efficientzero.role_arguments import RoleArguments, parse_server_line
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
-from efficientzero.runtime import StopSignal, leave, run_role
+from efficientzero.runtime import LAUNCHER_PID_VARIABLE, StopSignal, leave, run_role
+from efficientzero.start_counts import count_start
+from learner.cluster_server import ClusterServicer
+from learner.cluster_watch import ClusterWatch
 from learner.env_step_journal import EnvStepJournal
 from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
@@ -22,6 +29,7 @@ from learner.grpc_server import GrpcServer
 from learner.learner import Learner, PrioritySink
 from learner.lock_step import LockStepGovernor
 from learner.resume import resume, target_weights
+from learner.roster import Roster, Seat
 from learner.run_record import RunRecord
 from learner.saver import CheckpointSaver
 from learner.weight_server import WeightPublisher
@@ -36,6 +44,7 @@ _REPLAY_START_S = 120.0
 _EXIT_GRACE_S = 55.0  # a large checkpoint takes its time; the supervisor waits for 60 s
 _REPLAY_LOOK_S = 1.0
 _INFO_S = 30
+_LEAVE_S = 6.0
 _SNAPSHOT_S = 40.0  # at the end: less than the grace, so that the weights are saved without it
 
 log = logging.getLogger(__name__)
@@ -84,20 +93,70 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             steps_in_replay=_steps_in_replay(run.replay_address),
             steps_noted=steps_noted,
         )
-        _follow_replay(run, record, fairness, stop)
+        roster, watch = _cluster(arguments, governor, record, learner)
+        _follow_replay(run, record, fairness, watch, stop)
         try:
             with GrpcServer(
-                run.learner_address, governor=governor, publisher=publisher, record=record
+                run.learner_listens_at,
+                governor=governor,
+                publisher=publisher,
+                record=record,
+                cluster=ClusterServicer(run, roster, watch),
             ):
+                watch.follow(stop)
                 learner.run()
-                while not stop.wait(1.0):
-                    beat("serving the last weights")
-                    record.check()
+                _serve_to_the_end(watch, record, stop)
+                _wait_until_left(roster, watch)
         finally:
             fairness.save()
         exit_code = 0
     finally:
         tracker.close(exit_code)
+
+
+def _cluster(
+    arguments: RoleArguments, governor: Governor, record: RunRecord, learner: Learner
+) -> tuple[Roster, ClusterWatch]:
+    """Return the places of the run's workers, and who looks after them."""
+    run = arguments.run
+
+    def give_back(seat: Seat) -> None:
+        if seat.role == "actor":
+            governor.forget(seat.index)
+
+    roster = Roster(
+        count_start=functools.partial(count_start, run.directory),
+        on_gone=give_back,
+        awaits_return=arguments.incarnation > 0,
+    )
+    watch = ClusterWatch(
+        roster,
+        governor,
+        record,
+        vitals=learner.pulse.vitals,
+        replay_address=run.replay_address,
+        incarnation=arguments.incarnation,
+        has_evaluator=run.config.cluster.evaluator,
+    )
+    return roster, watch
+
+
+def _serve_to_the_end(watch: ClusterWatch, record: RunRecord, stop: StopSignal) -> None:
+    """Serve until told to stop; without a launcher until nothing is left to do."""
+    is_launched = LAUNCHER_PID_VARIABLE in os.environ
+    while not stop.wait(1.0):
+        beat("serving the last weights")
+        record.check()
+        if watch.is_complete() and not is_launched:
+            log.info("the run is complete")
+            return
+
+
+def _wait_until_left(roster: Roster, watch: ClusterWatch) -> None:
+    """Give workers the time to hear that the run is over; else they would look for the learner."""
+    deadline = time.monotonic() + _LEAVE_S
+    while watch.is_complete() and roster.members() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _pace(
@@ -132,12 +191,16 @@ def _steps_in_replay(address: str) -> int:
 
 
 def _follow_replay(
-    run: RunInfo, record: RunRecord, fairness: FairnessRecord, stop: StopSignal
+    run: RunInfo,
+    record: RunRecord,
+    fairness: FairnessRecord,
+    watch: ClusterWatch,
+    stop: StopSignal,
 ) -> None:
     """Keep the records' counts fresh from a thread: replay may take its time to answer."""
 
     def follow() -> None:
-        info, inserted = ReplayInfo(run.replay_address), 0
+        info, inserted, looked_at = ReplayInfo(run.replay_address), 0, time.monotonic()
         while not stop.wait(_REPLAY_LOOK_S):
             counts = info.read()
             if counts is None:
@@ -146,6 +209,11 @@ def _follow_replay(
             # Of a deterministic run the table hands all steps on: count those its pool keeps.
             kept = min(counts.steps_inserted, run.config.replay.capacity)
             record.set_replay_counts(items=kept, steps_inserted=counts.steps_inserted)
+            now = time.monotonic()
+            watch.replay_answered(
+                max(0, counts.steps_inserted - inserted) / max(now - looked_at, _REPLAY_LOOK_S)
+            )
+            looked_at = now
             if counts.steps_inserted < inserted:
                 lost = inserted - counts.steps_inserted
                 log.warning("replay started again from a snapshot without the last %d steps", lost)
@@ -155,5 +223,5 @@ def _follow_replay(
 
 
 if __name__ == "__main__":
-    parsed = parse_role_arguments(ROLE, __doc__)
+    parsed = parse_server_line(ROLE, __doc__)
     leave(run_role(ROLE, parsed.index, lambda stop: main(parsed, stop), exit_grace_s=_EXIT_GRACE_S))

@@ -174,6 +174,20 @@ class Governor:
         assert ticket.grant is not None
         return ticket.grant
 
+    def forget(self, actor_index: int) -> None:
+        """Give back what an actor holds that is gone; nothing happens if it never asked.
+
+        A process that comes back all the same is refused, as one that was replaced.
+        """
+        with self._lock:
+            actor = self._actors.get(actor_index)
+            if actor is None:
+                return
+            if actor.held:
+                log.info("actor %d is gone; %d env_steps it held are free", actor_index, actor.held)
+            self._retire(actor_index)
+            self._serve()
+
     def may_train(self, train_step: int) -> bool:
         """Tell whether train_step ``train_step`` (counted from 0) may be made now."""
         with self._lock:
@@ -255,13 +269,17 @@ class Governor:
             )
         if actor is not None:
             log.info("actor %d started again; %d env_steps it held are free", index, actor.held)
-            self._replaced.add((index, actor.incarnation))
-            if actor.ticket is not None:
-                self._answer_now(actor.ticket, withdraw=True)
-            self._held -= actor.held
+            self._retire(index)
         self._actors[index] = _Actor(incarnation, is_adopted=self._follows_another)
         self._serve()
         return self._actors[index]
+
+    def _retire(self, index: int) -> None:
+        actor = self._actors.pop(index)
+        self._replaced.add((index, actor.incarnation))
+        if actor.ticket is not None:
+            self._answer_now(actor.ticket, withdraw=True)
+        self._held -= actor.held
 
     def _adopt(self, actor: _Actor, request: int, completed: int) -> None:
         """Take over an actor that holds a grant of the governor before: exactly what it completed.

@@ -13,7 +13,15 @@ from typing import Self
 
 import grpc
 
-from efficientzero.rpc import run_pb2_grpc, weights_pb2_grpc
+from efficientzero.rpc import cluster_pb2_grpc, run_pb2_grpc, weights_pb2_grpc
+from efficientzero.rpc.credentials import (
+    check_bind,
+    credentials_folder,
+    read_token,
+    server_credentials,
+)
+from learner.cluster_server import ClusterServicer
+from learner.gate import Gate
 from learner.governor import Governor
 from learner.run_record import RunRecord
 from learner.run_server import RunServicer
@@ -38,6 +46,7 @@ class GrpcServer:
         governor: Governor,
         publisher: WeightPublisher,
         record: RunRecord,
+        cluster: ClusterServicer | None = None,
     ) -> None:
         """Listen at ``host:port`` (port 0: a free one) and serve at once.
 
@@ -46,14 +55,25 @@ class GrpcServer:
             governor: grants env_steps.
             publisher: holds the weights.
             record: takes results.
+            cluster: gives places to workers; without it nobody can join.
 
         Raises:
             OSError: nobody can listen there.
+            CredentialsError: others could reach the address, and there are no credentials.
         """
+        check_bind(address.rpartition(":")[0])
+        folder = credentials_folder()
         self._closing = threading.Event()
-        servicer = RunServicer(governor, record, publisher, is_closing=self._closing.is_set)
+        servicer = RunServicer(
+            governor,
+            record,
+            publisher,
+            is_closing=self._closing.is_set,
+            cause=(lambda: "") if cluster is None else cluster.cause,
+        )
         self._server = grpc.server(
             futures.ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="grpc"),
+            interceptors=[Gate(None if folder is None else read_token(folder))],
             options=(
                 ("grpc.so_reuseport", 0),  # or two learners would share a port unnoticed
                 ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
@@ -63,14 +83,19 @@ class GrpcServer:
             WeightServicer(publisher), self._server
         )
         run_pb2_grpc.add_RunServiceServicer_to_server(servicer, self._server)
+        if cluster is not None:
+            cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
         try:
-            port = self._server.add_insecure_port(address)
+            if folder is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, server_credentials(folder))
         except RuntimeError as error:
             raise OSError(f"cannot listen at {address}: is the port taken? ({error})") from error
         self.address = f"{address.rpartition(':')[0]}:{port}"
         """Where it listens, the port filled in."""
         self._server.start()
-        log.info("serving at %s", self.address)
+        log.info("serving at %s%s", self.address, " with TLS and a token" * (folder is not None))
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.pulse import Pulse
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
@@ -93,6 +94,8 @@ class Learner:
         self._check_health, self._note_priorities = check_health, note_priorities
         self._note_batch = note_batch
         self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
+        self.pulse = Pulse(self._timer, "train_steps/s")
+        """How training fares just now."""
         self._target_lag = TargetLag(self._config.compat.target_weights_lag)
         self.network = _make_network(run).to(device).train()
         self._optimizer = make_optimizer(self.network, self._config)
@@ -180,6 +183,7 @@ class Learner:
                 self._priorities.update(batch.keys, update.priorities)
                 self._note_priorities(float(update.priorities.max()))
         self.train_step += 1
+        self.pulse.work, self.pulse.weights_train_step = self.pulse.work + 1, self.train_step
         with self._timer.section("publish"):
             self._publish_when_due()
         # Only now: whoever may go on with this step in the count finds its weights published.

@@ -31,8 +31,8 @@ class Pace:
     C <= W + floor(D * N / T) since C is whole, so rule 1 leaves at least min(N - C, slack), which
     is no less than the share: the first in line is served. If the learner may train it does, and
     rule 2 ends that after finitely many steps while C stays: back to the case before. Once C = N
-    nothing holds the learner. A dead actor takes the H it holds out of the slack until a successor
-    gives it back; while H < slack there is still room for smaller shares.
+    nothing holds the learner. A dead actor takes the H it holds out of the slack until its
+    successor or the roster gives it back; while H < slack there is still room for smaller shares.
     """
 
     env_steps: int

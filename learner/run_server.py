@@ -36,6 +36,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         publisher: WeightPublisher,
         *,
         is_closing: Callable[[], bool],
+        cause: Callable[[], str] = lambda: "",
     ) -> None:
         """Keep the parts.
 
@@ -44,9 +45,10 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             record: takes results.
             publisher: tells which weights are out.
             is_closing: true once long polls should be given up.
+            cause: tells why the learner waits, where that is known.
         """
         self._governor, self._record, self._publisher = governor, record, publisher
-        self._is_closing = is_closing
+        self._is_closing, self._cause = is_closing, cause
         self._lock_step = governor if isinstance(governor, LockStepGovernor) else None
 
     def AcquireEnvSteps(  # noqa: N802
@@ -155,6 +157,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             waiting_for=waiting_for,
             steps_inserted=record.steps_inserted,
             final_evaluation_received=record.final_evaluation_received,
+            cause=self._cause(),
         )
 
     def _published_train_step(self, kind: weights_pb2.WeightsKind) -> int:

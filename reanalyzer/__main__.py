@@ -6,15 +6,15 @@ import numpy as np
 
 from efficientzero.devices import setup_torch
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.role_arguments import RoleArguments, parse_role_arguments
 from efficientzero.rpc import weights_pb2
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient, WeightSource
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
-from efficientzero.runtime import StopSignal, generator, leave, run_role
+from efficientzero.runtime import StopSignal, generator, leave
 from efficientzero.search import BatchedSearch
+from efficientzero.worker import Place, run_worker
 from reanalyzer.reanalyzer import Reanalyzer, SliceSource
 from reanalyzer.root_batch import root_batch_size
 from reanalyzer.turns import BatchTurns
@@ -27,9 +27,9 @@ ROLE = "reanalyzer"
 _REPLAY_START_S = 120.0
 
 
-def main(arguments: RoleArguments, stop: StopSignal) -> None:
+def main(place: Place, stop: StopSignal) -> None:
     """Build the reanalyzer's parts and run it."""
-    run, index = arguments.run, arguments.index
+    run, index = place.run, place.index
     config, spec = run.config, run.env_spec
     device = setup_torch(config.cluster)
     network = (
@@ -37,7 +37,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         .to(device)
         .eval()
     )
-    randomness = generator(config.seed, ROLE, index, arguments.incarnation)
+    randomness = generator(config.seed, ROLE, index, place.incarnation)
     search_randomness, sampling_randomness = randomness.spawn(2)
     search = BatchedSearch(
         network,
@@ -51,13 +51,13 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     )
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return
-    tracker = run_tracker(run, ROLE, index, arguments.incarnation)
+    tracker = run_tracker(run, ROLE, index, place.incarnation)
     client = WeightClient(
         run.learner_address, weights_pb2.TARGET, network.inference_state_dict(), stop
     )
     weights, slices = _sources(run, client, sampling_randomness, stop)
     try:
-        Reanalyzer(
+        reanalyzer = Reanalyzer(
             config,
             network=network,
             search=search,
@@ -68,7 +68,9 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             tracker=tracker,
             generator=randomness,
             stop=stop,
-        ).run()
+        )
+        place.membership.follow(reanalyzer.pulse)
+        reanalyzer.run()
     finally:
         tracker.close()
 
@@ -86,5 +88,4 @@ def _sources(
 
 
 if __name__ == "__main__":
-    parsed = parse_role_arguments(ROLE, __doc__)
-    leave(run_role(ROLE, parsed.index, lambda stop: main(parsed, stop)))
+    leave(run_worker(ROLE, "reanalyzer", __doc__, main))

@@ -16,6 +16,7 @@ import torch
 
 from efficientzero.config import Config
 from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.pulse import Pulse
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
@@ -80,6 +81,8 @@ class Reanalyzer:
         self._weights, self._slices, self._batches = weights, slices, batches
         self._tracker, self._stop = tracker, stop
         self._timer, self._usage = SectionTimer("reanalyzer"), ProcessUsage("reanalyzer")
+        self.pulse = Pulse(self._timer, "batches/s")
+        """How making batches fares just now."""
         self._targets = TargetMaker(
             config,
             network=network,
@@ -108,6 +111,7 @@ class Reanalyzer:
             with self._timer.section("wait_queue"):
                 self._put(batch)
             self._batches_made += 1
+            self.pulse.work += 1
             self._bytes_made += sum(field.nbytes for field in batch)
             self._log_when_due()
         self._log()
@@ -117,6 +121,7 @@ class Reanalyzer:
         if newer is not None:
             self._network.load_inference_state_dict(newer.state_dict)
             self._target_train_step, self._weights_at = newer.train_step, time.monotonic()
+            self.pulse.weights_train_step = self._target_train_step
 
     def _sample(self) -> SliceBatch | None:
         reason = WaitReason("slices from replay")

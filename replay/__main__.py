@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from efficientzero.role_arguments import parse_role_arguments
+from efficientzero.role_arguments import parse_server_line
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
+from replay.bind_address import reached_at
 from replay.server import serve
 from replay.service_metrics import ServiceMetrics
 
 
 def main() -> None:
     """Serve until a stop is asked for."""
-    arguments = parse_role_arguments("replay", __doc__)
+    arguments = parse_server_line("replay", __doc__)
 
     def role(stop: StopSignal) -> None:
         run, index = arguments.run, arguments.index
         tracker = run_tracker(run, "replay", index, arguments.incarnation)
         metrics = ServiceMetrics(
-            run.replay_address,
+            reached_at(run.replay_listens_at),
             tracker,
             interval_s=run.config.cluster.metrics_interval_seconds,
             queue_size=run.config.replay.queue_size,
@@ -25,7 +26,7 @@ def main() -> None:
         try:
             serve(
                 run.config.replay,
-                run.replay_address,
+                run.replay_listens_at,
                 stop,
                 folder=run.directory / f"replay-{index}",
                 in_order=run.config.cluster.deterministic,

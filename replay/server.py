@@ -1,4 +1,4 @@
-"""The replay service: Reverb's server on loopback, alone on its port, until a stop is asked for.
+"""The replay service: Reverb's server on one address, alone on its port, until asked to stop.
 
 Called by ``replay.__main__``. It starts from the newest snapshot in its folder; what came after
 that is lost when it ends.
@@ -17,11 +17,10 @@ from pathlib import Path
 from efficientzero.config import ReplayConfig
 from efficientzero.runtime import PlainError, StopSignal
 from replay import reverb_lite
-from replay.loopback import LoopbackBind, listening_addresses
+from replay.bind_address import BindAddress, check_private, listening_addresses, reached_at
+from replay.foreign_pid import ForeignPid
 from replay.snapshots import SnapshotFolder
 from replay.tables import TRAINING_QUEUE, build_tables
-
-_LOOPBACK = "127.0.0.1"
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ def serve(
     in_order: bool = False,
     every_second: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve on ``address`` (``127.0.0.1:port``) until a stop is asked for.
+    """Serve on ``address`` (``host:port``, host an IPv4 address) until a stop is asked for.
 
     Args:
         config: sizes and priorities of the tables.
@@ -56,16 +55,17 @@ def serve(
 
     Raises:
         PortTakenError: The port is in use.
-        RuntimeError: The service could not be kept on loopback.
+        PublicAddress: The internet could reach it.
+        RuntimeError: The service could not be kept on its address.
     """
     host, _, port_text = address.rpartition(":")
-    if host != _LOOPBACK:
-        raise ValueError(f"replay address: got {address}, wanted {_LOOPBACK}:port (no login there)")
+    check_private(host)
     port = int(port_text)
     reverb = reverb_lite.load()
     with _port_to_itself(port):
-        # Named, so that the redirection lives as long as the server.
-        redirection = LoopbackBind(sys.modules["reverb.libpybind"].__file__ or "")
+        # Named, so that the redirections live as long as the server.
+        library = sys.modules["reverb.libpybind"].__file__ or ""
+        redirections = (BindAddress(library, host), ForeignPid(library))
         snapshots = SnapshotFolder(folder, keep=_SNAPSHOTS_KEPT)
         restored = snapshots.prepare()
         checkpointer = reverb.checkpointers.DefaultCheckpointer(str(snapshots.live))
@@ -74,11 +74,11 @@ def serve(
             server = reverb.Server(tables, port=port, checkpointer=checkpointer)
         try:
             if restored:
-                _forget_queued_batches(address)
+                _forget_queued_batches(reached_at(address))
                 log.info("restored snapshot %s", restored)
             listening = listening_addresses(port)
-            if listening != [_LOOPBACK]:
-                raise RuntimeError(f"port {port}: got listeners {listening}, wanted {_LOOPBACK}")
+            if listening != [host]:
+                raise RuntimeError(f"port {port}: got listeners {listening}, wanted {host}")
             log.info("serving on %s", address)
             while not stop.wait(1.0):
                 _keep_newest(snapshots)
@@ -86,7 +86,7 @@ def serve(
             _keep_newest(snapshots)
         finally:
             server.stop()
-            del redirection
+            del redirections
 
 
 def _keep_newest(snapshots: SnapshotFolder) -> None:

@@ -48,6 +48,18 @@ class SectionTimer:
             section = self._sections[name] = _Section(name, self._clock, self._open)
         return section
 
+    def waited_s(self) -> dict[str, float]:
+        """Return the seconds in each ``wait_*`` section since the start, an open one included.
+
+        Never set back. Another thread may call it, and then sees the last instants or not.
+        """
+        now = self._clock()
+        return {
+            name: section.total_s + (now - section.entered_at if section in self._open else 0.0)
+            for name, section in list(self._sections.items())
+            if name.startswith("wait_")
+        }
+
     def row(self) -> dict[str, float]:
         """Return the metrics since the last call and start anew.
 
@@ -80,11 +92,12 @@ class _Section:
     __slots__ = (
         "_clock",
         "_counted_from",
-        "_entered",
         "_open",
         "calls",
         "calls_s",
+        "entered_at",
         "name",
+        "total_s",
         "window_s",
     )
 
@@ -94,7 +107,8 @@ class _Section:
         self.name = name
         self._clock = clock
         self._open = open_sections
-        self._entered = self._counted_from = 0.0
+        self.entered_at = self._counted_from = 0.0
+        self.total_s = 0.0  # of all ended calls; never cleared
         self.clear()
 
     def clear(self) -> None:
@@ -115,7 +129,7 @@ class _Section:
             )
         self._open.append(self)
         beat(self.name)
-        self._entered = self._counted_from = self._clock()
+        self.entered_at = self._counted_from = self._clock()
 
     def __exit__(
         self,
@@ -126,5 +140,6 @@ class _Section:
         now = self._clock()
         self._open.clear()
         self.calls += 1
-        self.calls_s += now - self._entered
+        self.calls_s += now - self.entered_at
+        self.total_s += now - self.entered_at
         self.window_s += now - self._counted_from

@@ -6,8 +6,11 @@ Called by the clients in this package; knows no message.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import grpc
+
+from efficientzero.rpc.credentials import channel_credentials, credentials_folder
 
 MAX_CHUNK_BYTES = 1 << 20
 """Most payload bytes in one weights message."""
@@ -33,7 +36,7 @@ _SERVICE_CONFIG = {
 }
 
 _OPTIONS = (
-    ("grpc.enable_http_proxy", 0),  # the learner is on loopback; a proxy would not find it
+    ("grpc.enable_http_proxy", 0),  # the learner is on loopback or in a private network
     ("grpc.use_local_subchannel_pool", 1),  # clients of one process share no backoff
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -42,9 +45,24 @@ _OPTIONS = (
 )
 
 
-def open_channel(address: str) -> grpc.Channel:
-    """Return a channel to ``host:port``; it connects with the first call, and again when needed."""
-    return grpc.insecure_channel(address, options=_OPTIONS)
+def open_channel(address: str, *, further: Sequence[tuple[str, int]] = ()) -> grpc.Channel:
+    """Return a channel to ``host:port``; it connects with the first call, and again when needed.
+
+    With TLS and the token where the environment names a credentials folder.
+
+    Args:
+        address: of the learner.
+        further: channel options that win over those here.
+
+    Raises:
+        CredentialsError: a credentials file is missing or wrong.
+    """
+    options = (*_OPTIONS, *further)
+    folder = credentials_folder()
+    if folder is None:
+        return grpc.insecure_channel(address, options=options)
+    credentials, secure = channel_credentials(folder)
+    return grpc.secure_channel(address, credentials, options=(*options, *secure))
 
 
 def reason_of(error: grpc.RpcError) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from efficientzero.rpc import run_pb2, run_pb2_grpc, weights_pb2_grpc
+from efficientzero.rpc import cluster_pb2_grpc, run_pb2, run_pb2_grpc, weights_pb2_grpc
 from efficientzero.rpc.records import Phase
 
 ROOT = Path(__file__).parents[2]
@@ -39,19 +39,23 @@ def generated(tmp_path_factory) -> Path:
 def test_committed_stubs_equal_freshly_generated_ones(generated):
     fresh = {path.name: path.read_text() for path in generated.iterdir()}
     committed = {name: (STUBS / name).read_text() for name in fresh}
-    assert len(fresh) == 6
+    assert len(fresh) == 9
     assert committed == fresh, "run `make protos`"
 
 
 def test_no_stub_outlives_its_proto(generated):
-    handwritten = {"run_pb2_grpc.pyi", "weights_pb2_grpc.pyi"}
+    handwritten = {"cluster_pb2_grpc.pyi", "run_pb2_grpc.pyi", "weights_pb2_grpc.pyi"}
     stubs = {path.name for path in STUBS.glob("*_pb2*") if path.is_file()}
     assert stubs == {path.name for path in generated.iterdir()} | handwritten
 
 
 @pytest.mark.parametrize(
     ("module", "service"),
-    [(run_pb2_grpc, "RunServiceServicer"), (weights_pb2_grpc, "WeightServiceServicer")],
+    [
+        (cluster_pb2_grpc, "ClusterServiceServicer"),
+        (run_pb2_grpc, "RunServiceServicer"),
+        (weights_pb2_grpc, "WeightServiceServicer"),
+    ],
 )
 def test_handwritten_types_name_every_method(module, service):
     methods = [name for name in vars(getattr(module, service)) if not name.startswith("_")]

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Make what keeps strangers out of a run on several machines:
+#
+#   deploy/scripts/make_certs.sh DIR [DAYS]
+#
+# DIR gets ca.pem and token (for every host), learner.pem and learner.key (for the learner's host
+# alone) and ca.key (for nobody: put it away, it signs new certificates). DAYS: validity, 365.
+# An existing CA is used again, an existing token is kept.
+set -euo pipefail
+umask 077
+
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+  echo "usage: $0 DIR [DAYS]" >&2
+  exit 2
+fi
+days=${2:-365}
+mkdir -p "$1"
+cd "$1"
+
+if [ ! -f ca.key ]; then
+  openssl ecparam -name prime256v1 -genkey -noout -out ca.key
+  openssl req -x509 -new -key ca.key -sha256 -days "$days" -subj "/CN=efficientzero cluster" \
+    -addext "keyUsage=critical,keyCertSign" -out ca.pem
+fi
+openssl ecparam -name prime256v1 -genkey -noout -out learner.key
+openssl req -new -key learner.key -subj "/CN=learner.efficientzero" |
+  openssl x509 -req -CA ca.pem -CAkey ca.key -set_serial "0x$(openssl rand -hex 16)" -sha256 \
+    -days "$days" -extfile <(printf '%s\n' \
+    "subjectAltName=DNS:learner.efficientzero" "extendedKeyUsage=serverAuth") \
+    -out learner.pem 2>/dev/null
+[ -f token ] || openssl rand -hex 32 >token
+echo "$(pwd): ca.pem and token for every host, learner.pem and learner.key for the learner's"

@@ -1,0 +1,170 @@
+"""``launch.py status``: every process of a run, on every host, as its learner knows them.
+
+Asks the learner once and prints a table, or JSON for other programs. Starts nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import grpc
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
+from efficientzero.rpc.channel import open_channel, reason_of
+from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError
+from efficientzero.run_folder import RunInfo
+
+_ANSWER_S = 5.0
+_STATE_STYLES = {"alive": "green", "late": "yellow", "lost": "red"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ADDRESS|RUN")]
+    """host:port of the learner, or the run's folder."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print JSON."""
+    credentials: Path | None = None
+    """Folder with token and CA certificate. Default: EFFICIENTZERO_CREDENTIALS."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the status; return 0, 1 if the learner does not answer, 2 for wrong options."""
+    options = tyro.cli(
+        _Options,
+        args=list(arguments),
+        prog="launch.py status",
+        description="Print every process of a run: role, host, rate, what it waits for.",
+    )
+    if options.credentials is not None:
+        os.environ[CREDENTIALS_VARIABLE] = str(options.credentials)
+    try:
+        address = learner_address(options.run)
+        status, cluster = fetch(address)
+    except (ValueError, CredentialsError) as error:
+        print(f"launch.py status: error: {error}", file=sys.stderr)
+        return 2
+    except grpc.RpcError as error:
+        print(f"launch.py status: no answer from {address}: {reason_of(error)}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(as_values(status, cluster)))
+        return 0
+    console = Console()
+    console.print(process_table(cluster, width=console.width))
+    for line in summary(status, cluster):
+        console.print(line, highlight=False, soft_wrap=True)
+    return 0
+
+
+def learner_address(given: str) -> str:
+    """Return the address that is given, or the one in the run folder that is.
+
+    Raises:
+        ValueError: neither.
+    """
+    folder = Path(given)
+    if folder.is_dir():
+        return RunInfo.load(folder / "config.json").learner_address
+    host, _, port = given.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise ValueError(f"got {given}, wanted host:port of a learner or a run's folder")
+    return given
+
+
+def fetch(address: str) -> tuple[run_pb2.RunStatus, cluster_pb2.Cluster]:
+    """Ask the learner; raise grpc.RpcError if it does not answer."""
+    with open_channel(address) as channel:
+        request = run_pb2.GetStatusRequest()
+        status = run_pb2_grpc.RunServiceStub(channel).GetStatus(request, timeout=_ANSWER_S)
+        cluster = cluster_pb2_grpc.ClusterServiceStub(channel).GetCluster(
+            cluster_pb2.GetClusterRequest(), timeout=_ANSWER_S
+        )
+    return status, cluster
+
+
+def process_table(cluster: cluster_pb2.Cluster, *, width: int) -> Table:
+    """Return one row a process."""
+    table = Table(box=None, pad_edge=False, width=min(width, 130))
+    for name in (
+        "process",
+        "host",
+        "pid",
+        "state",
+        "rate",
+        "busy",
+        "waits for",
+        "weights",
+        "heard",
+    ):
+        table.add_column(name, overflow="fold")
+    for process in cluster.processes:
+        seat = process.seat
+        style = _STATE_STYLES.get(process.state, "")
+        weights = process.weights_train_step
+        table.add_row(
+            f"{seat.role}-{seat.index}",
+            seat.host,
+            str(seat.pid or "-"),
+            f"[{style}]{process.state}[/]" if style else process.state,
+            f"{process.rate:.3g} {process.rate_unit}",
+            "-" if math.isnan(process.busy) else f"{100 * process.busy:.0f} %",
+            process.waiting_for or "-",
+            "-" if weights < 0 else f"{weights:,}",
+            f"{process.heartbeat_age_s:.0f} s ago",
+        )
+    return table
+
+
+def summary(status: run_pb2.RunStatus, cluster: cluster_pb2.Cluster) -> list[str]:
+    """Return where the run is and what holds it up."""
+    lines = [
+        f"{run_pb2.Phase.Name(status.phase).lower()}: "
+        f"{status.env_steps:,}/{status.env_steps_budget:,} env_steps, "
+        f"{status.train_steps:,}/{status.train_steps_budget:,} train_steps"
+    ]
+    if cluster.cause or status.waiting_for:
+        lines.append(cluster.cause or f"learner waits for {status.waiting_for}")
+    return lines
+
+
+def as_values(status: run_pb2.RunStatus, cluster: cluster_pb2.Cluster) -> dict[str, Any]:
+    """Return everything as JSON values."""
+    return {
+        "phase": run_pb2.Phase.Name(status.phase).lower(),
+        "env_steps": status.env_steps,
+        "env_steps_budget": status.env_steps_budget,
+        "train_steps": status.train_steps,
+        "train_steps_budget": status.train_steps_budget,
+        "waiting_for": status.waiting_for,
+        "cause": cluster.cause,
+        "processes": [_process_values(process) for process in cluster.processes],
+    }
+
+
+def _process_values(process: cluster_pb2.ProcessStatus) -> dict[str, Any]:
+    seat = process.seat
+    return {
+        "role": seat.role,
+        "index": seat.index,
+        "incarnation": seat.incarnation,
+        "host": seat.host,
+        "pid": seat.pid,
+        "state": process.state,
+        "rate": process.rate,
+        "rate_unit": process.rate_unit,
+        "waiting_for": process.waiting_for,
+        "busy": None if math.isnan(process.busy) else process.busy,
+        "weights_train_step": process.weights_train_step,
+        "heartbeat_age_s": process.heartbeat_age_s,
+    }

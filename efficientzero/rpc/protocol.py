@@ -1,0 +1,37 @@
+"""Which processes understand each other: the protocol's number and the libraries' versions.
+
+Both ends of ``Join`` look here. Knows no message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+
+PROTOCOL = 1
+"""Of the messages in ``protos/`` and the records in replay; grows with every change to them."""
+
+_MUST_BE_EQUAL = {
+    "efficientzero": "efficientzero-distributed",
+    "reverb": "dm-reverb",
+    "torch": "torch",
+    "numpy": "numpy",
+}
+"""Libraries whose other version could read a record, weights or a seed differently."""
+
+
+def installed_versions() -> dict[str, str]:
+    """Return this process's versions of what must be equal."""
+    return {name: metadata.version(package) for name, package in _MUST_BE_EQUAL.items()}
+
+
+def different_versions(wanted: Mapping[str, str], got: Mapping[str, str]) -> str:
+    """Return got and wanted of the first library that differs, or an empty string.
+
+    A build's local part (``+cpu``, ``+cu126``) may differ: the learner may have a GPU alone.
+    """
+    for name in _MUST_BE_EQUAL:
+        pair = [versions.get(name, "none").partition("+")[0] for versions in (got, wanted)]
+        if name in wanted and pair[0] != pair[1]:
+            return f"{name}: got version {pair[0]}, wanted {pair[1]}"
+    return ""

@@ -1,0 +1,152 @@
+"""The cluster service: joining, heartbeats, leaving, and the list of a run's processes.
+
+A thin door: checks what comes in and hands it to the roster.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from typing import Never
+
+import grpc
+
+from efficientzero.metrics.pulse import Vitals
+from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
+from efficientzero.rpc.protocol import PROTOCOL, different_versions
+from efficientzero.run_folder import RunInfo
+from learner.cluster_watch import ClusterWatch, ProcessState
+from learner.roster import NoPlace, PlaceLost, Roster, Seat
+
+_ROLES = ("actor", "reanalyzer", "evaluator")
+_LONGEST_TEXT = 255
+_HIGHEST = 1 << 31
+
+log = logging.getLogger(__name__)
+
+
+class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
+    """Answers from the roster and the watch."""
+
+    def __init__(self, run: RunInfo, roster: Roster, watch: ClusterWatch) -> None:
+        """Keep the parts.
+
+        Args:
+            run: what newcomers are told.
+            roster: gives places.
+            watch: tells who is there and whether the run is over.
+        """
+        self._run, self._roster, self._watch = run, roster, watch
+        self._run_file = run.to_json()
+
+    def Join(  # noqa: N802  named by the contract
+        self, request: cluster_pb2.JoinRequest, context: grpc.ServicerContext
+    ) -> cluster_pb2.JoinReply:
+        """Give a place."""
+        wish = _seat(request.seat, context)
+        if request.protocol != PROTOCOL:
+            self._refuse(context, f"protocol: got {request.protocol}, wanted {PROTOCOL}")
+        different = different_versions(self._run.versions, request.versions)
+        if different:
+            self._refuse(context, different)
+        if self._run.config.cluster.deterministic:
+            self._refuse(context, "got a wish to join, wanted none: the run is deterministic")
+        if self._watch.is_complete():
+            return cluster_pb2.JoinReply(has_finished=True)
+        try:
+            seat = self._roster.join(wish)
+        except PlaceLost as error:
+            self._refuse(context, str(error))
+        except NoPlace as error:
+            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        return cluster_pb2.JoinReply(
+            index=seat.index,
+            incarnation=seat.incarnation,
+            run_file=self._run_file,
+            replay_host=self._run.config.cluster.replay_host,
+        )
+
+    def Heartbeat(  # noqa: N802
+        self, request: cluster_pb2.HeartbeatRequest, context: grpc.ServicerContext
+    ) -> cluster_pb2.HeartbeatReply:
+        """Note a sign of life."""
+        run, seat = self._run, _seat(request.seat, context)
+        if (request.run_uid, request.config_hash) != (run.run_uid, run.config_hash):
+            self._refuse(
+                context,
+                f"{seat.name}: got run {request.run_uid} with config {request.config_hash}, "
+                f"wanted run {run.run_uid} with config {run.config_hash}",
+            )
+        vitals = _vitals(request, context)
+        try:
+            self._roster.beat(seat, vitals)
+        except PlaceLost as error:
+            self._refuse(context, str(error))
+        return cluster_pb2.HeartbeatReply(has_finished=self._has_finished(seat))
+
+    def Leave(  # noqa: N802
+        self, request: cluster_pb2.LeaveRequest, context: grpc.ServicerContext
+    ) -> cluster_pb2.LeaveReply:
+        """Empty a place."""
+        self._roster.leave(_seat(request.seat, context))
+        return cluster_pb2.LeaveReply()
+
+    def GetCluster(  # noqa: N802
+        self, request: cluster_pb2.GetClusterRequest, context: grpc.ServicerContext
+    ) -> cluster_pb2.Cluster:
+        """List the run's processes."""
+        del request, context
+        processes = [_process_status(process) for process in self._watch.processes()]
+        return cluster_pb2.Cluster(processes=processes, cause=self._watch.cause)
+
+    def cause(self) -> str:
+        """Return why the learner waits; empty while nothing stalls."""
+        return self._watch.cause
+
+    def _has_finished(self, seat: Seat) -> bool:
+        """Tell whether there is nothing left to do for this role."""
+        if seat.role == "reanalyzer":
+            return self._watch.is_complete() or self._watch.awaits_evaluation()
+        return self._watch.is_complete()
+
+    @staticmethod
+    def _refuse(context: grpc.ServicerContext, reason: str) -> Never:
+        log.warning("refused a process at %s: %s", context.peer(), reason)
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, reason)
+        raise AssertionError("abort always raises")
+
+
+def _seat(seat: cluster_pb2.Seat, context: grpc.ServicerContext) -> Seat:
+    numbers = (seat.index, seat.incarnation, seat.pid)
+    is_sound = seat.role in _ROLES and len(seat.host) <= _LONGEST_TEXT
+    if not is_sound or not all(0 <= number < _HIGHEST for number in numbers) or not seat.member:
+        _object(
+            context, f"seat: got {seat.role!r} {numbers}, wanted one of {_ROLES}, none negative"
+        )
+    return Seat(seat.role, seat.index, seat.incarnation, seat.member, seat.host, seat.pid)
+
+
+def _vitals(request: cluster_pb2.HeartbeatRequest, context: grpc.ServicerContext) -> Vitals:
+    texts = (request.rate_unit, request.waiting_for)
+    if not (math.isfinite(request.rate) and 0.0 <= request.busy <= 1.0):
+        _object(context, f"rate, busy: got {request.rate}, {request.busy}, wanted finite, 0 to 1")
+    if any(len(text) > _LONGEST_TEXT for text in texts):
+        _object(context, f"texts: got more than {_LONGEST_TEXT} characters")
+    return Vitals(request.rate, *texts, request.busy, request.weights_train_step)
+
+
+def _process_status(process: ProcessState) -> cluster_pb2.ProcessStatus:
+    seat, vitals = process.member.seat, process.member.vitals
+    return cluster_pb2.ProcessStatus(
+        seat=cluster_pb2.Seat(**dataclasses.asdict(seat)),
+        state=process.state,
+        heartbeat_age_s=process.age_s,
+        **vitals._asdict(),
+    )
+
+
+def _object(context: grpc.ServicerContext, reason: str) -> Never:
+    log.warning("refused a request of %s: %s", context.peer(), reason)
+    context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+    raise AssertionError("abort always raises")

@@ -1,0 +1,132 @@
+"""Looks after the roster: empties the places of the silent, and says why a run stalls.
+
+A thread of the learner; also the one place that knows all processes of the run, for the status.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from efficientzero.metrics.pulse import NO_VITALS, Vitals
+from efficientzero.rpc.records import Phase
+from efficientzero.runtime import StopSignal
+from learner.governor import Governor
+from learner.roster import LATE_S, LOST_S, Member, Roster, Seat
+from learner.run_record import RunRecord
+from learner.stall import cause_of
+
+_LOOK_S = 1.0
+_SAID_AFTER_S = 20.0
+"""A cause that goes away by itself sooner is not worth a line."""
+_SAID_AGAIN_S = 300.0
+
+log = logging.getLogger(__name__)
+
+
+class ProcessState(NamedTuple):
+    """One process as the status shows it."""
+
+    member: Member
+    age_s: float  # since the last sign of life
+
+    @property
+    def state(self) -> str:
+        """Return alive, late or lost."""
+        return "lost" if self.age_s > LOST_S else "late" if self.age_s > LATE_S else "alive"
+
+
+class ClusterWatch:
+    """All processes of a run, seen from its learner. Safe to call from any thread."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        governor: Governor,
+        record: RunRecord,
+        *,
+        vitals: Callable[[], Vitals],
+        replay_address: str,
+        incarnation: int,
+        has_evaluator: bool,
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            roster: of the workers.
+            governor: tells the phase.
+            record: tells whether the final evaluation came.
+            vitals: the learner's own; asked by the watch's thread alone.
+            replay_address: host:port, shown.
+            incarnation: the learner's.
+            has_evaluator: the run ends with an evaluation.
+        """
+        self._roster, self._governor, self._record = roster, governor, record
+        self._vitals, self._has_evaluator = vitals, has_evaluator
+        self._replay = Seat("replay", 0, 0, 0, replay_address, 0)
+        self._learner = Seat("learner", 0, incarnation, 0, socket.gethostname(), os.getpid())
+        self._own_vitals = NO_VITALS
+        self._replay_vitals = Vitals(0.0, "steps/s", "", math.nan, -1)
+        self._replay_seen_at = time.monotonic()
+        self.cause = ""
+        """Why the learner waits, as of the last look; empty while nothing stalls."""
+
+    def replay_answered(self, steps_per_s: float) -> None:
+        """Note that replay told its counts."""
+        self._replay_seen_at = time.monotonic()
+        self._replay_vitals = self._replay_vitals._replace(rate=steps_per_s)
+
+    def awaits_evaluation(self) -> bool:
+        """Tell whether everything is done but the final evaluation."""
+        return self._has_finished() and not self._is_evaluated()
+
+    def is_complete(self) -> bool:
+        """Tell whether nothing is left to do in this run."""
+        return self._has_finished() and self._is_evaluated()
+
+    def _has_finished(self) -> bool:
+        return self._governor.phase is Phase.FINISHED
+
+    def _is_evaluated(self) -> bool:
+        return not self._has_evaluator or self._record.snapshot().final_evaluation_received
+
+    def processes(self) -> list[ProcessState]:
+        """Return replay, the learner and all workers."""
+        replay_age_s = time.monotonic() - self._replay_seen_at
+        own = [
+            ProcessState(Member(self._replay, 0.0, self._replay_vitals), replay_age_s),
+            ProcessState(Member(self._learner, 0.0, self._own_vitals), 0.0),
+        ]
+        return own + [ProcessState(member, age_s) for member, age_s in self._roster.members()]
+
+    def follow(self, stop: StopSignal) -> None:
+        """Look once a second, in a thread of its own, until stop."""
+        threading.Thread(target=self._follow, args=(stop,), name="cluster", daemon=True).start()
+
+    def look(self) -> None:
+        """Look once."""
+        self._roster.expire()
+        self._own_vitals = self._vitals()
+        self.cause = cause_of(
+            self._own_vitals,
+            self._roster.members(),
+            replay_silent_s=time.monotonic() - self._replay_seen_at,
+            awaits_evaluation=self.awaits_evaluation(),
+        )
+
+    def _follow(self, stop: StopSignal) -> None:
+        stalled_at = said_at = math.inf
+        while not stop.wait(_LOOK_S):
+            self.look()
+            now = time.monotonic()
+            stalled_at = min(stalled_at, now) if self.cause else math.inf
+            is_new = now - stalled_at > _SAID_AFTER_S and not now - said_at < _SAID_AGAIN_S
+            if is_new:
+                log.warning("%s", self.cause)
+                said_at = now
