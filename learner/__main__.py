@@ -94,7 +94,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             steps_noted=steps_noted,
         )
         roster, watch = _cluster(arguments, governor, record, learner)
-        _follow_replay(run, record, fairness, watch, stop)
+        _follow_replay(run, governor, record=record, fairness=fairness, watch=watch, stop=stop)
         try:
             with GrpcServer(
                 run.learner_listens_at,
@@ -192,6 +192,8 @@ def _steps_in_replay(address: str) -> int:
 
 def _follow_replay(
     run: RunInfo,
+    governor: Governor,
+    *,
     record: RunRecord,
     fairness: FairnessRecord,
     watch: ClusterWatch,
@@ -206,6 +208,9 @@ def _follow_replay(
             if counts is None:
                 continue
             fairness.set_replay_counts(counts)
+            is_empty = not counts.steps_inserted and not run.config.cluster.deterministic
+            if is_empty and governor.collect_more_if_stuck():
+                log.info("no step has reached replay yet: the actors may play on")
             # Of a deterministic run the table hands all steps on: count those its pool keeps.
             kept = min(counts.steps_inserted, run.config.replay.capacity)
             record.set_replay_counts(items=kept, steps_inserted=counts.steps_inserted)

@@ -1,7 +1,7 @@
 """One run in containers: killed, hung, scaled, taken down and up again, to its budget.
 
-``python -m pytest -s tests/containers`` as root where a docker engine runs. It builds the image, which
-takes minutes the first time, and is not part of CI, where there is no engine.
+``python -m pytest -s tests/containers`` as root where a docker engine runs. It builds the image:
+minutes the first time. It is not part of CI, where there is no engine.
 """
 
 import json
