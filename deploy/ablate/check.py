@@ -25,7 +25,6 @@ from deploy.preflight import (
     size,
 )
 from deploy.prepare import check_config
-from efficientzero.checkpoint import list_checkpoints
 from efficientzero.config_files import ConfigError, config_hash
 from efficientzero.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
@@ -139,6 +138,8 @@ def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
 
     Not those that failed, which would fail again.
     """
+    from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
+
     found = {}
     paths = runs_dir.glob("*/config.json")
     for path in sorted(paths, key=lambda path: path.stat().st_mtime):

@@ -42,7 +42,7 @@ def main() -> int:
             case = folder / name.replace(" ", "-")
             seed, pause_s = arguments.seed, arguments.pause_seconds
             result = run_case(name, faults, case, seed=seed, pause_s=pause_s)
-            print(f"{name}: {result.outcome}", file=sys.stderr, flush=True)
+            print(json.dumps(dataclasses.asdict(result)), file=sys.stderr, flush=True)
             results.append(result)
     if arguments.json:
         print(json.dumps([dataclasses.asdict(result) for result in results], indent=2))

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,13 +180,19 @@ def _ip(*arguments: str) -> str:
     return done.stdout
 
 
-def wait_until(what: str, is_reached, timeout_s: float, *processes: HostProcess) -> None:
-    """Wait for a condition while ``processes`` run."""
+def wait_until(
+    what: str,
+    is_reached: Callable[[], bool],
+    timeout_s: float,
+    *processes: HostProcess,
+    others: Sequence[HostProcess] = (),
+) -> None:
+    """Wait for a condition while ``processes`` run; a failure shows what ``others`` said, too."""
     deadline = time.monotonic() + timeout_s
     while not is_reached():
         for process in processes:
             ended = process.process.poll()
             assert ended is None, f"{process.name} ended with {ended}:\n{process.output}"
-        texts = "\n".join(f"--- {p.name}\n{p.output[-3000:]}" for p in processes)
+        texts = "\n".join(f"--- {p.name}\n{p.output[-3000:]}" for p in (*processes, *others))
         assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}\n{texts}"
         time.sleep(0.2)
