@@ -25,6 +25,7 @@ from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError
 from efficientzero.run_folder import RunInfo
 
 _ANSWER_S = 5.0
+_PLAIN_WIDTH = 160
 _STATE_STYLES = {"alive": "green", "late": "yellow", "lost": "red"}
 
 
@@ -60,8 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(as_values(status, cluster)))
         return 0
-    console = Console()
-    console.print(process_table(cluster, width=console.width))
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    console.print(process_table(cluster))
     for line in summary(status, cluster):
         console.print(line, highlight=False, soft_wrap=True)
     return 0
@@ -93,9 +94,9 @@ def fetch(address: str) -> tuple[run_pb2.RunStatus, cluster_pb2.Cluster]:
     return status, cluster
 
 
-def process_table(cluster: cluster_pb2.Cluster, *, width: int) -> Table:
+def process_table(cluster: cluster_pb2.Cluster) -> Table:
     """Return one row a process."""
-    table = Table(box=None, pad_edge=False, width=min(width, 130))
+    table = Table(box=None, pad_edge=False)
     for name in (
         "process",
         "host",

@@ -20,7 +20,7 @@ import grpc
 from efficientzero.metrics.pulse import NO_VITALS, Pulse
 from efficientzero.metrics.tracker import resolve_mode
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
-from efficientzero.rpc.channel import AWAY, open_channel, reason_of
+from efficientzero.rpc.channel import open_channel, reason_of
 from efficientzero.rpc.protocol import PROTOCOL, installed_versions
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
@@ -35,6 +35,12 @@ _LEAVE_S = 2.0
 
 _FOREIGN_CERTIFICATE = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 _NOT_TLS = ("WRONG_VERSION_NUMBER",)
+_FOR_GOOD = (
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +69,7 @@ def new_seat(role: str, index: int = 0, incarnation: int = 0) -> cluster_pb2.Sea
         role=role,
         index=index,
         incarnation=incarnation,
-        member=secrets.randbits(63) + 1,  # tells processes apart; no part of the seed tree
+        member=secrets.randbits(62) + 1,  # tells processes apart; no part of the seed tree
         host=socket.gethostname(),
         pid=os.getpid(),
     )
@@ -194,6 +200,10 @@ class Membership:
                     self._stop.set("the run is finished")
             except grpc.RpcError as error:
                 self._note(error, address, time.monotonic() - heard_at)
+            except Exception:
+                # This thread has nobody above it, and without it the place is soon lost.
+                log.exception("no heartbeat can be sent")
+                self._fail(PlaceLost("this process cannot send heartbeats any more"))
             if self._failure is not None:
                 return
 
@@ -229,7 +239,7 @@ def _check_retry(error: grpc.RpcError, address: str) -> None:
         raise JoinRefused(
             f"learner at {address}: it speaks no TLS; got credentials here, wanted them there too"
         )
-    if _code(error) not in AWAY:
+    if _code(error) in _FOR_GOOD:
         details = error.details() if isinstance(error, grpc.Call) else text
         raise JoinRefused(f"learner at {address} refused: {details}")
 

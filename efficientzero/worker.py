@@ -27,6 +27,8 @@ class Place:
     run: RunInfo
     index: int
     incarnation: int
+    member: int
+    """Random, of this process alone; no part of its seeds."""
     membership: Membership
 
 
@@ -54,6 +56,7 @@ def run_worker(role: str, module: str, description: str | None, work: Work) -> i
                     run=run,
                     index=seat.index,
                     incarnation=seat.incarnation,
+                    member=seat.member,
                     membership=membership,
                 ),
                 stop,

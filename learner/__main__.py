@@ -122,7 +122,7 @@ def _cluster(
 
     def give_back(seat: Seat) -> None:
         if seat.role == "actor":
-            governor.forget(seat.index)
+            governor.forget(seat.index, seat.member)
 
     roster = Roster(
         count_start=functools.partial(count_start, run.directory),

@@ -23,8 +23,8 @@ from learner.run_record import RunRecord
 from learner.stall import cause_of
 
 _LOOK_S = 1.0
-_SAID_AFTER_S = 20.0
-"""A cause that goes away by itself sooner is not worth a line."""
+_STALLED_S = 10.0
+"""What goes away by itself sooner is no stall."""
 _SAID_AGAIN_S = 300.0
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class ClusterWatch:
         replay_address: str,
         incarnation: int,
         has_evaluator: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keep the parts.
 
@@ -66,20 +67,23 @@ class ClusterWatch:
             replay_address: host:port, shown.
             incarnation: the learner's.
             has_evaluator: the run ends with an evaluation.
+            clock: seconds.
         """
+        self._clock = clock
         self._roster, self._governor, self._record = roster, governor, record
         self._vitals, self._has_evaluator = vitals, has_evaluator
         self._replay = Seat("replay", 0, 0, 0, replay_address, 0)
         self._learner = Seat("learner", 0, incarnation, 0, socket.gethostname(), os.getpid())
         self._own_vitals = NO_VITALS
         self._replay_vitals = Vitals(0.0, "steps/s", "", math.nan, -1)
-        self._replay_seen_at = time.monotonic()
+        self._replay_seen_at = clock()
+        self._waits_since = math.inf
         self.cause = ""
-        """Why the learner waits, as of the last look; empty while nothing stalls."""
+        """Why the learner waits and has waited for ten seconds; empty while nothing stalls."""
 
     def replay_answered(self, steps_per_s: float) -> None:
         """Note that replay told its counts."""
-        self._replay_seen_at = time.monotonic()
+        self._replay_seen_at = self._clock()
         self._replay_vitals = self._replay_vitals._replace(rate=steps_per_s)
 
     def awaits_evaluation(self) -> bool:
@@ -98,7 +102,7 @@ class ClusterWatch:
 
     def processes(self) -> list[ProcessState]:
         """Return replay, the learner and all workers."""
-        replay_age_s = time.monotonic() - self._replay_seen_at
+        replay_age_s = self._clock() - self._replay_seen_at
         own = [
             ProcessState(Member(self._replay, 0.0, self._replay_vitals), replay_age_s),
             ProcessState(Member(self._learner, 0.0, self._own_vitals), 0.0),
@@ -112,21 +116,20 @@ class ClusterWatch:
     def look(self) -> None:
         """Look once."""
         self._roster.expire()
-        self._own_vitals = self._vitals()
-        self.cause = cause_of(
+        self._own_vitals, now = self._vitals(), self._clock()
+        cause = cause_of(
             self._own_vitals,
             self._roster.members(),
-            replay_silent_s=time.monotonic() - self._replay_seen_at,
+            replay_silent_s=now - self._replay_seen_at,
             awaits_evaluation=self.awaits_evaluation(),
         )
+        self._waits_since = min(self._waits_since, now) if cause else math.inf
+        self.cause = cause if now - self._waits_since >= _STALLED_S else ""
 
     def _follow(self, stop: StopSignal) -> None:
-        stalled_at = said_at = math.inf
+        said_at = -math.inf
         while not stop.wait(_LOOK_S):
             self.look()
-            now = time.monotonic()
-            stalled_at = min(stalled_at, now) if self.cause else math.inf
-            is_new = now - stalled_at > _SAID_AFTER_S and not now - said_at < _SAID_AGAIN_S
-            if is_new:
+            if self.cause and self._clock() - said_at > _SAID_AGAIN_S:
                 log.warning("%s", self.cause)
-                said_at = now
+                said_at = self._clock()

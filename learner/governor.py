@@ -175,14 +175,15 @@ class Governor:
         assert ticket.grant is not None
         return ticket.grant
 
-    def forget(self, actor_index: int) -> None:
-        """Give back what an actor holds that is gone; nothing happens if it never asked.
+    def forget(self, actor_index: int, incarnation: int) -> None:
+        """Give back what an actor process holds that is gone; its successor keeps its own.
 
-        A process that comes back all the same is refused, as one that was replaced.
+        If it comes back all the same it is refused, as one that was replaced.
         """
         with self._lock:
+            self._replaced.add((actor_index, incarnation))
             actor = self._actors.get(actor_index)
-            if actor is None:
+            if actor is None or actor.incarnation != incarnation:
                 return
             if actor.held:
                 log.info("actor %d is gone; %d env_steps it held are free", actor_index, actor.held)

@@ -9,8 +9,8 @@
 set -euo pipefail
 umask 077
 
-if [ $# -lt 1 ] || [ $# -gt 2 ]; then
-  echo "usage: $0 DIR [DAYS]" >&2
+if [ $# -lt 1 ] || [ $# -gt 2 ] || [ "${1#-}" != "$1" ]; then
+  echo "usage: deploy/scripts/make_certs.sh DIR [DAYS]" >&2
   exit 2
 fi
 days=${2:-365}

@@ -34,19 +34,27 @@ class LearnerUnavailable(PlainError, ConnectionError):
 class RunClient:
     """One process's connection to the run service. Not for concurrent use by several threads."""
 
-    def __init__(self, address: str, stop: StopSignal, *, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(
+        self,
+        address: str,
+        stop: StopSignal,
+        *,
+        incarnation: int | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         """Prepare a connection to ``host:port``; nothing is sent yet.
 
         Args:
             address: of the learner.
             stop: ends every call within a quarter of a second.
+            incarnation: tells this process from others of its index; None: a random number.
             patience_s: seconds a call goes on trying while the learner does not answer.
         """
         self._address, self._stop, self._patience_s = address, stop, patience_s
         self._channel = open_channel(address)
         self._stub = run_pb2_grpc.RunServiceStub(self._channel)
         # Tells this process from one of the same index before it; no part of the seed tree.
-        self._incarnation = secrets.randbits(62) + 1
+        self._incarnation = incarnation or secrets.randbits(62) + 1
         self._answered: dict[int, int] = {}  # newest answered request number, by actor index
         self.latest_train_step: int | None = None
         """Train_steps behind the weights for acting that were out at the newest grant."""

@@ -325,3 +325,33 @@ def test_completed_env_steps_are_noted_as_they_grow():
     caller.acquire(0, completed=3)
     caller.acquire(0, completed=1)
     assert noted == [3, 4]
+
+
+def test_actor_that_is_gone_gives_back_its_grant_and_cannot_return():
+    governor = Governor(make_config(env_steps=100, warmup=10, slack=4))
+    gone, other = Caller(governor, 0, incarnation=7), Caller(governor, 1)
+    assert gone.acquire(10).granted == 10
+    assert gone.acquire(4, completed=10).granted == 4  # all the slack
+    assert other.acquire(4).granted == 0
+    governor.forget(0, 7)
+    assert governor.env_steps_granted == governor.env_steps == 10
+    assert other.acquire(4).granted == 4
+    with pytest.raises(ValueError, match="replaced"):
+        gone.acquire(4)
+
+
+def test_forgetting_a_process_leaves_its_successor_what_it_holds():
+    governor = Governor(make_config(env_steps=100, warmup=10))
+    before, after = Caller(governor, 0, incarnation=1), Caller(governor, 0, incarnation=2)
+    before.acquire(4)
+    assert after.acquire(4).granted == 4
+    governor.forget(0, 1)
+    assert governor.env_steps_granted == 4
+    assert after.acquire(4).granted == 4
+
+
+def test_process_forgotten_before_it_ever_asked_is_refused():
+    governor = Governor(make_config())
+    governor.forget(3, 9)
+    with pytest.raises(ValueError, match="replaced"):
+        Caller(governor, 3, incarnation=9).acquire(4)

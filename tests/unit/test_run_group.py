@@ -26,6 +26,8 @@ CANNOT_CHANGE_RESULTS = {
     "tracking.project",
     "cluster.deterministic",
     "cluster.evaluator",
+    "cluster.bind_host",
+    "cluster.replay_host",
     "cluster.replay_port",
     "cluster.learner_port",
     "cluster.device",

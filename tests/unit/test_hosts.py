@@ -1,0 +1,93 @@
+"""Where servers listen, what that needs, and the small counts of starts."""
+
+import dataclasses
+
+import pytest
+
+from efficientzero.config import ClusterConfig, Config
+from efficientzero.config_files import ConfigError, validate
+from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError, check_bind
+from efficientzero.start_counts import count_start
+from replay.bind_address import PublicAddress, check_private, reached_at
+from tests.replay_cases import IMAGES
+
+FIXED = {"replay_port": 7401, "learner_port": 7400}
+ADDRESSES = """Main:
+  +-- 0.0.0.0/0 3 0 4
+     |-- 0.0.0.0
+        /0 universe UNICAST
+           |-- 127.0.0.1
+              /32 host LOCAL
+           |-- {address}
+              /32 host LOCAL
+        |-- 203.0.113.255
+           /32 link BROADCAST
+"""
+
+
+def check(**cluster):
+    validate(Config(cluster=ClusterConfig(**cluster)), IMAGES)
+
+
+def test_loopback_needs_nothing_and_other_addresses_fixed_ports():
+    check()
+    check(bind_host="0.0.0.0", **FIXED)
+    check(bind_host="10.0.0.5", replay_host="replay.run-1.svc", **FIXED)
+    for missing in FIXED:
+        with pytest.raises(ConfigError, match=f"cluster.{missing}: got 0, wanted a fixed port"):
+            check(bind_host="10.0.0.5", **{**FIXED, missing: 0})
+
+
+@pytest.mark.parametrize("host", ["", "learner", "::", "10.0.0", "10.0.0.5:7400"])
+def test_bind_host_is_an_ipv4_address(host):
+    with pytest.raises(ConfigError, match=r"cluster.bind_host: got .* wanted an IPv4 address"):
+        check(bind_host=host, **FIXED)
+
+
+@pytest.mark.parametrize("host", ["replay:7401", "a b", "http://replay"])
+def test_replay_host_is_a_name(host):
+    with pytest.raises(ConfigError, match=r"cluster\.replay_host: got"):
+        check(replay_host=host)
+
+
+def test_binding_beyond_loopback_needs_credentials(monkeypatch):
+    monkeypatch.delenv(CREDENTIALS_VARIABLE, raising=False)
+    check_bind("127.0.0.1")
+    for host in ("0.0.0.0", "10.0.0.5"):
+        with pytest.raises(CredentialsError, match="no credentials; wanted --credentials DIR"):
+            check_bind(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3", "192.168.0.9", "172.17.0.2"])
+def test_replay_may_listen_in_private_networks(host):
+    check_private(host)
+
+
+def test_replay_may_not_listen_where_the_internet_is(tmp_path):
+    with pytest.raises(PublicAddress, match=r"got 8\.8\.8\.8"):
+        check_private("8.8.8.8")
+    table = tmp_path / "fib_trie"
+    table.write_text(ADDRESSES.format(address="10.0.0.5"))
+    check_private("0.0.0.0", own=table)
+    table.write_text(ADDRESSES.format(address="93.184.216.34"))
+    with pytest.raises(PublicAddress, match=r"got 0\.0\.0\.0, which is 93\.184\.216\.34"):
+        check_private("0.0.0.0", own=table)
+
+
+def test_all_addresses_are_reached_on_loopback():
+    assert reached_at("0.0.0.0:7401") == "127.0.0.1:7401"
+    assert reached_at("10.0.0.5:7401") == "10.0.0.5:7401"
+
+
+def test_starts_are_counted_by_name_and_survive_the_counter(tmp_path):
+    assert [count_start(tmp_path, "actor-0") for _ in range(3)] == [0, 1, 2]
+    assert count_start(tmp_path, "actor-1") == 0
+    assert sorted(path.name for path in (tmp_path / "starts").iterdir()) == ["actor-0", "actor-1"]
+
+
+def test_where_servers_listen_does_not_change_the_experiment():
+    from efficientzero.config_files import config_hash
+
+    config = Config()
+    cluster = dataclasses.replace(config.cluster, bind_host="10.0.0.5", replay_host="r", **FIXED)
+    assert config_hash(dataclasses.replace(config, cluster=cluster)) == config_hash(config)
