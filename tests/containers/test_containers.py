@@ -14,14 +14,14 @@ import pytest
 from tests.containers.compose import CHECKOUT, Compose, build_image, what_is_missing
 from tests.integration.local_runs import TINY
 
-ENV_STEPS, TRAIN_STEPS, LAST_TRAIN_STEPS = 4011, 800, 6
+ENV_STEPS, TRAIN_STEPS, LAST_TRAIN_STEPS = 12_011, 2400, 6
 OPTIONS = (
     *TINY,
     *("--budget.env-steps", str(ENV_STEPS), "--budget.warmup-env-steps", "100"),
     *("--budget.train-steps", str(TRAIN_STEPS)),
     *("--budget.last-train-steps", str(LAST_TRAIN_STEPS)),
     *("--learner.checkpoint-interval", "20", "--seed", "3"),
-    *("--evaluator.interval-train-steps", "200", "--evaluator.num-episodes", "2"),
+    *("--evaluator.interval-train-steps", "400", "--evaluator.num-episodes", "2"),
     *("--evaluator.final-num-episodes", "3"),
 )
 ROLES = ("replay", "learner", "reanalyzer", "actor", "evaluator")
