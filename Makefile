@@ -46,7 +46,7 @@ lint: $(STAMP)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/clang-format --dry-run --Werror $(CPP)
-	@$(BIN)/shellcheck deploy/scripts/*.sh
+	@$(BIN)/shellcheck deploy/scripts/*.sh deploy/slurm/*.sbatch
 	@echo "[lint] all clean"
 
 bench: $(STAMP)

@@ -9,9 +9,10 @@ import hashlib
 import logging
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ def save_checkpoint(folder: Path, train_step: int, state: dict[str, Any], *, kee
     temporary = path.with_suffix(".tmp")
     try:
         with temporary.open("wb") as file:
-            torch.save(state, file)
+            _save(state, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -45,6 +46,16 @@ def save_checkpoint(folder: Path, train_step: int, state: dict[str, Any], *, kee
     for old in list_checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _save(state: dict[str, Any], file: BinaryIO) -> None:
+    """Write ``state``; a disk that refuses is an OSError, which torch buries under its own."""
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -89,6 +100,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: the file is no checkpoint, or a damaged one.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch writes checksums and does not look at them
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch.load answers damage with half a dozen unrelated exception types.

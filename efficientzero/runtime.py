@@ -19,6 +19,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from efficientzero.liveness import beat, start_liveness
+
 ROLES = ("launcher", "replay", "learner", "reanalyzer", "actor", "evaluator")
 """Order is part of the seed tree: append, never reorder."""
 
@@ -71,6 +73,7 @@ class WaitReason:
 
     def tick(self, detail: str = "") -> None:
         """Call in every turn of the wait."""
+        beat(self._what)
         waited = time.monotonic() - self._started
         if waited >= self._next_s:
             log.warning(
@@ -144,6 +147,7 @@ def run_role(
     setup_logging(role, index)
     if LAUNCHER_PID_VARIABLE in os.environ:
         die_with_parent()  # else whoever started it, perhaps a shell that has left, does not matter
+    start_liveness(role, index)
     stop = StopSignal()
     install_stop_handlers(stop, exit_grace_s=exit_grace_s)
     try:

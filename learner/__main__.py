@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from efficientzero.devices import setup_torch
+from efficientzero.liveness import beat
 from efficientzero.role_arguments import RoleArguments, parse_server_line
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
@@ -107,7 +108,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             steps_noted=steps_noted,
         )
         roster, watch = _cluster(arguments, governor, record, learner)
-        _follow_replay(run, record, fairness, watch, stop)
+        _follow_replay(run, governor, record=record, fairness=fairness, watch=watch, stop=stop)
         try:
             with GrpcServer(
                 run.learner_listens_at,
@@ -163,6 +164,7 @@ def _serve_to_the_end(watch: ClusterWatch, record: RunRecord, stop: StopSignal) 
     """Serve until told to stop; without a launcher until nothing is left to do."""
     is_launched = LAUNCHER_PID_VARIABLE in os.environ
     while not stop.wait(1.0):
+        beat("serving the last weights")
         record.check()
         if watch.is_complete() and not is_launched:
             log.info("the run is complete")
@@ -218,6 +220,8 @@ def _steps_in_replay(address: str) -> int:
 
 def _follow_replay(
     run: RunInfo,
+    governor: Governor,
+    *,
     record: RunRecord,
     fairness: FairnessRecord,
     watch: ClusterWatch,
@@ -232,6 +236,9 @@ def _follow_replay(
             if counts is None:
                 continue
             fairness.set_replay_counts(counts)
+            is_empty = not counts.steps_inserted and not run.config.cluster.deterministic
+            if is_empty and governor.collect_more_if_stuck():
+                log.info("no step has reached replay yet: the actors may play on")
             # Of a deterministic run the table hands all steps on: count those its pool keeps.
             kept = min(counts.steps_inserted, run.config.replay.capacity)
             record.set_replay_counts(items=kept, steps_inserted=counts.steps_inserted)

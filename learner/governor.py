@@ -85,6 +85,7 @@ class Governor:
         self._completed = 0
         self._held = 0  # sum of held over actors
         self._train_steps = 0
+        self._ahead = 0  # what collection may be ahead of its pace, beside the slack
         self._actors: dict[int, _Actor] = {}
         self._replaced: set[tuple[int, int]] = set()  # (actor_index, incarnation)
         self._queue: deque[_Ticket] = deque()
@@ -224,6 +225,19 @@ class Governor:
             self._train_steps = train_steps
             self._serve()
 
+    def collect_more_if_stuck(self) -> bool:
+        """Let collection get further ahead by the slack, if actors wait and nobody plays.
+
+        For a replay that has nothing to train on yet: many actors can all be in the middle of their
+        first episodes when the pace stops them. Returns whether it was so.
+        """
+        with self._lock:
+            is_stuck = bool(self._queue) and not self._held and not self._room()
+            if is_stuck and self._granted < self.pace.env_steps:
+                self._ahead += self.pace.slack
+                self._serve()
+            return is_stuck
+
     def set_waiting_for(self, what: str) -> None:
         """Say what else than the pace the learner waits for; empty when it waits no more."""
         self._learner_waits_for = what
@@ -258,7 +272,9 @@ class Governor:
         return self._completed >= self.pace.env_steps
 
     def _room(self) -> int:
-        return self.pace.room(granted=self._granted, train_steps=self._train_steps)
+        return self.pace.room(
+            granted=self._granted, train_steps=self._train_steps, ahead=self._ahead
+        )
 
     def _share(self, ticket: _Ticket) -> int:
         return self.pace.share(ticket.wanted, granted=self._granted)

@@ -83,15 +83,15 @@ class Pace:
         paid_by = train_step * self.env_steps // self.train_steps + 1
         return min(self.env_steps, self.warmup_env_steps + paid_by)
 
-    def room(self, *, granted: int, train_steps: int) -> int:
-        """Return how many more env_steps rule 1 leaves; never negative.
+    def room(self, *, granted: int, train_steps: int, ahead: int = 0) -> int:
+        """Return how many more env_steps rule 1 leaves, with ``ahead`` added to the slack; >= 0.
 
         It can be overdrawn: counters restored from a checkpoint may come from another pace.
         """
         limit = self.env_steps
         if self.train_steps:
             earned = train_steps * self.env_steps // self.train_steps
-            limit = min(limit, self.warmup_env_steps + earned + self.slack)
+            limit = min(limit, self.warmup_env_steps + earned + self.slack + ahead)
         return max(0, limit - granted)
 
     def share(self, wanted: int, *, granted: int) -> int:

@@ -88,6 +88,7 @@ class Roster:
         """
         self._count_start, self._on_gone, self._clock = count_start, on_gone, clock
         self._opens_at = clock() + (_RETURN_S if awaits_return else 0.0)
+        self._joining = threading.Lock()  # one newcomer at a time: counting writes to the disk
         self._lock = threading.Lock()
         # Under the lock:
         self._members: dict[tuple[str, int], Member] = {}
@@ -102,6 +103,10 @@ class Roster:
             NoPlace: not now.
             PlaceLost: this very process had a place and lost it.
         """
+        with self._joining:
+            return self._join(wish)
+
+    def _join(self, wish: Seat) -> Seat:
         with self._lock:
             for member in self._members.values():
                 if member.seat.member == wish.member:

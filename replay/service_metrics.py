@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from efficientzero.liveness import beat
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.tracker import Tracker
 from replay.info import ReplayCounts, ReplayInfo
@@ -35,6 +36,7 @@ class ServiceMetrics:
         counts = self._info.read()
         if counts is None:
             return
+        beat("serving")
         now = time.monotonic()
         elapsed, before = now - self._logged_at, self._before
         row = {

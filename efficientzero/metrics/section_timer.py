@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from efficientzero.liveness import beat
+
 _RESERVED = ("wait", "other")
 
 
@@ -126,6 +128,7 @@ class _Section:
                 f"section {self.name!r} opened inside {self._open[0].name!r}: sections are disjoint"
             )
         self._open.append(self)
+        beat(self.name)
         self.entered_at = self._counted_from = self._clock()
 
     def __exit__(

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -45,7 +45,12 @@ class LocalRun:
     """One ``launch.py --local``. Use as a context manager: nothing outlives it."""
 
     def __init__(
-        self, runs_dir: Path, *options: str, name: str = "run", resume: bool = False
+        self,
+        runs_dir: Path,
+        *options: str,
+        name: str = "run",
+        resume: bool = False,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = runs_dir / name
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
@@ -55,6 +60,7 @@ class LocalRun:
         self.process = subprocess.Popen(
             command,
             cwd=CHECKOUT,
+            env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -146,8 +152,16 @@ class LocalRun:
 
     def kill(self, name: str) -> None:
         """Kill -9 the process ``name``."""
+        self.signal(name, signal.SIGKILL)
+
+    def signal(self, name: str, signum: signal.Signals) -> None:
+        """Signal the process ``name``."""
+        os.kill(self.pid(name), signum)
+
+    def pid(self, name: str) -> int:
+        """Return the process id of ``name``, which must be running."""
         (pid,) = [pid for pid, known in self.pids().items() if known == name]
-        os.kill(pid, signal.SIGKILL)
+        return pid
 
     def _wait_until(self, deadline: float, what: str, is_reached: Callable[[], bool]) -> None:
         while not is_reached():
@@ -177,8 +191,8 @@ def tmpfs(folder: Path, *, size_bytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def fill(folder: Path) -> Path:
-    """Write a file until the disk of ``folder`` is full; return the file."""
+def fill(folder: Path, *, leave_bytes: int = 0) -> Path:
+    """Write a file until ``folder``'s disk has only ``leave_bytes`` free; return the file."""
     path = folder / "ballast"
     with path.open("wb", buffering=0) as file:
         for block in (b"\0" * 65_536, b"\0" * 512, b"\0"):
@@ -187,4 +201,5 @@ def fill(folder: Path) -> Path:
                     file.write(block)
             except OSError:
                 continue
+        file.truncate(file.tell() - leave_bytes)
     return path

@@ -1,7 +1,9 @@
 """Checkpoints are whole, few and safe."""
 
+import errno
 import hashlib
 import pickle
+import resource
 
 import numpy as np
 import pytest
@@ -43,10 +45,32 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_no_part(tmp_path, monkeypat
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint_00000001.pt"]
 
 
+def test_a_disk_that_refuses_in_the_middle_is_an_os_error(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError) as refused:
+            save_checkpoint(tmp_path, 1, {"train_step": 1, "w": torch.zeros(100_000)}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert refused.value.errno == errno.EFBIG
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_truncated_checkpoint_is_named(tmp_path):
     path = save_checkpoint(tmp_path, 1, {"train_step": 1, "w": torch.zeros(1000)}, keep=1)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"checkpoint_00000001\.pt: not a readable checkpoint"):
+        load_checkpoint(path)
+
+
+def test_one_wrong_byte_in_a_tensor_is_seen(tmp_path):
+    weights = torch.full((1000,), 0.125)
+    path = save_checkpoint(tmp_path, 1, {"train_step": 1, "w": weights}, keep=1)
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(weights.numpy().tobytes()) + 2001] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"checkpoint_00000001\.pt: not a readable .*checksum"):
         load_checkpoint(path)
 
 

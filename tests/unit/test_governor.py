@@ -46,6 +46,25 @@ def test_collection_stops_at_its_slack_until_training_pays():
     assert caller.acquire(4).granted == 4
 
 
+def test_collection_gets_further_ahead_only_if_actors_wait_and_nobody_plays():
+    governor = Governor(make_config(env_steps=100, warmup=10, train_steps=50, slack=4))
+    caller = Caller(governor)
+    assert [caller.acquire(10).granted, caller.acquire(4).granted] == [10, 4]
+    assert not governor.collect_more_if_stuck()  # four env_steps are being played
+    grants = []
+    waiting = threading.Thread(target=lambda: grants.append(caller.acquire(4, wait_s=60.0)))
+    waiting.start()
+    while not governor.collect_more_if_stuck():
+        assert waiting.is_alive()
+    waiting.join()
+    assert [grant.granted for grant in grants] == [4]
+    assert caller.acquire(4).granted == 0  # the slack again, no more
+    assert governor.may_train(0)  # and training owes what collection is ahead
+    for train_steps in range(1, 5):
+        governor.train_step_completed(train_steps)
+    assert not governor.may_train(4)
+
+
 def test_phases_follow_completed_counts():
     governor = Governor(make_config(env_steps=6, warmup=2, train_steps=3, last=2, slack=8))
     caller = Caller(governor)

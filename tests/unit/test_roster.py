@@ -1,6 +1,7 @@
 """Places in a run: unique among the living, never two processes with one seed."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -48,6 +49,18 @@ class Run:
 @pytest.fixture
 def run(tmp_path):
     return Run(tmp_path)
+
+
+def test_all_who_come_at_the_same_time_get_places_of_their_own(run):
+    # Each notes its start in a file of the place: two of them there at once would lose one.
+    with ThreadPoolExecutor(8) as pool:
+        seats = list(pool.map(lambda member: run.roster.join(newcomer(member)), range(1, 65)))
+    assert sorted(seat.index for seat in seats) == list(range(64))
+    assert {seat.incarnation for seat in seats} == {FIRST_JOINED_INCARNATION}
+
+
+def newcomer(member):
+    return Seat("actor", 0, 0, member, "host", 1)
 
 
 def launched(role, index, incarnation, member):

@@ -1,0 +1,68 @@
+"""Hurt real runs and show what became of them: ``python -m tests.chaos``.
+
+A run of a tiny preset for each fault, hurt ``--times`` times at moments drawn from ``--seed``. Each
+must reach its budget with exit code 0, lose no more env_steps than its faults explain, and train
+as often per env_step as configured. Prints a table; exits with 1 if one did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.cases import Result, run_case
+from tests.chaos.faults import FAULTS
+
+_HEAD = ("fault", "injected", "recovered in s", "env_steps lost", "at most", "ratio", "outcome")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and the runs")
+    parser.add_argument("--times", type=int, default=2, help="injections per run, 1 to 5")
+    parser.add_argument("--pause-seconds", type=float, default=60.0, help="length of a pause")
+    parser.add_argument("--only", nargs="+", choices=FAULTS, metavar="FAULT", default=list(FAULTS))
+    parser.add_argument("--json", action="store_true", help="print records instead of a table")
+    parser.add_argument("--keep", type=Path, help="leave the runs in this new folder")
+    arguments = parser.parse_args()
+    if not 1 <= arguments.times <= 5:
+        parser.error(f"--times: got {arguments.times}, wanted 1 to 5 (a run restarts five times)")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no run behind
+    results = []
+    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
+        folder = arguments.keep or Path(temporary) / "cases"
+        folder.mkdir(parents=True)
+        for name in arguments.only:
+            faults = [FAULTS[name]] * arguments.times
+            case = folder / name.replace(" ", "-")
+            seed, pause_s = arguments.seed, arguments.pause_seconds
+            result = run_case(name, faults, case, seed=seed, pause_s=pause_s)
+            print(json.dumps(dataclasses.asdict(result)), file=sys.stderr, flush=True)
+            results.append(result)
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(result) for result in results], indent=2))
+    else:
+        print(table(results))
+    return int(any(result.outcome.startswith("failed") for result in results))
+
+
+def table(results: list[Result]) -> str:
+    """Return the results as a table in Markdown."""
+    lines = [_HEAD, tuple("---" for _ in _HEAD)]
+    for r in results:
+        times = ", ".join(f"{seconds:.1f}" for seconds in r.recovered_s)
+        lost, ratio = (
+            "-" if value is None else str(value) for value in (r.env_steps_lost, r.replay_ratio)
+        )
+        outcome = r.outcome.splitlines()[0]
+        lines.append((r.fault, str(r.injected), times, lost, str(r.most_lost), ratio, outcome))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""The short form of ``python -m tests.chaos``: what no other test of this folder does to a run.
+
+Killed actors, reanalyzers, learner and replay are in test_launch_local and test_resume.
+"""
+
+import pytest
+
+from tests.chaos.cases import run_case
+from tests.chaos.faults import FAULTS
+
+pytestmark = [pytest.mark.slow, pytest.mark.reverb]
+
+PAUSE_S = 3.0
+CASES = {
+    "hung and damaged": (
+        *("pause replay", "pause learner", "pause actor"),
+        *("kill evaluator", "damaged checkpoint"),
+    ),
+    "full disk": ("disk full at a checkpoint",),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_run_survives_and_says_what_it_lost(name, tmp_path):
+    faults = [FAULTS[fault] for fault in CASES[name]]
+    result = run_case(name, faults, tmp_path / "case", seed=7, pause_s=PAUSE_S)
+    if result.outcome.startswith("skipped"):
+        pytest.skip(result.outcome)
+    assert result.outcome == "ok"
+    assert result.injected == len(faults)
