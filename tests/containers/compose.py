@@ -46,7 +46,8 @@ class Compose:
 
     def __init__(self, project: str, env: dict[str, str]) -> None:
         self._command = (*_compose_command(), "-p", project, "-f", str(_COMPOSE_FILE))
-        self._project, self._env = project, env
+        # A busy engine takes more than the minute that compose 1.29 gives it.
+        self._project, self._env = project, {"COMPOSE_HTTP_TIMEOUT": "600", **env}
 
     def __enter__(self) -> Self:
         return self
