@@ -25,6 +25,7 @@ MAX_MEMORY_SHARE = 0.8
 # itself and the rest is the frame at 1/28 of its size (zstd blocks of 8). Vectors hardly compress.
 _ITEM_BYTES = 1_200
 _IMAGE_COMPRESSION = 28
+_SECOND_ITEM_BYTES = 1_100  # where priorities are refreshed, measured
 # Measured with random frames and episodes of one step: more than any task's transitions take.
 _SHORTEST_EPISODE_BYTES = 1_500
 _ALLOCATOR = 1.2
@@ -66,10 +67,11 @@ def replay_memory(config: Config, spec: EnvSpec) -> ReplayMemory:
         math.prod(shape) * np.dtype(dtype).itemsize
         for dtype, shape in batch_spec(spec, config).values()
     )
+    items = _ITEM_BYTES + (_SECOND_ITEM_BYTES if config.replay.priority_refresh_share else 0)
     return ReplayMemory(
         transitions=min(config.replay.capacity, config.budget.env_steps),
-        per_transition=_ITEM_BYTES + stored,
-        most_per_transition=int(_ALLOCATOR * (_ITEM_BYTES + frame_bytes) + _SHORTEST_EPISODE_BYTES),
+        per_transition=items + stored,
+        most_per_transition=int(_ALLOCATOR * (items + frame_bytes) + _SHORTEST_EPISODE_BYTES),
         queue=batch * config.replay.queue_size,
     )
 

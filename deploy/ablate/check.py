@@ -20,7 +20,6 @@ from deploy.fork import Fork
 from deploy.memory import MAX_MEMORY_SHARE, available_memory_bytes, replay_memory
 from deploy.preflight import PreflightError, check_device, size
 from deploy.prepare import check_config
-from efficientzero.checkpoint import list_checkpoints
 from efficientzero.config import Config
 from efficientzero.config_files import ConfigError, config_hash
 from efficientzero.run_folder import RunInfo
@@ -149,6 +148,8 @@ def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
     """
     found = {}
     paths = runs_dir.glob("*/config.json")
+    from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
+
     for path in sorted(paths, key=lambda path: path.stat().st_mtime):
         code = read_summary(path.parent).get("exit_code", _KILLED)
         if code in _STOPPED and list_checkpoints(path.parent / "checkpoints"):

@@ -95,7 +95,7 @@ def test_an_unknown_preset_names_the_nearest():
         ),
         (
             {"learner": {"max_batch_staleness": 205}},
-            r"learner.max_batch_staleness: got 205, wanted 0 or at least 206",
+            r"learner.max_batch_staleness: got 205, wanted 0 or at least 207",
         ),
         ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
         (

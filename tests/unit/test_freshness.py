@@ -28,20 +28,20 @@ def config_with(*, interval=10, bound=0, lag=0, queue_size=2, reanalyzers=1) -> 
 
 
 def test_bound_leaves_room_for_interval_lag_and_all_batches_under_way():
-    # 10 an interval; 2 in the queue, 2 read ahead, 2 with the reanalyzer.
-    assert healthy_staleness(config_with()) == 10 + 6
-    assert healthy_staleness(config_with(lag=2)) == 30 + 6
-    assert healthy_staleness(config_with(queue_size=5, reanalyzers=4)) == 10 + 5 + 2 + 8
-    assert staleness_bound(config_with()) == 16 + 20
+    # 10 an interval; 2 in the queue, 3 read ahead, 2 with the reanalyzer.
+    assert healthy_staleness(config_with()) == 10 + 7
+    assert healthy_staleness(config_with(lag=2)) == 30 + 7
+    assert healthy_staleness(config_with(queue_size=5, reanalyzers=4)) == 10 + 5 + 3 + 8
+    assert staleness_bound(config_with()) == 17 + 20
     assert staleness_bound(config_with(bound=123)) == 123
 
 
 def test_bound_that_a_healthy_run_would_meet_is_refused():
-    validate(config_with(bound=16))
-    with pytest.raises(ConfigError, match="max_batch_staleness: got 15, wanted 0 or at least 16"):
-        validate(config_with(bound=15))
-    with pytest.raises(ConfigError, match="at least 18"):
-        validate(config_with(bound=16, reanalyzers=2))
+    validate(config_with(bound=17))
+    with pytest.raises(ConfigError, match="max_batch_staleness: got 16, wanted 0 or at least 17"):
+        validate(config_with(bound=16))
+    with pytest.raises(ConfigError, match="at least 19"):
+        validate(config_with(bound=17, reanalyzers=2))
 
 
 def test_batch_as_old_as_the_bound_is_admitted_and_an_older_slice_refuses_the_batch():

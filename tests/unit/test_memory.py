@@ -106,10 +106,16 @@ def test_bytes_of_a_transition_and_of_the_whole_by_hand():
     found = replay_memory(config, VECTOR)
     assert (found.transitions, found.per_transition) == (50_000, 1_200 + 16)
     # frames 9 x 16, actions 5 x 8, prefixes 5 x 4, values 6 x 4, policies 6 x 6 x 4, mask 5,
-    # and five numbers of 8 bytes, of each of 10 slices; two batches.
-    assert found.queue == 2 * 10 * (144 + 40 + 20 + 24 + 144 + 5 + 40)
+    # and six numbers of 8 bytes, of each of 10 slices; two batches.
+    assert found.queue == 2 * 10 * (144 + 40 + 20 + 24 + 144 + 5 + 48)
     assert found.total == 50_000 * 1_216 + found.queue
     assert found.most == 50_000 * int(1.2 * 1_216 + 1_500) + found.queue
+
+
+def test_steps_that_can_be_refreshed_take_more():
+    config = changed(Config(), {"replay.priority_refresh_share": 0.5})
+    more = replay_memory(config, RGB).per_transition - replay_memory(Config(), RGB).per_transition
+    assert more == 1_100
 
 
 def test_short_run_takes_no_more_than_it_plays():
