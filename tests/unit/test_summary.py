@@ -17,6 +17,7 @@ from deploy.summary import (
     summary_lines,
 )
 from efficientzero.config import Config
+from efficientzero.lineage import Lineage
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
@@ -180,3 +181,26 @@ def test_progress_line_after_training_waits_for_the_final_evaluation():
     line = progress_line(status, PaceMeter().update(0.0, status))
     assert "evaluation 0 at train_step 5" in line
     assert "waiting for the final evaluation" in line
+
+
+def test_what_a_run_took_from_another_is_in_its_summary(run):
+    lineage = Lineage(
+        parent="pong",
+        parent_uid="89abcdef",
+        parent_group="g",
+        snapshot="2026-01-01",
+        replay_digest="0123456789ab",
+        env_steps=12_000,
+        is_frozen=True,
+        train_step=3_000,
+        weights_digest="ba9876543210",
+    )
+    taken = dataclasses.replace(run, lineage=lineage)
+    outcome = Outcome(0, "budget")
+    summary = summarize(taken, outcome, status=None, wall_s=1.0)
+    assert summary["lineage"] == dataclasses.asdict(lineage)
+    text = "frozen replay of pong: 12,000 env_steps, 0123456789ab; weights of its train_step 3,000"
+    assert f"lineage    {text}" in summary_lines(taken, summary)
+    plain = summarize(run, outcome, status=None, wall_s=1.0)
+    assert plain["lineage"] is None
+    assert not any(line.startswith("lineage") for line in summary_lines(run, plain))
