@@ -36,9 +36,10 @@ test-cpp: $(STAMP)
 	  $(BIN)/ctest --test-dir $$build --output-on-failure --no-tests=error; \
 	done
 
-# Unit, contract, integration, in this order (testpaths); quick ones only: pytest -m "not reverb and not slow".
+# First the quick tests, on all cores; then those with real processes, which need the machine for themselves.
 test-python: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto -m "not reverb and not slow"
+	@$(BIN)/python -m pytest -m "reverb or slow"
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .

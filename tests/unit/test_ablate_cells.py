@@ -46,6 +46,7 @@ def write_summary(runs_dir, cell, name, **changes):
     return folder
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(preset=st.sampled_from(PRESETS), changes=CHANGES)
 def test_options_of_a_config_give_that_config_again(preset, changes):

@@ -25,6 +25,8 @@ PATIENCE_S = 60.0
 # Ends as launch.py does: its run folder, a summary, its exit code.
 CELL = """
 import json, os, pathlib, signal, sys, time
+
+pytestmark = pytest.mark.slow
 folder, summary, behaviour = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 folder.mkdir()
 def leave(code, reason):

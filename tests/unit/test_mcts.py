@@ -23,6 +23,7 @@ from tests.reference_numbers import exp_of_non_positive, softmax
 F32 = np.float32
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None, derandomize=True)
 @given(case=cases())
 def test_search_equals_the_reference_bit_by_bit(case: Case) -> None:

@@ -183,6 +183,7 @@ def assert_equals_the_reference(case: Case, most_nodes: int, num_moves: int = 4)
             )
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(case=cases(), most_nodes=st.sampled_from([1, 3, 10, 60, 240]))
 def test_several_moves_equal_the_reference_bit_by_bit(case: Case, most_nodes: int) -> None:

@@ -3,6 +3,7 @@
 import re
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from deploy.prepare import run_group
@@ -52,6 +53,7 @@ def experiment(config: Config) -> dict:
     return flat
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(preset=st.sampled_from(PRESETS), first=CHANGES, second=CHANGES, start_alike=st.booleans())
 def test_groups_are_equal_if_and_only_if_the_experiments_are(preset, first, second, start_alike):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ["train.sh", "evaluate.sh", "ablate.sh", "scale_actors.sh"]  # each starts runs
 ALL = [*SCRIPTS, "make_certs.sh"]

@@ -39,6 +39,8 @@ time.sleep(600)
 """
 PARENT = """
 import subprocess, sys
+
+pytestmark = pytest.mark.slow
 child = subprocess.Popen(
     [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
 )

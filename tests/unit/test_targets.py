@@ -66,6 +66,7 @@ def targets_of(batch, *, horizon, values, num_unroll_steps, discount, block_leng
     return targets[0].tolist()
 
 
+@pytest.mark.slow
 def test_thousands_of_random_slices_equal_walks_through_their_episodes():
     rng = np.random.default_rng(0)
     kinds = set()
