@@ -313,7 +313,9 @@ def test_other_protocol_is_refused(start, monkeypatch):
 
 def test_config_that_hashes_otherwise_here_is_refused(start, monkeypatch):
     learner = start()
-    monkeypatch.setattr("efficientzero.run_folder.config_hash", lambda config: "000000000000")
+    monkeypatch.setattr(
+        "efficientzero.run_folder.config_hash", lambda config, origin: "000000000000"
+    )
     with pytest.raises(JoinRefused, match="config hash is 000000000000 here"):
         ask(learner.address)
 
