@@ -32,12 +32,12 @@ from deploy.preflight import (
 from deploy.summary import EVALUATIONS_FILE, software_versions
 from efficientzero.compat import COMPAT_GROUPS
 from efficientzero.config import Config, EnvConfig
+from efficientzero.config_checks import validate
 from efficientzero.config_files import (
     PRESETS,
     experiment_values,
     hyperparameters,
     load_preset,
-    validate,
 )
 from efficientzero.envs import probe_env_spec
 from efficientzero.lineage import Lineage

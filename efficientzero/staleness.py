@@ -1,6 +1,6 @@
 """How many train_steps the target weights of a training batch may be behind.
 
-``config_files`` checks the configured bound with it, the learner keeps it.
+``config_checks`` checks the configured bound with it, the learner keeps it.
 """
 
 from __future__ import annotations

@@ -9,9 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from deploy.command_line import parse, with_short_options
 from efficientzero.config import Config
-from efficientzero.config_files import config_hash, load_preset, validate
-from launch import parse, with_short_options
+from efficientzero.config_checks import validate
+from efficientzero.config_files import (
+    config_hash,
+    load_preset,
+)
 
 TaskName = Literal["catch", "minatar", "acrobot", "cartpole"]
 VariantName = Literal[

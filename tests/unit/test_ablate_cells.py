@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-import launch
+from deploy import command_line
 from deploy.ablate.__main__ import main
 from deploy.ablate.check import check_cells, check_jobs_memory
 from deploy.ablate.command import (
@@ -52,7 +52,7 @@ def write_summary(runs_dir, cell, name, **changes):
 def test_options_of_a_config_give_that_config_again(preset, changes):
     config = dataclasses.replace(changed(load_preset(preset), changes), preset=preset)
     base = load_preset(preset)
-    assert launch.parse(launch_options(config, base), base).config == config
+    assert command_line.parse(launch_options(config, base), base).config == config
 
 
 def test_command_starts_launch_py_in_the_named_folder(tmp_path):

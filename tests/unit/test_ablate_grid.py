@@ -10,7 +10,13 @@ from deploy.ablate.__main__ import find_cell, grid_arguments, main, parse
 from deploy.ablate.components import COMPONENTS
 from deploy.ablate.grid import Grid, arms, expand, override, parse_vary, read_grid
 from efficientzero.config import Config
-from efficientzero.config_files import ConfigError, config_to_dict, flatten, load_preset, validate
+from efficientzero.config_checks import validate
+from efficientzero.config_files import (
+    ConfigError,
+    config_to_dict,
+    flatten,
+    load_preset,
+)
 
 CATCH = load_preset("catch")
 FILE = """

@@ -5,10 +5,16 @@ import dataclasses
 import pytest
 
 import launch
+from deploy import command_line
 from deploy.prepare import run_group
 from efficientzero.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config import CompatConfig, Config
-from efficientzero.config_files import ConfigError, config_from_dict, load_preset, validate
+from efficientzero.config_checks import validate
+from efficientzero.config_files import (
+    ConfigError,
+    config_from_dict,
+    load_preset,
+)
 from efficientzero.envs import probe_env_spec
 
 EVERY_SWITCH = [field.name for field in dataclasses.fields(CompatConfig)]
@@ -16,7 +22,9 @@ EVERY_SWITCH = [field.name for field in dataclasses.fields(CompatConfig)]
 
 def config_of(*arguments: str, preset: str = "atari100k") -> Config:
     arguments = ("--preset", preset, *arguments)
-    return launch.parse(arguments, launch.with_compat(arguments, load_preset(preset))).config
+    return command_line.parse(
+        arguments, command_line.with_compat(arguments, load_preset(preset))
+    ).config
 
 
 def test_reference_turns_every_switch_on_and_none_turns_every_switch_off():

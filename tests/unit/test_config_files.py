@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from efficientzero.config import BudgetConfig, Config
+from efficientzero.config_checks import validate
 from efficientzero.config_files import (
     PRESETS,
     ConfigError,
@@ -13,7 +14,6 @@ from efficientzero.config_files import (
     config_to_dict,
     flatten,
     load_preset,
-    validate,
 )
 
 

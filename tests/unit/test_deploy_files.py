@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-import launch
+from deploy import command_line
 from efficientzero.config_files import load_preset
 from learner.__main__ import _EXIT_GRACE_S
 
@@ -222,7 +222,7 @@ def test_launch_takes_the_options_and_the_ports_are_the_same_everywhere():
         end = command.index("&&") if "&&" in command else len(command)
         options = [word.strip('"') for word in command[start:end]]
         assert options[-1] == "$EFFICIENTZERO_RUN_OPTIONS"
-        parsed = launch.parse(options[:-1], load_preset("catch"))
+        parsed = command_line.parse(options[:-1], load_preset("catch"))
         assert parsed.prepare
         cluster = parsed.config.cluster
         assert (cluster.learner_port, cluster.replay_port) == (7400, 7401)
@@ -320,7 +320,7 @@ def test_slurm_puts_the_head_on_the_first_node_and_workers_on_the_others(slurm):
     assert head.startswith("--nodelist=n1 launch.py --serve --runs-dir runs --run-id pong ")
     assert head.endswith(" --preset catch")
     options = head.partition("--serve ")[2].split()
-    cluster = launch.parse(["--serve", *options], load_preset("catch")).config.cluster
+    cluster = command_line.parse(["--serve", *options], load_preset("catch")).config.cluster
     assert (cluster.bind_host, cluster.learner_port, cluster.replay_port) == (
         "10.0.0.1",
         7400,

@@ -8,7 +8,10 @@ import torch
 
 from actor.env_count import TurnTimes, candidates, choose, env_count
 from efficientzero.config import BudgetConfig, ClusterConfig, Config
-from efficientzero.config_files import load_preset, validate
+from efficientzero.config_checks import validate
+from efficientzero.config_files import (
+    load_preset,
+)
 from efficientzero.envs import probe_env_spec
 from efficientzero.networks import EfficientZeroNet
 from learner.governor import Governor

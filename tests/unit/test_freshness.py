@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from efficientzero.config import Config
-from efficientzero.config_files import ConfigError, validate
+from efficientzero.config_checks import validate
+from efficientzero.config_files import (
+    ConfigError,
+)
 from efficientzero.staleness import healthy_staleness, staleness_bound
 from learner.freshness import Freshness
 from tests.fakes import tiny_config

@@ -5,7 +5,10 @@ import dataclasses
 import pytest
 
 from efficientzero.config import ClusterConfig, Config
-from efficientzero.config_files import ConfigError, validate
+from efficientzero.config_checks import validate
+from efficientzero.config_files import (
+    ConfigError,
+)
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError, check_bind
 from efficientzero.start_counts import count_start
 from replay.bind_address import PublicAddress, check_private, reached_at

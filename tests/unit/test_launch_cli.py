@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import launch
+from deploy import command_line
 from deploy.memory import replay_memory
 from deploy.prepare import create_run_folder, default_run_id, prepare
 from efficientzero.config import Config, EnvConfig
@@ -142,7 +143,7 @@ def test_deterministic_run_refuses_what_would_let_time_in(capsys, options, messa
 
 
 def test_deterministic_run_says_what_it_costs_and_stays_on_the_cpu(tmp_path):
-    options = launch.parse(["--deterministic"], load_preset("catch"))
+    options = command_line.parse(["--deterministic"], load_preset("catch"))
     config = launch.with_short_options(options)
     assert config.cluster.deterministic
     prepared = prepare(config, run_id="x", runs_dir=tmp_path, checkout=Path.cwd(), now=NOW)
@@ -221,7 +222,7 @@ def test_prepared_run_is_on_disk_with_addresses_that_differ(tmp_path):
 
 def test_group_names_preset_and_what_differs_from_it(tmp_path):
     arguments = ["--preset", "catch", "--search.num-simulations", "25", "--seed", "3"]
-    config = launch.parse(arguments, load_preset("catch")).config
+    config = command_line.parse(arguments, load_preset("catch")).config
     run = prepare(config, run_id="x", runs_dir=tmp_path, checkout=Path.cwd(), now=NOW).run
     assert run.group == "Catch-v0_catch_num_simulations=25"
 
