@@ -18,6 +18,8 @@ from deploy.ablate.runner import GridRunner
 from deploy.local import StopRequests
 from efficientzero.config_files import config_hash, load_preset
 
+pytestmark = pytest.mark.slow
+
 CATCH = load_preset("catch")
 CPU = min(os.sched_getaffinity(0))
 PATIENCE_S = 60.0
@@ -25,8 +27,6 @@ PATIENCE_S = 60.0
 # Ends as launch.py does: its run folder, a summary, its exit code.
 CELL = """
 import json, os, pathlib, signal, sys, time
-
-pytestmark = pytest.mark.slow
 folder, summary, behaviour = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 folder.mkdir()
 def leave(code, reason):

@@ -17,6 +17,8 @@ from deploy.local import Graces, Outcome, Progress, StopRequests, Supervisor
 from deploy.topology import ProcessSpec
 from efficientzero.runtime import EXIT_FINAL
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 30.0
 RUNNING = Progress(collection_has_ended=False, has_finished=False)
 FINISHED = Progress(collection_has_ended=True, has_finished=True)
@@ -39,8 +41,6 @@ time.sleep(600)
 """
 PARENT = """
 import subprocess, sys
-
-pytestmark = pytest.mark.slow
 child = subprocess.Popen(
     [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
 )
