@@ -7,6 +7,8 @@ weights at every call, and an LSTM's gates go through memory several times. No g
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from efficientzero import _kernels
 
 _MOST_THREADS = 2  # a kernel runs on one; from three on, torch's own are as quick
 _IS_QUICK = _kernels.INSTRUCTION_SET != "portable"
+_SETS = ("avx512", "avx2", "portable")
+_VARIABLE = "EFFICIENTZERO_KERNELS"
 _POINTS = 64
 _GATES = 4
 
@@ -28,6 +32,12 @@ _FILTER_TRANSFORM = (
     (32 / 45, -16 / 45, 8 / 45),
     (0.0, 0.0, 1.0),
 )
+
+
+if os.environ.get(_VARIABLE, _SETS[0]) not in _SETS:
+    raise ValueError(
+        f"{_VARIABLE}: got {os.environ[_VARIABLE]!r}, wanted one of {', '.join(_SETS)}"
+    )
 
 
 def convolution_pays(in_channels: int, out_channels: int) -> bool:

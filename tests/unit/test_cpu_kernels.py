@@ -103,3 +103,11 @@ def test_decoding_is_the_supports(bound):
     wanted = support.decode(logits.double())
     assert got.shape == (2, 7)
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_an_unknown_instruction_set_is_refused():
+    environment = {**os.environ, "EFFICIENTZERO_KERNELS": "avx-2"}
+    command = [sys.executable, "-c", "import efficientzero.cpu_kernels"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode != 0
+    assert "got 'avx-2', wanted one of avx512, avx2, portable" in answer.stderr
