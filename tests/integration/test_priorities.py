@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 
 from efficientzero.config import Config, LearnerConfig, ReplayConfig
 from efficientzero.envs import probe_env_spec
@@ -168,9 +169,8 @@ def test_stored_steps_are_drawn_uniformly_whatever_their_priorities(tmp_path, st
         for i in range(64):
             number, t = divmod(int(batch.env_steps[i]), LENGTH)
             assert_slice_equals(batch, i, window(episodes[number], t, IMAGES, CONFIG.agent))
-        expected = 60 * 64 / len(drawn)
-        chi_square = ((drawn - expected) ** 2 / expected).sum()
-        assert chi_square < 119 + 5 * np.sqrt(2 * 119)  # 5 standard deviations
+        # Reverb's draws cannot be seeded: wrong once in a billion. By priority they give 0.0.
+        assert chisquare(drawn).pvalue > 1e-9, drawn
     finally:
         end(process)
 

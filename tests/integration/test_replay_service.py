@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 from efficientzero.config import Config, LearnerConfig, ReplayConfig
 from efficientzero.run_folder import RunInfo
@@ -260,9 +261,8 @@ def test_without_an_exponent_steps_are_sampled_alike_whatever_their_priorities(t
             batch = draw(sampler, 64)
             np.testing.assert_allclose(batch.table_sizes * batch.probabilities, 1.0, rtol=1e-12)
             np.add.at(counts, batch.root_values[:, 0].astype(int), 1)
-        expected = 40 * 64 / 49
-        chi_square = ((counts - expected) ** 2 / expected).sum()
-        assert chi_square < 48 + 5 * np.sqrt(2 * 48)  # 5 standard deviations
+        # Reverb's draws cannot be seeded: wrong once in a billion. By priority they give 0.0.
+        assert chisquare(counts).pvalue > 1e-9, counts
     finally:
         process.kill()
         process.communicate()
