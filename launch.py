@@ -7,6 +7,7 @@ run folder and hands the processes to the supervisor. Knows no role beyond its n
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 import os
 import signal
@@ -50,7 +51,18 @@ CHECKOUT = Path(__file__).resolve().parent
 INCARNATIONS_PER_LAUNCH = 1_000
 """More than a process is ever started again in one launch."""
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"ablate": ablate, "status": status.main}
+
+def write_report(arguments: Sequence[str]) -> int:
+    """Run ``launch.py report``; only then is what it draws with imported."""
+    page = importlib.import_module("deploy.report.__main__")
+    return int(page.main(arguments))
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "ablate": ablate,
+    "report": write_report,
+    "status": status.main,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

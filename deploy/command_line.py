@@ -28,6 +28,7 @@ Examples:
                                                             other losses, the same data, no actors
   python launch.py --preset cartpole --print-config         every value and where it comes from
   python launch.py ablate --help                            grids of runs
+  python launch.py report --help                            runs compared, as a page and pictures
   python launch.py --serve --run-id NAME ...                replay and learner; workers join them
   python launch.py status HOST:PORT                         every process of a run, on every host
 

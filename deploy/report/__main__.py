@@ -1,4 +1,4 @@
-"""Report on runs: ``python -m deploy.report RUNS… --out DIR``."""
+"""Report on runs: ``python launch.py report RUNS… --out DIR``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    options = tyro.cli(Options, args=list(arguments), prog="python -m deploy.report")
+    options = tyro.cli(Options, args=list(arguments), prog="launch.py report")
     try:
         page = write_report(options)
     except ReportError as error:

@@ -1,4 +1,4 @@
-"""``python -m deploy.report`` on run folders whose files a real wandb wrote."""
+"""``launch.py report`` on run folders whose files a real wandb wrote."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run_dirs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def report(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "deploy.report", *map(str, arguments)]
+    command = [sys.executable, "launch.py", "report", *map(str, arguments)]
     return subprocess.run(
         command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300, check=False
     )
