@@ -6,7 +6,7 @@ A task is a preset. A variant leaves one part of EfficientZero out. Nothing is r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from deploy.command_line import parse, with_short_options
@@ -95,19 +95,27 @@ def make_plan(
         combinations.append((variant_task, FULL))
     combinations += [(variant_task, variant) for variant in dict.fromkeys(variants)]
     return [
-        _make_cell(task, variant, seed, overrides)
+        cell
         for task, variant in combinations
-        for seed in dict.fromkeys(seeds)
+        for cell in _cells_of(task, variant, list(dict.fromkeys(seeds)), overrides)
     ]
 
 
-def _make_cell(task: TaskName, variant: str, seed: int, overrides: Sequence[str]) -> Cell:
+def _cells_of(
+    task: TaskName, variant: str, seeds: Sequence[int], overrides: Sequence[str]
+) -> list[Cell]:
+    """Return a cell per seed; the command line is parsed once, which takes a third of a second."""
     changes = () if variant == FULL else (CHANGES[variant],)
-    arguments = (
-        f"--preset={task}",
-        f"--seed={seed}",
-        *(f"--{change}" for change in (*overrides, *changes)),
-    )
-    config = with_short_options(parse(arguments, load_preset(task)))
+    named = tuple(f"--{change}" for change in (*overrides, *changes))
+    config = with_short_options(parse((f"--preset={task}", *named), load_preset(task)))
     validate(config)
-    return Cell(task=task, variant=variant, seed=seed, arguments=arguments, config=config)
+    return [
+        Cell(
+            task=task,
+            variant=variant,
+            seed=seed,
+            arguments=(f"--preset={task}", f"--seed={seed}", *named),
+            config=replace(config, seed=seed),
+        )
+        for seed in seeds
+    ]

@@ -81,7 +81,7 @@ def pull(
     with open_channel(address) as channel:
         stub = weights_pb2_grpc.WeightServiceStub(channel)
         request = weights_pb2.GetWeightsRequest(kind=kind, known_version=known_version)
-        return list(stub.GetWeights(request, timeout=PATIENCE_S))
+        return list(stub.GetWeights(request, timeout=PATIENCE_S, wait_for_ready=True))
 
 
 def test_versions_count_publications_of_each_kind():
@@ -160,7 +160,7 @@ def test_clients_that_do_not_read_hold_up_neither_publications_nor_other_clients
         for _ in range(8):
             channel = stack.enter_context(open_channel(server.address))
             stub = weights_pb2_grpc.WeightServiceStub(channel)
-            call = stub.GetWeights(request, timeout=PATIENCE_S)
+            call = stub.GetWeights(request, timeout=PATIENCE_S, wait_for_ready=True)
             assert next(iter(call)).header.train_step == 1  # and reads no further
             stack.callback(call.cancel)
         publisher.publish(LATEST, {"layer": torch.ones(3_000_000)}, 2)
