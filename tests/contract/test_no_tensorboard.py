@@ -35,6 +35,7 @@ def is_tensorboard(module: str) -> bool:
     return not FORBIDDEN.isdisjoint(module.split("."))
 
 
+@pytest.mark.slow
 def test_no_module_imports_it() -> None:
     found = {
         f"{path.relative_to(ROOT)}: {name}"

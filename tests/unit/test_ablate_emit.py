@@ -38,6 +38,7 @@ def cells_of(arguments):
     return expand(grid, options.config)
 
 
+@pytest.mark.slow
 def test_sweep_runs_every_cell_once_through_wandbs_own_expansion(emitted):
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 

@@ -508,6 +508,7 @@ def test_checkpoint_holds_the_generators_that_draw_the_augmentation(tmp_path):
         assert not torch.equal(fresh["root"][name], state)
 
 
+@pytest.mark.slow
 def test_train_step_needs_neither_reverb_nor_ale():
     code = """
 import sys

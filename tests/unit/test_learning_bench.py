@@ -107,6 +107,7 @@ def test_every_variant_is_tested_above():
     assert set(CHANGES) == set(VARIANTS) and len(VARIANTS) == 5
 
 
+@pytest.mark.slow
 def test_all_cells_of_the_whole_plan_differ_in_config_or_seed():
     plan = make_plan(tasks=TASKS, seeds=(0, 1, 2), variants=VARIANTS, variant_task="minatar")
     assert len({cell.key for cell in plan}) == len(plan) == 3 * (4 + 5)
@@ -318,6 +319,7 @@ def report(tmp_path, *options: str) -> int:
     return main(["learning", "--jobs", "0", "--tasks", "catch", *options, *places])
 
 
+@pytest.mark.slow
 def test_finished_cells_are_reported_in_picture_page_and_objects(
     tmp_path, capsys, no_signal_handlers
 ):
@@ -346,6 +348,7 @@ def test_finished_cells_are_reported_in_picture_page_and_objects(
     assert objects[0]["curve"]["return_mean"] == pytest.approx([-0.5, 0.0, 0.9])
 
 
+@pytest.mark.slow
 def test_cells_without_a_result_are_named_and_the_exit_code_tells(
     tmp_path, capsys, no_signal_handlers
 ):
@@ -359,6 +362,7 @@ def test_cells_without_a_result_are_named_and_the_exit_code_tells(
     assert "missing: catch full seed 1: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_any_result_no_page_is_written(tmp_path, capsys, no_signal_handlers):
     assert report(tmp_path, "--variants") == 2
     assert "no run has finished: catch full seed 0: not run" in capsys.readouterr().err

@@ -125,6 +125,7 @@ def tables_of(runs, baseline):
     return {section.title: section for section in sections}
 
 
+@pytest.mark.slow
 def test_tables_hold_returns_with_their_seeds_and_published_scores():
     sections = tables_of(RUNS, "base")
     own, published = sections["Environments"].tables
@@ -170,6 +171,7 @@ def test_a_single_run_is_enough():
     assert [name for name, _ in sections["Aggregates"].figures] == ["aggregates"]
 
 
+@pytest.mark.slow
 def test_page_holds_every_figure_and_needs_no_other_file(tmp_path, monkeypatch):
     monkeypatch.setattr("deploy.report.__main__.read_runs", lambda directories: RUNS)
     options = Options(runs=(), out=tmp_path / "out", title="A <b>", bootstrap_samples=SAMPLES)

@@ -8,6 +8,8 @@ import launch
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.run_folder import RunInfo
 
+pytestmark = pytest.mark.slow
+
 CATCH = ("--preset", "catch", "--tracking.mode", "disabled")
 
 

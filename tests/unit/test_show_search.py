@@ -47,6 +47,7 @@ def test_the_most_visited_nodes_always_include_their_parents():
     assert [n["index"] for n in kept] == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(3, 8, 6), (1, 8, 6), (4,)])
 def test_every_kind_of_frame_is_drawn(tmp_path, shape):
     decision = Decision(

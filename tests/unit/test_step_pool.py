@@ -19,7 +19,7 @@ def make_pool(*, capacity=10, alpha=ALPHA, seed=0, priorities=PRIORITIES):
 def test_every_item_is_drawn_as_often_as_its_priority_says():
     powers = [p**ALPHA for p in PRIORITIES]
     wanted = [power / sum(powers) for power in powers]
-    num = 100_000
+    num = 20_000
     draws = make_pool(seed=1).draw(num)
     for key, probability in enumerate(wanted):
         drawn = [draw for draw in draws if draw.key == key]
