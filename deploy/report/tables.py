@@ -21,8 +21,8 @@ from efficientzero.schema import F64
 
 _REFERENCES = ("random", "human")
 _LEVERAGE_AGGREGATES = ("mean", "median", "IQM")
-_LARGE = 1_000.0
-"""Scores from here on are shown without decimals."""
+_SMALL, _LARGE = 10.0, 1_000.0
+"""Scores below have two decimals, scores from the second on none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +207,9 @@ def _mean_and_range(values: Sequence[float]) -> str:
 
 
 def _score(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.1f}"
+    if abs(value) >= _LARGE:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= _SMALL else f"{value:.2f}"
 
 
 def _interval(estimate: Estimate) -> str:

@@ -129,10 +129,10 @@ def tables_of(runs, baseline):
 def test_tables_hold_returns_with_their_seeds_and_published_scores():
     sections = tables_of(RUNS, "base")
     own, published = sections["Environments"].tables
-    assert own.rows[0] == ("ALE/Pong-v5", "-3.0 [-20.7, 14.6] (n=2)", "7.3 [0.0, 14.6] (n=2)")
-    assert own.rows[1] == ("Catch-v0", "0.5 [0.0, 1.0] (n=2)", "-1.0 (n=1)")
+    assert own.rows[0] == ("ALE/Pong-v5", "-3.05 [-20.7, 14.6] (n=2)", "7.30 [0.00, 14.6] (n=2)")
+    assert own.rows[1] == ("Catch-v0", "0.50 [0.00, 1.00] (n=2)", "-1.00 (n=1)")
     (pong,) = [dict(zip(published.header, row, strict=True)) for row in published.rows]
-    assert (pong["game"], pong["base"], pong["EfficientZero"]) == ("Pong", "-3.0", "20.1")
+    assert (pong["game"], pong["base"], pong["EfficientZero"]) == ("Pong", "-3.05", "20.1")
     mean = dict(zip(published.header, published.footer[0], strict=True))
     assert (mean["random"], mean["human"], mean["base"]) == ("0.000", "1.000", "0.500")
     assert mean["EfficientZero"] == f"{(20.1 + 20.7) / (14.6 + 20.7):.3f}"
