@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row
 from efficientzero.config import AgentConfig, NetworkConfig, SearchConfig
+from efficientzero.in_place import InPlacePools, Logits
 from efficientzero.networks import (
     EfficientZeroNet,
     InitialInference,
@@ -45,6 +46,9 @@ class FreeNetwork(EfficientZeroNet):
     simulation, so that trees grow as they do in earnest.
     """
 
+    prefix_logits: Tensor  # f32 [M + 1, B, bins]
+    value_logits: Tensor  # f32 [M + 1, B, bins]
+    policy_logits: Tensor  # f32 [M + 1, B, A]
     simulation: Tensor  # i64 [1]
 
     def prepare(self, observations: Tensor, *, num_simulations: int, seed: int) -> None:
@@ -83,6 +87,11 @@ class FreeNetwork(EfficientZeroNet):
         logits = [getattr(self, name).index_select(0, self.simulation)[0] for name in _LOGITS]
         self.simulation.add_(1)
         return RecurrentInference(latents, lstm_states, *logits)
+
+    def recurrent_inference_into(self, pools: InPlacePools, indices: Tensor, node: int) -> Logits:
+        """Return the same step, of the search's own node, and leave the pools as they are."""
+        del pools, indices
+        return Logits(self.prefix_logits[node - 1], self.value_logits[node - 1], self.policy_logits[node - 1])
 
 
 class FreeSupport(ScalarSupport):

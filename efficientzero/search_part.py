@@ -14,15 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
-from efficientzero.inference import (
-    ACTIONS,
-    KEEPS_LSTM,
-    NODES,
-    NUM_INDEX_ROWS,
-    PARENTS,
-    LatentPool,
-    SearchNetwork,
-)
+from efficientzero.inference import LatentPool, SearchNetwork
+from efficientzero.node_pools import ACTIONS, KEEPS_LSTM, NODES, NUM_INDEX_ROWS, PARENTS
 from efficientzero.schema import F32, SearchResult
 from mcts_cpp import SearchParams, TreeBatch
 
