@@ -98,11 +98,18 @@ def convolve_3x3(
         ValueError: a shape, dtype or layout is wrong, or a node is not in 0..N-1.
     """
     action_map, actions = (None, None) if action is None else action
-    operands = (images, nodes, weights, bias, added, action_map, actions, relu)
+    operands = {
+        "nodes": nodes,
+        "added": added,
+        "action_map": action_map,
+        "actions": actions,
+        "relu": relu,
+    }
+    operators = torch.ops.efficientzero
     if out is None:
-        outputs: Tensor = torch.ops.efficientzero.convolve_3x3(*operands)
+        outputs: Tensor = operators.convolve_3x3(images, weights, bias, **operands)
         return outputs
-    torch.ops.efficientzero.convolve_3x3_into(*operands, out)
+    operators.convolve_3x3_into(images, weights, bias, **operands, outputs=out)
     return out
 
 
@@ -144,11 +151,12 @@ def step_lstm(
     Raises:
         ValueError: a shape, dtype or layout is wrong, or a node is not in 0..N-1.
     """
-    operands = (inputs, states, nodes, keeps, weights, bias)
+    operands = (inputs, states, weights, bias)
+    operators = torch.ops.efficientzero
     if out is None:
-        next_states: Tensor = torch.ops.efficientzero.step_lstm(*operands)
+        next_states: Tensor = operators.step_lstm(*operands, nodes=nodes, keeps=keeps)
         return next_states
-    torch.ops.efficientzero.step_lstm_into(*operands, out)
+    operators.step_lstm_into(*operands, nodes=nodes, keeps=keeps, next_states=out)
     return out
 
 

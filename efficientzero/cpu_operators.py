@@ -19,9 +19,10 @@ GATES = 4
 
 def _convolve_3x3(
     images: Tensor,
-    nodes: Tensor | None,
     weights: Tensor,
     bias: Tensor,
+    *,
+    nodes: Tensor | None,
     added: Tensor | None,
     action_map: Tensor | None,
     actions: Tensor | None,
@@ -30,15 +31,26 @@ def _convolve_3x3(
     batch, _, height, width = images.shape[-4:]
     shape = (batch, len(bias), height, width)
     outputs = torch.empty(shape, memory_format=torch.channels_last)
-    _convolve_3x3_into(images, nodes, weights, bias, added, action_map, actions, relu, outputs)
+    _convolve_3x3_into(
+        images,
+        weights,
+        bias,
+        nodes=nodes,
+        added=added,
+        action_map=action_map,
+        actions=actions,
+        relu=relu,
+        outputs=outputs,
+    )
     return outputs
 
 
 def _convolve_3x3_into(
     images: Tensor,
-    nodes: Tensor | None,
     weights: Tensor,
     bias: Tensor,
+    *,
+    nodes: Tensor | None,
     added: Tensor | None,
     action_map: Tensor | None,
     actions: Tensor | None,
@@ -82,23 +94,27 @@ def _convolve_3x3_into(
 def _step_lstm(
     inputs: Tensor,
     states: Tensor,
-    nodes: Tensor | None,
-    keeps: Tensor | None,
     weights: Tensor,
     bias: Tensor,
+    *,
+    nodes: Tensor | None,
+    keeps: Tensor | None,
 ) -> Tensor:
     next_states = torch.empty(states.shape[-3:])
-    _step_lstm_into(inputs, states, nodes, keeps, weights, bias, next_states)
+    _step_lstm_into(
+        inputs, states, weights, bias, nodes=nodes, keeps=keeps, next_states=next_states
+    )
     return next_states
 
 
 def _step_lstm_into(
     inputs: Tensor,
     states: Tensor,
-    nodes: Tensor | None,
-    keeps: Tensor | None,
     weights: Tensor,
     bias: Tensor,
+    *,
+    nodes: Tensor | None,
+    keeps: Tensor | None,
     next_states: Tensor,
 ) -> None:
     (batch, input_size), hidden_size = inputs.shape, states.shape[-1]
@@ -183,10 +199,10 @@ def _require_contiguous(name: str, tensor: Tensor, shape: tuple[int, ...]) -> No
 
 
 _CONVOLUTION = (
-    "Tensor images, Tensor? nodes, Tensor weights, Tensor bias, Tensor? added, "
+    "Tensor images, Tensor weights, Tensor bias, *, Tensor? nodes, Tensor? added, "
     "Tensor? action_map, Tensor? actions, bool relu"
 )
-_LSTM = "Tensor inputs, Tensor states, Tensor? nodes, Tensor? keeps, Tensor weights, Tensor bias"
+_LSTM = "Tensor inputs, Tensor states, Tensor weights, Tensor bias, *, Tensor? nodes, Tensor? keeps"
 
 _LIBRARY = torch.library.Library("efficientzero", "DEF")  # type: ignore[no-untyped-call]
 for _operator, _function in (

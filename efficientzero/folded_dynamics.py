@@ -27,9 +27,7 @@ class FoldedDynamics(FoldedLayer):
 
     action_map: Tensor  # f32 [1, C, h, w], channels-last
 
-    def __init__(
-        self, dynamics: ConvDynamics, blocks: nn.Sequential, size: Sequence[int]
-    ) -> None:
+    def __init__(self, dynamics: ConvDynamics, blocks: nn.Sequential, size: Sequence[int]) -> None:
         """Fold.
 
         Args:
@@ -89,9 +87,7 @@ class FoldedDynamics(FoldedLayer):
             x = block(x)
         last(x, out=next_latents)
 
-    def _convolve(
-        self, latents: Tensor, nodes: Tensor | None, actions: Tensor
-    ) -> Tensor:
+    def _convolve(self, latents: Tensor, nodes: Tensor | None, actions: Tensor) -> Tensor:
         return cpu_kernels.convolve_3x3(
             latents,
             self.conv.weight,

@@ -39,9 +39,7 @@ class Logits(NamedTuple):
 class InPlaceNetwork(Protocol):
     """A network that itself knows how to add nodes to pools."""
 
-    def recurrent_inference_into(
-        self, pools: InPlacePools, indices: Tensor, node: int
-    ) -> Logits:
+    def recurrent_inference_into(self, pools: InPlacePools, indices: Tensor, node: int) -> Logits:
         """Read the parents named by ``indices``, write ``node`` of every tree."""
 
 
@@ -65,7 +63,7 @@ class InPlaceStep:
         num_nodes, batch = pools.latents.shape[:2]
         keeps_lstm = torch.ones((num_nodes, batch), dtype=torch.int32)
         self._infer, self._pools = infer, InPlacePools(pools, keeps_lstm)
-        self._keeps_lstm = keeps_lstm.unbind()
+        self._keeps_lstm = keeps_lstm.numpy()
         self._support = network.support
         self._numbers = torch.empty(batch * (2 + network.spec.num_actions))
         prefixes, values, policy_logits = self._numbers.split(
@@ -75,7 +73,7 @@ class InPlaceStep:
 
     def __call__(self, indices: Tensor, node: int) -> Tensor:
         """Return the numbers, the same tensor every time."""
-        self._keeps_lstm[node].copy_(indices[KEEPS_LSTM])
+        self._keeps_lstm[node] = indices.numpy()[KEEPS_LSTM]
         logits = self._infer(self._pools, indices, node)
         for answers, values in zip(logits[:2], self._values, strict=True):
             if isinstance(self._support, FoldedSupport):
@@ -103,17 +101,17 @@ class _Recorded:
     def __init__(self, network: EfficientZeroNet, pools: NodePools) -> None:
         batch = pools.latents.shape[1]
 
-        def make_examples() -> tuple[Tensor, ...]:
+        def make_examples() -> tuple[tuple[Tensor, ...] | Tensor, ...]:
             latents, lstm_states = (torch.zeros_like(pool[:2]) for pool in pools)
             keeps_lstm = torch.ones((2, batch), dtype=torch.int32)
             indices = torch.zeros((NUM_INDEX_ROWS, batch), dtype=torch.int32)
-            return latents, lstm_states, keeps_lstm, indices, latents[1], lstm_states[1]
+            return (latents, lstm_states, keeps_lstm), indices, latents[1], lstm_states[1]
 
         self._layers = traced(_Layers(network), make_examples)
         self._slabs = list(zip(*pools, strict=True))
 
     def __call__(self, pools: InPlacePools, indices: Tensor, node: int) -> Logits:
-        return Logits(*self._layers(*pools.nodes, pools.keeps_lstm, indices, *self._slabs[node]))
+        return Logits(*self._layers((*pools.nodes, pools.keeps_lstm), indices, *self._slabs[node]))
 
 
 class _Layers(nn.Module):
@@ -127,13 +125,12 @@ class _Layers(nn.Module):
 
     def forward(
         self,
-        latents: Tensor,
-        lstm_states: Tensor,
-        keeps_lstm: Tensor,
+        pools: tuple[Tensor, Tensor, Tensor],
         indices: Tensor,
         new_rows: Tensor,
         new_states: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        latents, lstm_states, keeps_lstm = pools
         parents, actions = indices[PARENTS], indices[ACTIONS]
         new_latents = self.rows.latents(new_rows)
         self.dynamics.forward_into(self.rows.latents(latents), parents, actions, new_latents)

@@ -120,8 +120,7 @@ class LatentPool:
             f32 [2 * B + B * A], which the next step may overwrite: value prefixes [B], values [B]
             (raw scale), policy logits [B, A].
 
-        Raises:
-            ValueError: a parent is not in 0..M; networks that work in place only.
+        A network that works in place refuses a parent that is not in 0..M, with the kernels' line.
         """
         return self._step(indices, node)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 _GRAPH_WARMUP_CALLS = 3
 
 
-def traced(module: nn.Module, make_examples: Callable[[], tuple[Tensor, ...]]) -> nn.Module:
+def traced(module: nn.Module, make_examples: Callable[[], tuple[object, ...]]) -> nn.Module:
     """Record ``module``; its recording takes arguments of the examples' shapes.
 
     Args:
