@@ -27,9 +27,10 @@ from benchmarks.search_cost import make_network
 from efficientzero.config import BudgetConfig, Config
 from efficientzero.envs import make_env_batch, probe_env_spec
 from efficientzero.envs.atari import AtariGame
-from efficientzero.inference import NODES, NUM_INDEX_ROWS, LatentPool, SearchNetwork
+from efficientzero.inference import LatentPool, SearchNetwork
 from efficientzero.metrics.tracker import NullTracker
 from efficientzero.networks import EfficientZeroNet
+from efficientzero.node_pools import NODES, NUM_INDEX_ROWS
 from efficientzero.rpc import run_pb2
 from efficientzero.rpc.records import Grant, Phase
 from efficientzero.rpc.run_client import RunClient

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row
 from efficientzero.config import AgentConfig, NetworkConfig, SearchConfig
+from efficientzero.in_place import InPlacePools, Logits
 from efficientzero.networks import (
     EfficientZeroNet,
     InitialInference,
@@ -27,7 +28,6 @@ from efficientzero.search import BatchedSearch
 
 _Network = TypeVar("_Network", bound=EfficientZeroNet)
 
-_LOGITS = ("prefix_logits", "value_logits", "policy_logits")
 _MAX_RATIO = 1.05  # of the whole search to its bare network calls
 ATARI = EnvSpec(
     env_id="ALE/Pong-v5",
@@ -45,8 +45,6 @@ class FreeNetwork(EfficientZeroNet):
     simulation, so that trees grow as they do in earnest.
     """
 
-    simulation: Tensor  # i64 [1]
-
     def prepare(self, observations: Tensor, *, num_simulations: int, seed: int) -> None:
         """Make the answers for one batch."""
         generator = torch.Generator().manual_seed(seed)
@@ -62,15 +60,13 @@ class FreeNetwork(EfficientZeroNet):
         self._root = InitialInference(
             root.latents, draw(*root.value_logits.shape), draw(*root.policy_logits.shape)
         )
-        # Buffers, so that a recorded graph takes the next answer each time.
-        count = num_simulations + 1  # recording takes one
-        for name, logits in zip(_LOGITS, step[2:], strict=True):
-            self.register_buffer(name, draw(count, *logits.shape), persistent=False)
-        self.register_buffer("simulation", torch.zeros(1, dtype=torch.int64), persistent=False)
+        answers = (draw(num_simulations, *logits.shape) for logits in step[2:])
+        self._steps = [Logits(*logits) for logits in zip(*answers, strict=True)]
+        self._num_answered = 0
 
     def initial_inference(self, observations: Tensor) -> InitialInference:
         """Return the prepared root."""
-        self.simulation.zero_()
+        self._num_answered = 0
         return self._root
 
     def recurrent_inference(
@@ -80,9 +76,14 @@ class FreeNetwork(EfficientZeroNet):
         actions: Tensor,
     ) -> RecurrentInference:
         """Return the next prepared step."""
-        logits = [getattr(self, name).index_select(0, self.simulation)[0] for name in _LOGITS]
-        self.simulation.add_(1)
+        logits = self._steps[self._num_answered]
+        self._num_answered += 1
         return RecurrentInference(latents, lstm_states, *logits)
+
+    def recurrent_inference_into(self, pools: InPlacePools, indices: Tensor, node: int) -> Logits:
+        """Return the step of that node; the pools stay as they are, nobody reads them."""
+        del pools, indices
+        return self._steps[node - 1]
 
 
 class FreeSupport(ScalarSupport):

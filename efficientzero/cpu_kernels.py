@@ -1,25 +1,25 @@
-"""Convolutions, LSTM steps and decoding on a CPU, as operators of torch that recordings can hold.
+"""Convolutions, LSTM steps and decoding on a CPU, by kernels of our own.
 
 Own code (``kernels/``), because this is most of a search's time and torch leaves much of it on the
 table (benchmarks/README.md): its oneDNN takes a convolution's direct sum, its NNPACK transforms the
-weights at every call, and an LSTM's gates go through memory several times. No gradients.
+weights at every call, and an LSTM's gates go through memory several times. They are operators of
+torch (``cpu_operators``), which recordings can hold. No gradients.
 """
 
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from efficientzero import _kernels
+from efficientzero import _kernels, cpu_operators
 
 _MOST_THREADS = 2  # a kernel runs on one; from three on, torch's own are as quick
 _IS_QUICK = _kernels.INSTRUCTION_SET != "portable"
 _SETS = ("avx512", "avx2", "portable")
 _VARIABLE = "EFFICIENTZERO_KERNELS"
-_POINTS = 64
-_GATES = 4
 
 # G of F(6, 3) with the points 0, 1, -1, 2, -2, 1/2, -1/2 and infinity (Lavin and Gray, 2016).
 _FILTER_TRANSFORM = (
@@ -59,28 +59,58 @@ def transformed_weights(weight: Tensor) -> Tensor:
     return points.flatten(0, 1).float().contiguous()
 
 
+class ActionTerm(NamedTuple):
+    """The action's part of the dynamics' convolution: actions * action_map."""
+
+    action_map: Tensor  # f32 [out, H, W], channels-last
+    actions: Tensor  # i32 [B]
+
+
 def convolve_3x3(
-    images: Tensor, weights: Tensor, bias: Tensor, *, added: Tensor | None = None, relu: bool
+    images: Tensor,
+    weights: Tensor,
+    bias: Tensor,
+    *,
+    added: Tensor | None = None,
+    action: ActionTerm | None = None,
+    relu: bool,
+    nodes: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Convolve with stride 1 and padding 1, by Winograd's method.
 
     The result differs from the direct sum by some 1e-5 of its largest element.
 
     Args:
-        images: f32 [B, in, H, W], quickest as channels-last.
+        images: f32 [B, in, H, W], quickest as channels-last; or, with ``nodes``, [N, B, in, H, W].
         weights: f32 [64, in, out], from ``transformed_weights``.
         bias: f32 [out].
         added: f32 [B, out, H, W], added to the sums.
+        action: adds the images themselves and the action's part.
         relu: cut negative sums off at the end.
+        nodes: i32 [B]: image i is ``images[nodes[i], i]``, read where it lies.
+        out: f32 [B, out, H, W], channels-last: where to write; no image that is read.
 
     Returns:
-        f32 [B, out, H, W], channels-last.
+        f32 [B, out, H, W], channels-last: ``out``, if given.
 
     Raises:
-        ValueError: a shape or dtype is wrong.
+        ValueError: a shape, dtype or layout is wrong, or a node is not in 0..N-1.
     """
-    outputs: Tensor = torch.ops.efficientzero.convolve_3x3(images, weights, bias, added, relu)
-    return outputs
+    action_map, actions = (None, None) if action is None else action
+    operands = {
+        "nodes": nodes,
+        "added": added,
+        "action_map": action_map,
+        "actions": actions,
+        "relu": relu,
+    }
+    operators = torch.ops.efficientzero
+    if out is None:
+        outputs: Tensor = operators.convolve_3x3(images, weights, bias, **operands)
+        return outputs
+    operators.convolve_3x3_into(images, weights, bias, **operands, outputs=out)
+    return out
 
 
 def packed_gates(gates: Tensor) -> Tensor:
@@ -90,27 +120,44 @@ def packed_gates(gates: Tensor) -> Tensor:
         f32 [hidden / 16, ..., 4, 16]: the gates of 16 units side by side, in the order i, f, o, g.
     """
     units = _kernels.UNIT_MULTIPLE
-    by_gate = gates.view(_GATES, -1, units, *gates.shape[1:])[[0, 1, 3, 2]]
+    by_gate = gates.view(cpu_operators.GATES, -1, units, *gates.shape[1:])[[0, 1, 3, 2]]
     return by_gate.transpose(0, 1).movedim((1, 2), (-2, -1)).contiguous()
 
 
-def step_lstm(inputs: Tensor, states: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
+def step_lstm(
+    inputs: Tensor,
+    states: Tensor,
+    weights: Tensor,
+    bias: Tensor,
+    *,
+    nodes: Tensor | None = None,
+    keeps: Tensor | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
     """Step an LSTM.
 
     Args:
         inputs: f32 [B, input].
-        states: f32 [B, 2, hidden], h and c.
+        states: f32 [B, 2, hidden], h and c; or, with ``nodes``, [N, B, 2, hidden].
         weights: f32 [hidden / 16, input + hidden, 4, 16], from ``packed_gates``.
         bias: f32 [hidden / 16, 4, 16], alike.
+        nodes: i32 [B]: the state of row i is ``states[nodes[i], i]``, read where it lies.
+        keeps: i32 [N, B], with ``nodes`` only: 0 where zeros take the place of a node's state.
+        out: f32 [B, 2, hidden], contiguous: where to write; no state that is read.
 
     Returns:
-        The next states, alike.
+        The next states, f32 [B, 2, hidden]: ``out``, if given.
 
     Raises:
-        ValueError: a shape or dtype is wrong.
+        ValueError: a shape, dtype or layout is wrong, or a node is not in 0..N-1.
     """
-    next_states: Tensor = torch.ops.efficientzero.step_lstm(inputs, states, weights, bias)
-    return next_states
+    operands = (inputs, states, weights, bias)
+    operators = torch.ops.efficientzero
+    if out is None:
+        next_states: Tensor = operators.step_lstm(*operands, nodes=nodes, keeps=keeps)
+        return next_states
+    operators.step_lstm_into(*operands, nodes=nodes, keeps=keeps, next_states=out)
+    return out
 
 
 def decode_logits(logits: Tensor) -> Tensor:
@@ -123,82 +170,10 @@ def decode_logits(logits: Tensor) -> Tensor:
     return values
 
 
-def _convolve_3x3(
-    images: Tensor, weights: Tensor, bias: Tensor, added: Tensor | None, relu: bool
-) -> Tensor:
-    batch, in_channels, height, width = images.shape
-    out_channels = len(bias)
-    if in_channels % _kernels.CHANNEL_MULTIPLE or out_channels % _kernels.CHANNEL_MULTIPLE:
-        got, wanted = f"{in_channels} in, {out_channels} out", _kernels.CHANNEL_MULTIPLE
-        raise ValueError(f"channels: got {got}, wanted a multiple of {wanted} each")
-    _require("images", images, images.shape)
-    _require("weights", weights, (_POINTS, in_channels, out_channels))
-    _require("bias", bias, (out_channels,))
-    images = images.contiguous(memory_format=torch.channels_last)
-    outputs = torch.empty((batch, out_channels, height, width), memory_format=torch.channels_last)
-    if added is not None:
-        _require("added", added, outputs.shape)
-        added = added.contiguous(memory_format=torch.channels_last)
-    _kernels.convolve_3x3(
-        images.data_ptr(),
-        weights.data_ptr(),
-        bias.data_ptr(),
-        0 if added is None else added.data_ptr(),
-        outputs.data_ptr(),
-        batch,
-        height,
-        width,
-        in_channels,
-        out_channels,
-        relu,
-    )
-    return outputs
+def decode_logits_into(logits: Tensor, values: Tensor) -> None:
+    """Write to ``values``, f32 [B], contiguous, what ``decode_logits`` returns; not recorded.
 
-
-def _step_lstm(inputs: Tensor, states: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
-    (batch, input_size), hidden_size = inputs.shape, states.shape[2]
-    _require("inputs", inputs, inputs.shape)
-    panels, units = hidden_size // _kernels.UNIT_MULTIPLE, _kernels.UNIT_MULTIPLE
-    _require("states", states, (batch, 2, panels * units))
-    _require("weights", weights, (panels, input_size + hidden_size, _GATES, units))
-    _require("bias", bias, (panels, _GATES, units))
-    inputs, states = inputs.contiguous(), states.contiguous()
-    next_states = torch.empty_like(states)
-    _kernels.step_lstm(
-        inputs.data_ptr(),
-        states.data_ptr(),
-        weights.data_ptr(),
-        bias.data_ptr(),
-        next_states.data_ptr(),
-        batch,
-        input_size,
-        hidden_size,
-    )
-    return next_states
-
-
-def _decode_logits(logits: Tensor) -> Tensor:
-    num_rows, num_bins = logits.shape
-    _require("logits", logits, logits.shape)
-    logits, values = logits.contiguous(), torch.empty(num_rows)
-    _kernels.decode_logits(logits.data_ptr(), values.data_ptr(), num_rows, num_bins)
-    return values
-
-
-def _require(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    if tensor.shape != shape or tensor.dtype != torch.float32:
-        got = f"{tensor.dtype} {list(tensor.shape)}"
-        raise ValueError(f"{name}: got {got}, wanted torch.float32 {list(shape)}")
-
-
-_LIBRARY = torch.library.Library("efficientzero", "DEF")  # type: ignore[no-untyped-call]
-for _operator, _function in (
-    (
-        "convolve_3x3(Tensor images, Tensor weights, Tensor bias, Tensor? added, bool relu)",
-        _convolve_3x3,
-    ),
-    ("step_lstm(Tensor inputs, Tensor states, Tensor weights, Tensor bias)", _step_lstm),
-    ("decode_logits(Tensor logits)", _decode_logits),
-):
-    _name = _LIBRARY.define(f"{_operator} -> Tensor")  # type: ignore[no-untyped-call]
-    _LIBRARY.impl(_name, _function, "CPU")  # type: ignore[no-untyped-call]
+    Raises:
+        ValueError: a shape, dtype or layout is wrong.
+    """
+    cpu_operators.decode(logits, values)

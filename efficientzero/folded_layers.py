@@ -7,15 +7,12 @@ them in ``refresh``, in place, so that a recorded graph follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientzero import cpu_kernels
 from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock
-from efficientzero.networks.conv_trunk import ConvDynamics
 
 _FEW_CHANNELS = 16
 _KERNEL = 3
@@ -67,7 +64,7 @@ class FoldedConv(FoldedLayer):
     def refresh(self) -> None:
         """Derive weights and bias."""
         conv, norm = self._sources
-        scale, bias = _scale_and_shift(norm, conv.bias, conv.weight)
+        scale, bias = scale_and_shift(norm, conv.bias, conv.weight)
         weight = conv.weight[:, : self._in_channels] * scale[:, None, None, None]
         if self.uses_winograd:
             weight = cpu_kernels.transformed_weights(weight)
@@ -75,10 +72,23 @@ class FoldedConv(FoldedLayer):
             weight = weight.contiguous(memory_format=torch.channels_last)
         self._hold(weight=weight, bias=bias)
 
-    def forward(self, x: Tensor, *, added: Tensor | None = None, relu: bool = False) -> Tensor:
-        """Map [B, in, H, W] to [B, out, H', W']: the sums, plus ``added``, cut off at zero."""
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        added: Tensor | None = None,
+        relu: bool = False,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Map [B, in, H, W] to [B, out, H', W']: the sums, plus ``added``, cut off at zero.
+
+        Winograd's method can write them to ``out``, and does so in place of a new tensor.
+        """
         if self.uses_winograd:
-            return cpu_kernels.convolve_3x3(x, self.weight, self.bias, added=added, relu=relu)
+            return cpu_kernels.convolve_3x3(
+                x, self.weight, self.bias, added=added, relu=relu, out=out
+            )
+        assert out is None
         y = F.conv2d(x, self.weight, self.bias, self._stride, self._padding)
         y = y if added is None else y.add_(added)
         return F.relu_(y) if relu else y
@@ -97,52 +107,11 @@ class FoldedResidualBlock(FoldedLayer):
     def refresh(self) -> None:
         """Nothing of its own."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, in, H, W] to [B, out, H / stride, W / stride]."""
+    def forward(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """Map [B, in, H, W] to [B, out, H / stride, W / stride]; ``out`` is for Winograd's only."""
         residual = x if self.shortcut is None else self.shortcut(x)
-        sums: Tensor = self.conv2(self.conv1(x, relu=True), added=residual, relu=True)
+        sums: Tensor = self.conv2(self.conv1(x, relu=True), added=residual, relu=True, out=out)
         return sums
-
-
-class FoldedDynamics(FoldedLayer):
-    """``ConvDynamics`` with its norm folded, and the action's part of the convolution added.
-
-    The action plane is constant in space, so what it adds to the convolution is its constant times
-    one map, which depends on the weights alone.
-    """
-
-    action_map: Tensor  # f32 [1, C, h, w], channels-last
-
-    def __init__(self, dynamics: ConvDynamics, blocks: nn.Module, size: Sequence[int]) -> None:
-        """Fold.
-
-        Args:
-            dynamics: the live module.
-            blocks: its residual blocks, folded.
-            size: (h, w) of the latent.
-        """
-        super().__init__()
-        self._sources, self._size = (dynamics,), tuple(size)
-        conv, norm = dynamics.conv, dynamics.norm
-        self.conv = FoldedConv(conv, norm, in_channels=conv.in_channels - 1)
-        self.blocks = blocks
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Derive the action's map."""
-        (dynamics,) = self._sources
-        weight = dynamics.conv.weight
-        scale, _ = _scale_and_shift(dynamics.norm, None, weight)
-        plane = torch.full((1, 1, *self._size), 1.0 / dynamics.num_actions, device=weight.device)
-        added = F.conv2d(plane, weight[:, -1:], padding=1) * scale[:, None, None]
-        self._hold(action_map=added.contiguous(memory_format=torch.channels_last))
-
-    def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """Map latents f32 [B, C, h, w] and actions i64 [B] to the next latents, alike."""
-        factors = actions.to(latents.dtype)[:, None, None, None]
-        added = torch.addcmul(latents, factors, self.action_map)
-        next_latents: Tensor = self.blocks(self.conv(latents, added=added, relu=True))
-        return next_latents
 
 
 class FoldedNorm(FoldedLayer):
@@ -160,7 +129,7 @@ class FoldedNorm(FoldedLayer):
     def refresh(self) -> None:
         """Derive scale and shift."""
         (norm,) = self._sources
-        scale, shift = _scale_and_shift(norm, None, norm.weight)
+        scale, shift = scale_and_shift(norm, None, norm.weight)
         self._hold(scale=scale, shift=shift)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -185,7 +154,7 @@ class FoldedClassifier(FoldedLayer):
         """Derive the hidden layer's weights."""
         (classifier,) = self._sources
         hidden = classifier.hidden
-        scale, bias = _scale_and_shift(classifier.norm, hidden.bias, hidden.weight)
+        scale, bias = scale_and_shift(classifier.norm, hidden.bias, hidden.weight)
         self._hold(weight=hidden.weight * scale[:, None], bias=bias)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -218,6 +187,22 @@ class PackedLstmCell(FoldedLayer):
         """Return the next states f32 [B, 2, hidden_size] of x [B, input_size] and states alike."""
         return cpu_kernels.step_lstm(x, states, self.weight, self.bias)
 
+    def forward_into(
+        self, x: Tensor, pool: Tensor, keeps: Tensor, parents: Tensor, next_states: Tensor
+    ) -> None:
+        """Write the next states of those that are ``pool[parents[i], i]``, or zero.
+
+        Args:
+            x: f32 [B, input_size].
+            pool: f32 [N, B, 2, hidden_size].
+            keeps: i32 [N, B], 0 where zeros take the place of a node's state.
+            parents: i32 [B].
+            next_states: f32 [B, 2, hidden_size], no parents among them; written.
+        """
+        cpu_kernels.step_lstm(
+            x, pool, self.weight, self.bias, nodes=parents, keeps=keeps, out=next_states
+        )
+
 
 class FoldedSupport(FoldedLayer):
     """``ScalarSupport`` for decoding, in one pass over the logits."""
@@ -230,11 +215,21 @@ class FoldedSupport(FoldedLayer):
         values = cpu_kernels.decode_logits(logits.flatten(0, -2))
         return values.view(logits.shape[:-1])
 
+    def decode_into(self, logits: Tensor, values: Tensor) -> None:
+        """Write what ``decode`` returns for logits f32 [B, num_bins] to f32 [B]; not recorded."""
+        cpu_kernels.decode_logits_into(logits, values)
 
-def _scale_and_shift(
+
+def scale_and_shift(
     norm: nn.Module | None, bias: Tensor | None, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return what ``norm`` makes of a layer's output w + bias: scale * w + shift, f32 [out]."""
+    """Return what ``norm`` makes of a layer's output w + bias: scale * w + shift, f32 [out].
+
+    Args:
+        norm: a BatchNorm in inference, or None.
+        bias: f32 [out] of the layer, or None.
+        weight: of the layer, f32 [out, ...].
+    """
     bias = weight.new_zeros(len(weight)) if bias is None else bias
     if norm is None:
         return torch.ones_like(bias), bias

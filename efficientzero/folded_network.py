@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from efficientzero import cpu_kernels
+from efficientzero.folded_dynamics import FoldedDynamics
 from efficientzero.folded_layers import (
     FoldedClassifier,
     FoldedConv,
-    FoldedDynamics,
     FoldedLayer,
     FoldedNorm,
     FoldedResidualBlock,

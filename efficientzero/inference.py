@@ -1,17 +1,15 @@
-"""One simulation's work on the device: gather, recurrent inference, decode, store.
+"""One simulation's work on the device: recurrent inference, decode, store.
 
-Used by ``search``. Latents and LSTM states of every node live in place: node i of tree b is row
-``i * B + b`` of a pool. Per simulation one array of indices goes in and one of numbers comes out.
+Used by ``search``. Latents and LSTM states of every node stay where they are (``node_pools``). Per
+simulation one array of indices goes in and one of numbers comes out.
 
-Three backends do the same operations: ``eager``; ``folded``, on a CPU, a recorded graph of the
-network that ``folded_network`` makes; ``graphed``, a CUDA graph replayed at once. Recordings share
-the network's parameters, or tensors derived from them, so new weights (copied in place) need no
-new recording.
+Three backends do the same: ``eager``; ``folded``, on a CPU, a recorded graph of the network that
+``folded_network`` makes; ``graphed``, a CUDA graph replayed at once. They gather the parents from
+the pools and copy the new nodes into them, but for folded networks that work ``in_place``.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Literal
 
@@ -20,17 +18,21 @@ from torch import Tensor, nn
 
 from efficientzero.devices import precision_context
 from efficientzero.folded_network import FoldedNetwork
+from efficientzero.in_place import in_place_step
 from efficientzero.networks import EfficientZeroNet, InitialInference
+from efficientzero.node_pools import (
+    ACTIONS,
+    KEEPS_LSTM,
+    NODES,
+    NUM_INDEX_ROWS,
+    PARENTS,
+    NodePools,
+    Rows,
+)
+from efficientzero.recording import graphed, traced
 
 Backend = Literal["auto", "eager", "folded", "graphed"]
 Precision = Literal["auto", "float32", "bfloat16"]
-
-NUM_INDEX_ROWS = 4
-PARENTS, ACTIONS, KEEPS_LSTM, NODES = range(NUM_INDEX_ROWS)
-"""Rows of i32 [4, B]: parent node, action, 0 where the LSTM state restarts, new node."""
-
-_IMAGE_RANK = 4  # [B, C, H, W]
-_GRAPH_WARMUP_CALLS = 3
 
 
 class SearchNetwork:
@@ -88,25 +90,15 @@ class LatentPool:
         """
         self._network = network
         modules = network.network
-        self._rows = _Rows(is_image=len(modules.latent_shape) == _IMAGE_RANK - 1)
+        self._rows = Rows(modules.latent_shape)
         latents = torch.zeros((batch_size, *modules.latent_shape), device=network.device)
         row_shape = self._rows.of(latents).shape[1:]
         lstm_shape = modules.initial_lstm_states(0).shape[1:]
-        self._latents = latents.new_zeros((num_nodes, batch_size, *row_shape))
-        self._lstm_states = latents.new_zeros((num_nodes, batch_size, *lstm_shape))
-        indices = torch.zeros(
-            (NUM_INDEX_ROWS, batch_size), dtype=torch.int32, device=network.device
+        self._pools = NodePools(
+            latents.new_zeros((num_nodes, batch_size, *row_shape)),
+            latents.new_zeros((num_nodes, batch_size, *lstm_shape)),
         )
-        pools = (self._latents.flatten(0, 1), self._lstm_states.flatten(0, 1), indices)
-        arguments = (modules, self._rows, batch_size, network.precision)
-        self._step: _StepFunction
-        if network.backend == "graphed":
-            self._step = _graphed(_IndexedStep(*arguments), pools)
-        elif network.backend == "folded":
-            self._step = _traced(_SlabStep(*arguments), pools)
-        else:
-            self._step = _SlabStep(*arguments)
-        self._pools = pools[:2]
+        self._step = _make_step(network, self._pools)
 
     def write_roots(self, latents: Tensor) -> None:
         """Store the roots' latents [B, *latent]; their LSTM states are zero.
@@ -114,35 +106,47 @@ class LatentPool:
         A search starts with this: weights that have changed since the last one count from here.
         """
         self._network.refresh()
-        self._latents[0] = self._rows.of(latents)
-        self._lstm_states[0].zero_()
+        self._pools.latents[0] = self._rows.of(latents)
+        self._pools.lstm_states[0].zero_()
 
     def step(self, indices: Tensor, node: int) -> Tensor:
         """Add one node to every tree.
 
         Args:
-            indices: i32 [4, B] on the device, rows as named above.
-            node: the new node, as in the indices.
+            indices: i32 [4, B] on the device, rows as ``node_pools`` names them.
+            node: the new node, as in the indices; no parent among them.
 
         Returns:
-            f32 [2 * B + B * A]: value prefixes [B], values [B] (raw scale), policy logits [B, A].
+            f32 [2 * B + B * A], which the next step may overwrite: value prefixes [B], values [B]
+            (raw scale), policy logits [B, A].
+
+        A network that works in place refuses a parent that is not in 0..M, with the kernels' line.
         """
-        return self._step(*self._pools, indices, self._latents[node], self._lstm_states[node])
+        return self._step(indices, node)
 
 
-class _Rows:
-    """How latents lie in the pool."""
+_StepFunction = Callable[[Tensor, int], Tensor]
 
-    def __init__(self, *, is_image: bool) -> None:
-        self._permutes = is_image
 
-    def of(self, latents: Tensor) -> Tensor:
-        """Return latents [B, C, H, W] as rows: channels-last ones as [B, H, W, C]."""
-        return latents.permute(0, 2, 3, 1) if self._permutes else latents
+def _make_step(network: SearchNetwork, pools: NodePools) -> _StepFunction:
+    modules, batch_size = network.network, pools.latents.shape[1]
+    if network.backend == "folded":
+        in_place = in_place_step(modules, pools)
+        if in_place is not None:
+            return in_place
+    arguments = (modules, Rows(modules.latent_shape), batch_size, network.precision)
+    flat = tuple(pool.flatten(0, 1) for pool in pools)
+    if network.backend == "graphed":
+        return _graphed(_IndexedStep(*arguments), flat, batch_size)
+    step: nn.Module = _SlabStep(*arguments)
+    if network.backend == "folded":
+        step = _traced(step, flat, batch_size)
 
-    def latents(self, rows: Tensor) -> Tensor:
-        """Return rows as latents."""
-        return rows.permute(0, 3, 1, 2) if self._permutes else rows
+    def gather_and_copy(indices: Tensor, node: int) -> Tensor:
+        numbers: Tensor = step(*flat, indices, *(pool[node] for pool in pools))
+        return numbers
+
+    return gather_and_copy
 
 
 class _Step(nn.Module):
@@ -151,7 +155,7 @@ class _Step(nn.Module):
     trees: Tensor  # i64 [B]
 
     def __init__(
-        self, network: EfficientZeroNet, rows: _Rows, batch_size: int, precision: Precision
+        self, network: EfficientZeroNet, rows: Rows, batch_size: int, precision: Precision
     ) -> None:
         super().__init__()
         self.network, self.rows, self._precision = network, rows, precision
@@ -205,47 +209,26 @@ class _IndexedStep(_Step):
         return numbers
 
 
-_StepFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+def _traced(module: nn.Module, pools: tuple[Tensor, ...], batch_size: int) -> nn.Module:
+    def make_examples() -> tuple[Tensor, ...]:
+        latents, lstm_states = (torch.zeros_like(pool) for pool in pools)
+        indices = torch.zeros((NUM_INDEX_ROWS, batch_size), dtype=torch.int32)
+        return latents, lstm_states, indices, latents[:batch_size], lstm_states[:batch_size]
+
+    return traced(module, make_examples)
 
 
-def _traced(module: _SlabStep, pools: tuple[Tensor, Tensor, Tensor]) -> _StepFunction:
-    # Outside inference mode: parameters that the recording refers to must stay ordinary tensors.
-    with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
-        # The network's shape checks are constant for one search; tracing warns about each.
-        warnings.simplefilter("ignore")
-        latents, lstm_states, indices = (torch.zeros_like(pool) for pool in pools)
-        batch = indices.shape[1]
-        examples = (latents, lstm_states, indices, latents[:batch], lstm_states[:batch])
-        graph: _StepFunction = torch.jit.trace(module, examples, check_trace=False)  # type: ignore[no-untyped-call]
-    return graph
+def _graphed(module: nn.Module, pools: tuple[Tensor, ...], batch_size: int) -> _StepFunction:
+    shape = (NUM_INDEX_ROWS, batch_size)
+    indices = torch.zeros(shape, dtype=torch.int32, device=pools[0].device)
+    replay = graphed(module, (*pools, indices))
 
-
-def _graphed(module: _IndexedStep, pools: tuple[Tensor, Tensor, Tensor]) -> _StepFunction:
-    """Capture on the pool's own storage: a CUDA graph knows addresses, not arguments."""
-    indices = pools[2]
-    side = torch.cuda.Stream(indices.device)  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream(indices.device))
-    with torch.cuda.stream(side):
-        for _ in range(_GRAPH_WARMUP_CALLS):
-            module(*pools)
-    torch.cuda.current_stream(indices.device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        numbers: Tensor = module(*pools)
-
-    def replay(
-        latents: Tensor,
-        lstm_states: Tensor,
-        new_indices: Tensor,
-        new_latents: Tensor,
-        new_states: Tensor,
-    ) -> Tensor:
-        del latents, lstm_states, new_latents, new_states
+    def step(new_indices: Tensor, node: int) -> Tensor:
+        del node
         indices.copy_(new_indices, non_blocking=True)
-        graph.replay()
-        return numbers
+        return replay()
 
-    return replay
+    return step
 
 
 def _resolved(backend: Backend, precision: Precision, device: torch.device) -> Backend:

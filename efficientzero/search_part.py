@@ -14,15 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
-from efficientzero.inference import (
-    ACTIONS,
-    KEEPS_LSTM,
-    NODES,
-    NUM_INDEX_ROWS,
-    PARENTS,
-    LatentPool,
-    SearchNetwork,
-)
+from efficientzero.inference import LatentPool, SearchNetwork
+from efficientzero.node_pools import ACTIONS, KEEPS_LSTM, NODES, NUM_INDEX_ROWS, PARENTS
 from efficientzero.schema import F32, SearchResult
 from mcts_cpp import SearchParams, TreeBatch
 
@@ -60,9 +53,16 @@ class SearchPart:
         on_cuda = device.type == "cuda"
         indices = torch.zeros((NUM_INDEX_ROWS, batch_size), dtype=torch.int32)
         self._indices = indices.pin_memory() if on_cuda else indices
+        # The rows of the indices and the parts of the answer as numpy sees them, made once: making
+        # them anew in every simulation would cost as much as half of the trees' own work.
+        rows = self._indices.numpy()
+        self._parents, self._actions = rows[PARENTS], rows[ACTIONS]
+        self._keeps_lstm, self._nodes = rows[KEEPS_LSTM], rows[NODES]
         self._resets = np.zeros(batch_size, np.bool_)
         answer = torch.empty(batch_size * (2 + num_actions))
         self._answer = answer.pin_memory() if on_cuda else answer
+        parts = np.split(self._answer.numpy(), (batch_size, 2 * batch_size))
+        self._answer_parts = (parts[0], parts[1], parts[2].reshape(batch_size, num_actions))
         self._answered = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
         self._pool = LatentPool(network, batch_size, num_nodes=search.num_simulations + 1)
 
@@ -90,10 +90,9 @@ class SearchPart:
 
     def launch(self, node: int) -> None:
         """Choose the leaves of simulation ``node`` and start their inference."""
-        indices = self._indices.numpy()
-        self._trees.select_leaves(indices[PARENTS], indices[ACTIONS], self._resets)
-        np.logical_not(self._resets, out=indices[KEEPS_LSTM])
-        indices[NODES] = node
+        self._trees.select_leaves(self._parents, self._actions, self._resets)
+        np.logical_not(self._resets, out=self._keeps_lstm)
+        self._nodes.fill(node)
         numbers = self._pool.step(self._indices.to(self._device, non_blocking=True), node)
         # Neither pinned buffer is touched again before ``collect`` has waited.
         self._answer.copy_(numbers, non_blocking=True)
@@ -104,10 +103,7 @@ class SearchPart:
         """Wait for the inference and back its answer up."""
         if self._answered is not None:
             self._answered.synchronize()
-        numbers, batch = self._answer.numpy(), self.batch_size
-        self._trees.backup(
-            numbers[:batch], numbers[batch : 2 * batch], numbers[2 * batch :].reshape(batch, -1)
-        )
+        self._trees.backup(*self._answer_parts)
 
     def result(self, predicted_values: F32, prior_logits: F32) -> SearchResult:
         """Return what the roots found; the arguments, [B] and [B, A], are the network's own."""

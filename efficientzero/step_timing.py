@@ -11,8 +11,9 @@ import time
 import torch
 
 from efficientzero.config import SearchConfig
-from efficientzero.inference import NODES, NUM_INDEX_ROWS, LatentPool, SearchNetwork
+from efficientzero.inference import LatentPool, SearchNetwork
 from efficientzero.networks import EfficientZeroNet
+from efficientzero.node_pools import NODES, NUM_INDEX_ROWS
 
 _ROUNDS = 3
 

@@ -17,17 +17,25 @@ namespace {
 using Address = std::uintptr_t;
 
 const float* In(Address address) { return reinterpret_cast<const float*>(address); }
+const std::int32_t* InInts(Address address) {
+  return reinterpret_cast<const std::int32_t*>(address);
+}
 float* Out(Address address) { return reinterpret_cast<float*>(address); }
 
-void Convolve3x3(Address images, Address weights, Address bias, Address added, Address outputs,
+void Convolve3x3(Address images, std::size_t num_nodes, Address nodes, Address weights,
+                 Address bias, Address added, Address action_map, Address actions, Address outputs,
                  std::size_t num_images, std::size_t height, std::size_t width,
                  std::size_t in_channels, std::size_t out_channels, bool relu) {
   const py::gil_scoped_release release;
   Convolve({.images = In(images),
+            .nodes = InInts(nodes),
             .weights = In(weights),
             .bias = In(bias),
             .added = In(added),
+            .action_map = In(action_map),
+            .actions = InInts(actions),
             .outputs = Out(outputs),
+            .num_nodes = num_nodes,
             .num_images = num_images,
             .height = height,
             .width = width,
@@ -36,14 +44,18 @@ void Convolve3x3(Address images, Address weights, Address bias, Address added, A
             .relu = relu});
 }
 
-void StepLstm(Address inputs, Address states, Address weights, Address bias, Address next_states,
-              std::size_t num_rows, std::size_t input_size, std::size_t hidden_size) {
+void StepLstm(Address inputs, Address states, std::size_t num_nodes, Address nodes, Address keeps,
+              Address weights, Address bias, Address next_states, std::size_t num_rows,
+              std::size_t input_size, std::size_t hidden_size) {
   const py::gil_scoped_release release;
   Step({.inputs = In(inputs),
         .states = In(states),
+        .nodes = InInts(nodes),
+        .keeps = InInts(keeps),
         .weights = In(weights),
         .bias = In(bias),
         .next_states = Out(next_states),
+        .num_nodes = num_nodes,
         .num_rows = num_rows,
         .input_size = input_size,
         .hidden_size = hidden_size});

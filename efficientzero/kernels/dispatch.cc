@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <stdexcept>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -54,9 +56,20 @@ const Kernels& Chosen() {
   return kernels;
 }
 
+void CheckNodes(const std::int32_t* nodes, std::size_t count, std::size_t num_nodes) {
+  for (std::size_t i = 0; nodes != nullptr && i < count; ++i) {
+    if (nodes[i] < 0 || static_cast<std::size_t>(nodes[i]) >= num_nodes) {
+      throw std::invalid_argument("nodes: got " + std::to_string(nodes[i]) + " for row " +
+                                  std::to_string(i) + ", wanted at least 0 and less than " +
+                                  std::to_string(num_nodes));
+    }
+  }
+}
+
 }  // namespace
 
 void Convolve(const Convolution& c) {
+  CheckNodes(c.nodes, c.num_images, c.num_nodes);
   const std::size_t floats_a_tile = kPoints * (c.in_channels + c.out_channels);
   const std::size_t tiles =
       c.num_images * ((c.height + kTile - 1) / kTile) * ((c.width + kTile - 1) / kTile);
@@ -67,7 +80,14 @@ void Convolve(const Convolution& c) {
   Chosen().convolve(c, workspace.data(), tiles_at_once);
 }
 
-void Step(const LstmStep& step) { Chosen().step(step); }
+void Step(const LstmStep& step) {
+  CheckNodes(step.nodes, step.num_rows, step.num_nodes);
+  thread_local std::vector<float> zeros;  // kept, and never written
+  zeros.resize(std::max(zeros.size(), 2 * step.hidden_size));
+  LstmStep with_zeros = step;
+  with_zeros.zeros = zeros.data();
+  Chosen().step(with_zeros);
+}
 
 void Decode(const Decoding& decoding) { Chosen().decode(decoding); }
 

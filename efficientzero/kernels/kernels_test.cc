@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
 #include "dispatch.h"
@@ -84,6 +85,160 @@ void TestConvolution(std::size_t images, std::size_t height, std::size_t width, 
     if (relu && sum < 0) sum = 0;
     Check(static_cast<double>(y[at]), sum, 2e-4 * std::sqrt(static_cast<double>(9 * in)),
           "convolution");
+  }
+}
+
+constexpr std::size_t kNodes = 5;
+
+using Ints = std::vector<std::int32_t>;
+
+Ints RandomInts(std::size_t size, int limit) {
+  Ints ints(size);
+  for (std::int32_t& x : ints) x = static_cast<std::int32_t>(generator() % limit);
+  return ints;
+}
+
+// A pool in which array ``i`` of ``arrays`` is [nodes[i], i]; all else is NaN, which must not be
+// read.
+Floats Scattered(const Floats& arrays, const Ints& nodes) {
+  const std::size_t size = arrays.size() / nodes.size();
+  Floats pool(kNodes * arrays.size(), std::nanf(""));
+  for (std::size_t at = 0; at < arrays.size(); ++at) {
+    const auto node = static_cast<std::size_t>(nodes[at / size]);
+    pool[node * arrays.size() + at] = arrays[at];
+  }
+  return pool;
+}
+
+void CheckSame(const Floats& got, const Floats& wanted, const char* what) {
+  for (std::size_t at = 0; at < wanted.size(); ++at) {
+    Check(static_cast<double>(got[at]), static_cast<double>(wanted[at]), 0, what);
+  }
+}
+
+// Images that are picked from a pool give the very numbers of the same images side by side; and
+// what the action adds is what it would be as an array to add.
+void TestPooledConvolution(std::size_t images, std::size_t height, std::size_t width,
+                           std::size_t channels) {
+  const std::size_t size = height * width * channels;
+  const Floats x = Random(images * size), points = Random(kPoints * channels * channels);
+  const Floats bias = Random(channels), map = Random(size);
+  const Ints nodes = RandomInts(images, kNodes), actions = RandomInts(images, 18);
+  const Floats pool = Scattered(x, nodes);
+  Floats added(x);
+  for (std::size_t at = 0; at < x.size(); ++at) {
+    added[at] += static_cast<float>(actions[at / size]) * map[at % size];
+  }
+  Floats wanted(x.size()), side_by_side(x.size()), pooled(x.size());
+  efficientzero::Convolution convolution{.images = x.data(),
+                                         .weights = points.data(),
+                                         .bias = bias.data(),
+                                         .added = added.data(),
+                                         .outputs = wanted.data(),
+                                         .num_images = images,
+                                         .height = height,
+                                         .width = width,
+                                         .in_channels = channels,
+                                         .out_channels = channels,
+                                         .relu = true};
+  efficientzero::Convolve(convolution);
+  convolution.added = nullptr;
+  convolution.action_map = map.data();
+  convolution.actions = actions.data();
+  convolution.outputs = side_by_side.data();
+  efficientzero::Convolve(convolution);
+  convolution.images = pool.data();
+  convolution.nodes = nodes.data();
+  convolution.num_nodes = kNodes;
+  convolution.outputs = pooled.data();
+  efficientzero::Convolve(convolution);
+  CheckSame(pooled, side_by_side, "convolution of images in a pool");
+  for (std::size_t at = 0; at < wanted.size(); ++at) {
+    const auto scale = static_cast<double>(std::abs(wanted[at]));
+    Check(static_cast<double>(side_by_side[at]), static_cast<double>(wanted[at]),
+          1e-4 + 1e-5 * scale, "convolution with actions");
+  }
+}
+
+// States that are picked from a pool, or are zero, give the very numbers of the same side by side.
+void TestPooledStep(std::size_t rows, std::size_t input, std::size_t hidden) {
+  const Floats x = Random(rows * input), bias = Random(kGates * hidden);
+  const Floats weights = Random(kGates * hidden * (input + hidden));
+  const Ints nodes = RandomInts(rows, kNodes), keeps = RandomInts(kNodes * rows, 2);
+  Floats states = Random(rows * 2 * hidden);
+  const Floats pool = Scattered(states, nodes);
+  for (std::size_t at = 0; at < states.size(); ++at) {
+    const std::size_t row = at / (2 * hidden);
+    if (keeps[static_cast<std::size_t>(nodes[row]) * rows + row] == 0) states[at] = 0.0f;
+  }
+  Floats wanted(states.size()), pooled(states.size());
+  efficientzero::LstmStep step{.inputs = x.data(),
+                               .states = states.data(),
+                               .weights = weights.data(),
+                               .bias = bias.data(),
+                               .next_states = wanted.data(),
+                               .num_rows = rows,
+                               .input_size = input,
+                               .hidden_size = hidden};
+  efficientzero::Step(step);
+  step.states = pool.data();
+  step.nodes = nodes.data();
+  step.keeps = keeps.data();
+  step.num_nodes = kNodes;
+  step.next_states = pooled.data();
+  efficientzero::Step(step);
+  CheckSame(pooled, wanted, "LSTM with states in a pool");
+}
+
+template <typename Kernel>
+void CheckRefused(Kernel kernel, const char* what) {
+  try {
+    kernel();
+  } catch (const std::invalid_argument&) {
+    return;
+  }
+  std::printf("%s: a node outside of the pool was taken\n", what);
+  std::exit(1);
+}
+
+// Arrays of a pool of two nodes are there, so that a node read all the same is seen.
+void TestNodesOutsideThePool() {
+  const Floats x(2 * 3 * 16, 1.0f), points(kPoints * 16 * 16, 0.0f), weights(kGates * 16 * 17);
+  const Floats bias(kGates * 16, 0.0f), states(2 * 3 * 32, 0.0f);
+  for (const std::int32_t node : {-1, 2, 1 << 30}) {
+    const Ints nodes{0, 1, node};
+    Floats y(3 * 16, 7.0f), next(3 * 32, 7.0f);
+    CheckRefused(
+        [&] {
+          efficientzero::Convolve({.images = x.data(),
+                                   .nodes = nodes.data(),
+                                   .weights = points.data(),
+                                   .bias = bias.data(),
+                                   .outputs = y.data(),
+                                   .num_nodes = 2,
+                                   .num_images = 3,
+                                   .height = 1,
+                                   .width = 1,
+                                   .in_channels = 16,
+                                   .out_channels = 16});
+        },
+        "convolution");
+    CheckRefused(
+        [&] {
+          efficientzero::Step({.inputs = x.data(),
+                               .states = states.data(),
+                               .nodes = nodes.data(),
+                               .weights = weights.data(),
+                               .bias = bias.data(),
+                               .next_states = next.data(),
+                               .num_nodes = 2,
+                               .num_rows = 3,
+                               .input_size = 1,
+                               .hidden_size = 16});
+        },
+        "LSTM");
+    CheckSame(y, Floats(y.size(), 7.0f), "outputs of a refused convolution");
+    CheckSame(next, Floats(next.size(), 7.0f), "next states of a refused step");
   }
 }
 
@@ -191,6 +346,11 @@ int main() {
   TestConvolution(37, 1, 1, 16, 16, false, false);
   TestConvolution(1, 24, 24, 32, 16, true, true);
   for (std::size_t rows = 1; rows <= 14; ++rows) TestStep(rows, 7, 32, 1.0f);
+  TestPooledConvolution(8, 6, 6, 64);
+  TestPooledConvolution(3, 10, 5, 16);
+  TestPooledConvolution(37, 1, 1, 32);
+  for (const std::size_t rows : {1, 2, 5, 13}) TestPooledStep(rows, 7, 32);
+  TestNodesOutsideThePool();
   TestStep(2, 1, 16, 1e6f);  // gates far beyond where the exponential ends
   TestDecoding(5, 601, 1.0f);
   TestDecoding(3, 601, 30.0f);

@@ -44,7 +44,7 @@ KERNEL_INLINE Lanes Exp(Lanes x) {
   sum = sum * rest + 5.0000001201e-1f;
   sum = sum * rest * rest + rest + 1.0f;
   const IntLanes exponent = (__builtin_convertvector(power, IntLanes) + 127) << 23;
-  return sum * reinterpret_cast<const Lanes&>(exponent);
+  return sum * reinterpret_cast<Lanes>(exponent);
 }
 
 }  // namespace

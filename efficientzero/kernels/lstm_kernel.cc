@@ -14,15 +14,22 @@ constexpr size_t kRows = kLanes == 16 ? 6 : 2;
 KERNEL_INLINE Lanes Sigmoid(Lanes x) { return 1.0f / (1.0f + Exp(-Clamped(x, 80.0f))); }
 KERNEL_INLINE Lanes Tanh(Lanes x) { return 1.0f - 2.0f / (1.0f + Exp(2.0f * Clamped(x, 40.0f))); }
 
-// Adds in [kBlockRows, depth] x weights [depth, kGates, kUnitMultiple] to sums.
+// Where the state of ``row`` lies.
+inline const float* StateOf(const LstmStep& s, size_t row) {
+  if (s.nodes == nullptr) return s.states + row * 2 * s.hidden_size;
+  const size_t at = static_cast<size_t>(s.nodes[row]) * s.num_rows + row;
+  return s.keeps == nullptr || s.keeps[at] != 0 ? s.states + at * 2 * s.hidden_size : s.zeros;
+}
+
+// Adds rows [kBlockRows][depth] x weights [depth, kGates, kUnitMultiple] to sums.
 template <size_t kBlockRows>
-KERNEL_INLINE const float* AddProduct(const float* in, size_t in_stride, size_t depth,
+KERNEL_INLINE const float* AddProduct(const float* const (&rows)[kBlockRows], size_t depth,
                                       const float* weights, Lanes (*sums)[kGates]) {
   for (size_t k = 0; k < depth; ++k, weights += kGates * kUnitMultiple) {
     Lanes row[kGates];
     for (size_t gate = 0; gate < kGates; ++gate) row[gate] = Load(weights + gate * kUnitMultiple);
     for (size_t i = 0; i < kBlockRows; ++i) {
-      const float factor = in[i * in_stride + k];
+      const float factor = rows[i][k];
       for (size_t gate = 0; gate < kGates; ++gate) sums[i][gate] += factor * row[gate];
     }
   }
@@ -36,16 +43,20 @@ void StepBlock(const LstmStep& s, size_t first_row, size_t unit) {
   const size_t depth = s.input_size + s.hidden_size;
   const float* weights = s.weights + panel * depth * kGates * kUnitMultiple + lane;
   const float* bias = s.bias + panel * kGates * kUnitMultiple + lane;
-  const float* states = s.states + first_row * 2 * s.hidden_size;
+  const float* inputs[kBlockRows];
+  const float* states[kBlockRows];
+  for (size_t i = 0; i < kBlockRows; ++i) {
+    inputs[i] = s.inputs + (first_row + i) * s.input_size;
+    states[i] = StateOf(s, first_row + i);
+  }
   Lanes sums[kBlockRows][kGates];
   for (size_t i = 0; i < kBlockRows; ++i) {
     for (size_t gate = 0; gate < kGates; ++gate) sums[i][gate] = Load(bias + gate * kUnitMultiple);
   }
-  weights = AddProduct<kBlockRows>(s.inputs + first_row * s.input_size, s.input_size, s.input_size,
-                                   weights, sums);
-  AddProduct<kBlockRows>(states, 2 * s.hidden_size, s.hidden_size, weights, sums);
+  weights = AddProduct<kBlockRows>(inputs, s.input_size, weights, sums);
+  AddProduct<kBlockRows>(states, s.hidden_size, weights, sums);
   for (size_t i = 0; i < kBlockRows; ++i) {
-    const Lanes c = Load(states + (2 * i + 1) * s.hidden_size + unit);
+    const Lanes c = Load(states[i] + s.hidden_size + unit);
     const Lanes next = Sigmoid(sums[i][1]) * c + Sigmoid(sums[i][0]) * Tanh(sums[i][3]);
     float* to = s.next_states + (first_row + i) * 2 * s.hidden_size + unit;
     Store(to, Sigmoid(sums[i][2]) * Tanh(next));

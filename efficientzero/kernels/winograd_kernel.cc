@@ -54,9 +54,15 @@ inline Place PlaceOf(const Convolution& c, size_t tile) {
   return {tile / (across * down), tile / across % down * kTile, tile % across * kTile};
 }
 
+// Where image ``index`` lies.
+inline const float* ImageOf(const Convolution& c, size_t index) {
+  const size_t node = c.nodes == nullptr ? 0 : static_cast<size_t>(c.nodes[index]);
+  return c.images + (node * c.num_images + index) * c.height * c.width * c.in_channels;
+}
+
 // Writes tile ``row`` of [kPoints, rows, in_channels].
 void GatherTile(const Convolution& c, const Place& place, size_t row, size_t rows, float* points) {
-  const float* image = c.images + place.image * c.height * c.width * c.in_channels;
+  const float* image = ImageOf(c, place.image);
   for (size_t channel = 0; channel < c.in_channels; channel += kLanes) {
     Lanes half[kPoints], whole[kPatch];
     for (size_t i = 0; i < kPatch; ++i) {
@@ -83,6 +89,9 @@ void GatherTile(const Convolution& c, const Place& place, size_t row, size_t row
 void ScatterTile(const Convolution& c, const Place& place, size_t row, size_t rows,
                  const float* points) {
   const size_t image = place.image * c.height * c.width * c.out_channels;
+  const bool adds_action = c.action_map != nullptr;
+  const float* const input = adds_action ? ImageOf(c, place.image) : nullptr;
+  const float action = adds_action ? static_cast<float>(c.actions[place.image]) : 0.0f;
   for (size_t channel = 0; channel < c.out_channels; channel += kLanes) {
     Lanes half[kTile * kPatch];
     for (size_t j = 0; j < kPatch; ++j) {
@@ -97,10 +106,11 @@ void ScatterTile(const Convolution& c, const Place& place, size_t row, size_t ro
       Lanes line[kTile];
       TransformOutput(half + i * kPatch, 1, line, 1);
       for (size_t j = 0; j < kTile && place.x + j < c.width; ++j) {
-        const size_t at =
-            image + ((place.y + i) * c.width + place.x + j) * c.out_channels + channel;
+        const size_t pixel = ((place.y + i) * c.width + place.x + j) * c.out_channels + channel;
+        const size_t at = image + pixel;
         Lanes sum = line[j] + bias;
         if (c.added != nullptr) sum += Load(c.added + at);
+        if (adds_action) sum += Load(input + pixel) + action * Load(c.action_map + pixel);
         if (c.relu) sum = Positive(sum);
         Store(c.outputs + at, sum);
       }

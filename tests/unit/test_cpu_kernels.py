@@ -73,6 +73,46 @@ def test_wrong_shapes_and_types_are_refused():
         cpu_kernels.step_lstm(draw(2, 8), draw(3, 2, 16), *packed)
 
 
+def test_operands_in_a_pool_are_read_there_and_answers_written_where_told():
+    weights, bias = cpu_kernels.transformed_weights(draw(32, 16, 3, 3)), draw(32)
+    pool, nodes = draw(4, 3, 16, 5, 5), torch.tensor([3, 0, 3], dtype=torch.int32)
+    wanted = cpu_kernels.convolve_3x3(pool[nodes, torch.arange(3)], weights, bias, relu=True)
+    out = torch.empty(3, 32, 5, 5, memory_format=torch.channels_last)
+    got = cpu_kernels.convolve_3x3(pool, weights, bias, relu=True, nodes=nodes, out=out)
+    assert got is out
+    assert torch.equal(out, wanted)
+    packed = cpu_kernels.packed_gates(draw(64, 24)), cpu_kernels.packed_gates(draw(64))
+    inputs, states = draw(3, 8), draw(4, 3, 2, 16)
+    keeps = torch.ones((4, 3), dtype=torch.int32)
+    keeps[3, 2] = 0
+    picked = states[nodes, torch.arange(3)] * torch.tensor([1.0, 1.0, 0.0])[:, None, None]
+    out = torch.empty(3, 2, 16)
+    cpu_kernels.step_lstm(inputs, states, *packed, nodes=nodes, keeps=keeps, out=out)
+    assert torch.equal(out, cpu_kernels.step_lstm(inputs, picked, *packed))
+
+
+@pytest.mark.parametrize("node", [-1, 4, 2**31 - 1])
+def test_nodes_outside_of_a_pool_are_refused(node):
+    weights, nodes = draw(64, 16, 16), torch.tensor([0, node, 1], dtype=torch.int32)
+    line = f"nodes: got {node} for row 1, wanted at least 0 and less than 4"
+    with pytest.raises(ValueError, match=line):
+        cpu_kernels.convolve_3x3(draw(4, 3, 16, 2, 2), weights, draw(16), relu=True, nodes=nodes)
+    packed = cpu_kernels.packed_gates(draw(64, 24)), cpu_kernels.packed_gates(draw(64))
+    with pytest.raises(ValueError, match=line):
+        cpu_kernels.step_lstm(draw(3, 8), draw(4, 3, 2, 16), *packed, nodes=nodes)
+
+
+def test_nodes_and_places_of_a_wrong_kind_are_refused():
+    weights, nodes = draw(64, 16, 16), torch.tensor([0, 1])
+    operands = draw(4, 2, 16, 2, 3), weights, draw(16)
+    with pytest.raises(ValueError, match=r"nodes: got torch.int64 \[2\], wanted torch.int32 \[2\]"):
+        cpu_kernels.convolve_3x3(*operands, relu=True, nodes=nodes)
+    with pytest.raises(ValueError, match=r"outputs: got strides .*, wanted rows without gaps"):
+        cpu_kernels.convolve_3x3(
+            *operands, relu=True, nodes=nodes.int(), out=torch.empty(2, 16, 2, 3)
+        )
+
+
 def test_many_threads_are_left_to_torch():
     is_quick = _kernels.INSTRUCTION_SET != "portable"
     threads = torch.get_num_threads()

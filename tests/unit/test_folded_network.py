@@ -9,8 +9,9 @@ from efficientzero import _kernels
 from efficientzero.config import NetworkConfig
 from efficientzero.folded_layers import FoldedConv, FoldedLayer, PackedLstmCell
 from efficientzero.folded_network import FoldedNetwork
-from efficientzero.inference import NUM_INDEX_ROWS, LatentPool, SearchNetwork
+from efficientzero.inference import LatentPool, SearchNetwork
 from efficientzero.networks import EfficientZeroNet
+from efficientzero.node_pools import NUM_INDEX_ROWS
 from efficientzero.schema import EnvSpec
 
 VECTOR = EnvSpec(

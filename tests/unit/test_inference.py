@@ -2,13 +2,14 @@
 
 import torch
 
-from efficientzero.inference import NUM_INDEX_ROWS, _IndexedStep, _Rows, _SlabStep
+from efficientzero.inference import _IndexedStep, _SlabStep
+from efficientzero.node_pools import NUM_INDEX_ROWS, Rows
 from tests.unit.test_folded_network import SMALL_IMAGE, build
 
 
 def test_a_step_that_reads_its_place_from_the_indices_stores_what_the_other_stores():
     network, batch, num_nodes = build(SMALL_IMAGE), 3, 4
-    rows = _Rows(is_image=True)
+    rows = Rows(network.latent_shape)
     generator = torch.Generator().manual_seed(0)
     channels, height, width = network.latent_shape
     latents = torch.rand((num_nodes, batch, height, width, channels), generator=generator)
