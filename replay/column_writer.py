@@ -13,7 +13,10 @@ from typing import Any, Protocol
 from replay import reverb_lite
 
 _NOT_IN_TIME = "Timeout exceeded"
-_LATE_COLUMNS = 1  # a chunk length for columns that were not configured; there are none
+_LATE_COLUMNS = (
+    1,
+    1,
+)  # chunk length and cells kept of columns that were not configured; there are none
 
 
 class CellRef(Protocol):
@@ -31,13 +34,13 @@ class ColumnWriter:
     """
 
     def __init__(
-        self, client: reverb_lite.Client, *, num_kept: int, chunk_lengths: Sequence[int]
+        self, client: reverb_lite.Client, *, num_kept: Sequence[int], chunk_lengths: Sequence[int]
     ) -> None:
         """Open a stream; neither connects nor waits.
 
         Args:
             client: of the service.
-            num_kept: the newest cells of each column that items may refer to.
+            num_kept: how many of its newest cells items may refer to, for each column.
             chunk_lengths: how many cells of each column travel and are stored together.
         """
         load = reverb_lite.load()
@@ -45,19 +48,23 @@ class ColumnWriter:
         options = sys.modules["reverb.libpybind"].ConstantChunkerOptions
         # Validated items would need the service's tables, asked for without a time limit.
         self._writer: Any = vars(client)["_client"].NewTrajectoryWriter(
-            options(_LATE_COLUMNS, num_kept), False
+            options(*_LATE_COLUMNS), False
         )
-        for column, length in enumerate(chunk_lengths):
-            self._writer.ConfigureChunker(column, options(length, num_kept))
+        for column, sizes in enumerate(zip(chunk_lengths, num_kept, strict=True)):
+            self._writer.ConfigureChunker(column, options(*sizes))
 
     def __del__(self) -> None:
         """Close: Reverb's destructor would wait for its thread with the interpreter locked."""
         if hasattr(self, "_writer"):
             self.close()
 
-    def append(self, cells: Sequence[Any]) -> list[CellRef | None]:
-        """Add one cell to each column, none where it is None; return references to them."""
-        refs: list[CellRef | None] = self._writer.Append(cells)
+    def append(self, cells: Sequence[Any]) -> list[Any]:
+        """Add one cell to each of the first columns, none where it is None.
+
+        Returns:
+            A ``CellRef`` for each, or None.
+        """
+        refs: list[Any] = self._writer.Append(cells)
         return refs
 
     def create_item(

@@ -15,14 +15,15 @@ import numpy as np
 
 from efficientzero.config import Config
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
-from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
+from efficientzero.schema import Ending, EnvSpec, Frames, ReplayStep
 from replay import reverb_lite
 from replay.column_writer import CellRef, ColumnWriter
 from replay.priorities import clip_priority
 from replay.slice_codec import SliceCodec
 from replay.tables import STORED_STEPS, TRAJECTORIES
 
-_MAX_UNCONFIRMED = 24  # at least a block, so that chunks stay whole; Reverb complains from 50 on
+_MAX_UNCONFIRMED = 48  # items; Reverb complains from 50 on
+_END_OF_CHUNK = np.array(b"", dtype=object)
 _TURN_MS = 500  # a blocked call does not see signals: look at the stop signal in between
 
 log = logging.getLogger(__name__)
@@ -56,40 +57,45 @@ class EpisodeWriter:
         self.lost_items = 0
         """Steps that never got into replay, at most (some may have, unconfirmed)."""
         self.bytes_sent = 0
-        """Blocks and rows handed to the stream, compressed."""
+        """Blocks handed to the stream, compressed."""
         self._reverb = reverb_lite.load()
         self._client = self._reverb.Client(address)
         self._stop = stop
         self._budget_s = budget_s
         self._in_order = config.cluster.deterministic
         self._for_refresh = config.replay.priority_refresh_share > 0
-        # Each step then makes two items, and those of an episode's end come at once.
-        self._most_unconfirmed = _MAX_UNCONFIRMED // (2 if self._for_refresh else 1)
+        self._items_per_step = 2 if self._for_refresh else 1
         frames_per_block = config.replay.frames_per_block
         self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
-        self._block = np.empty((frames_per_block, *env_spec.frame_shape), env_spec.frame_dtype)
-        self._unconfirmed = 0
-        # All that an item may refer to when it is made, block borders included.
-        self._num_kept = self._codec.num_frames + 2 * frames_per_block
-        self._block_refs: deque[CellRef] = deque(maxlen=self._num_kept)
-        self._row_refs: deque[CellRef] = deque(maxlen=self._num_kept)
+        self._packer = self._codec.make_packer()
+        self._unconfirmed = 0  # steps whose items are on their way
+        # What items of the newest block may refer to, block borders included.
+        self._num_kept_blocks = 2 + (self._codec.num_frames - 1) // frames_per_block
+        self._block_refs: deque[CellRef] = deque(maxlen=self._num_kept_blocks)
+        self._place_refs: list[CellRef] = []
         self._start_episode()
         self._writer = self._open()
 
     def append(self, step: ReplayStep) -> None:
         """Add one env_step; blocks up to ``budget_s`` when replay is slow."""
-        self._codec.check_frame(step.frame)
-        row = self._codec.encode_step(step, position=self._num_rows)
-        self._priorities.append(clip_priority(step.priority))
-        self._add_row(step.frame, row, is_last=False)
+        if self._is_abandoned:
+            self.lost_items += 1
+        else:
+            position = len(self._priorities)
+            self._codec.encode_step(self._packer.add(step.frame), step, position=position)
+            self._priorities.append(clip_priority(step.priority))
+            if self._packer.is_full:
+                self._send_block(episode_ended=False)
 
     def end(self, last_frame: Frames, ending: Ending) -> None:
         """Close the episode with the frame after its last step and wait for the service."""
-        if self._num_rows == 0:
+        num_steps = len(self._priorities)
+        if not num_steps:
             raise ValueError("end of an episode: got no steps, wanted at least one")
-        self._codec.check_frame(last_frame)
-        row = self._codec.encode_ending(ending, position=self._num_rows)
-        self._add_row(last_frame, row, is_last=True)
+        if not self._is_abandoned:
+            row = self._packer.add(last_frame)
+            self._codec.encode_ending(row, ending, position=num_steps)
+            self._send_block(episode_ended=True)
         if not self._is_abandoned:
             self._confirm(lambda: self._writer.end_episode(timeout_ms=_TURN_MS), leaving=0)
         self._start_episode()
@@ -104,72 +110,85 @@ class EpisodeWriter:
         self._writer.close()
 
     def _start_episode(self) -> None:
-        self._num_rows = 0  # of this episode so far, the closing row included
+        self._priorities: list[float] = []  # of the steps so far
         self._num_items = 0  # items made = the next position to make one for
-        self._priorities: list[float] = []  # of positions 0..T-1
         self._is_abandoned = False
+        self._packer.clear()
         self._block_refs.clear()
-        self._row_refs.clear()
+        self._place_refs.clear()
 
     def _open(self) -> ColumnWriter:
-        # Blocks are compressed already, and one of them is a chunk of its own.
-        lengths = (1, self._codec.frames_per_block)  # blocks, rows
-        return ColumnWriter(self._client, num_kept=self._num_kept, chunk_lengths=lengths)
+        # Blocks are compressed already, and one of them is a chunk of its own. Those that
+        # unconfirmed items refer to are kept as well, for a stream that has to start again.
+        num_waiting = -(-_MAX_UNCONFIRMED // self._codec.frames_per_block)
+        num_places = self._codec.num_places
+        return ColumnWriter(
+            self._client,
+            num_kept=(2 * (self._num_kept_blocks + num_waiting), num_places),
+            chunk_lengths=(2, num_places),
+        )
 
-    def _add_row(self, frame: Frames, row: F32, *, is_last: bool) -> None:
-        place = self._num_rows % self._codec.frames_per_block
-        self._num_rows += 1
+    def _send_block(self, *, episode_ended: bool) -> None:
+        """Send the steps since the last block, and the items whose windows are complete."""
+        block = self._packer.finish()
+        self.bytes_sent += len(block)
+        num_steps = len(self._priorities)
+        last_row = num_steps if episode_ended else num_steps - 1
+        stop = last_row if episode_ended else last_row - self._codec.window_steps + 1
+        positions = range(self._num_items, max(self._num_items, stop))
+        self._make_room(len(positions))
         if self._is_abandoned:
-            self.lost_items += not is_last
             return
-        self._block[place] = frame
-        block_cell = None
-        block_is_full = is_last or place + 1 == self._codec.frames_per_block
-        if block_is_full:
-            block = self._codec.encode_block(self._block[: place + 1])
-            block_cell = np.array(block, dtype=object)
-            self.bytes_sent += len(block)
-        self.bytes_sent += row.nbytes
         try:
-            block_ref, row_ref = self._writer.append((block_cell, row))
-            if row_ref is not None:
-                self._row_refs.append(row_ref)
-            if block_ref is not None:
-                self._block_refs.append(block_ref)
-                self._create_items(episode_ended=is_last)
+            if not self._place_refs:
+                self._append_places()
+            (block_ref,) = self._writer.append((np.array(block, dtype=object),))
+            self._block_refs.append(block_ref)
+            self._create_items(positions, last_row=last_row)
+            self._writer.append((_END_OF_CHUNK,))
         except RuntimeError as error:  # the stream is broken for good
             self._reopen(str(error))
             return
-        if block_is_full and not is_last:
-            leaving = 0 if self._in_order else self._most_unconfirmed
-            self._confirm(lambda: self._writer.flush(leaving, timeout_ms=_TURN_MS), leaving=leaving)
+        if self._in_order and not episode_ended:
+            self._flush(leaving=0)
 
-    def _create_items(self, *, episode_ended: bool) -> None:
-        """Make the items whose windows are complete; all blocks up to the last row are full."""
-        last = self._num_rows - 1
-        window = self._codec.window_steps
-        num_positions = last if episode_ended else last - window + 1
-        blocks, rows = list(self._block_refs), list(self._row_refs)
-        num_blocks = last // self._codec.frames_per_block + 1
-        first_block, first_row = num_blocks - len(blocks), self._num_rows - len(rows)
-        for position in range(self._num_items, num_positions):
-            last_row = min(position + window, last)
-            wanted = self._codec.blocks_for(position, last_row=last_row)
+    def _append_places(self) -> None:
+        for place in range(self._codec.num_places):
+            _, place_ref = self._writer.append((None, np.int32(place)))
+            self._place_refs.append(place_ref)
+
+    def _create_items(self, positions: range, *, last_row: int) -> None:
+        codec, blocks = self._codec, list(self._block_refs)
+        first_kept = last_row // codec.frames_per_block + 1 - len(blocks)
+        for position in positions:
+            wanted = codec.blocks_for(
+                position, last_row=min(position + codec.window_steps, last_row)
+            )
             columns = (
-                blocks[wanted.start - first_block : wanted.stop - first_block],
-                rows[position - first_row : last_row + 1 - first_row],
+                blocks[wanted.start - first_kept : wanted.stop - first_kept],
+                (self._place_refs[codec.place_of(position, first_block=wanted.start)],),
             )
             # An item with an empty column crashes the process.
-            if not all(columns):
-                raise ValueError(f"item {position}..{last_row}: got an empty column, wanted rows")
+            if len(columns[0]) != len(wanted):
+                raise ValueError(f"item {position}: got {len(columns[0])} blocks, wanted {wanted}")
             self._writer.create_item(TRAJECTORIES, self._priorities[position], columns)
             if self._for_refresh:
                 self._writer.create_item(STORED_STEPS, 1.0, columns)
             self._unconfirmed += 1
-        self._num_items = max(self._num_items, num_positions)
+        self._num_items = positions.stop
+
+    def _make_room(self, num_steps: int) -> None:
+        """Wait until the items of ``num_steps`` more steps are not too many unconfirmed ones."""
+        leaving = max(0, _MAX_UNCONFIRMED // self._items_per_step - num_steps)
+        if self._unconfirmed > leaving:
+            self._flush(leaving=leaving)
+
+    def _flush(self, *, leaving: int) -> None:
+        num_items = leaving * self._items_per_step
+        self._confirm(lambda: self._writer.flush(num_items, timeout_ms=_TURN_MS), leaving=leaving)
 
     def _confirm(self, attempt: Callable[[], None], *, leaving: int) -> None:
-        """Repeat ``attempt`` until at most ``leaving`` items are unconfirmed, or give up."""
+        """Repeat ``attempt`` until at most ``leaving`` steps are unconfirmed, or give up."""
         deadline = time.monotonic() + self._budget_s
         reason = WaitReason("replay to take items")
         while True:

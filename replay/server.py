@@ -19,6 +19,7 @@ from efficientzero.runtime import PlainError, StopSignal
 from replay import reverb_lite
 from replay.bind_address import BindAddress, check_private, listening_addresses, reached_at
 from replay.foreign_pid import ForeignPid
+from replay.snapshot_facts import check_format
 from replay.snapshots import SnapshotFolder
 from replay.tables import TRAINING_QUEUE, build_tables
 
@@ -27,6 +28,12 @@ log = logging.getLogger(__name__)
 
 class PortTakenError(PlainError):
     """Somebody else serves on the port."""
+
+    is_final = True
+
+
+class OtherFormat(PlainError):
+    """The newest snapshot is of another version of the program."""
 
     is_final = True
 
@@ -55,6 +62,7 @@ def serve(
 
     Raises:
         PortTakenError: The port is in use.
+        OtherFormat: The snapshot to start from is of another version.
         PublicAddress: The internet could reach it.
         RuntimeError: The service could not be kept on its address.
     """
@@ -68,6 +76,8 @@ def serve(
         redirections = (BindAddress(library, host), ForeignPid(library))
         snapshots = SnapshotFolder(folder, keep=_SNAPSHOTS_KEPT)
         restored = snapshots.prepare()
+        if restored:
+            _check_format(snapshots.live / restored)
         checkpointer = reverb.checkpointers.DefaultCheckpointer(str(snapshots.live))
         tables = build_tables(config, in_order=in_order)
         with _stderr_to(folder / "restore.log"):
@@ -87,6 +97,14 @@ def serve(
         finally:
             server.stop()
             del redirections
+
+
+def _check_format(snapshot: Path) -> None:
+    """Refuse what Reverb would refuse less clearly, or take without a word."""
+    try:
+        check_format(snapshot)
+    except ValueError as error:
+        raise OtherFormat(f"{error}; start a new run, or go on with the version it is of") from None
 
 
 def _keep_newest(snapshots: SnapshotFolder) -> None:

@@ -1,15 +1,16 @@
 """How steps lie in replay: the one place that knows the packing, writing and reading.
 
-Frames are zstd blocks of L steps, shared by all items whose window touches them. Everything else
-of a step is one float32 row, because each further column costs 330 bytes per step on the server:
+A block holds the frames and rows of L steps (``block_codec``) and is shared by all items whose
+window touches it. What is not a frame is one float32 row a step:
 
     row = [action, reward, root_value, ending, weights_version, position, env_step,
            search_policy[A]]
 
 Blocks and positions count from the episode's start; the closing row (position T) holds the ending
-and zeros. The item of step t refers to rows t .. t+K+n and to the blocks with frames
-t-S+1 .. t+K+n, both clipped to the episode. Used by ``episode_writer`` and ``slice_sampler``;
-knows no Reverb.
+and zeros. The item of step t refers to the blocks with frames t-S+1 .. t+K+n, clipped to the
+episode, and to its place: t less the position of the first row in them. Places are cells that
+all items of an episode share, because whatever an item has for itself costs hundreds of bytes on
+the server. Used by ``episode_writer`` and ``slice_sampler``; knows no Reverb.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import zstandard
 
 from efficientzero.config import AgentConfig
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
 from efficientzero.slices import SliceBatch
+from replay.block_codec import BlockPacker, BlockUnpacker
 from replay.padding import copy_then_zeros, repeat_edges
 
 _ACTION, _REWARD, _ROOT_VALUE, _ENDING, _WEIGHTS_VERSION, _POSITION, _ENV_STEP, _POLICY = range(8)
+_RUNNING = int(Ending.RUNNING)  # not the enum: numpy converts it slowly
 _MAX_EXACT_INTEGER = 2**24  # the last integer up to which float32 holds all of them
-_ZSTD_LEVEL = 1
 
 
 class SliceCodec:
@@ -43,60 +44,62 @@ class SliceCodec:
         """Frames in a window: S + K + n."""
         self.frames_per_block = frames_per_block
         self.row_size = _POLICY + env_spec.num_actions
-        self._frame_dtype = np.dtype(env_spec.frame_dtype)
-        self._compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
-        self._decompressor = zstandard.ZstdDecompressor()
+        self.num_places = frames_per_block + self._num_stacked - 1
+        """Places that an item's step can have in its blocks."""
+        self._unpacker = BlockUnpacker(
+            env_spec, row_size=self.row_size, frames_per_block=frames_per_block
+        )
 
-    def check_frame(self, frame: Frames) -> None:
-        """Raise ValueError unless ``frame`` is one of this environment's."""
-        got, wanted = (frame.dtype, frame.shape), (self._frame_dtype, self._env_spec.frame_shape)
-        if got != wanted:
-            raise ValueError(f"frame: got {got[0]} {got[1]}, wanted {wanted[0]} {wanted[1]}")
+    def make_packer(self) -> BlockPacker:
+        """Return what makes one writer's blocks."""
+        return BlockPacker(
+            self._env_spec, row_size=self.row_size, frames_per_block=self.frames_per_block
+        )
 
-    def encode_step(self, step: ReplayStep, *, position: int) -> F32:
-        """Return the row of one env_step, f32 [row_size]."""
+    def encode_step(self, row: F32, step: ReplayStep, *, position: int) -> None:
+        """Fill the row [row_size] of one env_step."""
         if step.search_policy.shape != (self._env_spec.num_actions,):
             wanted = (self._env_spec.num_actions,)
             raise ValueError(f"search_policy: got {step.search_policy.shape}, wanted {wanted}")
         for name, value in (("weights_version", step.weights_version), ("position", position)):
             if not 0 <= value <= _MAX_EXACT_INTEGER:
                 raise ValueError(f"{name}: got {value}, wanted 0..{_MAX_EXACT_INTEGER}")
-        row = np.empty(self.row_size, np.float32)
-        row[_ACTION] = step.action
-        row[_REWARD] = step.reward
-        row[_ROOT_VALUE] = step.root_value
-        row[_ENDING] = Ending.RUNNING
-        row[_WEIGHTS_VERSION] = step.weights_version
-        row[_POSITION] = position
-        # Only ever a part of an age: past 2^24 float32's rounding does not matter.
-        row[_ENV_STEP] = step.env_step
+        # In the order of the columns, at once: each number set alone takes as long as all of them.
+        row[:_POLICY] = (
+            step.action,
+            step.reward,
+            step.root_value,
+            _RUNNING,
+            step.weights_version,
+            position,
+            # Only ever a part of an age: past 2^24 float32's rounding does not matter.
+            step.env_step,
+        )
         row[_POLICY:] = step.search_policy
-        return row
 
-    def encode_ending(self, ending: Ending, *, position: int) -> F32:
-        """Return the closing row, f32 [row_size]."""
+    def encode_ending(self, row: F32, ending: Ending, *, position: int) -> None:
+        """Fill the closing row [row_size]."""
         if ending == Ending.RUNNING:
             raise ValueError("ending of an ended episode: got RUNNING, wanted one of the others")
-        row = np.zeros(self.row_size, np.float32)
+        row[:] = 0.0
         row[_ENDING] = ending
         row[_POSITION] = position
-        return row
-
-    def encode_block(self, frames: Frames) -> bytes:
-        """Compress up to ``frames_per_block`` consecutive frames [L, *frame]."""
-        return self._compressor.compress(np.ascontiguousarray(frames).data)
 
     def blocks_for(self, position: int, *, last_row: int) -> range:
         """Return the numbers of the blocks that the item of step ``position`` refers to."""
         first_frame = max(0, position - self._num_stacked + 1)
         return range(first_frame // self.frames_per_block, last_row // self.frames_per_block + 1)
 
+    def place_of(self, position: int, *, first_block: int) -> int:
+        """Return the place of step ``position`` in its blocks, 0..num_places - 1."""
+        return position - first_block * self.frames_per_block
+
     def allocate(self, num: int) -> SliceBatch:
         """Return a batch of ``num`` slices with undefined content."""
         steps, actions = self._num_unroll_steps, self._env_spec.num_actions
         frames_shape = (num, self.num_frames, *self._env_spec.frame_shape)
         return SliceBatch(
-            frames=np.empty(frames_shape, self._frame_dtype),
+            frames=np.empty(frames_shape, self._env_spec.frame_dtype),
             actions=np.empty((num, steps), np.int32),
             rewards=np.empty((num, self.window_steps), np.float32),
             search_policies=np.empty((num, steps + 1, actions), np.float32),
@@ -112,11 +115,17 @@ class SliceCodec:
             priorities=np.empty(num, np.float64),
         )
 
-    def decode_into(self, batch: SliceBatch, i: int, *, blocks: Sequence[bytes], rows: F32) -> None:
-        """Unpack one item into place ``i`` of ``batch``, all but what prioritised replay says."""
+    def decode_into(
+        self, batch: SliceBatch, i: int, *, blocks: Sequence[bytes], place: int
+    ) -> None:
+        """Unpack one item into place ``i`` of ``batch``, all but what prioritised replay says.
+
+        Raises:
+            ValueError: the blocks are damaged, or do not hold the whole window.
+        """
+        unpacked = [self._unpacker.unpack(block) for block in blocks]
+        rows = self._rows_from(place, [rows for _, rows in unpacked])
         max_rows = self.window_steps + 1
-        if not 1 <= len(rows) <= max_rows or rows.shape[1:] != (self.row_size,):
-            raise ValueError(f"rows: got {rows.shape}, wanted (1..{max_rows}, {self.row_size})")
         position = int(rows[0, _POSITION])
         ending = int(rows[-1, _ENDING])
         copy_then_zeros(batch.actions[i], rows[:, _ACTION])
@@ -129,23 +138,40 @@ class SliceCodec:
         batch.positions[i] = position
         batch.env_steps[i] = int(rows[0, _ENV_STEP])
         batch.weights_versions[i] = int(rows[0, _WEIGHTS_VERSION])
-        self._decode_frames(batch.frames[i], blocks, position=position, num_rows=len(rows))
+        num_before = min(position, self._num_stacked - 1)
+        first, stop = self._num_stacked - 1 - num_before, self._num_stacked - 1 + len(rows)
+        if num_before > place:
+            raise ValueError(f"frames before step {position}: got {place}, wanted {num_before}")
+        self._copy_frames(
+            batch.frames[i][first:stop], [frames for frames, _ in unpacked], place - num_before
+        )
+        repeat_edges(batch.frames[i], first=first, stop=stop)
 
-    def _decode_frames(
-        self, target: Frames, blocks: Sequence[bytes], *, position: int, num_rows: int
-    ) -> None:
-        """Unpack frames t-S+1 .. t+num_rows-1 into ``target`` [S + K + n, *frame]."""
-        first_frame = max(0, position - self._num_stacked + 1)
-        first = max(0, self._num_stacked - 1 - position)
-        stop = self._num_stacked - 1 + num_rows
-        skipped = first_frame % self.frames_per_block
-        filled = first
-        for block in blocks:
-            raw = np.frombuffer(self._decompressor.decompress(block), self._frame_dtype)
-            frames = raw.reshape(-1, *self._env_spec.frame_shape)[skipped:][: stop - filled]
+    def _rows_from(self, place: int, pieces: Sequence[F32]) -> F32:
+        """Return rows t .. t+K+n, clipped to the episode, of the blocks' consecutive rows."""
+        rows = np.concatenate(pieces)
+        if not np.isfinite(rows[:, _ENDING:_POLICY]).all():  # the whole numbers among them
+            raise ValueError(f"rows in {len(pieces)} blocks: damaged: got counts not finite")
+        wanted = rows[0, _POSITION] + np.arange(len(rows))
+        if not np.array_equal(rows[:, _POSITION], wanted):
+            got = rows[:, _POSITION].tolist()
+            raise ValueError(f"positions in {len(pieces)} blocks: got {got}, wanted one by one")
+        rows = rows[place : place + self.window_steps + 1]
+        if len(rows) <= self.window_steps and (
+            not len(rows) or rows[-1, _ENDING] == Ending.RUNNING
+        ):
+            raise ValueError(
+                f"rows of a window in {len(pieces)} blocks: got {len(rows)}, "
+                f"wanted {self.window_steps + 1} or an ending"
+            )
+        return rows
+
+    @staticmethod
+    def _copy_frames(target: Frames, pieces: Sequence[Frames], skipped: int) -> None:
+        """Copy the blocks' frames, all but the first ``skipped``, until ``target`` is full."""
+        filled = 0
+        for piece in pieces:
+            frames = piece[skipped:][: len(target) - filled]
             target[filled : filled + len(frames)] = frames
             filled += len(frames)
-            skipped = 0
-        if filled != stop:
-            raise ValueError(f"frames in {len(blocks)} blocks: got {filled}, wanted {stop}")
-        repeat_edges(target, first=first, stop=stop)
+            skipped = max(0, skipped - len(piece))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from efficientzero.config import Config
 from efficientzero.runtime import StopSignal
-from efficientzero.schema import F32, EnvSpec
+from efficientzero.schema import EnvSpec
 from efficientzero.slices import SliceBatch
 from replay import reverb_lite
 from replay.slice_codec import SliceCodec
@@ -23,8 +23,8 @@ from replay.tables import TRAJECTORIES
 _MAX_IN_FLIGHT = 64  # the service spends a quarter less on a sample than with 16
 _TURN_S = 0.2
 _RETRY_S = 0.5
-# Reverb's order: [key, probability, table_size, priority, times_sampled, blocks, rows].
-_KEY, _PROBABILITY, _TABLE_SIZE, _PRIORITY, _, _BLOCKS, _ROWS = range(7)
+# Reverb's order: [key, probability, table_size, priority, times_sampled, blocks, [place]].
+_KEY, _PROBABILITY, _TABLE_SIZE, _PRIORITY, _, _BLOCKS, _PLACE = range(7)
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Sample(NamedTuple):
     table_size: int
     priority: float
     blocks: list[bytes]
-    rows: F32
+    place: int
 
 
 class SliceSampler:
@@ -109,7 +109,7 @@ class SliceDecoder:
         """Return ``samples`` as arrays that stay until the ``num_buffers``-th call from now."""
         batch = self._next_buffer(len(samples))
         for i, sample in enumerate(samples):
-            self._codec.decode_into(batch, i, blocks=sample.blocks, rows=sample.rows)
+            self._codec.decode_into(batch, i, blocks=sample.blocks, place=sample.place)
             batch.keys[i] = sample.key
             batch.probabilities[i] = sample.probability
             batch.table_sizes[i] = sample.table_size
@@ -187,5 +187,5 @@ def _unpacked(sample: list[Any]) -> Sample:
         table_size=sample[_TABLE_SIZE].item(),
         priority=sample[_PRIORITY].item(),
         blocks=sample[_BLOCKS].tolist(),
-        rows=sample[_ROWS],
+        place=sample[_PLACE].item(),
     )

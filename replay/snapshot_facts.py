@@ -24,6 +24,7 @@ _READ_BYTES = 1 << 20
 _LENGTH = struct.Struct("<Q")
 _CRC_BYTES = 4
 _DIGEST_LENGTH = 12
+_STEPS = TRAJECTORIES.rpartition("_")[0]  # what the steps' table is called in every format
 
 _Kind = descriptor_pb2.FieldDescriptorProto
 # The fields we read of Reverb's PriorityTableCheckpoint, by their numbers there. Its own classes
@@ -69,7 +70,8 @@ def read_snapshot(snapshot: Path) -> SnapshotFacts:
     if not is_intact(snapshot):
         raise ValueError(f"{snapshot}: damaged, or never finished")
     try:
-        tables = {table.table_name: table for table in _tables(snapshot / "tables.tfrecord")}
+        tables = _tables(snapshot)
+        check_format(snapshot)
         steps, queue = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
     except (KeyError, struct.error, DecodeError) as error:
         raise ValueError(f"{snapshot}: not a snapshot of a run's replay: {error}") from error
@@ -84,7 +86,28 @@ def read_snapshot(snapshot: Path) -> SnapshotFacts:
     )
 
 
-def _tables(path: Path) -> Iterator[Any]:
+def check_format(snapshot: Path) -> None:
+    """Look whether the steps in a snapshot are in the format of this version.
+
+    Raises:
+        ValueError: they are not.
+    """
+    names = _tables(snapshot)
+    if TRAJECTORIES not in names:
+        others = [name for name in names if name.startswith(_STEPS)] or [*names]
+        got = ", ".join(map(repr, others)) or "no table"
+        raise ValueError(
+            f"{snapshot}: not a snapshot of a run's replay in this version's format: got steps in "
+            f"{got}, wanted {TRAJECTORIES!r}"
+        )
+
+
+def _tables(snapshot: Path) -> dict[str, Any]:
+    """Return a snapshot's tables by name."""
+    return {table.table_name: table for table in _records(snapshot / "tables.tfrecord")}
+
+
+def _records(path: Path) -> Iterator[Any]:
     """Return the tables in one of Reverb's files: TFRecords in a zlib stream, a table each."""
     raw, start = zlib.decompress(path.read_bytes()), 0
     table = _table_class()

@@ -10,8 +10,9 @@ from typing import Any
 from efficientzero.config import ReplayConfig
 from replay import reverb_lite
 
-TRAJECTORIES = "trajectories"
-"""One item per env_step: the window of its episode that starts there."""
+TRAJECTORIES = "trajectories_2"
+"""One item per env_step: the window of its episode that starts there. The number is that of the
+format, which grows with every change: tables of another are told by their names."""
 STORED_STEPS = "stored_steps"
 """The same windows once more, drawn uniformly; only where priorities are refreshed."""
 TRAINING_QUEUE = "training_queue"
@@ -23,11 +24,11 @@ _NO_LIMIT = 2**31 - 1  # Reverb takes no more
 def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
     """Return the service's tables, empty.
 
-    In order, as deterministic runs have it, ``trajectories`` gives every item once, the oldest
+    In order, as deterministic runs have it, the steps' table gives every item once, the oldest
     first, to an ``OrderedSampler``, which draws and forgets: Reverb seeds its sampler from the
     system.
 
-    ``trajectories`` only ever refuses to sample while it is empty. The pace between collection and
+    The steps' table only ever refuses to sample while it is empty. The pace between collection and
     training is held by the learner, which reads this table's counters: Reverb's own limiter
     (SampleToInsertRatio) counts every sample sent to a reader that has died since, and once a
     band is missed both sides wait for each other for ever.

@@ -61,6 +61,7 @@ def write_snapshot(
     capacity: int = 20_000,
     exponent: float = 0.6,
     queue_size: int = 2,
+    name: str = "trajectories_2",
     content: bytes = b"items and chunks",
 ) -> Path:
     """Write a finished snapshot of the two tables; an exponent of 0 is a uniform sampler."""
@@ -68,9 +69,7 @@ def write_snapshot(
     uniform, prioritized = bytes_field(2, b""), bytes_field(3, double_field(1, exponent))
     sampler = prioritized if exponent else uniform
     tables = [
-        table(
-            "trajectories", capacity=capacity, inserted=inserted, deleted=deleted, sampler=sampler
-        ),
+        table(name, capacity=capacity, inserted=inserted, deleted=deleted, sampler=sampler),
         table(
             "training_queue",
             capacity=queue_size,
@@ -81,7 +80,7 @@ def write_snapshot(
     ]
     packed = zlib.compress(b"".join(map(record, tables)))
     (folder / "tables.tfrecord").write_bytes(packed)
-    for name in ("items", "chunks"):
-        (folder / f"{name}.tfrecord").write_bytes(zlib.compress(content + name.encode()))
+    for stream in ("items", "chunks"):
+        (folder / f"{stream}.tfrecord").write_bytes(zlib.compress(content + stream.encode()))
     (folder / "DONE").touch()
     return folder

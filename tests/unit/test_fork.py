@@ -110,6 +110,12 @@ def test_other_files_in_the_same_framing_are_no_snapshot(tmp_path):
         read_snapshot(path)
 
 
+def test_snapshot_in_another_format_is_refused(tmp_path):
+    path = write_snapshot(tmp_path / "x", name="trajectories")
+    with pytest.raises(ValueError, match="got steps in 'trajectories', wanted 'trajectories_2'"):
+        read_snapshot(path)
+
+
 def test_newest_snapshot_is_taken_unless_another_is_named(parent):
     assert frozen(parent).facts.steps_inserted == 100
     named = find_fork(kept(parent, OLD), is_frozen=True, takes_weights=False)

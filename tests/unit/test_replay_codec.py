@@ -21,18 +21,25 @@ from tests.replay_cases import (
 ENDINGS = st.sampled_from([Ending.TERMINATED, Ending.TRUNCATED])
 
 
+def blocks_of(codec, episode):
+    """Pack a whole episode."""
+    packer, blocks = codec.make_packer(), []
+    for t in range(len(episode)):
+        codec.encode_step(packer.add(episode.frames[t]), episode.step(t), position=t)
+        if packer.is_full:
+            blocks.append(packer.finish())
+    row = packer.add(episode.frames[-1])
+    codec.encode_ending(row, episode.ending, position=len(episode))
+    return [*blocks, packer.finish()]
+
+
 def stored_item(codec, episode, t):
     """Pack a whole episode and return what the item of step ``t`` refers to."""
-    length, block_length = len(episode), codec.frames_per_block
-    rows = [codec.encode_step(episode.step(i), position=i) for i in range(length)]
-    rows.append(codec.encode_ending(episode.ending, position=length))
-    frames = episode.frames
-    blocks = [
-        codec.encode_block(frames[i : i + block_length]) for i in range(0, length + 1, block_length)
-    ]
-    last_row = min(t + codec.window_steps, length)
-    numbers = codec.blocks_for(t, last_row=last_row)
-    return [blocks[i] for i in numbers], np.stack(rows[t : last_row + 1])
+    blocks = blocks_of(codec, episode)
+    numbers = codec.blocks_for(t, last_row=min(t + codec.window_steps, len(episode)))
+    place = codec.place_of(t, first_block=numbers.start)
+    assert 0 <= place < codec.num_places
+    return [blocks[i] for i in numbers], place
 
 
 @settings(deadline=None, max_examples=150)
@@ -53,12 +60,12 @@ def test_a_decoded_item_is_the_padded_window(
     rng = np.random.default_rng(length)
     episode = random_episode(spec, rng, number=1, length=length, ending=ending)
     t = data.draw(st.integers(0, length - 1))
-    blocks, rows = stored_item(codec, episode, t)
+    blocks, place = stored_item(codec, episode, t)
 
     batch = codec.allocate(3)
     for array in batch:
         array.fill(77)
-    codec.decode_into(batch, 1, blocks=blocks, rows=rows)
+    codec.decode_into(batch, 1, blocks=blocks, place=place)
 
     assert_slice_equals(batch, 1, window(episode, t, spec, agent))
     assert (batch.frames[0] == 77).all()
@@ -72,31 +79,63 @@ def test_an_episode_that_ends_at_the_windows_last_row_is_told_from_one_that_goes
     for i, length in enumerate((5, 6)):
         rng = np.random.default_rng(0)
         episode = random_episode(VECTORS, rng, number=i, length=length, ending=Ending.TERMINATED)
-        blocks, rows = stored_item(codec, episode, 0)
-        codec.decode_into(batch, i, blocks=blocks, rows=rows)
+        blocks, place = stored_item(codec, episode, 0)
+        codec.decode_into(batch, i, blocks=blocks, place=place)
     assert batch.steps_left.tolist() == [5, 6]
     assert batch.endings.tolist() == [Ending.TERMINATED, Ending.RUNNING]
 
 
-def test_rows_of_another_run_are_refused():
-    codec = SliceCodec(VECTORS, AgentConfig(), frames_per_block=8)
-    with pytest.raises(ValueError, match=r"rows: got \(3, 99\), wanted \(1..11, 9\)"):
-        codec.decode_into(codec.allocate(1), 0, blocks=[], rows=np.zeros((3, 99), np.float32))
+def episode_of(spec, *, length, seed=0):
+    rng = np.random.default_rng(seed)
+    return random_episode(spec, rng, number=0, length=length, ending=Ending.TERMINATED)
 
 
-def test_a_window_with_too_few_frames_is_refused():
+def test_a_block_of_another_run_is_refused():
+    blocks, place = stored_item(
+        SliceCodec(IMAGES, AgentConfig(), frames_per_block=8), episode_of(IMAGES, length=20), 6
+    )
     codec = SliceCodec(VECTORS, AgentConfig(), frames_per_block=8)
-    rng = np.random.default_rng(0)
-    episode = random_episode(VECTORS, rng, number=0, length=20, ending=Ending.TERMINATED)
-    blocks, rows = stored_item(codec, episode, 6)
-    with pytest.raises(ValueError, match="frames in 1 blocks"):
-        codec.decode_into(codec.allocate(1), 0, blocks=blocks[:1], rows=rows)
+    with pytest.raises(ValueError, match=r"block: got 3296 bytes, wanted 56 for each of 1..8"):
+        codec.decode_into(codec.allocate(1), 0, blocks=blocks, place=place)
+
+
+def test_a_window_with_missing_blocks_is_refused():
+    codec = SliceCodec(VECTORS, AgentConfig(), frames_per_block=8)
+    blocks, place = stored_item(codec, episode_of(VECTORS, length=40), 10)
+    assert len(blocks) == 2
+    for kept, message in (
+        (blocks[:1], "rows of a window in 1 blocks: got 6, wanted 11 or an ending"),
+        (blocks[1:], "rows of a window in 1 blocks: got 6, wanted 11 or an ending"),
+        (blocks[::-1], "positions in 2 blocks: got .*, wanted one by one"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            codec.decode_into(codec.allocate(1), 0, blocks=kept, place=place - 8 * (10 // 8) + 8)
+
+
+@pytest.mark.parametrize("spec", [IMAGES, VECTORS])
+def test_damaged_blocks_give_an_error_or_a_window_and_never_more(spec):
+    codec = SliceCodec(spec, AgentConfig(), frames_per_block=8)
+    blocks, place = stored_item(codec, episode_of(spec, length=30), 9)
+    rng, batch, num_refused = np.random.default_rng(0), codec.allocate(1), 0
+    for _ in range(150):
+        damaged = [bytearray(block) for block in blocks]
+        victim = damaged[rng.integers(len(damaged))]
+        for place_in_block in rng.integers(len(victim), size=rng.integers(1, 4)):
+            victim[place_in_block] = rng.integers(256)
+        if rng.random() < 0.3:
+            del victim[rng.integers(len(victim)) :]
+        try:
+            with np.errstate(invalid="ignore"):  # actions that are no numbers
+                codec.decode_into(batch, 0, blocks=[bytes(b) for b in damaged], place=place)
+        except ValueError:
+            num_refused += 1
+    assert num_refused > 30
 
 
 def test_a_frame_of_another_environment_is_refused():
-    codec = SliceCodec(VECTORS, AgentConfig(), frames_per_block=8)
+    packer = SliceCodec(VECTORS, AgentConfig(), frames_per_block=8).make_packer()
     with pytest.raises(ValueError, match=r"frame: got float64 \(5,\), wanted float32 \(5,\)"):
-        codec.check_frame(np.zeros(5))
+        packer.add(np.zeros(5))
 
 
 def test_a_version_that_float32_cannot_hold_is_refused():
@@ -105,7 +144,7 @@ def test_a_version_that_float32_cannot_hold_is_refused():
     episode = random_episode(VECTORS, rng, number=0, length=1, ending=Ending.TERMINATED)
     step = episode.step(0)._replace(weights_version=2**24 + 1)
     with pytest.raises(ValueError, match="weights_version: got 16777217"):
-        codec.encode_step(step, position=0)
+        codec.encode_step(np.empty(codec.row_size, np.float32), step, position=0)
 
 
 @pytest.mark.parametrize("spec", [IMAGES, VECTORS])
