@@ -86,7 +86,7 @@ class Learner:
             self.governor,
             self.record,
             vitals=lambda: NO_VITALS,
-            replay_address=self.run.replay_address,
+            replay_addresses=self.run.replay_addresses,
             incarnation=0,
             has_evaluator=False,
         )

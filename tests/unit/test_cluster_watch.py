@@ -28,7 +28,7 @@ class Scene:
             self.governor,
             self.record,
             vitals=lambda: self.vitals,
-            replay_address="replay:7401",
+            replay_addresses=["replay:7401"],
             incarnation=3,
             has_evaluator=has_evaluator,
             clock=lambda: self.now,
