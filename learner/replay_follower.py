@@ -90,8 +90,7 @@ class _Follower:
         # Of a deterministic run the table hands all steps on: count those its pool keeps.
         capacity = self._config.replay.capacity
         kept = min(counts.steps_inserted, capacity) if is_deterministic else counts.num_steps
-        steps_there = counts.steps_inserted - self._tally.steps_away
-        self._record.set_replay_counts(items=kept, steps_inserted=steps_there)
+        self._record.set_replay_counts(items=kept, steps_inserted=counts.steps_inserted)
         for shard, answer in enumerate(answers):
             if answer is not None:
                 self._note_rate(shard, answer.steps_inserted)
