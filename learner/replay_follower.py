@@ -46,7 +46,7 @@ def follow_replay(
         watch: told which services answered.
         stop: ends the thread.
     """
-    follower = _Follower(run, governor, record=record, fairness=fairness, watch=watch)
+    follower = ReplayFollower(run, governor, record=record, fairness=fairness, watch=watch)
 
     def answers_of_one(info: ReplayInfo) -> Callable[[], Sequence[ReplayCounts | None]]:
         return lambda: [info.read()]
@@ -60,7 +60,9 @@ def follow_replay(
     threading.Thread(target=follow, name="replay-counts", daemon=True).start()
 
 
-class _Follower:
+class ReplayFollower:
+    """What one look at the answers of all shards is followed by."""
+
     def __init__(
         self,
         run: RunInfo,
@@ -70,6 +72,7 @@ class _Follower:
         fairness: FairnessRecord,
         watch: ClusterWatch,
     ) -> None:
+        """Keep the parts; see ``follow_replay``."""
         self._config, self._governor = run.config, governor
         self._record, self._fairness, self._watch = record, fairness, watch
         num_shards = len(run.replay_addresses)

@@ -275,6 +275,9 @@ def test_a_killed_shard_is_left_out_and_used_again_when_it_is_back(shards, stop,
     with pytest.raises(SnapshotFailed, match=f"replay at {shards.addresses[1]} is away"):
         request_snapshots(shards.addresses, timeout_s=PATIENCE_S)
     assert steps_in_replay(shards.addresses, timeout_s=30) == 80
+    # Nobody waits for it longer than for those who may still come.
+    assert wait_for_shards(shards.addresses, stop, timeout_s=0.5)
+    assert "the run goes on without what it holds" in caplog.text
     away = f"replay shard 1 at {shards.addresses[1]} is away with the 20 steps it holds"
     assert len([r for r in caplog.records if r.message.startswith(away)]) == 1  # said once
 
