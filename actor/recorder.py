@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 class EpisodeSink(Protocol):
     """Where one environment's steps go."""
 
-    bytes_sent: int
-    """Compressed, since the process started."""
+    @property
+    def bytes_sent(self) -> int:
+        """Compressed, since the process started."""
 
     def append(self, step: ReplayStep) -> None:
         """Add one env_step."""

@@ -17,7 +17,7 @@ import socket
 from importlib import metadata, util
 from pathlib import Path
 
-from efficientzero.config import ClusterConfig
+from efficientzero.config import ClusterConfig, Config
 from efficientzero.rpc.credentials import CredentialsError, check_bind
 
 _MIN_FREE_BYTES = 200 * 10**6
@@ -68,12 +68,15 @@ def check_device(cluster: ClusterConfig) -> None:
         raise PreflightError(f"{got}, but the machine or its torch has no CUDA device; use auto")
 
 
-def choose_ports(cluster: ClusterConfig) -> tuple[int, int]:
-    """Return the ports of replay and learner; those given must be free, 0 becomes a free one."""
-    wanted = {"replay-port": cluster.replay_port, "learner-port": cluster.learner_port}
-    with contextlib.ExitStack() as stack:  # both are held at once, so that they differ
-        # Those given go first: a free one must not take what the other was given.
-        for option, port in sorted(wanted.items(), key=lambda item: item[1] == 0):
+def choose_ports(cluster: ClusterConfig, num_shards: int = 1) -> tuple[list[int], int]:
+    """Return the shards' ports and the learner's: as given if they are free, for 0 a free one."""
+    shards = [cluster.replay_port + i if cluster.replay_port else 0 for i in range(num_shards)]
+    ports = [*shards, cluster.learner_port]
+    options = [*["replay-port"] * num_shards, "learner-port"]
+    with contextlib.ExitStack() as stack:  # all are held at once, so that they differ
+        # Those given go first: a free one must not take what another was given.
+        for place in sorted(range(len(ports)), key=lambda place: ports[place] == 0):
+            option, port = options[place], ports[place]
             held = stack.enter_context(socket.socket())
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -84,23 +87,27 @@ def choose_ports(cluster: ClusterConfig) -> tuple[int, int]:
                     f"--cluster.{option}: got {port}, which cannot be used ({reason(error)}); "
                     "choose another, or 0 for a free one"
                 ) from error
-            wanted[option] = held.getsockname()[1]
-    return wanted["replay-port"], wanted["learner-port"]
+            ports[place] = held.getsockname()[1]
+    return ports[:-1], ports[-1]
 
 
-def addresses(cluster: ClusterConfig) -> tuple[str, str]:
-    """Return the addresses at which processes on this host reach replay and the learner.
+def addresses(config: Config) -> tuple[list[str], str]:
+    """Return where processes on this host reach replay, shard by shard, and the learner.
 
     Raises:
         PreflightError: a port is taken, or credentials are missing.
     """
+    cluster, num_shards = config.cluster, config.replay.num_shards
     try:
         check_bind(cluster.bind_host)
     except CredentialsError as error:
         raise PreflightError(str(error)) from error
-    replay_port, learner_port = choose_ports(cluster)
+    ports, learner_port = choose_ports(cluster, num_shards)
     here = "127.0.0.1" if cluster.bind_host == "0.0.0.0" else cluster.bind_host
-    return f"{cluster.replay_host or here}:{replay_port}", f"{here}:{learner_port}"
+    hosts = (cluster.replay_host or here).split(",")
+    hosts = hosts * num_shards if len(hosts) == 1 else hosts
+    shards = [f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
+    return shards, f"{here}:{learner_port}"
 
 
 def check_run_id(run_id: str) -> None:

@@ -84,7 +84,7 @@ def prepare(
     spec, group = check_config(config, fork)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
-    replay_address, learner_address = addresses(config.cluster)
+    replay_addresses, learner_address = addresses(config)
     memory = check_memory(config, spec)
     name = run_id or default_run_id(config, now)
     check_run_id(name)
@@ -97,7 +97,8 @@ def prepare(
         directory=folder,
         config=config,
         env_spec=spec,
-        replay_address=replay_address,
+        replay_address=replay_addresses[0],
+        more_replay_addresses=tuple(replay_addresses[1:]),
         learner_address=learner_address,
         tracking_mode=tracking.mode,
         versions=software_versions(checkout),
@@ -113,7 +114,7 @@ def prepare(
         ("env", f"{spec.env_id}: {frames}"),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
-        ("addresses", f"replay {run.replay_address}, learner {run.learner_address}"),
+        ("addresses", f"replay {', '.join(replay_addresses)}, learner {run.learner_address}"),
         ("logs", str(folder / "logs")),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
@@ -154,13 +155,14 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     spec, _ = check_config(config)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
-    replay_address, learner_address = addresses(config.cluster)
+    replay_addresses, learner_address = addresses(config)
     memory = check_memory(config, spec)
     resumed = dataclasses.replace(
         run,
         config=config,
         num_resumes=run.num_resumes + 1,
-        replay_address=replay_address,
+        replay_address=replay_addresses[0],
+        more_replay_addresses=tuple(replay_addresses[1:]),
         learner_address=learner_address,
         tracking_mode=tracking.mode,
     )
@@ -177,7 +179,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         ("group", f"{run.group}  (config {run.config_hash})"),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
-        ("addresses", f"replay {resumed.replay_address}, learner {resumed.learner_address}"),
+        ("addresses", f"replay {', '.join(replay_addresses)}, learner {learner_address}"),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
     return Prepared(run=resumed, notes=notes)

@@ -221,6 +221,8 @@ class ReplayConfig:
     """Frames compressed together as one zstd block."""
     queue_size: int = 2
     """Training batches that may wait for the learner."""
+    num_shards: int = 1
+    """Services that share the transitions; a run survives the loss of any but the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,9 +330,9 @@ class ClusterConfig:
     bind_host: str = "127.0.0.1"
     """IPv4 address where learner and replay listen; beyond loopback only with credentials."""
     replay_host: str = ""
-    """By which name others reach replay. Empty: the host where they reach the learner."""
+    """Where others reach replay: one name, or with commas one per shard. Empty: at the learner."""
     replay_port: int = 0
-    """Port of the replay service. 0: a free one, on loopback only."""
+    """Port of replay, one higher for each further shard. 0: free ones, on loopback only."""
     learner_port: int = 0
     """Port of the learner's gRPC service. 0: a free one, on loopback only."""
     device: str = "auto"

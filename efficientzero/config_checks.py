@@ -83,6 +83,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     if config.cluster.deterministic:
         _check_deterministic(config)
     _check_hosts(config.cluster)
+    _check_shards(config)
     compat = config.compat
     changes_puct = (
         compat.stale_prefix_bounds or compat.root_visit_without_value or compat.random_first_child
@@ -129,6 +130,7 @@ _AT_LEAST_ONE = (
     "replay.capacity",
     "replay.frames_per_block",
     "replay.queue_size",
+    "replay.num_shards",
     "learner.batch_size",
     "learner.num_devices",
     "learner.lr_decay_steps",
@@ -169,6 +171,7 @@ _POSITIVE = (
 )
 _FEWEST_ACTIONS = 2
 _MOST_NUMBERED_STEPS = 2**24
+_NUM_PORTS = 1 << 16
 
 
 def _check_ranges(config: Config) -> None:
@@ -198,6 +201,7 @@ def _check_deterministic(config: Config) -> None:
         "cluster.num_actors": (cluster.num_actors, (1,)),
         "cluster.num_reanalyzers": (cluster.num_reanalyzers, (1,)),
         "learner.num_devices": (config.learner.num_devices, (1,)),
+        "replay.num_shards": (config.replay.num_shards, (1,)),
         "cluster.threads_per_process": (cluster.threads_per_process, (1,)),
         "cluster.device": (cluster.device, ("cpu", "auto")),
         "actor.pipeline": (config.actor.pipeline, ("off", "auto")),
@@ -240,8 +244,9 @@ def _check_hosts(cluster: ClusterConfig) -> None:
             "127.0.0.1, 10.0.0.5 or 0.0.0.0"
         ) from None
     _require(
-        re.fullmatch(r"[A-Za-z0-9.-]*", cluster.replay_host) is not None,
-        f"cluster.replay_host: got {cluster.replay_host!r}, wanted a host name or IPv4 address",
+        re.fullmatch(r"([A-Za-z0-9.-]+(,[A-Za-z0-9.-]+)*)?", cluster.replay_host) is not None,
+        f"cluster.replay_host: got {cluster.replay_host!r}, wanted a host name or IPv4 address, "
+        "or as many as replay.num_shards with commas between them",
     )
     for name, port in (("learner", cluster.learner_port), ("replay", cluster.replay_port)):
         _require(
@@ -249,6 +254,33 @@ def _check_hosts(cluster: ClusterConfig) -> None:
             f"cluster.{name}_port: got {port}, wanted a fixed port with cluster.bind_host "
             f"{cluster.bind_host}: others must know it",
         )
+
+
+def _check_shards(config: Config) -> None:
+    """Refuse shards that cannot be told apart by their addresses, or that hold nothing."""
+    replay, cluster = config.replay, config.cluster
+    _require(
+        replay.capacity >= replay.num_shards,
+        f"replay.num_shards: got {replay.num_shards}, wanted at most replay.capacity "
+        f"({replay.capacity}): each holds a part of it",
+    )
+    num_hosts = len(cluster.replay_host.split(","))
+    _require(
+        num_hosts in (1, replay.num_shards),
+        f"cluster.replay_host: got {num_hosts} names, wanted one or as many as replay.num_shards "
+        f"({replay.num_shards})",
+    )
+    last = cluster.replay_port + replay.num_shards - 1
+    _require(
+        not cluster.replay_port or last < _NUM_PORTS,
+        f"cluster.replay_port: got {cluster.replay_port}, wanted at most "
+        f"{_NUM_PORTS - replay.num_shards}: each shard takes the next one",
+    )
+    _require(
+        not cluster.replay_port or not cluster.replay_port <= cluster.learner_port <= last,
+        f"cluster.learner_port: got {cluster.learner_port}, wanted none of the shards' "
+        f"{cluster.replay_port} to {last}",
+    )
 
 
 def _require(condition: bool, message: str) -> None:

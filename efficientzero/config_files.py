@@ -42,6 +42,9 @@ _ONLY_RECORDS = (
 )
 """Dotted keys that choose what is kept of a run, not what happens in it."""
 
+_NOT_IN_OLDER_HASHES = {"replay.num_shards": 1}
+"""Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
+
 _PROCESS_COUNTS = ("cluster.num_actors", "cluster.num_reanalyzers")
 """Not in the hash: a run may go on with other numbers. They shift the age of data and targets."""
 
@@ -109,7 +112,11 @@ def config_hash(config: Config, origin: Mapping[str, Any] = MappingProxyType({})
 
     ``origin``: what a run began with, if not with nothing (``Lineage.values``).
     """
-    text = json.dumps({**hyperparameters(config), **origin}, sort_keys=True)
+    values = hyperparameters(config)
+    for key, default in _NOT_IN_OLDER_HASHES.items():
+        if values[key] == default:
+            del values[key]
+    text = json.dumps({**values, **origin}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

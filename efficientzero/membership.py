@@ -130,13 +130,20 @@ def _run_seen_from_here(reply: cluster_pb2.JoinReply, address: str, runs_dir: Pa
         run = RunInfo.from_json(reply.run_file, f"the learner at {address}")
     except ValueError as error:
         raise JoinRefused(str(error)) from error
-    host, port = address.rpartition(":")[0], run.replay_address.rpartition(":")[2]
+    here, ports = address.rpartition(":")[0], [a.rpartition(":")[2] for a in run.replay_addresses]
+    # One name is that of every shard.
+    hosts = list(reply.replay_hosts) or [here]
+    hosts = hosts * len(ports) if len(hosts) == 1 else hosts
+    if len(hosts) != len(ports):
+        raise JoinRefused(f"replay's shards: got {len(hosts)} hosts, wanted {len(ports)}")
+    first, *others = (f"{host}:{port}" for host, port in zip(hosts, ports, strict=True))
     mode = run.tracking_mode
     return dataclasses.replace(
         run,
         directory=runs_dir.resolve() / run.run_id,
         learner_address=address,
-        replay_address=f"{reply.replay_host or host}:{port}",
+        replay_address=first,
+        more_replay_addresses=tuple(others),
         # Credentials are this host's own matter.
         tracking_mode=resolve_mode("auto").mode if mode == "online" else mode,
     )

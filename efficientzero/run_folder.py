@@ -34,7 +34,7 @@ class RunInfo:
     config: Config
     env_spec: EnvSpec
     replay_address: str
-    """host:port by which the Reverb service is reached."""
+    """host:port by which the Reverb service is reached; of several, the one with the queue."""
     learner_address: str
     """host:port by which the learner's gRPC services are reached."""
     tracking_mode: str
@@ -45,6 +45,8 @@ class RunInfo:
     """How often the run was continued by a launcher; part of its processes' seeds."""
     lineage: Lineage | None = None
     """What the run took from another one; None: it began empty."""
+    more_replay_addresses: tuple[str, ...] = ()
+    """host:port of shards 1, 2, ... where ``replay.num_shards`` asks for them."""
 
     @property
     def config_path(self) -> Path:
@@ -57,9 +59,13 @@ class RunInfo:
         return self._bound(self.learner_address)
 
     @property
-    def replay_listens_at(self) -> str:
-        """host:port the Reverb service binds."""
-        return self._bound(self.replay_address)
+    def replay_addresses(self) -> tuple[str, ...]:
+        """host:port of every shard, by its number."""
+        return (self.replay_address, *self.more_replay_addresses)
+
+    def replay_listens_at(self, shard: int = 0) -> str:
+        """Return host:port that a shard's Reverb service binds."""
+        return self._bound(self.replay_addresses[shard])
 
     def _bound(self, address: str) -> str:
         return f"{self.config.cluster.bind_host}:{address.rpartition(':')[2]}"
@@ -116,6 +122,7 @@ class RunInfo:
             values["directory"] = Path(values["directory"])
             lineage = values.get("lineage")
             values["lineage"] = lineage and Lineage(**lineage)
+            values["more_replay_addresses"] = tuple(values.get("more_replay_addresses", ()))
             run = cls(**values)
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(

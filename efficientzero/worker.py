@@ -71,7 +71,7 @@ def run_worker(role: str, module: str, description: str | None, work: Work) -> i
 def _launched(line: WorkerLine, role: str, module: str) -> tuple[RunInfo, cluster_pb2.Seat]:
     assert line.config is not None
     run = read_run(module, line.config)
-    bypass_proxies(run.replay_address, run.learner_address)
+    bypass_proxies(*run.replay_addresses, run.learner_address)
     return run, new_seat(role, line.index, line.incarnation)
 
 
@@ -93,6 +93,6 @@ def _joined(
         return None
     run, seat = found
     run.directory.mkdir(parents=True, exist_ok=True)
-    bypass_proxies(run.replay_address)
+    bypass_proxies(*run.replay_addresses)
     log.info("%s-%d of run %s at %s", role, seat.index, run.run_id, line.join)
     return run, seat

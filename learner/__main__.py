@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import threading
 import time
 
 import numpy as np
@@ -34,21 +33,22 @@ from learner.learner import Learner
 from learner.lock_step import LockStepGovernor
 from learner.priority_feedback import PrioritySink
 from learner.ranks import RankGroup, device_of_rank
+from learner.replay_follower import follow_replay
 from learner.resume import resume, target_weights
 from learner.roster import Roster, Seat
 from learner.run_record import RunRecord
 from learner.saver import CheckpointSaver
 from learner.weight_server import WeightPublisher
-from replay.info import ReplayInfo, wait_until_ready
-from replay.priorities import PriorityUpdater
-from replay.snapshot_request import request_snapshot
+from replay.priority_router import PriorityRouter
+from replay.shard_board import ShardBoard
+from replay.shard_watch import steps_in_replay, wait_for_shards, watch_shards
+from replay.snapshot_request import request_snapshots
 from replay.training_queue import TrainingQueueReader
 
 ROLE = "learner"
 
 _REPLAY_START_S = 120.0
 _EXIT_GRACE_S = 55.0  # a large checkpoint takes its time; the supervisor waits for 60 s
-_REPLAY_LOOK_S = 1.0
 _INFO_S = 30
 _RANKS_FIRST_S = 3.0
 _LEAVE_S = 6.0
@@ -68,9 +68,11 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         fairness = FairnessRecord(run.directory, run.config)
         steps_noted = journal.read()
         publisher = WeightPublisher(incarnation=arguments.incarnation)
-        if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
+        if not wait_for_shards(run.replay_addresses, stop, timeout_s=_REPLAY_START_S):
             return
-        governor, priorities = _pace(run, journal, stop)
+        is_sharded = len(run.replay_addresses) > 1
+        board = watch_shards(run.replay_addresses, stop) if is_sharded else None
+        governor, priorities = _pace(run, journal, board, stop)
         learner = Learner(
             run,
             device=device,
@@ -104,11 +106,19 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             record=record,
             fairness=fairness,
             publisher=publisher,
-            steps_in_replay=_steps_in_replay(run.replay_address),
+            steps_in_replay=steps_in_replay(run.replay_addresses, timeout_s=_INFO_S),
             steps_noted=steps_noted,
         )
         roster, watch = _cluster(arguments, governor, record, learner)
-        _follow_replay(run, governor, record=record, fairness=fairness, watch=watch, stop=stop)
+        follow_replay(
+            run,
+            governor,
+            board=board,
+            record=record,
+            fairness=fairness,
+            watch=watch,
+            stop=stop,
+        )
         try:
             with GrpcServer(
                 run.learner_listens_at,
@@ -153,7 +163,7 @@ def _cluster(
         governor,
         record,
         vitals=learner.pulse.vitals,
-        replay_address=run.replay_address,
+        replay_addresses=run.replay_addresses,
         incarnation=arguments.incarnation,
         has_evaluator=run.config.cluster.evaluator,
     )
@@ -179,15 +189,15 @@ def _wait_until_left(roster: Roster, watch: ClusterWatch) -> None:
 
 
 def _pace(
-    run: RunInfo, journal: EnvStepJournal, stop: StopSignal
+    run: RunInfo, journal: EnvStepJournal, board: ShardBoard | None, stop: StopSignal
 ) -> tuple[Governor, PrioritySink | None]:
     """Return who grants the steps, and who takes new priorities to where steps are sampled."""
     if run.config.cluster.deterministic:
         lock_step = LockStepGovernor(run.config)
         return lock_step, lock_step
     has_priorities = run.config.replay.priority_exponent > 0
-    updater = PriorityUpdater(run.replay_address, stop) if has_priorities else None
-    return Governor(run.config, note_env_steps=journal.write), updater
+    router = PriorityRouter(run.replay_addresses, stop, board=board) if has_priorities else None
+    return Governor(run.config, note_env_steps=journal.write), router
 
 
 def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:
@@ -201,7 +211,7 @@ def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:
 
 def _saver(run: RunInfo) -> CheckpointSaver:
     def snapshot_replay() -> str:
-        return request_snapshot(run.replay_address, timeout_s=_SNAPSHOT_S)
+        return request_snapshots(run.replay_addresses, timeout_s=_SNAPSHOT_S)
 
     return CheckpointSaver(
         run.directory / "checkpoints",
@@ -209,50 +219,6 @@ def _saver(run: RunInfo) -> CheckpointSaver:
         # A deterministic run's steps are with its reanalyzer; it is started anew, not resumed.
         snapshot_replay=None if run.config.cluster.deterministic else snapshot_replay,
     )
-
-
-def _steps_in_replay(address: str) -> int:
-    counts = ReplayInfo(address).read(timeout_s=_INFO_S)
-    if counts is None:
-        raise TimeoutError(f"replay at {address} answered and then did not for {_INFO_S} s")
-    return counts.steps_inserted
-
-
-def _follow_replay(
-    run: RunInfo,
-    governor: Governor,
-    *,
-    record: RunRecord,
-    fairness: FairnessRecord,
-    watch: ClusterWatch,
-    stop: StopSignal,
-) -> None:
-    """Keep the records' counts fresh from a thread: replay may take its time to answer."""
-
-    def follow() -> None:
-        info, inserted, looked_at = ReplayInfo(run.replay_address), 0, time.monotonic()
-        while not stop.wait(_REPLAY_LOOK_S):
-            counts = info.read()
-            if counts is None:
-                continue
-            fairness.set_replay_counts(counts)
-            is_empty = not counts.steps_inserted and not run.config.cluster.deterministic
-            if is_empty and governor.collect_more_if_stuck():
-                log.info("no step has reached replay yet: the actors may play on")
-            # Of a deterministic run the table hands all steps on: count those its pool keeps.
-            kept = min(counts.steps_inserted, run.config.replay.capacity)
-            record.set_replay_counts(items=kept, steps_inserted=counts.steps_inserted)
-            now = time.monotonic()
-            watch.replay_answered(
-                max(0, counts.steps_inserted - inserted) / max(now - looked_at, _REPLAY_LOOK_S)
-            )
-            looked_at = now
-            if counts.steps_inserted < inserted:
-                lost = inserted - counts.steps_inserted
-                log.warning("replay started again from a snapshot without the last %d steps", lost)
-            inserted = counts.steps_inserted
-
-    threading.Thread(target=follow, name="replay-counts", daemon=True).start()
 
 
 if __name__ == "__main__":

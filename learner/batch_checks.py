@@ -43,6 +43,7 @@ class BatchChecks:
             largest_target: raw magnitude of values and prefixes that the network can express.
         """
         self._wanted, self._num_actions = batch_spec(spec, config), spec.num_actions
+        self._num_shards = config.replay.num_shards
         self._largest, self._bound = largest_target, config.network.support_bound
         self._has_warned = False
 
@@ -69,6 +70,7 @@ class BatchChecks:
                     "finite, wanted none"
                 )
         _check_range("actions", (batch.actions >= 0) & (batch.actions < self._num_actions))
+        _check_range("shards", (batch.shards >= 0) & (batch.shards < self._num_shards))
         _check_range("probabilities", (batch.probabilities > 0) & (batch.probabilities <= 1))
         _check_range("table_sizes", batch.table_sizes >= 1)
         return self._overflow_share(batch)
@@ -99,6 +101,7 @@ def _check_range(name: str, is_good: Bool) -> None:
     if bad:
         wanted = {
             "actions": "0 to the number of actions less one",
+            "shards": "0 to replay.num_shards less one",
             "probabilities": "more than 0, at most 1",
             "table_sizes": "at least 1",
         }[name]

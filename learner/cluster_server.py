@@ -64,7 +64,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             index=seat.index,
             incarnation=seat.incarnation,
             run_file=self._run_file,
-            replay_host=self._run.config.cluster.replay_host,
+            replay_hosts=list(filter(None, self._run.config.cluster.replay_host.split(","))),
         )
 
     def Heartbeat(  # noqa: N802

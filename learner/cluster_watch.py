@@ -11,7 +11,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from efficientzero.metrics.pulse import NO_VITALS, Vitals
@@ -42,6 +43,19 @@ class ProcessState(NamedTuple):
         return "lost" if self.age_s > LOST_S else "late" if self.age_s > LATE_S else "alive"
 
 
+@dataclass(slots=True)
+class _Shard:
+    """A replay service."""
+
+    seat: Seat
+    seen_at: float  # of the watch's clock, seconds
+    steps_per_s: float = 0.0
+
+    @property
+    def member(self) -> Member:
+        return Member(self.seat, 0.0, Vitals(self.steps_per_s, "steps/s", "", math.nan, -1))
+
+
 class ClusterWatch:
     """All processes of a run, seen from its learner. Safe to call from any thread."""
 
@@ -52,7 +66,7 @@ class ClusterWatch:
         record: RunRecord,
         *,
         vitals: Callable[[], Vitals],
-        replay_address: str,
+        replay_addresses: Sequence[str],
         incarnation: int,
         has_evaluator: bool,
         clock: Callable[[], float] = time.monotonic,
@@ -64,7 +78,7 @@ class ClusterWatch:
             governor: tells the phase.
             record: tells whether the final evaluation came.
             vitals: the learner's own; asked by the watch's thread alone.
-            replay_address: host:port, shown.
+            replay_addresses: host:port of every shard, shown.
             incarnation: the learner's.
             has_evaluator: the run ends with an evaluation.
             clock: seconds.
@@ -72,19 +86,20 @@ class ClusterWatch:
         self._clock = clock
         self._roster, self._governor, self._record = roster, governor, record
         self._vitals, self._has_evaluator = vitals, has_evaluator
-        self._replay = Seat("replay", 0, 0, 0, replay_address, 0)
+        self._shards = [
+            _Shard(Seat("replay", i, 0, 0, address, 0), clock())
+            for i, address in enumerate(replay_addresses)
+        ]
         self._learner = Seat("learner", 0, incarnation, 0, socket.gethostname(), os.getpid())
         self._own_vitals = NO_VITALS
-        self._replay_vitals = Vitals(0.0, "steps/s", "", math.nan, -1)
-        self._replay_seen_at = clock()
         self._waits_since = math.inf
         self.cause = ""
         """Why the learner waits and has waited for ten seconds; empty while nothing stalls."""
 
-    def replay_answered(self, steps_per_s: float) -> None:
-        """Note that replay told its counts."""
-        self._replay_seen_at = self._clock()
-        self._replay_vitals = self._replay_vitals._replace(rate=steps_per_s)
+    def replay_answered(self, steps_per_s: float, shard: int = 0) -> None:
+        """Note that a replay service told its counts."""
+        self._shards[shard].seen_at = self._clock()
+        self._shards[shard].steps_per_s = steps_per_s
 
     def awaits_evaluation(self) -> bool:
         """Tell whether everything is done but the final evaluation."""
@@ -102,12 +117,11 @@ class ClusterWatch:
 
     def processes(self) -> list[ProcessState]:
         """Return replay, the learner and all workers."""
-        replay_age_s = self._clock() - self._replay_seen_at
-        own = [
-            ProcessState(Member(self._replay, 0.0, self._replay_vitals), replay_age_s),
-            ProcessState(Member(self._learner, 0.0, self._own_vitals), 0.0),
+        now, own = self._clock(), Member(self._learner, 0.0, self._own_vitals)
+        replay = [ProcessState(shard.member, now - shard.seen_at) for shard in self._shards]
+        return [*replay, ProcessState(own, 0.0)] + [
+            ProcessState(member, age_s) for member, age_s in self._roster.members()
         ]
-        return own + [ProcessState(member, age_s) for member, age_s in self._roster.members()]
 
     def follow(self, stop: StopSignal) -> None:
         """Look once a second, in a thread of its own, until stop."""
@@ -120,7 +134,7 @@ class ClusterWatch:
         cause = cause_of(
             self._own_vitals,
             self._roster.members(),
-            replay_silent_s=now - self._replay_seen_at,
+            replay_silent_s=now - self._shards[0].seen_at,  # the batches come from there
             awaits_evaluation=self.awaits_evaluation(),
         )
         self._waits_since = min(self._waits_since, now) if cause else math.inf

@@ -7,13 +7,14 @@ the item that it drew is another than the one that is sampled by priority: here 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from efficientzero.config import Config
-from efficientzero.schema import F64, I64, U64, Bool, TrainingBatch
+from efficientzero.schema import F64, I32, I64, U64, Bool, TrainingBatch
 
 _NONE = -1
 _SPARE = 2
@@ -23,21 +24,25 @@ _OLD = 95.0  # percentile
 class PrioritySink(Protocol):
     """Where new priorities go."""
 
-    dropped_updates: int
-    """Updates that never arrived."""
+    @property
+    def dropped_updates(self) -> int:
+        """Updates that never arrived."""
 
-    def update(self, keys: U64, priorities: F64) -> None:
-        """Send priorities of items; never blocks. Of one key's, the last counts."""
+    def update(self, keys: U64, priorities: F64, shards: I32) -> None:
+        """Send priorities [B] of items; never blocks. Of one key's, the last counts.
+
+        ``shards``, i32 [B], are the replay services in which the items are.
+        """
 
 
 class PriorityFeedback:
     """Sends priorities, those of the train_step and those refreshed, and follows their ages.
 
-    Of the newest steps trained on it knows the key of their item in replay and the train_step of
-    the weights behind their priority: 24 bytes a step, twice as many steps as replay holds. Steps
-    not yet trained on have the priority that they entered with, the largest; they are soon drawn,
-    and until then need no refreshing. An env_step that was granted again after an actor's crash
-    may name two items: the last one drawn is meant.
+    Of the newest steps trained on it knows shard and key of their item in replay and the
+    train_step of the weights behind their priority: 28 bytes a step, twice as many steps as replay
+    holds. Steps not yet trained on have the priority that they entered with, the largest; they are
+    soon drawn, and until then need no refreshing. An env_step that was granted again after an
+    actor's crash may name two items: the last one drawn is meant.
     """
 
     def __init__(self, config: Config, sink: PrioritySink) -> None:
@@ -48,6 +53,7 @@ class PriorityFeedback:
         # Of step s at place s modulo the size.
         self._steps = np.full(size, _NONE, np.int64)
         self._keys = np.zeros(size, np.uint64)
+        self._shards = np.zeros(size, np.int32)
         self._set_at = np.zeros(size, np.int64)
         self._num_seen = 0  # one more than the newest env_step seen
         self._evicted, self._refreshed, self._dropped = 0, 0, 0
@@ -67,9 +73,10 @@ class PriorityFeedback:
         self._refreshed += len(places)
         # The train_step's own come last: they are the newer ones.
         keys = np.concatenate([self._keys[places], batch.keys])
+        shards = np.concatenate([self._shards[places], batch.shards])
         values = np.concatenate([batch.refreshed_priorities[usable], priorities])
         self._note(batch, train_step)
-        self._sink.update(keys, values)
+        self._sink.update(keys, values, shards)
 
     def row(self, train_step: int) -> dict[str, float]:
         """Return counts since the last row, and ages of stored priorities in train_steps.
@@ -94,13 +101,20 @@ class PriorityFeedback:
     def state(self) -> dict[str, torch.Tensor]:
         """Return what a checkpoint must keep; keys outlive a snapshot of replay."""
         keys = self._keys.view(np.int64)  # torch hardly knows u64
-        arrays = {"steps": self._steps, "keys": keys, "set_at": self._set_at}
+        arrays: dict[str, NDArray[Any]] = {
+            "steps": self._steps,
+            "keys": keys,
+            "set_at": self._set_at,
+            "shards": self._shards,
+        }
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from a checkpoint of the same run."""
         self._steps[:] = state["steps"].numpy()
         self._keys[:] = state["keys"].numpy().view(np.uint64)
+        if "shards" in state:  # older checkpoints are of runs with one
+            self._shards[:] = state["shards"].numpy()
         self._set_at[:] = state["set_at"].numpy()
         self._num_seen = int(self._steps.max()) + 1
 
@@ -116,6 +130,7 @@ class PriorityFeedback:
         steps = batch.env_steps[is_stored]
         places = self._places(steps)
         self._steps[places], self._keys[places] = steps, batch.keys[is_stored]
+        self._shards[places] = batch.shards[is_stored]
         self._set_at[places] = train_step
 
     def _usable(self, steps: I64, made_at: int) -> Bool:

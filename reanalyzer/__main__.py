@@ -20,9 +20,7 @@ from reanalyzer.root_batch import root_batch_size
 from reanalyzer.turns import BatchTurns
 from replay.info import wait_until_ready
 from replay.ordered_sampler import OrderedSampler
-from replay.priorities import num_refreshed
-from replay.slice_sampler import SliceSampler
-from replay.tables import STORED_STEPS
+from replay.sharded_sampler import open_samplers
 from replay.training_queue import TrainingQueueWriter
 
 ROLE = "reanalyzer"
@@ -57,7 +55,7 @@ def main(place: Place, stop: StopSignal) -> None:
     client = WeightClient(
         run.learner_address, weights_pb2.TARGET, network.inference_state_dict(), stop
     )
-    weights, slices = _sources(run, client, sampling_randomness, stop)
+    weights, slices, stored = _sources(run, client, sampling_randomness, stop)
     try:
         reanalyzer = Reanalyzer(
             config,
@@ -70,7 +68,7 @@ def main(place: Place, stop: StopSignal) -> None:
             tracker=tracker,
             generator=randomness,
             stop=stop,
-            stored=_stored(run, stop),
+            stored=stored,
         )
         place.membership.follow(reanalyzer.pulse)
         reanalyzer.run()
@@ -80,29 +78,17 @@ def main(place: Place, stop: StopSignal) -> None:
 
 def _sources(
     run: RunInfo, client: WeightClient, randomness: np.random.Generator, stop: StopSignal
-) -> tuple[WeightSource, SliceSource]:
-    """Return the newest weights and Reverb's samples, or in a deterministic run those in turn."""
+) -> tuple[WeightSource, SliceSource, SliceSource | None]:
+    """Return the newest weights and Reverb's samples, or in a deterministic run those in turn.
+
+    The third: uniform samples, where priorities are to be refreshed.
+    """
     address, spec, config = run.replay_address, run.env_spec, run.config
     if not config.cluster.deterministic:
-        return client, SliceSampler(address, spec, config, stop)
+        return client, *open_samplers(run.replay_addresses, spec, config, stop, randomness)
     sampler = OrderedSampler(address, spec, config, stop, generator=randomness)
     turns = BatchTurns(RunClient(run.learner_address, stop), sampler, stop)
-    return PinnedWeights(client, turns.next_target), sampler
-
-
-def _stored(run: RunInfo, stop: StopSignal) -> SliceSource | None:
-    """Return uniform samples where priorities are to be refreshed."""
-    num = num_refreshed(run.config)
-    if not num:
-        return None
-    return SliceSampler(
-        run.replay_address,
-        run.env_spec,
-        run.config,
-        stop,
-        table=STORED_STEPS,
-        num_slices_ahead=num,
-    )
+    return PinnedWeights(client, turns.next_target), sampler, None
 
 
 if __name__ == "__main__":

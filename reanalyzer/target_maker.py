@@ -112,6 +112,7 @@ class TargetMaker:
             ),
             policies=policies,
             action_mask=mask,
+            shards=slices.shards,
             keys=slices.keys,
             probabilities=slices.probabilities,
             table_sizes=slices.table_sizes,

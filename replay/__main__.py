@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efficientzero.role_arguments import parse_server_line
+from efficientzero.role_arguments import parse_server_line, refuse
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
 from replay.bind_address import reached_at
@@ -13,12 +13,16 @@ from replay.service_metrics import ServiceMetrics
 def main() -> None:
     """Serve until a stop is asked for."""
     arguments = parse_server_line("replay", __doc__)
+    index, num_shards = arguments.index, arguments.run.config.replay.num_shards
+    if index >= num_shards:
+        refuse("replay", f"--index: got {index}, wanted less than replay.num_shards ({num_shards})")
+    listens_at = arguments.run.replay_listens_at(index)
 
     def role(stop: StopSignal) -> None:
-        run, index = arguments.run, arguments.index
+        run = arguments.run
         tracker = run_tracker(run, "replay", index, arguments.incarnation)
         metrics = ServiceMetrics(
-            reached_at(run.replay_listens_at),
+            reached_at(listens_at),
             tracker,
             interval_s=run.config.cluster.metrics_interval_seconds,
             queue_size=run.config.replay.queue_size,
@@ -26,9 +30,10 @@ def main() -> None:
         try:
             serve(
                 run.config.replay,
-                run.replay_listens_at,
+                listens_at,
                 stop,
                 folder=run.directory / f"replay-{index}",
+                shard=index,
                 in_order=run.config.cluster.deterministic,
                 every_second=metrics.log_when_due,
             )

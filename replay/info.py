@@ -106,7 +106,7 @@ def wait_until_ready(address: str, stop: StopSignal, *, timeout_s: float) -> boo
     reason = WaitReason(f"the replay service at {address}")
     # A plain connection first: Reverb's channel would back off for up to 30 s after failures.
     while not stop.is_set():
-        if _is_listening(address) and ReplayInfo(address).read(timeout_s=1) is not None:
+        if is_listening(address) and ReplayInfo(address).read(timeout_s=1) is not None:
             return True
         if time.monotonic() > deadline:
             raise TimeoutError(f"no replay service at {address} after {timeout_s:.0f} s")
@@ -115,7 +115,8 @@ def wait_until_ready(address: str, stop: StopSignal, *, timeout_s: float) -> boo
     return False
 
 
-def _is_listening(address: str) -> bool:
+def is_listening(address: str) -> bool:
+    """Tell whether somebody takes connections at ``address``; waits for a second at the most."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=1.0):

@@ -106,10 +106,14 @@ def load() -> Reverb:
     return cast(Reverb, loaded)
 
 
-def new_sampler(client: Client, table: str, *, max_in_flight: int) -> LowLevelSampler:
-    """Return an endless sampler of ``table`` that asks for up to ``max_in_flight`` items ahead."""
-    endless = -1
-    sampler = vars(client)["_client"].NewSampler(table, endless, max_in_flight)
+def new_sampler(
+    client: Client, table: str, *, max_in_flight: int, num_samples: int = -1
+) -> LowLevelSampler:
+    """Return a sampler of ``table`` that asks for up to ``max_in_flight`` items ahead.
+
+    It ends after ``num_samples``; -1: never.
+    """
+    sampler = vars(client)["_client"].NewSampler(table, num_samples, max_in_flight)
     return cast(LowLevelSampler, sampler)
 
 

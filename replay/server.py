@@ -47,6 +47,7 @@ def serve(
     stop: StopSignal,
     *,
     folder: Path,
+    shard: int = 0,
     in_order: bool = False,
     every_second: Callable[[], None] = lambda: None,
 ) -> None:
@@ -57,6 +58,7 @@ def serve(
         address: where to listen.
         stop: ends the service.
         folder: for its snapshots, of this service alone.
+        shard: which part of replay it holds.
         in_order: steps leave in order of arrival, as ``build_tables`` says.
         every_second: called about once a second while serving.
 
@@ -79,7 +81,7 @@ def serve(
         if restored:
             _check_format(snapshots.live / restored)
         checkpointer = reverb.checkpointers.DefaultCheckpointer(str(snapshots.live))
-        tables = build_tables(config, in_order=in_order)
+        tables = build_tables(config, shard=shard, in_order=in_order)
         with _stderr_to(folder / "restore.log"):
             server = reverb.Server(tables, port=port, checkpointer=checkpointer)
         try:

@@ -20,7 +20,7 @@ from replay import reverb_lite
 from replay.slice_codec import SliceCodec
 from replay.tables import TRAJECTORIES
 
-_MAX_IN_FLIGHT = 64  # the service spends a quarter less on a sample than with 16
+MAX_IN_FLIGHT = 64  # the service spends a quarter less on a sample than with 16
 _TURN_S = 0.2
 _RETRY_S = 0.5
 # Reverb's order: [key, probability, table_size, priority, times_sampled, blocks, [place]].
@@ -38,6 +38,7 @@ class Sample(NamedTuple):
     priority: float
     blocks: list[bytes]
     place: int
+    shard: int = 0
 
 
 class SliceSampler:
@@ -67,7 +68,7 @@ class SliceSampler:
         """
         self._stop = stop
         ahead = config.learner.batch_size if num_slices_ahead is None else num_slices_ahead
-        in_flight = max(1, min(_MAX_IN_FLIGHT, ahead))
+        in_flight = max(1, min(MAX_IN_FLIGHT, ahead))
         self._stream = SampleStream(
             address,
             stop,
@@ -110,6 +111,7 @@ class SliceDecoder:
         batch = self._next_buffer(len(samples))
         for i, sample in enumerate(samples):
             self._codec.decode_into(batch, i, blocks=sample.blocks, place=sample.place)
+            batch.shards[i] = sample.shard
             batch.keys[i] = sample.key
             batch.probabilities[i] = sample.probability
             batch.table_sizes[i] = sample.table_size

@@ -21,8 +21,14 @@ TRAINING_QUEUE = "training_queue"
 _NO_LIMIT = 2**31 - 1  # Reverb takes no more
 
 
-def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
-    """Return the service's tables, empty.
+def shard_capacity(config: ReplayConfig, shard: int) -> int:
+    """Return how many transitions a shard keeps; all together keep ``capacity``."""
+    each, left = divmod(config.capacity, config.num_shards)
+    return each + (shard < left)
+
+
+def build_tables(config: ReplayConfig, *, shard: int = 0, in_order: bool = False) -> list[Any]:
+    """Return a service's tables, empty. Only the first shard's training queue is used.
 
     In order, as deterministic runs have it, the steps' table gives every item once, the oldest
     first, to an ``OrderedSampler``, which draws and forgets: Reverb seeds its sampler from the
@@ -34,11 +40,12 @@ def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
     band is missed both sides wait for each other for ever.
     """
     reverb = reverb_lite.load()
+    capacity = shard_capacity(config, shard)
     trajectories = reverb.Table(
         name=TRAJECTORIES,
         sampler=_sampler(config.priority_exponent, in_order=in_order),
         remover=reverb.selectors.Fifo(),
-        max_size=_NO_LIMIT if in_order else config.capacity,
+        max_size=_NO_LIMIT if in_order else capacity,
         rate_limiter=reverb.rate_limiters.MinSize(1),
         max_times_sampled=int(in_order),  # 0: any number of times
     )
@@ -50,7 +57,7 @@ def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
                 name=STORED_STEPS,
                 sampler=reverb.selectors.Uniform(),
                 remover=reverb.selectors.Fifo(),
-                max_size=config.capacity,
+                max_size=capacity,
                 rate_limiter=reverb.rate_limiters.MinSize(1),
             )
         )

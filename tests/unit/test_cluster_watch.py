@@ -28,7 +28,7 @@ class Scene:
             self.governor,
             self.record,
             vitals=lambda: self.vitals,
-            replay_address="replay:7401",
+            replay_addresses=["replay:7401"],
             incarnation=3,
             has_evaluator=has_evaluator,
             clock=lambda: self.now,
@@ -61,6 +61,30 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path):
     return Scene(tmp_path)
+
+
+def test_every_shard_of_replay_is_a_row_with_its_own_rate_and_age(scene):
+    scene.watch = ClusterWatch(
+        scene.roster,
+        scene.governor,
+        scene.record,
+        vitals=lambda: scene.vitals,
+        replay_addresses=["a:1", "b:2"],
+        incarnation=3,
+        has_evaluator=True,
+        clock=lambda: scene.now,
+    )
+    scene.now += 40.0
+    scene.watch.replay_answered(4.0, 0)
+    rows = scene.watch.processes()
+    seen = [(r.member.seat.name, r.member.seat.host, r.member.vitals.rate, r.state) for r in rows]
+    assert seen[:2] == [("replay-0", "a:1", 4.0, "alive"), ("replay-1", "b:2", 0.0, "lost")]
+    assert rows[2].member.seat.name == "learner-0"
+    # The training queue is with the first: the other's silence stalls nobody.
+    scene.watch.look()
+    scene.now += 10.0
+    scene.watch.look()
+    assert "replay" not in scene.watch.cause
 
 
 def test_wait_is_a_stall_after_ten_seconds_and_none_once_it_is_over(scene):

@@ -1,17 +1,21 @@
 """Where servers listen, what that needs, and the small counts of starts."""
 
 import dataclasses
+import hashlib
+import json
+import socket
+from contextlib import suppress
 
 import pytest
 
+from deploy.preflight import addresses
 from efficientzero.config import ClusterConfig, Config
 from efficientzero.config_checks import validate
-from efficientzero.config_files import (
-    ConfigError,
-)
+from efficientzero.config_files import ConfigError, config_hash, hyperparameters
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError, check_bind
 from efficientzero.start_counts import count_start
 from replay.bind_address import PublicAddress, check_private, reached_at
+from replay.tables import shard_capacity
 from tests.replay_cases import IMAGES
 
 FIXED = {"replay_port": 7401, "learner_port": 7400}
@@ -77,6 +81,63 @@ def test_replay_may_not_listen_where_the_internet_is(tmp_path):
         check_private("0.0.0.0", own=table)
 
 
+def sharded(num, **cluster):
+    replay = dataclasses.replace(Config().replay, num_shards=num)
+    return Config(replay=replay, cluster=ClusterConfig(**cluster))
+
+
+@pytest.mark.parametrize(
+    ("num", "cluster", "message"),
+    [
+        (0, {}, r"replay\.num_shards: got 0, wanted at least 1"),
+        (2, {"deterministic": True}, r"replay\.num_shards: got 2, wanted 1 with cluster\.determ"),
+        (2_000_000, {}, r"replay\.num_shards: got 2000000, wanted at most replay\.capacity"),
+        (3, {"replay_host": "a,b"}, r"replay_host: got 2 names, wanted one or .*\(3\)"),
+        (3, {"replay_port": 65_534}, r"replay_port: got 65534, wanted at most 65533"),
+        (3, {"replay_port": 7_398, "learner_port": 7_400}, r"learner_port: got 7400, wanted none"),
+        (2, {"replay_host": "a,,b"}, r"replay_host: got 'a,,b', wanted a host name"),
+    ],
+)
+def test_shards_that_cannot_be_are_refused(num, cluster, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(sharded(num, **cluster), IMAGES)
+
+
+def two_free_ports():
+    """Return a port that is free, as is the next one."""
+    while True:
+        with socket.socket() as one, socket.socket() as other, suppress(OSError, OverflowError):
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            other.bind(("127.0.0.1", port + 1))
+            return port
+
+
+def test_shards_have_ports_one_after_the_other_and_names_of_their_own():
+    fixed = {"replay_host": "a,b", "replay_port": 7_401, "learner_port": 7_400}
+    validate(sharded(2, **fixed), IMAGES)
+    port = two_free_ports()
+    config = sharded(2, replay_host="a,b", replay_port=port)
+    assert addresses(config)[0] == [f"a:{port}", f"b:{port + 1}"]
+    free, learner = addresses(sharded(3))
+    assert len({*free, learner}) == 4
+    assert all(address.startswith("127.0.0.1:") for address in free)
+
+
+def test_shards_share_the_capacity():
+    replay = dataclasses.replace(Config().replay, capacity=11, num_shards=3)
+    assert [shard_capacity(replay, shard) for shard in range(3)] == [4, 4, 3]
+    assert shard_capacity(dataclasses.replace(replay, num_shards=1), 0) == 11
+
+
+def test_hash_tells_the_shards_of_several_and_is_what_it_was_with_one():
+    values = {**hyperparameters(Config())}
+    del values["replay.num_shards"]
+    text = json.dumps(values, sort_keys=True)
+    assert config_hash(Config()) == hashlib.sha256(text.encode()).hexdigest()[:12]
+    assert len({config_hash(sharded(num)) for num in (1, 2, 3)}) == 3
+
+
 def test_all_addresses_are_reached_on_loopback():
     assert reached_at("0.0.0.0:7401") == "127.0.0.1:7401"
     assert reached_at("10.0.0.5:7401") == "10.0.0.5:7401"
@@ -89,8 +150,6 @@ def test_starts_are_counted_by_name_and_survive_the_counter(tmp_path):
 
 
 def test_where_servers_listen_does_not_change_the_experiment():
-    from efficientzero.config_files import config_hash
-
     config = Config()
     cluster = dataclasses.replace(config.cluster, bind_host="10.0.0.5", replay_host="r", **FIXED)
     assert config_hash(dataclasses.replace(config, cluster=cluster)) == config_hash(config)

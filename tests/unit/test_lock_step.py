@@ -19,6 +19,7 @@ CONFIG = dataclasses.replace(
     make_config(env_steps=20, warmup=4, train_steps=10, last=2),
     evaluator=EvaluatorConfig(interval_train_steps=1_000),
 )
+NO_SHARDS = np.zeros(3, np.int32)
 SCHEDULE = [
     *("play 4", "play 4", "train 0", "train 1", "play 4", "train 2", "train 3"),
     *("play 4", "train 4", "train 5", "play 4", "leave", *(f"train {s}" for s in range(6, 12))),
@@ -152,7 +153,7 @@ def test_turn_comes_with_the_priorities_of_the_batch_before_in_replays_range():
     assert first == ([], [])
     assert governor.wait_for_batch(0, 0.0, lambda: False) == first  # a lost answer, asked for again
     assert governor.wait_for_batch(1, 0.0, lambda: False) is None
-    governor.update(np.array([7, 3, 7], np.uint64), np.array([0.5, np.inf, 0.0]))
+    governor.update(np.array([7, 3, 7], np.uint64), np.array([0.5, np.inf, 0.0]), NO_SHARDS)
     governor.train_step_completed(1)
     second = governor.wait_for_batch(1, 0.0, lambda: False)
     assert second == ([7, 3, 7], [0.5, MAX_PRIORITY, MIN_PRIORITY])

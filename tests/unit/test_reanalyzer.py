@@ -143,6 +143,7 @@ def episodes_and_slices(config, *, seed=0):
         positions=np.array([w.position for w in windows], np.int64),
         env_steps=np.array([w.env_step for w in windows], np.int64),
         weights_versions=np.array([w.weights_version for w in windows], np.int64),
+        shards=np.arange(size, dtype=np.int32) % 2,
         keys=rng.integers(0, 2**64, size, dtype=np.uint64),
         probabilities=rng.uniform(0.01, 0.1, size),
         table_sizes=np.full(size, 500, np.int64),
@@ -261,7 +262,7 @@ def test_frames_are_those_of_the_unrolled_steps_and_what_identifies_a_slice_is_k
     batch = Bench(config).make(slices)
     span = config.env.num_stacked_frames + config.agent.num_unroll_steps
     np.testing.assert_array_equal(batch.frames, slices.frames[:, :span])
-    for name in ("keys", "probabilities", "table_sizes", "weights_versions"):
+    for name in ("shards", "keys", "probabilities", "table_sizes", "weights_versions"):
         np.testing.assert_array_equal(getattr(batch, name), getattr(slices, name))
     assert (batch.target_weights_versions == TARGET_TRAIN_STEP).all()
     assert [e.weights_versions[t] for e, t in origins] == batch.weights_versions.tolist()

@@ -137,6 +137,7 @@ def make_case(config: Config, *, seed: int):
         positions=np.array([w.position for w in windows], np.int64),
         env_steps=np.array([w.env_step for w in windows], np.int64),
         weights_versions=np.array([w.weights_version for w in windows], np.int64),
+        shards=np.arange(BATCH, dtype=np.int32) % 3,
         keys=rng.integers(0, 2**64, BATCH, dtype=np.uint64),
         probabilities=rng.uniform(0.01, 0.1, BATCH),
         table_sizes=np.full(BATCH, 950, np.int64),
