@@ -27,7 +27,7 @@ class FoldedDynamics(FoldedLayer):
 
     action_map: Tensor  # f32 [1, C, h, w], channels-last
 
-    def __init__(self, dynamics: ConvDynamics, blocks: nn.Sequential, size: Sequence[int]) -> None:
+    def __init__(self, dynamics: ConvDynamics, blocks: nn.Module, size: Sequence[int]) -> None:
         """Fold.
 
         Args:
@@ -39,6 +39,7 @@ class FoldedDynamics(FoldedLayer):
         self._sources, self._size = (dynamics,), tuple(size)
         conv, norm = dynamics.conv, dynamics.norm
         self.conv = FoldedConv(conv, norm, in_channels=conv.in_channels - 1)
+        assert isinstance(blocks, nn.Sequential)
         self.blocks = blocks
         self.refresh()
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from efficientzero.folded_dynamics import FoldedDynamics
 from efficientzero.folded_layers import FoldedSupport, PackedLstmCell
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import EfficientZeroNet, ScalarSupport
+from efficientzero.networks.scalar_support import ScalarRegression
 from efficientzero.node_pools import (
     ACTIONS,
     KEEPS_LSTM,
@@ -76,10 +77,7 @@ class InPlaceStep:
         self._keeps_lstm[node] = indices.numpy()[KEEPS_LSTM]
         logits = self._infer(self._pools, indices, node)
         for answers, values in zip(logits[:2], self._values, strict=True):
-            if isinstance(self._support, FoldedSupport):
-                self._support.decode_into(answers, values)
-            else:
-                values.copy_(self._support.decode(answers))
+            _decode(self._support, answers, values)
         self._policy_logits.copy_(logits.policy)
         return self._numbers
 
@@ -88,17 +86,32 @@ def in_place_step(network: EfficientZeroNet, pools: NodePools) -> InPlaceStep | 
     """Return the step of a folded network, or None where its layers cannot work in place."""
     if isinstance(network, InPlaceNetwork):
         return InPlaceStep(network, pools, network.recurrent_inference_into)
-    lstm = network.value_prefix_head.lstm
-    dynamics_fit = isinstance(network.dynamics, FoldedDynamics) and network.dynamics.works_in_place
-    if not dynamics_fit or not (lstm is None or isinstance(lstm, PackedLstmCell)):
+    dynamics, lstm = network.dynamics, _lstm_of(network)
+    if not isinstance(dynamics, FoldedDynamics) or not dynamics.works_in_place:
         return None
-    return InPlaceStep(network, pools, _Recorded(network, pools))
+    if not isinstance(lstm, PackedLstmCell | None):
+        return None
+    layers = _Layers(network, dynamics, lstm)
+    return InPlaceStep(network, pools, _Recorded(layers, pools))
+
+
+def _lstm_of(network: EfficientZeroNet) -> nn.Module | None:
+    return network.value_prefix_head.lstm
+
+
+def _decode(
+    support: FoldedSupport | ScalarSupport | ScalarRegression, logits: Tensor, values: Tensor
+) -> None:
+    if isinstance(support, FoldedSupport):
+        support.decode_into(logits, values)
+    else:
+        values.copy_(support.decode(logits))
 
 
 class _Recorded:
     """A folded network's layers, recorded."""
 
-    def __init__(self, network: EfficientZeroNet, pools: NodePools) -> None:
+    def __init__(self, layers: _Layers, pools: NodePools) -> None:
         batch = pools.latents.shape[1]
 
         def make_examples() -> tuple[tuple[Tensor, ...] | Tensor, ...]:
@@ -107,7 +120,7 @@ class _Recorded:
             indices = torch.zeros((NUM_INDEX_ROWS, batch), dtype=torch.int32)
             return (latents, lstm_states, keeps_lstm), indices, latents[1], lstm_states[1]
 
-        self._layers = traced(_Layers(network), make_examples)
+        self._layers = traced(layers, make_examples)
         self._slabs = list(zip(*pools, strict=True))
 
     def __call__(self, pools: InPlacePools, indices: Tensor, node: int) -> Logits:
@@ -117,9 +130,11 @@ class _Recorded:
 class _Layers(nn.Module):
     """``EfficientZeroNet.recurrent_inference``, in place."""
 
-    def __init__(self, network: EfficientZeroNet) -> None:
+    def __init__(
+        self, network: EfficientZeroNet, dynamics: FoldedDynamics, lstm: PackedLstmCell | None
+    ) -> None:
         super().__init__()
-        self.dynamics, self.prediction = network.dynamics, network.prediction
+        self.dynamics, self.lstm, self.prediction = dynamics, lstm, network.prediction
         self.value_prefix_head = network.value_prefix_head
         self.rows = Rows(network.latent_shape)
 
@@ -136,7 +151,7 @@ class _Layers(nn.Module):
         self.dynamics.forward_into(self.rows.latents(latents), parents, actions, new_latents)
         head = self.value_prefix_head
         features = head.stem(new_latents)
-        if head.lstm is not None:
-            head.lstm.forward_into(features, lstm_states, keeps_lstm, parents, new_states)
+        if self.lstm is not None and head.lstm_norm is not None:
+            self.lstm.forward_into(features, lstm_states, keeps_lstm, parents, new_states)
             features = F.relu_(head.lstm_norm(new_states[:, 0]))
         return (head.classifier(features), *self.prediction(new_latents))
