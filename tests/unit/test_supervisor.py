@@ -149,6 +149,7 @@ def test_killed_replay_or_learner_is_started_again_as_the_next_incarnation(tmp_p
     assert run.survivors() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_restarts", [0, 2])
 def test_run_goes_on_without_a_shard_of_replay_but_not_without_the_first(tmp_path, max_restarts):
     programs = {"replay-0": SERVE, "replay-1": CRASH, "learner-0": SERVE, "actor-0": SERVE}
