@@ -67,9 +67,8 @@ class InPlaceStep:
         self._keeps_lstm = keeps_lstm.numpy()
         self._support = network.support
         self._numbers = torch.empty(batch * (2 + network.spec.num_actions))
-        prefixes, values, policy_logits = self._numbers.split(
-            (batch, batch, batch * network.spec.num_actions)
-        )
+        sizes = [batch, batch, batch * network.spec.num_actions]
+        prefixes, values, policy_logits = torch.split(self._numbers, sizes)
         self._values, self._policy_logits = (prefixes, values), policy_logits.view(batch, -1)
 
     def __call__(self, indices: Tensor, node: int) -> Tensor:
