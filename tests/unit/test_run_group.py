@@ -19,6 +19,8 @@ CANNOT_CHANGE_RESULTS = {
     "search.num_threads",
     "search.inference_backend",
     "actor.pipeline",
+    "learner.num_devices",
+    "learner.compile",
     "learner.log_interval",
     "learner.checkpoint_interval",
     "learner.checkpoints_kept",
