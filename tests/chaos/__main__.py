@@ -3,6 +3,10 @@
 A run of a tiny preset for each fault, hurt ``--times`` times at moments drawn from ``--seed``. Each
 must reach its budget with exit code 0, lose no more env_steps than its faults explain, and train
 as often per env_step as configured. Prints a table; exits with 1 if one did not.
+
+``python -m tests.chaos --kill-and-resume 3 --preset cartpole --seed 0 --runs-dir DIR`` kills one
+run as a whole three times, resumes it, and compares it with one that was left alone. Other options
+go to launch.py.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from pathlib import Path
 
 from tests.chaos.cases import Result, run_case
 from tests.chaos.faults import FAULTS
+from tests.chaos.kill_and_resume import as_json, kill_and_resume, lines
 
 _HEAD = ("fault", "injected", "recovered in s", "env_steps lost", "at most", "ratio", "outcome")
 
@@ -29,10 +34,25 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=FAULTS, metavar="FAULT", default=list(FAULTS))
     parser.add_argument("--json", action="store_true", help="print records instead of a table")
     parser.add_argument("--keep", type=Path, help="leave the runs in this new folder")
-    arguments = parser.parse_args()
+    parser.add_argument("--kill-and-resume", type=int, metavar="N", help="instead of the faults")
+    parser.add_argument("--preset", default="cartpole", help="of the run killed and resumed")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="for that run")
+    parser.add_argument(
+        "--undisturbed",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        default=[],
+        help="complete runs to compare it with; without, one is made",
+    )
+    arguments, launch_options = parser.parse_known_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no run behind
+    if arguments.kill_and_resume is not None:
+        return killed_and_resumed(arguments, launch_options)
+    if launch_options:
+        parser.error(f"unknown options: {' '.join(launch_options)}")
     if not 1 <= arguments.times <= 5:
         parser.error(f"--times: got {arguments.times}, wanted 1 to 5 (a run restarts five times)")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no run behind
     results = []
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         folder = arguments.keep or Path(temporary) / "cases"
@@ -49,6 +69,24 @@ def main() -> int:
     else:
         print(table(results))
     return int(any(result.outcome.startswith("failed") for result in results))
+
+
+def killed_and_resumed(arguments: argparse.Namespace, launch_options: list[str]) -> int:
+    """Kill and resume one run, print what became of it, and return the exit code."""
+    preset, seed = arguments.preset, str(arguments.seed)
+    try:
+        report = kill_and_resume(
+            ("--preset", preset, "--seed", seed, *launch_options),
+            num_kills=arguments.kill_and_resume,
+            runs_dir=arguments.runs_dir.resolve(),
+            name=f"{preset}-s{seed}",
+            undisturbed=[folder.resolve() for folder in arguments.undisturbed],
+        )
+    except (AssertionError, OSError, ValueError) as error:
+        print(f"tests.chaos: error: {error}", file=sys.stderr)
+        return 1
+    print(as_json(report) if arguments.json else lines(report))
+    return int(bool(report.failures))
 
 
 def table(results: list[Result]) -> str:
