@@ -34,9 +34,10 @@ class WallClocks:
             subprocess.CalledProcessError: it failed.
         """
         folder.mkdir()
+        self._seconds = dict.fromkeys(_MODULES, 0.0)
         self._folder, self._library = folder, folder / "wall_clock.so"
         for module in _MODULES.values():
-            (folder / module).write_bytes(_SHIFT.pack(0))
+            (folder / module).write_bytes(bytes(_SHIFT.size))
         compiler = os.environ.get("CXX", "c++")
         command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(self._library), "-ldl"]
         subprocess.run(command, check=True, capture_output=True, text=True)
@@ -46,10 +47,16 @@ class WallClocks:
         """Of the launcher; its processes inherit it."""
         return {"LD_PRELOAD": str(self._library), "WALL_CLOCK_FOLDER": str(self._folder)}
 
-    def set(self, seconds: float, *roles: str) -> None:
-        """Let the clocks of ``roles`` (none named: of all) be so much ahead of the true time."""
+    def set_right(self) -> None:
+        """Let all clocks show the true time."""
+        for role, seconds in self._seconds.items():
+            self.jump(-seconds, role)
+
+    def jump(self, seconds: float, *roles: str) -> None:
+        """Set the clocks of ``roles``, of all if none is named, so much forwards."""
         for role in roles or tuple(_MODULES):
+            self._seconds[role] += seconds
             path = self._folder / _MODULES[role]
             # In place, and in one store: processes have the file mapped.
             with path.open("r+b") as file, mmap.mmap(file.fileno(), _SHIFT.size) as place:
-                place[:] = _SHIFT.pack(round(seconds * _NANOSECONDS))
+                place[:] = _SHIFT.pack(round(self._seconds[role] * _NANOSECONDS))

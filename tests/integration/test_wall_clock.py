@@ -71,7 +71,7 @@ def clocks(tmp_path_factory):
 
 @pytest.fixture
 def process(tmp_path, clocks):
-    clocks.set(0)
+    clocks.set_right()
     process = Process(tmp_path, clocks)
     yield process
     process.close()
@@ -83,21 +83,21 @@ def process(tmp_path, clocks):
 )
 def test_wall_clock_jumps_and_the_monotonic_one_does_not(process, clocks, jump, now):
     before, monotonic = process(now), process("time.monotonic()")
-    clocks.set(jump)
+    clocks.jump(jump)
     assert process(now) - before == pytest.approx(jump, abs=60)
     assert process("time.monotonic()") - monotonic == pytest.approx(0, abs=60)
 
 
 def test_another_roles_clock_is_its_own(process, clocks):
     before = process("time.time()")
-    clocks.set(HOUR, "actor", "replay")
+    clocks.jump(HOUR, "actor", "replay")
     assert process("time.time()") - before == pytest.approx(0, abs=60)
 
 
 @pytest.mark.parametrize("wait", ["time.sleep(0.2)", "threading.Event().wait(0.2)"])
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
 def test_waits_for_a_span_take_as_long_as_before(process, clocks, jump, wait):
-    clocks.set(jump)
+    clocks.jump(jump)
     _, seconds = process(f"timed(lambda: {wait})")
     assert 0.19 < seconds < 60
 
@@ -106,7 +106,7 @@ def test_wait_for_a_date_ends_when_the_clock_jumps_past_it(process, clocks):
     date = process("time.time()") + HOUR
     process.begin(f"timed(wait_until, {date})")
     time.sleep(0.5)  # it waits by now; if not, it ends all the same
-    clocks.set(2 * HOUR)
+    clocks.jump(2 * HOUR)
     timed_out, seconds = process.end()
     assert timed_out == 110  # ETIMEDOUT
     assert seconds < 60
