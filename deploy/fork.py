@@ -20,7 +20,7 @@ from efficientzero.config_files import ConfigError
 from efficientzero.lineage import PARENT_CHECKPOINT, Lineage
 from efficientzero.run_folder import RunInfo
 from replay.snapshot_facts import SnapshotFacts, file_sha256, read_snapshot
-from replay.snapshots import FILES, STREAMS
+from replay.snapshots import FILES, STREAMS, in_order, reverbs_name
 
 FORKS = ("--fork-from", "--frozen-replay")
 """Options that name another run."""
@@ -159,12 +159,16 @@ def find_fork(path: Path, *, is_frozen: bool, takes_weights: bool) -> Fork:
 
 def _snapshots(folder: Path) -> list[Path]:
     """Return a run's snapshots, oldest first; of two links to one, that which stays longer."""
-    found = {}
-    for place in ("live", "kept"):
-        for path in (folder / "replay-0" / place).glob("*"):
-            if (path / STREAMS[0]).exists() and not path.name.startswith("."):
-                found[path.name] = path
-    return [found[name] for name in sorted(found)]
+    live, kept = (
+        [
+            path
+            for path in (folder / "replay-0" / place).glob("[!.]*")
+            if (path / STREAMS[0]).exists()
+        ]
+        for place in ("live", "kept")
+    )
+    names = {reverbs_name(path) for path in kept}
+    return [*in_order(kept), *sorted(path for path in live if path.name not in names)]
 
 
 def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_frozen: bool) -> Fork:
@@ -173,7 +177,7 @@ def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_fro
         load_checkpoint,
     )
 
-    by_name = {snapshot.name: snapshot for snapshot in snapshots}
+    by_name = {reverbs_name(snapshot): snapshot for snapshot in snapshots}
     belonging = []
     for checkpoint in reversed(list_checkpoints(parent.directory / "checkpoints")):
         try:
@@ -206,7 +210,7 @@ def place_fork(fork: Fork, folder: Path) -> None:
     Raises:
         PreflightError: the disk refuses, or the other run has just replaced its snapshot.
     """
-    # Sorts before every snapshot that the run writes itself, whatever clocks and time zones say.
+    # Without a number: older than every snapshot that the run writes itself.
     target = folder / "replay-0" / "kept" / f"0-{fork.snapshot.name}"
     try:
         target.mkdir(parents=True)

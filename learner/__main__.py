@@ -66,7 +66,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     try:
         journal, record = EnvStepJournal(run.directory, run.num_resumes), RunRecord(run.directory)
         fairness = FairnessRecord(run.directory, run.config)
-        steps_noted = journal.read()
+        steps_noted, steps_before = journal.read(), _steps_before(run)
         publisher = WeightPublisher(incarnation=arguments.incarnation)
         if not wait_for_shards(run.replay_addresses, stop, timeout_s=_REPLAY_START_S):
             return
@@ -108,6 +108,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             publisher=publisher,
             steps_in_replay=steps_in_replay(run.replay_addresses, timeout_s=_INFO_S),
             steps_noted=steps_noted,
+            steps_before=steps_before,
         )
         roster, watch = _cluster(arguments, governor, record, learner)
         follow_replay(
@@ -141,6 +142,12 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         raise
     finally:
         tracker.close(exit_code)
+
+
+def _steps_before(run: RunInfo) -> int:
+    """Return how many env_steps were played when the launch before this one ended."""
+    launch = run.num_resumes - 1
+    return EnvStepJournal(run.directory, launch).read() if launch >= 0 else 0
 
 
 def _cluster(

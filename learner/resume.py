@@ -41,6 +41,7 @@ def resume(
     publisher: WeightPublisher,
     steps_in_replay: int,
     steps_noted: int,
+    steps_before: int = 0,
 ) -> None:
     """Restore the run's newest checkpoint into the parts; a new run stays as it is.
 
@@ -55,6 +56,7 @@ def resume(
         publisher: new; gets the target weights.
         steps_in_replay: env_steps ever inserted into replay, as restored.
         steps_noted: env_steps that this launch's journal counts.
+        steps_before: env_steps that the journal of the launch before counts.
 
     Raises:
         CannotResume: the checkpoint is another run's, or all of them are damaged.
@@ -90,6 +92,9 @@ def resume(
         env_steps,
         min(env_steps, steps_in_replay),
     )
+    if steps_before > env_steps:
+        undone = steps_before - env_steps
+        log.info("%d env_steps that came after the checkpoint are undone and played again", undone)
 
 
 def _check_inherited(run: RunInfo, steps_in_replay: int) -> None:

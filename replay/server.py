@@ -84,6 +84,7 @@ def serve(
         tables = build_tables(config, shard=shard, in_order=in_order)
         with _stderr_to(folder / "restore.log"):
             server = reverb.Server(tables, port=port, checkpointer=checkpointer)
+        snapshots.forget_restored()
         try:
             if restored:
                 _forget_queued_batches(reached_at(address))

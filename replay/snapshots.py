@@ -1,16 +1,19 @@
 """The replay service's snapshots on disk: which one to start from, and a copy of the one before.
 
 Used by ``server``. Reverb writes a snapshot when asked to (``snapshot_request``), into a folder
-of its own in which it deletes everything else; so complete ones are linked into a second folder,
-and a damaged newest one costs only what came after the one before.
+of its own, named by the wall clock, and deletes there what sorts before the last name: the new one
+itself, if the clock was set back. So complete ones are moved into a second folder and numbered, and
+a damaged newest one costs only what came after the one before.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 _DONE = "DONE"
@@ -18,6 +21,7 @@ STREAMS = ("tables.tfrecord", "items.tfrecord", "chunks.tfrecord")
 FILES = (*STREAMS, _DONE)
 """All that a snapshot consists of."""
 _READ_BYTES = 1 << 20
+_NUMBERED = re.compile(r"(\d{6})-(.+)")
 
 log = logging.getLogger(__name__)
 
@@ -44,28 +48,51 @@ class SnapshotFolder:
         Reverb itself would start empty on a half-written snapshot, and on a cut one it may end
         the process or restore a part without a word.
         """
-        found = {path.name: path for path in (*self._kept.iterdir(), *self.live.iterdir())}
-        chosen = ""
-        for name in sorted(found, reverse=True):
-            if is_intact(found[name]):
-                chosen = name
-                break
-            log.warning("replay snapshot %s is damaged or was never finished", found[name])
+        self.keep_newest()
         for path in self.live.iterdir():
-            if path.name != chosen:
-                _remove(path)
-        if chosen and not (self.live / chosen).exists():
-            _link(found[chosen], self.live / chosen)
-        return chosen
+            log.warning("replay snapshot %s was never finished", path)
+            _remove(path)
+        for path in reversed(in_order(self._kept.iterdir())):
+            if is_intact(path):
+                _link(path, self.live / reverbs_name(path))
+                return reverbs_name(path)
+            log.warning("replay snapshot %s is damaged", path)
+        return ""
+
+    def forget_restored(self) -> None:
+        """Empty ``live`` once the service has read it: its name may sort after those to come."""
+        for path in self.live.iterdir():
+            _remove(path)
 
     def keep_newest(self) -> None:
-        """Link a newly completed snapshot into ``kept`` and drop the oldest there."""
-        complete = [path for path in self.live.iterdir() if (path / _DONE).exists()]
-        for path in complete:
-            if not (self._kept / path.name).exists():
-                _link(path, self._kept / path.name)
-        for path in sorted(self._kept.iterdir())[: -self._keep]:
+        """Move newly completed snapshots into ``kept``, numbered, and drop the oldest there."""
+        kept = in_order(self._kept.iterdir())
+        number = _order(kept[-1])[0] if kept else 0
+        for path in sorted(path for path in self.live.iterdir() if (path / _DONE).exists()):
+            if path.name not in map(reverbs_name, kept):
+                number += 1
+                kept.append(self._kept / f"{number:06d}-{path.name}")
+                _link(path, kept[-1])
             _remove(path)
+        for path in kept[: -self._keep]:
+            _remove(path)
+
+
+def in_order(snapshots: Iterable[Path]) -> list[Path]:
+    """Return snapshots of ``kept`` in the order in which they were written."""
+    return sorted(snapshots, key=_order)
+
+
+def reverbs_name(snapshot: Path) -> str:
+    """Return the name that Reverb gave to a snapshot of ``live`` or ``kept``."""
+    numbered = _NUMBERED.fullmatch(snapshot.name)
+    return numbered[2] if numbered else snapshot.name
+
+
+def _order(snapshot: Path) -> tuple[int, str]:
+    """Those without a number are older: of a run that was forked, or of an earlier version."""
+    numbered = _NUMBERED.fullmatch(snapshot.name)
+    return (int(numbered[1]) if numbered else 0, snapshot.name)
 
 
 def is_intact(snapshot: Path) -> bool:

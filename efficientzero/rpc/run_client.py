@@ -27,6 +27,10 @@ _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
 
 
+class LearnerRefused(PlainError, ValueError):
+    """The learner does not take a request: this process was replaced, or the request is wrong."""
+
+
 class LearnerUnavailable(PlainError, ConnectionError):
     """The learner did not answer for as long as a caller may wait."""
 
@@ -86,7 +90,7 @@ class RunClient:
 
         Raises:
             LearnerUnavailable: no answer in ``wait_s`` and the client's patience.
-            ValueError: the learner refused the request.
+            LearnerRefused: the learner refused the request.
         """
         number = self._answered.get(actor_index, 0) + 1
         request = run_pb2.AcquireEnvStepsRequest(
@@ -118,7 +122,7 @@ class RunClient:
 
         Raises:
             LearnerUnavailable: no answer in ``wait_s`` and the client's patience.
-            ValueError: the learner refused the request: the run is not a deterministic one.
+            LearnerRefused: the learner refused the request: the run is not a deterministic one.
         """
         request = run_pb2.AcquireBatchRequest(train_step=train_step, wait_seconds=wait_s)
         reply = self._call(self._stub.AcquireBatch, request, wait_s=wait_s)
@@ -131,7 +135,7 @@ class RunClient:
 
         Raises:
             LearnerUnavailable: no answer within the client's patience.
-            ValueError: the learner refused the report.
+            LearnerRefused: the learner refused the report.
         """
         request = run_pb2.ReportEpisodesRequest(
             actor_index=actor_index, episodes=_episode_results(episodes)
@@ -156,7 +160,7 @@ class RunClient:
 
         Raises:
             LearnerUnavailable: no answer within the client's patience.
-            ValueError: the learner refused the report.
+            LearnerRefused: the learner refused the report.
         """
         request = run_pb2.ReportEvaluationRequest(
             weights_version=weights_version,
@@ -205,7 +209,7 @@ class RunClient:
                 f"({reason_of(error)})"
             )
         if code is grpc.StatusCode.INVALID_ARGUMENT:
-            return ValueError(f"learner at {self._address} refused: {reason_of(error)}")
+            return LearnerRefused(f"learner at {self._address} refused: {reason_of(error)}")
         return RuntimeError(f"learner at {self._address} failed: {reason_of(error)}")
 
 

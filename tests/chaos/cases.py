@@ -14,34 +14,19 @@ import grpc
 
 from deploy.monitor import learner_status
 from efficientzero.rpc import run_pb2
-from tests.chaos.faults import (
-    CHECKPOINT_INTERVAL,
-    ENV_STEPS,
-    FAKETIME_LIBRARY,
-    LAST_TRAIN_STEPS,
-    TRAIN_STEPS,
-    Fault,
-    Site,
-    clock_environment,
-)
-from tests.integration.local_runs import TINY, LocalRun, tmpfs
+from tests.chaos.clock_faults import check_clocks
+from tests.chaos.returns import compare
+from tests.chaos.site import Fault, Site
+from tests.chaos.sizes import Size
+from tests.chaos.wall_clock import WallClocks
+from tests.integration.local_runs import LocalRun, tmpfs
 
-OPTIONS = (
-    *TINY,
-    *("--budget.env-steps", str(ENV_STEPS), "--budget.warmup-env-steps", "100"),
-    *("--budget.train-steps", str(TRAIN_STEPS)),
-    *("--budget.last-train-steps", str(LAST_TRAIN_STEPS)),
-    *("--learner.checkpoint-interval", str(CHECKPOINT_INTERVAL)),
-    *("--learner.checkpoints-kept", "3"),
-    *("--evaluator.interval-train-steps", "20", "--evaluator.num-episodes", "2"),
-    *("--evaluator.final-num-episodes", "3"),
-)
 RATIO_TOLERANCE = 0.05
 """Of the replay ratio, as a share of the configured one; the fairness stamp's own."""
 
 _PROOF = 8
 """Train_steps beyond those known: more than batches made before the fault can feed."""
-_PATIENCE_S = 300.0
+_PATIENCE_S = 600.0
 
 
 class Skipped(Exception):
@@ -61,6 +46,11 @@ class Result:
     """Bound on ``env_steps_lost``."""
     replay_ratio: float | None = None
     """Achieved, as a share of the configured one."""
+    returns: list[float] = field(default_factory=list)
+    """Of the final evaluation's episodes."""
+    return_mean: float | None = None
+    return_noise: float | None = None
+    """Bound on the difference to the undisturbed runs' mean, where there were any."""
     outcome: str = "ok"
     """ok, skipped: why, or failed: why."""
 
@@ -70,8 +60,10 @@ def run_case(
     faults: Sequence[Fault],
     folder: Path,
     *,
+    size: Size,
     seed: int,
     pause_s: float,
+    undisturbed: Sequence[Result] = (),
 ) -> Result:
     """Run once with ``faults`` injected one after another, and judge.
 
@@ -79,14 +71,20 @@ def run_case(
         name: of the case.
         faults: in the order of injection; each at a random train_step of its share of the run.
         folder: new; for the run and whatever the faults need.
+        size: of the run.
         seed: of the moments, and of the run.
         pause_s: how long a pause takes, seconds.
+        undisturbed: of runs alike; where there are any, the return must be theirs but for noise.
     """
-    result = Result(fault=name, most_lost=sum(fault.lost for fault in faults))
+    result = Result(fault=name, most_lost=sum(fault.most_lost(size) for fault in faults))
     try:
-        with _site(faults, folder, seed=seed, pause_s=pause_s) as site:
+        with _site(faults, folder, size=size, seed=seed, pause_s=pause_s) as site:
             _hurt(site, faults, result)
-            _judge(site.run, result)
+            _judge(site, result)
+            if site.clocks is not None:
+                check_clocks(site)
+        if undisturbed:
+            _judge_return(result, [other.returns for other in undisturbed])
     except Skipped as reason:
         result.outcome = f"skipped: {reason}"
     except (AssertionError, OSError, ValueError) as error:
@@ -95,9 +93,11 @@ def run_case(
 
 
 @contextmanager
-def _site(faults: Sequence[Fault], folder: Path, *, seed: int, pause_s: float) -> Iterator[Site]:
+def _site(
+    faults: Sequence[Fault], folder: Path, *, size: Size, seed: int, pause_s: float
+) -> Iterator[Site]:
     with ExitStack() as stack:
-        disk_bytes = max(fault.disk_bytes for fault in faults)
+        disk_bytes = max((fault.disk_bytes for fault in faults), default=0)
         if disk_bytes:
             try:
                 stack.enter_context(tmpfs(folder, size_bytes=disk_bytes))
@@ -105,30 +105,56 @@ def _site(faults: Sequence[Fault], folder: Path, *, seed: int, pause_s: float) -
                 raise Skipped(f"no small disk: {error.stderr.decode().strip()}") from error
         else:
             folder.mkdir()
-        env = {}
-        if any(fault.needs_faketime for fault in faults):
-            if not FAKETIME_LIBRARY.exists():
-                raise Skipped("no libfaketime: apt-get install faketime")
-            env = clock_environment(folder)
-        options = (*OPTIONS, "--seed", str(seed))
-        run = stack.enter_context(LocalRun(folder / "runs", *options, env=env))
-        yield Site(run=run, folder=folder, chance=random.Random(seed), pause_s=pause_s)
+        clocks = None
+        if any(fault.sets_clocks for fault in faults):
+            try:
+                clocks = WallClocks(folder / "clocks")
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise Skipped(f"no C++ compiler for the clocks: {error}") from error
+        run = stack.enter_context(
+            LocalRun(
+                folder / "runs",
+                *size.launch_options,
+                *("--seed", str(seed)),
+                env=clocks.environment if clocks else {},
+            )
+        )
+        yield Site(
+            run=run,
+            size=size,
+            folder=folder,
+            chance=random.Random(seed),
+            pause_s=pause_s,
+            clocks=clocks,
+        )
 
 
 def _hurt(site: Site, faults: Sequence[Fault], result: Result) -> None:
-    first, last = CHECKPOINT_INTERVAL + 5, TRAIN_STEPS - 40
-    share = (last - first) / len(faults)
+    size = site.size
+    first, last = size.checkpoint_interval + 5, size.train_steps - 2 * size.checkpoint_interval
     for number, fault in enumerate(faults):
+        share = (last - first) / len(faults)
         moment = int(first + share * (number + site.chance.random()))
         status = site.run.wait_for_status(
-            f"train_step {moment}", lambda known, at=moment: known.train_steps >= at
+            f"train_step {moment}",
+            lambda known, at=moment: known.train_steps >= at,
+            timeout_s=_PATIENCE_S,
         )
         victim = site.run.pid(f"{fault.role}-0") if fault.role else 0
         fault.inject(site)
         ended_at = time.monotonic()
         result.injected += 1
-        _wait_for_recovery(site.run, fault, victim, status)
+        _wait_for_recovery(site.run, fault, victim, _newest(site.run, status))
         result.recovered_s.append(round(time.monotonic() - ended_at, 1))
+
+
+def _newest(run: LocalRun, before: run_pb2.RunStatus) -> run_pb2.RunStatus:
+    """Return how far the run is after a fault; ``before``, where the learner has died of it."""
+    try:
+        with learner_status(run.config["learner_address"]) as fetch:
+            return max(fetch(), before, key=lambda status: status.train_steps)
+    except grpc.RpcError:
+        return before
 
 
 def _wait_for_recovery(run: LocalRun, fault: Fault, victim: int, before: run_pb2.RunStatus) -> None:
@@ -162,17 +188,19 @@ def _is_further(fault: Fault, known: run_pb2.RunStatus, status: run_pb2.RunStatu
     return has_collected and status.train_steps >= known.train_steps + _PROOF
 
 
-def _judge(run: LocalRun, result: Result) -> None:
-    code = run.wait()
+def _judge(site: Site, result: Result) -> None:
+    run, size = site.run, site.size
+    code = run.wait(_PATIENCE_S)
     assert code == 0, f"exit code {code}:\n{run.output[-3000:]}"
     summary = run.summary
     result.env_steps_lost = summary["env_steps_lost"]
+    result.returns, result.return_mean = summary["eval_returns"], summary["eval_return_mean"]
     stamp = summary["fairness"]
     ratio = stamp["replay_ratio"] / stamp["configured_replay_ratio"]
     result.replay_ratio = round(ratio, 3)
     assert summary["exit_reason"] == "budget", summary["exit_reason"]
-    assert summary["env_steps"] == ENV_STEPS, f"env_steps: {summary['env_steps']}"
-    wanted = TRAIN_STEPS + LAST_TRAIN_STEPS
+    assert summary["env_steps"] == size.env_steps, f"env_steps: {summary['env_steps']}"
+    wanted = size.train_steps + size.last_train_steps
     assert summary["train_steps"] == wanted, f"train_steps: {summary['train_steps']}"
     assert result.env_steps_lost is not None, "nobody knows how many env_steps were lost"
     assert result.env_steps_lost <= result.most_lost, (
@@ -182,3 +210,12 @@ def _judge(run: LocalRun, result: Result) -> None:
     assert summary["eval_is_final"], "the last weights were not evaluated"
     assert run.pids() == {}, f"left behind: {run.pids()}"
     assert "Traceback" not in run.output, run.output[run.output.index("Traceback") :][:2000]
+
+
+def _judge_return(result: Result, undisturbed: Sequence[Sequence[float]]) -> None:
+    comparison = compare(result.returns, undisturbed)
+    result.return_noise = round(comparison.noise, 3)
+    assert comparison.is_noise, (
+        f"return {result.return_mean}, {comparison.difference:+.3f} from undisturbed runs, "
+        f"noise is {comparison.noise:.3f}"
+    )

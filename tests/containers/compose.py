@@ -94,8 +94,10 @@ class Compose:
                 return json.loads(done.stdout[done.stdout.index("{") :])
         return None
 
-    def wait_until(self, what: str, is_reached: Callable[[], Any], timeout_s: float) -> float:
-        """Wait; return the seconds it took."""
+    def wait_until(
+        self, what: str, is_reached: Callable[[], Any], timeout_s: float, *, look_s: float = 0.5
+    ) -> float:
+        """Wait, looking every ``look_s``; return the seconds it took."""
         started = time.monotonic()
         while not is_reached():
             waited = time.monotonic() - started
@@ -103,7 +105,7 @@ class Compose:
                 roles = ("learner", "replay", "actor")
                 logs = "\n".join(self.logs(role)[-2500:] for role in roles)
                 raise AssertionError(f"waited {waited:.0f} s for {what}\n{logs}")
-            time.sleep(0.5)
+            time.sleep(look_s)
         return time.monotonic() - started
 
     def wait_for_status(
@@ -117,7 +119,8 @@ class Compose:
             seen[:] = [status] if status else []
             return status is not None and is_reached(status)
 
-        self.wait_until(what, look, timeout_s)
+        # Asking starts a Python in the learner's container, out of the learner's share of the CPU.
+        self.wait_until(what, look, timeout_s, look_s=3.0)
         return seen[0]
 
     def signal(self, container: dict[str, Any], signum: int) -> None:
@@ -129,10 +132,10 @@ class Compose:
         (child,) = Path(f"/proc/{init}/task/{init}/children").read_text().split()
         os.kill(int(child), signum)
 
-    def read(self, path: str) -> str:
-        """Return a file of the run folder's volume."""
+    def run(self, *command: str) -> str:
+        """Return what a command prints in a container of its own, with the run folders' volume."""
         volume = f"{self._project}_runs:/runs"
-        done = _run("docker", "run", "--rm", "-v", volume, "efficientzero", "cat", path)
+        done = _run("docker", "run", "--rm", "-v", volume, "efficientzero", *command)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

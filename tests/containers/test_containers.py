@@ -5,25 +5,44 @@ minutes the first time. It is not part of CI, where there is no engine.
 """
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
 from tests.containers.compose import CHECKOUT, Compose, build_image, what_is_missing
 from tests.integration.local_runs import TINY
 
-ENV_STEPS, TRAIN_STEPS, LAST_TRAIN_STEPS = 12_011, 2400, 6
+# So many that the run is not over before it has been through everything; on a machine that is busy
+# with something else a fifth of it is enough, and less to wait for.
+TRAIN_STEPS, LAST_TRAIN_STEPS = int(os.environ.get("CONTAINERS_TRAIN_STEPS", "3000")), 6
+ENV_STEPS = 5 * TRAIN_STEPS + 11
+CHECKPOINT_INTERVAL = 20
+# What one actor plays: 8 environments, episodes of 9. An actor's death costs that; the learner's
+# and replay's cost it to both actors, and replay's what came since its snapshot, while one more may
+# be in the making. Going down costs nothing.
+IN_FLIGHT = 8 * 9
+MOST_LOST = (1 + 2 + 2) * IN_FLIGHT + 2 * CHECKPOINT_INTERVAL * ENV_STEPS // TRAIN_STEPS
 OPTIONS = (
     *TINY,
     *("--budget.env-steps", str(ENV_STEPS), "--budget.warmup-env-steps", "100"),
     *("--budget.train-steps", str(TRAIN_STEPS)),
     *("--budget.last-train-steps", str(LAST_TRAIN_STEPS)),
-    *("--learner.checkpoint-interval", "20", "--seed", "3"),
+    *("--learner.checkpoint-interval", str(CHECKPOINT_INTERVAL), "--seed", "3"),
     *("--evaluator.interval-train-steps", "400", "--evaluator.num-episodes", "2"),
     *("--evaluator.final-num-episodes", "3"),
 )
+STAMP = """
+import dataclasses, json
+from deploy.fairness import make_stamp
+from efficientzero.run_folder import RunInfo
+run = RunInfo.load("/runs/run/config.json")
+stamp = make_stamp(run.directory, run.config, env_steps=run.config.budget.env_steps)
+print(json.dumps(dataclasses.asdict(stamp)))
+"""
 ROLES = ("replay", "learner", "reanalyzer", "actor", "evaluator")
 PATIENCE_S = 600.0
 USER = 10001
@@ -51,7 +70,7 @@ def toured(tmp_path_factory):
     env = {
         "EFFICIENTZERO_CREDENTIALS_DIR": str(credentials),
         "EFFICIENTZERO_RUN_OPTIONS": " ".join(OPTIONS),
-        "EFFICIENTZERO_STUCK_AFTER": "20",
+        "EFFICIENTZERO_STUCK_AFTER": "60",
         **{f"{role.upper()}_CPUS": "1" for role in ROLES},
     }
     with Compose("eztest", env) as compose:
@@ -69,13 +88,11 @@ def tour(compose):
         PATIENCE_S,
     )
     note(f"two actors, two reanalyzers: train_step {full['train_steps']}")
-    took = compose.wait_until(
-        "health", lambda: {h for r in ROLES for h in compose.health(r)} == {"healthy"}, PATIENCE_S
-    )
+    took = compose.wait_until("health", lambda: healthy(compose, *ROLES), PATIENCE_S)
     note(f"everybody healthy after another {took:.1f} s")
 
     for role in ("actor", "reanalyzer", "replay", "learner"):
-        before = compose.status()
+        before = compose.wait_for_status("an answer", lambda _: True)
         victim = compose.running(role)[0]
         compose.signal(victim, signal.SIGKILL)
         took = compose.wait_until(
@@ -93,6 +110,30 @@ def tour(compose):
         )
         note(f"{role} killed: restarted in {took:.1f} s, at train_step {further['train_steps']}")
 
+    compose.up(actor=3, reanalyzer=1)
+    took = wait_for_alive(compose, actor=3, reanalyzer=1)
+    note(f"scaled to three actors and one reanalyzer in {took:.1f} s")
+    compose.up(actor=1, reanalyzer=1)
+    took = wait_for_alive(compose, actor=1, reanalyzer=1)
+    note(f"scaled to one actor in {took:.1f} s")
+
+    before = compose.wait_for_status("an answer", lambda _: True)
+    compose("down", "--timeout", "90")
+    compose.up(actor=0, reanalyzer=1)
+    resumed = compose.wait_for_status("the run again", lambda s: s["train_steps"] > 0, PATIENCE_S)
+    assert before["train_steps"] <= resumed["train_steps"] < TRAIN_STEPS, (
+        "the run was over too early: CONTAINERS_TRAIN_STEPS sets a larger budget"
+    )
+    note(f"down at train_step {before['train_steps']}, up at {resumed['train_steps']}")
+
+    hang_evaluator(compose)  # without actors the run waits meanwhile
+    compose.up(actor=2, reanalyzer=2)
+    took = compose.wait_until("the end", lambda: not compose.running("learner"), 2 * PATIENCE_S)
+    note(f"two actors and two reanalyzers: at its budget after another {took:.1f} s")
+
+
+def hang_evaluator(compose):
+    compose.wait_until("a healthy evaluator", lambda: healthy(compose, "evaluator"), PATIENCE_S)
     hung = compose.running("evaluator")[0]
     compose.signal(hung, signal.SIGSTOP)
     took = compose.wait_until(
@@ -101,34 +142,40 @@ def tour(compose):
         PATIENCE_S,
     )
     note(f"hung evaluator unhealthy after {took:.1f} s")
-    assert {h for r in ROLES[:4] for h in compose.health(r)} == {"healthy"}
+    assert healthy(compose, "replay", "learner", "reanalyzer")
     compose.signal(hung, signal.SIGCONT)
 
-    compose.up(actor=3, reanalyzer=1)
-    compose.wait_for_status("three actors", lambda s: len(alive(s, "actor")) == 3, PATIENCE_S)
-    compose.up(actor=1, reanalyzer=1)
-    compose.wait_for_status(
-        "one actor", lambda s: len(alive(s, "actor")) == 1 and s["train_steps"] > 0, PATIENCE_S
-    )
-    note("scaled to three actors and one reanalyzer, and to one actor")
 
-    before = compose.status()
-    compose("down", "--timeout", "90")
-    compose.up(actor=2, reanalyzer=1)
-    resumed = compose.wait_for_status("resumed training", lambda s: s["train_steps"] > 0)
-    assert resumed["train_steps"] >= before["train_steps"]
-    note(f"down at train_step {before['train_steps']}, up at {resumed['train_steps']}")
-    compose.wait_until("the end", lambda: not compose.running("learner"), 2 * PATIENCE_S)
+def wait_for_alive(compose, **numbers):
+    started = time.monotonic()
+    compose.wait_for_status(
+        f"so many alive: {numbers}",
+        lambda s: all(len(alive(s, role)) == number for role, number in numbers.items()),
+        PATIENCE_S,
+    )
+    return time.monotonic() - started
+
+
+def healthy(compose, *roles):
+    return {h for role in roles for h in compose.health(role)} == {"healthy"}
 
 
 def test_learner_ends_with_0_at_the_budget(toured):
     (learner,) = toured.containers("learner")
     assert learner["State"]["ExitCode"] == 0, toured.logs("learner")
-    evaluations = toured.read("/runs/run/evaluations.jsonl").splitlines()
+    evaluations = toured.run("cat", "/runs/run/evaluations.jsonl").splitlines()
     last = json.loads(evaluations[-1])
     assert last["is_final"]
     assert last["env_steps"] == ENV_STEPS
     assert last["weights_version"] == TRAIN_STEPS + LAST_TRAIN_STEPS
+
+
+def test_as_much_was_trained_per_env_step_as_configured_and_little_was_lost(toured):
+    stamp = json.loads(toured.run("python", "-c", STAMP))
+    ratio = stamp["replay_ratio"] / stamp["configured_replay_ratio"]
+    note(f"{ENV_STEPS} env_steps, {stamp['env_steps_lost']} lost; ratio {ratio:.3f}")
+    assert ratio == pytest.approx(1.0, abs=0.05)
+    assert stamp["env_steps_lost"] <= MOST_LOST
 
 
 def test_run_went_on_from_its_checkpoint_and_its_snapshot(toured):

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,6 +53,7 @@ class LocalRun:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = runs_dir / name
+        self._num_resumes = self.config["num_resumes"] + 1 if resume else 0
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
         new = ("--runs-dir", str(runs_dir), "--run-id", name)
         places = ("--resume", str(self.directory)) if resume else new
@@ -107,12 +108,20 @@ class LocalRun:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout_s} s:\n{self.output}") from None
 
+    def wait_for_config(self) -> None:
+        """Wait until the launcher has written this launch's addresses."""
+        self._wait_until(time.monotonic() + PATIENCE_S, "config.json", self._is_prepared)
+
     def wait_for_status(
-        self, what: str, is_reached: Callable[[run_pb2.RunStatus], bool]
+        self,
+        what: str,
+        is_reached: Callable[[run_pb2.RunStatus], bool],
+        *,
+        timeout_s: float = PATIENCE_S,
     ) -> run_pb2.RunStatus:
         """Return the first status seen that is what the test waits for."""
-        deadline = time.monotonic() + PATIENCE_S
-        self._wait_until(deadline, what, (self.directory / "config.json").exists)
+        deadline = time.monotonic() + timeout_s
+        self.wait_for_config()
         with learner_status(self.config["learner_address"]) as fetch:
             statuses: list[run_pb2.RunStatus] = []
 
@@ -158,10 +167,26 @@ class LocalRun:
         """Signal the process ``name``."""
         os.kill(self.pid(name), signum)
 
+    def kill_all(self) -> None:
+        """Kill -9 the launcher and everything it started, at once: a power cut."""
+        self.process.send_signal(signal.SIGSTOP)  # it starts nobody any more
+        for pid in (*self.pids(), self.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(60.0)
+        deadline = time.monotonic() + 60.0
+        while self.pids():
+            assert time.monotonic() < deadline, f"survived kill -9: {self.pids()}"
+            time.sleep(0.1)
+
     def pid(self, name: str) -> int:
         """Return the process id of ``name``, which must be running."""
         (pid,) = [pid for pid, known in self.pids().items() if known == name]
         return pid
+
+    def _is_prepared(self) -> bool:
+        config = self.directory / "config.json"
+        return config.exists() and self.config["num_resumes"] >= self._num_resumes
 
     def _wait_until(self, deadline: float, what: str, is_reached: Callable[[], bool]) -> None:
         while not is_reached():

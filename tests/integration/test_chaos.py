@@ -7,13 +7,14 @@ import pytest
 
 from tests.chaos.cases import run_case
 from tests.chaos.faults import FAULTS
+from tests.chaos.sizes import SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]
 
 PAUSE_S = 3.0
 CASES = {
     "hung and damaged": (
-        *("pause replay", "pause learner", "pause actor"),
+        *("clocks jump", "pause replay", "pause learner", "pause actor"),
         *("kill evaluator", "damaged checkpoint"),
     ),
     "full disk": ("disk full at a checkpoint",),
@@ -23,7 +24,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_run_survives_and_says_what_it_lost(name, tmp_path):
     faults = [FAULTS[fault] for fault in CASES[name]]
-    result = run_case(name, faults, tmp_path / "case", seed=7, pause_s=PAUSE_S)
+    result = run_case(name, faults, tmp_path / "case", size=SMALL, seed=7, pause_s=PAUSE_S)
     if result.outcome.startswith("skipped"):
         pytest.skip(result.outcome)
     assert result.outcome == "ok"

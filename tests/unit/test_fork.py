@@ -22,6 +22,7 @@ from efficientzero.envs import probe_env_spec
 from efficientzero.lineage import PARENT_CHECKPOINT, Lineage
 from efficientzero.run_folder import RunInfo, write_json
 from replay.snapshot_facts import read_snapshot
+from replay.snapshots import in_order
 from tests.config_cases import changed
 from tests.fakes import tiny_config, tiny_run
 from tests.snapshots_by_hand import record, write_snapshot
@@ -317,7 +318,8 @@ def test_what_is_taken_lies_in_the_new_folder_and_the_other_run_is_untouched(par
     place_fork(fork, target)
     (placed,) = (target / "replay-0" / "kept").iterdir()
     assert read_snapshot(placed) == fork.facts
-    assert placed.name < NEW  # what the run writes itself is newer, whatever the clock says
+    own = placed.with_name("000001-2025-01-01")  # what the run writes itself is newer
+    assert in_order([own, placed]) == [placed, own]
     checkpoint = parent.directory / "checkpoints" / "checkpoint_00000008.pt"
     assert (target / PARENT_CHECKPOINT).read_bytes() == checkpoint.read_bytes()
     assert tree(parent.directory) == before

@@ -55,7 +55,7 @@ class Parts:
         }
         save_checkpoint(self.run.directory / "checkpoints", train_step, state, keep=2)
 
-    def resume(self, *, in_replay=0, noted=0):
+    def resume(self, *, in_replay=0, noted=0, before=0):
         resume(
             self.run,
             learner=self.learner,
@@ -65,6 +65,7 @@ class Parts:
             publisher=self.publisher,
             steps_in_replay=in_replay,
             steps_noted=noted,
+            steps_before=before,
         )
 
 
@@ -93,6 +94,15 @@ def test_learner_that_died_before_its_first_checkpoint_knows_what_was_collected(
     parts = Parts(tmp_path)
     parts.resume(in_replay=7, noted=9)
     assert (parts.governor.env_steps, parts.governor.train_steps) == (9, 0)
+
+
+def test_env_steps_that_a_resumed_run_plays_again_are_told(tmp_path, caplog):
+    caplog.set_level("INFO")
+    parts = Parts(tmp_path)
+    parts.save(40, 500)
+    parts.resume(in_replay=510, before=530)
+    assert parts.governor.env_steps == 510
+    assert "20 env_steps that came after the checkpoint are undone" in caplog.text
 
 
 def test_results_of_train_steps_that_were_undone_are_dropped(tmp_path):

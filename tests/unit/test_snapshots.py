@@ -63,17 +63,38 @@ def test_only_complete_snapshots_are_kept_and_only_the_newest_of_them(folder, tm
         folder.keep_newest()
     write(folder.live, "2026-01-04", done=False)
     folder.keep_newest()
-    assert names(tmp_path / "kept") == ["2026-01-02", "2026-01-03"]
+    assert names(tmp_path / "kept") == ["000002-2026-01-02", "000003-2026-01-03"]
+    assert names(folder.live) == ["2026-01-04"]
 
 
-def test_kept_snapshot_survives_what_reverb_deletes(folder, tmp_path):
-    snapshot = write(folder.live, "2026-01-01")
-    folder.keep_newest()
-    for path in snapshot.iterdir():
-        path.unlink()
-    snapshot.rmdir()
+def test_clock_set_back_makes_no_snapshot_older(folder, tmp_path):
+    for day in (3, 2, 1):
+        write(folder.live, f"2026-01-0{day}")
+        folder.keep_newest()
+        # Alone there: Reverb deletes all but the last by name when it has written another one.
+        assert names(folder.live) == []
+    assert names(tmp_path / "kept") == ["000002-2026-01-02", "000003-2026-01-01"]
     assert folder.prepare() == "2026-01-01"
-    assert (folder.live / "2026-01-01" / "DONE").exists()
+
+
+def test_restored_snapshot_is_out_of_reverbs_way_and_not_kept_twice(folder, tmp_path):
+    write(folder.live, "2026-01-01")
+    folder.prepare()
+    folder.keep_newest()  # the service died before it had read it
+    folder.prepare()
+    folder.forget_restored()
+    assert names(folder.live) == []
+    assert names(tmp_path / "kept") == ["000001-2026-01-01"]
+
+
+def test_snapshots_without_a_number_are_older(folder, tmp_path):
+    for name in ("2026-01-09", "0-2026-01-10"):  # of an earlier version, of a run that was forked
+        write(tmp_path / "kept", name)
+    assert folder.prepare() == "2026-01-09"
+    folder.forget_restored()
+    write(folder.live, "2026-01-01")
+    assert folder.prepare() == "2026-01-01"
+    assert names(tmp_path / "kept") == ["000001-2026-01-01", "2026-01-09"]
 
 
 def test_foreign_file_is_removed_before_reverb_could_take_it_for_the_newest(folder):
