@@ -22,6 +22,7 @@ ROLES = ("actor", "reanalyzer", "learner")
 
 _TIME = "_timestamp"  # wandb's own, in seconds
 _MIN_ROWS = 2
+_LARGE = 1_000.0  # shown in full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +196,9 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3g}"
+    if np.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if value >= _LARGE else f"{value:.3g}"
 
 
 def _percent(value: float) -> str:

@@ -48,6 +48,10 @@ def test_waits_are_means_over_seeds_and_unknown_ones_stay_unknown():
     assert "| - |" in scaling_table([point])
 
 
+def test_large_numbers_are_written_in_full():
+    assert "| 1,794 |" in scaling_table(scaling_points([measured(1, 1793.6)]))
+
+
 def test_returns_are_compared_at_env_steps_that_all_have_reached():
     runs = [
         measured(1, 1.0, returns=((100, 0.0), (300, 1.0))),
