@@ -68,7 +68,7 @@ def measure_actor(config: Config | None = None, *, turns: int = _TURNS) -> list[
 
 
 def _actor_us(config: Config, turns: int) -> float:
-    """Return CPU microseconds an env_step of the real actor, its first turn left out."""
+    """Return CPU microseconds an env_step of the real actor's median turn, the first left out."""
     stop, num_envs = StopSignal(), config.actor.num_envs
     env_config = dataclasses.replace(config.env, id=_GAME)
     envs = make_env_batch(
@@ -88,7 +88,7 @@ def _actor_us(config: Config, turns: int) -> float:
         device=_CPU,
         generator=np.random.default_rng(0),
     )
-    grants = _Grants(turns * num_envs, num_envs)
+    grants = _Grants(turns * num_envs)
     with (
         tempfile.TemporaryDirectory() as folder,
         replay_process(Path(folder) / "run", config, envs.spec, stop) as service,
@@ -109,7 +109,7 @@ def _actor_us(config: Config, turns: int) -> float:
             stop=stop,
         ).run()
         stop.set("measured")
-    return 1e6 * (grants.ended_s - grants.began_s) / (grants.budget - num_envs)
+    return 1e6 * float(np.median(np.diff(grants.asked_at_s[1:]))) / num_envs
 
 
 def _floor_us(config: Config) -> float:
@@ -123,15 +123,15 @@ def _floor_us(config: Config) -> float:
         game.reset()
     calls = _NetworkCalls(config, probe_env_spec(dataclasses.replace(config.env, id=_GAME)))
     calls.run()
-    fastest = float("inf")
+    spent = []
     for _ in range(_FLOOR_TURNS):
         started = time.process_time()
         calls.run()
         for game in games:
             for _ in range(skip):
                 game.emulator.act(ale_py.Action.NOOP)
-        fastest = min(fastest, time.process_time() - started)
-    return 1e6 * fastest / num_envs
+        spent.append(time.process_time() - started)
+    return 1e6 * float(np.median(spent)) / num_envs
 
 
 class _NetworkCalls:
@@ -159,24 +159,22 @@ class _NetworkCalls:
 
 
 class _Grants:
-    """A learner that grants what is asked for and notes the CPU time after the first turn."""
+    """A learner that grants what is asked for and notes the CPU time at which it was."""
 
     latest_train_step = 1
 
-    def __init__(self, budget: int, num_envs: int) -> None:
-        self.budget, self.began_s, self.ended_s = budget, 0.0, 0.0
-        self._granted, self._num_envs = 0, num_envs
+    def __init__(self, budget: int) -> None:
+        self._budget, self._granted = budget, 0
+        self.asked_at_s: list[float] = []
 
     def acquire_env_steps(
         self, actor_index: int, *, completed: int, wanted: int, wait_s: float
     ) -> Grant:
         """Grant all of it until the budget is spent."""
         del actor_index, completed, wait_s
-        if self._granted == self._num_envs:
-            self.began_s = time.process_time()
-        if self._granted == self.budget and not self.ended_s:
-            self.ended_s = time.process_time()
-        granted, before = min(wanted, self.budget - self._granted), self._granted
+        if wanted:
+            self.asked_at_s.append(time.process_time())
+        granted, before = min(wanted, self._budget - self._granted), self._granted
         self._granted += granted
         return Grant(granted, granted == 0, Phase.COLLECTING, 1.0, before)
 
