@@ -16,9 +16,9 @@ import pytest
 from tests.containers.compose import CHECKOUT, Compose, build_image, what_is_missing
 from tests.integration.local_runs import TINY
 
-# So many that the run is not over before it has been through everything; on a machine that is busy
-# with something else a fifth of it is enough, and less to wait for.
-TRAIN_STEPS, LAST_TRAIN_STEPS = int(os.environ.get("CONTAINERS_TRAIN_STEPS", "3000")), 6
+# So many that the run is not over before it has been through everything. Where it is (a quick
+# machine), set more; on one that is busy with something else less is enough.
+TRAIN_STEPS, LAST_TRAIN_STEPS = int(os.environ.get("CONTAINERS_TRAIN_STEPS", "6000")), 6
 ENV_STEPS = 5 * TRAIN_STEPS + 11
 CHECKPOINT_INTERVAL = 20
 # What one actor plays: 8 environments, episodes of 9. An actor's death costs that; the learner's
