@@ -16,6 +16,7 @@ from replay.priorities import PriorityUpdater
 from replay.slice_sampler import SliceSampler
 from replay.snapshot_facts import read_snapshot
 from replay.snapshot_request import request_snapshot
+from replay.snapshots import reverbs_name
 from tests.integration.local_runs import TINY, LocalRun
 from tests.integration.test_replay_service import (
     CONFIG,
@@ -81,7 +82,7 @@ def test_forked_replay_holds_the_same_steps_with_the_same_priorities(tmp_path):
         process.communicate(timeout=PATIENCE_S)
     fork = find_fork(tmp_path / "parent", is_frozen=True, takes_weights=False)
     # What is read from the file is what the service itself said.
-    assert (fork.snapshot.name, fork.facts.num_steps) == (snapshot, num_steps)
+    assert (reverbs_name(fork.snapshot), fork.facts.num_steps) == (snapshot, num_steps)
     assert fork.facts.steps_inserted == sum(map(len, episodes))
     assert (fork.facts.capacity, fork.facts.priority_exponent) == (10_000, 1.0)
     place_fork(fork, tmp_path / "arm")
