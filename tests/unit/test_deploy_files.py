@@ -336,6 +336,13 @@ def test_slurm_puts_the_head_on_the_first_node_and_workers_on_the_others(slurm):
     assert not any(line.startswith("scontrol requeue") for line in lines)
 
 
+def read_if_there(path):
+    try:
+        return path.read_bytes()
+    except OSError:  # the process has ended meanwhile
+        return b""
+
+
 def test_slurm_job_that_is_asked_to_end_is_queued_again(slurm):
     start, calls = slurm
     job = start("pong", serves_s="600")
@@ -344,6 +351,11 @@ def test_slurm_job_that_is_asked_to_end_is_queued_again(slurm):
     job.terminate()
     assert job.wait(60) == 143
     assert "scontrol requeue 7" in calls.read_text()
+    # The signal has reached srun itself, else the learner would not hear of it and save.
+    lines = [read_if_there(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert not [
+        line for line in lines if f"{calls.parent}/srun".encode() in line and b"--serve" in line
+    ]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--preset", "catch")])
