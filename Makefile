@@ -61,7 +61,7 @@ protos: $(STAMP)
 clean:
 	rm -rf $(VENV) build
 
-$(STAMP): pyproject.toml constraints.txt mcts_cpp/CMakeLists.txt efficientzero/kernels/CMakeLists.txt $(CPP)
+$(STAMP): pyproject.toml constraints.txt mcts_cpp/CMakeLists.txt $(wildcard efficientzero/*/CMakeLists.txt) $(CPP)
 	@for python in $(or $(PYTHON),python3.11 python3 python) none; do \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && break; done; \
 	if [ "$$python" = none ]; then \

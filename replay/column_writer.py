@@ -7,7 +7,7 @@ thirds of the CPU time of writing a step. Used by ``episode_writer``, whose colu
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from replay import reverb_lite
@@ -28,7 +28,7 @@ class CellRef(Protocol):
 
 
 class ColumnWriter:
-    """One stream of steps and items; only ``flush`` and ``end_episode`` wait for the service.
+    """One stream of steps and items; only ``flush`` waits for the service.
 
     Every method raises RuntimeError when the stream is broken for good.
     """
@@ -79,20 +79,13 @@ class ColumnWriter:
         Raises:
             DeadlineExceededError: Reverb's; they were not in time.
         """
-        self._wait(lambda: self._writer.Flush(num_left, timeout_ms))
-
-    def end_episode(self, *, timeout_ms: int) -> None:
-        """Wait until all items are confirmed and drop all cells; raises as ``flush``."""
-        self._wait(lambda: self._writer.EndEpisode(True, timeout_ms))
-
-    def close(self) -> None:
-        """Give up what is not confirmed."""
-        self._writer.Close()
-
-    def _wait(self, call: Callable[[], None]) -> None:
         try:
-            call()
+            self._writer.Flush(num_left, timeout_ms)
         except RuntimeError as error:
             if _NOT_IN_TIME in str(error):
                 raise self._deadline_exceeded(str(error)) from None
             raise
+
+    def close(self) -> None:
+        """Give up what is not confirmed."""
+        self._writer.Close()

@@ -82,7 +82,7 @@ class EpisodeWriter:
             self.lost_items += 1
         else:
             position = len(self._priorities)
-            self._codec.encode_step(self._packer.add(step.frame), step, position=position)
+            self._codec.pack_step(self._packer, step, position=position)
             self._priorities.append(clip_priority(step.priority))
             if self._packer.is_full:
                 self._send_block(episode_ended=False)
@@ -93,11 +93,10 @@ class EpisodeWriter:
         if not num_steps:
             raise ValueError("end of an episode: got no steps, wanted at least one")
         if not self._is_abandoned:
-            row = self._packer.add(last_frame)
-            self._codec.encode_ending(row, ending, position=num_steps)
+            self._codec.pack_ending(self._packer, last_frame, ending, position=num_steps)
             self._send_block(episode_ended=True)
         if not self._is_abandoned:
-            self._confirm(lambda: self._writer.end_episode(timeout_ms=_TURN_MS), leaving=0)
+            self._confirm(lambda: self._writer.flush(0, timeout_ms=_TURN_MS), leaving=0)
         self._start_episode()
 
     def close(self) -> None:
@@ -115,9 +114,9 @@ class EpisodeWriter:
         self._is_abandoned = False
         self._packer.clear()
         self._block_refs.clear()
-        self._place_refs.clear()
 
     def _open(self) -> ColumnWriter:
+        self._place_refs.clear()
         # Blocks are compressed already, and one of them is a chunk of its own. Those that
         # unconfirmed items refer to are kept as well, for a stream that has to start again.
         num_waiting = -(-_MAX_UNCONFIRMED // self._codec.frames_per_block)
@@ -153,28 +152,27 @@ class EpisodeWriter:
             self._flush(leaving=0)
 
     def _append_places(self) -> None:
+        """Send the cells of all places; the writer keeps them, for all episodes of its stream."""
         for place in range(self._codec.num_places):
             _, place_ref = self._writer.append((None, np.int32(place)))
             self._place_refs.append(place_ref)
 
     def _create_items(self, positions: range, *, last_row: int) -> None:
-        codec, blocks = self._codec, list(self._block_refs)
-        first_kept = last_row // codec.frames_per_block + 1 - len(blocks)
-        for position in positions:
-            wanted = codec.blocks_for(
-                position, last_row=min(position + codec.window_steps, last_row)
-            )
-            columns = (
-                blocks[wanted.start - first_kept : wanted.stop - first_kept],
-                (self._place_refs[codec.place_of(position, first_block=wanted.start)],),
-            )
+        blocks = list(self._block_refs)
+        first_kept = last_row // self._codec.frames_per_block + 1 - len(blocks)
+        windows = self._codec.windows(positions, last_row=last_row)
+        for position, (first, stop, place) in zip(positions, windows, strict=True):
+            wanted = blocks[first - first_kept : stop - first_kept]
             # An item with an empty column crashes the process.
-            if len(columns[0]) != len(wanted):
-                raise ValueError(f"item {position}: got {len(columns[0])} blocks, wanted {wanted}")
+            if first < first_kept or len(wanted) != stop - first:
+                raise ValueError(
+                    f"item {position}: got blocks from {first_kept}, wanted {first}..{stop - 1}"
+                )
+            columns = (wanted, (self._place_refs[place],))
             self._writer.create_item(TRAJECTORIES, self._priorities[position], columns)
             if self._for_refresh:
                 self._writer.create_item(STORED_STEPS, 1.0, columns)
-            self._unconfirmed += 1
+        self._unconfirmed += len(positions)
         self._num_items = positions.stop
 
     def _make_room(self, num_steps: int) -> None:

@@ -8,7 +8,6 @@ single item for ever.
 from __future__ import annotations
 
 import logging
-import math
 import queue
 import threading
 
@@ -35,8 +34,10 @@ def clip_priorities(priorities: F64) -> F64:
 
 
 def clip_priority(priority: float) -> float:
-    """Return one priority in the range that the tables survive."""
-    return MIN_PRIORITY if math.isnan(priority) else min(max(priority, MIN_PRIORITY), MAX_PRIORITY)
+    """Return one priority in the range that the tables survive; NaN counts as the lowest."""
+    if MIN_PRIORITY <= priority <= MAX_PRIORITY:  # nearly always: once for every env_step
+        return priority
+    return MAX_PRIORITY if priority > MAX_PRIORITY else MIN_PRIORITY  # NaN among the latter
 
 
 def num_refreshed(config: Config) -> int:

@@ -1,7 +1,7 @@
 """How steps lie in replay: the one place that knows the packing, writing and reading.
 
 A block holds the frames and rows of L steps (``block_codec``) and is shared by all items whose
-window touches it. What is not a frame is one float32 row a step:
+windows touch it. What is not a frame is one float32 row a step:
 
     row = [action, reward, root_value, ending, weights_version, position, env_step,
            search_policy[A]]
@@ -9,20 +9,21 @@ window touches it. What is not a frame is one float32 row a step:
 Blocks and positions count from the episode's start; the closing row (position T) holds the ending
 and zeros. The item of step t refers to the blocks with frames t-S+1 .. t+K+n, clipped to the
 episode, and to its place: t less the position of the first row in them. Places are cells that
-all items of an episode share, because whatever an item has for itself costs hundreds of bytes on
+all items of a stream share, because whatever an item has for itself costs hundreds of bytes on
 the server. Used by ``episode_writer`` and ``slice_sampler``; knows no Reverb.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from efficientzero._blocks import Block
 from efficientzero.config import AgentConfig
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
 from efficientzero.slices import SliceBatch
-from replay.block_codec import BlockPacker, BlockUnpacker
+from replay.block_codec import BlockPacker, BlockUnpacker, block_format
 from replay.padding import copy_then_zeros, repeat_edges
 
 _ACTION, _REWARD, _ROOT_VALUE, _ENDING, _WEIGHTS_VERSION, _POSITION, _ENV_STEP, _POLICY = range(8)
@@ -46,26 +47,27 @@ class SliceCodec:
         self.row_size = _POLICY + env_spec.num_actions
         self.num_places = frames_per_block + self._num_stacked - 1
         """Places that an item's step can have in its blocks."""
-        self._unpacker = BlockUnpacker(
+        self._format = block_format(
             env_spec, row_size=self.row_size, frames_per_block=frames_per_block
         )
+        self._unpacker = BlockUnpacker(self._format)
+        self._no_policy = np.zeros(env_spec.num_actions, np.float32)
 
     def make_packer(self) -> BlockPacker:
         """Return what makes one writer's blocks."""
-        return BlockPacker(
-            self._env_spec, row_size=self.row_size, frames_per_block=self.frames_per_block
-        )
+        return BlockPacker(self._format)
 
-    def encode_step(self, row: F32, step: ReplayStep, *, position: int) -> None:
-        """Fill the row [row_size] of one env_step."""
-        if step.search_policy.shape != (self._env_spec.num_actions,):
-            wanted = (self._env_spec.num_actions,)
+    def pack_step(self, packer: BlockPacker, step: ReplayStep, *, position: int) -> None:
+        """Append one env_step to a block."""
+        if step.search_policy.shape != self._no_policy.shape:
+            wanted = self._no_policy.shape
             raise ValueError(f"search_policy: got {step.search_policy.shape}, wanted {wanted}")
-        for name, value in (("weights_version", step.weights_version), ("position", position)):
-            if not 0 <= value <= _MAX_EXACT_INTEGER:
-                raise ValueError(f"{name}: got {value}, wanted 0..{_MAX_EXACT_INTEGER}")
-        # In the order of the columns, at once: each number set alone takes as long as all of them.
-        row[:_POLICY] = (
+        if not (0 <= step.weights_version <= _MAX_EXACT_INTEGER and position <= _MAX_EXACT_INTEGER):
+            raise ValueError(
+                f"weights_version and position: got {step.weights_version} and {position}, "
+                f"wanted 0..{_MAX_EXACT_INTEGER}"
+            )
+        numbers = (
             step.action,
             step.reward,
             step.root_value,
@@ -75,24 +77,23 @@ class SliceCodec:
             # Only ever a part of an age: past 2^24 float32's rounding does not matter.
             step.env_step,
         )
-        row[_POLICY:] = step.search_policy
+        packer.add(step.frame, numbers, step.search_policy)
 
-    def encode_ending(self, row: F32, ending: Ending, *, position: int) -> None:
-        """Fill the closing row [row_size]."""
+    def pack_ending(
+        self, packer: BlockPacker, last_frame: Frames, ending: Ending, *, position: int
+    ) -> None:
+        """Append an episode's closing row and its last frame."""
         if ending == Ending.RUNNING:
             raise ValueError("ending of an ended episode: got RUNNING, wanted one of the others")
-        row[:] = 0.0
-        row[_ENDING] = ending
-        row[_POSITION] = position
+        packer.add(last_frame, (0, 0, 0, int(ending), 0, position, 0), self._no_policy)
 
-    def blocks_for(self, position: int, *, last_row: int) -> range:
-        """Return the numbers of the blocks that the item of step ``position`` refers to."""
-        first_frame = max(0, position - self._num_stacked + 1)
-        return range(first_frame // self.frames_per_block, last_row // self.frames_per_block + 1)
-
-    def place_of(self, position: int, *, first_block: int) -> int:
-        """Return the place of step ``position`` in its blocks, 0..num_places - 1."""
-        return position - first_block * self.frames_per_block
+    def windows(self, positions: range, *, last_row: int) -> Iterator[tuple[int, int, int]]:
+        """Yield for the item of each step its first block, one past its last, and its place."""
+        length, num_before = self.frames_per_block, self._num_stacked - 1
+        for position in positions:
+            first = max(0, position - num_before) // length
+            stop = min(position + self.window_steps, last_row) // length + 1
+            yield first, stop, position - first * length
 
     def allocate(self, num: int) -> SliceBatch:
         """Return a batch of ``num`` slices with undefined content."""
@@ -125,7 +126,7 @@ class SliceCodec:
             ValueError: the blocks are damaged, or do not hold the whole window.
         """
         unpacked = [self._unpacker.unpack(block) for block in blocks]
-        rows = self._rows_from(place, [rows for _, rows in unpacked])
+        rows = self._rows_from(place, [block.rows() for block in unpacked])
         max_rows = self.window_steps + 1
         position = int(rows[0, _POSITION])
         ending = int(rows[-1, _ENDING])
@@ -143,9 +144,7 @@ class SliceCodec:
         first, stop = self._num_stacked - 1 - num_before, self._num_stacked - 1 + len(rows)
         if num_before > place:
             raise ValueError(f"frames before step {position}: got {place}, wanted {num_before}")
-        self._copy_frames(
-            batch.frames[i][first:stop], [frames for frames, _ in unpacked], place - num_before
-        )
+        self._copy_frames(batch.frames[i][first:stop], unpacked, place - num_before)
         repeat_edges(batch.frames[i], first=first, stop=stop)
 
     def _rows_from(self, place: int, pieces: Sequence[F32]) -> F32:
@@ -168,11 +167,9 @@ class SliceCodec:
         return rows
 
     @staticmethod
-    def _copy_frames(target: Frames, pieces: Sequence[Frames], skipped: int) -> None:
+    def _copy_frames(target: Frames, blocks: Sequence[Block], skipped: int) -> None:
         """Copy the blocks' frames, all but the first ``skipped``, until ``target`` is full."""
         filled = 0
-        for piece in pieces:
-            frames = piece[skipped:][: len(target) - filled]
-            target[filled : filled + len(frames)] = frames
-            filled += len(frames)
-            skipped = max(0, skipped - len(piece))
+        for block in blocks:
+            filled += block.copy_frames(target[filled:], skipped)
+            skipped = max(0, skipped - block.num_steps)

@@ -104,12 +104,12 @@ def test_group_that_is_over_its_limit_leaves_nothing(machine):
 def test_bytes_of_a_transition_and_of_the_whole_by_hand():
     config = changed(Config(), {"replay.capacity": 50_000, "learner.batch_size": 10})
     found = replay_memory(config, VECTOR)
-    assert (found.transitions, found.per_transition) == (50_000, 1_200 + 16)
+    assert (found.transitions, found.per_transition) == (50_000, 1_100 + 16)
     # frames 9 x 16, actions 5 x 8, prefixes 5 x 4, values 6 x 4, policies 6 x 6 x 4, mask 5,
     # the shard 4, and six numbers of 8 bytes, of each of 10 slices; two batches.
     assert found.queue == 2 * 10 * (144 + 40 + 20 + 24 + 144 + 5 + 4 + 48)
-    assert found.total == 50_000 * 1_216 + found.queue
-    assert found.most == 50_000 * int(1.2 * 1_216 + 1_500) + found.queue
+    assert found.total == 50_000 * 1_116 + found.queue
+    assert found.most == 50_000 * int(1.2 * 1_116 + 1_500) + found.queue
 
 
 def test_steps_that_can_be_refreshed_take_more():
@@ -124,8 +124,8 @@ def test_short_run_takes_no_more_than_it_plays():
 
 def test_it_is_told_before_the_run_begins(machine):
     text = check_memory(changed(Config(), {"replay.capacity": 10_000}), RGB)
-    assert "2,187 bytes a transition, 10,000 transitions" in text
-    assert "about 149 MB (at most 489 MB) of 17.2 GB available" in text
+    assert "1,676 bytes a transition, 10,000 transitions" in text
+    assert "about 144 MB (at most 488 MB) of 17.2 GB available" in text
 
 
 def test_frames_that_might_not_compress_are_warned_of(machine):
@@ -140,7 +140,7 @@ def test_replay_that_does_not_fit_names_the_field_and_what_fits(machine):
     with pytest.raises(PreflightError) as error:
         check_memory(config, RGB)
     queue = replay_memory(config, RGB).queue
-    fits = (240_000_000 - queue) // 2_187
+    fits = (240_000_000 - queue) // 1_676
     assert str(error.value).startswith(f"--replay.capacity: got 100,000, wanted at most {fits:,}:")
     assert check_memory(changed(config, {"replay.capacity": fits}), RGB)
 

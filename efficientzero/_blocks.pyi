@@ -1,0 +1,54 @@
+"""Steps of an episode as bytes, frames without what repeats (compiled from `blocks/`).
+
+What the bytes are is said in `blocks/step_block.h`. Not thread-safe. What cannot be right raises
+`ValueError` with what was got and wanted, and changes nothing.
+"""
+
+from collections.abc import Sequence
+
+from efficientzero.schema import F32, Frames
+
+class BlockFormat:
+    """What all blocks of an environment have in common."""
+
+    def __init__(
+        self, *, frame_shape: Sequence[int], frame_dtype: str, row_size: int, max_steps: int
+    ) -> None: ...
+    @property
+    def max_bytes(self) -> int:
+        """Of a block in which everything changes at every step."""
+
+class BlockPacker:
+    """Collects the steps of one block after another; one episode's at a time."""
+
+    def __init__(self, block_format: BlockFormat, /) -> None: ...
+    @property
+    def is_full(self) -> bool:
+        """Whether the block has all its steps."""
+
+    def add(self, frame: Frames, numbers: tuple[float, ...], more: F32, /) -> None:
+        """Append a step: frame [*frame], row [row_size]: ``numbers`` and then ``more``."""
+
+    def finish(self) -> bytes:
+        """Return the block, full or not, and start the next."""
+
+    def clear(self) -> None:
+        """Forget the steps of an unfinished block."""
+
+class Block:
+    """The steps of a block."""
+
+    def __init__(self, block_format: BlockFormat, packed: bytes, /) -> None: ...
+    @property
+    def num_steps(self) -> int:
+        """At least one."""
+
+    def rows(self) -> F32:
+        """Return the rows [num_steps, row_size]."""
+
+    def copy_frames(self, target: Frames, first: int, /) -> int:
+        """Write frames ``first``, ``first`` + 1... into ``target`` [N, *frame].
+
+        Returns:
+            How many there were: N, unless the block ended before.
+        """

@@ -1,0 +1,89 @@
+// A block: consecutive steps of an episode as one string of bytes, frames and rows.
+//
+//     u32 num_steps | bitmaps u64 [num_steps, bitmap_words] | rows f32 [num_steps, row_size] |
+//     lines
+//
+// A frame is cut into lines of 8 bytes, the last one filled up with zeros, and only those lines are
+// kept, in order, that differ from the frame before (the first one's from zeros); a frame's bitmap
+// says which. Frames of a game change in few places, so that a compressor behind has a tenth to
+// read. Everything as it lies in memory: written and read on little-endian machines.
+
+#ifndef EFFICIENTZERO_BLOCKS_STEP_BLOCK_H_
+#define EFFICIENTZERO_BLOCKS_STEP_BLOCK_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace efficientzero {
+
+inline constexpr std::size_t kLineBytes = 8;
+inline constexpr std::size_t kLinesPerWord = 64;
+inline constexpr std::size_t kWordBytes = kLineBytes * kLinesPerWord;  // of a frame, for one word
+
+struct BlockShape {
+  std::size_t frame_bytes = 0;
+  std::size_t row_size = 0;   // floats
+  std::size_t max_steps = 0;  // of a block
+
+  std::size_t bitmap_words() const { return (frame_bytes + kWordBytes - 1) / kWordBytes; }
+  std::size_t num_lines() const { return (frame_bytes + kLineBytes - 1) / kLineBytes; }
+  // Of a block of that many steps in which all lines change.
+  std::size_t max_bytes(std::size_t num_steps) const;
+};
+
+// Collects the steps of one block after another.
+class BlockWriter {
+ public:
+  explicit BlockWriter(const BlockShape& shape);
+
+  const BlockShape& shape() const { return shape_; }
+  std::size_t num_steps() const { return num_steps_; }
+  // Adds a frame [frame_bytes] and returns its row, to be filled in. The block must not be full.
+  float* Add(const std::uint8_t* frame);
+  // The block so far; stays until the next Add or Clear.
+  std::span<const std::uint8_t> Write();
+  void Clear();
+
+ private:
+  void AddWord(const std::uint8_t* now, std::uint8_t* before, std::uint64_t* bitmap);
+
+  BlockShape shape_;
+  std::size_t num_steps_ = 0;
+  std::size_t lines_end_ = 0;           // bytes of lines_ in use
+  std::vector<std::uint8_t> previous_;  // the frame before, filled up to whole words of lines
+  std::vector<std::uint64_t> bitmaps_;
+  std::vector<float> rows_;
+  std::vector<std::uint8_t> lines_;
+  std::vector<std::uint8_t> block_;
+};
+
+// Reads one block, where it lies.
+class BlockReader {
+ public:
+  // Throws std::invalid_argument, saying what was got and wanted, unless it is a whole block.
+  BlockReader(const BlockShape& shape, std::span<const std::uint8_t> block);
+
+  std::size_t num_steps() const { return num_steps_; }
+  // f32 [num_steps, row_size], at any address.
+  const std::uint8_t* rows() const { return rows_; }
+  // Writes frames first .. first + count - 1, all of them in the block, one after another.
+  void CopyFrames(std::size_t first, std::size_t count, std::uint8_t* target) const;
+
+ private:
+  // Puts the changed lines of one frame into ``target``, which holds the one before; returns the
+  // next frame's lines.
+  const std::uint8_t* Change(std::size_t step, const std::uint8_t* lines,
+                             std::uint8_t* target) const;
+
+  BlockShape shape_;
+  std::size_t num_steps_ = 0;
+  const std::uint8_t* bitmaps_ = nullptr;
+  const std::uint8_t* rows_ = nullptr;
+  const std::uint8_t* lines_ = nullptr;
+};
+
+}  // namespace efficientzero
+
+#endif  // EFFICIENTZERO_BLOCKS_STEP_BLOCK_H_
