@@ -18,6 +18,7 @@ from benchmarks.pipeline_clients import NUM_CLIENTS, weight_clients
 from benchmarks.report import print_rows
 from efficientzero.config import Config
 from efficientzero.config_files import load_preset
+from efficientzero.devices import keep_freed_memory
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
@@ -45,8 +46,9 @@ _TITLE = "the learner's loop, and weights on their way"
 def learner_rows(*, quick: bool = True) -> list[Row]:
     """Return all rows; quick: small networks, under a minute of CPU time, else also Atari's."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the learner does
     rows = []
-    for preset, rounds in (("catch", 10), ("atari-small", 4)):
+    for preset, rounds in (("catch", 20), ("atari-small", 10)):
         config = load_preset(preset)
         rows += step_rows(preset, config, rounds=rounds)
         rows += wait_rows(preset, config, num_steps=rounds)

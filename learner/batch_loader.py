@@ -101,13 +101,15 @@ class BatchLoader:
         """
         self._await_arrival(sent)
         config = self._config
-        num_stacked, steps = config.env.num_stacked_frames, config.agent.num_unroll_steps
+        num_stacked = config.env.num_stacked_frames
         root, following = self._windows(sent.frames)
         beta = importance_exponent(train_step, config.replay, config.budget)
         next_observations = None
         if following is not None:
-            windows = [stack_window(following, k, num_stacked) for k in range(steps)]
-            next_observations = torch.stack(windows, 1)
+            windows = following.unfold(1, num_stacked, 1).movedim(
+                -1, 2
+            )  # [B, K, S, *frame], a view
+            next_observations = windows.flatten(2, 3)  # the one copy
         return LossInput(
             root_observations=stack_window(root, 0, num_stacked),
             next_observations=next_observations,
