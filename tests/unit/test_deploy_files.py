@@ -264,6 +264,11 @@ def test_dockerfile_copies_what_exists_and_is_not_ignored():
     assert {*roles, "deploy", "efficientzero", "mcts_cpp", "launch.py"} <= copied
 
 
+def test_no_key_gets_into_an_image_or_a_commit():
+    for name in (".dockerignore", ".gitignore"):
+        assert re.search(r"^(\*\*/)?credentials/?$", (ROOT / name).read_text(), re.MULTILINE), name
+
+
 def test_image_does_not_run_as_root():
     stages = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")
     assert re.findall(r"^USER (\S+)$", stages[-1], re.MULTILINE) == ["10001:10001"]
