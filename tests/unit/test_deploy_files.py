@@ -88,7 +88,10 @@ def test_every_service_is_restarted_after_a_failure_and_only_then_and_has_limits
         assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}, name
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
-        assert service["volumes"] == ["runs:/runs"], name
+        # As a mount: docker stack ignores "tmpfs:".
+        scratch = {"type": "tmpfs", "target": "/tmp"}
+        assert service["volumes"] == ["runs:/runs", scratch], name
+        assert "tmpfs" not in service, name
     assert compose["volumes"].keys() == {"runs"}
 
 
@@ -262,6 +265,11 @@ def test_dockerfile_copies_what_exists_and_is_not_ignored():
     assert all((ROOT / name).exists() for name in copied)
     roles = {module.partition(".")[0] for module in MODULES.values()}
     assert {*roles, "deploy", "efficientzero", "mcts_cpp", "launch.py"} <= copied
+
+
+def test_no_key_gets_into_an_image_or_a_commit():
+    for name in (".dockerignore", ".gitignore"):
+        assert re.search(r"^(\*\*/)?credentials/?$", (ROOT / name).read_text(), re.MULTILINE), name
 
 
 def test_image_does_not_run_as_root():
