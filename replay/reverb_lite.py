@@ -196,8 +196,10 @@ def _hollow(name: str, path: Sequence[str]) -> types.ModuleType:
 
 
 def _forget(package: str) -> None:
-    for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
-        del sys.modules[name]
+    # A copy first, which no thread that imports something meanwhile can disturb (wandb has some).
+    for name in list(sys.modules):
+        if name == package or name.startswith(f"{package}."):
+            del sys.modules[name]
 
 
 def _package_dir(name: str) -> Path:
