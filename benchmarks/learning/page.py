@@ -14,6 +14,7 @@ from benchmarks.learning.results import (
     Result,
     baseline_return,
     final_return,
+    gain_of_search,
     return_curve,
     select,
 )
@@ -45,7 +46,8 @@ def make_page(
         f"Made by `{command}`; [benchmarks/README.md](../benchmarks/README.md) says what it does. "
         f"Returns are means over n seeds with the {CONFIDENCE:.0%} bootstrap interval in brackets "
         "(percentile; with n = 3 that is the smallest to the largest seed). A seed's return is the "
-        "mean of its final evaluation's episodes.",
+        "mean of its final evaluation's episodes. The gain of search is the mean of the seeds' own "
+        "differences, for both play the same weights.",
         f"![return against env_steps]({picture})",
         "## Final return",
         _final_table(results, tasks),
@@ -80,13 +82,14 @@ def _final_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
                 _text(reached),
                 *map(_text, levels),
                 " / ".join(apart),
+                _text(gain_of_search(chosen)),
                 chosen[0].run.last.env_steps,
                 chosen[0].run.last.train_steps,
                 f"{minutes:.1f}",
             )
         )
     titles = ("task", "n", "with search", "without search", "random", "apart from these")
-    return _table((*titles, "env_steps", "train_steps", "minutes"), rows)
+    return _table((*titles, "gain of search", "env_steps", "train_steps", "minutes"), rows)
 
 
 def _curve_table(results: Sequence[Result], tasks: Sequence[str]) -> str:

@@ -128,6 +128,15 @@ def baseline_return(results: Sequence[Result], policy: str) -> Interval:
     return mean_interval([result.baselines[policy] for result in results])
 
 
+def gain_of_search(results: Sequence[Result]) -> Interval:
+    """Return mean and interval of what search adds to each seed's own network.
+
+    Both play the same weights and games, so that the seeds are pairs: their differences tell more
+    than two intervals side by side, which hold how much seeds differ twice over.
+    """
+    return mean_interval([r.run.last.mean - r.baselines["prior"] for r in results])
+
+
 def return_curve(results: Sequence[Result]) -> tuple[F64, F64, F64, F64]:
     """Return env_steps, means, lower and upper ends [P], where all seeds have evaluations."""
     points, values = on_common_points([result.curve for result in results])

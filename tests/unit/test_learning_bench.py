@@ -6,6 +6,7 @@ import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from benchmarks.learning.cell_runner import finished_runs, run_cells
 from benchmarks.learning.cells import CHANGES, FULL, TASKS, VARIANTS, Cell, make_plan
 from benchmarks.learning.command import plan_lines
 from benchmarks.learning.intervals import Interval, mean_band, mean_interval
-from benchmarks.learning.results import read_result, return_curve
+from benchmarks.learning.results import gain_of_search, read_result, return_curve
 from efficientzero.config_files import config_to_dict, flatten, load_preset
 from efficientzero.run_folder import write_json
 from efficientzero.runtime import StopSignal
@@ -283,6 +284,17 @@ def test_intervals_that_touch_are_not_apart():
     assert not low.is_apart_from(replace(low, low=2.0, high=3.0))
 
 
+def test_gain_of_search_is_the_mean_of_pairs():
+    def result(reached, alone):
+        return SimpleNamespace(
+            run=SimpleNamespace(last=SimpleNamespace(mean=reached)), baselines={"prior": alone}
+        )
+
+    # Seeds differ more than what search adds to each.
+    gain = gain_of_search([result(1.0, 0.5), result(3.0, 2.0), result(8.0, 7.25)])
+    assert (gain.mean, gain.low, gain.high, gain.n) == (0.75, 0.5, 1.0, 3)
+
+
 def test_a_band_is_the_interval_of_each_point():
     values = np.array([[1.0, 10.0], [2.0, 30.0], [3.0, 20.0]])
     means, lows, highs = mean_band(values)
@@ -332,7 +344,7 @@ def test_finished_cells_are_reported_in_picture_page_and_objects(
     assert picture.read_bytes().startswith(b"\x89PNG")
     page = picture.with_suffix(".md").read_text()
     wanted = "| Catch-v0 | 3 | 0.95 [0.90, 1.00] | 0.26 [0.25, 0.27] | -0.50 [-0.50, -0.50] |"
-    assert f"{wanted} yes / yes | 3000 | 300 | 1.5 |" in page
+    assert f"{wanted} yes / yes | 0.69 [0.65, 0.73] | 3000 | 300 | 1.5 |" in page
     assert "| no-priority | `--replay.priority-exponent=0` | 3 | 0.50 [0.50, 0.50] |" in page
     assert "| catch | full | 2 | 1.00 | 2 | 0.27 | -0.50 | 1.5 |" in page
     assert "| git_commit | c0ffee |" in page
