@@ -5,6 +5,7 @@ Called by each role's ``__main__`` and by the launcher. Knows no role's work, no
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import logging
@@ -30,6 +31,8 @@ EXIT_FINAL = 78
 
 _EXIT_GRACE_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
+
+_print_stacks = logging.Handler.handleError
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +125,11 @@ def die_with_parent() -> None:
 
 
 def setup_logging(role: str, index: int, *, level: int = logging.INFO) -> None:
-    """Log to stderr with role and index on every line."""
+    """Log to stderr with role and index on every line.
+
+    From here on any handler that cannot write (wandb's, on a full disk) says so in one line.
+    """
+    logging.Handler.handleError = _tell_lost_line  # type: ignore[method-assign, assignment]
     logging.basicConfig(
         level=level,
         format=f"%(asctime)s {role}-{index} %(levelname)s %(message)s",
@@ -130,6 +137,16 @@ def setup_logging(role: str, index: int, *, level: int = logging.INFO) -> None:
         stream=sys.stderr,
         force=True,
     )
+
+
+def _tell_lost_line(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """Say that a line is lost, where logging prints two stacks that look like a role's end."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, OSError):
+        _print_stacks(handler, record)
+        return
+    with contextlib.suppress(OSError, ValueError):  # stderr may be what cannot be written to
+        print(f"{record.name}: a line of its log is lost: {error}", file=sys.stderr, flush=True)
 
 
 def run_role(

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -226,6 +227,10 @@ def test_a_process_that_leaves_before_the_server_answered_leaves_its_rows_on_dis
             server.wait_for("UpsertBucket")
             role.go_on()
             role.wait_for("closed")
+            # wandb's own process writes them, and may be some rows behind.
+            deadline = time.monotonic() + 60.0
+            while len(rows_on_disk(tmp_path)) < NUM_ROWS and time.monotonic() < deadline:
+                time.sleep(0.1)
         assert rows_on_disk(tmp_path) == STEPS
         server.open_gate.set()
         server.held_back = set()

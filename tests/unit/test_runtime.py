@@ -80,3 +80,25 @@ def test_every_node_of_the_seed_tree_is_its_own():
     assert len(states) == len(nodes)
     again = generator(1, "actor", 1).random(3), generator(1, "actor", 1).random(3)
     assert np.array_equal(*again)
+
+
+LOGS_TO_FULL_DISK = """
+import logging
+from efficientzero.runtime import setup_logging
+
+setup_logging("learner", 0)
+full = logging.getLogger("full")
+full.propagate = False
+full.addHandler(logging.FileHandler("/dev/full"))
+full.warning("a line")
+full.warning("not %d line", "one")
+"""
+
+
+def test_a_handler_that_cannot_write_says_so_in_a_line_and_other_errors_keep_their_stack():
+    done = subprocess.run(
+        [sys.executable, "-c", LOGS_TO_FULL_DISK], capture_output=True, text=True, check=True
+    )
+    first, _, others = done.stderr.partition("\n")
+    assert first == "full: a line of its log is lost: [Errno 28] No space left on device"
+    assert "Traceback" in others and "TypeError: %d format" in others
