@@ -1,7 +1,8 @@
 """Steps of an episode as bytes, frames without what repeats (compiled from `blocks/`).
 
 What the bytes are is said in `blocks/step_block.h`. Not thread-safe. What cannot be right raises
-`ValueError` with what was got and wanted, and changes nothing.
+`ValueError` with what was got and wanted (what is no number or no float32 array: `TypeError`), and
+changes nothing.
 """
 
 from collections.abc import Sequence

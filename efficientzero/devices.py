@@ -44,7 +44,7 @@ def keep_freed_memory() -> None:
     """Have the C library keep the memory of freed tensors for the next ones.
 
     glibc gives large blocks back at once, and the kernel hands them out again page by page, each
-    filled with zeros: 15 to 25 % of a train_step on a CPU. The process stays as large as it once
+    filled with zeros: a good part of a train_step on a CPU. The process stays as large as it once
     was. Without glibc nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
