@@ -23,12 +23,12 @@ class BlockPacker:
     """Collects the steps of one block after another; one episode's at a time."""
 
     def __init__(self, block_format: BlockFormat, /) -> None: ...
-    @property
-    def is_full(self) -> bool:
-        """Whether the block has all its steps."""
+    def add(self, frame: Frames, numbers: tuple[float, ...], more: F32, /) -> bool:
+        """Append a step: frame [*frame], row [row_size]: ``numbers`` and then ``more``.
 
-    def add(self, frame: Frames, numbers: tuple[float, ...], more: F32, /) -> None:
-        """Append a step: frame [*frame], row [row_size]: ``numbers`` and then ``more``."""
+        Returns:
+            Whether the block is full now.
+        """
 
     def finish(self) -> bytes:
         """Return the block, full or not, and start the next."""

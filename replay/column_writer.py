@@ -52,6 +52,9 @@ class ColumnWriter:
         )
         for column, sizes in enumerate(zip(chunk_lengths, num_kept, strict=True)):
             self._writer.ConfigureChunker(column, options(*sizes))
+        # Once for every env_step: what does not change is looked up here.
+        self._create_item = self._writer.CreateItem
+        self._not_squeezed = [False] * len(num_kept)
 
     def __del__(self) -> None:
         """Close: Reverb's destructor would wait for its thread with the interpreter locked."""
@@ -70,8 +73,8 @@ class ColumnWriter:
     def create_item(
         self, table: str, priority: float, columns: Sequence[Sequence[CellRef]]
     ) -> None:
-        """Send an item of these cells; an empty column would crash the process."""
-        self._writer.CreateItem(table, priority, columns, [False] * len(columns))
+        """Send an item of these cells of every column; an empty one would crash the process."""
+        self._create_item(table, priority, columns, self._not_squeezed)
 
     def flush(self, num_left: int, *, timeout_ms: int) -> None:
         """Wait until all but ``num_left`` items are confirmed.

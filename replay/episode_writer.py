@@ -82,9 +82,9 @@ class EpisodeWriter:
             self.lost_items += 1
         else:
             position = len(self._priorities)
-            self._codec.pack_step(self._packer, step, position=position)
+            is_full = self._codec.pack_step(self._packer, step, position=position)
             self._priorities.append(clip_priority(step.priority))
-            if self._packer.is_full:
+            if is_full:
                 self._send_block(episode_ended=False)
 
     def end(self, last_frame: Frames, ending: Ending) -> None:
@@ -158,20 +158,18 @@ class EpisodeWriter:
             self._place_refs.append(place_ref)
 
     def _create_items(self, positions: range, *, last_row: int) -> None:
-        blocks = list(self._block_refs)
-        first_kept = last_row // self._codec.frames_per_block + 1 - len(blocks)
-        windows = self._codec.windows(positions, last_row=last_row)
-        for position, (first, stop, place) in zip(positions, windows, strict=True):
-            wanted = blocks[first - first_kept : stop - first_kept]
+        kept = list(self._block_refs)
+        first_kept = last_row // self._codec.frames_per_block + 1 - len(kept)
+        for steps, blocks, first_place in self._codec.windows(positions, last_row=last_row):
+            wanted = kept[blocks.start - first_kept : blocks.stop - first_kept]
             # An item with an empty column crashes the process.
-            if first < first_kept or len(wanted) != stop - first:
-                raise ValueError(
-                    f"item {position}: got blocks from {first_kept}, wanted {first}..{stop - 1}"
-                )
-            columns = (wanted, (self._place_refs[place],))
-            self._writer.create_item(TRAJECTORIES, self._priorities[position], columns)
-            if self._for_refresh:
-                self._writer.create_item(STORED_STEPS, 1.0, columns)
+            if blocks.start < first_kept or len(wanted) != len(blocks):
+                raise ValueError(f"items {steps}: got blocks from {first_kept}, wanted {blocks}")
+            for place, position in enumerate(steps, start=first_place):
+                columns = (wanted, (self._place_refs[place],))
+                self._writer.create_item(TRAJECTORIES, self._priorities[position], columns)
+                if self._for_refresh:
+                    self._writer.create_item(STORED_STEPS, 1.0, columns)
         self._unconfirmed += len(positions)
         self._num_items = positions.stop
 

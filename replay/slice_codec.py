@@ -57,11 +57,8 @@ class SliceCodec:
         """Return what makes one writer's blocks."""
         return BlockPacker(self._format)
 
-    def pack_step(self, packer: BlockPacker, step: ReplayStep, *, position: int) -> None:
-        """Append one env_step to a block."""
-        if step.search_policy.shape != self._no_policy.shape:
-            wanted = self._no_policy.shape
-            raise ValueError(f"search_policy: got {step.search_policy.shape}, wanted {wanted}")
+    def pack_step(self, packer: BlockPacker, step: ReplayStep, *, position: int) -> bool:
+        """Append one env_step to a block; return whether it is full now."""
         if not (0 <= step.weights_version <= _MAX_EXACT_INTEGER and position <= _MAX_EXACT_INTEGER):
             raise ValueError(
                 f"weights_version and position: got {step.weights_version} and {position}, "
@@ -77,7 +74,7 @@ class SliceCodec:
             # Only ever a part of an age: past 2^24 float32's rounding does not matter.
             step.env_step,
         )
-        packer.add(step.frame, numbers, step.search_policy)
+        return packer.add(step.frame, numbers, step.search_policy)
 
     def pack_ending(
         self, packer: BlockPacker, last_frame: Frames, ending: Ending, *, position: int
@@ -87,13 +84,23 @@ class SliceCodec:
             raise ValueError("ending of an ended episode: got RUNNING, wanted one of the others")
         packer.add(last_frame, (0, 0, 0, int(ending), 0, position, 0), self._no_policy)
 
-    def windows(self, positions: range, *, last_row: int) -> Iterator[tuple[int, int, int]]:
-        """Yield for the item of each step its first block, one past its last, and its place."""
+    def windows(self, positions: range, *, last_row: int) -> Iterator[tuple[range, range, int]]:
+        """Yield neighbours whose items refer to the same blocks.
+
+        Yields:
+            Steps, blocks, and the first of the steps' places; those of the others follow.
+        """
         length, num_before = self.frames_per_block, self._num_stacked - 1
-        for position in positions:
-            first = max(0, position - num_before) // length
-            stop = min(position + self.window_steps, last_row) // length + 1
-            yield first, stop, position - first * length
+        start = positions.start
+        while start < positions.stop:
+            first = max(0, start - num_before) // length
+            stop = min(start + self.window_steps, last_row) // length + 1
+            changes_at = [positions.stop, (first + 1) * length + num_before]
+            if start + self.window_steps < last_row:
+                changes_at.append(stop * length - self.window_steps)
+            end = min(changes_at)
+            yield range(start, end), range(first, stop), start - first * length
+            start = end
 
     def allocate(self, num: int) -> SliceBatch:
         """Return a batch of ``num`` slices with undefined content."""

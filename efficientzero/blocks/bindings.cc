@@ -76,11 +76,9 @@ class Packer {
   explicit Packer(const Format& format)
       : format_(format), writer_(format.shape()), numbers_(format.shape().row_size) {}
 
-  bool is_full() const { return writer_.num_steps() == format_.shape().max_steps; }
-
-  void Add(const py::array& frame, const py::tuple& numbers, const Floats& more) {
+  bool Add(const py::array& frame, const py::tuple& numbers, const Floats& more) {
     const std::size_t num_more = static_cast<std::size_t>(more.size());
-    if (is_full()) Refuse("steps of a block", "one more", "at most those of its format");
+    if (IsFull()) Refuse("steps of a block", "one more", "at most those of its format");
     format_.Check(frame, 0, "frame");
     if (numbers.size() + num_more != format_.shape().row_size) {
       Refuse("row", std::to_string(numbers.size() + num_more) + " numbers",
@@ -96,6 +94,7 @@ class Packer {
     float* const row = writer_.Add(static_cast<const std::uint8_t*>(frame.data()));
     std::copy_n(numbers_.data(), count, row);
     std::copy_n(more.data(), num_more, row + count);
+    return IsFull();
   }
 
   py::bytes Finish() {
@@ -108,6 +107,8 @@ class Packer {
   void Clear() { writer_.Clear(); }
 
  private:
+  bool IsFull() const { return writer_.num_steps() == format_.shape().max_steps; }
+
   Format format_;
   BlockWriter writer_;
   std::vector<float> numbers_;
@@ -162,7 +163,6 @@ PYBIND11_MODULE(_blocks, module) {
       .def_property_readonly("max_bytes", &Format::max_bytes);
   py::class_<Packer>(module, "BlockPacker")
       .def(py::init<const Format&>())
-      .def_property_readonly("is_full", &Packer::is_full)
       .def("add", &Packer::Add)
       .def("finish", &Packer::Finish)
       .def("clear", &Packer::Clear);

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,8 +27,7 @@ def blocks_of(codec, episode):
     """Pack a whole episode."""
     packer, blocks = codec.make_packer(), []
     for t in range(len(episode)):
-        codec.pack_step(packer, episode.step(t), position=t)
-        if packer.is_full:
+        if codec.pack_step(packer, episode.step(t), position=t):
             blocks.append(packer.finish())
     codec.pack_ending(packer, episode.frames[-1], episode.ending, position=len(episode))
     return [*blocks, packer.finish()]
@@ -35,9 +36,10 @@ def blocks_of(codec, episode):
 def stored_item(codec, episode, t):
     """Pack a whole episode and return what the item of step ``t`` refers to."""
     blocks = blocks_of(codec, episode)
-    ((first, stop, place),) = codec.windows(range(t, t + 1), last_row=len(episode))
+    ((steps, wanted, place),) = codec.windows(range(t, t + 1), last_row=len(episode))
+    assert steps == range(t, t + 1)
     assert 0 <= place < codec.num_places
-    return blocks[first:stop], place
+    return blocks[wanted.start : wanted.stop], place
 
 
 @settings(deadline=None, max_examples=150)
@@ -68,6 +70,37 @@ def test_a_decoded_item_is_the_padded_window(
     assert_slice_equals(batch, 1, window(episode, t, spec, agent))
     assert (batch.frames[0] == 77).all()
     assert (batch.root_values[2] == 77).all()
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    block_length=st.integers(1, 9),
+    td=st.integers(1, 9),
+    num_stacked=st.integers(1, 4),
+    last_row=st.integers(1, 40),
+    data=st.data(),
+)
+def test_neighbours_share_blocks_exactly_as_long_as_each_alone_would_want_them(
+    *, block_length, td, num_stacked, last_row, data
+):
+    spec = dataclasses.replace(IMAGES, num_stacked_frames=num_stacked)
+    agent = AgentConfig(num_unroll_steps=1, td_steps=td)
+    codec = SliceCodec(spec, agent, frames_per_block=block_length)
+    start = data.draw(st.integers(0, last_row))
+    together = [
+        (position, blocks, first_place + i)
+        for steps, blocks, first_place in codec.windows(range(start, last_row), last_row=last_row)
+        for i, position in enumerate(steps)
+    ]
+
+    assert [position for position, _, _ in together] == list(range(start, last_row))
+    for position, blocks, place in together:
+        first_frame, last_frame = (
+            max(0, position - num_stacked + 1),
+            min(position + 1 + td, last_row),
+        )
+        assert blocks == range(first_frame // block_length, last_frame // block_length + 1)
+        assert place == position - blocks.start * block_length < codec.num_places
 
 
 def test_an_episode_that_ends_at_the_windows_last_row_is_told_from_one_that_goes_on():
@@ -143,9 +176,7 @@ def test_a_row_of_another_length_is_refused_and_leaves_the_block_as_it_was():
         packer.add(frame, (0,) * 6, policy)
     with pytest.raises(TypeError):
         packer.add(frame, (0, "1", *(0,) * 5), policy)
-    assert not packer.is_full
-    packer.add(frame, (0,) * 7, policy)
-    assert packer.is_full
+    assert packer.add(frame, (0,) * 7, policy)
     with pytest.raises(ValueError, match="steps of a block: got one more"):
         packer.add(frame, (0,) * 7, policy)
 
