@@ -173,16 +173,28 @@ def _rate(window: Sequence[Row], counter: str) -> float | None:
 
 
 def _wait_shares(rows: Sequence[Row], window: Sequence[Row]) -> dict[str, float]:
-    """Return each role's mean share of waiting in the rows that lie in the window."""
+    """Return each role's mean share of waiting in the window.
+
+    A row tells of the time since its process's last; it counts with the seconds of it that lie in
+    the window. So a process that logs seldom is not left out of a short one.
+    """
     if len(window) < _MIN_ROWS:
         return {}
     start, end = window[0].values[_TIME], window[-1].values[_TIME]
+    since: dict[tuple[str, int], float] = {}
     shares: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
     for row in rows:
-        share = row.values.get(f"{row.job_type}/time/wait_share")
-        if share is not None and start < row.values.get(_TIME, 0.0) <= end:
+        share, until = row.values.get(f"{row.job_type}/time/wait_share"), row.values.get(_TIME)
+        if share is None or until is None:
+            continue
+        process = row.job_type, row.index
+        overlap = min(until, end) - max(since.get(process, start), start)
+        since[process] = until
+        if overlap > 0:
             shares.setdefault(row.job_type, []).append(share)
-    return {role: float(np.mean(of)) for role, of in shares.items()}
+            seconds.setdefault(row.job_type, []).append(overlap)
+    return {role: float(np.average(of, weights=seconds[role])) for role, of in shares.items()}
 
 
 def _mean(values: Iterable[float | None]) -> float:

@@ -88,7 +88,9 @@ def run_dir(tmp_path, monkeypatch):
         row("actor", 0, 9.0, wait=1.0),  # before: start-up
         row("actor", 0, 15.0, wait=0.2),
         row("actor", 1, 16.0, wait=0.6),
-        row("actor", 1, 30.0, wait=1.0),  # after
+        row("actor", 1, 30.0, wait=1.0),  # four seconds of it before collection's end
+        row("actor", 1, 35.0, wait=0.0),  # after
+        row("reanalyzer", 0, 45.0, wait=0.7),  # its only row, which tells of all the time
         row("learner", 0, 10.0, learner__env_steps=20, learner__train_steps=2, wait=0.9),
         row("learner", 0, 20.0, learner__env_steps=70, learner__train_steps=12, wait=0.5),
         row("learner", 0, 40.0, learner__env_steps=100, learner__train_steps=24, wait=0.0),
@@ -102,7 +104,8 @@ def test_a_run_is_measured_from_its_first_row_to_the_end_of_collection(run_dir):
     assert (run.actors, run.seed) == (3, 4)
     assert run.env_steps_per_s == pytest.approx(5.0)
     assert run.train_steps_per_s == pytest.approx(1.0)
-    assert run.wait_shares == {"actor": pytest.approx(0.4), "learner": 0.5}
+    actors = (5 * 0.2 + 6 * 0.6 + 4 * 1.0) / 15  # by the seconds in the window
+    assert run.wait_shares == pytest.approx({"actor": actors, "learner": 0.5, "reanalyzer": 0.7})
     assert run.returns == ((50, -1.0), (100, 0.75))
     assert run.stamp is None
 
