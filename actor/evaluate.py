@@ -3,7 +3,8 @@
 Run as ``python -m actor.evaluate --env CartPole-v1 --seeds 0 1`` (the newest run of each seed) or
 with run folders. The games begin with those of the run's own final evaluation. ``--policy prior``
 plays without search, ``--policy random`` without any weights: what the search and the weights are
-worth. Each result goes to ``runs/<id>/evaluation-<policy>.json``.
+worth; ``--simulations`` tells what a longer or shorter search is. Each result goes to
+``runs/<id>/evaluation-<policy>.json``, or ``evaluation-search-<simulations>.json``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ import tyro
 
 from actor.saved_run import Policy, play
 from efficientzero.checkpoint import list_checkpoints
+from efficientzero.config_checks import validate
 from efficientzero.run_folder import RunInfo, write_json
 from efficientzero.runtime import StopSignal, install_stop_handlers
 
@@ -44,19 +46,23 @@ class Options:
     random: uniformly random actions, without any weights."""
     episodes: int = 0
     """Games, side by side. 0: as many as the run's final evaluation."""
+    simulations: int = 0
+    """Simulations per search. 0: as in the run."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object per run instead of a line."""
 
 
 def evaluate(
-    run: RunInfo, policy: Policy, *, episodes: int, stop: StopSignal
+    run: RunInfo, policy: Policy, *, episodes: int, simulations: int = 0, stop: StopSignal
 ) -> dict[str, Any] | None:
     """Play greedy games and return the result, or None if a stop was asked for.
 
     Raises:
-        ValueError: no checkpoint, or a number of games below zero.
+        ValueError: no checkpoint, or a number below zero.
     """
     started = time.monotonic()
+    if simulations:
+        run = with_simulations(run, policy, simulations)
     played = play(run, policy, episodes, stop)
     if played is None:
         return None
@@ -68,6 +74,7 @@ def evaluate(
         "seed": run.config.seed,
         "config_hash": run.config_hash,
         "policy": policy,
+        "num_simulations": run.config.search.num_simulations if policy == "search" else 0,
         "train_step": played.train_step,
         "return_mean": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
@@ -75,6 +82,20 @@ def evaluate(
         "lengths": [result.length for result in played.results],
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def with_simulations(run: RunInfo, policy: Policy, simulations: int) -> RunInfo:
+    """Return the run with another number of simulations per search.
+
+    Raises:
+        ValueError: nobody searches, or the search cannot be done with so many.
+    """
+    if policy != "search":
+        raise ValueError(f"--simulations: got {simulations} with --policy {policy}, wanted search")
+    search = replace(run.config.search, num_simulations=simulations)
+    config = replace(run.config, search=search)
+    validate(config, run.env_spec)
+    return replace(run, config=config)
 
 
 def find_runs(options: Options) -> list[RunInfo]:
@@ -117,10 +138,17 @@ def main(arguments: Sequence[str]) -> int:
     install_stop_handlers(stop)
     try:
         for run in find_runs(options):
-            result = evaluate(run, options.policy, episodes=options.episodes, stop=stop)
+            result = evaluate(
+                run,
+                options.policy,
+                episodes=options.episodes,
+                simulations=options.simulations,
+                stop=stop,
+            )
             if result is None:
                 return _INTERRUPTED
-            write_json(run.directory / f"evaluation-{options.policy}.json", result)
+            length = f"-{options.simulations}" if options.simulations else ""
+            write_json(run.directory / f"evaluation-{options.policy}{length}.json", result)
             print(json.dumps(result) if options.json else _line(result), flush=True)
     except ValueError as error:
         print(f"evaluate: error: {error}", file=sys.stderr)

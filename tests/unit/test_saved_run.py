@@ -131,10 +131,22 @@ def test_the_command_prints_a_line_or_an_object(run, capsys, no_signal_handlers)
     assert values["config_hash"] == run.config_hash
 
 
+def test_a_longer_search_is_played_and_kept_beside_the_runs_own(run, capsys, no_signal_handlers):
+    played = []
+    for options in ((), ("--simulations", "30")):
+        assert main([str(run.directory), "--episodes", "3", "--json", *options]) == 0
+        played.append(json.loads(capsys.readouterr().out)["num_simulations"])
+    assert played == [run.config.search.num_simulations, 30]
+    files = {path.name for path in run.directory.glob("evaluation-*")}
+    assert files == {"evaluation-search.json", "evaluation-search-30.json"}
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
         (("--episodes", "-1"), "--episodes: got -1"),
+        (("--simulations", "-4"), "search.num_simulations: got -4"),
+        (("--simulations", "8", "--policy", "prior"), "got 8 with --policy prior, wanted search"),
         (("--policy", "prior"), "no checkpoint yet"),
     ],
 )
