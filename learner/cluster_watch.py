@@ -135,6 +135,7 @@ class ClusterWatch:
             self._own_vitals,
             self._roster.members(),
             replay_silent_s=now - self._shards[0].seen_at,  # the batches come from there
+            in_warmup=self._governor.phase is Phase.WARMUP,
             awaits_evaluation=self.awaits_evaluation(),
         )
         self._waits_since = min(self._waits_since, now) if cause else math.inf

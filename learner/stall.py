@@ -27,6 +27,7 @@ def cause_of(
     members: Sequence[tuple[Member, float]],
     *,
     replay_silent_s: float,
+    in_warmup: bool,
     awaits_evaluation: bool,
 ) -> str:
     """Return what the learner waits for, why, and what would help; empty where nothing stalls.
@@ -35,12 +36,15 @@ def cause_of(
         learner: the learner's own last seconds.
         members: workers and the seconds since each one's last sign of life.
         replay_silent_s: seconds since replay last answered.
+        in_warmup: the warm-up's env_steps are not all there.
         awaits_evaluation: only the final evaluation is left.
     """
     if awaits_evaluation:
         return "learner waits for the final evaluation" + _why("evaluator", members)
     if learner.busy >= _STARVED or learner.waiting_for not in _AWAITED:
         return ""
+    if learner.waiting_for == "warmup" and not in_warmup:
+        return ""  # its last seconds were of the warm-up, and that is over
     waits = f"learner waits for {_WHAT[learner.waiting_for]}"
     if replay_silent_s > LATE_S:
         return f"{waits}: replay has not answered for {replay_silent_s:.0f} s"

@@ -16,9 +16,13 @@ def worker(role, index, *, busy=1.0, waiting_for="", age_s=1.0):
     return Member(Seat(role, index, 0, index + 1, "host", 1), 0.0, vitals), age_s
 
 
-def cause(vitals, *members, replay_silent_s=0.0, awaits_evaluation=False):
+def cause(vitals, *members, replay_silent_s=0.0, in_warmup=True, awaits_evaluation=False):
     return cause_of(
-        vitals, members, replay_silent_s=replay_silent_s, awaits_evaluation=awaits_evaluation
+        vitals,
+        members,
+        replay_silent_s=replay_silent_s,
+        in_warmup=in_warmup,
+        awaits_evaluation=awaits_evaluation,
     )
 
 
@@ -41,6 +45,10 @@ def test_full_actors_are_too_few():
 def test_missing_role_is_named_with_the_command_that_starts_it(waiting_for, role):
     text = cause(learner(waiting_for), worker("evaluator", 0))
     assert f"no {role} is there, start one: python -m {role} --join" in text
+
+
+def test_a_warm_up_that_is_over_holds_nobody_up():
+    assert cause(learner("warmup"), worker("actor", 0, busy=0.2), in_warmup=False) == ""
 
 
 def test_idle_workers_tell_what_they_wait_for():
