@@ -39,6 +39,8 @@ class EnvConfig:
     """A gymnasium id with discrete actions (ALE/Breakout-v5, CartPole-v1), or Catch-v0."""
     num_stacked_frames: int = 4
     """Frames the network sees at once (S)."""
+    action_repeat: int = 1
+    """Times an action is taken, rewards added, in one env_step; of games, atari.frame_skip."""
     clip_rewards: bool = True
     """Train on the sign of the reward; scores are always reported unclipped."""
     max_episode_steps: int = 3_000

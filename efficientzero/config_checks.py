@@ -107,6 +107,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
 
 _AT_LEAST_ONE = (
     "env.num_stacked_frames",
+    "env.action_repeat",
     "env.atari.frame_skip",
     "env.atari.image_size",
     "budget.env_steps",

@@ -107,12 +107,20 @@ def _make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps
 
 
 def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
+    if config.action_repeat < 1:
+        raise ValueError(f"action_repeat: got {config.action_repeat}, wanted 1 or more")
+    limits = {"max_episode_steps": max_episode_steps, "action_repeat": config.action_repeat}
     if config.id == CATCH_ID:
-        return GymEnv(CatchEnv(), seed=seed, max_episode_steps=max_episode_steps)
+        return GymEnv(CatchEnv(), seed=seed, **limits)
     registered = _look_up(config.id)
     if registered.entry_point == _ATARI_ENTRY_POINT:
         if config.atari.frame_skip < 1:
             raise ValueError(f"atari.frame_skip: got {config.atari.frame_skip}, wanted 1 or more")
+        if config.action_repeat > 1:
+            raise ValueError(
+                f"action_repeat: got {config.action_repeat} for an Atari game, wanted 1 and "
+                "env.atari.frame_skip"
+            )
         own_limit = registered.kwargs.get("max_num_frames_per_episode", 0)
         return AtariGame(
             registered.kwargs["game"],
@@ -128,7 +136,7 @@ def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: i
         raise ValueError(
             f"gymnasium cannot build it: {reason}; install what is missing or choose another"
         ) from error
-    return GymEnv(env, seed=seed, max_episode_steps=max_episode_steps)
+    return GymEnv(env, seed=seed, **limits)
 
 
 def _look_up(env_id: str) -> GymEnvSpec:

@@ -22,8 +22,26 @@ _WHITE = np.uint8(255)
 class GymEnv:
     """One gymnasium environment; its own time limit holds, and ``max_episode_steps`` if shorter."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int, max_episode_steps: int) -> None:
-        """Take over ``env``; ``max_episode_steps`` 0 leaves it its own limit only."""
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        *,
+        seed: int,
+        max_episode_steps: int,
+        action_repeat: int = 1,
+    ) -> None:
+        """Take over ``env``.
+
+        Args:
+            env: with discrete actions.
+            seed: of its first episode, which the others follow.
+            max_episode_steps: in env_steps; 0 leaves the environment its own limit only.
+            action_repeat: times each action is taken. Here, since gymnasium's wrapper that repeats
+                actions returns the largest of two observations, which is for flickering screens.
+
+        Raises:
+            ValueError: actions or observations of a kind that is not supported.
+        """
         if not isinstance(env.action_space, spaces.Discrete):
             raise ValueError(f"actions are {env.action_space}; choose one with Discrete actions")
         self.frame_shape, self.frame_dtype = _frame_layout(env.observation_space)
@@ -32,6 +50,7 @@ class GymEnv:
         self._env = env
         self._seed: int | None = seed
         self._max_episode_steps = max_episode_steps or sys.maxsize
+        self._action_repeat = action_repeat
         self._num_steps = 0
 
     def reset(self) -> Frames:
@@ -42,13 +61,18 @@ class GymEnv:
         return self._frame(observation)
 
     def step(self, action: int) -> EnvStep:
-        """Take one env_step."""
-        observation, reward, terminated, truncated, _ = self._env.step(self._first_action + action)
+        """Take one env_step: the action repeated, unless the episode ends before."""
+        action, reward = self._first_action + action, 0.0
+        for _ in range(self._action_repeat):
+            observation, more, terminated, truncated, _ = self._env.step(action)
+            reward += float(more)
+            if terminated or truncated:
+                break
         self._num_steps += 1
         cut = truncated or self._num_steps >= self._max_episode_steps
         return EnvStep(
             frame=self._frame(observation),
-            reward=float(reward),
+            reward=reward,
             terminated=bool(terminated),
             truncated=bool(cut and not terminated),
             game_over=bool(terminated or cut),

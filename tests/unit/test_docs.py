@@ -20,7 +20,7 @@ NO_COMPONENT_FIELDS = {
     # Sizes that every agent of this kind has.
     *("agent.discount", "agent.num_unroll_steps", "agent.td_steps"),
     *("env.num_stacked_frames", "env.max_episode_steps", "env.final_eval_max_episode_steps"),
-    *("env.atari.frame_skip", "env.atari.image_size"),
+    *("env.action_repeat", "env.atari.frame_skip", "env.atari.image_size"),
     *("network.channels", "network.num_blocks", "network.reduced_channels"),
     *("network.mlp_latent_size", "network.mlp_hidden_size", "network.head_hidden_size"),
     *("network.lstm_hidden_size", "network.projector_hidden_size", "network.projection_size"),

@@ -162,6 +162,18 @@ def test_unusable_spaces_are_refused(register, observation_space, action_space, 
 
 
 @pytest.mark.parametrize(
+    "env_id, action_repeat, message",
+    [
+        ("CartPole-v1", 0, "action_repeat: got 0"),
+        ("ALE/Pong-v5", 2, r"action_repeat: got 2 for an Atari game, wanted 1 and env\.atari"),
+    ],
+)
+def test_unusable_action_repeats_are_refused(env_id, action_repeat, message):
+    with pytest.raises(ValueError, match=message):
+        probe_env_spec(EnvConfig(id=env_id, action_repeat=action_repeat))
+
+
+@pytest.mark.parametrize(
     "change, message", [({"image_size": 2}, "2 x 2 pixels"), ({"frame_skip": 0}, "frame_skip")]
 )
 def test_unusable_atari_settings_are_refused(change, message):

@@ -80,3 +80,31 @@ def test_one_seed_gives_one_sequence_of_different_episodes():
     starts = [first.reset() for _ in range(3)]
     np.testing.assert_array_equal(starts, [second.reset() for _ in range(3)])
     assert len(np.unique(starts, axis=0)) == 3
+
+
+class CountingEnv(EchoEnv):
+    """Rewards its n-th step with n and ends after five."""
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict]:
+        super().step(action)
+        count = len(self.actions)
+        return self.observation, float(count), count == 5, False, {}
+
+
+def test_a_repeated_action_is_one_env_step_with_all_its_rewards():
+    inner = CountingEnv(spaces.Box(-1, 1, (2,)), np.zeros(2))
+    env = GymEnv(inner, seed=0, max_episode_steps=0, action_repeat=3)
+    env.reset()
+    first, second = env.step(1), env.step(0)
+    assert (first.reward, first.terminated) == (1 + 2 + 3, False)
+    # The episode ended in the middle of the second one.
+    assert (second.reward, second.terminated, second.game_over) == (4 + 5, True, True)
+    assert inner.actions == [1, 1, 1, 0, 0]
+
+
+def test_the_time_limit_counts_env_steps():
+    env = GymEnv(
+        EchoEnv(spaces.Box(-1, 1, (2,)), np.zeros(2)), seed=0, max_episode_steps=2, action_repeat=3
+    )
+    env.reset()
+    assert [env.step(0).truncated for _ in range(2)] == [False, True]
