@@ -24,6 +24,7 @@ VariantName = Literal[
     "no-off-policy-correction",
     "no-reanalyze",
     "no-priority",
+    "no-search",
 ]
 FULL = "full"
 """The preset as it is; every variant is compared with it."""
@@ -37,14 +38,16 @@ MINUTES: dict[TaskName, float] = {
 }
 """Of one run on two idle CPU cores: cartpole measured, the others by their CPU time."""
 
-CHANGES: dict[str, str] = {
-    "no-consistency": "learner.consistency-coefficient=0",
-    "no-value-prefix": "agent.no-value-prefix",
-    "no-off-policy-correction": "reanalyzer.no-off-policy-correction",
-    "no-reanalyze": "reanalyzer.policy-reanalyze-ratio=0",
-    "no-priority": "replay.priority-exponent=0",
+CHANGES: dict[str, tuple[str, ...]] = {
+    "no-consistency": ("learner.consistency-coefficient=0",),
+    "no-value-prefix": ("agent.no-value-prefix",),
+    "no-off-policy-correction": ("reanalyzer.no-off-policy-correction",),
+    "no-reanalyze": ("reanalyzer.policy-reanalyze-ratio=0",),
+    "no-priority": ("replay.priority-exponent=0",),
+    # No tree: one action is tried, and only Gumbel's completed values learn from so little.
+    "no-search": ("search.algorithm=gumbel", "search.num-simulations=1"),
 }
-"""What makes each variant: an option of launch.py, without its dashes."""
+"""What makes each variant: options of launch.py, without their dashes."""
 
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 TASKS_BY_DEFAULT = TASKS[:-1]
@@ -113,7 +116,7 @@ def _cells_of(
     task: TaskName, variant: str, seeds: Sequence[int], overrides: Sequence[str]
 ) -> list[Cell]:
     """Return a cell per seed; the command line is parsed once, which takes a third of a second."""
-    changes = () if variant == FULL else (CHANGES[variant],)
+    changes = () if variant == FULL else CHANGES[variant]
     named = tuple(f"--{change}" for change in (*overrides, *changes))
     config = with_short_options(parse((f"--preset={task}", *named), load_preset(task)))
     validate(config)

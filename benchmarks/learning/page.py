@@ -114,9 +114,9 @@ def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]
     rows = []
     for variant in variants:
         reached = final_return(select(results, task, variant))
-        option = "" if variant == FULL else f"`--{CHANGES[variant]}`"
-        rows.append((variant, option, reached.n, _text(reached)))
-    return _table(("variant", "option", "n", "final return"), rows)
+        options = () if variant == FULL else CHANGES[variant]
+        rows.append((variant, " ".join(f"`--{o}`" for o in options), reached.n, _text(reached)))
+    return _table(("variant", "options", "n", "final return"), rows)
 
 
 def _runs_table(results: Sequence[Result]) -> str:
