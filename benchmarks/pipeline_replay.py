@@ -26,7 +26,7 @@ from replay.episode_writer import EpisodeWriter
 from replay.slice_sampler import SliceSampler
 
 _STEPS_PER_GAME = 600
-_PASSES = 5  # of writing all games; the first is not measured
+_PASSES = 16  # of writing all games; the first is not measured
 _BATCHES = 10
 _PATIENCE_S = 60.0
 _SETTLE_S = 2.0
