@@ -17,9 +17,11 @@ from benchmarks.learning.results import (
     gain_of_search,
     return_curve,
     select,
+    training_returns,
 )
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
+_NUM_EIGHTHS = 8
 
 
 def make_page(
@@ -53,6 +55,8 @@ def make_page(
         _final_table(results, tasks),
         "## Return against env_steps",
         _curve_table(results, tasks),
+        "## Return of the games played to train on, with exploration, by eighths of the env_steps",
+        _training_table(results, tasks),
     ]
     if len(variants) > 1:
         env_id = select(results, variant_task, variants[0])[0].cell.config.env.id
@@ -108,6 +112,17 @@ def _curve_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
             cells.append(_text(Interval(mean=mean, low=low, high=high, n=len(chosen))))
         rows.append((chosen[0].cell.config.env.id, budget, *cells))
     return _table(("task", "all env_steps", *(f"at {f:.4g}" for f in _FRACTIONS)), rows)
+
+
+def _training_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
+    rows = []
+    for task in tasks:
+        chosen = select(results, task)
+        edges = np.linspace(0, chosen[0].cell.config.budget.env_steps, _NUM_EIGHTHS + 1).tolist()
+        found = training_returns(chosen, edges)
+        cells = ["" if interval is None else _text(interval) for interval in found]
+        rows.append((chosen[0].cell.config.env.id, *cells))
+    return _table(("task", *(f"{i}/8" for i in range(1, _NUM_EIGHTHS + 1))), rows)
 
 
 def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]) -> str:

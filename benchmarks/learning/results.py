@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from benchmarks.curves import Run, on_common_points, read_run
 from benchmarks.learning.cell_runner import CHECKOUT
 from benchmarks.learning.cells import FULL, Cell
 from benchmarks.learning.intervals import Interval, mean_band, mean_interval
-from efficientzero.run_folder import write_json
+from efficientzero.run_folder import read_lines, write_json
 from efficientzero.schema import F64
 
 BASELINES = ("prior", "random")
@@ -37,6 +38,7 @@ class Result:
     run: Run
     summary: dict[str, Any]
     baselines: dict[str, float]  # mean return by policy; of full cells
+    training_games: F64  # [N, 2] env_steps and return of the games played to train on
 
     @property
     def curve(self) -> tuple[F64, F64]:
@@ -115,7 +117,17 @@ def read_result(cell: Cell, directory: Path) -> Result:
         means = {policy: float(values["return_mean"]) for policy, values in played.items()}
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{directory}: {type(error).__name__}: {error}") from error
-    return Result(cell=cell, directory=directory, run=run, summary=summary, baselines=means)
+    games = [
+        (game["env_steps"], game["return"]) for game in read_lines(directory / "episodes.jsonl")
+    ]
+    return Result(
+        cell=cell,
+        directory=directory,
+        run=run,
+        summary=summary,
+        baselines=means,
+        training_games=np.array(games, np.float64).reshape(-1, 2),
+    )
 
 
 def final_return(results: Sequence[Result]) -> Interval:
@@ -141,6 +153,22 @@ def return_curve(results: Sequence[Result]) -> tuple[F64, F64, F64, F64]:
     """Return env_steps, means, lower and upper ends [P], where all seeds have evaluations."""
     points, values = on_common_points([result.curve for result in results])
     return points, *mean_band(values)
+
+
+def training_returns(results: Sequence[Result], edges: Sequence[float]) -> list[Interval | None]:
+    """Return mean and interval over the seeds' mean training games, from each edge to the next.
+
+    These are played with exploration, by weights that change meanwhile. None where a seed ended no
+    game.
+    """
+    found: list[Interval | None] = []
+    for start, stop in pairwise(edges):
+        means = []
+        for env_steps, returns in (result.training_games.T for result in results):
+            among = (env_steps > start) & (env_steps <= stop)
+            means += [float(returns[among].mean())] if among.any() else []
+        found.append(mean_interval(means) if len(means) == len(results) else None)
+    return found
 
 
 def select(results: Sequence[Result], task: str, variant: str = FULL) -> list[Result]:

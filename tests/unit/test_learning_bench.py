@@ -17,7 +17,12 @@ from benchmarks.learning.cell_runner import finished_runs, run_cells
 from benchmarks.learning.cells import CHANGES, FULL, TASKS, VARIANTS, Cell, make_plan
 from benchmarks.learning.command import plan_lines
 from benchmarks.learning.intervals import Interval, mean_band, mean_interval
-from benchmarks.learning.results import gain_of_search, read_result, return_curve
+from benchmarks.learning.results import (
+    gain_of_search,
+    read_result,
+    return_curve,
+    training_returns,
+)
 from efficientzero.config_files import config_to_dict, flatten, load_preset
 from efficientzero.run_folder import write_json
 from efficientzero.runtime import StopSignal
@@ -314,6 +319,19 @@ def test_the_curve_of_seeds_is_told_where_all_of_them_have_evaluations(tmp_path)
     np.testing.assert_allclose(means, [(0.0 + 0.3) / 2, (1 / 3 + 0.4) / 2, (1.0 + 0.6) / 2])
     np.testing.assert_allclose(lows, [0.0, 1 / 3, 0.6])
     np.testing.assert_allclose(highs, [0.3, 0.4, 1.0])
+
+
+def test_training_games_are_told_where_every_seed_ended_some(tmp_path):
+    games = {0: [(3, 1.0), (10, 3.0), (11, 9.0)], 1: [(10, 4.0)]}
+    results = []
+    for cell in catch_plan(seeds=(0, 1), variants=()):
+        directory = finish(cell, tmp_path, [1.0])
+        lines = [json.dumps({"env_steps": e, "return": r}) + "\n" for e, r in games[cell.seed]]
+        (directory / "episodes.jsonl").write_text("".join(lines))
+        results.append(read_result(cell, directory))
+    first, second = training_returns(results, (0, 10, 20))
+    assert (first.mean, first.low, first.high, first.n) == (3.0, 2.0, 4.0, 2)
+    assert second is None  # seed 1 ended none
 
 
 def test_of_two_evaluations_at_the_same_env_steps_the_later_one_counts(tmp_path):
