@@ -52,7 +52,7 @@ class ColumnWriter:
         )
         for column, sizes in enumerate(zip(chunk_lengths, num_kept, strict=True)):
             self._writer.ConfigureChunker(column, options(*sizes))
-        # Once for every env_step: what does not change is looked up here.
+        # Items are made once for every env_step: what does not change is looked up here.
         self._create_item = self._writer.CreateItem
         self._not_squeezed = [False] * len(num_kept)
 
