@@ -106,13 +106,13 @@ def plan_lines(
     groups: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in cells:
         groups[cell.task, cell.variant].append(cell)
-    lines = [f"{'task':<13}{'variant':<26}{'finished':<12}{'to run':<12}minutes"]
+    lines = [f"{'task':<13}{'variant':<26}{'finished':<12}{'to run':<12} minutes"]
     for (task, variant), group in groups.items():
         done = [str(cell.seed) for cell in group if cell.key in finished]
         open_cells = [cell for cell in group if cell.key not in finished]
         to_run = " ".join(str(cell.seed) for cell in open_cells)
         minutes = sum(cell.minutes for cell in open_cells)
-        lines.append(f"{task:<13}{variant:<26}{' '.join(done):<12}{to_run:<12}{minutes:.0f}")
+        lines.append(f"{task:<13}{variant:<26}{' '.join(done):<12}{to_run:<12} {minutes:.0f}")
     pending = [cell for cell in cells if cell.key not in finished]
     hours = sum(cell.minutes for cell in pending) / 60.0
     lines.append(
