@@ -21,7 +21,7 @@ from benchmarks.learning.results import (
 )
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
-_NUM_EIGHTHS = 8
+_NUM_PARTS = 8  # of the env_steps, each with its training games
 
 
 def make_page(
@@ -55,7 +55,7 @@ def make_page(
         _final_table(results, tasks),
         "## Return against env_steps",
         _curve_table(results, tasks),
-        "## Return of the games played to train on, with exploration, by eighths of the env_steps",
+        "## Return of the games played to train on, with exploration, by parts of the env_steps",
         _training_table(results, tasks),
     ]
     if len(variants) > 1:
@@ -118,11 +118,11 @@ def _training_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
     rows = []
     for task in tasks:
         chosen = select(results, task)
-        edges = np.linspace(0, chosen[0].cell.config.budget.env_steps, _NUM_EIGHTHS + 1).tolist()
+        edges = np.linspace(0, chosen[0].cell.config.budget.env_steps, _NUM_PARTS + 1).tolist()
         found = training_returns(chosen, edges)
         cells = ["" if interval is None else _text(interval) for interval in found]
         rows.append((chosen[0].cell.config.env.id, *cells))
-    return _table(("task", *(f"{i}/8" for i in range(1, _NUM_EIGHTHS + 1))), rows)
+    return _table(("task", *(f"{i}/{_NUM_PARTS}" for i in range(1, _NUM_PARTS + 1))), rows)
 
 
 def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]) -> str:
