@@ -115,11 +115,10 @@ def read_result(cell: Cell, directory: Path) -> Result:
         policies = BASELINES if cell.variant == FULL else ()
         played = {p: json.loads(_baseline_path(directory, p).read_text()) for p in policies}
         means = {policy: float(values["return_mean"]) for policy, values in played.items()}
+        lines = read_lines(directory / "episodes.jsonl")
+        games = [(float(line["env_steps"]), float(line["return"])) for line in lines]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{directory}: {type(error).__name__}: {error}") from error
-    games = [
-        (game["env_steps"], game["return"]) for game in read_lines(directory / "episodes.jsonl")
-    ]
     return Result(
         cell=cell,
         directory=directory,

@@ -334,6 +334,14 @@ def test_training_games_are_told_where_every_seed_ended_some(tmp_path):
     assert second is None  # seed 1 ended none
 
 
+def test_training_games_without_a_return_are_refused_with_their_folder(tmp_path):
+    (cell,) = catch_plan(seeds=(0,), variants=())
+    directory = finish(cell, tmp_path, [1.0])
+    (directory / "episodes.jsonl").write_text('{"env_steps": 9}\n')
+    with pytest.raises(ValueError, match=f"{cell.name}: KeyError: 'return'"):
+        read_result(cell, directory)
+
+
 def test_of_two_evaluations_at_the_same_env_steps_the_later_one_counts(tmp_path):
     (cell,) = catch_plan(seeds=(0,))
     directory = finish(cell, tmp_path, [0.0, 1.0])
