@@ -19,7 +19,7 @@ _DESCRIPTION = f"""Train EfficientZero: a learner, replay, actors, reanalyzers a
 Examples:
 
   python launch.py --local                                  the preset that suits this machine
-  python launch.py --local --preset catch                   the whole system in two minutes
+  python launch.py --local --preset catch                   the whole system in some minutes
   python launch.py --local --env ALE/Breakout-v5 --seed 1   another game
   python launch.py --local --actors 4 --search.num-simulations 25
   python launch.py --local --compat reference --compat.no-jpeg-frames   as the reference does it

@@ -157,10 +157,10 @@ def test_a_run_that_failed_or_never_saved_is_started_anew(tmp_path):
 
 def test_replays_that_do_not_fit_side_by_side_are_refused(tmp_path, monkeypatch):
     cells = checked(tmp_path, seeds=(0, 1, 2)).cells
-    # 6,000 env_steps of 50 / 48 + 1,100 bytes: 6.6 MB each.
-    monkeypatch.setattr("deploy.ablate.check.available_memory_bytes", lambda: 18_000_000)
+    # 12,000 env_steps of 50 / 48 + 1,100 bytes: 13.2 MB each.
+    monkeypatch.setattr("deploy.ablate.check.available_memory_bytes", lambda: 36_000_000)
     check_jobs_memory(cells, 2)
-    with pytest.raises(ConfigError, match="--jobs: got 3, whose full replays take 20 MB"):
+    with pytest.raises(ConfigError, match="--jobs: got 3, whose full replays take 40 MB"):
         check_jobs_memory(cells, 3)
 
 

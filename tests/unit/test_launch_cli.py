@@ -39,7 +39,7 @@ def printed_config(capsys, *arguments: str) -> dict[str, tuple[str, str]]:
 def test_print_config_tells_where_each_value_came_from(capsys):
     shown = printed_config(capsys, "--preset", "catch", "--search.num-simulations", "25")
     assert shown["search.num_simulations"] == ("25", "command line")
-    assert shown["budget.env_steps"] == ("6000", "preset catch")
+    assert shown["budget.env_steps"] == ("12000", "preset catch")
     assert shown["search.pb_c_init"] == ("1.25", "default")
     assert shown["preset"] == ("catch", "command line")
 

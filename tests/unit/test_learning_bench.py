@@ -154,7 +154,7 @@ def test_the_plan_is_printed_with_seeds_and_time(tmp_path):
     cells = catch_plan(variants=("no-priority",))
     finish(cells[1], tmp_path, [1.0])
     lines = plan_lines(cells, finished_runs(tmp_path), jobs=1)
-    assert lines[1].split() == ["catch", "full", "1", "0", "2", "5"]  # 4.8 minutes
+    assert lines[1].split() == ["catch", "full", "1", "0", "2", "8"]  # minutes
     assert lines[2].split() == ["catch", "no-priority", "0", "1", "2", "7"]  # 7.2 minutes
     assert lines[3].startswith("5 of 6 runs to make, 1 at a time: about 0.2 h")
 
