@@ -16,6 +16,7 @@ from benchmarks.learning.results import (
     final_return,
     gain_of_search,
     return_curve,
+    return_over_training,
     select,
     training_returns,
 )
@@ -62,6 +63,8 @@ def make_page(
         env_id = select(results, variant_task, variants[0])[0].cell.config.env.id
         parts += [
             f"## One part left out: {env_id}",
+            "The mean over training weighs all env_steps between the first evaluation and the last "
+            "alike. Without search means trained without it as well.",
             _variant_table(results, variant_task, variants),
         ]
     parts += ["## Runs", _runs_table(results)]
@@ -126,12 +129,16 @@ def _training_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
 
 
 def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]) -> str:
-    rows = []
-    for variant in variants:
-        reached = final_return(select(results, task, variant))
-        options = () if variant == FULL else CHANGES[variant]
-        rows.append((variant, " ".join(f"`--{o}`" for o in options), reached.n, _text(reached)))
-    return _table(("variant", "options", "n", "final return"), rows)
+    measures = (final_return, return_over_training)
+    levels = {v: [of(select(results, task, v)) for of in measures] for v in variants}
+    full, rows = levels.get(FULL, []), []
+    for variant, found in levels.items():
+        options = "" if variant == FULL else " ".join(f"`--{o}`" for o in CHANGES[variant])
+        pairs = [] if variant == FULL else zip(found, full, strict=False)  # no full, no pairs
+        apart = " / ".join("yes" if a.is_apart_from(b) else "no" for a, b in pairs)
+        rows.append((variant, options, found[0].n, *map(_text, found), apart))
+    titles = ("variant", "options", "n", "final return", "mean over training", "apart from full")
+    return _table(titles, rows)
 
 
 def _runs_table(results: Sequence[Result]) -> str:

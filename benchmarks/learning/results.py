@@ -134,6 +134,18 @@ def final_return(results: Sequence[Result]) -> Interval:
     return mean_interval([result.run.last.mean for result in results])
 
 
+def return_over_training(results: Sequence[Result]) -> Interval:
+    """Return mean and interval over the seeds' means of their curves, each env_step weighing alike.
+
+    Tells how fast one learns where both end at the top.
+    """
+    means = []
+    for env_steps, returns in (result.curve for result in results):
+        span = env_steps[-1] - env_steps[0]
+        means.append(float(np.trapz(returns, env_steps) / span if span else returns[-1]))
+    return mean_interval(means)
+
+
 def baseline_return(results: Sequence[Result], policy: str) -> Interval:
     """Return mean and interval over what the baseline reached with each seed."""
     return mean_interval([result.baselines[policy] for result in results])

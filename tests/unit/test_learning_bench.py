@@ -21,6 +21,7 @@ from benchmarks.learning.results import (
     gain_of_search,
     read_result,
     return_curve,
+    return_over_training,
     training_returns,
 )
 from efficientzero.config_files import config_to_dict, flatten, load_preset
@@ -154,9 +155,9 @@ def test_the_plan_is_printed_with_seeds_and_time(tmp_path):
     cells = catch_plan(variants=("no-priority",))
     finish(cells[1], tmp_path, [1.0])
     lines = plan_lines(cells, finished_runs(tmp_path), jobs=1)
-    assert lines[1].split() == ["catch", "full", "1", "0", "2", "8"]  # minutes
-    assert lines[2].split() == ["catch", "no-priority", "0", "1", "2", "7"]  # 7.2 minutes
-    assert lines[3].startswith("5 of 6 runs to make, 1 at a time: about 0.2 h")
+    assert lines[1].split() == ["catch", "full", "1", "0", "2", "8"]  # minutes, two runs
+    assert lines[2].split() == ["catch", "no-priority", "0", "1", "2", "12"]
+    assert lines[3].startswith("5 of 6 runs to make, 1 at a time: about 0.3 h")
 
 
 def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path, capsys):
@@ -321,6 +322,20 @@ def test_the_curve_of_seeds_is_told_where_all_of_them_have_evaluations(tmp_path)
     np.testing.assert_allclose(highs, [0.3, 0.4, 1.0])
 
 
+def test_all_env_steps_of_a_curve_weigh_alike(tmp_path):
+    (cell,) = catch_plan(seeds=(0,))
+    directory = finish(cell, tmp_path, [0.0, 1.0])
+    path = directory / "evaluations.jsonl"
+    first, last = map(json.loads, path.read_text().splitlines())
+    between = last | {"returns": [1.0], "env_steps": 1600, "is_final": False}
+    path.write_text("".join(json.dumps(line) + "\n" for line in (first, between, last)))
+    result = read_result(cell, directory)
+    # 100 env_steps of 0.5 on average, 1,400 of 1.
+    assert return_over_training([result]).mean == pytest.approx((50 + 1400) / 1500)
+    path.write_text(json.dumps(last) + "\n")
+    assert return_over_training([read_result(cell, directory)]).mean == 1.0
+
+
 def test_training_games_are_told_where_every_seed_ended_some(tmp_path):
     games = {0: [(3, 1.0), (10, 3.0), (11, 9.0)], 1: [(10, 4.0)]}
     results = []
@@ -372,7 +387,9 @@ def test_finished_cells_are_reported_in_picture_page_and_objects(
     page = picture.with_suffix(".md").read_text()
     wanted = "| Catch-v0 | 3 | 0.95 [0.90, 1.00] | 0.26 [0.25, 0.27] | -0.50 [-0.50, -0.50] |"
     assert f"{wanted} yes / yes | 0.69 [0.65, 0.73] | 3000 | 300 | 1.5 |" in page
-    assert "| no-priority | `--replay.priority-exponent=0` | 3 | 0.50 [0.50, 0.50] |" in page
+    assert "| full |  | 3 | 0.95 [0.90, 1.00] | 0.11 [0.10, 0.12] |  |" in page
+    changed = "`--replay.priority-exponent=0` | 3 | 0.50 [0.50, 0.50] | 0.00 [0.00, 0.00]"
+    assert f"| no-priority | {changed} | yes / yes |" in page
     assert "| catch | full | 2 | 1.00 | 2 | 0.27 | -0.50 | 1.5 |" in page
     assert "| git_commit | c0ffee |" in page
     assert "python -m benchmarks learning --jobs 0" in page
