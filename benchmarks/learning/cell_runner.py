@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.learning.cells import Cell
+from efficientzero.config_files import config_from_dict, config_hash
 from efficientzero.runtime import StopSignal
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -35,16 +36,22 @@ class Outcome:
 
 
 def finished_runs(runs_dir: Path) -> dict[tuple[str, int], Path]:
-    """Return the folders of runs at budget by config hash and seed; of several the newest."""
+    """Return the folders of runs at budget by config hash and seed; of several the newest.
+
+    The hash is that of this version of the software: a field that was added since has its default.
+    """
     found: dict[tuple[str, int], Path] = {}
     summaries = sorted(runs_dir.glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
     for path in summaries:
         try:
             summary = json.loads(path.read_text())
-        except json.JSONDecodeError:
+            values = json.loads((path.parent / "config.json").read_text())
+            if summary.get("exit_code") == 0 and summary.get("eval_is_final"):
+                config = config_from_dict(values["config"])
+                if values.get("lineage") is None:  # began with nothing of another run's
+                    found[config_hash(config), config.seed] = path.parent
+        except (OSError, KeyError, ValueError):  # cut short, or of a version with other fields
             continue
-        if summary.get("exit_code") == 0 and summary.get("eval_is_final"):
-            found[summary["config_hash"], summary["seed"]] = path.parent
     return found
 
 

@@ -119,6 +119,15 @@ def test_hash_ignores_seed_and_processes_but_sees_hyperparameters():
     ) != config_hash(base)
 
 
+def test_a_field_added_later_leaves_the_hash_of_older_runs_as_it_was():
+    preset = load_preset("minatar")
+    older = dataclasses.replace(preset.replay, frames_per_block=8)
+    # Of the runs in docs/minatar.md, before env.action_repeat.
+    assert config_hash(dataclasses.replace(preset, replay=older)) == "54575ba6cf54"
+    repeated = dataclasses.replace(preset.env, action_repeat=2)
+    assert config_hash(dataclasses.replace(preset, env=repeated)) != config_hash(preset)
+
+
 def test_the_muzero_preset_differs_by_what_efficientzero_added_and_nothing_else():
     muzero, reference = (
         flatten(config_to_dict(load_preset(name))) for name in ("muzero", "atari100k")

@@ -140,6 +140,7 @@ def test_only_runs_at_budget_with_the_same_config_and_seed_count_as_finished(tmp
     finish(cells[2], tmp_path, [1.0], eval_is_final=False)
     (tmp_path / cells[3].name).mkdir()
     (tmp_path / cells[3].name / "summary.json").write_text('{"exit_code": 0, ')
+    (finish(cells[4], tmp_path, [1.0]) / "config.json").write_text('{"config": {"gone": 1}}')
     assert finished_runs(tmp_path) == {cells[0].key: directory}
     (other,) = make_plan(
         tasks=("catch",),
@@ -371,6 +372,18 @@ def test_of_two_evaluations_at_the_same_env_steps_the_later_one_counts(tmp_path)
 def report(tmp_path, *options: str) -> int:
     places = ("--runs-dir", str(tmp_path / "runs"), "--out", str(tmp_path / "docs" / "a.png"))
     return main(["learning", "--jobs", "0", "--tasks", "catch", *options, *places])
+
+
+def test_runs_from_before_a_field_was_added_count_and_forks_do_not(tmp_path):
+    (cell,) = catch_plan(seeds=(0,))
+    directory = finish(cell, tmp_path, [1.0], config_hash="of an older version")
+    path = directory / "config.json"
+    values = json.loads(path.read_text())
+    del values["config"]["env"]["action_repeat"]
+    path.write_text(json.dumps(values))
+    assert finished_runs(tmp_path) == {cell.key: directory}
+    path.write_text(json.dumps(values | {"lineage": {"any": "thing"}}))
+    assert finished_runs(tmp_path) == {}
 
 
 @pytest.mark.slow
