@@ -135,7 +135,10 @@ class EpisodeWriter:
         last_row = num_steps if episode_ended else num_steps - 1
         stop = last_row if episode_ended else last_row - self._codec.window_steps + 1
         positions = range(self._num_items, max(self._num_items, stop))
-        self._make_room(len(positions))
+        # All at once, but for long blocks and ends of episodes.
+        at_once = _MAX_UNCONFIRMED // self._items_per_step
+        first, others = positions[:at_once], positions[at_once:]
+        self._make_room(len(first))
         if self._is_abandoned:
             return
         try:
@@ -143,8 +146,13 @@ class EpisodeWriter:
                 self._append_places()
             (block_ref,) = self._writer.append((np.array(block, dtype=object),))
             self._block_refs.append(block_ref)
-            self._create_items(positions, last_row=last_row)
+            self._create_items(first, last_row=last_row)
             self._writer.append((_END_OF_CHUNK,))
+            while others and not self._is_abandoned:
+                first, others = others[:at_once], others[at_once:]
+                self._make_room(len(first))
+                if not self._is_abandoned:
+                    self._create_items(first, last_row=last_row)
         except RuntimeError as error:  # the stream is broken for good
             self._reopen(str(error))
             return

@@ -1,5 +1,6 @@
 """The replay service as a process of its own, and every client of it."""
 
+import dataclasses
 import signal
 import socket
 import subprocess
@@ -363,6 +364,33 @@ def test_no_client_waits_for_ever_for_a_service_that_is_not_there(stop):
         writer.end(episode.frames[-1], episode.ending)
     writer.close()
     assert writer.lost_items == 47
+
+
+@pytest.mark.parametrize(
+    ("frames_per_block", "refresh_share"), [(16, 0.5), (100, 0.0)], ids=["twice", "long blocks"]
+)
+def test_more_items_than_reverb_wants_at_once_go_in_portions(
+    frames_per_block, refresh_share, tmp_path, stop, capfd
+):
+    replay = dataclasses.replace(
+        CONFIG.replay, frames_per_block=frames_per_block, priority_refresh_share=refresh_share
+    )
+    config, address = dataclasses.replace(CONFIG, replay=replay), free_address()
+    process = start_service(tmp_path, address, config)
+    try:
+        assert wait_until_ready(address, stop, timeout_s=PATIENCE_S)
+        writer, rng = EpisodeWriter(address, VECTORS, config, stop), np.random.default_rng(0)
+        episode = random_episode(VECTORS, rng, number=0, length=250, ending=Ending.TERMINATED)
+        for t in range(len(episode)):
+            writer.append(episode.step(t))
+        writer.end(episode.frames[-1], episode.ending)
+        writer.close()
+        assert writer.lost_items == 0
+        assert ReplayInfo(address).read().steps_inserted == len(episode)
+    finally:
+        process.kill()
+        process.communicate()
+    assert "pending items" not in capfd.readouterr().err
 
 
 def test_writing_goes_on_after_the_service_came_back(tmp_path, stop):
