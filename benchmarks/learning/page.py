@@ -64,7 +64,8 @@ def make_page(
         parts += [
             f"## One part left out: {env_id}",
             "The mean over training weighs all env_steps between the first evaluation and the last "
-            "alike. Without search means trained without it as well.",
+            f"alike. The last games to train on are of the last 1/{_NUM_PARTS} of the env_steps, "
+            "and with exploration. no-search is trained without search, too.",
             _variant_table(results, variant_task, variants),
         ]
     parts += ["## Runs", _runs_table(results)]
@@ -129,16 +130,33 @@ def _training_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
 
 
 def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]) -> str:
-    measures = (final_return, return_over_training)
-    levels = {v: [of(select(results, task, v)) for of in measures] for v in variants}
+    levels = {v: _levels(select(results, task, v)) for v in variants}
     full, rows = levels.get(FULL, []), []
     for variant, found in levels.items():
         options = "" if variant == FULL else " ".join(f"`--{o}`" for o in CHANGES[variant])
         pairs = [] if variant == FULL else zip(found, full, strict=False)  # no full, no pairs
-        apart = " / ".join("yes" if a.is_apart_from(b) else "no" for a, b in pairs)
-        rows.append((variant, options, found[0].n, *map(_text, found), apart))
-    titles = ("variant", "options", "n", "final return", "mean over training", "apart from full")
-    return _table(titles, rows)
+        apart = " / ".join(_apart(a, b) for a, b in pairs)
+        n = len(select(results, task, variant))
+        rows.append((variant, options, n, *("" if i is None else _text(i) for i in found), apart))
+    measures = ("final return", "mean over training", "last games to train on")
+    return _table(("variant", "options", "n", *measures, "apart from full"), rows)
+
+
+def _levels(results: Sequence[Result]) -> list[Interval | None]:
+    """Return what variants are compared by, as the table's columns say."""
+    budget = results[0].cell.config.budget.env_steps
+    edges = (budget * (1 - 1 / _NUM_PARTS), budget)
+    return [
+        final_return(results),
+        return_over_training(results),
+        *training_returns(results, edges),
+    ]
+
+
+def _apart(one: Interval | None, other: Interval | None) -> str:
+    if one is None or other is None:
+        return "-"
+    return "yes" if one.is_apart_from(other) else "no"
 
 
 def _runs_table(results: Sequence[Result]) -> str:

@@ -393,16 +393,20 @@ def test_finished_cells_are_reported_in_picture_page_and_objects(
     variants = ("no-priority",)
     for cell in catch_plan(variants=variants):
         end = 0.9 + 0.05 * cell.seed if cell.variant == FULL else 0.5
-        finish(cell, tmp_path / "runs", [-0.5, 0.0, end])
+        directory = finish(cell, tmp_path / "runs", [-0.5, 0.0, end])
+        if cell.variant == FULL:
+            games = [{"env_steps": 9_000, "return": -9.0}, {"env_steps": 11_000, "return": 4.0}]
+            games[1]["return"] += cell.seed
+            (directory / "episodes.jsonl").write_text("\n".join(map(json.dumps, games)) + "\n")
     assert report(tmp_path, "--variant-task", "catch", "--variants", *variants, "--json") == 0
     picture = tmp_path / "docs" / "a.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     page = picture.with_suffix(".md").read_text()
     wanted = "| Catch-v0 | 3 | 0.95 [0.90, 1.00] | 0.26 [0.25, 0.27] | -0.50 [-0.50, -0.50] |"
     assert f"{wanted} yes / yes | 0.69 [0.65, 0.73] | 3000 | 300 | 1.5 |" in page
-    assert "| full |  | 3 | 0.95 [0.90, 1.00] | 0.11 [0.10, 0.12] |  |" in page
-    changed = "`--replay.priority-exponent=0` | 3 | 0.50 [0.50, 0.50] | 0.00 [0.00, 0.00]"
-    assert f"| no-priority | {changed} | yes / yes |" in page
+    assert "| full |  | 3 | 0.95 [0.90, 1.00] | 0.11 [0.10, 0.12] | 5.00 [4.00, 6.00] |  |" in page
+    changed = "`--replay.priority-exponent=0` | 3 | 0.50 [0.50, 0.50] | 0.00 [0.00, 0.00] |  |"
+    assert f"| no-priority | {changed} yes / yes / - |" in page
     assert "| catch | full | 2 | 1.00 | 2 | 0.27 | -0.50 | 1.5 |" in page
     assert "| git_commit | c0ffee |" in page
     assert "python -m benchmarks learning --jobs 0" in page
