@@ -219,7 +219,7 @@ class ReplayConfig:
     """Of new steps. max: the largest recent one; value_error: |search value - network value|."""
     priority_refresh_share: float = 0.0
     """Stored steps that get a fresh priority, per slice trained on; drawn uniformly. 0: none."""
-    frames_per_block: int = 16
+    frames_per_block: int = 24
     """Steps of an episode that are compressed and sent together."""
     queue_size: int = 2
     """Training batches that may wait for the learner."""

@@ -10,7 +10,7 @@ from typing import Any
 from efficientzero.config import ReplayConfig
 from replay import reverb_lite
 
-TRAJECTORIES = "trajectories_3"
+TRAJECTORIES = "trajectories_4"
 """One item per env_step: the window of its episode that starts there. The number is that of the
 format, which grows with every change: tables of another are told by their names."""
 STORED_STEPS = "stored_steps"

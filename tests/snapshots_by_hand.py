@@ -61,7 +61,7 @@ def write_snapshot(
     capacity: int = 20_000,
     exponent: float = 0.6,
     queue_size: int = 2,
-    name: str = "trajectories_3",
+    name: str = "trajectories_4",
     content: bytes = b"items and chunks",
 ) -> Path:
     """Write a finished snapshot of the two tables; an exponent of 0 is a uniform sampler."""

@@ -36,6 +36,11 @@ class Format {
               .max_steps = max_steps};
     for (const py::ssize_t size : frame_shape_)
       shape_.frame_bytes *= static_cast<std::size_t>(size);
+    if (frame_shape_.size() > 1) {  // a picture
+      const std::size_t row_bytes =
+          static_cast<std::size_t>(frame_shape_.back() * dtype_.itemsize());
+      shape_.pitch = row_bytes % kLineBytes == 0 ? row_bytes : 0;
+    }
     if (shape_.frame_bytes == 0 || max_steps == 0) {
       Refuse(
           "block",

@@ -37,6 +37,7 @@ BlockWriter::BlockWriter(const BlockShape& shape)
       block_(shape.max_bytes(shape.max_steps)) {}
 
 float* BlockWriter::Add(const std::uint8_t* frame) {
+  if (num_steps_ == 0) ShiftDown(frame);
   std::uint64_t* const bitmap = &bitmaps_[num_steps_ * shape_.bitmap_words()];
   const std::size_t whole_words = shape_.frame_bytes / kWordBytes;
   for (std::size_t word = 0; word < whole_words; ++word) {
@@ -48,6 +49,12 @@ float* BlockWriter::Add(const std::uint8_t* frame) {
     AddWord(filled_up, &previous_[whole_words * kWordBytes], &bitmap[whole_words]);
   }
   return &rows_[num_steps_++ * shape_.row_size];
+}
+
+void BlockWriter::ShiftDown(const std::uint8_t* frame) {
+  const std::size_t first_row = shape_.first_row_bytes();
+  std::fill_n(previous_.begin(), first_row, std::uint8_t{0});
+  std::memcpy(previous_.data() + first_row, frame, shape_.frame_bytes - first_row);
 }
 
 void BlockWriter::AddWord(const std::uint8_t* now, std::uint8_t* before, std::uint64_t* bitmap) {
@@ -81,10 +88,7 @@ std::span<const std::uint8_t> BlockWriter::Write() {
   return {block_.data(), end};
 }
 
-void BlockWriter::Clear() {
-  num_steps_ = lines_end_ = 0;
-  std::fill(previous_.begin(), previous_.end(), std::uint8_t{0});
-}
+void BlockWriter::Clear() { num_steps_ = lines_end_ = 0; }
 
 BlockReader::BlockReader(const BlockShape& shape, std::span<const std::uint8_t> block)
     : shape_(shape) {
@@ -122,14 +126,40 @@ BlockReader::BlockReader(const BlockShape& shape, std::span<const std::uint8_t> 
 
 void BlockReader::CopyFrames(std::size_t first, std::size_t count, std::uint8_t* target) const {
   if (count == 0) return;
-  std::memset(target, 0, shape_.frame_bytes);
-  const std::uint8_t* lines = lines_;
-  for (std::size_t step = 0; step <= first; ++step) lines = Change(step, lines, target);
+  const std::uint8_t* lines = WriteFirst(target);
+  for (std::size_t step = 1; step <= first; ++step) lines = Change(step, lines, target);
   for (std::size_t step = first + 1; step < first + count; ++step) {
     std::memcpy(target + shape_.frame_bytes, target, shape_.frame_bytes);
     target += shape_.frame_bytes;
     lines = Change(step, lines, target);
   }
+}
+
+const std::uint8_t* BlockReader::WriteFirst(std::uint8_t* target) const {
+  const std::size_t first_row = shape_.first_row_bytes();
+  std::memset(target, 0, first_row);
+  const std::uint8_t* lines = lines_;
+  const std::size_t whole_lines = shape_.frame_bytes / kLineBytes;
+  std::uint64_t changed = 0;
+  for (std::size_t line = 0; line < shape_.num_lines(); ++line, changed >>= 1) {
+    if (line % kLinesPerWord == 0) {
+      changed = Load(bitmaps_ + line / kLinesPerWord * sizeof(std::uint64_t));
+    }
+    std::uint8_t* const here = target + line * kLineBytes;
+    const std::uint8_t* from = here;
+    if (changed & 1) {
+      from = lines;
+      lines += kLineBytes;
+    } else if (line * kLineBytes >= first_row) {
+      from -= shape_.pitch;
+    }
+    if (line < whole_lines) {  // known to the compiler: one move
+      std::memmove(here, from, kLineBytes);
+    } else {
+      std::memmove(here, from, shape_.frame_bytes % kLineBytes);
+    }
+  }
+  return lines;
 }
 
 const std::uint8_t* BlockReader::Change(std::size_t step, const std::uint8_t* lines,

@@ -4,13 +4,16 @@
 //     lines
 //
 // A frame is cut into lines of 8 bytes, the last one filled up with zeros, and only those lines are
-// kept, in order, that differ from the frame before (the first one's from zeros); a frame's bitmap
-// says which. Frames of a game change in few places, so that a compressor behind has a tenth to
-// read. Everything as it lies in memory: written and read on little-endian machines.
+// kept, in order, that differ from the frame before; a frame's bitmap says which. Those of a
+// block's first frame are compared with what lies a pitch before them in the same frame: the
+// picture's row above. Frames of a game change in few places and have much that is of one colour,
+// so that a compressor behind has a tenth to read. Everything as it lies in memory: written and
+// read on little-endian machines.
 
 #ifndef EFFICIENTZERO_BLOCKS_STEP_BLOCK_H_
 #define EFFICIENTZERO_BLOCKS_STEP_BLOCK_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -26,7 +29,12 @@ struct BlockShape {
   std::size_t frame_bytes = 0;
   std::size_t row_size = 0;   // floats
   std::size_t max_steps = 0;  // of a block
+  std::size_t pitch = 0;      // bytes of a picture's row if they are whole lines, else 0
 
+  // Of a block's first frame, compared with zeros: nothing lies a pitch before them.
+  std::size_t first_row_bytes() const {
+    return pitch == 0 ? frame_bytes : std::min(pitch, frame_bytes);
+  }
   std::size_t bitmap_words() const { return (frame_bytes + kWordBytes - 1) / kWordBytes; }
   std::size_t num_lines() const { return (frame_bytes + kLineBytes - 1) / kLineBytes; }
   // Of a block of that many steps in which all lines change.
@@ -47,6 +55,8 @@ class BlockWriter {
   void Clear();
 
  private:
+  // Makes the frame before a block's first one.
+  void ShiftDown(const std::uint8_t* frame);
   void AddWord(const std::uint8_t* now, std::uint8_t* before, std::uint64_t* bitmap);
 
   BlockShape shape_;
@@ -72,6 +82,8 @@ class BlockReader {
   void CopyFrames(std::size_t first, std::size_t count, std::uint8_t* target) const;
 
  private:
+  // Writes the block's first frame; returns the next one's lines.
+  const std::uint8_t* WriteFirst(std::uint8_t* target) const;
   // Puts the changed lines of one frame into ``target``, which holds the one before; returns the
   // next frame's lines.
   const std::uint8_t* Change(std::size_t step, const std::uint8_t* lines,

@@ -22,8 +22,8 @@ std::size_t Below(std::size_t stop) { return generator() % stop; }
 
 void Check(bool holds, const char* what, const BlockShape& shape) {
   if (!holds) {
-    std::printf("%s: wrong for %zu bytes a frame, %zu steps\n", what, shape.frame_bytes,
-                shape.max_steps);
+    std::printf("%s: wrong for %zu bytes a frame, %zu steps, pitch %zu\n", what, shape.frame_bytes,
+                shape.max_steps, shape.pitch);
     std::exit(1);
   }
 }
@@ -93,6 +93,16 @@ void TestWhatStandsStillTakesNoLines() {
   Check(four - one == 3 * (shape.bitmap_words() * 8 + 4), "still frames", shape);
 }
 
+void TestRowsOfOneColourAreKeptOnce() {
+  const BlockShape shape{.frame_bytes = 4096, .row_size = 1, .max_steps = 2, .pitch = 64};
+  BlockWriter writer(shape);
+  Bytes frame(shape.frame_bytes, 7);
+  const std::size_t empty = shape.max_bytes(1) - shape.frame_bytes;
+  Check(Write(writer, {frame}, 1).size() == empty + shape.pitch, "first row only", shape);
+  frame[1000] = 8;  // its line, and that of the row below, which is different from it
+  Check(Write(writer, {frame}, 1).size() == empty + shape.pitch + 16, "two lines more", shape);
+}
+
 void TestDamage(const BlockShape& shape) {
   BlockWriter writer(shape);
   const Bytes block = Write(writer, Frames(shape, 20), shape.max_steps);
@@ -121,10 +131,15 @@ void TestDamage(const BlockShape& shape) {
 int main() {
   for (const std::size_t frame_bytes : {1, 7, 8, 9, 16, 20, 511, 512, 513, 700, 1024, 1500}) {
     for (const std::size_t num_changes : {0, 1, 10, 2000}) {
-      TestRoundTrip({.frame_bytes = frame_bytes, .row_size = 3, .max_steps = 5}, num_changes);
+      for (const std::size_t pitch : {0, 8, 16, 96, 520, 2000}) {
+        TestRoundTrip({.frame_bytes = frame_bytes, .row_size = 3, .max_steps = 5, .pitch = pitch},
+                      num_changes);
+      }
     }
   }
   TestWhatStandsStillTakesNoLines();
+  TestRowsOfOneColourAreKeptOnce();
   TestDamage({.frame_bytes = 700, .row_size = 9, .max_steps = 6});
+  TestDamage({.frame_bytes = 700, .row_size = 9, .max_steps = 6, .pitch = 56});
   std::printf("step blocks: all good\n");
 }

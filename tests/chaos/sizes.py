@@ -71,4 +71,4 @@ LEARNING = Size(
     last_train_steps=20,
     checkpoint_interval=50,
 )
-"""Half of the preset's budget: much better than chance."""
+"""A quarter of the preset's budget: much better than chance."""

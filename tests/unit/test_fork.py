@@ -113,7 +113,7 @@ def test_other_files_in_the_same_framing_are_no_snapshot(tmp_path):
 
 def test_snapshot_in_another_format_is_refused(tmp_path):
     path = write_snapshot(tmp_path / "x", name="trajectories")
-    with pytest.raises(ValueError, match="got steps in 'trajectories', wanted 'trajectories_3'"):
+    with pytest.raises(ValueError, match="got steps in 'trajectories', wanted 'trajectories_4'"):
         read_snapshot(path)
 
 
@@ -164,7 +164,7 @@ def test_frozen_run_has_the_env_steps_of_its_replay_and_no_actors(parent, tmp_pa
         ({"agent.num_unroll_steps": 4}, "agent.num_unroll_steps: got 4, wanted 5"),
         ({"agent.td_steps": 6}, "agent.td_steps: got 6, wanted 5"),
         ({"compat.jpeg_frames": True}, "compat.jpeg_frames: got True, wanted False"),
-        ({"replay.frames_per_block": 4}, "replay.frames_per_block: got 4, wanted 16"),
+        ({"replay.frames_per_block": 4}, "replay.frames_per_block: got 4, wanted 24"),
         ({"replay.capacity": 500}, "replay.capacity: got 500, wanted 20000"),
         ({"replay.priority_exponent": 0.0}, "replay.priority_exponent: got 0.0, wanted 0.6"),
         ({"replay.queue_size": 5}, "replay.queue_size: got 5, wanted 2"),

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from efficientzero import _blocks
 from efficientzero.config import AgentConfig, Config, LearnerConfig
 from efficientzero.schema import Ending
 from replay.batch_codec import batch_spec, decode_batch, encode_batch
@@ -20,6 +21,8 @@ from tests.replay_cases import (
     window,
 )
 
+WIDE = dataclasses.replace(IMAGES, env_id="wide", frame_shape=(3, 5, 16))
+"""Rows of whole lines, so that a block's first frame is told by what differs from the row above."""
 ENDINGS = st.sampled_from([Ending.TERMINATED, Ending.TRUNCATED])
 
 
@@ -49,7 +52,7 @@ def stored_item(codec, episode, t):
     block_length=st.integers(1, 9),
     unroll=st.integers(1, 6),
     td=st.integers(1, 6),
-    spec=st.sampled_from([IMAGES, VECTORS]),
+    spec=st.sampled_from([IMAGES, VECTORS, WIDE]),
     data=st.data(),
 )
 def test_a_decoded_item_is_the_padded_window(
@@ -161,6 +164,22 @@ def test_damaged_blocks_give_an_error_or_a_window_and_never_more(spec):
         except ValueError:
             num_refused += 1
     assert num_refused > 30
+
+
+@pytest.mark.parametrize(("width", "num_lines"), [(16, 2), (20, 60)])
+def test_a_picture_of_stripes_is_one_row_if_rows_are_whole_lines(width, num_lines):
+    spec = dataclasses.replace(IMAGES, frame_shape=(3, 8, width))
+    codec = SliceCodec(spec, AgentConfig(), frames_per_block=4)
+
+    def num_bytes(frame):
+        packer = codec.make_packer()
+        packer.add(frame, (0,) * 7, np.zeros(spec.num_actions, np.float32))
+        return len(_blocks.BlockPacker.finish(packer))  # not compressed
+
+    frame = np.zeros(spec.frame_shape, np.uint8)
+    empty = num_bytes(frame)
+    frame[:] = np.arange(1, width + 1)
+    assert num_bytes(frame) - empty == 8 * num_lines
 
 
 def test_a_frame_of_another_environment_is_refused():
