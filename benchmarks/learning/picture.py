@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,12 +13,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from benchmarks.learning.cells import FULL, TASKS, VARIANTS
-from benchmarks.learning.intervals import CONFIDENCE
+from benchmarks.learning.intervals import CONFIDENCE, mean_interval
 from benchmarks.learning.results import (
     BASELINES,
     Result,
     baseline_return,
-    final_return,
     return_curve,
     select,
 )
@@ -53,7 +52,13 @@ def draw(results: Sequence[Result], *, variant_task: str) -> Figure:
     parts[0].legend(handles=_legend(), loc="outside upper center", ncols=2, frameon=False)
     if has_variants:
         groups = [(variant, select(results, variant_task, variant)) for variant in variants]
-        _draw_variants(parts[1].subplots(), groups)
+        pair = parts[1].subplots(1, 2, sharey=True)
+        _draw_variants(pair[0], groups, lambda result: result.run.last.mean)
+        _draw_variants(pair[1], groups, lambda result: result.mean_over_training)
+        pair[0].set_xlabel("return of the final evaluation")
+        pair[1].set_xlabel("mean of all evaluations")
+        env_id = groups[0][1][0].cell.config.env.id
+        parts[1].suptitle(f"{env_id}, one part left out (dot: mean; stroke: a seed)", size="medium")
     return figure
 
 
@@ -79,25 +84,25 @@ def _draw_task(axes: Axes, results: Sequence[Result]) -> None:
     _plain(axes)
 
 
-def _draw_variants(axes: Axes, groups: Sequence[tuple[str, Sequence[Result]]]) -> None:
+def _draw_variants(
+    axes: Axes,
+    groups: Sequence[tuple[str, Sequence[Result]]],
+    measure: Callable[[Result], float],
+) -> None:
     """Draw one line per variant, the full agent on top and its interval through all of them."""
     rows = np.arange(len(groups))[::-1]
-    full = final_return(groups[0][1])
-    if full.high > full.low:
-        axes.axvspan(full.low, full.high, color=_AGENT, alpha=_BAND, linewidth=0)
     for row, (variant, results) in zip(rows, groups, strict=True):
         color = _AGENT if variant == FULL else "black"
-        level = final_return(results)
+        seeds = [measure(result) for result in results]
+        level = mean_interval(seeds)
+        if variant == FULL and level.high > level.low:
+            axes.axvspan(level.low, level.high, color=_AGENT, alpha=_BAND, linewidth=0)
         axes.plot([level.low, level.high], [row, row], color=color, linewidth=2.0)
-        seeds = [result.run.last.mean for result in results]
         axes.plot(seeds, np.full(len(seeds), row), "|", color=color, markersize=10)
         axes.plot(level.mean, row, "o", color=color, markersize=7, zorder=3)
     axes.set_yticks(rows, [f"{variant} (n = {len(results)})" for variant, results in groups])
     axes.set_ylim(-0.7, len(groups) - 0.3)
     axes.margins(x=0.08)
-    config = groups[0][1][0].cell.config
-    axes.set_title(f"{config.env.id}, one part left out", fontsize="medium")
-    axes.set_xlabel("return of the final evaluation (dot: mean; stroke: a seed)")
     _plain(axes)
 
 

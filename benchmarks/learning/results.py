@@ -46,6 +46,16 @@ class Result:
         means = {evaluation.env_steps: evaluation.mean for evaluation in self.run.evaluations}
         return np.array(list(means), np.float64), np.array(list(means.values()))
 
+    @property
+    def mean_over_training(self) -> float:
+        """Mean of the curve, each env_step between its ends weighing alike.
+
+        Tells how fast one learns where all end at the top.
+        """
+        env_steps, returns = self.curve
+        span = env_steps[-1] - env_steps[0]
+        return float(np.trapz(returns, env_steps) / span if span else returns[-1])
+
     def as_json(self) -> dict[str, Any]:
         """Return the result as one object."""
         last, (env_steps, returns) = self.run.last, self.curve
@@ -135,15 +145,8 @@ def final_return(results: Sequence[Result]) -> Interval:
 
 
 def return_over_training(results: Sequence[Result]) -> Interval:
-    """Return mean and interval over the seeds' means of their curves, each env_step weighing alike.
-
-    Tells how fast one learns where both end at the top.
-    """
-    means = []
-    for env_steps, returns in (result.curve for result in results):
-        span = env_steps[-1] - env_steps[0]
-        means.append(float(np.trapz(returns, env_steps) / span if span else returns[-1]))
-    return mean_interval(means)
+    """Return mean and interval over the seeds' means of all evaluations."""
+    return mean_interval([result.mean_over_training for result in results])
 
 
 def baseline_return(results: Sequence[Result], policy: str) -> Interval:
