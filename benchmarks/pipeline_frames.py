@@ -6,6 +6,7 @@ benchmark. The rest of a step is drawn: visit shares of 50 simulations, values t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,22 +34,27 @@ class PlayedGame:
     def __len__(self) -> int:
         return len(self.values)
 
-    def write(self, writer: EpisodeWriter) -> None:
-        """Hand all steps to ``writer``, as the actor's recorder does; the end is a truncation."""
-        last = len(self) - 1
-        for t in range(len(self)):
-            writer.append(
-                ReplayStep(
-                    frame=self.frames[t],
-                    action=t % self.spec.num_actions,
-                    reward=0.0,
-                    search_policy=self.policies[t],
-                    root_value=float(self.values[t]),
-                    priority=1.0,
-                    weights_version=t,
-                    env_step=t,
-                )
+    def steps(self) -> list[ReplayStep]:
+        """Return all steps as an actor's recorder makes them."""
+        return [
+            ReplayStep(
+                frame=self.frames[t],
+                action=t % self.spec.num_actions,
+                reward=0.0,
+                search_policy=self.policies[t],
+                root_value=float(self.values[t]),
+                priority=1.0,
+                weights_version=t,
+                env_step=t,
             )
+            for t in range(len(self))
+        ]
+
+    def write(self, writer: EpisodeWriter, steps: Sequence[ReplayStep]) -> None:
+        """Hand the game's ``steps()`` to ``writer``; the end is a truncation."""
+        last = len(self) - 1
+        for t, step in enumerate(steps):
+            writer.append(step)
             if t in self.ends or t == last:
                 ending = Ending.TERMINATED if t in self.ends else Ending.TRUNCATED
                 writer.end(self.frames[t + 1], ending)

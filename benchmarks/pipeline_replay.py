@@ -56,10 +56,11 @@ def _measure_writing(
     service: ReplayProcess, games: Sequence[PlayedGame], config: Config, stop: StopSignal
 ) -> list[Row]:
     writers = [EpisodeWriter(service.address, game.spec, config, stop) for game in games]
+    steps = [game.steps() for game in games]  # measured is what becomes of them
 
     def write_all() -> None:
-        for game, writer in zip(games, writers, strict=True):
-            game.write(writer)
+        for game, writer, of_game in zip(games, writers, steps, strict=True):
+            game.write(writer, of_game)
 
     empty_bytes = service.resident_bytes
     write_all()
@@ -168,5 +169,5 @@ def _write(
 ) -> None:
     for game in games:
         writer = EpisodeWriter(service.address, game.spec, config, stop)
-        game.write(writer)
+        game.write(writer, game.steps())
         writer.close()
