@@ -56,7 +56,7 @@ def draw(results: Sequence[Result], *, variant_task: str) -> Figure:
         _draw_variants(pair[0], groups, lambda result: result.run.last.mean)
         _draw_variants(pair[1], groups, lambda result: result.mean_over_training)
         pair[0].set_xlabel("return of the final evaluation")
-        pair[1].set_xlabel("mean of all evaluations")
+        pair[1].set_xlabel("mean over training")
         env_id = groups[0][1][0].cell.config.env.id
         parts[1].suptitle(f"{env_id}, one part left out (dot: mean; stroke: a seed)", size="medium")
     return figure

@@ -380,7 +380,8 @@ def test_more_items_than_reverb_wants_at_once_go_in_portions(
     try:
         assert wait_until_ready(address, stop, timeout_s=PATIENCE_S)
         writer, rng = EpisodeWriter(address, VECTORS, config, stop), np.random.default_rng(0)
-        episode = random_episode(VECTORS, rng, number=0, length=250, ending=Ending.TERMINATED)
+        # 15 whole blocks of 16 leave 25 steps for the end: 50 items where each step has two.
+        episode = random_episode(VECTORS, rng, number=0, length=255, ending=Ending.TERMINATED)
         for t in range(len(episode)):
             writer.append(episode.step(t))
         writer.end(episode.frames[-1], episode.ending)
