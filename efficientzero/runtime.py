@@ -26,6 +26,8 @@ ROLES = ("launcher", "replay", "learner", "reanalyzer", "actor", "evaluator")
 """Order is part of the seed tree: append, never reorder."""
 
 LAUNCHER_PID_VARIABLE = "EFFICIENTZERO_LAUNCHER_PID"
+LAUNCHED_WORKERS_VARIABLE = "EFFICIENTZERO_LAUNCHED_WORKERS"
+"""Set where the launcher starts the workers too: nobody needs to be told to start one."""
 EXIT_FINAL = 78
 """Exit code of a failure that starting again would only repeat."""
 
@@ -159,7 +161,8 @@ def run_role(
     """Run ``main`` as a role's process and return its exit code.
 
     0: finished, or stopped when asked to. 1: an exception, logged with its traceback, or in one
-    line if that says all. 78: a failure that starting again would only repeat.
+    line if that says all; a ``sys.exit()`` of what the role calls, too. 78: a failure that starting
+    again would only repeat.
     """
     setup_logging(role, index)
     if LAUNCHER_PID_VARIABLE in os.environ:
@@ -180,6 +183,11 @@ def run_role(
             log.error("the disk is full (%s): free some space or choose another --runs-dir", where)
             return EXIT_FINAL
         return 1
+    except SystemExit as error:
+        if error.code in (None, 0):
+            log.exception("%s-%d called sys.exit(), which ends no role", role, index)
+            return 1
+        raise
     except Exception:
         log.exception("%s-%d failed", role, index)
         return 1

@@ -29,6 +29,7 @@ def cause_of(
     replay_silent_s: float,
     in_warmup: bool,
     awaits_evaluation: bool,
+    are_launched: bool = False,
 ) -> str:
     """Return what the learner waits for, why, and what would help; empty where nothing stalls.
 
@@ -38,9 +39,10 @@ def cause_of(
         replay_silent_s: seconds since replay last answered.
         in_warmup: the warm-up's env_steps are not all there.
         awaits_evaluation: only the final evaluation is left.
+        are_launched: a launcher starts all workers, and starts them again.
     """
     if awaits_evaluation:
-        return "learner waits for the final evaluation" + _why("evaluator", members)
+        return "learner waits for the final evaluation" + _why("evaluator", members, are_launched)
     if learner.busy >= _STARVED or learner.waiting_for not in _AWAITED:
         return ""
     if learner.waiting_for == "warmup" and not in_warmup:
@@ -48,14 +50,15 @@ def cause_of(
     waits = f"learner waits for {_WHAT[learner.waiting_for]}"
     if replay_silent_s > LATE_S:
         return f"{waits}: replay has not answered for {replay_silent_s:.0f} s"
-    return waits + _why(_AWAITED[learner.waiting_for], members)
+    return waits + _why(_AWAITED[learner.waiting_for], members, are_launched)
 
 
-def _why(role: str, members: Sequence[tuple[Member, float]]) -> str:
+def _why(role: str, members: Sequence[tuple[Member, float]], are_launched: bool) -> str:
     """Say why no more comes from ``role``."""
     those = [(member, age) for member, age in members if member.seat.role == role]
     if not those:
-        return f": no {role} is there, start one: python -m {_MODULES[role]} --join <this learner>"
+        join = f"start one: python -m {_MODULES[role]} --join <this learner>"
+        return f": no {role} is there, {'the launcher starts it' if are_launched else join}"
     heard = [member for member, age in those if age <= LATE_S]
     if not heard:
         silent_s = min(age for _, age in those)

@@ -16,13 +16,16 @@ def worker(role, index, *, busy=1.0, waiting_for="", age_s=1.0):
     return Member(Seat(role, index, 0, index + 1, "host", 1), 0.0, vitals), age_s
 
 
-def cause(vitals, *members, replay_silent_s=0.0, in_warmup=True, awaits_evaluation=False):
+def cause(
+    vitals, *members, replay_silent_s=0.0, in_warmup=True, awaits_evaluation=False, **options
+):
     return cause_of(
         vitals,
         members,
         replay_silent_s=replay_silent_s,
         in_warmup=in_warmup,
         awaits_evaluation=awaits_evaluation,
+        **options,
     )
 
 
@@ -45,6 +48,14 @@ def test_full_actors_are_too_few():
 def test_missing_role_is_named_with_the_command_that_starts_it(waiting_for, role):
     text = cause(learner(waiting_for), worker("evaluator", 0))
     assert f"no {role} is there, start one: python -m {role} --join" in text
+
+
+@pytest.mark.parametrize("waiting_for", ["pace", "warmup", "batch"])
+@pytest.mark.parametrize("awaits_evaluation", [False, True])
+def test_where_a_launcher_starts_the_workers_nobody_is_told_to(waiting_for, awaits_evaluation):
+    text = cause(learner(waiting_for), awaits_evaluation=awaits_evaluation, are_launched=True)
+    assert text.endswith("is there, the launcher starts it")
+    assert "--join" not in text
 
 
 def test_a_warm_up_that_is_over_holds_nobody_up():
