@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from deploy.env_kwargs import REGISTRY
 from efficientzero.compat import compat_group
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS
@@ -128,6 +129,7 @@ def parse(arguments: Sequence[str], base: Config) -> Options:
         default=Options(config=base),
         prog="launch.py",
         description=_DESCRIPTION,
+        registry=REGISTRY,
     )
 
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from deploy.env_trial import env_facts, env_notes
 from deploy.fork import Fork, place_fork
 from deploy.fork_checks import check_fork, check_frozen
 from deploy.memory import check_memory
@@ -31,7 +32,7 @@ from deploy.preflight import (
 )
 from deploy.summary import EVALUATIONS_FILE, software_versions
 from efficientzero.compat import COMPAT_GROUPS
-from efficientzero.config import Config, EnvConfig
+from efficientzero.config import Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import (
     PRESETS,
@@ -39,7 +40,6 @@ from efficientzero.config_files import (
     hyperparameters,
     load_preset,
 )
-from efficientzero.envs import probe_env_spec
 from efficientzero.lineage import Lineage
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.naming import group_name
@@ -107,11 +107,10 @@ def prepare(
     if fork is not None:
         _take(fork, folder)
     _write(run)
-    frames = f"frames {spec.frame_shape} {spec.frame_dtype}, {spec.num_actions} actions"
     notes = [
         ("run", run.run_id),
         ("group", f"{group}  (config {run.config_hash})"),
-        ("env", f"{spec.env_id}: {frames}"),
+        *_env_notes(config),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
         ("addresses", f"replay {', '.join(replay_addresses)}, learner {run.learner_address}"),
@@ -153,6 +152,10 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     if is_complete(run):
         raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
     spec, _ = check_config(config)
+    if spec != run.env_spec:
+        raise PreflightError(
+            f"env.id={config.env.id}: it is {spec} now, but the run was started with {run.env_spec}"
+        )
     tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_addresses, learner_address = addresses(config)
@@ -177,6 +180,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     notes = [
         ("resume", f"{run.run_id}, for the {resumed.num_resumes}. time; checkpoint {newest}"),
         ("group", f"{run.group}  (config {run.config_hash})"),
+        *_env_notes(config),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
         ("addresses", f"replay {', '.join(replay_addresses)}, learner {learner_address}"),
@@ -203,10 +207,11 @@ def check_same_experiment(before: Config, now: Config, option: str) -> None:
     """
     fixed = {**hyperparameters(before), "seed": before.seed, "preset": before.preset}
     wanted = {**hyperparameters(now), "seed": now.seed, "preset": now.preset}
-    for key, value in fixed.items():
-        if wanted[key] != value:
+    for key in {**fixed, **wanted}:  # arguments of the environment may be on one side only
+        got, value = wanted.get(key, "none"), fixed.get(key, "none")
+        if got != value:
             raise PreflightError(
-                f"--{key}: got {wanted[key]}, but the run was started with {value}; going on "
+                f"--{key}: got {got}, but the run was started with {value}; going on "
                 f"({option}) it may only change cluster and tracking options"
             )
 
@@ -263,7 +268,7 @@ def check_config(config: Config, fork: Fork | None = None) -> tuple[EnvSpec, str
     """
     try:
         validate(config, None)
-        spec = _env_spec(config.env)
+        spec = env_facts(config.env, limit_s=config.cluster.env_check_seconds).spec
         validate(config, spec)
         if fork is not None:
             check_fork(fork, config, spec)
@@ -295,14 +300,14 @@ def run_group(config: Config, lineage: Lineage | None = None) -> str:
 
 
 @functools.cache
-def _env_spec(env: EnvConfig) -> EnvSpec:
-    """Probe once: a grid has many cells of one environment."""
-    return probe_env_spec(env)
-
-
-@functools.cache
 def _preset_values() -> dict[str, dict[str, Any]]:
     return {name: experiment_values(load_preset(name)) for name in PRESETS}
+
+
+def _env_notes(config: Config) -> list[tuple[str, str]]:
+    """Return the notes on an environment that has been tried."""
+    facts = env_facts(config.env, limit_s=config.cluster.env_check_seconds)
+    return env_notes(config, facts)
 
 
 def _tracking_mode(config: Config) -> ModeDecision:

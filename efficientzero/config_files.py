@@ -45,6 +45,9 @@ _ONLY_RECORDS = (
 _NOT_IN_OLDER_HASHES = {"replay.num_shards": 1, "env.action_repeat": 1}
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 
+_FREE_TABLES = ("env.kwargs",)
+"""Dotted keys of tables whose keys are the user's."""
+
 _PROCESS_COUNTS = ("cluster.num_actors", "cluster.num_reanalyzers")
 """Not in the hash: a run may go on with other numbers. They shift the age of data and targets."""
 
@@ -135,6 +138,8 @@ def _check_keys(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"unknown key {prefix + key!r}{nearest(key, list(known))}")
+        if f"{prefix}{key}" in _FREE_TABLES:
+            continue
         if isinstance(known[key], Mapping):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}{key}: got {value!r}, wanted a table of fields")

@@ -21,7 +21,6 @@ import tyro
 
 from deploy.ablate.check import CheckedCell, CheckedGrid, check_cells, check_jobs_memory
 from deploy.ablate.command import (
-    CHECKOUT,
     Slot,
     choose_run_id,
     launch_command,
@@ -40,6 +39,8 @@ from deploy.ablate.display import (
 from deploy.ablate.emit import slurm_script, sweep_yaml
 from deploy.ablate.grid import Cell, Grid, Mode, axes, expand, override, parse_vary, read_grid
 from deploy.ablate.runner import GridRunner
+from deploy.child import CHECKOUT
+from deploy.env_kwargs import REGISTRY
 from deploy.fork import FORKS, Fork, fork_named
 from deploy.local import StopRequests
 from deploy.preflight import PreflightError, check_installation, check_runs_dir
@@ -145,6 +146,7 @@ def parse(arguments: Sequence[str], fork: Fork | None = None) -> tuple[Options, 
         default=Options(config=base, **lists),
         prog="launch.py ablate",
         description=_DESCRIPTION,
+        registry=REGISTRY,
     )
     if options.jobs < 1:
         raise ConfigError(f"--jobs: got {options.jobs}, wanted at least 1")
@@ -232,6 +234,7 @@ def _emit(
             arguments=arguments,
             jobs=options.jobs,
             checkout=CHECKOUT,
+            folder=Path.cwd(),
             runs_dir=options.runs_dir.resolve(),
         )
         print(f"wrote {options.emit_slurm}; start it with: sbatch {options.emit_slurm}")
@@ -251,7 +254,6 @@ def _become(checked: CheckedCell, runs_dir: Path) -> int:
     run_id = choose_run_id(checked, runs_dir)
     command = launch_command(checked, slot=slot, run_id=run_id, runs_dir=runs_dir)
     print(f"ablate | {shlex.join(command)}", flush=True)
-    os.chdir(CHECKOUT)
     os.execv(command[0], command)
 
 
