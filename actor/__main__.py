@@ -55,6 +55,7 @@ def main(place: Place, stop: StopSignal) -> None:
         training=True,
         max_episode_steps=config.env.max_episode_steps,
         jpeg_frames=config.compat.jpeg_frames,
+        expected=spec,
     )
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return

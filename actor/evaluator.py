@@ -119,6 +119,7 @@ class Evaluator:
                 training=False,
                 max_episode_steps=limit,
                 jpeg_frames=config.compat.jpeg_frames,
+                expected=self._run.env_spec,
             )
             search = self._search(num_envs)
         rates = SearchRates(

@@ -90,6 +90,7 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
         training=False,
         max_episode_steps=config.env.final_eval_max_episode_steps,
         jpeg_frames=config.compat.jpeg_frames,
+        expected=run.env_spec,
     )
     try:
         results = play_episodes(envs, choose, stop)

@@ -86,6 +86,7 @@ def decide(run: RunInfo, env_step: int) -> Decision:
         training=False,
         max_episode_steps=config.env.max_episode_steps,
         jpeg_frames=config.compat.jpeg_frames,
+        expected=run.env_spec,
     )
     stack, frames = FrameStack(envs.spec, 1), envs.reset([0])
     stack.reset(0, frames[0])

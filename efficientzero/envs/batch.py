@@ -6,6 +6,7 @@ Nothing here knows a game, a network or a replay. Shapes: G = len(indices), *fra
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +22,8 @@ from efficientzero.envs.contract import (
     crash_of,
 )
 from efficientzero.schema import EnvSpec, EnvSteps, Frames
+
+log = logging.getLogger(__name__)
 
 
 class EnvStep(NamedTuple):
@@ -126,9 +129,12 @@ class SequentialEnvBatch:
         return steps
 
     def close(self) -> None:
-        """Close every environment."""
+        """Close every environment; one that fails at it is named in the log."""
         for env in self._envs:
-            env.close()
+            try:
+                env.close()
+            except (Exception, SystemExit) as error:  # often what comes after a crash
+                log.warning("%s", self._failure(error, "close").headline)
 
     def _reset(self, index: int) -> Frames:
         self._needs_reset[index] = True

@@ -21,7 +21,7 @@ from efficientzero.config import EnvConfig, EnvKwargs
 from efficientzero.envs.atari import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import ROWS, CatchEnv
-from efficientzero.envs.contract import raised
+from efficientzero.envs.contract import EnvContractError, raised
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.envs.jpeg import JpegFrames
 from efficientzero.schema import EnvSpec
@@ -56,6 +56,7 @@ def make_env_batch(
     training: bool,
     max_episode_steps: int,
     jpeg_frames: bool = False,
+    expected: EnvSpec | None = None,
 ) -> EnvBatch:
     """Build ``num_envs`` environments; each episode sequence depends on its own seed only.
 
@@ -67,8 +68,10 @@ def make_env_batch(
         max_episode_steps: time limit in env_steps; 0 means the environment's own. An evaluation's
             episode always has one: ``UNLIMITED_EVALUATION_STEPS`` where there is no other.
         jpeg_frames: every frame passes through JPEG; for images only.
+        expected: what the run was started with; another host may have another version.
 
     Raises:
+        EnvContractError: the environment is not as ``expected``.
         ValueError: as ``probe_env_spec``, or the arguments do not fit together.
     """
     if num_envs < 1 or len(seeds) != num_envs:
@@ -80,6 +83,11 @@ def make_env_batch(
         for seed in seeds
     ]
     spec = spec_of(envs[0], config)
+    if expected is not None and spec != expected:
+        raise EnvContractError(
+            f"env.id={config.id}: got {spec}, but the run was started with {expected}: another "
+            "version of its package?"
+        )
     if jpeg_frames:
         if not spec.is_image:
             raise ValueError(f"jpeg_frames: got frames {spec.frame_shape}, wanted images")

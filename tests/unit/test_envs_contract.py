@@ -194,6 +194,20 @@ def test_what_an_environment_raises_is_one_block_and_the_others_have_stepped(err
     batch.reset([1])
 
 
+@pytest.mark.parametrize("error", [RuntimeError("gone"), SystemExit(1)])
+def test_an_environment_that_fails_at_closing_keeps_no_other_from_it(error, caplog):
+    first, second = Scripted(), Scripted()
+    closed = []
+
+    def fail():
+        raise error
+
+    first.close, second.close = fail, lambda: closed.append(True)
+    batch_of(first, second).close()
+    assert closed == [True]
+    assert "env.id=Scripted-v0: close " in caplog.text
+
+
 def test_ctrl_c_is_not_an_environments_failure():
     batch = batch_of(Scripted(step=KeyboardInterrupt()))
     batch.reset([0])

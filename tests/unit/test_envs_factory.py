@@ -12,6 +12,7 @@ from efficientzero.config import AtariConfig, EnvConfig
 from efficientzero.envs import make_env_batch, probe_env_spec
 from efficientzero.envs.atari import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch
+from efficientzero.envs.contract import EnvContractError
 
 
 def make_batch(
@@ -235,6 +236,15 @@ def test_an_environment_depends_on_its_own_seed_only(env_id: str):
     together = frames_of(make_batch(env_id, 3, seeds=[5, 6, 7]))
     np.testing.assert_array_equal(together[1:2], frames_of(make_batch(env_id, 1, seeds=[6])))
     assert len(np.unique(together.reshape(3, -1), axis=0)) > 1
+
+
+def test_an_environment_that_is_not_what_the_run_was_started_with_is_refused():
+    config = EnvConfig(id="CartPole-v1")
+    spec = replace(probe_env_spec(config), num_actions=3)
+    with pytest.raises(EnvContractError, match=r"env.id=CartPole-v1: got .*started with .*=3"):
+        make_env_batch(
+            config, num_envs=1, seeds=[0], training=True, max_episode_steps=0, expected=spec
+        )
 
 
 def test_every_environment_wants_one_seed():
