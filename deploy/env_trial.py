@@ -81,19 +81,36 @@ def env_notes(config: Config, facts: EnvFacts) -> list[tuple[str, str]]:
                 f"{facts.largest_pixel / 255:.2f}: scale them to 0..255",
             )
         )
-    largest = facts.largest_reward
-    # The network's h(x), MuZero, appendix F; it is in torch there.
-    transformed = math.sqrt(largest + 1) - 1 + 0.001 * largest
-    if not env.clip_rewards and transformed > config.network.support_bound:
-        notes.append(
-            (
-                "rewards",
-                f"{largest:g} was seen, which is {transformed:.0f} transformed; network."
-                f"support_bound {config.network.support_bound} cannot tell it from less: scale "
-                "rewards, set --env.clip-rewards, or take a larger bound",
-            )
-        )
+    if _is_beyond(config, facts.largest_reward):
+        notes.append(("rewards", f"{facts.largest_reward:g} was seen; {_reach(config)}"))
     return notes
+
+
+def check_rewards(config: Config, facts: EnvFacts) -> None:
+    """Refuse rewards of which most are more than the network can express.
+
+    Raises:
+        PreflightError: clip, scale, or take a larger support.
+    """
+    if _is_beyond(config, facts.mean_reward):
+        raise PreflightError(
+            f"env.id={config.env.id}: its rewards are {facts.mean_reward:g} in the mean; "
+            + _reach(config)
+        )
+
+
+def _is_beyond(config: Config, reward: float) -> bool:
+    # The network's h(x), MuZero, appendix F; it is in torch there.
+    transformed = math.sqrt(reward + 1) - 1 + 0.001 * reward
+    is_bounded = config.network.categorical_values and not config.env.clip_rewards
+    return is_bounded and transformed > config.network.support_bound
+
+
+def _reach(config: Config) -> str:
+    return (
+        f"network.support_bound {config.network.support_bound} cannot express that much: scale "
+        "rewards, set --env.clip-rewards, or take a larger bound"
+    )
 
 
 def _tried(env_id: str, text: str, limit_s: float) -> EnvFacts:

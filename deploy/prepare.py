@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deploy.env_trial import env_facts, env_notes
+from deploy.env_trial import check_rewards, env_facts, env_notes
 from deploy.fork import Fork, place_fork
 from deploy.fork_checks import check_fork, check_frozen
 from deploy.memory import check_memory
@@ -268,8 +268,10 @@ def check_config(config: Config, fork: Fork | None = None) -> tuple[EnvSpec, str
     """
     try:
         validate(config, None)
-        spec = env_facts(config.env, limit_s=config.cluster.env_check_seconds).spec
+        facts = env_facts(config.env, limit_s=config.cluster.env_check_seconds)
+        spec = facts.spec
         validate(config, spec)
+        check_rewards(config, facts)
         if fork is not None:
             check_fork(fork, config, spec)
         return spec, run_group(config, fork.lineage if fork else None)

@@ -73,6 +73,8 @@ class EnvFacts:
     """An info had an ``action_mask``, which nothing here reads."""
     largest_reward: float
     """Absolute, of an env_step."""
+    mean_reward: float
+    """Mean of the absolute ones."""
     largest_pixel: int
     """What is declared for the pixels of images; 255 for everything else."""
     crash: str = ""

@@ -58,23 +58,22 @@ class _CrashedLater(Exception):
 def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -> EnvFacts:
     now("its constructor")
     env = make_env(config, seed=seed, training=True, max_episode_steps=0)
-    spec, largest_reward, num_steps = spec_of(env, config), 0.0, 0
+    spec, rewards = spec_of(env, config), [0.0]
     batch, randomness = SequentialEnvBatch(spec, [env]), np.random.default_rng(seed)
     try:
         now("reset")
         batch.reset([0])
         now("step")
         until = time.monotonic() + _MOST_S
-        while num_steps < NUM_STEPS and time.monotonic() < until:
+        while len(rewards) <= NUM_STEPS and time.monotonic() < until:
             steps = batch.step([0], randomness.integers(spec.num_actions, size=1))
-            num_steps += 1
-            largest_reward = max(largest_reward, abs(float(steps.rewards[0])))
+            rewards.append(abs(float(steps.rewards[0])))
             if steps.terminated[0] or steps.truncated[0]:
                 batch.reset([0])
     except EnvError as error:
         mask = isinstance(env, GymEnv) and env.has_action_mask
         text = f"{error.headline}{_advice(error.headline, mask=mask)}"
-        may_be_luck = isinstance(error, EnvCrashed) and num_steps
+        may_be_luck = isinstance(error, EnvCrashed) and len(rewards) > 1
         raise (_CrashedLater if may_be_luck else ValueError)(text) from error
     if isinstance(env, GymEnv) and env.out_of_range:
         raise ValueError(f"env.id={config.id}: {env.out_of_range}: correct its observation_space")
@@ -84,7 +83,8 @@ def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -
         spec=spec,
         time_limit=env.time_limit,
         has_action_mask=isinstance(env, GymEnv) and env.has_action_mask,
-        largest_reward=largest_reward,
+        largest_reward=max(rewards),
+        mean_reward=sum(rewards) / len(rewards),
         largest_pixel=env.largest_pixel if isinstance(env, GymEnv) else 255,
         crash=crash,
     )

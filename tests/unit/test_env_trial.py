@@ -12,7 +12,7 @@ import launch
 from deploy import env_trial
 from deploy.child import CHECKOUT, with_import_path
 from deploy.env_kwargs import kwarg_text, parse_kwargs
-from deploy.env_trial import env_facts, env_notes
+from deploy.env_trial import check_rewards, env_facts, env_notes
 from deploy.preflight import PreflightError
 from deploy.prepare import check_same_experiment
 from efficientzero.config import EnvConfig
@@ -186,7 +186,10 @@ def facts_of(**values):
         num_actions=3,
         num_stacked_frames=1,
     )
-    given = {"time_limit": 9, "has_action_mask": False, "largest_reward": 1.0, "largest_pixel": 255}
+    given = {
+        **{"time_limit": 9, "has_action_mask": False, "largest_pixel": 255},
+        **{"largest_reward": 1.0, "mean_reward": 1.0},
+    }
     return EnvFacts(spec=spec, **{**given, **values})
 
 
@@ -195,7 +198,7 @@ def facts_of(**values):
     [
         ({"time_limit": 0}, "limit", "X-v0 declares no time limit: evaluation's episodes"),
         ({"has_action_mask": True}, "actions", "action_mask, which is not used"),
-        ({"largest_reward": 1e6}, "rewards", "support_bound 30 cannot tell it from less"),
+        ({"largest_reward": 1e6}, "rewards", "support_bound 30 cannot express that much"),
         ({"largest_pixel": 10}, "pixels", "at most 10 of 255"),
         ({"crash": "it fell"}, "crash", "in a first trial, not in a second: it fell"),
     ],
@@ -215,3 +218,13 @@ def test_a_configured_time_limit_needs_no_note():
     env = dataclasses.replace(config.env, max_episode_steps=7, final_eval_max_episode_steps=7)
     notes = env_notes(dataclasses.replace(config, env=env), facts_of(time_limit=0))
     assert [name for name, _ in notes] == ["env"]
+
+
+def test_rewards_that_the_network_cannot_express_are_refused():
+    config, facts = load_preset("cartpole"), facts_of(largest_reward=1e6, mean_reward=1e6)
+    with pytest.raises(PreflightError, match=r"rewards are 1e\+06 in the mean.*support_bound 30"):
+        check_rewards(config, facts)
+    clipped = dataclasses.replace(config.env, clip_rewards=True)
+    check_rewards(dataclasses.replace(config, env=clipped), facts)
+    numbers = dataclasses.replace(config.network, categorical_values=False)
+    check_rewards(dataclasses.replace(config, network=numbers), facts)
