@@ -210,6 +210,7 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]], *, has_workers: 
                 fetch,
                 evaluations_path=run.directory / EVALUATIONS_FILE,
                 show=console.show,
+                stop=requests.stop,
                 until_evaluated=cluster.evaluator and not has_workers,
             )
         )
@@ -225,6 +226,7 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]], *, has_workers: 
                 cwd=CHECKOUT,
                 env=env,
                 sink=console.line,
+                stop=requests.stop,
                 first_incarnation=run.num_resumes * INCARNATIONS_PER_LAUNCH,
             )
             for spec in processes(run)

@@ -10,14 +10,14 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from deploy.topology import ProcessSpec
-from efficientzero.runtime import EXIT_FINAL, LAUNCHER_PID_VARIABLE
+from efficientzero.guarded_thread import GuardedThread, guarded_thread
+from efficientzero.runtime import EXIT_FINAL, LAUNCHER_PID_VARIABLE, StopSignal
 
 LineSink = Callable[[str, str], None]
 """Takes a process's name and one line that it printed."""
@@ -52,6 +52,7 @@ class Child:
         cwd: Path,
         env: Mapping[str, str],
         sink: LineSink,
+        stop: StopSignal,
         first_incarnation: int = 0,
     ) -> None:
         self.spec = spec
@@ -62,7 +63,8 @@ class Child:
         self._env = dict(env)
         self._sink = sink
         self._process: subprocess.Popen[bytes] | None = None
-        self._reader: threading.Thread | None = None
+        self._stop = stop
+        self._reader: GuardedThread | None = None
 
     @property
     def pid(self) -> int:
@@ -89,10 +91,9 @@ class Child:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._reader = threading.Thread(
-            target=self._read, args=(self._process,), name=f"read-{self.spec.name}", daemon=True
+        self._reader = guarded_thread(
+            self._read, self._stop, name=f"read-{self.spec.name}", args=(self._process,)
         )
-        self._reader.start()
 
     def exit_code(self) -> int | None:
         """Return the exit code (minus the signal if killed), None while running or not started."""

@@ -81,6 +81,12 @@ class StopRequests:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, self._take)
 
+    def outcome(self) -> Outcome:
+        """Say why the run was stopped: by a signal, or because a thread of the launcher failed."""
+        if self.stop.failure is not None:
+            return Outcome(EXIT_FAILED, f"failed: the launcher: {self.stop.failure}")
+        return Outcome(self.exit_code, "interrupted")
+
     def _take(self, signum: int, frame: FrameType | None) -> None:
         del frame
         now = time.monotonic()
@@ -177,7 +183,7 @@ class Supervisor:
                     return Outcome(EXIT_FAILED, f"failed: {reason}")
             if self._is_complete(progress):
                 return Outcome(0, "budget")
-        return Outcome(requests.exit_code, "interrupted")
+        return requests.outcome()
 
     def _review(self, watched: _Watched, progress: Progress) -> str:
         """Act on a child's end; return why the run has failed, or nothing."""

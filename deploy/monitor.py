@@ -16,9 +16,11 @@ from typing import Self
 import grpc
 
 from deploy.local import Progress
+from efficientzero.guarded_thread import GuardedThread
 from efficientzero.rpc import run_pb2, run_pb2_grpc
 from efficientzero.rpc.channel import open_channel
 from efficientzero.run_folder import read_lines
+from efficientzero.runtime import StopSignal
 
 _INTERVAL_S = 1.0
 _ANSWER_TIMEOUT_S = 2.0
@@ -61,6 +63,7 @@ class RunMonitor:
         *,
         evaluations_path: Path,
         show: StatusView,
+        stop: StopSignal,
         until_evaluated: bool = False,
     ) -> None:
         """Begin with ``__enter__``.
@@ -69,6 +72,7 @@ class RunMonitor:
             fetch: asks the learner.
             evaluations_path: where the learner writes results.
             show: told every status.
+            stop: of the launcher; set when the thread fails.
             until_evaluated: the run goes on until the final evaluation came from elsewhere.
         """
         self._until_evaluated = until_evaluated
@@ -79,7 +83,7 @@ class RunMonitor:
         self._has_finished = False
         self._answered_at = 0.0
         self.last_status: run_pb2.RunStatus | None = None
-        self._thread = threading.Thread(target=self._follow, name="monitor", daemon=True)
+        self._thread = GuardedThread(self._follow, stop, name="monitor")
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import grpc
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.pulse import NO_VITALS, Pulse
 from efficientzero.metrics.tracker import resolve_mode
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
@@ -173,9 +174,8 @@ class Membership:
         self._failure: PlainError | None = None
         self._channel = open_channel(run.learner_address)
         self._stub = cluster_pb2_grpc.ClusterServiceStub(self._channel)
-        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
         self._closed = threading.Event()
-        self._thread.start()
+        self._thread = guarded_thread(self._beat_on, stop, name="heartbeat")
 
     def follow(self, pulse: Pulse) -> None:
         """Tell from now on how this loop fares."""

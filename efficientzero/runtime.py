@@ -20,6 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.liveness import beat, start_liveness
 
 ROLES = ("launcher", "replay", "learner", "reanalyzer", "actor", "evaluator")
@@ -44,12 +45,36 @@ class PlainError(Exception):
     """True where starting the process again would end in the same failure."""
 
 
+class ThreadFailed(Exception):
+    """A thread of this process has failed; its traceback is logged."""
+
+    def __init__(self, thread: str, error: BaseException) -> None:
+        super().__init__(f"its thread {thread} failed: {type(error).__name__}: {error}")
+        self.thread, self.error = thread, error
+
+
 class StopSignal:
     """A polite request to stop, seen by every wait of a process."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self.reason = ""
+        self.failure: ThreadFailed | None = None
+        """The first failure of a thread; None: there was none."""
+
+    def fail(self, thread: str, error: BaseException) -> None:
+        """Ask everything in this process to stop because a thread of it has failed."""
+        self.failure = self.failure or ThreadFailed(thread, error)
+        self.set(f"thread {thread} failed")
+
+    def check(self) -> None:
+        """Raise the first failure of a thread, if there was one.
+
+        Raises:
+            ThreadFailed: with the thread's exception as its cause.
+        """
+        if self.failure is not None:
+            raise self.failure from self.failure.error
 
     def set(self, reason: str) -> None:
         """Ask everything in this process to stop; the first reason is kept."""
@@ -107,7 +132,7 @@ def install_stop_handlers(stop: StopSignal, *, exit_grace_s: float = _EXIT_GRACE
         logging.shutdown()
         os._exit(70)
 
-    threading.Thread(target=watchdog, name="stop-watchdog", daemon=True).start()
+    guarded_thread(watchdog, stop, name="stop-watchdog")
 
 
 def die_with_parent() -> None:
@@ -158,8 +183,8 @@ def run_role(
 ) -> int:
     """Run ``main`` as a role's process and return its exit code.
 
-    0: finished, or stopped when asked to. 1: an exception, logged with its traceback, or in one
-    line if that says all. 78: a failure that starting again would only repeat.
+    0: finished, or stopped when asked to. 1: an exception here or in a thread, logged with its
+    traceback, or in one line if that says all. 78: a failure that starting again would only repeat.
     """
     setup_logging(role, index)
     if LAUNCHER_PID_VARIABLE in os.environ:
@@ -169,6 +194,10 @@ def run_role(
     install_stop_handlers(stop, exit_grace_s=exit_grace_s)
     try:
         main(stop)
+        stop.check()
+    except ThreadFailed as error:
+        log.error("%s-%d failed: %s (its traceback is above)", role, index, error)
+        return 1
     except PlainError as error:
         log.error("%s", error)
         return EXIT_FINAL if error.is_final else 1

@@ -61,7 +61,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     """Build the learner's parts, go on where the run was, train, and serve until told to stop."""
     run = arguments.run
     device = device_of_rank(setup_torch(run.config.cluster), 0, run.config)
-    tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation)
+    tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation, stop=stop)
     exit_code = 1
     try:
         journal, record = EnvStepJournal(run.directory, run.num_resumes), RunRecord(run.directory)
@@ -89,7 +89,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             check_health=record.check,
             note_priorities=record.add_priorities,
             note_batch=fairness.add_batch,
-            saver=_saver(run),
+            saver=_saver(run, stop),
             further_state=lambda: {
                 "record": record.state(),
                 "fairness": fairness.state(),
@@ -126,6 +126,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 governor=governor,
                 publisher=publisher,
                 record=record,
+                stop=stop,
                 cluster=ClusterServicer(run, roster, watch),
             ):
                 watch.follow(stop)
@@ -134,6 +135,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 _wait_until_left(roster, watch)
         finally:
             fairness.save()
+        stop.check()
         exit_code = 0
     except Exception:
         if run.config.learner.num_devices > 1:
@@ -216,13 +218,14 @@ def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:
     return RankGroup(meeting_point, rank=0, num_ranks=num_ranks, device=device)
 
 
-def _saver(run: RunInfo) -> CheckpointSaver:
+def _saver(run: RunInfo, stop: StopSignal) -> CheckpointSaver:
     def snapshot_replay() -> str:
         return request_snapshots(run.replay_addresses, timeout_s=_SNAPSHOT_S)
 
     return CheckpointSaver(
         run.directory / "checkpoints",
         keep=run.config.learner.checkpoints_kept,
+        stop=stop,
         # A deterministic run's steps are with its reanalyzer; it is started anew, not resumed.
         snapshot_replay=None if run.config.cluster.deterministic else snapshot_replay,
     )

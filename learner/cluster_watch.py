@@ -9,12 +9,12 @@ import logging
 import math
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.pulse import NO_VITALS, Vitals
 from efficientzero.rpc.records import Phase
 from efficientzero.runtime import StopSignal
@@ -125,7 +125,7 @@ class ClusterWatch:
 
     def follow(self, stop: StopSignal) -> None:
         """Look once a second, in a thread of its own, until stop."""
-        threading.Thread(target=self._follow, args=(stop,), name="cluster", daemon=True).start()
+        guarded_thread(self._follow, stop, name="cluster", args=(stop,))
 
     def look(self) -> None:
         """Look once."""

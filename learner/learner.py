@@ -105,7 +105,7 @@ class Learner:
             publisher, dtype=_DTYPES[run.config.learner.weights_dtype]
         )
         self._governor, self._tracker, self._stop = governor, tracker, stop
-        self._check_health, self._note_priorities = check_health, note_priorities
+        self._check_record, self._note_priorities = check_health, note_priorities
         self._note_batch = note_batch
         self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
         self.pulse = Pulse(self._timer, "train_steps/s")
@@ -227,6 +227,11 @@ class Learner:
         # soon will; in a deterministic run already.
         self._governor.train_step_completed(self.train_step)
         self._after_step(ready.batch, inputs, update)
+
+    def _check_health(self) -> None:
+        """Raise what went wrong in threads; called in every wait."""
+        self._publications.check()
+        self._check_record()
 
     def _finish_updates(self, *, most_left: int) -> None:
         """Take the results that are there, and wait until at most ``most_left`` are missing."""

@@ -20,7 +20,7 @@ def main() -> None:
 
     def role(stop: StopSignal) -> None:
         run = arguments.run
-        tracker = run_tracker(run, "replay", index, arguments.incarnation)
+        tracker = run_tracker(run, "replay", index, arguments.incarnation, stop=stop)
         metrics = ServiceMetrics(
             reached_at(listens_at),
             tracker,

@@ -128,11 +128,16 @@ def _evaluation(row: dict[str, Any], started: float) -> Evaluation:
 
 
 def _time_shares(files: Iterable[WandbRun]) -> dict[str, dict[str, float]]:
-    """Return role -> section -> share, each row counted for the wall time it tells of."""
+    """Return role -> section -> share, each row counted for the wall time it tells of.
+
+    A process that was started again goes on with its wall time in another file; one of an older
+    version began at 0.
+    """
     seconds: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     totals: dict[str, float] = defaultdict(float)
+    ends: dict[str, float] = {}
     for file in files:
-        role, before = file.job_type, 0.0
+        role, before = file.job_type, ends.get(file.run_id, 0.0)
         prefix, ending = f"{role}/time/", "_share"
         for row in file.rows:
             sections = {
@@ -142,12 +147,13 @@ def _time_shares(files: Iterable[WandbRun]) -> dict[str, dict[str, float]]:
             }
             if not sections:
                 continue
-            wall_s = row[f"{role}/wall_s"] - before
-            before = row[f"{role}/wall_s"]
+            now = row[f"{role}/wall_s"]
+            wall_s, before = now - before if now >= before else now, now
             totals[role] += wall_s
             sections.pop("wait", None)  # the sum of others
             for section, share in sections.items():
                 seconds[role][section] += share * wall_s
+        ends[file.run_id] = before
     return {
         role: {section: spent / totals[role] for section, spent in sections.items()}
         for role, sections in seconds.items()

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from efficientzero.metrics.wandb_tracker import WandbTracker
+from efficientzero.runtime import StopSignal
 
 _MODES = ("online", "offline", "disabled")
 _PROBE_TIMEOUT_S = 4.0
@@ -62,6 +63,7 @@ def make_tracker(
     index: int,
     config: Mapping[str, Any],
     directory: Path,
+    stop: StopSignal,
     incarnation: int = 0,
 ) -> Tracker:
     """Make the tracker of one process.
@@ -77,6 +79,7 @@ def make_tracker(
         index: number of this process within its role.
         config: shown with the run.
         directory: ``<directory>/wandb`` receives the files.
+        stop: of the process; set when a thread of the tracker fails.
         incarnation: how often this process was started again; each has an id of its own.
 
     Raises:
@@ -97,6 +100,7 @@ def make_tracker(
         index=index,
         config=config,
         directory=directory,
+        stop=stop,
         incarnation=incarnation,
     )
 

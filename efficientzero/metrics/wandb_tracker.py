@@ -18,11 +18,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.axes import axis_of, wall_axis
+from efficientzero.metrics.continued_axes import ContinuedAxes
 from efficientzero.naming import run_name
 
 if TYPE_CHECKING:
     import wandb
+
+    from efficientzero.runtime import StopSignal
 
 _MAX_LENGTHS = {"group": 128, "name": 128, "job_type": 64, "id": 128, "project": 128}
 """Characters the server takes. Nothing checks this before the upload: too late for offline runs."""
@@ -78,6 +82,7 @@ class WandbTracker:
         index: int,
         config: Mapping[str, Any],
         directory: Path,
+        stop: StopSignal,
         incarnation: int = 0,
     ) -> None:
         self._identity = {
@@ -93,7 +98,7 @@ class WandbTracker:
         facts = {"seed": seed, "role": role, "role_index": index, "run_uid": run_uid}
         self._config = {**config, **facts, "incarnation": incarnation}
         self._directory = directory
-        self._role = role
+        self._role, self._index = role, index
         self._started = time.monotonic()
         self._wall_axis = wall_axis(role)
         self._defined: set[str] = set()  # metrics whose axis wandb was told
@@ -103,10 +108,8 @@ class WandbTracker:
         self._online: wandb.Run | Exception | None = None  # what came of asking for one
         self._exit_code = 0
         self._num_dropped = 0
-        self._writer = threading.Thread(
-            target=self._write, args=(mode,), name="wandb-writer", daemon=True
-        )
-        self._writer.start()
+        self._stop = stop
+        self._writer = guarded_thread(self._write, stop, name="wandb-writer", args=(mode,))
 
     def log(self, row: Mapping[str, float]) -> None:
         """Record one row; when wandb lags 10,000 rows behind, lose it and count that."""
@@ -135,18 +138,26 @@ class WandbTracker:
     def _write(self, mode: str) -> None:
         """Run the writer thread: make the run, pass rows on, finish."""
         run = self._start(mode)
+        axes = ContinuedAxes(self._directory / "wandb", self._role, self._index)
+        step: int | None = axes.num_rows
         while rows := self._next_rows():
+            rows = [axes.continued(row) for row in rows]
+            if run is not None:
+                axes.save()
             for row in rows:
-                run = _call(run, "log", self._pass_on, row)
+                run = _call(run, "log", self._pass_on, row, step)
+                step = None  # from here on wandb counts
         _call(run, "finish", self._finish)
 
-    def _pass_on(self, run: wandb.Run, row: Mapping[str, float]) -> None:
+    def _pass_on(self, run: wandb.Run, row: Mapping[str, float], step: int | None) -> None:
+        """Log ``row``; at wandb's own step ``step``, which may have come further on the server."""
         for metric in row.keys() - self._defined:
             axis = axis_of(metric, self._role)
             run.define_metric(metric, step_metric=axis, hidden=metric == axis)
             self._defined.add(metric)
         # numpy scalars cost wandb three times as much as plain numbers.
-        run.log({k: v if type(v) in (int, float) else float(v) for k, v in row.items()})
+        plain = {k: v if type(v) in (int, float) else float(v) for k, v in row.items()}
+        run.log(plain, step=None if step is None else max(step, run.step), commit=True)
 
     def _next_rows(self) -> list[dict[str, float]]:
         """Wait for rows; empty once closing and all are passed on."""
@@ -183,9 +194,7 @@ class WandbTracker:
 
     def _start_online(self, module: Any) -> wandb.Run | None:  # noqa: ANN401  the wandb module
         """Ask for an online run in a thread: the answer may take as long as the server likes."""
-        threading.Thread(
-            target=self._ask_online, args=(module,), name="wandb-init", daemon=True
-        ).start()
+        guarded_thread(self._ask_online, self._stop, name="wandb-init", args=(module,))
         with self._changed:
             self._changed.wait_for(
                 lambda: self._online is not None or self._is_closing, _ONLINE_PATIENCE_S

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import grpc
 from torch import Tensor
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.rpc import weights_pb2, weights_pb2_grpc
 from efficientzero.rpc.channel import AWAY, MAX_CHUNK_BYTES, open_channel, reason_of
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
@@ -88,8 +89,7 @@ class WeightClient:
         self._taken_train_step: int | None = None
         self._channel = open_channel(address)
         self._stub = weights_pb2_grpc.WeightServiceStub(self._channel)
-        self._thread = threading.Thread(target=self._follow, name="weight-client", daemon=True)
-        self._thread.start()
+        self._thread = guarded_thread(self._follow, stop, name="weight-client")
 
     def take_newer(self) -> Weights | None:
         """Return weights newer than the last ones taken, or None; never waits.

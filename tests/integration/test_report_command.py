@@ -12,6 +12,7 @@ import pytest
 from actor.evaluator import return_statistics
 from deploy.report.runs import read_run
 from efficientzero.metrics import make_tracker
+from efficientzero.runtime import StopSignal
 from tests.integration.local_runs import CHECKOUT
 
 pytestmark = pytest.mark.slow
@@ -34,6 +35,7 @@ def write_run(directory: Path, seed: int) -> Path:
             index=0,
             config={**CONFIG, "seed": seed},
             directory=directory,
+            stop=StopSignal(),
         )
         if role == "evaluator":
             for i, mean in enumerate(SCORES[seed]):

@@ -43,8 +43,13 @@ class Learner:
         self.governor = LockStepGovernor(config) if is_in_turns else Governor(config)
         self.publisher = WeightPublisher()
         self.record = RunRecord(folder)
+        self.stop = StopSignal()
         self.server = GrpcServer(
-            address, governor=self.governor, publisher=self.publisher, record=self.record
+            address,
+            governor=self.governor,
+            publisher=self.publisher,
+            record=self.record,
+            stop=self.stop,
         )
 
     def train(self, train_steps: int) -> None:

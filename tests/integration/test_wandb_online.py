@@ -33,6 +33,7 @@ ROLE_PROCESS = textwrap.dedent(
     import logging, sys
     from pathlib import Path
     from efficientzero.metrics import make_tracker
+    from efficientzero.runtime import StopSignal
 
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     directory, half = Path(sys.argv[1]), int(sys.argv[2])
@@ -40,6 +41,7 @@ ROLE_PROCESS = textwrap.dedent(
         mode="online", entity="someone", project="Some", group="Catch-v0_lr=0.1", seed=3,
         run_uid="0123abcd", role="learner", index=2, config={"learner": {"learning_rate": 0.1}},
         directory=directory,
+        stop=StopSignal(),
     )
     def log(steps):
         for step in steps:

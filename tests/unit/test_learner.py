@@ -93,7 +93,7 @@ class Bench:
             check_health=self.check_health,
             note_priorities=self.largest.append,
             note_batch=self.note_batch,
-            saver=InstantSaver(self.run.directory / "checkpoints", keep=2),
+            saver=InstantSaver(self.run.directory / "checkpoints", keep=2, stop=self.stop),
             further_state=lambda: {"more": 1},
             tracker=self.tracker,
             stop=self.stop,

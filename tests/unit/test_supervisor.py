@@ -68,6 +68,7 @@ class Run:
                 cwd=folder,
                 env=env,
                 sink=self.take,
+                stop=self.requests.stop,
                 first_incarnation=first_incarnation,
             )
             for name, code in programs.items()
@@ -353,10 +354,12 @@ def test_roles_end_when_the_launcher_is_killed(tmp_path):
         from pathlib import Path
         from deploy.child import Child, child_environment
         from deploy.topology import ProcessSpec
+        from efficientzero.runtime import StopSignal
         spec = ProcessSpec(role="actor", index=0, argv=(sys.executable, "-c", {role!r}))
         env = child_environment(os.environ, run_uid="{secrets.token_hex(4)}", threads=1)
         child = Child(spec, log_dir=Path({str(tmp_path)!r}), cwd=Path.cwd(), env=env,
-                      sink=lambda name, line: print(child.pid, line, flush=True))
+                      sink=lambda name, line: print(child.pid, line, flush=True),
+                      stop=StopSignal())
         child.start()
         time.sleep(600)
         """
