@@ -7,10 +7,10 @@ system to be running.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from efficientzero.run_folder import read_lines
 from efficientzero.schema import F64
 
 _COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
@@ -97,11 +98,11 @@ def write_curves(command: CurvesCommand) -> None:
 
 
 def read_run(directory: Path) -> Run:
-    """Read one run folder; a last line that is still being written is left out."""
+    """Read one run folder; a line that is cut short is left out."""
     try:
         config = json.loads((directory / "config.json").read_text())["config"]
-        lines = (directory / "evaluations.jsonl").read_text().split("\n")[:-1]
-        evaluations = [_evaluation(line) for line in lines if line]
+        lines = read_lines(directory / "evaluations.jsonl", is_written=True)
+        evaluations = [_evaluation(line) for line in lines]
         label = f"{config['env']['id']} ({config['preset']})"
         seed = int(config["seed"])
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -113,8 +114,7 @@ def read_run(directory: Path) -> Run:
     return Run(label=label, seed=seed, evaluations=tuple(evaluations))
 
 
-def _evaluation(line: str) -> Evaluation:
-    values = json.loads(line)
+def _evaluation(values: Mapping[str, Any]) -> Evaluation:
     returns = tuple(float(episode) for episode in values["returns"])
     if not returns:
         raise ValueError("an evaluation without episodes")

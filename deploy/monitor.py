@@ -115,7 +115,8 @@ class RunMonitor:
         if status is not None and status.phase == run_pb2.FINISHED:
             return status.final_evaluation_received or not self._until_evaluated
         # A learner that leaves right after the final evaluation may never have been asked since.
-        return any(known.get("is_final") for known in read_lines(self._evaluations_path))
+        evaluations = read_lines(self._evaluations_path, is_written=True)
+        return any(known.get("is_final") for known in evaluations)
 
     def _follow(self) -> None:
         while not self._closed.wait(_INTERVAL_S):

@@ -5,10 +5,14 @@ Written by the launcher before any process starts; read by each role's ``--confi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import json
+import logging
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,8 @@ from efficientzero.config import Config
 from efficientzero.config_files import config_from_dict, config_hash, config_to_dict
 from efficientzero.lineage import Lineage
 from efficientzero.schema import EnvSpec
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,19 +142,63 @@ class RunInfo:
         return run
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a ``.jsonl`` file, oldest first; a line cut short is left out."""
+def read_lines(path: Path, *, is_written: bool = False) -> list[dict[str, Any]]:
+    """Return the records of a ``.jsonl`` file, oldest first.
+
+    A line cut short by a crash or a full disk, or otherwise no record, is left out with a note.
+
+    Args:
+        path: the file; without one there are no records.
+        is_written: somebody writes it, so that an unfinished last line is nothing to note.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     records = []
-    for line in lines:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    for number, line in enumerate(lines, start=1):
+        record = _record(line)
+        if record is not None:
+            records.append(record)
+        elif line and not (is_written and number == len(lines)):
+            _note_bad_line(path, number)
     return records
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:  # no JSON, or no UTF-8
+        return None
+    return record if isinstance(record, dict) else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _note_bad_line(path: Path, number: int) -> None:
+    """Say it once: some files are read every second."""
+    log.warning("%s: line %d is cut short or damaged and left out", path, number)
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Append whole lines; a file that ends in the middle of one goes on with a new one.
+
+    Raises:
+        OSError: disk full, folder gone. As far as possible nothing of the lines is left then.
+    """
+    with path.open("ab+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        is_torn = False
+        if size:
+            file.seek(size - 1)
+            is_torn = file.read(1) != b"\n"
+        data = "".join(["\n" * is_torn, *(line + "\n" for line in lines)]).encode()
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(size)
+            raise
 
 
 def write_json(path: Path, values: Any) -> None:  # noqa: ANN401  any JSON value
