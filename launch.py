@@ -6,14 +6,13 @@ run folder and hands the processes to the supervisor. Knows no role beyond its n
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +34,7 @@ from deploy.explain import config_table
 from deploy.fork import Fork, fork_named
 from deploy.local import Graces, Outcome, StopRequests, Supervisor
 from deploy.monitor import RunMonitor, learner_status
+from deploy.on_disk import wandb_folders
 from deploy.preflight import PreflightError, has_cuda_device
 from deploy.prepare import Prepared, is_complete, prepare, prepare_resume
 from deploy.run_lock import run_lock
@@ -148,7 +148,7 @@ def take(
     """Return the run to start or to go on with, and what to close to let go of its folder."""
     with ExitStack() as stack:
         if interrupted is not None:
-            stack.enter_context(run_lock(interrupted.directory))
+            note = stack.enter_context(run_lock(interrupted.directory))
             prepared = prepare_resume(interrupted, config)
         else:
             prepared = prepare(
@@ -159,7 +159,9 @@ def take(
                 now=datetime.now(),
                 fork=fork,
             )
-            stack.enter_context(run_lock(prepared.run.directory))
+            note = stack.enter_context(run_lock(prepared.run.directory))
+        if note:
+            prepared.notes.append(("lock", note))
         return prepared, stack.pop_all()
 
 
@@ -170,9 +172,8 @@ def find_run(arguments: Sequence[str]) -> RunInfo | None:
         return None
     if named_option(arguments, "--preset") is not None:
         raise ConfigError("--preset: a resumed run keeps its own; leave it out")
-    folder = Path(given)
     try:
-        return dataclasses.replace(RunInfo.load(folder / "config.json"), directory=folder.resolve())
+        return RunInfo.load(Path(given) / "config.json")
     except ValueError as error:
         raise ConfigError(f"--resume: wanted a run's folder: {error}") from error
 
@@ -195,7 +196,7 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]], *, has_workers: 
         notes: told first.
         has_workers: start them here; else they join from elsewhere, the evaluator too.
     """
-    started = time.monotonic()
+    started, wandb_before = time.monotonic(), wandb_folders(run.directory)
     requests = StopRequests()
     requests.install()
     cluster = run.config.cluster
@@ -241,11 +242,22 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]], *, has_workers: 
             graces=Graces(),
         )
         outcome = supervisor.run(requests)
-    return report(run, outcome, monitor, time.monotonic() - started)
+    # A rank records nothing of its own.
+    recording = [child.spec.name for child in children if child.spec.role != "rank"]
+    wall_s = time.monotonic() - started
+    return report(run, outcome, monitor, wall_s, expected=recording, wandb_before=wandb_before)
 
 
-def report(run: RunInfo, outcome: Outcome, monitor: RunMonitor, wall_s: float) -> int:
-    """Write and print the summary; return the exit code."""
+def report(
+    run: RunInfo,
+    outcome: Outcome,
+    monitor: RunMonitor,
+    wall_s: float,
+    *,
+    expected: Collection[str],
+    wandb_before: Collection[str],
+) -> int:
+    """Write and print the summary (see ``summary_lines``); return the exit code."""
     summary = summarize(run, outcome, status=monitor.last_status, wall_s=wall_s)
     try:
         save_summary(run, summary)
@@ -253,7 +265,8 @@ def report(run: RunInfo, outcome: Outcome, monitor: RunMonitor, wall_s: float) -
         text = f"cannot write {run.directory}/summary.json ({error.strerror})"
         print(f"launch.py: error: {text}", file=sys.stderr)
     try:
-        print("\n".join(["", *summary_lines(run, summary)]), flush=True)
+        lines = summary_lines(run, summary, expected=expected, wandb_before=wandb_before)
+        print("\n".join(["", *lines]), flush=True)
     except OSError:
         # Nobody reads any more. Python would flush once more at exit and change the exit code.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -74,10 +74,11 @@ class Run:
 
 
 def write_curves(command: CurvesCommand) -> None:
-    """Write picture and table.
+    """Print the table, then write it and the picture.
 
     Raises:
-        ValueError: no run, a folder without evaluations, different tasks, a name that is no PNG.
+        ValueError: no run, a folder without evaluations, different tasks, a name that is no PNG or
+            cannot be written to.
     """
     if not command.runs or command.out.suffix != ".png":
         got = f"{len(command.runs)} runs and --out {command.out}"
@@ -86,14 +87,19 @@ def write_curves(command: CurvesCommand) -> None:
     labels = sorted({run.label for run in runs})
     if len(labels) > 1:
         raise ValueError(f"got runs of {' and '.join(labels)}, wanted one task: means would mix")
-    command.out.parent.mkdir(parents=True, exist_ok=True)
+    text, table = markdown_table(runs), command.out.with_suffix(".md")
+    print(text, flush=True)
     figure = draw(runs, title=command.title or runs[0].label, target=command.target)
-    figure.savefig(command.out, dpi=_DPI)
-    size_bytes = command.out.stat().st_size
-    if size_bytes > _MAX_BYTES:
-        raise ValueError(f"{command.out}: got {size_bytes} bytes, wanted at most {_MAX_BYTES}")
-    table = command.out.with_suffix(".md")
-    table.write_text(markdown_table(runs))
+    try:
+        command.out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(command.out, dpi=_DPI)
+        size_bytes = command.out.stat().st_size
+        if size_bytes > _MAX_BYTES:
+            raise ValueError(f"{command.out}: got {size_bytes} bytes, wanted at most {_MAX_BYTES}")
+        table.write_text(text)
+    except OSError as error:
+        where = error.filename or command.out
+        raise ValueError(f"--out: cannot write {where} ({error.strerror})") from error
     print(f"wrote {command.out} ({size_bytes / 1000:.0f} kB) and {table}")
 
 

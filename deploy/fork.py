@@ -8,8 +8,6 @@ new run's folder holds hard links to the same files.
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from efficientzero.config_files import ConfigError
 from efficientzero.lineage import PARENT_CHECKPOINT, Lineage
 from efficientzero.run_folder import RunInfo
 from replay.snapshot_facts import SnapshotFacts, file_sha256, read_snapshot
-from replay.snapshots import FILES, STREAMS, in_order, reverbs_name
+from replay.snapshots import FILES, STREAMS, in_order, link_or_copy, reverbs_name
 
 FORKS = ("--fork-from", "--frozen-replay")
 """Options that name another run."""
@@ -126,7 +124,7 @@ def find_fork(path: Path, *, is_frozen: bool, takes_weights: bool) -> Fork:
     folder = path / ".." / ".." / ".." if is_snapshot else path
     folder = folder.resolve()
     try:
-        parent = dataclasses.replace(RunInfo.load(folder / "config.json"), directory=folder)
+        parent = RunInfo.load(folder / "config.json")
     except ValueError as error:
         raise ConfigError(f"{option}: wanted a run's folder or a snapshot in it: {error}") from None
     num_shards = parent.config.replay.num_shards
@@ -179,7 +177,11 @@ def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_fro
 
     by_name = {reverbs_name(snapshot): snapshot for snapshot in snapshots}
     belonging = []
-    for checkpoint in reversed(list_checkpoints(parent.directory / "checkpoints")):
+    try:
+        checkpoints = list_checkpoints(parent.directory / "checkpoints")
+    except OSError as error:
+        raise ConfigError(f"{option}: {error.filename} ({reason(error)})") from error
+    for checkpoint in reversed(checkpoints):
         try:
             state = load_checkpoint(checkpoint)
             belonging.append(state["replay_snapshot"])
@@ -215,19 +217,10 @@ def place_fork(fork: Fork, folder: Path) -> None:
     try:
         target.mkdir(parents=True)
         for name in FILES:
-            _link(fork.snapshot / name, target / name)
+            link_or_copy(fork.snapshot / name, target / name)
         if fork.checkpoint is not None:
-            _link(fork.checkpoint, folder / PARENT_CHECKPOINT)
+            link_or_copy(fork.checkpoint, folder / PARENT_CHECKPOINT)
     except OSError as error:
         raise PreflightError(
             f"{fork.option}: cannot take {fork.snapshot} ({reason(error)})"
         ) from error
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)

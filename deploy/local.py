@@ -281,7 +281,8 @@ class Supervisor:
         if self._failed is None:
             return
         child = self._failed
-        self._note(f"{child.describe_exit()}. Its last lines (all of them: {child.log_path}):")
+        where = f"all of them: {child.log_path}" if child.log_path.exists() else "no log was kept"
+        self._note(f"{child.describe_exit()}. Its last lines ({where}):")
         for line in child.last_lines:
             self._note(f"    {line}")
 

@@ -23,8 +23,9 @@ from deploy.preflight import (
     addresses,
     check_device,
     check_installation,
-    check_run_id,
+    check_run_name,
     check_runs_dir,
+    check_tracking,
     describe_device,
     one_line,
     reason,
@@ -46,6 +47,8 @@ from efficientzero.naming import group_name
 from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
 
+_MAX_ENV_LENGTH = 50
+"""Of an environment's name in a run's: the other parts need the rest of its 100 characters."""
 _FROZEN_BUDGET = ("budget.env_steps", "budget.warmup_env_steps")
 """Fields that the frozen replay decides."""
 
@@ -81,13 +84,13 @@ def prepare(
         PreflightError: the run cannot start.
     """
     check_installation()
+    name = run_id or default_run_id(config, now)
+    check_run_name(name)
     spec, group = check_config(config, fork)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_addresses, learner_address = addresses(config)
     memory = check_memory(config, spec)
-    name = run_id or default_run_id(config, now)
-    check_run_id(name)
     check_runs_dir(runs_dir)
     folder = create_run_folder(runs_dir, name, is_given=bool(run_id))
     run = RunInfo(
@@ -152,7 +155,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         check_frozen(config, run.lineage.env_steps)
     if is_complete(run):
         raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
-    spec, _ = check_config(config)
+    spec, _ = check_config(config, suffix_before=run.config.tracking.group_suffix)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_addresses, learner_address = addresses(config)
@@ -166,13 +169,14 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         learner_address=learner_address,
         tracking_mode=tracking.mode,
     )
-    try:
-        resumed.save()
-    except OSError as error:
-        raise PreflightError(f"--resume: {run.config_path}: {reason(error)}") from error
     from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
 
-    saved = list_checkpoints(run.directory / "checkpoints")
+    try:
+        saved = list_checkpoints(run.directory / "checkpoints")
+        resumed.save()
+    except OSError as error:
+        what = error.filename or run.config_path
+        raise PreflightError(f"--resume: {what}: {reason(error)}") from error
     newest = saved[-1].name if saved else "none yet: training starts from the beginning"
     notes = [
         ("resume", f"{run.run_id}, for the {resumed.num_resumes}. time; checkpoint {newest}"),
@@ -213,7 +217,7 @@ def check_same_experiment(before: Config, now: Config, option: str) -> None:
 
 def default_run_id(config: Config, now: datetime) -> str:
     """Return ``<env>-<preset>-s<seed>-<time>``."""
-    env = re.sub(r"[^A-Za-z0-9.]+", "-", config.env.id).strip("-.")
+    env = re.sub(r"[^A-Za-z0-9.]+", "-", config.env.id).strip("-.")[:_MAX_ENV_LENGTH] or "run"
     return f"{env}-{config.preset}-s{config.seed}-{now:%Y%m%d-%H%M%S}"
 
 
@@ -251,16 +255,20 @@ def _make_or_take(folder: Path) -> bool:
     return True
 
 
-def check_config(config: Config, fork: Fork | None = None) -> tuple[EnvSpec, str]:
+def check_config(
+    config: Config, fork: Fork | None = None, *, suffix_before: str = ""
+) -> tuple[EnvSpec, str]:
     """Return the environment's shape and the group's name, or say what is wrong.
 
     Args:
         config: resolved.
         fork: what the run takes from another one.
+        suffix_before: the group suffix of a run that goes on.
 
     Raises:
         PreflightError: one line.
     """
+    check_tracking(config.tracking, suffix_before)
     try:
         validate(config, None)
         spec = _env_spec(config.env)

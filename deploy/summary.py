@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import subprocess
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from deploy.display import format_duration
 from deploy.fairness import Stamp, make_stamp, stamp_line
 from deploy.local import Outcome
-from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE
+from deploy.on_disk import files_row, unsaved_rows, wandb_rows
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, read_lines, write_json
 
@@ -92,8 +93,21 @@ def save_summary(run: RunInfo, summary: dict[str, Any]) -> Path:
     return path
 
 
-def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
-    """Return the summary for a person."""
+def summary_lines(
+    run: RunInfo,
+    summary: dict[str, Any],
+    *,
+    expected: Collection[str] = (),
+    wandb_before: Collection[str] = (),
+) -> list[str]:
+    """Return the summary for a person.
+
+    Args:
+        run: which one.
+        summary: of ``summarize``.
+        expected: see ``wandb_rows``.
+        wandb_before: see ``wandb_rows``.
+    """
     mean = summary["eval_return_mean"]
     kind = "final evaluation" if summary["eval_is_final"] else "newest evaluation"
     episodes = len(summary["eval_returns"])
@@ -104,17 +118,12 @@ def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
         ("return", result),
         ("steps", _steps(summary)),
         ("weights", f"sha256 {summary['weights_sha256'] or 'none saved'}"),
+        *unsaved_rows(run, summary),
         ("wall time", format_duration(summary["wall_s"])),
         ("fairness", stamp_line(summary["fairness"] and Stamp(**summary["fairness"]))),
-        ("files", f"{run.directory} (summary.json, {EVALUATIONS_FILE}, logs/)"),
+        files_row(run),
+        *wandb_rows(run, expected, wandb_before),
     ]
-    folder = run.directory / "wandb"
-    if run.tracking_mode == "offline":
-        rows.append(("wandb", f"recorded offline; upload it with: wandb beta sync {folder}"))
-    elif (folder / NOT_UPLOADED_FILE).exists():
-        # Not `wandb beta sync`: of a run that the server has in part it would repeat rows.
-        upload = f"xargs -d '\\n' -n 1 wandb sync < {folder / NOT_UPLOADED_FILE}"
-        rows.append(("wandb", f"not everything was uploaded; upload it with: {upload}"))
     return [f"{name:<10} {value}" for name, value in rows]
 
 

@@ -59,8 +59,16 @@ def _save(state: dict[str, Any], file: BinaryIO) -> None:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Return the complete checkpoints of ``folder``, oldest first."""
-    return sorted(path for path in folder.glob("checkpoint_*.pt") if _PATTERN.fullmatch(path.name))
+    """Return the complete checkpoints of ``folder``, oldest first; none if there is no folder.
+
+    Raises:
+        OSError: the folder cannot be read, which must not look like a run without checkpoints.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(folder / name for name in names if _PATTERN.fullmatch(name))
 
 
 def newest_checkpoint(folder: Path) -> dict[str, Any] | None:

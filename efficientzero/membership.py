@@ -20,10 +20,11 @@ import grpc
 from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.pulse import NO_VITALS, Pulse
 from efficientzero.metrics.tracker import resolve_mode
+from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.channel import open_channel, reason_of
 from efficientzero.rpc.protocol import PROTOCOL, installed_versions
-from efficientzero.run_folder import RunInfo
+from efficientzero.run_folder import RunInfo, check_run_id
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
 
 HEARTBEAT_S = 2.0
@@ -129,6 +130,7 @@ def join(
 def _run_seen_from_here(reply: cluster_pb2.JoinReply, address: str, runs_dir: Path) -> RunInfo:
     try:
         run = RunInfo.from_json(reply.run_file, f"the learner at {address}")
+        _check_names(run)
     except ValueError as error:
         raise JoinRefused(str(error)) from error
     here, ports = address.rpartition(":")[0], [a.rpartition(":")[2] for a in run.replay_addresses]
@@ -148,6 +150,17 @@ def _run_seen_from_here(reply: cluster_pb2.JoinReply, address: str, runs_dir: Pa
         # Credentials are this host's own matter.
         tracking_mode=resolve_mode("auto").mode if mode == "online" else mode,
     )
+
+
+def _check_names(run: RunInfo) -> None:
+    """Check what a learner of another version may accept: the folder's name and wandb's."""
+    try:
+        check_run_id(run.run_id)
+    except ValueError as error:
+        raise ValueError(f"the run's id: {error}") from error
+    if run.tracking_mode != "disabled":
+        check_wandb_name("entity", run.config.tracking.entity)
+        check_wandb_name("project", run.config.tracking.project)
 
 
 class Membership:

@@ -11,6 +11,7 @@ import functools
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,21 @@ from efficientzero.lineage import Lineage
 from efficientzero.schema import EnvSpec
 
 log = logging.getLogger(__name__)
+_MAX_RUN_ID_LENGTH = 100
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
+
+
+def check_run_id(run_id: str) -> None:
+    """Check the name of a new run's folder.
+
+    Raises:
+        ValueError: what was got and what was wanted.
+    """
+    if not _RUN_ID.fullmatch(run_id) or len(run_id) > _MAX_RUN_ID_LENGTH:
+        raise ValueError(
+            f"got {run_id!r}, wanted at most {_MAX_RUN_ID_LENGTH} letters, digits and . _ = + -, "
+            "the first a letter or digit"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +52,7 @@ class RunInfo:
     group: str
     """wandb group: environment, nearest preset and what differs from that, without the seed."""
     directory: Path
-    """The run folder."""
+    """The run folder: the one that this was read from."""
     config: Config
     env_spec: EnvSpec
     replay_address: str
@@ -102,14 +118,20 @@ class RunInfo:
     def load(cls, path: Path | str) -> RunInfo:
         """Read a file written by save().
 
+        ``directory`` is the folder that holds the file, wherever the run was when it was written:
+        the folder may have been moved or copied since.
+
         Raises:
             ValueError: not such a file; says what is missing or wrong.
         """
+        path = Path(path)
         try:
-            text = Path(path).read_text()
-        except OSError as error:
-            raise ValueError(f"{path}: not a run's config.json: {error.strerror}") from error
-        return cls.from_json(text, str(path))
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ValueError(f"{path}: not a run's config.json: {reason}") from error
+        run = cls.from_json(text, str(path))
+        return dataclasses.replace(run, directory=path.parent.resolve())
 
     @classmethod
     def from_json(cls, text: str, source: str) -> RunInfo:

@@ -32,7 +32,7 @@ from learner.grpc_server import GrpcServer
 from learner.learner import Learner
 from learner.lock_step import LockStepGovernor
 from learner.priority_feedback import PrioritySink
-from learner.ranks import RankGroup, device_of_rank
+from learner.ranks import RankGroup, device_of_rank, meeting_point
 from learner.replay_follower import follow_replay
 from learner.resume import resume, target_weights
 from learner.roster import Roster, Seat
@@ -214,8 +214,7 @@ def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:
     num_ranks = run.config.learner.num_devices
     if num_ranks == 1:
         return None
-    meeting_point = run.directory / f"ranks-{run.num_resumes}"
-    return RankGroup(meeting_point, rank=0, num_ranks=num_ranks, device=device)
+    return RankGroup(meeting_point(run), rank=0, num_ranks=num_ranks, device=device)
 
 
 def _saver(run: RunInfo, stop: StopSignal) -> CheckpointSaver:

@@ -218,28 +218,28 @@ def _act(
 def _emit(
     options: Options, grid: Grid, cells: Sequence[CheckedCell], arguments: Sequence[str]
 ) -> None:
-    texts: dict[Path, str] = {}
+    texts: list[tuple[Path, str, tuple[str, ...]]] = []
     if options.emit_sweep:
         text = sweep_yaml(
             axes(grid, options.config), arguments=arguments, tracking=options.config.tracking
         )
-        texts[options.emit_sweep] = text
-        print(f"wrote {options.emit_sweep}; start it with: wandb sweep {options.emit_sweep}")
+        texts.append((options.emit_sweep, text, ("wandb", "sweep")))
     if options.emit_slurm:
         check_runs_dir(options.runs_dir)
-        texts[options.emit_slurm] = slurm_script(
+        text = slurm_script(
             cells,
             arguments=arguments,
             jobs=options.jobs,
             checkout=CHECKOUT,
             runs_dir=options.runs_dir.resolve(),
         )
-        print(f"wrote {options.emit_slurm}; start it with: sbatch {options.emit_slurm}")
-    for path, text in texts.items():
+        texts.append((options.emit_slurm, text, ("sbatch",)))
+    for path, text, starter in texts:
         try:
             path.write_text(text)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
+        print(f"wrote {path}; start it with: {shlex.join((*starter, str(path)))}")
 
 
 def _become(checked: CheckedCell, runs_dir: Path) -> int:

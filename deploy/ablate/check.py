@@ -7,7 +7,6 @@ experiment as an earlier one; and which go on from where they were stopped.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import signal
 from collections.abc import Iterable, Mapping, Sequence
@@ -152,9 +151,9 @@ def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
 
     for path in sorted(paths, key=lambda path: path.stat().st_mtime):
         code = read_summary(path.parent).get("exit_code", _KILLED)
-        if code in _STOPPED and list_checkpoints(path.parent / "checkpoints"):
-            with contextlib.suppress(ValueError):  # written by another version
-                run = dataclasses.replace(RunInfo.load(path), directory=path.parent.resolve())
+        with contextlib.suppress(OSError, ValueError):  # another user's, or another version's
+            if code in _STOPPED and list_checkpoints(path.parent / "checkpoints"):
+                run = RunInfo.load(path)
                 found[Identity(run.group, run.config.seed, run.config_hash)] = run
     return found
 

@@ -193,7 +193,7 @@ class GridRunner:
             self._note(f"finished  {run.checked.cell.label}: {result}, {run.wall_s:.0f} s")
         elif running.asked_at:
             run.state = "interrupted"
-            self._note(f"stopped   {run.checked.cell.label}, saved in {run.run_dir}")
+            self._note(f"stopped   {run.checked.cell.label}, {_saved(run.run_dir)}")
         else:
             run.state = "failed"
             told = [summary.get("exit_reason", ""), _last_error(run.log_path)]
@@ -241,6 +241,17 @@ def _watch(running: _Running, stop: StopSignal) -> None:
     running.watch.enter_context(
         RunMonitor(fetch, evaluations_path=evaluations, show=take, stop=stop)
     )
+
+
+def _saved(run_dir: Path) -> str:
+    """Say whether a stopped run can go on."""
+    from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
+
+    try:
+        saved = list_checkpoints(run_dir / "checkpoints")
+    except OSError as error:
+        return f"{error.filename} cannot be read ({error.strerror})"
+    return f"saved in {run_dir}" if saved else f"before its first checkpoint: {run_dir}"
 
 
 def _last_error(path: Path | None) -> str:

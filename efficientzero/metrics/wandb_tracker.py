@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.axes import axis_of, wall_axis
 from efficientzero.metrics.continued_axes import ContinuedAxes
+from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.naming import run_name
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from efficientzero.runtime import StopSignal
 
-_MAX_LENGTHS = {"group": 128, "name": 128, "job_type": 64, "id": 128, "project": 128}
-"""Characters the server takes. Nothing checks this before the upload: too late for offline runs."""
 _MAX_ROWS_WAITING = 10_000
 """More than any role logs while ``init`` gives up on a dead server; some 50 MB at the most."""
 _ONLINE_PATIENCE_S = 60.0
@@ -39,7 +38,7 @@ _LAST_PATIENCE_S = 2.0
 _FINISH_TIMEOUT_S = 10.0
 """For the last upload. Less than a stopped process has before it is ended; the files stay."""
 NOT_UPLOADED_FILE = "not-uploaded"
-"""In the ``wandb`` folder: one line a run that an online tracker could not upload, its folder."""
+"""In the ``wandb`` folder: one line a run that could not be uploaded, its folder there."""
 
 _INHERITED = (
     "WANDB_NAME",
@@ -94,7 +93,8 @@ class WandbTracker:
             # The same after a restart: its rows continue the run, online and when synced.
             "id": f"{run_uid}-{role}-{index}",
         }
-        _check_lengths(self._identity)
+        for what, name in self._identity.items():
+            check_wandb_name(what, name)
         facts = {"seed": seed, "role": role, "role_index": index, "run_uid": run_uid}
         self._config = {**config, **facts, "incarnation": incarnation}
         self._directory = directory
@@ -258,8 +258,11 @@ class WandbTracker:
     def _note_not_uploaded(self, folder: Path) -> None:
         """Say, here and for the launcher's last lines, what is on disk only."""
         log.warning("not uploaded: wandb sync %s", shlex.quote(str(folder)))
-        with (self._directory / "wandb" / NOT_UPLOADED_FILE).open("a") as file:
-            file.write(f"{folder}\n")
+        listed_in = self._directory / "wandb"
+        # Relative to the list: the run folder may be moved before it is uploaded.
+        listed = folder.relative_to(listed_in) if folder.is_relative_to(listed_in) else folder
+        with (listed_in / NOT_UPLOADED_FILE).open("a") as file:
+            file.write(f"{listed}\n")
 
 
 def _folder_of(run: wandb.Run) -> Path:
@@ -282,12 +285,3 @@ def _call(
         log.warning("wandb %s failed: %r", what, error)
         return None if isinstance(error, ConnectionError) else run
     return run
-
-
-def _check_lengths(identity: Mapping[str, str]) -> None:
-    for key, limit in _MAX_LENGTHS.items():
-        if not 0 < len(identity[key]) <= limit:
-            raise ValueError(
-                f"wandb {key}: got {len(identity[key])} characters ({identity[key]!r}), "
-                f"wanted 1 to {limit}"
-            )

@@ -20,7 +20,7 @@ from tests.config_cases import changed
 GRID = [
     *("--preset", "catch", "--components", "priority", "augmentation", "--seeds", "0", "1"),
     *("--vary", "actor.temperatures=[1.0, 0.5, 0.25],[2.0, 1.0, 0.5]"),
-    *("agent.value_prefix=true,false", "--group-suffix", "a b"),
+    *("agent.value_prefix=true,false", "--group-suffix", "a+b"),
 ]
 
 
