@@ -1,5 +1,6 @@
 # `make run` is all a newcomer needs. Everything lives in .venv; nothing else on the machine changes.
-#   make run ARGS="--preset catch"     set up if needed, then train on this machine
+#   make run                           set up if needed, then train: without a GPU catch, in minutes
+#   make run ARGS="--preset cartpole"  another preset; all options of launch.py
 #   make test | lint | bench           what CI runs; micro-benchmarks
 #   make PYTHON=/path/to/python3.11 …  pick the interpreter
 

@@ -24,6 +24,7 @@ import tyro
 from actor.saved_run import Policy, play
 from efficientzero.checkpoint import list_checkpoints
 from efficientzero.config_checks import validate
+from efficientzero.options import parse_options
 from efficientzero.run_folder import RunInfo, write_json
 from efficientzero.runtime import StopSignal, install_stop_handlers
 
@@ -132,8 +133,8 @@ def find_runs(options: Options) -> list[RunInfo]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    options = tyro.cli(
-        Options, args=list(arguments), prog="python -m actor.evaluate", description=__doc__
+    options: Options = parse_options(
+        Options, arguments, prog="python -m actor.evaluate", description=__doc__
     )
     stop = StopSignal()
     install_stop_handlers(stop)

@@ -22,6 +22,7 @@ from actor.greedy_games import evaluation_seeds
 from actor.saved_run import load_network
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.options import parse_options
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import generator
 from efficientzero.schema import Frames, SearchResult
@@ -212,7 +213,11 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Options, prog="python -m actor.show_search", description=__doc__))
+        main(
+            parse_options(
+                Options, sys.argv[1:], prog="python -m actor.show_search", description=__doc__
+            )
+        )
     except ValueError as error:
         print(f"show_search: error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -30,7 +30,7 @@ from deploy.preflight import (
     one_line,
     reason,
 )
-from deploy.summary import EVALUATIONS_FILE, software_versions
+from deploy.summary import EVALUATIONS_FILE, budget_text, software_versions
 from efficientzero.compat import COMPAT_GROUPS
 from efficientzero.config import Config, EnvConfig
 from efficientzero.config_checks import validate
@@ -115,6 +115,7 @@ def prepare(
         ("run", run.run_id),
         ("group", f"{group}  (config {run.config_hash})"),
         ("env", f"{spec.env_id}: {frames}"),
+        ("budget", budget_text(config.budget)),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
         ("addresses", f"replay {', '.join(replay_addresses)}, learner {run.learner_address}"),
@@ -181,6 +182,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     notes = [
         ("resume", f"{run.run_id}, for the {resumed.num_resumes}. time; checkpoint {newest}"),
         ("group", f"{run.group}  (config {run.config_hash})"),
+        ("budget", budget_text(config.budget)),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
         ("addresses", f"replay {', '.join(replay_addresses)}, learner {learner_address}"),

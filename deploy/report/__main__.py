@@ -18,6 +18,7 @@ from deploy.report.content import Section, make_sections
 from deploy.report.figures import WIDTH
 from deploy.report.runs import ReportError, Run, read_runs
 from deploy.report.scores import methods_of
+from efficientzero.options import parse_options
 
 PAGE = "report.html"
 _DPI = 130
@@ -47,7 +48,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    options = tyro.cli(Options, args=list(arguments), prog="launch.py report")
+    options: Options = parse_options(Options, arguments, prog="launch.py report")
     try:
         page = write_report(options)
     except ReportError as error:

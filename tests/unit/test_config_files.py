@@ -29,7 +29,9 @@ def test_the_reference_preset_is_the_defaults():
 
 
 def test_an_unknown_key_names_the_nearest():
-    with pytest.raises(ConfigError, match=r"search\.num_sims.*did you mean 'num_simulations'"):
+    with pytest.raises(
+        ConfigError, match=r"search\.num_sims.*did you mean 'search.num_simulations'"
+    ):
         config_from_dict({"search": {"num_sims": 3}})
 
 
