@@ -421,7 +421,8 @@ def test_training_runs_with_every_switch_and_learns_something_else(tmp_path, swi
         assert bench.learner.train_step == 2
         states.append(copied_state(bench.learner.network))
     name = "representation.layers.0.weight"
-    assert not torch.equal(states[0][name], states[1][name])
+    # About 0.01, where rounding makes 1e-7.
+    assert (states[0][name] - states[1][name]).abs().max() > 1e-3
 
 
 def test_the_largest_priority_of_each_batch_is_told(tmp_path):
