@@ -287,7 +287,7 @@ class LearnerConfig:
     """The consistency targets' frames get a shift and intensity of their own, so that the two
     branches compare different views; off: one draw per sample for all frames."""
     publish_interval: int = 100
-    """Train_steps between publications of the latest weights."""
+    """Train_steps between publications of the latest weights; those of the first go out at once."""
     target_interval: int = 200
     """Train_steps between publications of the target weights."""
     max_batch_staleness: int = 0

@@ -23,6 +23,7 @@ from efficientzero.metrics.tracker import Tracker
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import PlainError, StopSignal, WaitReason, seed_sequence
+from efficientzero.schedules import is_published
 from efficientzero.schema import TrainingBatch
 from learner.batch_checks import BatchChecks
 from learner.batch_feeder import BatchFeeder, BatchSource, ReadyBatch
@@ -309,7 +310,7 @@ class Learner:
             self.train_step,
             list[weights_pb2.WeightsKind](),
         )
-        if step % learner.publish_interval == 0:
+        if is_published(step, learner):
             kinds.append(weights_pb2.LATEST)
         if step % learner.target_interval == 0:
             due = self._target_lag.exchange(self._live_weights, step)

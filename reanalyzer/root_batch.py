@@ -25,15 +25,31 @@ _TOLERANCE = 1.05  # a larger batch that costs this much more per root has less 
 log = logging.getLogger(__name__)
 
 
+def num_fresh_policies(config: Config, num_slices: int) -> int:
+    """Return how many of ``num_slices`` get policies from a fresh search: none if none is trained.
+
+    Without a policy loss nothing reads a fresh policy, and the search is most of a batch's cost.
+    """
+    if not config.learner.policy_coefficient:
+        return 0
+    return int(num_slices * config.reanalyzer.policy_reanalyze_ratio)
+
+
 def most_roots(config: Config) -> int:
     """Return how many roots the targets of one training batch can need."""
     size, positions = config.learner.batch_size, config.agent.num_unroll_steps + 1
-    fresh = int(size * config.reanalyzer.policy_reanalyze_ratio)
+    fresh = num_fresh_policies(config, size)
     if config.reanalyzer.value_bootstrap == "network":
         return max(1, fresh * positions)
     # Values are at offsets n .. K + n, policies at 0 .. K: what both need is searched once.
     shared = max(0, positions - config.agent.td_steps)
     return size * positions + fresh * (positions - shared)
+
+
+def value_batch_size(config: Config, search_batch_size: int) -> int:
+    """Return how many observations the network values at once: a search's roots, where one is."""
+    is_searched = most_roots(config) > 1
+    return search_batch_size if is_searched else _UNTIMED
 
 
 def equal_parts(num_roots: int, largest: int) -> int:

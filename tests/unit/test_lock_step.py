@@ -129,6 +129,14 @@ def test_training_waits_for_each_evaluation_that_is_due():
     assert players.done == SCHEDULE
 
 
+def test_the_first_train_steps_weights_are_published_and_evaluated_where_that_is_due():
+    players = Players(with_evaluations(interval=1, publish_interval=2))
+    while players.governor.train_steps < 1:
+        players.play()
+        players.train()
+    assert players.governor.why_waiting() == "the evaluation of train_step 1"
+
+
 def test_evaluation_reported_before_it_is_awaited_counts():
     players = Players(with_evaluations(interval=3, publish_interval=2))
     while players.governor.train_steps < 3:
