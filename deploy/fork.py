@@ -116,10 +116,17 @@ def find_fork(path: Path, *, is_frozen: bool, takes_weights: bool) -> Fork:
     a checkpoint belongs to.
 
     Raises:
-        ConfigError: one line: there is no such thing, or it is damaged.
+        ConfigError: one line: there is no such thing, it is damaged, or it may not be read.
     """
     option = "--frozen-replay" if is_frozen else "--fork-from"
-    path = path.resolve()
+    try:
+        return _find_fork(option, path.resolve(), is_frozen=is_frozen, takes_weights=takes_weights)
+    except OSError as error:
+        where = error.filename or path
+        raise ConfigError(f"{option}: {where} cannot be read ({reason(error)})") from error
+
+
+def _find_fork(option: str, path: Path, *, is_frozen: bool, takes_weights: bool) -> Fork:
     is_snapshot = (path / STREAMS[0]).exists()
     folder = path / ".." / ".." / ".." if is_snapshot else path
     folder = folder.resolve()
@@ -158,15 +165,19 @@ def find_fork(path: Path, *, is_frozen: bool, takes_weights: bool) -> Fork:
 def _snapshots(folder: Path) -> list[Path]:
     """Return a run's snapshots, oldest first; of two links to one, that which stays longer."""
     live, kept = (
-        [
-            path
-            for path in (folder / "replay-0" / place).glob("[!.]*")
-            if (path / STREAMS[0]).exists()
-        ]
+        [path for path in _entries(folder / "replay-0" / place) if (path / STREAMS[0]).exists()]
         for place in ("live", "kept")
     )
     names = {reverbs_name(path) for path in kept}
     return [*in_order(kept), *sorted(path for path in live if path.name not in names)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, but for hidden files; nothing if there is no such folder."""
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
 
 
 def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_frozen: bool) -> Fork:
@@ -177,11 +188,7 @@ def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_fro
 
     by_name = {reverbs_name(snapshot): snapshot for snapshot in snapshots}
     belonging = []
-    try:
-        checkpoints = list_checkpoints(parent.directory / "checkpoints")
-    except OSError as error:
-        raise ConfigError(f"{option}: {error.filename} ({reason(error)})") from error
-    for checkpoint in reversed(checkpoints):
+    for checkpoint in reversed(list_checkpoints(parent.directory / "checkpoints")):
         try:
             state = load_checkpoint(checkpoint)
             belonging.append(state["replay_snapshot"])

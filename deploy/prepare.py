@@ -43,6 +43,7 @@ from efficientzero.config_files import (
 from efficientzero.envs import probe_env_spec
 from efficientzero.lineage import Lineage
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
+from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.naming import group_name
 from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
@@ -317,7 +318,10 @@ def _preset_values() -> dict[str, dict[str, Any]]:
 
 def _tracking_mode(config: Config) -> ModeDecision:
     try:
-        return resolve_mode(config.tracking.mode)
+        decision = resolve_mode(config.tracking.mode)
+        if decision.mode != "disabled":
+            check_environment()
+        return decision
     except ValueError as error:
         raise PreflightError(one_line(error)) from error
 

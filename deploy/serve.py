@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.preflight import PreflightError, check_run_name
+from deploy.preflight import PreflightError, check_run_name, reason
 from deploy.prepare import check_same_experiment
 from efficientzero.config import Config
 from efficientzero.config_files import ConfigError
@@ -26,8 +26,11 @@ def existing_run(runs_dir: Path, run_id: str, config: Config) -> RunInfo | None:
         raise PreflightError("--run-id: got none, wanted the run's name: the same at every start")
     check_run_name(run_id)
     path = runs_dir / run_id / "config.json"
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise PreflightError(f"--runs-dir: {path} cannot be read ({reason(error)})") from error
     try:
         run = RunInfo.load(path)
     except ValueError as error:

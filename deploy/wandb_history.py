@@ -7,6 +7,7 @@ to the cut. wandb's own reader opens files for writing and stops at a cut with a
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 import zlib
@@ -84,7 +85,14 @@ def read_rows(run_dir: Path) -> list[Row]:
 
 
 def find_runs(root: Path) -> list[WandbRun]:
-    """Read every process's file below ``root``, oldest first."""
+    """Read every process's file below ``root``, oldest first.
+
+    Raises:
+        OSError: the folder or a file may not be read.
+        ValueError: a file that wandb did not write.
+    """
+    if root.is_dir():
+        os.listdir(root)  # glob is silent about a folder that it may not read
     return [read_run(path) for path in sorted(root.glob("**/*run-*/run-*.wandb"))]
 
 

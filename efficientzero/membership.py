@@ -21,6 +21,7 @@ from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.pulse import NO_VITALS, Pulse
 from efficientzero.metrics.tracker import resolve_mode
 from efficientzero.metrics.wandb_names import check_wandb_name
+from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.channel import open_channel, reason_of
 from efficientzero.rpc.protocol import PROTOCOL, installed_versions
@@ -153,7 +154,11 @@ def _run_seen_from_here(reply: cluster_pb2.JoinReply, address: str, runs_dir: Pa
 
 
 def _check_names(run: RunInfo) -> None:
-    """Check what a learner of another version may accept: the folder's name and wandb's."""
+    """Check the folder's name and wandb's, which a learner of another version may accept.
+
+    Raises:
+        ValueError: one of them cannot be used here.
+    """
     try:
         check_run_id(run.run_id)
     except ValueError as error:
@@ -161,6 +166,7 @@ def _check_names(run: RunInfo) -> None:
     if run.tracking_mode != "disabled":
         check_wandb_name("entity", run.config.tracking.entity)
         check_wandb_name("project", run.config.tracking.project)
+        check_environment()
 
 
 class Membership:

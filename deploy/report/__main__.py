@@ -54,6 +54,11 @@ def main(arguments: Sequence[str]) -> int:
     except ReportError as error:
         print(f"report: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        # Runs are read before: what is left is the page and its figures.
+        where = error.filename or options.out
+        print(f"report: error: --out: cannot write {where} ({error.strerror})", file=sys.stderr)
+        return 2
     print(f"wrote {page}")
     return 0
 

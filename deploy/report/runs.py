@@ -85,7 +85,11 @@ def read_runs(directories: Sequence[Path]) -> list[Run]:
 
 def read_run(directory: Path) -> Run:
     """Read one run folder."""
-    files = [file for file in find_runs(directory / "wandb") if file.job_type]
+    try:
+        files = [file for file in find_runs(directory / "wandb") if file.job_type]
+    except OSError as error:
+        where = error.filename or directory
+        raise ReportError(f"{where}: cannot be read ({error.strerror})") from error
     rows = [row for file in files if file.job_type == "evaluator" for row in file.rows]
     started = min((row["_timestamp"] for file in files for row in file.rows), default=0.0)
     evaluations = [_evaluation(row, started) for row in rows if "eval/return_mean" in row]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import socket
 import threading
@@ -41,7 +42,9 @@ NOT_UPLOADED_FILE = "not-uploaded"
 """In the ``wandb`` folder: one line a run that could not be uploaded, its folder there."""
 
 _INHERITED = (
+    "WANDB_ENTITY",
     "WANDB_NAME",
+    "WANDB_PROJECT",
     "WANDB_RESUME",
     "WANDB_RUN_GROUP",
     "WANDB_RUN_ID",
@@ -49,7 +52,9 @@ _INHERITED = (
     "WANDB_SWEEP_ID",
     "WANDB_SWEEP_PARAM_PATH",
 )
-"""Would make this process part of somebody else's run (a parent's, a sweep agent's)."""
+"""Would make this process part of somebody else's run (a parent's, a sweep agent's), or are refused
+by wandb where they are no names, though the run's own replace them."""
+_SECRET = re.compile("KEY|TOKEN|PASSWORD|SECRET")
 
 _BOUNDS = {
     # Without these, init without a network takes 33 minutes; as Settings they come too late.
@@ -63,6 +68,28 @@ _BOUNDS = {
 }
 
 log = logging.getLogger(__name__)
+
+
+def check_environment() -> None:
+    """Check the variables that wandb reads, before they keep every process from recording.
+
+    Raises:
+        ValueError: one line, with the variable that wandb refuses.
+    """
+    read = {name for name in os.environ if name.startswith("WANDB_")}
+    names = sorted(read - {"WANDB_MODE", *_INHERITED})
+    if not names:
+        return
+    import wandb  # noqa: PLC0415  1.2 s: only for those who set such a variable
+
+    for name in names:
+        try:
+            wandb.Settings().update_from_env_vars({name: os.environ[name]})
+        except Exception as error:
+            shown = "a value" if _SECRET.search(name) else repr(os.environ[name])
+            # pydantic's own text has several lines and repeats the value.
+            details = error.errors() if hasattr(error, "errors") else [{"msg": str(error)}]
+            raise ValueError(f"{name}: got {shown}; wandb says: {details[0]['msg']}") from error
 
 
 class WandbTracker:

@@ -1,6 +1,7 @@
 """Entity, project, group suffix and run id: refused before anything starts, in one line."""
 
 import dataclasses
+import os
 from datetime import datetime
 
 import pytest
@@ -8,13 +9,16 @@ import pytest
 import launch
 from deploy.ablate.__main__ import main as ablate
 from deploy.preflight import PreflightError
-from deploy.prepare import check_config, default_run_id, prepare_resume
+from deploy.prepare import check_config, default_run_id, prepare, prepare_resume
 from deploy.serve import existing_run
+from deploy.wandb_history import find_runs
 from efficientzero.config import EnvConfig
 from efficientzero.config_files import load_preset
 from efficientzero.membership import JoinRefused, _run_seen_from_here
 from efficientzero.metrics.wandb_names import check_wandb_name
+from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.rpc import cluster_pb2
+from efficientzero.run_tracking import run_tracker
 from tests.fakes import tiny_config, tiny_run
 from tests.loss_cases import changed
 
@@ -140,6 +144,48 @@ def test_a_worker_joins_no_run_whose_names_cannot_be_used(tmp_path):
     wrong = changed(run.config, tracking={"project": "a/b"})
     with pytest.raises(JoinRefused, match="wandb project: got 'a/b'"):
         joined(dataclasses.replace(run, config=wrong), tmp_path)
+
+
+@pytest.fixture
+def no_variables(monkeypatch):
+    """Set only WANDB_MODE, as a run of the tests does."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    return monkeypatch
+
+
+@pytest.mark.slow
+def test_variables_that_keep_wandb_from_recording_are_refused_at_start(no_variables, tmp_path):
+    config, key = load_preset("catch"), "0" * 39 + " "
+    now, places = datetime(2024, 5, 6), {"runs_dir": tmp_path, "checkout": tmp_path}
+    for name, value, said in (
+        ("WANDB_BASE_URL", "foo", "got 'foo'; wandb says: Input should be a valid URL"),
+        ("WANDB_TAGS", "t" * 65, "Tags must be between 1 and 64 characters"),
+        ("WANDB_API_KEY", key, "got a value; wandb says: API key cannot start or end with"),
+    ):
+        with no_variables.context() as patch, pytest.raises(PreflightError) as error:
+            patch.setenv(name, value)
+            prepare(config, run_id="x", now=now, **places)
+        told = str(error.value)
+        assert told.startswith(f"{name}: ") and said in told
+        assert "\n" not in told and key not in told
+    assert not list(tmp_path.iterdir())
+    no_variables.setenv("WANDB_TAGS", "one,two")
+    prepare(config, run_id="x", now=now, **places)
+
+
+@pytest.mark.slow
+def test_entity_and_project_of_the_environment_are_not_read(no_variables, tmp_path):
+    no_variables.setenv("WANDB_PROJECT", "a/b")
+    no_variables.setenv("WANDB_ENTITY", "some body")
+    check_environment()
+    run = dataclasses.replace(tiny_run(tmp_path, tiny_config()), tracking_mode="offline")
+    tracker = run_tracker(run, "actor", 0)
+    tracker.log({"actor/env_steps": 1.0})
+    tracker.close()
+    (recorded,) = find_runs(tmp_path / "wandb")
+    assert (recorded.project, len(recorded.rows)) == ("MonteCarloTreeSearch", 1)
 
 
 @pytest.mark.slow
