@@ -18,6 +18,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from efficientzero.checkpoint import save_checkpoint
+from replay.snapshot_request import SnapshotFailed
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,10 @@ class CheckpointSaver:
                 state["replay_snapshot"] = self._snapshot_replay()
             except Exception as error:
                 # Weights without their data are worth more than nothing at all.
-                log.warning("checkpoint without a snapshot of replay: %s", error)
+                is_known = isinstance(error, SnapshotFailed)
+                log.warning(
+                    "checkpoint without a snapshot of replay: %s", error, exc_info=not is_known
+                )
         path = save_checkpoint(self._folder, state["train_step"], state, keep=self._keep)
         log.info("saved %s", path)
 
