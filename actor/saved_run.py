@@ -25,7 +25,7 @@ from efficientzero.devices import setup_torch, with_usable_device
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet, inference_entries
 from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import StopSignal, generator
+from efficientzero.runtime import PlainError, StopSignal, generator
 from efficientzero.search import BatchedSearch
 
 Policy = Literal["search", "prior", "random"]
@@ -96,6 +96,11 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
     )
     try:
         results = play_episodes(envs, choose, stop)
+    except ValueError as error:
+        if isinstance(error, PlainError):
+            raise
+        # Callers take a ValueError for a wrong option; in the games it is anything but that.
+        raise RuntimeError(f"the games ended with an error: {error}") from error
     finally:
         envs.close()
     return None if results is None else Played(train_step=train_step, results=tuple(results))

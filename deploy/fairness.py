@@ -128,12 +128,20 @@ def age_quantile(counts: I64, share: float) -> float:
 
 
 def read_stamp(run_dir: Path) -> Stamp | None:
-    """Return the stamp in a run's ``summary.json``, or None if it has none."""
+    """Return the stamp in a run's ``summary.json``, or None if it has none.
+
+    Raises:
+        ValueError: there is a summary that cannot be read, or a stamp of another version.
+    """
+    path = run_dir / "summary.json"
     try:
-        values = json.loads((run_dir / "summary.json").read_text())["fairness"]
+        values = json.loads(path.read_text()).get("fairness")
         return None if values is None else Stamp(**values)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+    except FileNotFoundError:
         return None
+    except (OSError, AttributeError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: no fairness stamp can be read ({reason})") from error
 
 
 def stamp_line(stamp: Stamp | None, problem: str = "") -> str:

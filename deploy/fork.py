@@ -187,19 +187,23 @@ def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_fro
     )
 
     by_name = {reverbs_name(snapshot): snapshot for snapshot in snapshots}
-    belonging = []
+    belonging, damage = [], ""
     for checkpoint in reversed(list_checkpoints(parent.directory / "checkpoints")):
         try:
             state = load_checkpoint(checkpoint)
-            belonging.append(state["replay_snapshot"])
-            facts = read_snapshot(by_name[belonging[-1]])
+            belonging.append(state.get("replay_snapshot", ""))
+            snapshot = by_name.get(belonging[-1])
+            if snapshot is None:
+                continue  # of another one
+            facts = read_snapshot(snapshot)
             digest = file_sha256(checkpoint)
-        except (KeyError, OSError, ValueError):
-            continue  # damaged, gone, or of another snapshot
+        except (OSError, ValueError) as error:
+            damage = damage or f"; {error}"
+            continue
         return Fork(
             option=option,
             parent=parent,
-            snapshot=by_name[belonging[-1]],
+            snapshot=snapshot,
             facts=facts,
             is_frozen=is_frozen,
             checkpoint=checkpoint,
@@ -207,9 +211,10 @@ def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_fro
             weights_digest=digest[:_DIGEST_LENGTH],
             has_projector=any(name.startswith("projector.") for name in state["network"]),
         )
+    others = ", ".join(filter(None, belonging)) or "none"
     raise ConfigError(
         f"--fork-weights: no whole checkpoint in {parent.directory / 'checkpoints'} belongs to "
-        f"{' or '.join(by_name)}; those there belong to {', '.join(belonging) or 'none'}"
+        f"{' or '.join(by_name)}; those there belong to {others}{damage}"
     )
 
 

@@ -6,6 +6,7 @@ the last status for the summary. Knows no process.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +19,11 @@ import grpc
 from deploy.local import Progress
 from efficientzero.guarded_thread import GuardedThread
 from efficientzero.rpc import run_pb2, run_pb2_grpc
-from efficientzero.rpc.channel import open_channel
+from efficientzero.rpc.channel import AWAY, open_channel, reason_of
 from efficientzero.run_folder import read_lines
 from efficientzero.runtime import StopSignal
+
+log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
 _ANSWER_TIMEOUT_S = 2.0
@@ -82,6 +85,7 @@ class RunMonitor:
         self._closed = threading.Event()
         self._has_finished = False
         self._answered_at = 0.0
+        self._refusals: set[grpc.StatusCode | None] = set()
         self.last_status: run_pb2.RunStatus | None = None
         self._thread = GuardedThread(self._follow, stop, name="monitor")
 
@@ -105,10 +109,18 @@ class RunMonitor:
             self.last_status = self._fetch()
             self._answered_at = time.monotonic()
             silent_s = 0.0
-        except grpc.RpcError:
+        except grpc.RpcError as error:
             silent_s = time.monotonic() - self._answered_at
+            self._note_refusal(error)
         self._has_finished = self._has_finished or self._sees_the_end()
         self._show(self.last_status, silent_s)
+
+    def _note_refusal(self, error: grpc.RpcError) -> None:
+        """Say once what the learner answers instead of a status; silence is shown anyway."""
+        code = error.code() if isinstance(error, grpc.Call) else None
+        if code not in AWAY and code not in self._refusals:
+            self._refusals.add(code)
+            log.warning("the learner gives no status: %s", reason_of(error))
 
     def _sees_the_end(self) -> bool:
         status = self.last_status

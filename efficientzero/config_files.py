@@ -111,12 +111,15 @@ def whole(value: Any, like: object) -> Any:  # noqa: ANN401  any value of a conf
 
 
 def _with_whole_numbers(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _with_whole_numbers(value, known[key])
-        if isinstance(value, Mapping)
-        else whole(value, known[key])
-        for key, value in values.items()
-    }
+    """Apply ``whole`` to each field; what has no default stays as it is."""
+
+    def converted(key: str, value: Any) -> Any:  # noqa: ANN401  any value of a config
+        like = known.get(key)
+        if isinstance(value, Mapping) and isinstance(like, Mapping):
+            return _with_whole_numbers(value, like)
+        return whole(value, like)
+
+    return {key: converted(key, value) for key, value in values.items()}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

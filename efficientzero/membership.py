@@ -260,10 +260,14 @@ def _check_retry(error: grpc.RpcError, address: str) -> None:
     """Raise JoinRefused unless a later try may succeed."""
     text = reason_of(error)
     if any(sign in text for sign in _FOREIGN_CERTIFICATE):
-        raise JoinRefused(f"learner at {address}: its certificate is not of this cluster's CA")
+        raise JoinRefused(
+            f"learner at {address}: its certificate is not of this cluster's CA, or not of this "
+            f"host name ({text})"
+        )
     if any(sign in text for sign in _NOT_TLS):
         raise JoinRefused(
-            f"learner at {address}: it speaks no TLS; got credentials here, wanted them there too"
+            f"learner at {address}: it speaks no TLS; got credentials here, wanted them there too "
+            f"({text})"
         )
     if _code(error) in _FOR_GOOD:
         details = error.details() if isinstance(error, grpc.Call) else text

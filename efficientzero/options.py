@@ -43,6 +43,7 @@ def parse_options(
     prog: str,
     description: str | None = None,
     default: _Options | None = None,
+    registry: tyro.constructors.ConstructorRegistry | None = None,
 ) -> Any:  # noqa: ANN401  what ``kind`` names
     """Parse a command line; a mistake, ``--help`` or ``--version`` ends the process.
 
@@ -52,6 +53,7 @@ def parse_options(
         prog: the command, for messages.
         description: for ``--help``. Default: the dataclass's docstring.
         default: values of options that are not given.
+        registry: further rules of how types are read.
 
     Raises:
         SystemExit: with 2 after a mistake, which is told in one line; with 0 after ``--help`` and
@@ -67,7 +69,12 @@ def parse_options(
         try:
             with contextlib.redirect_stderr(said):
                 parsed = tyro.cli(
-                    kind, args=list(arguments), prog=prog, description=about, **further
+                    kind,
+                    args=list(arguments),
+                    prog=prog,
+                    description=about,
+                    registry=registry,
+                    **further,
                 )
         except SystemExit as end:
             if end.code:

@@ -19,7 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from efficientzero.config import Config
-from efficientzero.config_files import config_from_dict, config_hash, config_to_dict
+from efficientzero.config_files import (
+    ConfigError,
+    config_from_dict,
+    config_hash,
+    config_to_dict,
+)
 from efficientzero.lineage import Lineage
 from efficientzero.schema import EnvSpec
 
@@ -152,7 +157,9 @@ class RunInfo:
             values["lineage"] = lineage and Lineage(**lineage)
             values["more_replay_addresses"] = tuple(values.get("more_replay_addresses", ()))
             run = cls(**values)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except ConfigError as error:
+            raise ValueError(f"{source}: {error}") from error
+        except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"{source}: not a run's config.json: {type(error).__name__}: {error}"
             ) from error

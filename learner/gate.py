@@ -56,6 +56,9 @@ class Gate(grpc.ServerInterceptor):
 class _Malformed:
     """Stands in for a message that could not be read."""
 
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
 
 @contextlib.contextmanager
 def _failing(stop: StopSignal, method: str, context: grpc.ServicerContext) -> Iterator[None]:
@@ -79,12 +82,17 @@ def _guarded(handler: _Handler, method: str, stop: StopSignal) -> _Handler:
     def read_or_mark(raw: bytes) -> Any:  # noqa: ANN401  a message of the method's type
         try:
             return read(raw)
-        except Exception:  # protobuf has an exception of its own for every implementation
-            return _Malformed()
+        except Exception as error:  # protobuf has one of its own for every implementation
+            return _Malformed(error)
 
     def refuse_malformed(request: Any, context: grpc.ServicerContext) -> None:  # noqa: ANN401
         if isinstance(request, _Malformed):
-            log.warning("refused a call of %s: malformed message for %s", context.peer(), method)
+            log.warning(
+                "refused a call of %s: malformed message for %s: %s",
+                context.peer(),
+                method,
+                request.error,
+            )
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{method}: malformed message")
 
     if handler.unary_unary is not None:

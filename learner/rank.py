@@ -37,10 +37,10 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     network = make_network(run).to(device).train()
     try:
         follow(group, network, run.config)
-    except RuntimeError:
+    except RuntimeError as error:
         if not stop.is_set():
             raise
-        log.info("rank 0 is gone")
+        log.info("stopped while waiting for rank 0: %s", error)
         return
     group.close()
 

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_map
 from efficientzero.checkpoint import save_checkpoint
 from efficientzero.guarded_thread import GuardedThread, guarded_thread
 from efficientzero.runtime import StopSignal
+from replay.snapshot_request import SnapshotFailed
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,10 @@ class CheckpointSaver:
                 state["replay_snapshot"] = self._snapshot_replay()
             except Exception as error:
                 # Weights without their data are worth more than nothing at all.
-                log.warning("checkpoint without a snapshot of replay: %s", error)
+                is_known = isinstance(error, SnapshotFailed)
+                log.warning(
+                    "checkpoint without a snapshot of replay: %s", error, exc_info=not is_known
+                )
         path = save_checkpoint(self._folder, state["train_step"], state, keep=self._keep)
         log.info("saved %s", path)
 

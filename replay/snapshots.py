@@ -96,12 +96,16 @@ def _order(snapshot: Path) -> tuple[int, str]:
 
 
 def is_intact(snapshot: Path) -> bool:
-    """Tell whether a snapshot was finished and each of its compressed streams ends properly."""
+    """Tell whether a snapshot was finished and each of its compressed streams ends properly.
+
+    Raises:
+        OSError: it cannot be read: that it is damaged is then not known.
+    """
     if not (snapshot / _DONE).exists():
         return False
     try:
         return all(_ends_properly(snapshot / name) for name in STREAMS)
-    except (OSError, zlib.error):
+    except (FileNotFoundError, zlib.error):
         return False
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from efficientzero.config import Config
 from efficientzero.config_files import ConfigError, config_hash
 from efficientzero.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
+
+log = logging.getLogger(__name__)
 
 _KILLED = 128 + signal.SIGKILL
 """Stands for a run that left no summary."""
@@ -159,9 +162,15 @@ def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
-    """Return a run's summary, or nothing if there is none that can be read."""
+    """Return a run's summary, or nothing if there is none.
+
+    One that cannot be read is said, and has no exit code: neither finished nor killed.
+    """
+    path = run_dir / "summary.json"
     try:
-        summary = json.loads((run_dir / "summary.json").read_text())
-    except (OSError, json.JSONDecodeError):
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
         return {}
-    return summary if isinstance(summary, dict) else {}
+    except (OSError, TypeError, ValueError) as error:
+        log.warning("%s: not readable: %s: %s", path, type(error).__name__, error)
+        return {"exit_code": None}
