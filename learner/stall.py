@@ -60,12 +60,11 @@ def cause_of(
 def _room(
     learner: Vitals, members: Sequence[tuple[Member, float]], host: str, cores: int
 ) -> tuple[str, str]:
-    """Return what comes before and after the advice to add processes: none fits a full machine."""
+    """Return what comes before and after the advice to add processes: each needs a core."""
     here = [member.vitals.busy for member, _ in members if member.seat.host == host]
-    if not here or learner.busy + sum(here) < _FULL * cores:
+    if not here or cores - learner.busy - sum(here) >= 1.0:
         return "", ""
-    used = f"all {cores} cores of {host} are" if cores > 1 else f"the only core of {host} is"
-    return f"{used} in use: ", " on another machine"
+    return f"{host} has no core to spare ({cores}): ", " on another machine"
 
 
 def _why(

@@ -44,8 +44,8 @@ def test_full_actors_are_too_few():
 @pytest.mark.parametrize(
     ("cores", "advice"),
     [
-        (1, "the only core of host is in use: add actors on another machine"),
-        (2, "all 2 cores of host are in use: add actors on another machine"),
+        (1, "host has no core to spare (1): add actors on another machine"),
+        (2, "host has no core to spare (2): add actors on another machine"),
         (3, "add actors"),
     ],
 )
