@@ -256,8 +256,9 @@ class NoteHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the record's message."""
-        self._console.note(record.getMessage())
+        """Print the record's message, and the traceback that belongs to it."""
+        for line in self.format(record).splitlines():
+            self._console.note(line)
 
 
 def _without_name(name: str, text: str) -> str:

@@ -1,12 +1,13 @@
 """What a terminal shows of a run, at every width and while the window changes."""
 
 import io
+import logging
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
-from deploy.display import PaceMeter, RunConsole, progress_block
+from deploy.display import NoteHandler, PaceMeter, RunConsole, progress_block
 from deploy.live_block import LiveBlock
 from efficientzero.rpc import run_pb2
 
@@ -101,6 +102,20 @@ def test_lines_for_the_log_files_alone_are_not_shown():
         stream.seek(0)
         console.line(name, text)
         assert stream.getvalue() == f"reanalyzer-0 | {shown or text.replace(' ' + name, '')}\n"
+
+
+def test_a_failed_thread_of_the_launcher_shows_its_traceback():
+    stream = io.StringIO()
+    log = logging.Logger("deploy", logging.INFO)
+    log.addHandler(NoteHandler(RunConsole(stream)))
+    try:
+        raise KeyError("phase")
+    except KeyError as error:
+        log.critical("thread %s failed", "monitor", exc_info=error)
+    first, *others = stream.getvalue().splitlines()
+    assert first == "launcher     | thread monitor failed"
+    assert others[0] == "launcher     | Traceback (most recent call last):"
+    assert others[-1] == "launcher     | KeyError: 'phase'"
 
 
 class Screen:
