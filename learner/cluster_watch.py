@@ -91,6 +91,7 @@ class ClusterWatch:
             for i, address in enumerate(replay_addresses)
         ]
         self._learner = Seat("learner", 0, incarnation, 0, socket.gethostname(), os.getpid())
+        self._cores = len(os.sched_getaffinity(0))
         self._own_vitals = NO_VITALS
         self._waits_since = math.inf
         self.cause = ""
@@ -137,6 +138,8 @@ class ClusterWatch:
             replay_silent_s=now - self._shards[0].seen_at,  # the batches come from there
             in_warmup=self._governor.phase is Phase.WARMUP,
             awaits_evaluation=self.awaits_evaluation(),
+            host=self._learner.host,
+            cores=self._cores,
         )
         self._waits_since = min(self._waits_since, now) if cause else math.inf
         self.cause = cause if now - self._waits_since >= _STALLED_S else ""

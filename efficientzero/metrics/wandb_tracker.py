@@ -154,7 +154,7 @@ class WandbTracker:
             if self._is_closing:
                 return
             self._is_closing = True
-            self._exit_code = exit_code
+            self._exit_code = exit_code or int(self._stop.failure is not None)
             self._changed.notify_all()
         self._writer.join(_FINISH_TIMEOUT_S + _LAST_PATIENCE_S + 3.0)
         if self._writer.is_alive():

@@ -294,6 +294,21 @@ def test_second_interrupt_kills_at_once(tmp_path):
     assert [c.exit_code() for c in run.children.values()] == [-signal.SIGKILL] * 3
 
 
+def test_a_line_that_the_launcher_cannot_take_fails_the_run_and_stops_it(tmp_path):
+    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE, "actor-0": SERVE})
+    take = run.take
+
+    def take_or_raise(name: str, text: str) -> None:
+        take(name, text)
+        if name == "actor-0":
+            raise KeyError(text)
+
+    run.children["actor-0"]._sink = take_or_raise
+    reason = "failed: the launcher: its thread read-actor-0 failed: KeyError: 'serving'"
+    assert run.run() == Outcome(1, reason)
+    assert run.survivors() == []
+
+
 def test_second_signal_of_the_same_keypress_is_not_a_second_request(tmp_path):
     requests = StopRequests()
     requests._take(signal.SIGINT, None)
