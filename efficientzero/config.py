@@ -131,7 +131,8 @@ class SearchConfig:
     normalize_q: bool = True
     """Scale Q to 0..1 by its range in the tree; off: the pUCT formula takes Q as it is."""
     unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q"
-    """puct: Q of actions without a visit; mean_q is the mean of visited siblings and parent."""
+    """puct: Q of actions without a visit; mean_q: mean of visited siblings and parent; zero: the
+    lowest Q of the tree, which is 0 once normalised (MuZero's)."""
     gumbel_max_considered_actions: int = 16
     """gumbel: most actions that sequential halving starts from at the root."""
     gumbel_maxvisit_init: float = 50.0

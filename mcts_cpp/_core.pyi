@@ -111,7 +111,8 @@ class SearchParams:
                 the other way round.
             unvisited_q: PUCT: Q of actions without a visit. "mean_q": the mean Q of visited
                 siblings and, below the root, of the parent's mean (as ELF). "parent_value": the
-                node's own mean value. "zero": 0, before normalisation.
+                node's own mean value. "zero": the Q that normalisation maps to 0, which is the
+                lowest in the tree, as in MuZero; with `normalize_q=False` 0 itself.
             known_q_bounds: PUCT: lowest and highest Q, where known beforehand; they normalise Q
                 from the first simulation on, and Qs outside still widen them.
             root_dirichlet_alpha: PUCT: concentration of the noise the trees draw, in [1e-3, 1e3].

@@ -216,8 +216,6 @@ class ReferenceSearch:
             unvisited_q = self._q_of_unvisited(node, unvisited_q)
 
     def _q_of_unvisited(self, node: Node, mean_at_parent: np.float32 | None) -> np.float32:
-        if self.params.unvisited_q == "zero":
-            return F32(0)
         if self.params.unvisited_q == "parent_value":
             return node.value()
         qs = [
@@ -237,6 +235,8 @@ class ReferenceSearch:
         c = math.log((total + base + 1) / base) + self.params.pb_c_init
         weight = node.prior[action] / F32(1 + (child.visit_count if child else 0))
         exploration: np.float32 = weight * F32(c * math.sqrt(total))
+        if child is None and self.params.unvisited_q == "zero":  # MuZero's pseudocode
+            return exploration
         return exploration + self._normalised(self.q(child) if child else unvisited_q)
 
     def _normalised(self, q: np.float32) -> np.float32:

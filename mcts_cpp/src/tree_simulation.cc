@@ -42,8 +42,8 @@ Leaf Tree::SelectBy(const SearchConstants& constants) {
         action = GumbelRootAction<kRules.reuses_nodes>(constants);
       } else {
         const auto visits = static_cast<std::size_t>(block.header->visits);
-        unvisited_q = QOfUnvisited<kRules.unvisited_q>(*block.header, depth == 0,
-                                                       constants.player_sign * unvisited_q);
+        unvisited_q = QOfUnvisited<kRules.unvisited_q>(
+            *block.header, depth == 0, constants.player_sign * unvisited_q, q_scale);
         const PuctScorer<kRules.exploration_counts_expansion> scorer{
             block.weight, block.q, constants.exploration[visits], unvisited_q, q_scale};
         action = HighestScore(scorer, constants.layout.padded_actions(), ties_);

@@ -15,7 +15,7 @@ enum class Algorithm : std::uint8_t {
 enum class UnvisitedQ : std::uint8_t {
   kMeanQ,        // mean Q of visited siblings and, below the root, of the parent's mean (as ELF)
   kParentValue,  // the node's own mean value
-  kZero,         // 0, before normalisation
+  kZero,         // the Q that is 0 once normalised: the lowest in the tree; as MuZero
 };
 
 // The coefficients of one search, shared by all trees of a batch. Set once by the caller, never
