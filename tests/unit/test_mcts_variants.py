@@ -1,5 +1,7 @@
 """What each switch of the search is for, on searches small enough to know the answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -55,16 +57,39 @@ def test_a_root_visit_without_value_pulls_the_root_value_to_zero() -> None:
     assert root_value[0] == pytest.approx(10 * 50 / 51, rel=1e-6)
 
 
-def test_stale_prefixes_change_nothing_while_there_are_no_rewards() -> None:
-    """And with rewards they do: another search from the same numbers."""
-    no_rewards = ReferenceParams(discount=0.9, use_value_prefix=False)
-    rewards = ReferenceParams(discount=0.9)
-    stale = ReferenceParams(discount=0.9, stale_prefix_bounds=True)
-    visits = [
-        run_search(Case(params=params, num_trees=8, num_simulations=60)).visit_counts
-        for params in (no_rewards, rewards, stale)
-    ]
-    assert (visits[1] != visits[2]).any()
+def share_of_other_best_actions(**bounds: bool) -> float:
+    """Return the share of 300 trees in which a rule for bounds changes the best root action."""
+    params = ReferenceParams(discount=0.997)
+    cases = (
+        Case(params=replace(params, **rule), num_trees=300, num_simulations=50)
+        for rule in ({}, bounds)
+    )
+    usual, other = (run_search(case).best_actions for case in cases)
+    return float((usual != other).mean())
+
+
+def test_rules_for_bounds_change_the_best_action_of_some_trees() -> None:
+    """Random values and rewards of the same size, 50 simulations, 6 actions: see docs/compat.md."""
+    recomputed = share_of_other_best_actions(recomputed_bounds=True)
+    stale = share_of_other_best_actions(stale_prefix_bounds=True)
+    print(f"other best action: recomputed {recomputed:.1%}, with stale prefixes {stale:.1%}")
+    assert 0.05 < recomputed < 0.5
+    assert 0.05 < stale < 0.5
+
+
+@pytest.mark.parametrize(
+    ("use_value_prefix", "reward_scale", "is_same"),
+    [(True, 0.0, True), (False, 1.0, True), (True, 1.0, False)],
+)
+def test_stale_prefixes_are_recomputed_bounds_but_for_differences_of_prefixes(
+    use_value_prefix: bool, reward_scale: float, is_same: bool
+) -> None:
+    params = ReferenceParams(discount=0.9, use_value_prefix=use_value_prefix)
+    trees = []
+    for rule in ({"recomputed_bounds": True}, {"stale_prefix_bounds": True}):
+        case = Case(params=replace(params, **rule), num_trees=40, reward_scale=reward_scale)
+        trees.append(run_search(replace(case, num_simulations=60)).leaves)
+    assert np.array_equal(*trees) == is_same
 
 
 def play_out(batch: TreeBatch, outcomes: dict[tuple[int, ...], float]) -> None:
