@@ -12,6 +12,7 @@ COMPAT_GROUPS = {
     "none": CompatConfig(),
     "reference": CompatConfig(
         stale_prefix_bounds=True,
+        recomputed_bounds=True,
         root_visit_without_value=True,
         block_length=400,
         random_first_child=True,

@@ -131,7 +131,8 @@ class SearchConfig:
     normalize_q: bool = True
     """Scale Q to 0..1 by its range in the tree; off: the pUCT formula takes Q as it is."""
     unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q"
-    """puct: Q of actions without a visit; mean_q is the mean of visited siblings and parent."""
+    """puct: Q of actions without a visit; mean_q: mean of visited siblings and parent; zero: the
+    lowest Q of the tree, which is 0 once normalised (MuZero's)."""
     gumbel_max_considered_actions: int = 16
     """gumbel: most actions that sequential halving starts from at the root."""
     gumbel_maxvisit_init: float = 50.0
@@ -171,6 +172,8 @@ class CompatConfig:
 
     stale_prefix_bounds: bool = False
     """D1: min-max bounds from rewards against the previously visited node, not the parent."""
+    recomputed_bounds: bool = False
+    """After each simulation min-max bounds are those of the Qs as they are now; they can narrow."""
     root_visit_without_value: bool = False
     """D2: the root value is divided by one visit more than it has values."""
     block_length: int = 0
@@ -294,7 +297,8 @@ class LearnerConfig:
     """Train_steps a batch's target weights may be behind; older batches are made anew.
     0: two intervals more than a run needs in which nothing is wrong."""
     weights_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of published matrices and kernels. bfloat16: half the bytes; exact where searches use it."""
+    """Of published matrices and kernels. bfloat16: half the bytes. It rounds what a search in
+    bfloat16 rounds anyway, and the heads' last layers, which run in float32."""
     checkpoint_interval: int = 1_000
     """Train_steps between checkpoints."""
     checkpoints_kept: int = 2

@@ -86,12 +86,16 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     _check_shards(config)
     compat = config.compat
     changes_puct = (
-        compat.stale_prefix_bounds or compat.root_visit_without_value or compat.random_first_child
+        compat.stale_prefix_bounds
+        or compat.recomputed_bounds
+        or compat.root_visit_without_value
+        or compat.random_first_child
     )
     _require(
         config.search.algorithm == "puct" or not changes_puct,
         f"search.algorithm: got {config.search.algorithm} with compat.stale_prefix_bounds, "
-        "compat.root_visit_without_value or compat.random_first_child, wanted puct",
+        "compat.recomputed_bounds, compat.root_visit_without_value or compat.random_first_child, "
+        "wanted puct",
     )
     if spec is not None:
         _require(

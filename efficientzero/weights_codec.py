@@ -20,7 +20,8 @@ def encode_weights(state: Mapping[str, Tensor], *, dtype: torch.dtype = torch.fl
     Args:
         state: tensors by name.
         dtype: float32, or bfloat16 to round all float32 matrices and kernels to it: what bfloat16
-            autocast makes of them anyway. Vectors (biases, statistics of norms) stay as they are.
+            autocast makes of them anyway, but for the heads' last layers, which run in float32.
+            Vectors (biases, statistics of norms) stay as they are.
 
     Raises:
         ValueError: a tensor holds NaN or infinity. Such weights must never reach an actor.

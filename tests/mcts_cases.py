@@ -40,6 +40,7 @@ class Case:
     has_illegal: bool = False
     logit_scale: float = 1.0
     value_scale: float = 1.0
+    reward_scale: float = 1.0  # times value_scale
     num_levels: int | None = None  # rounds the network's numbers, so that scores tie; None: no
 
 
@@ -81,6 +82,7 @@ def reference_params(draw: st.DrawFn) -> ReferenceParams:
         num_players=num_players,
         root_visit_has_value=is_gumbel or draw(st.booleans()),
         exploration_counts_expansion=is_gumbel or draw(st.booleans()),
+        recomputed_bounds=not is_gumbel and draw(st.booleans()),
         stale_prefix_bounds=not is_gumbel and draw(st.booleans()),
     )
 
@@ -115,6 +117,7 @@ def network(case: Case, tree: int) -> Callable[[int, int], NetworkOutput]:
         if case.num_levels is not None:
             numbers = np.round(numbers * case.num_levels) / case.num_levels
         numbers[:2] *= case.value_scale
+        numbers[0] *= case.reward_scale
         numbers[2:] *= case.logit_scale
         rounded: NDArray[np.float32] = numbers.astype(F32)
         return NetworkOutput(rounded[0], rounded[1], rounded[2:])

@@ -129,6 +129,8 @@ def test_values_as_numbers_are_searched_as_the_reference_search_does():
             {"normalize_q": False, "algorithm": "gumbel"},
             {"normalize_q": False, "algorithm": "gumbel"},
         ),
+        ({}, {"unvisited_q": "zero"}, {"unvisited_q": "zero"}),
+        ({"recomputed_bounds": True}, {}, {"recomputed_bounds": True}),
         ({"stale_prefix_bounds": True}, {}, {"stale_prefix_bounds": True}),
         ({"root_visit_without_value": True}, {}, {"root_visit_has_value": False}),
         ({"random_first_child": True}, {}, {"exploration_counts_expansion": False}),
