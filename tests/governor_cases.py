@@ -8,7 +8,14 @@ from learner.governor import Governor
 
 
 def make_config(
-    *, env_steps=100, warmup=10, train_steps=100, last=0, slack=0, num_actors=1, num_envs=4
+    *,
+    env_steps=100,
+    warmup=10,
+    train_steps=100,
+    last=0,
+    slack=0,
+    num_actors=1,
+    num_envs=4,
 ) -> Config:
     return Config(
         budget=BudgetConfig(
