@@ -185,6 +185,8 @@ class CompatConfig:
     """Intervals by which published target weights are old (reference: 1)."""
     transition_age: bool = False
     """Off-policy age counted in stored transitions, not in train_steps."""
+    warmup_earns_train_steps: bool = False
+    """The warm-up pays for train_steps, too: they are made before more is played."""
     jpeg_frames: bool = False
     """Every frame passes through JPEG before anything sees it."""
 

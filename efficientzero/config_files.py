@@ -42,7 +42,11 @@ _ONLY_RECORDS = (
 )
 """Dotted keys that choose what is kept of a run, not what happens in it."""
 
-_NOT_IN_OLDER_HASHES = {"replay.num_shards": 1, "env.action_repeat": 1}
+_NOT_IN_OLDER_HASHES = {
+    "replay.num_shards": 1,
+    "env.action_repeat": 1,
+    "compat.warmup_earns_train_steps": False,
+}
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 
 _PROCESS_COUNTS = ("cluster.num_actors", "cluster.num_reanalyzers")

@@ -74,7 +74,7 @@ class Pace:
             env_steps=budget.env_steps,
             train_steps=budget.train_steps,
             warmup_env_steps=warmup,
-            first_env_steps=warmup,
+            first_env_steps=0 if config.compat.warmup_earns_train_steps else warmup,
             slack=slack,
             total_train_steps=budget.total_train_steps,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config
+from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, CompatConfig, Config
 from efficientzero.rpc.records import Grant
 from learner.governor import Governor
 
@@ -16,8 +16,10 @@ def make_config(
     slack=0,
     num_actors=1,
     num_envs=4,
+    warmup_earns=False,
 ) -> Config:
     return Config(
+        compat=CompatConfig(warmup_earns_train_steps=warmup_earns),
         budget=BudgetConfig(
             env_steps=env_steps,
             warmup_env_steps=warmup,

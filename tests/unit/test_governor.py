@@ -87,15 +87,36 @@ def test_phases_follow_completed_counts():
     assert not governor.may_train(5)
 
 
+def test_as_the_reference_has_it_training_catches_up_with_the_warm_up_before_more_is_played():
+    config = make_config(env_steps=100, warmup=10, train_steps=50, slack=4, warmup_earns=True)
+    governor = Governor(config)
+    caller = Caller(governor)
+    assert caller.acquire(10).granted == 10
+    assert not governor.may_train(0)
+    assert caller.acquire(4).granted == 0  # ten env_steps owe five train_steps, less the slack
+    for train_steps in range(1, 6):
+        assert governor.may_train(train_steps - 1)
+        governor.train_step_completed(train_steps)
+    assert not governor.may_train(5)
+    assert caller.acquire(4).granted == 4
+    caller.acquire(0)
+    assert governor.may_train(6)
+    assert not governor.may_train(7)
+
+
+@pytest.mark.parametrize("warmup_earns", [False, True])
 @pytest.mark.parametrize("train_steps", [7, 45, 400])
 @pytest.mark.parametrize("slack", [1, 9, 1000])
-def test_exactly_the_last_train_steps_follow_the_end_of_collection(train_steps, slack):
+def test_exactly_the_last_train_steps_follow_the_end_of_collection(
+    warmup_earns, train_steps, slack
+):
     config = make_config(
         env_steps=100,
         warmup=10,
         train_steps=train_steps,
         last=5,
         slack=slack,
+        warmup_earns=warmup_earns,
     )
     governor, trained_at_the_end = Governor(config), []
     caller = Caller(governor)

@@ -29,7 +29,7 @@ class Truth:
         played, granted = governor.env_steps, governor.env_steps_granted
         trained = governor.train_steps
         assert played <= granted <= budget.env_steps
-        free = warmup
+        free = 0 if self.config.compat.warmup_earns_train_steps else warmup
         earning = budget.env_steps - free
         if budget.train_steps and earning:
             pays = Fraction(budget.train_steps, earning)  # train_steps an env_step
@@ -54,6 +54,7 @@ budgets = st.builds(
     slack=st.integers(0, 9),
     num_actors=st.integers(1, 4),
     num_envs=st.integers(1, 5),
+    warmup_earns=st.booleans(),
 )
 
 
@@ -116,8 +117,9 @@ def test_no_schedule_breaks_a_rule_or_gets_stuck(config, data):
     assert all(crowd.act(index).collection_ended for index in everybody)
 
 
+@pytest.mark.parametrize("warmup_earns", [False, True])
 @pytest.mark.parametrize(("env_steps", "train_steps"), [(400, 130), (130, 400)])
-def test_threads_keep_the_budget_and_end_together(env_steps, train_steps):
+def test_threads_keep_the_budget_and_end_together(env_steps, train_steps, warmup_earns):
     config = make_config(
         env_steps=env_steps,
         warmup=20,
@@ -125,6 +127,7 @@ def test_threads_keep_the_budget_and_end_together(env_steps, train_steps):
         last=7,
         slack=3,
         num_actors=6,
+        warmup_earns=warmup_earns,
     )
     governor, truth, stop = Governor(config), Truth(config), StopSignal()
     played = [0] * 6
