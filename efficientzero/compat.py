@@ -20,6 +20,7 @@ COMPAT_GROUPS = {
         gradient_scaling="reference",
         target_weights_lag=1,
         transition_age=True,
+        warmup_earns_train_steps=True,
         jpeg_frames=True,
     ),
 }

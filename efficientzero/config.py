@@ -59,9 +59,9 @@ class BudgetConfig:
     warmup_env_steps: int = 2_000
     """Env_steps collected with uniformly random actions before training starts."""
     train_steps: int = 100_000
-    """Train_steps paired with collection; train_steps / env_steps is the pace both sides keep."""
+    """Train_steps paired with collection, spread evenly over the env_steps after warm-up."""
     last_train_steps: int = 20_000
-    """Further train_steps after collection has ended."""
+    """Further train_steps, exactly so many after collection has ended."""
     max_env_steps_ahead: int = 0
     """How far collection may run ahead of its pace. 0: two env_steps per environment."""
 
@@ -72,8 +72,8 @@ class BudgetConfig:
 
     @property
     def train_steps_per_env_step(self) -> float:
-        """The pace: train_steps earned by each env_step after warm-up."""
-        return self.train_steps / max(1, self.env_steps)
+        """Train_steps made while collecting, for each env_step after warm-up."""
+        return self.train_steps / max(1, self.env_steps - self.warmup_env_steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +188,8 @@ class CompatConfig:
     """Intervals by which published target weights are old (reference: 1)."""
     transition_age: bool = False
     """Off-policy age counted in stored transitions, not in train_steps."""
+    warmup_earns_train_steps: bool = False
+    """The warm-up pays for train_steps, too: they are made before more is played."""
     jpeg_frames: bool = False
     """Every frame passes through JPEG before anything sees it."""
 

@@ -47,6 +47,7 @@ _NOT_IN_OLDER_HASHES = {
     "replay.num_shards": 1,
     "env.action_repeat": 1,
     "compat.recomputed_bounds": False,
+    "compat.warmup_earns_train_steps": False,
 }
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 

@@ -15,8 +15,10 @@ from learner.fairness_record import FairnessRecord
 from replay.info import ReplayCounts
 from tests.fakes import tiny_config, tiny_run
 
-# env_steps 100, of these 10 warm-up; train_steps 20 + 4: 0.2 per env_step; batches of 8.
-CONFIG = tiny_config()
+# env_steps 100, of these 10 warm-up; train_steps 18 + 4: 0.2 per env_step; batches of 8.
+CONFIG = dataclasses.replace(
+    tiny_config(), budget=dataclasses.replace(tiny_config().budget, train_steps=18)
+)
 
 
 def batch(weights, targets):
