@@ -27,6 +27,7 @@ def run_tracker(run: RunInfo, role: str, index: int, incarnation: int = 0) -> Tr
             "versions": run.versions,
             "lineage": run.lineage and dataclasses.asdict(run.lineage),
         },
+        tags=[tracking.arm] if tracking.arm else [],
         directory=run.directory,
         incarnation=incarnation,
     )

@@ -12,7 +12,7 @@ import netrc
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -63,6 +63,7 @@ def make_tracker(
     config: Mapping[str, Any],
     directory: Path,
     incarnation: int = 0,
+    tags: Sequence[str] = (),
 ) -> Tracker:
     """Make the tracker of one process.
 
@@ -78,6 +79,7 @@ def make_tracker(
         config: shown with the run.
         directory: ``<directory>/wandb`` receives the files.
         incarnation: how often this process was started again; each has an id of its own.
+        tags: wandb tags of the run, at most 64 characters each.
 
     Raises:
         ValueError: an unknown mode, or a name that wandb would refuse.
@@ -98,6 +100,7 @@ def make_tracker(
         config=config,
         directory=directory,
         incarnation=incarnation,
+        tags=tags,
     )
 
 

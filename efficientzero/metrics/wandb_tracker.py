@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,7 @@ class WandbTracker:
         config: Mapping[str, Any],
         directory: Path,
         incarnation: int = 0,
+        tags: Sequence[str] = (),
     ) -> None:
         self._identity = {
             "entity": entity,
@@ -90,6 +91,7 @@ class WandbTracker:
             "id": f"{run_uid}-{role}-{index}",
         }
         _check_lengths(self._identity)
+        self._tags = tuple(tags)
         facts = {"seed": seed, "role": role, "role_index": index, "run_uid": run_uid}
         self._config = {**config, **facts, "incarnation": incarnation}
         self._directory = directory
@@ -234,6 +236,7 @@ class WandbTracker:
             reinit="create_new",  # an online one may still be waiting for its server
             dir=str(self._directory),
             config=self._config,
+            tags=self._tags,
             settings=settings,
             **self._identity,
         )
