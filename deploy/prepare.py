@@ -13,10 +13,10 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from deploy.fork import Fork, place_fork
 from deploy.fork_checks import check_fork, check_frozen
+from deploy.groups import run_group
 from deploy.memory import check_memory
 from deploy.preflight import (
     PreflightError,
@@ -31,27 +31,17 @@ from deploy.preflight import (
     reason,
 )
 from deploy.summary import EVALUATIONS_FILE, budget_text, software_versions
-from efficientzero.compat import COMPAT_GROUPS
 from efficientzero.config import Config, EnvConfig
 from efficientzero.config_checks import validate
-from efficientzero.config_files import (
-    PRESETS,
-    experiment_values,
-    hyperparameters,
-    load_preset,
-)
+from efficientzero.config_files import hyperparameters
 from efficientzero.envs import probe_env_spec
-from efficientzero.lineage import Lineage
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.metrics.wandb_tracker import check_environment
-from efficientzero.naming import group_name
 from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
 
 _MAX_ENV_LENGTH = 50
 """Of an environment's name in a run's: the other parts need the rest of its 100 characters."""
-_FROZEN_BUDGET = ("budget.env_steps", "budget.warmup_env_steps")
-"""Fields that the frozen replay decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,37 +273,10 @@ def check_config(
         raise PreflightError(one_line(error)) from error
 
 
-def run_group(config: Config, lineage: Lineage | None = None) -> str:
-    """Name the wandb group: environment, nearest preset, and what differs from that.
-
-    What a run began with is told by its content: runs forked from the same snapshot share it.
-
-    Raises:
-        ValueError: a suffix that is too long.
-    """
-    values, suffix = experiment_values(config), config.tracking.group_suffix
-    if lineage is not None:
-        implied = _FROZEN_BUDGET if lineage.is_frozen else ()
-        values = {key: value for key, value in values.items() if key not in implied}
-        values |= lineage.values
-    bundles = {
-        f"compat={name}": {
-            f"compat.{key}": value for key, value in dataclasses.asdict(group).items()
-        }
-        for name, group in COMPAT_GROUPS.items()
-    }
-    return group_name(config.env.id, values, _preset_values(), suffix, bundles)
-
-
 @functools.cache
 def _env_spec(env: EnvConfig) -> EnvSpec:
     """Probe once: a grid has many cells of one environment."""
     return probe_env_spec(env)
-
-
-@functools.cache
-def _preset_values() -> dict[str, dict[str, Any]]:
-    return {name: experiment_values(load_preset(name)) for name in PRESETS}
 
 
 def _tracking_mode(config: Config) -> ModeDecision:

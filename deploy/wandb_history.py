@@ -46,6 +46,7 @@ class WandbRun:
     name: str = ""
     group: str = ""
     job_type: str = ""
+    tags: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -137,6 +138,7 @@ def _add(run: WandbRun, record: Any) -> None:  # noqa: ANN401  a protobuf messag
         told = record.run
         run.entity, run.project, run.run_id = told.entity, told.project, told.run_id
         run.name, run.group, run.job_type = told.display_name, told.run_group, told.job_type
+        run.tags = tuple(told.tags)
         _update(run.config, told.config.update)
     elif kind == "config":
         _update(run.config, record.config.update)

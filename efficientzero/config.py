@@ -367,6 +367,13 @@ class TrackingConfig:
     """wandb project."""
     group_suffix: str = ""
     """Appended to the run group's name."""
+    arm: str = ""
+    """Name of this arm of a study, set by ablate: a tag in wandb, the label in reports."""
+    ablated: tuple[str, ...] = ()
+    """Dotted fields that the study's arms switch, set by ablate: first in group names that are too
+    long for every difference."""
+    varied: tuple[str, ...] = ()
+    """The same of fields that the study varies besides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

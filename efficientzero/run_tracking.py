@@ -30,6 +30,7 @@ def run_tracker(
             "versions": run.versions,
             "lineage": run.lineage and dataclasses.asdict(run.lineage),
         },
+        tags=[tracking.arm] if tracking.arm else [],
         directory=run.directory,
         stop=stop,
         incarnation=incarnation,

@@ -7,6 +7,7 @@ experiment as an earlier one; and which go on from where they were stopped.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import signal
@@ -49,16 +50,21 @@ class CheckedCell:
     @property
     def identity(self) -> Identity:
         """What tells it from other experiments."""
-        return _identity(self.group, self.cell.config, self.fork)
+        return _identity(self.cell.config, self.fork)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Group, seed and config hash: equal for two runs of the same experiment."""
+    """Equal for two runs of the same experiment and seed, whatever their groups are called.
 
-    group: str
+    A long group depends on what the grid varies, and on the version that named it.
+    """
+
     seed: int
     config_hash: str
+    num_actors: int
+    num_reanalyzers: int
+    group_suffix: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +76,19 @@ class CheckedGrid:
     """Index of a cell that was left out -> that of the cell that is the same experiment."""
 
 
-def _identity(group: str, config: Config, fork: Fork | None) -> Identity:
-    return Identity(group, config.seed, config_hash(config, fork.lineage.values if fork else {}))
+def _identity(config: Config, fork: Fork | None) -> Identity:
+    return Identity(
+        config.seed,
+        config_hash(config, fork.lineage.values if fork else {}),
+        config.cluster.num_actors,
+        config.cluster.num_reanalyzers,
+        config.tracking.group_suffix,
+    )
+
+
+def _unnamed(config: Config) -> Config:
+    """Return the config without the arm's name, of which one experiment may have several."""
+    return dataclasses.replace(config, tracking=dataclasses.replace(config.tracking, arm=""))
 
 
 def check_cells(cells: Sequence[Cell], runs_dir: Path, fork: Fork | None = None) -> CheckedGrid:
@@ -95,7 +112,7 @@ def check_cells(cells: Sequence[Cell], runs_dir: Path, fork: Fork | None = None)
             spec, group = check_config(cell.config, fork)
         except PreflightError as error:
             raise ConfigError(f"cell {cell.index} ({cell.label}): {error}") from error
-        identity = _identity(group, cell.config, fork)
+        identity = _identity(cell.config, fork)
         before = checked.get(identity)
         if before is None:
             checked[identity] = CheckedCell(
@@ -106,7 +123,7 @@ def check_cells(cells: Sequence[Cell], runs_dir: Path, fork: Fork | None = None)
                 stopped=stopped.get(identity),
                 fork=fork,
             )
-        elif before.cell.config == cell.config:
+        elif _unnamed(before.cell.config) == _unnamed(cell.config):
             same[cell.index] = before.cell.index
         else:
             raise ConfigError(
@@ -136,10 +153,9 @@ def finished_runs(runs_dir: Path) -> dict[Identity, Path]:
     """Return the runs in ``runs_dir`` that ended at their budget."""
     found = {}
     for path in sorted(runs_dir.glob("*/summary.json")):
-        summary = read_summary(path.parent)
-        if summary.get("exit_code") == 0 and "group" in summary:
-            identity = Identity(summary["group"], summary["seed"], summary["config_hash"])
-            found[identity] = path.parent
+        if read_summary(path.parent).get("exit_code") == 0:
+            with contextlib.suppress(ValueError):  # no run, or written by another version
+                found[_identity_of(RunInfo.load(path.parent / "config.json"))] = path.parent
     return found
 
 
@@ -157,8 +173,12 @@ def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
         with contextlib.suppress(OSError, ValueError):  # another user's, or another version's
             if code in _STOPPED and list_checkpoints(path.parent / "checkpoints"):
                 run = RunInfo.load(path)
-                found[Identity(run.group, run.config.seed, run.config_hash)] = run
+                found[_identity_of(run)] = run
     return found
+
+
+def _identity_of(run: RunInfo) -> Identity:
+    return dataclasses.replace(_identity(run.config, None), config_hash=run.config_hash)
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:

@@ -168,12 +168,14 @@ def expand(grid: Grid, base: Config) -> list[Cell]:
     by_arm = arms(grid.components, grid.mode)
     found = axes(grid, base)
     _check_axes(grid, found, by_arm)
+    treatment = _treatment(found, by_arm)
     cells = []
     for index, values in enumerate(itertools.product(*found.values())):
         place = dict(zip(found, values, strict=True))
         overrides = {key: value for key, value in place.items() if key != ARM}
         overrides |= by_arm.get(place.get(ARM, ""), {})
-        config = override(base, overrides)
+        named = {"tracking.arm": place[ARM]} if ARM in place else {}
+        config = override(base, {**overrides, **treatment, **named})
         cells.append(Cell(index=index, place=place, overrides=overrides, config=config))
     return cells
 
@@ -194,6 +196,18 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
                 raise ConfigError(f"{key}: {parent} is a value, wanted a part of the config")
         inner[leaf] = value
     return config_from_dict(values)
+
+
+def _treatment(
+    found: Mapping[str, tuple[Any, ...]], by_arm: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return what says in a cell's config which fields differ between the cells."""
+    varied = [key for key, values in found.items() if len(values) > 1]
+    fields = {
+        "tracking.ablated": dict.fromkeys(key for arm in by_arm.values() for key in arm),
+        "tracking.varied": [key for key in varied if key not in (ARM, ENV, SEED)],
+    }
+    return {name: list(keys) for name, keys in fields.items() if keys}
 
 
 def _check_axes(

@@ -11,7 +11,7 @@ import netrc
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -64,6 +64,7 @@ def make_tracker(
     directory: Path,
     stop: StopSignal,
     incarnation: int = 0,
+    tags: Sequence[str] = (),
 ) -> Tracker:
     """Make the tracker of one process.
 
@@ -80,6 +81,7 @@ def make_tracker(
         directory: ``<directory>/wandb`` receives the files.
         stop: of the process; set when a thread of the tracker fails.
         incarnation: how often this process was started again; each has an id of its own.
+        tags: wandb tags of the run, at most 64 characters each.
 
     Raises:
         ValueError: an unknown mode, or a name that wandb would refuse.
@@ -101,6 +103,7 @@ def make_tracker(
         directory=directory,
         stop=stop,
         incarnation=incarnation,
+        tags=tags,
     )
 
 

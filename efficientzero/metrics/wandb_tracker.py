@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,7 @@ class WandbTracker:
         directory: Path,
         stop: StopSignal,
         incarnation: int = 0,
+        tags: Sequence[str] = (),
     ) -> None:
         self._identity = {
             "entity": entity,
@@ -122,6 +123,7 @@ class WandbTracker:
         }
         for what, name in self._identity.items():
             check_wandb_name(what, name)
+        self._tags = tuple(tags)
         facts = {"seed": seed, "role": role, "role_index": index, "run_uid": run_uid}
         self._config = {**config, **facts, "incarnation": incarnation}
         self._directory = directory
@@ -270,6 +272,7 @@ class WandbTracker:
             reinit="create_new",  # an online one may still be waiting for its server
             dir=str(self._directory),
             config=self._config,
+            tags=self._tags,
             settings=settings,
             **self._identity,
         )

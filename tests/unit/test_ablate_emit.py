@@ -16,6 +16,7 @@ from deploy.ablate.emit import cpus_wanted, index_ranges
 from deploy.ablate.grid import expand
 from efficientzero.config_files import load_preset
 from tests.config_cases import changed
+from tests.fakes import tiny_run
 
 GRID = [
     *("--preset", "catch", "--components", "priority", "augmentation", "--seeds", "0", "1"),
@@ -114,10 +115,7 @@ def test_cpus_are_those_of_workers_and_three_more():
 def test_a_finished_cell_is_not_run_by_its_number_either(capsys, tmp_path):
     (cell,) = cells_of(["--preset", "catch"])
     folder = tmp_path / "run"
-    folder.mkdir()
-    from efficientzero.config_files import config_hash
-
-    summary = {"group": "Catch-v0_catch", "seed": 0, "config_hash": config_hash(cell.config)}
-    (folder / "summary.json").write_text(json.dumps({**summary, "exit_code": 0}))
+    tiny_run(folder, cell.config).save()
+    (folder / "summary.json").write_text(json.dumps({"exit_code": 0}))
     assert main(["--preset", "catch", "--cell", "0", "--runs-dir", str(tmp_path)]) == 0
     assert f"has finished already: {folder}" in capsys.readouterr().out

@@ -110,7 +110,15 @@ def test_cells_are_all_combinations_in_a_fixed_order():
     assert (last.env.id, last.seed, last.search.num_simulations) == ("CartPole-v1", 1, 8)
     assert last.replay.priority_exponent == 0.0
     assert override(last, {"replay.priority_exponent": 0.6}) == override(
-        CATCH, {"env.id": "CartPole-v1", "seed": 1, "search.num_simulations": 8}
+        CATCH,
+        {
+            "env.id": "CartPole-v1",
+            "seed": 1,
+            "search.num_simulations": 8,
+            "tracking.arm": "no_priority",
+            "tracking.ablated": ["replay.priority_exponent"],
+            "tracking.varied": ["search.num_simulations"],
+        },
     )
 
 

@@ -16,7 +16,8 @@ from deploy.ablate.display import GridConsole, progress_line, results_table
 from deploy.ablate.grid import Grid, expand
 from deploy.ablate.runner import GridRunner
 from deploy.local import StopRequests
-from efficientzero.config_files import config_hash, load_preset
+from efficientzero.config_files import load_preset
+from tests.fakes import tiny_run
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +30,7 @@ CELL = """
 import json, os, pathlib, signal, sys, time
 folder, summary, behaviour = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 folder.mkdir()
+(folder / "config.json").write_text(sys.argv[4])
 def leave(code, reason):
     summary.update(exit_code=code, exit_reason=reason)
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -53,14 +55,10 @@ def grid_runner(runs_dir, seeds, behaviour_of, *, slots=1, notes=None):
 
     def command(checked, slot, run_id):
         seed = checked.cell.config.seed
-        summary = {
-            "group": checked.group,
-            "seed": seed,
-            "config_hash": config_hash(checked.cell.config),
-            "eval_return_mean": seed / 10,
-        }
-        folder = str(runs_dir / run_id)
-        return [sys.executable, "-c", CELL, folder, json.dumps(summary), behaviour_of(seed)]
+        folder, config = runs_dir / run_id, checked.cell.config
+        texts = json.dumps({"eval_return_mean": seed / 10}), behaviour_of(seed)
+        run = tiny_run(folder, config).to_json()
+        return [sys.executable, "-c", CELL, str(folder), *texts, run]
 
     return GridRunner(
         cells,
