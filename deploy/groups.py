@@ -106,11 +106,10 @@ def _is_used(key: str, values: Values) -> bool:
 
 def distance_from_presets(values: Values) -> int:
     """Return in how many fields a config, dotted, differs from the preset nearest to it."""
-    distances: list[int] = [
-        sum(key in values and canonical(values[key]) != canonical(preset[key]) for key in preset)
+    return min(
+        len([k for k in preset if k in values and canonical(values[k]) != canonical(preset[k])])
         for preset in preset_values().values()
-    ]
-    return min(distances)
+    )
 
 
 @functools.cache

@@ -96,8 +96,8 @@ def choose_run_id(checked: CheckedCell, runs_dir: Path) -> str:
     arm = f"{config.tracking.arm}_" if config.tracking.arm else ""
     name = arm + run_name(checked.group, config.seed)
     if len(name) > _MAX_RUN_ID_LENGTH:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-        name = f"{name[: _MAX_RUN_ID_LENGTH - 9]}-{digest}"
+        ending = f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}_s{config.seed}"
+        name = f"{name[: _MAX_RUN_ID_LENGTH - len(ending)]}{ending}"
     name = name.lstrip("._=+-") or "run"
     chosen, number = name, 1
     while (runs_dir / chosen).exists():

@@ -216,7 +216,7 @@ def test_long_names_of_run_folders_are_cut_and_differ(tmp_path):
     assert names[0] != names[1]
     for name in names:
         check_run_id(name + "-99")
-        assert re.fullmatch(r"g+-[0-9a-f]{8}", name)
+        assert re.fullmatch(r"g+-[0-9a-f]{8}_s[12]", name)
 
 
 def test_one_job_has_the_whole_machine():
