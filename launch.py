@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from deploy import status
 from deploy.ablate.__main__ import main as ablate
-from deploy.child import DETERMINISTIC_ARITHMETIC, Child, child_environment
+from deploy.child import CHECKOUT, DETERMINISTIC_ARITHMETIC, Child, child_environment
 from deploy.command_line import (
     Options,
     named_fields,
@@ -47,9 +47,8 @@ from efficientzero.config_files import ConfigError, load_preset, nearest, preset
 from efficientzero.options import wants_help, wants_version
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import LAUNCHER_PID_VARIABLE, die_with_parent
+from efficientzero.runtime import LAUNCHED_WORKERS_VARIABLE, LAUNCHER_PID_VARIABLE, die_with_parent
 
-CHECKOUT = Path(__file__).resolve().parent
 INCARNATIONS_PER_LAUNCH = 1_000
 """More than a process is ever started again in one launch."""
 
@@ -246,6 +245,8 @@ def run_locally(plan: Plan) -> int:
         )
         threads = cluster.threads_per_process
         env = child_environment(os.environ, run_uid=run.run_uid, threads=threads)
+        if has_workers:
+            env[LAUNCHED_WORKERS_VARIABLE] = "1"
         if cluster.deterministic:
             env |= DETERMINISTIC_ARITHMETIC
         log_dir = run.directory / "logs"
@@ -253,7 +254,6 @@ def run_locally(plan: Plan) -> int:
             Child(
                 spec,
                 log_dir=log_dir,
-                cwd=CHECKOUT,
                 env=env,
                 sink=console.line,
                 stop=requests.stop,

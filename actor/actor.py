@@ -20,7 +20,7 @@ from actor.episode import GameResult, GameTally
 from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, Turn, halves_take_turns, make_groups
 from efficientzero.config import Config
-from efficientzero.envs import EnvBatch
+from efficientzero.envs import EnvBatch, EnvError
 from efficientzero.envs.frame_stack import FrameStack
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.pulse import Pulse
@@ -104,18 +104,36 @@ class Actor:
             if not self._weights.wait_first("the first weights"):
                 return
         self._take_weights()
-        self._reset(range(self._envs.num_envs))
-        with ThreadPoolExecutor(1, "envs") as stepper:
-            for group in itertools.cycle(self._groups):
-                self._finish(group)
-                if self._stop.is_set() or not self._begin(group, stepper):
-                    break
-            self._finish_all()
+        failure = self._play()
         with self._timer.section("wait_replay"):
             self._recorder.cut(self._stop)
         self._report()  # last: a deterministic run trains on only when all steps are in replay
         self._log()
         log.info("played %d env_steps", self._env_steps)
+        if failure is not None:
+            raise failure
+
+    def _play(self) -> EnvError | None:
+        """Play; return the failure of an environment, if that ended it.
+
+        What the other environments have played is recorded all the same.
+        """
+        try:
+            self._reset(range(self._envs.num_envs))
+            with ThreadPoolExecutor(1, "envs") as stepper:
+                for group in itertools.cycle(self._groups):
+                    self._finish(group)
+                    if self._stop.is_set() or not self._begin(group, stepper):
+                        break
+                self._finish_all()
+        except EnvError as failure:
+            for group in self._groups:
+                try:
+                    self._finish(group)
+                except EnvError as another:
+                    log.error("%s", another)
+            return failure
+        return None
 
     def _begin(self, group: Group, stepper: Executor) -> bool:
         """Choose the group's actions and hand them to its environments.
@@ -141,22 +159,35 @@ class Actor:
             self._finish(group)
 
     def _finish(self, group: Group) -> None:
-        """Record what the group's environments answered to its last actions."""
+        """Record what the group's environments answered to its last actions.
+
+        Raises:
+            EnvError: one of them failed; the answers of the others are recorded.
+        """
         turn, group.turn = group.turn, None
         if turn is None:
             return
+        failure = None
         with self._timer.section("envs"):
-            steps = turn.steps.result()
+            try:
+                steps = turn.steps.result()
+            except EnvError as error:
+                if error.steps is None:
+                    raise
+                failure = error
+                turn, steps = turn.without(error.failed_rows, error.steps)
         with self._timer.section("record"):
             self._record(turn, steps)
+        self._completed += len(turn.envs)
+        self._env_steps += len(turn.envs)
+        self.pulse.work = self._env_steps
+        if failure is not None:
+            raise failure
         has_ended = steps.terminated | steps.truncated
         ended = [i for i, over in zip(turn.envs, has_ended, strict=True) if over]
         if ended:
             with self._timer.section("reset"):
                 self._reset(ended)
-        self._completed += len(turn.envs)
-        self._env_steps += len(turn.envs)
-        self.pulse.work = self._env_steps
         self._log_when_due()
 
     def _think(self, observations: Frames, grant: Grant) -> SearchResult:

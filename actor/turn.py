@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +21,16 @@ class Turn(NamedTuple):
     actions: I64
     train_step: int  # of the weights that searched
     steps: Future[EnvSteps]
+
+    def without(self, rows: Sequence[int], steps: EnvSteps) -> tuple[Turn, EnvSteps]:
+        """Return the turn and its environments' answers without those of ``rows``."""
+        kept = [row for row in range(len(self.envs)) if row not in rows]
+        turn = self._replace(
+            envs=[self.envs[row] for row in kept],
+            result=SearchResult._make(field[kept] for field in self.result),
+            actions=self.actions[kept],
+        )
+        return turn, EnvSteps._make(field[kept] for field in steps)
 
 
 @dataclass(slots=True)

@@ -33,6 +33,8 @@ DETERMINISTIC_ARITHMETIC = {"MKL_CBWR": "AUTO,STRICT"}
 """Environment in which MKL rounds alike wherever its arguments lie in memory. By default a product
 of one row differs in the last bits when its address is no multiple of 16 bytes."""
 
+CHECKOUT = Path(__file__).resolve().parents[1]
+
 _KEPT_LINES = 40
 _REOPEN_S = 1.0
 """Between two tries to open a log file that could not be written."""
@@ -57,7 +59,6 @@ class Child:
         spec: ProcessSpec,
         *,
         log_dir: Path,
-        cwd: Path,
         env: Mapping[str, str],
         sink: LineSink,
         stop: StopSignal,
@@ -67,7 +68,6 @@ class Child:
         self._first_incarnation = first_incarnation
         self.log_path = log_dir / f"{spec.name}.log"
         self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._cwd = cwd
         self._env = dict(env)
         self._sink = sink
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,6 +82,8 @@ class Child:
     def start(self, incarnation: int = 0) -> None:
         """Start the process in a session of its own, so that Ctrl-C reaches the launcher alone.
 
+        Its working directory is the launcher's, so that relative paths mean the same.
+
         Raises:
             OSError: the machine cannot start it.
         """
@@ -92,7 +94,6 @@ class Child:
         self.last_lines.clear()
         self._process = subprocess.Popen(
             argv,
-            cwd=self._cwd,
             env=self._env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -195,7 +196,7 @@ def child_environment(base: Mapping[str, str], *, run_uid: str, threads: int) ->
 
     gRPC and Reverb send even loopback traffic to a configured proxy and then hang, hence no_proxy.
     """
-    env = dict(base)
+    env = with_import_path(base)
     for name in _THREAD_VARIABLES:
         env[name] = str(threads)
     env["PYTHONUNBUFFERED"] = "1"
@@ -204,6 +205,17 @@ def child_environment(base: Mapping[str, str], *, run_uid: str, threads: int) ->
     given = base.get("no_proxy") or base.get("NO_PROXY")
     env["no_proxy"] = env["NO_PROXY"] = ",".join(filter(None, [given, "127.0.0.1,localhost"]))
     return env
+
+
+def with_import_path(base: Mapping[str, str]) -> dict[str, str]:
+    """Return ``base`` with the checkout first on Python's path, for ``python -P -m ROLE``.
+
+    A process of ours works in the launcher's own working directory, so that relative entries of
+    the path and files of the user mean the same there; ``-P`` keeps that folder's modules from
+    taking the place of ours.
+    """
+    given = base.get("PYTHONPATH")
+    return {**base, "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), given]))}
 
 
 def end_leftovers(run_uid: str, *, grace_s: float) -> list[int]:

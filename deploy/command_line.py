@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from deploy.env_kwargs import REGISTRY
 from efficientzero.compat import compat_group
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS
@@ -140,6 +141,7 @@ def parse(arguments: Sequence[str], base: Config) -> Options:
         prog="launch.py",
         description=_DESCRIPTION,
         default=Options(config=base),
+        registry=REGISTRY,
     )
     return options
 

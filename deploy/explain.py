@@ -33,11 +33,12 @@ def field_sources(
     defaults = flatten(config_to_dict(Config()))
 
     def source(key: str) -> str:
-        if key in named or values[key] != preset_values[key]:
+        # Arguments of the environment are fields only where they are given.
+        if key in named or values[key] != preset_values.get(key):
             return _COMMAND_LINE
         if key == "preset":
             return "chosen for this machine"
-        return f"preset {preset}" if values[key] != defaults[key] else "default"
+        return f"preset {preset}" if values[key] != defaults.get(key) else "default"
 
     return {key: source(key) for key in values}
 

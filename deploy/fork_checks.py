@@ -42,8 +42,8 @@ def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
     if facts.num_steps < 1:
         raise ConfigError(f"{fork.option}: {fork.snapshot} holds no env_step, wanted some")
     got, there = flatten(config_to_dict(config)), flatten(config_to_dict(parent.config))
-    stored = [key for key in got if key.startswith("env.") and key not in _NOT_STORED]
-    wanted = {key: there[key] for key in (*stored, *_STORED)} | {
+    stored = [k for k in {**got, **there} if k.startswith("env.") and k not in _NOT_STORED]
+    wanted = {key: there.get(key) for key in (*stored, *_STORED)} | {
         "replay.capacity": facts.capacity,
         "replay.priority_exponent": facts.priority_exponent,
         "replay.queue_size": facts.queue_size,
@@ -101,5 +101,5 @@ def check_frozen(config: Config, steps_inserted: int) -> None:
 
 def _require(got: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
     for key, value in wanted.items():
-        if got[key] != value:
-            raise ConfigError(f"{key}: got {got[key]}, wanted {value}: {what} it")
+        if got.get(key) != value:
+            raise ConfigError(f"{key}: got {got.get(key)}, wanted {value}: {what} it")

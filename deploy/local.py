@@ -29,6 +29,8 @@ _KILL_WAIT_S = 5.0
 _LONGEST_PAUSE_S = 30.0
 _SAME_KEYPRESS_S = 0.3
 _LONG_RUN_S = 600.0
+_MOST_CLEAN_EXITS = 10
+"""In a row and too early; then it is no person who stops the process, but what it runs."""
 
 
 class Progress(NamedTuple):
@@ -107,6 +109,7 @@ class _Watched:
     crashes: int = 0
     restart_at: float | None = None  # monotonic seconds
     left_cleanly: bool = False
+    clean_exits: int = 0  # too early, in a row
     has_finished: bool = False
 
 
@@ -205,8 +208,9 @@ class Supervisor:
             return child.describe_exit()
         watched.left_cleanly = code == 0
         pause_s = self._clean_exit_pause_s  # then judge again: the progress known here may be old
+        ran_long = time.monotonic() - watched.started_at > _LONG_RUN_S
+        watched.clean_exits = 0 if code or ran_long else watched.clean_exits + 1
         if code != 0:
-            ran_long = time.monotonic() - watched.started_at > _LONG_RUN_S
             watched.crashes = 1 if ran_long else watched.crashes + 1
             if self._max_restarts is None:
                 return f"{child.describe_exit()} {_NEVER}"
@@ -229,6 +233,8 @@ class Supervisor:
         child = watched.child
         if self._max_restarts is None:
             return f"{child.spec.name} left before the run was over {_NEVER}"
+        if watched.clean_exits > _MOST_CLEAN_EXITS:
+            return f"{child.spec.name} left before the run was over {watched.clean_exits} times"
         if watched.left_cleanly:
             # Somebody stopped it from outside; without it the run would wait for ever.
             self._note(f"{child.spec.name} left before the run was over, starting it again")

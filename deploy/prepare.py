@@ -6,7 +6,6 @@ Called by ``launch.py``. After it, ``config.json`` is on disk and no process has
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 import secrets
 import shutil
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from deploy.env_trial import env_facts, env_notes
 from deploy.fork import Fork, place_fork
 from deploy.fork_checks import check_fork, check_frozen
 from deploy.groups import run_group
@@ -31,10 +31,9 @@ from deploy.preflight import (
     reason,
 )
 from deploy.summary import EVALUATIONS_FILE, budget_text, software_versions
-from efficientzero.config import Config, EnvConfig
+from efficientzero.config import Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import hyperparameters
-from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.run_folder import RunInfo, read_lines
@@ -101,11 +100,10 @@ def prepare(
     if fork is not None:
         _take(fork, folder)
     _write(run)
-    frames = f"frames {spec.frame_shape} {spec.frame_dtype}, {spec.num_actions} actions"
     notes = [
         ("run", run.run_id),
         ("group", f"{group}  (config {run.config_hash})"),
-        ("env", f"{spec.env_id}: {frames}"),
+        *_env_notes(config),
         ("budget", budget_text(config.budget)),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
@@ -148,6 +146,10 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     if is_complete(run):
         raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
     spec, _ = check_config(config, suffix_before=run.config.tracking.group_suffix)
+    if spec != run.env_spec:
+        raise PreflightError(
+            f"env.id={config.env.id}: it is {spec} now, but the run was started with {run.env_spec}"
+        )
     tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_addresses, learner_address = addresses(config)
@@ -174,6 +176,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         ("resume", f"{run.run_id}, for the {resumed.num_resumes}. time; checkpoint {newest}"),
         ("group", f"{run.group}  (config {run.config_hash})"),
         ("budget", budget_text(config.budget)),
+        *_env_notes(config),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
         ("addresses", f"replay {', '.join(replay_addresses)}, learner {learner_address}"),
@@ -200,10 +203,11 @@ def check_same_experiment(before: Config, now: Config, option: str) -> None:
     """
     fixed = {**hyperparameters(before), "seed": before.seed, "preset": before.preset}
     wanted = {**hyperparameters(now), "seed": now.seed, "preset": now.preset}
-    for key, value in fixed.items():
-        if wanted[key] != value:
+    for key in {**fixed, **wanted}:  # arguments of the environment may be on one side only
+        got, value = wanted.get(key, "none"), fixed.get(key, "none")
+        if got != value:
             raise PreflightError(
-                f"--{key}: got {wanted[key]}, but the run was started with {value}; going on "
+                f"--{key}: got {got}, but the run was started with {value}; going on "
                 f"({option}) it may only change cluster and tracking options"
             )
 
@@ -264,7 +268,7 @@ def check_config(
     check_tracking(config.tracking, suffix_before)
     try:
         validate(config, None)
-        spec = _env_spec(config.env)
+        spec = env_facts(config.env, limit_s=config.cluster.env_check_seconds).spec
         validate(config, spec)
         if fork is not None:
             check_fork(fork, config, spec)
@@ -273,10 +277,10 @@ def check_config(
         raise PreflightError(one_line(error)) from error
 
 
-@functools.cache
-def _env_spec(env: EnvConfig) -> EnvSpec:
-    """Probe once: a grid has many cells of one environment."""
-    return probe_env_spec(env)
+def _env_notes(config: Config) -> list[tuple[str, str]]:
+    """Return the notes on an environment that has been tried."""
+    facts = env_facts(config.env, limit_s=config.cluster.env_check_seconds)
+    return env_notes(config, facts)
 
 
 def _tracking_mode(config: Config) -> ModeDecision:

@@ -58,5 +58,7 @@ def processes(run: RunInfo) -> list[ProcessSpec]:
 
 def _spec(run: RunInfo, role: str, index: int) -> ProcessSpec:
     config_path = str(run.config_path.resolve())
-    argv = (sys.executable, "-m", _MODULES[role], "--config", config_path, "--index", str(index))
+    # -P: the working directory is the launcher's, and its modules must not stand for the roles.
+    module = (sys.executable, "-P", "-m", _MODULES[role])
+    argv = (*module, "--config", config_path, "--index", str(index))
     return ProcessSpec(role=role, index=index, argv=argv)

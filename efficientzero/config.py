@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+EnvKwargs = dict[str, bool | int | float | str]
+"""Arguments of an environment's constructor by name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtariConfig:
@@ -37,6 +40,8 @@ class EnvConfig:
 
     id: str = "ALE/Pong-v5"
     """A gymnasium id with discrete actions (ALE/Breakout-v5, CartPole-v1), or Catch-v0."""
+    kwargs: EnvKwargs = field(default_factory=dict)
+    """Arguments of the environment's constructor: numbers, true, false, or words; "8" is a word."""
     num_stacked_frames: int = 4
     """Frames the network sees at once (S)."""
     action_repeat: int = 1
@@ -44,9 +49,10 @@ class EnvConfig:
     clip_rewards: bool = True
     """Train on the sign of the reward; scores are always reported unclipped."""
     max_episode_steps: int = 3_000
-    """Time limit of training and periodic-evaluation episodes, in env_steps. 0: the env's own."""
+    """Time limit of training and periodic-evaluation episodes, in env_steps. 0: the env's own; an
+    evaluation's is 1,000 where the env has none."""
     final_eval_max_episode_steps: int = 27_000
-    """Time limit of the final evaluation's episodes, in env_steps. 0: the env's own."""
+    """Time limit of the final evaluation's episodes, in env_steps. 0: the env's own, else 1,000."""
     atari: AtariConfig = field(default_factory=AtariConfig)
 
 
@@ -349,6 +355,8 @@ class ClusterConfig:
     """Times each actor or reanalyzer is started again after a crash; never if deterministic."""
     threads_per_process: int = 1
     """torch CPU threads of each process."""
+    env_check_seconds: float = 120.0
+    """Seconds that building, resetting and trying the environment may take before a run starts."""
     metrics_interval_seconds: float = 10.0
     """Seconds between metric rows of actors and reanalyzers."""
     deterministic: bool = False

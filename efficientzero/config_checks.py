@@ -6,6 +6,7 @@ Called by the launcher before any work starts.
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 
 from efficientzero.config import ClusterConfig, Config
@@ -173,9 +174,16 @@ _POSITIVE = (
     "learner.trust_coefficient",
     "learner.max_grad_norm",
     "learner.lr_decay_rate",
+    "cluster.env_check_seconds",
     "cluster.metrics_interval_seconds",
 )
 _FEWEST_ACTIONS = 2
+_NOT_KWARGS = {
+    "id": " (env.id is the environment)",
+    "max_episode_steps": " (env.max_episode_steps is the time limit)",
+    "disable_env_checker": "",
+}
+"""Names that gymnasium.make takes for itself, and where to give them."""
 _MOST_NUMBERED_STEPS = 2**24
 _NUM_PORTS = 1 << 16
 _ARM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
@@ -189,8 +197,9 @@ def _check_ranges(config: Config) -> None:
         _require(0 <= flat[key] <= 1, f"{key}: got {flat[key]}, wanted 0 to 1")
     for key in _POSITIVE:
         _require(flat[key] > 0, f"{key}: got {flat[key]}, wanted more than 0")
+    _check_kwargs(config)
     for key, value in flat.items():
-        if isinstance(value, int | float) and key != "seed":
+        if isinstance(value, int | float) and key != "seed" and not key.startswith("env.kwargs."):
             _require(value >= 0, f"{key}: got {value}, wanted 0 or more")
         if isinstance(value, tuple) and not key.startswith("tracking."):
             _require(all(v > 0 for v in value), f"{key}: got {value}, wanted only positive values")
@@ -214,6 +223,19 @@ def _check_arm(config: Config) -> None:
                 key in known,
                 f"tracking.{name}: got {key!r}, wanted dotted fields{nearest(key, known)}",
             )
+
+
+def _check_kwargs(config: Config) -> None:
+    for key, value in config.env.kwargs.items():
+        _require(
+            key.isidentifier() and key not in _NOT_KWARGS,
+            f"env.kwargs: got {key!r}, wanted the name of an argument of the environment's "
+            f"constructor{_NOT_KWARGS.get(key, '')}",
+        )
+        _require(
+            not isinstance(value, float) or math.isfinite(value),
+            f"env.kwargs: got {key}={value}, wanted a finite number",
+        )
 
 
 def _check_deterministic(config: Config) -> None:

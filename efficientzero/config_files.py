@@ -51,6 +51,9 @@ _NOT_IN_OLDER_HASHES = {
 }
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 
+_FREE_TABLES = ("env.kwargs",)
+"""Dotted keys of tables whose keys are the user's."""
+
 _PROCESS_COUNTS = ("cluster.num_actors", "cluster.num_reanalyzers")
 """Not in the hash: a run may go on with other numbers. They shift the age of data and targets."""
 
@@ -214,6 +217,8 @@ def _check_keys(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"unknown key {prefix + key!r}{_nearest_key(prefix + key)}")
+        if f"{prefix}{key}" in _FREE_TABLES:
+            continue
         if isinstance(known[key], Mapping):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}{key}: got {value!r}, wanted a table of fields")

@@ -17,7 +17,7 @@ _MAX_PLAIN_INT = 10**6
 # What can be read back from the name. Parts are joined by "_", so only names of fields and the
 # suffix, which comes last, may hold one; "=" marks a difference. "ALE-" stands for "ALE/".
 _EXACT_ENV = re.compile(r"ALE/[A-Za-z0-9.-]+|(?!ALE-)[A-Za-z0-9.-]+")
-_EXACT_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
+_EXACT_TEXT = re.compile(r"(?!(true|false)$)[A-Za-z][A-Za-z0-9_.]*")
 _EXACT_SUFFIX = re.compile(r"[A-Za-z0-9._+-]*")
 _LIKE_A_DIGEST = re.compile(rf"(?:.*_)?[0-9a-f]{{{DIGEST_LENGTH}}}")
 

@@ -27,6 +27,8 @@ ROLES = ("launcher", "replay", "learner", "reanalyzer", "actor", "evaluator")
 """Order is part of the seed tree: append, never reorder."""
 
 LAUNCHER_PID_VARIABLE = "EFFICIENTZERO_LAUNCHER_PID"
+LAUNCHED_WORKERS_VARIABLE = "EFFICIENTZERO_LAUNCHED_WORKERS"
+"""Set where the launcher starts the workers too: nobody needs to be told to start one."""
 EXIT_FINAL = 78
 """Exit code of a failure that starting again would only repeat."""
 
@@ -184,7 +186,8 @@ def run_role(
     """Run ``main`` as a role's process and return its exit code.
 
     0: finished, or stopped when asked to. 1: an exception here or in a thread, logged with its
-    traceback, or in one line if that says all. 78: a failure that starting again would only repeat.
+    traceback, or in one line if that says all; a ``sys.exit()`` of what the role calls, too. 78: a
+    failure that starting again would only repeat.
     """
     setup_logging(role, index)
     if LAUNCHER_PID_VARIABLE in os.environ:
@@ -195,25 +198,30 @@ def run_role(
     try:
         main(stop)
         stop.check()
-    except ThreadFailed as error:
-        log.error("%s-%d failed: %s (its traceback is above)", role, index, error)
-        return 1
-    except PlainError as error:
-        log.error("%s", error)
-        return EXIT_FINAL if error.is_final else 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            log.exception("%s-%d failed", role, index)
-        else:
-            where = error.filename or "the run folder"
-            log.error("the disk is full (%s): free some space or choose another --runs-dir", where)
-            return EXIT_FINAL
-        return 1
-    except Exception:
-        log.exception("%s-%d failed", role, index)
-        return 1
+    except (Exception, SystemExit) as error:
+        return _exit_code_of(error, f"{role}-{index}")
     log.info("%s", f"stopped ({stop.reason})" if stop.is_set() else "finished")
     return 0
+
+
+def _exit_code_of(error: Exception | SystemExit, process: str) -> int:
+    """Log what ended a role's main function; return its exit code."""
+    if isinstance(error, ThreadFailed):
+        log.error("%s failed: %s (its traceback is above)", process, error)
+    elif isinstance(error, PlainError):
+        log.error("%s", error)
+        return EXIT_FINAL if error.is_final else 1
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = error.filename or "the run folder"
+        log.error("the disk is full (%s): free some space or choose another --runs-dir", where)
+        return EXIT_FINAL
+    elif isinstance(error, SystemExit):
+        code = "" if error.code is None else error.code
+        log.exception("%s called sys.exit(%s), which ends no role", process, code)
+        return error.code if isinstance(error.code, int) and error.code else 1
+    else:
+        log.exception("%s failed", process)
+    return 1
 
 
 def leave(exit_code: int) -> None:

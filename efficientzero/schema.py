@@ -13,7 +13,7 @@ Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -60,6 +60,34 @@ class EnvSpec:
     def observation_shape(self) -> tuple[int, ...]:
         """Shape of S stacked frames: (S*C, H, W) or (S*D,)."""
         return (self.num_stacked_frames * self.frame_shape[0], *self.frame_shape[1:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvFacts:
+    """What a trial of an environment found (``envs.trial``)."""
+
+    spec: EnvSpec
+    time_limit: int
+    """Env_steps after which an episode ends at the latest; 0: none is known."""
+    has_action_mask: bool
+    """An info had an ``action_mask``, which nothing here reads."""
+    largest_reward: float
+    """Absolute, of an env_step."""
+    largest_pixel: int
+    """What is declared for the pixels of images; 255 for everything else."""
+    crash: str = ""
+    """What it raised in a first trial; the second one went well."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values for ``from_json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> EnvFacts:
+        """Read what ``to_json`` returned."""
+        spec = values["spec"]
+        spec["frame_shape"] = tuple(spec["frame_shape"])
+        return cls(**{**values, "spec": EnvSpec(**spec)})
 
 
 class EnvSteps(NamedTuple):

@@ -20,7 +20,13 @@ from efficientzero.liveness import beat
 from efficientzero.role_arguments import RoleArguments, parse_server_line
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
-from efficientzero.runtime import LAUNCHER_PID_VARIABLE, StopSignal, leave, run_role
+from efficientzero.runtime import (
+    LAUNCHED_WORKERS_VARIABLE,
+    LAUNCHER_PID_VARIABLE,
+    StopSignal,
+    leave,
+    run_role,
+)
 from efficientzero.start_counts import count_start
 from learner.batch_loader import pinned_array
 from learner.cluster_server import ClusterServicer
@@ -175,6 +181,7 @@ def _cluster(
         replay_addresses=run.replay_addresses,
         incarnation=arguments.incarnation,
         has_evaluator=run.config.cluster.evaluator,
+        are_launched=LAUNCHED_WORKERS_VARIABLE in os.environ,
     )
     return roster, watch
 

@@ -69,6 +69,7 @@ class ClusterWatch:
         replay_addresses: Sequence[str],
         incarnation: int,
         has_evaluator: bool,
+        are_launched: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keep the parts.
@@ -81,11 +82,13 @@ class ClusterWatch:
             replay_addresses: host:port of every shard, shown.
             incarnation: the learner's.
             has_evaluator: the run ends with an evaluation.
+            are_launched: a launcher starts all workers, and starts them again.
             clock: seconds.
         """
         self._clock = clock
         self._roster, self._governor, self._record = roster, governor, record
         self._vitals, self._has_evaluator = vitals, has_evaluator
+        self._are_launched = are_launched
         self._shards = [
             _Shard(Seat("replay", i, 0, 0, address, 0), clock())
             for i, address in enumerate(replay_addresses)
@@ -140,6 +143,7 @@ class ClusterWatch:
             awaits_evaluation=self.awaits_evaluation(),
             host=self._learner.host,
             cores=self._cores,
+            are_launched=self._are_launched,
         )
         self._waits_since = min(self._waits_since, now) if cause else math.inf
         self.cause = cause if now - self._waits_since >= _STALLED_S else ""

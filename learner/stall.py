@@ -31,6 +31,7 @@ def cause_of(
     awaits_evaluation: bool,
     host: str,
     cores: int,
+    are_launched: bool = False,
 ) -> str:
     """Return what the learner waits for, why, and what would help; empty where nothing stalls.
 
@@ -42,9 +43,10 @@ def cause_of(
         awaits_evaluation: only the final evaluation is left.
         host: of the learner.
         cores: that its processes may use there.
+        are_launched: a launcher starts all workers, and starts them again.
     """
     if awaits_evaluation:
-        return "learner waits for the final evaluation" + _why("evaluator", members)
+        return "learner waits for the final evaluation" + _why("evaluator", members, are_launched)
     if learner.busy >= _STARVED or learner.waiting_for not in _AWAITED:
         return ""
     if learner.waiting_for == "warmup" and not in_warmup:
@@ -52,9 +54,8 @@ def cause_of(
     waits = f"learner waits for {_WHAT[learner.waiting_for]}"
     if replay_silent_s > LATE_S:
         return f"{waits}: replay has not answered for {replay_silent_s:.0f} s"
-    return waits + _why(
-        _AWAITED[learner.waiting_for], members, where=_room(learner, members, host, cores)
-    )
+    role = _AWAITED[learner.waiting_for]
+    return waits + _why(role, members, are_launched, where=_room(learner, members, host, cores))
 
 
 def _room(
@@ -68,12 +69,17 @@ def _room(
 
 
 def _why(
-    role: str, members: Sequence[tuple[Member, float]], *, where: tuple[str, str] = ("", "")
+    role: str,
+    members: Sequence[tuple[Member, float]],
+    are_launched: bool,
+    *,
+    where: tuple[str, str] = ("", ""),
 ) -> str:
     """Say why no more comes from ``role``; ``where`` goes around the advice to add some."""
     those = [(member, age) for member, age in members if member.seat.role == role]
     if not those:
-        return f": no {role} is there, start one: python -m {_MODULES[role]} --join <this learner>"
+        join = f"start one: python -m {_MODULES[role]} --join <this learner>"
+        return f": no {role} is there, {'the launcher starts it' if are_launched else join}"
     heard = [member for member, age in those if age <= LATE_S]
     if not heard:
         silent_s = min(age for _, age in those)

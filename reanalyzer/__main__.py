@@ -15,6 +15,7 @@ from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, generator, leave
 from efficientzero.search import BatchedSearch
 from efficientzero.worker import Place, run_worker
+from reanalyzer.finite_slices import FiniteSlices
 from reanalyzer.reanalyzer import Reanalyzer, SliceSource
 from reanalyzer.root_batch import root_batch_size
 from reanalyzer.turns import BatchTurns
@@ -62,13 +63,13 @@ def main(place: Place, stop: StopSignal) -> None:
             network=network,
             search=search,
             weights=weights,
-            slices=slices,
+            slices=FiniteSlices(slices, run),
             batches=TrainingQueueWriter(run.replay_address, stop),
             device=device,
             tracker=tracker,
             generator=randomness,
             stop=stop,
-            stored=stored,
+            stored=stored and FiniteSlices(stored, run),
         )
         place.membership.follow(reanalyzer.pulse)
         reanalyzer.run()

@@ -47,8 +47,14 @@ def values_of(kind: Any, key: str) -> st.SearchStrategy[Any]:
         int: st.one_of(st.integers(0, 3), st.integers(0, 2**64 - 1)),
         float: floats,
         str: ODD_TEXT,
+        # Whole numbers and booleans that Python counts as equal are left to the tests of naming.
+        dict: st.dictionaries(
+            st.sampled_from(["size", "mode", "num_simulations", "id_"]),
+            st.one_of(st.booleans(), st.integers(2, 9), ODD_TEXT),
+            max_size=3,
+        ),
     }
-    return by_type[kind]
+    return by_type[typing.get_origin(kind) or kind]
 
 
 FIELDS = fields_of()

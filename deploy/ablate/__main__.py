@@ -21,7 +21,6 @@ import tyro
 
 from deploy.ablate.check import CheckedCell, CheckedGrid, check_cells, check_jobs_memory
 from deploy.ablate.command import (
-    CHECKOUT,
     Slot,
     choose_run_id,
     launch_command,
@@ -40,7 +39,9 @@ from deploy.ablate.display import (
 from deploy.ablate.emit import slurm_script, sweep_yaml
 from deploy.ablate.grid import Cell, Grid, Mode, axes, expand, override, parse_vary, read_grid
 from deploy.ablate.runner import GridRunner
+from deploy.child import CHECKOUT
 from deploy.command_line import ShortOptions, with_compat, with_short_options
+from deploy.env_kwargs import REGISTRY
 from deploy.fork import FORKS, Fork, fork_named
 from deploy.local import StopRequests
 from deploy.next_steps import own_command
@@ -153,6 +154,7 @@ def parse(arguments: Sequence[str], fork: Fork | None = None) -> tuple[Options, 
         prog="launch.py ablate",
         description=_DESCRIPTION,
         default=Options(config=base, **lists),
+        registry=REGISTRY,
     )
     if options.jobs < 1:
         raise ConfigError(f"--jobs: got {options.jobs}, wanted at least 1")
@@ -244,6 +246,7 @@ def _emit(
             arguments=arguments,
             jobs=options.jobs,
             checkout=CHECKOUT,
+            folder=Path.cwd(),
             runs_dir=options.runs_dir.resolve(),
         )
         texts.append((options.emit_slurm, text, ("sbatch",)))
@@ -264,7 +267,6 @@ def _become(checked: CheckedCell, runs_dir: Path) -> int:
     run_id = choose_run_id(checked, runs_dir)
     command = launch_command(checked, slot=slot, run_id=run_id, runs_dir=runs_dir)
     print(f"ablate | {shlex.join(command)}", flush=True)
-    os.chdir(CHECKOUT)
     os.execv(command[0], command)
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from deploy.ablate.check import CheckedCell
+from deploy.child import CHECKOUT
+from deploy.env_kwargs import kwarg_text
 from efficientzero.config import Config
 from efficientzero.config_files import config_to_dict, flatten, load_preset
 from efficientzero.naming import run_name
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-
+_KWARGS = "env.kwargs."
 _MAX_RUN_ID_LENGTH = 90
 """The launcher takes 100; the rest is for ``-2`` and so on."""
 
@@ -81,8 +82,15 @@ def launch_command(checked: CheckedCell, *, slot: Slot, run_id: str, runs_dir: P
 def launch_options(config: Config, base: Config) -> list[str]:
     """Return the options of launch.py that turn ``base`` into exactly ``config``."""
     values, known = flatten(config_to_dict(config)), flatten(config_to_dict(base))
-    changed = {key: value for key, value in values.items() if value != known[key]}
-    return [option for key, value in changed.items() for option in _option(key, value)]
+    changed = {
+        key: value
+        for key, value in values.items()
+        if not key.startswith(_KWARGS) and value != known[key]
+    }
+    options = [option for key, value in changed.items() for option in _option(key, value)]
+    if config.env.kwargs != base.env.kwargs:
+        options += ["--env.kwargs", *(kwarg_text(*pair) for pair in config.env.kwargs.items())]
+    return options
 
 
 def choose_run_id(checked: CheckedCell, runs_dir: Path) -> str:

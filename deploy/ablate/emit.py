@@ -57,6 +57,7 @@ def slurm_script(
     arguments: Sequence[str],
     jobs: int,
     checkout: Path,
+    folder: Path,
     runs_dir: Path,
     python: str = sys.executable,
 ) -> str:
@@ -70,12 +71,13 @@ def slurm_script(
         arguments: the options of ``launch.py ablate`` that describe the grid.
         jobs: tasks at a time.
         checkout: the repository's root.
+        folder: where the tasks work: relative paths in ``arguments`` and in PYTHONPATH begin there.
         runs_dir: where the tasks' output goes; it must exist when they start.
         python: the interpreter.
     """
     indices = index_ranges([cell.cell.index for cell in cells])
     cpus = max(cpus_wanted(cell.cell.config) for cell in cells)
-    command = [python, "launch.py", "ablate", *arguments, "--cell"]
+    command = [python, str(checkout / "launch.py"), "ablate", *arguments, "--cell"]
     output = f"{str(runs_dir).replace('%', '%%')}/slurm-%A_%a.log"
     return f"""#!/bin/bash
 # One task for each of {len(cells)} cells. Start it with, for example:
@@ -92,7 +94,7 @@ def slurm_script(
 #SBATCH --output={_sbatch_value(output)}
 
 set -euo pipefail
-cd {shlex.quote(str(checkout))}
+cd {shlex.quote(str(folder))}
 exec {shlex.join(command)} "$SLURM_ARRAY_TASK_ID"
 """
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.ablate.check import CheckedCell, read_summary
-from deploy.ablate.command import CHECKOUT, Slot, choose_run_id, launch_command
+from deploy.ablate.command import Slot, choose_run_id, launch_command
 from deploy.local import StopRequests
 from deploy.monitor import RunMonitor, learner_status
 from deploy.summary import EVALUATIONS_FILE
@@ -148,7 +148,6 @@ class GridRunner:
             with run.log_path.open("ab") as log:
                 process = subprocess.Popen(
                     self._command_of(run.checked, slot, run_id),
-                    cwd=CHECKOUT,
                     env=env,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -1,11 +1,13 @@
 """Environments behind one interface: build a batch, reset some, step some.
 
-Actors and the evaluator call ``make_env_batch``; the launcher calls ``probe_env_spec`` once, before
-anything starts. gymnasium and ale-py stop at this package: nobody else sees their types.
+Actors and the evaluator call ``make_env_batch``; the launcher runs ``trial`` as a process before
+anything starts. gymnasium and ale-py stop at this package: nobody else sees their types, and what
+breaks its contract gets no further (``contract``).
 """
 
 from efficientzero.envs.batch import EnvBatch
+from efficientzero.envs.contract import EnvError
 from efficientzero.envs.factory import make_env_batch, probe_env_spec
 from efficientzero.envs.frame_stack import FrameStack
 
-__all__ = ["EnvBatch", "FrameStack", "make_env_batch", "probe_env_spec"]
+__all__ = ["EnvBatch", "EnvError", "FrameStack", "make_env_batch", "probe_env_spec"]

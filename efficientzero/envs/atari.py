@@ -51,6 +51,7 @@ class AtariGame:
         self.frame_dtype = "uint8"
         self._config = config
         self._episodic_life = training and config.episodic_life
+        self.time_limit = max_episode_steps
         self._max_episode_steps = max_episode_steps or sys.maxsize
         channels = () if config.grayscale else (3,)
         self._screens = np.zeros((2, *self.emulator.getScreenDims(), *channels), np.uint8)

@@ -12,6 +12,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from efficientzero.envs.contract import (
+    ContractViolation,
+    EnvContractError,
+    EnvError,
+    check_frame,
+    check_step,
+    crash_of,
+)
 from efficientzero.schema import EnvSpec, EnvSteps, Frames
 
 
@@ -31,6 +39,7 @@ class SingleEnv(Protocol):
     frame_shape: tuple[int, ...]  # (C, H, W) or (D,)
     frame_dtype: str  # "uint8" or "float32"
     num_actions: int
+    time_limit: int  # env_steps after which an episode is cut; 0: never
 
     def reset(self) -> Frames:
         """Start the next episode and return its first frame [*frame]."""
@@ -62,6 +71,7 @@ class EnvBatch(Protocol):
 
         Raises:
             ValueError: an environment has ended (or was never reset), or an action is unknown.
+            EnvError: an environment failed; the others have stepped, and the error has their steps.
         """
 
     def close(self) -> None:
@@ -69,20 +79,25 @@ class EnvBatch(Protocol):
 
 
 class SequentialEnvBatch:
-    """An EnvBatch that steps its environments one after the other in the caller's thread."""
+    """An EnvBatch that steps its environments one after the other in the caller's thread.
+
+    The boundary: what an environment returns is checked here, and what it raises becomes an
+    ``EnvError`` that names it.
+    """
 
     def __init__(self, spec: EnvSpec, envs: Sequence[SingleEnv]) -> None:
         self.spec = spec
         self.num_envs = len(envs)
+        self._dtype = np.dtype(spec.frame_dtype)
         self._envs = list(envs)
         self._needs_reset = [True] * len(envs)
+        self._num_steps = [0] * len(envs)  # of the running episode
 
     def reset(self, indices: Sequence[int]) -> Frames:
         """Start the next episode of these environments; return first frames [G, *frame]."""
         frames = self._empty_frames(len(indices))
         for row, index in enumerate(indices):
-            frames[row] = self._envs[index].reset()
-            self._needs_reset[index] = False
+            frames[row] = self._reset(index)
         return frames
 
     def step(self, indices: Sequence[int], actions: NDArray[np.integer[Any]]) -> EnvSteps:
@@ -95,17 +110,54 @@ class SequentialEnvBatch:
             truncated=np.zeros(len(indices), np.bool_),
             game_over=np.zeros(len(indices), np.bool_),
         )
+        failures: dict[int, EnvError] = {}
         for row, index in enumerate(indices):
-            step = self._envs[index].step(int(actions[row]))
+            try:
+                step = self._step(index, int(actions[row]))
+            except EnvError as error:
+                failures[row] = error
+                continue
             for column, entry in zip(steps, step, strict=True):
                 column[row] = entry
-            self._needs_reset[index] = step.terminated or step.truncated
+        if failures:
+            first = next(iter(failures.values()))
+            first.steps, first.failed_rows = steps, tuple(failures)
+            raise first
         return steps
 
     def close(self) -> None:
         """Close every environment."""
         for env in self._envs:
             env.close()
+
+    def _reset(self, index: int) -> Frames:
+        self._needs_reset[index] = True
+        try:
+            frame = self._envs[index].reset()
+            check_frame(frame, self.spec.frame_shape, self._dtype)
+        except (Exception, SystemExit) as error:
+            raise self._failure(error, "reset") from None
+        self._needs_reset[index], self._num_steps[index] = False, 0
+        return frame
+
+    def _step(self, index: int, action: int) -> EnvStep:
+        self._num_steps[index] += 1
+        try:
+            step = self._envs[index].step(action)
+            check_step(step, self.spec.frame_shape, self._dtype)
+        except (Exception, SystemExit) as error:
+            self._needs_reset[index] = True
+            what = f"step {self._num_steps[index]} of an episode"
+            raise self._failure(error, what) from None
+        self._needs_reset[index] = step.terminated or step.truncated
+        return step
+
+    def _failure(self, error: BaseException, what: str) -> EnvError:
+        """Return the error that names the environment."""
+        where = f"env.id={self.spec.env_id}: {what}"
+        if isinstance(error, ContractViolation):
+            return EnvContractError(f"{where}: {error}")
+        return crash_of(error, where)
 
     def _empty_frames(self, num_frames: int) -> Frames:
         return np.empty((num_frames, *self.spec.frame_shape), self.spec.frame_dtype)

@@ -11,25 +11,29 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ale_py
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 
-from efficientzero.config import EnvConfig
+from efficientzero.config import EnvConfig, EnvKwargs
 from efficientzero.config_files import closest
 from efficientzero.envs.atari import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
-from efficientzero.envs.catch import CatchEnv
+from efficientzero.envs.catch import ROWS, CatchEnv
+from efficientzero.envs.contract import raised
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.envs.jpeg import JpegFrames
 from efficientzero.schema import EnvSpec
 
 CATCH_ID = "Catch-v0"
+UNLIMITED_EVALUATION_STEPS = 1_000
+"""Env_steps of an evaluation's episode where neither the config nor the environment has a limit."""
 MIN_IMAGE_SIDE = 3
 """Pixels; what one 3 x 3 convolution covers."""
 
+CATCH_STEPS = ROWS - 1
 _ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
 _MINATAR = "MinAtar/"
 
@@ -40,9 +44,9 @@ def probe_env_spec(config: EnvConfig) -> EnvSpec:
     Raises:
         ValueError: in one line, why this environment cannot be used and what to do.
     """
-    env = _make_env(config, seed=0, training=False, max_episode_steps=0)
+    env = make_env(config, seed=0, training=True, max_episode_steps=0)
     env.close()
-    return _spec_of(env, config)
+    return spec_of(env, config)
 
 
 def make_env_batch(
@@ -61,7 +65,8 @@ def make_env_batch(
         num_envs: how many.
         seeds: one non-negative seed per environment.
         training: lost lives end episodes where the config says so; never in evaluation.
-        max_episode_steps: time limit in env_steps; 0 means the environment's own.
+        max_episode_steps: time limit in env_steps; 0 means the environment's own. An evaluation's
+            episode always has one: ``UNLIMITED_EVALUATION_STEPS`` where there is no other.
         jpeg_frames: every frame passes through JPEG; for images only.
 
     Raises:
@@ -72,10 +77,10 @@ def make_env_batch(
     if max_episode_steps < 0:
         raise ValueError(f"max_episode_steps: got {max_episode_steps}, wanted 0 or more")
     envs: list[SingleEnv] = [
-        _make_env(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
+        make_env(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
         for seed in seeds
     ]
-    spec = _spec_of(envs[0], config)
+    spec = spec_of(envs[0], config)
     if jpeg_frames:
         if not spec.is_image:
             raise ValueError(f"jpeg_frames: got frames {spec.frame_shape}, wanted images")
@@ -83,7 +88,8 @@ def make_env_batch(
     return SequentialEnvBatch(spec, envs)
 
 
-def _spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
+def spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
+    """Return what ``env`` looks like."""
     return EnvSpec(
         env_id=config.id,
         frame_shape=env.frame_shape,
@@ -93,12 +99,17 @@ def _spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
     )
 
 
-def _make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
+def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
+    """Build one environment; arguments as for ``make_env_batch``.
+
+    Raises:
+        ValueError: in one line, why this environment cannot be used and what to do.
+    """
     try:
         env = _build(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
     except ValueError as error:
         raise ValueError(f"env.id={config.id}: {error}") from error
-    spec = _spec_of(env, config)
+    spec = spec_of(env, config)
     if spec.is_image and min(spec.frame_shape[1:]) < MIN_IMAGE_SIDE:
         env.close()
         raise ValueError(
@@ -111,34 +122,89 @@ def _make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps
 def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
     if config.action_repeat < 1:
         raise ValueError(f"action_repeat: got {config.action_repeat}, wanted 1 or more")
-    limits = {"max_episode_steps": max_episode_steps, "action_repeat": config.action_repeat}
     if config.id == CATCH_ID:
-        return GymEnv(CatchEnv(), seed=seed, **limits)
+        _take_no_kwargs(config)
+        return GymEnv(
+            CatchEnv(),
+            seed=seed,
+            max_episode_steps=max_episode_steps,
+            action_repeat=config.action_repeat,
+            own_limit=CATCH_STEPS,
+        )
     registered = _look_up(config.id)
-    if registered.entry_point == _ATARI_ENTRY_POINT:
-        if config.atari.frame_skip < 1:
-            raise ValueError(f"atari.frame_skip: got {config.atari.frame_skip}, wanted 1 or more")
-        if config.action_repeat > 1:
-            raise ValueError(
-                f"action_repeat: got {config.action_repeat} for an Atari game, wanted 1 and "
-                "env.atari.frame_skip"
-            )
-        own_limit = registered.kwargs.get("max_num_frames_per_episode", 0)
-        return AtariGame(
-            registered.kwargs["game"],
-            config.atari,
+    is_atari = registered.entry_point == _ATARI_ENTRY_POINT
+    own_limit = _own_limit(registered, config)
+    unlimited = 0 if training or own_limit else UNLIMITED_EVALUATION_STEPS
+    if is_atari:
+        return _build_game(
+            registered,
+            config,
             seed=seed,
             training=training,
-            max_episode_steps=max_episode_steps or own_limit // config.atari.frame_skip,
+            max_episode_steps=max_episode_steps or own_limit or unlimited,
         )
+    return GymEnv(
+        _make(registered, config.kwargs),
+        seed=seed,
+        max_episode_steps=max_episode_steps or unlimited,
+        action_repeat=config.action_repeat,
+        own_limit=own_limit,
+    )
+
+
+def _own_limit(registered: GymEnvSpec, config: EnvConfig) -> int:
+    """Return the registered time limit in env_steps, or 0."""
+    if registered.entry_point == _ATARI_ENTRY_POINT:
+        frames: int = registered.kwargs.get("max_num_frames_per_episode", 0)
+        return frames // max(1, config.atari.frame_skip)
+    return -(-(registered.max_episode_steps or 0) // config.action_repeat)
+
+
+def _build_game(
+    registered: GymEnvSpec,
+    config: EnvConfig,
+    *,
+    seed: int,
+    training: bool,
+    max_episode_steps: int,
+) -> AtariGame:
+    _take_no_kwargs(config)
+    if config.atari.frame_skip < 1:
+        raise ValueError(f"atari.frame_skip: got {config.atari.frame_skip}, wanted 1 or more")
+    if config.action_repeat > 1:
+        raise ValueError(
+            f"action_repeat: got {config.action_repeat} for an Atari game, wanted 1 and "
+            "env.atari.frame_skip"
+        )
+    return AtariGame(
+        registered.kwargs["game"],
+        config.atari,
+        seed=seed,
+        training=training,
+        max_episode_steps=max_episode_steps,
+    )
+
+
+def _make(registered: GymEnvSpec, kwargs: EnvKwargs) -> gymnasium.Env[Any, Any]:
     try:
-        env = gymnasium.make(registered, disable_env_checker=True)
+        arguments: dict[str, Any] = dict(kwargs)
+        return gymnasium.make(registered, disable_env_checker=True, **arguments)
     except (gymnasium.error.Error, ImportError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"gymnasium cannot build it: {reason}; install what is missing or choose another"
         ) from error
-    return GymEnv(env, seed=seed, **limits)
+    except (Exception, SystemExit) as error:
+        advice = "; arguments are given by --env.kwargs KEY=VALUE" * isinstance(error, TypeError)
+        raise ValueError(f"its constructor {raised(error)}{advice}") from error
+
+
+def _take_no_kwargs(config: EnvConfig) -> None:
+    if config.kwargs:
+        raise ValueError(
+            f"kwargs: got {', '.join(config.kwargs)}, wanted none: this environment takes no "
+            "arguments (Atari games have env.atari)"
+        )
 
 
 def _look_up(env_id: str) -> GymEnvSpec:
@@ -150,9 +216,14 @@ def _look_up(env_id: str) -> GymEnvSpec:
     try:
         if package:
             importlib.import_module(package)
-        return gymnasium.spec(name)
     except ImportError as error:
-        raise ValueError(f"cannot import {package} ({error}); install it") from error
+        raise ValueError(
+            f"cannot import {package} ({error}); install it, or name its folder in PYTHONPATH"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"importing {package} {raised(error)}") from error
+    try:
+        return gymnasium.spec(name)
     except gymnasium.error.Error as error:
         nearest = ", ".join(_nearest_ids(name)) or f"CartPole-v1, ALE/Pong-v5, {CATCH_ID}"
         raise ValueError(f"there is no such environment; try {nearest}") from error

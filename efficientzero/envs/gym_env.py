@@ -14,13 +14,17 @@ import numpy as np
 from gymnasium import spaces
 
 from efficientzero.envs.batch import EnvStep
+from efficientzero.envs.contract import ObservationCheck, reset_values, step_values
 from efficientzero.schema import Frames
 
 _WHITE = np.uint8(255)
 
 
 class GymEnv:
-    """One gymnasium environment; its own time limit holds, and ``max_episode_steps`` if shorter."""
+    """One gymnasium environment; its own time limit holds, and ``max_episode_steps`` if shorter.
+
+    What it returns is checked against the spaces that it declares (``contract``).
+    """
 
     def __init__(
         self,
@@ -29,6 +33,7 @@ class GymEnv:
         seed: int,
         max_episode_steps: int,
         action_repeat: int = 1,
+        own_limit: int = 0,
     ) -> None:
         """Take over ``env``.
 
@@ -38,6 +43,7 @@ class GymEnv:
             max_episode_steps: in env_steps; 0 leaves the environment its own limit only.
             action_repeat: times each action is taken. Here, since gymnasium's wrapper that repeats
                 actions returns the largest of two observations, which is for flickering screens.
+            own_limit: env_steps after which the environment itself is known to end; 0: not known.
 
         Raises:
             ValueError: actions or observations of a kind that is not supported.
@@ -47,15 +53,33 @@ class GymEnv:
         self.frame_shape, self.frame_dtype = _frame_layout(env.observation_space)
         self.num_actions = int(env.action_space.n)
         self._first_action = int(env.action_space.start)
+        self.time_limit = max_episode_steps or own_limit
+        self.has_action_mask = False
+        """An info has had an ``action_mask``."""
+        self._observations = ObservationCheck(env.observation_space)
         self._env = env
         self._seed: int | None = seed
         self._max_episode_steps = max_episode_steps or sys.maxsize
         self._action_repeat = action_repeat
         self._num_steps = 0
 
+    @property
+    def out_of_range(self) -> str:
+        """The first observation outside the declared range, in words; empty while there is none."""
+        return self._observations.out_of_range
+
+    @property
+    def largest_pixel(self) -> int:
+        """What is declared for the pixels of images; 255 for everything else."""
+        space = self._env.observation_space
+        if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(self.frame_shape) > 1:
+            return int(space.high.max())
+        return int(_WHITE)
+
     def reset(self) -> Frames:
         """Start an episode; the first one seeds the environment, the others go on from there."""
-        observation, _ = self._env.reset(seed=self._seed)
+        observation, info = reset_values(self._env.reset(seed=self._seed))
+        self.has_action_mask |= "action_mask" in info
         self._seed = None
         self._num_steps = 0
         return self._frame(observation)
@@ -64,33 +88,35 @@ class GymEnv:
         """Take one env_step: the action repeated, unless the episode ends before."""
         action, reward = self._first_action + action, 0.0
         for _ in range(self._action_repeat):
-            observation, more, terminated, truncated, _ = self._env.step(action)
-            reward += float(more)
+            result = self._env.step(action)
+            observation, more, terminated, truncated, info = step_values(result)
+            reward += more
             if terminated or truncated:
                 break
+        self.has_action_mask |= "action_mask" in info
         self._num_steps += 1
         cut = truncated or self._num_steps >= self._max_episode_steps
         return EnvStep(
             frame=self._frame(observation),
             reward=reward,
-            terminated=bool(terminated),
-            truncated=bool(cut and not terminated),
-            game_over=bool(terminated or cut),
+            terminated=terminated,
+            truncated=cut and not terminated,
+            game_over=terminated or cut,
         )
 
     def close(self) -> None:
         """Close the environment."""
         self._env.close()
 
-    def _frame(self, observation: Frames | int) -> Frames:
+    def _frame(self, observation: Any) -> Frames:  # noqa: ANN401  whatever was returned
+        array = self._observations.checked(observation)
         space = self._env.observation_space
         if isinstance(space, spaces.Discrete):
             one_hot = np.zeros(self.frame_shape, np.float32)
-            one_hot[int(observation) - int(space.start)] = 1.0
+            one_hot[int(array) - int(space.start)] = 1.0
             return one_hot
-        array = np.asarray(observation)
         if array.dtype == np.bool_:
-            array = array.astype(np.uint8) * _WHITE
+            array = (array.astype(np.uint8) * _WHITE).astype(self.frame_dtype, copy=False)
         match array.shape:
             case (_, _, _):
                 return array.transpose(2, 0, 1)  # [C, H, W]

@@ -19,7 +19,7 @@ class JpegFrames:
     def __init__(self, env: SingleEnv) -> None:
         """Take over ``env``, whose frames are images of one channel or three."""
         self.frame_shape, self.frame_dtype = env.frame_shape, env.frame_dtype
-        self.num_actions = env.num_actions
+        self.num_actions, self.time_limit = env.num_actions, env.time_limit
         self._env = env
 
     def reset(self) -> Frames:

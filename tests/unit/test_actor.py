@@ -10,6 +10,7 @@ import torch
 
 from actor.actor import Actor
 from efficientzero.envs import make_env_batch
+from efficientzero.envs.contract import EnvContractError, EnvCrashed
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import Ending
@@ -435,6 +436,58 @@ def test_metric_rows_tell_what_searches_found_once_there_are_any():
     assert 1 <= row["actor/search_depth"] <= 6
     warmup = Bench(budget=4, warmup=4).play().tracker.rows
     assert warmup and not any("actor/search_entropy" in row for row in warmup)
+
+
+def fail_in(bench, env, at, error):
+    """Let one environment raise ``error`` in its ``at``-th step."""
+    inner = bench.envs._envs._envs[env]
+    step, count = inner.step, itertools.count(1)
+
+    def failing(action):
+        if next(count) == at:
+            raise error
+        return step(action)
+
+    inner.step = failing
+
+
+@pytest.mark.parametrize("pipeline", ["off", "on"])
+@pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(), SystemExit(3)])
+def test_all_that_was_played_is_recorded_when_an_environment_fails(pipeline, error):
+    bench = Bench(budget=10_000, pipeline=pipeline, train_step=0)
+    at, num_envs = GAME_LENGTH + 4, bench.envs.num_envs
+    fail_in(bench, 2, at, error)
+    with pytest.raises(EnvCrashed, match=r"env.id=Catch-v0: step 4 of an episode"):
+        bench.play()
+    played = bench.appended()
+    assert played[2] == at - 1
+    assert all(count >= at - 1 for count in played)
+    if pipeline == "off":
+        assert played == [at, at, at - 1, at]
+    assert bench.run_client.completed == sum(played)
+    assert all(writer.is_closed for writer in bench.writers)
+    assert len(bench.steps()) == sum(played)
+    for episode in bench.episodes():
+        assert_obeys_the_rules_of_catch(episode)
+    cut = bench.writers[2].episodes[-1]
+    assert (len(cut.steps), cut.ending) == (3, Ending.TRUNCATED)
+    numbers = sorted(step.env_step for step in bench.steps())
+    assert len(set(numbers)) == len(numbers)
+    assert len(played) == num_envs
+
+
+def test_nothing_wrong_enters_replay_when_an_environment_breaks_its_contract():
+    bench = Bench(budget=10_000)
+    inner = bench.envs._envs._envs[1]
+    step, count = inner.step, itertools.count(1)
+    inner.step = lambda action: step(action)._replace(
+        reward=float("nan") if next(count) == 6 else 0.0
+    )
+    with pytest.raises(EnvContractError, match="step 6 of an episode: reward: got nan") as told:
+        bench.play()
+    assert told.value.is_final
+    assert bench.appended() == [6, 5, 6, 6]
+    assert bench.run_client.completed == 23
 
 
 def test_last_report_comes_when_all_steps_are_handed_over():

@@ -42,6 +42,18 @@ class SpacesEnv(gymnasium.Env):
         self.action_space = action_space
 
 
+class EndlessEnv(gymnasium.Env):
+    """A task that goes on for ever."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), -1.0, False, False, {}
+
+
 @pytest.fixture
 def register():
     """Register environments for one test only; their ids begin with Tested."""
@@ -113,6 +125,28 @@ def test_without_a_limit_a_games_registered_frame_limit_holds(register):
     longer = make_one_game("TestedPong-v0", max_episode_steps=12)
     longer.reset()
     assert [longer.step(0).truncated for _ in range(12)] == [False] * 11 + [True]
+
+
+@pytest.mark.parametrize(
+    "own, given, limit", [(None, 0, 1000), (1200, 0, 1200), (None, 1100, 1100)]
+)
+def test_every_evaluation_has_a_time_limit(register, own, given, limit):
+    gymnasium.register("TestedEndless-v0", EndlessEnv, max_episode_steps=own)
+    batch = make_batch("TestedEndless-v0", max_episode_steps=given)
+    batch.reset([0])
+    num_steps = 1
+    while not batch.step([0], np.array([0])).truncated[0]:
+        num_steps += 1
+    assert num_steps == limit
+
+
+def test_a_training_episode_of_an_endless_task_goes_on(register):
+    register("TestedEndless-v0", EndlessEnv)
+    batch = make_env_batch(
+        EnvConfig(id="TestedEndless-v0"), num_envs=1, seeds=[0], training=True, max_episode_steps=0
+    )
+    batch.reset([0])
+    assert not any(batch.step([0], np.array([0])).truncated[0] for _ in range(1100))
 
 
 @pytest.mark.parametrize(

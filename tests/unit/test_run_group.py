@@ -48,6 +48,7 @@ CANNOT_CHANGE_RESULTS = {
     "cluster.max_restarts",
     "cluster.threads_per_process",
     "cluster.metrics_interval_seconds",
+    "cluster.env_check_seconds",
 }
 
 

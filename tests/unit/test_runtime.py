@@ -61,6 +61,14 @@ def test_a_failure_that_says_all_is_one_line(body, line, code):
     assert [text.split("ERROR ")[1] for text in process.stderr.splitlines()] == [line]
 
 
+@pytest.mark.parametrize("code", ["", "0", "None"])
+def test_a_role_that_calls_sys_exit_has_not_finished(code):
+    process = run(f"sys.exit({code})")
+    assert process.returncode == 1
+    assert "actor-3 called sys.exit()" in process.stderr
+    assert "Traceback" in process.stderr
+
+
 @pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT"])
 def test_a_signal_stops_politely(signal_name):
     process = run(f"import os, signal; os.kill(os.getpid(), signal.{signal_name}); stop.wait(30)")

@@ -16,7 +16,15 @@ def worker(role, index, *, busy=1.0, waiting_for="", age_s=1.0):
     return Member(Seat(role, index, 0, index + 1, "host", 1), 0.0, vitals), age_s
 
 
-def cause(vitals, *members, replay_silent_s=0.0, in_warmup=True, awaits_evaluation=False, cores=64):
+def cause(
+    vitals,
+    *members,
+    replay_silent_s=0.0,
+    in_warmup=True,
+    awaits_evaluation=False,
+    cores=64,
+    are_launched=False,
+):
     return cause_of(
         vitals,
         members,
@@ -25,6 +33,7 @@ def cause(vitals, *members, replay_silent_s=0.0, in_warmup=True, awaits_evaluati
         awaits_evaluation=awaits_evaluation,
         host="host",
         cores=cores,
+        are_launched=are_launched,
     )
 
 
@@ -67,6 +76,14 @@ def test_workers_of_another_machine_take_no_cores_of_the_learners():
 def test_missing_role_is_named_with_the_command_that_starts_it(waiting_for, role):
     text = cause(learner(waiting_for), worker("evaluator", 0))
     assert f"no {role} is there, start one: python -m {role} --join" in text
+
+
+@pytest.mark.parametrize("waiting_for", ["pace", "warmup", "batch"])
+@pytest.mark.parametrize("awaits_evaluation", [False, True])
+def test_where_a_launcher_starts_the_workers_nobody_is_told_to(waiting_for, awaits_evaluation):
+    text = cause(learner(waiting_for), awaits_evaluation=awaits_evaluation, are_launched=True)
+    assert text.endswith("is there, the launcher starts it")
+    assert "--join" not in text
 
 
 def test_a_warm_up_that_is_over_holds_nobody_up():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import local
 from deploy.child import Child, child_environment, end_leftovers
 from deploy.local import Graces, Outcome, Progress, StopRequests, Supervisor
 from deploy.topology import ProcessSpec
@@ -65,7 +66,6 @@ class Run:
             name: Child(
                 _spec(name, code),
                 log_dir=folder,
-                cwd=folder,
                 env=env,
                 sink=self.take,
                 stop=self.requests.stop,
@@ -209,6 +209,13 @@ def test_actor_stopped_from_outside_is_started_again_and_not_counted_as_a_crash(
     run.when("actor-0", "serving", run.interrupt, times=2)
     assert run.run() == Outcome(130, "interrupted")
     assert "actor-0 left before the run was over, starting it again" in run.notes()
+
+
+def test_actor_that_leaves_by_itself_again_and_again_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "_MOST_CLEAN_EXITS", 3)
+    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE, "actor-0": LEAVE})
+    assert run.run() == Outcome(1, "failed: actor-0 left before the run was over 4 times")
+    assert (tmp_path / "actor-0.log").read_text().count("leaving\n") == 4
 
 
 def test_actor_may_leave_when_collection_has_ended(tmp_path):
@@ -372,7 +379,7 @@ def test_roles_end_when_the_launcher_is_killed(tmp_path):
         from efficientzero.runtime import StopSignal
         spec = ProcessSpec(role="actor", index=0, argv=(sys.executable, "-c", {role!r}))
         env = child_environment(os.environ, run_uid="{secrets.token_hex(4)}", threads=1)
-        child = Child(spec, log_dir=Path({str(tmp_path)!r}), cwd=Path.cwd(), env=env,
+        child = Child(spec, log_dir=Path({str(tmp_path)!r}), env=env,
                       sink=lambda name, line: print(child.pid, line, flush=True),
                       stop=StopSignal())
         child.start()

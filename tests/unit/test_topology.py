@@ -72,14 +72,15 @@ def test_command_names_module_run_file_and_index(tmp_path):
     run = run_with(ClusterConfig(num_actors=2), tmp_path)
     argv = {spec.name: spec.argv for spec in processes(run)}
     config = str(tmp_path / "config.json")
-    assert argv["actor-1"] == (sys.executable, "-m", "actor", "--config", config, "--index", "1")
-    assert argv["evaluator-0"][2] == "actor.evaluator"
+    python = (sys.executable, "-P", "-m")
+    assert argv["actor-1"] == (*python, "actor", "--config", config, "--index", "1")
+    assert argv["evaluator-0"][3] == "actor.evaluator"
 
 
-def test_run_file_is_absolute_because_roles_run_in_the_checkout(tmp_path, monkeypatch):
+def test_run_file_is_absolute_wherever_the_launcher_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = run_with(ClusterConfig(), Path("runs/x"))
-    assert processes(run)[0].argv[4] == str(tmp_path / "runs/x/config.json")
+    assert processes(run)[0].argv[5] == str(tmp_path / "runs/x/config.json")
 
 
 def test_every_module_named_exists(tmp_path):
@@ -88,5 +89,5 @@ def test_every_module_named_exists(tmp_path):
     learner = dataclasses.replace(run.config.learner, num_devices=2)
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, learner=learner))
     for spec in processes(run):
-        path = root / spec.argv[2].replace(".", "/")
+        path = root / spec.argv[3].replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()

@@ -1,0 +1,283 @@
+"""What an environment must return, and the errors of those that do not.
+
+The one check at the boundary: ``gym_env`` checks what gymnasium environments return against their
+declared spaces, ``batch`` checks every environment's step before anything else sees it, and turns
+what an environment raises into one error. Knows no registry, no actor and no replay.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from efficientzero.runtime import PlainError
+from efficientzero.schema import EnvSteps, Frames
+
+if TYPE_CHECKING:
+    from efficientzero.envs.batch import EnvStep
+
+_LARGEST = float(np.finfo(np.float32).max)
+"""Of a reward or an observation: replay and networks hold float32."""
+_WHITE = 255
+_SLACK = 1e-5
+"""Share of a bound by which rounding may leave the declared range."""
+STEP_VALUES = ("observation", "reward", "terminated", "truncated", "info")
+_BETWEEN = (
+    Path(__file__).parent,
+    *(Path(gymnasium.__file__).parent / part for part in ("wrappers", "envs/registration.py")),
+    Path(gymnasium.__file__).parent / "core.py",
+)
+"""Files and folders through which a call goes on its way to an environment."""
+
+log = logging.getLogger(__name__)
+
+
+class ContractViolation(Exception):
+    """An environment returned something wrong: the field, what was got and what was wanted."""
+
+
+class EnvError(PlainError, ValueError):
+    """An environment failed; the message names it and what it did.
+
+    Raised by a batch's ``step``, it carries what the other environments returned.
+    """
+
+    steps: EnvSteps | None = None
+    """All rows of the step; those of ``failed_rows`` mean nothing."""
+    failed_rows: tuple[int, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """The first line of the message."""
+        return str(self).partition("\n")[0]
+
+
+class EnvContractError(EnvError):
+    """An environment returned something wrong; it would do so again."""
+
+    is_final: ClassVar[bool] = True
+
+
+class EnvCrashed(EnvError):
+    """An environment raised an exception or called ``sys.exit``; the message has the traceback."""
+
+
+def crash_of(error: BaseException, where: str) -> EnvCrashed:
+    """Return what an environment raised as one error.
+
+    Args:
+        error: an exception or a SystemExit.
+        where: the environment and what it was asked to do.
+    """
+    traced = _own_frames(error.__traceback__)
+    block = "".join(traceback.format_exception(type(error), error, traced)).rstrip()
+    return EnvCrashed(f"{where} {raised(error)}\n{block}")
+
+
+def raised(error: BaseException) -> str:
+    """Say in one line what was raised, and in which line of which file."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SystemExit):
+        what = f"called sys.exit({'' if error.code is None else repr(error.code)})"
+    else:
+        what = f"raised {type(error).__name__}" + f": {text}" * bool(text)
+    frames = traceback.extract_tb(_own_frames(error.__traceback__))
+    if not frames or _is_between(frames[-1].filename):
+        return what
+    return f"{what} ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
+
+
+def _own_frames(traced: TracebackType | None) -> TracebackType | None:
+    """Leave out the calls that lead from here through gymnasium's wrappers to the environment."""
+    while traced is not None and traced.tb_next is not None:
+        if not _is_between(traced.tb_frame.f_code.co_filename):
+            break
+        traced = traced.tb_next
+    return traced
+
+
+def _is_between(filename: str) -> bool:
+    """Tell whether a file is of ours or of gymnasium's wrappers, not of an environment."""
+    path = Path(filename)
+    return any(place == path or place in path.parents for place in _BETWEEN)
+
+
+class ObservationCheck:
+    """Checks observations against the space that an environment declares."""
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        """Keep what is compared at each step; ``space`` is a Box or Discrete."""
+        self.space = space
+        self.out_of_range = ""
+        """The first value outside a declared range of floats; empty while there is none."""
+        self._fitting: np.dtype[Any] | None = None  # the newest dtype that could be converted
+        if isinstance(space, spaces.Box):
+            self._is_image = len(space.shape) > 1  # of rank one is a vector, whatever its dtype
+            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+            self._is_whole = self._is_image and low.max() <= 0 and high.min() >= _WHITE
+            with np.errstate(invalid="ignore"):  # of infinite bounds; they become the largest
+                low, high = low - _SLACK * (1 + np.abs(low)), high + _SLACK * (1 + np.abs(high))
+            self._low = low.clip(-_LARGEST, _LARGEST).astype(np.float32)
+            self._high = high.clip(-_LARGEST, _LARGEST).astype(np.float32)
+
+    def checked(self, observation: Any) -> Frames:  # noqa: ANN401  whatever was returned
+        """Return an observation as an array of the declared shape.
+
+        Returns:
+            Of an image, of booleans and of a Discrete space the array as it is; else float32.
+
+        Raises:
+            ContractViolation: another shape, a dtype that cannot be converted safely, a value that
+                is not finite, or an integer outside the declared range.
+        """
+        space = self.space
+        try:
+            array = np.asarray(observation)
+        except ValueError as error:
+            raise ContractViolation(f"observation: got {describe(observation)}: {error}") from None
+        if isinstance(space, spaces.Discrete):
+            return _index(array, space)
+        if array.shape != space.shape or not self._fits(array.dtype):
+            raise ContractViolation(
+                f"observation: got {describe(array)}, declared {space.dtype} {space.shape}"
+            )
+        if array.dtype == np.bool_ or self._is_whole:
+            return array  # every value is allowed
+        values = array
+        if not self._is_image and array.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                values = array.astype(np.float32)
+        if not ((self._low <= values) & (values <= self._high)).all():  # nan is in no range
+            self._refuse(array, values)
+        return values
+
+    def _fits(self, dtype: np.dtype[Any]) -> bool:
+        """Tell whether a dtype may be converted: an image is taken byte for byte."""
+        if dtype is self._fitting:
+            return True
+        declared = self.space.dtype
+        fits = dtype == declared if self._is_image else np.can_cast(dtype, declared, "same_kind")
+        self._fitting = dtype if fits else None
+        return fits
+
+    def _refuse(self, array: Frames, values: Frames) -> None:
+        """Raise for what no network can take or an image cannot hold; else report it once."""
+        assert isinstance(self.space, spaces.Box)
+        finite = np.isfinite(values)
+        if not finite.all():
+            place = tuple(map(int, np.argwhere(~finite)[0]))
+            raise ContractViolation(
+                f"observation{list(place)}: got {array[place]}, wanted a finite float32"
+            )
+        outside = (values < self._low) | (values > self._high)
+        place = tuple(map(int, np.argwhere(outside)[0]))
+        low, high = self.space.low[place], self.space.high[place]
+        text = f"observation{list(place)}: got {array[place]}, declared {low} to {high}"
+        if self._is_image:
+            raise ContractViolation(text)
+        if not self.out_of_range:
+            # Real tasks leave the range that they declare now and then; the network reads the
+            # value as it is.
+            self.out_of_range = text
+            log.warning("%s; taken as it is, further ones are not reported", text)
+
+
+def reset_values(result: Any) -> tuple[Any, Mapping[str, Any]]:  # noqa: ANN401  as returned
+    """Return what ``reset`` returned as observation and info.
+
+    Raises:
+        ContractViolation: something else was returned.
+    """
+    if not (isinstance(result, tuple) and len(result) == len(("observation", "info"))):
+        raise ContractViolation(f"got {describe(result)}, wanted 2 values: observation and info")
+    observation, info = result
+    if not isinstance(info, Mapping):
+        raise ContractViolation(f"info: got {describe(info)}, wanted a dict")
+    return observation, info
+
+
+def step_values(result: Any) -> tuple[Any, float, bool, bool, Mapping[str, Any]]:  # noqa: ANN401
+    """Return what ``step`` returned: observation, reward, terminated, truncated and info.
+
+    Raises:
+        ContractViolation: another number of values, or one of a wrong type.
+    """
+    if not (isinstance(result, tuple) and len(result) == len(STEP_VALUES)):
+        raise ContractViolation(
+            f"got {describe(result)}, wanted {len(STEP_VALUES)} values: "
+            f"{', '.join(STEP_VALUES)} (gymnasium's API, not the old gym's)"
+        )
+    observation, reward, terminated, truncated, info = result
+    if not isinstance(info, Mapping):
+        raise ContractViolation(f"info: got {describe(info)}, wanted a dict")
+    return (
+        observation,
+        reward if type(reward) is float else _number(reward),
+        _flag("terminated", terminated),
+        _flag("truncated", truncated),
+        info,
+    )
+
+
+def check_step(step: EnvStep, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Check a step of any environment, already a frame, before it is used.
+
+    Raises:
+        ContractViolation: a frame of another shape or dtype, or a reward that is not finite.
+    """
+    check_frame(step.frame, shape, dtype)
+    if not abs(step.reward) <= _LARGEST:  # nan compares false
+        raise ContractViolation(f"reward: got {step.reward}, wanted a finite float32")
+
+
+def check_frame(frame: Frames, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Check shape and dtype of a frame.
+
+    Raises:
+        ContractViolation: they are other ones.
+    """
+    if frame.shape != shape or frame.dtype != dtype:
+        raise ContractViolation(f"frame: got {describe(frame)}, wanted {dtype} {shape}")
+
+
+def describe(value: Any) -> str:  # noqa: ANN401  anything
+    """Name a value by its type and size."""
+    if isinstance(value, np.ndarray | np.generic):
+        return f"{value.dtype} {value.shape}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    text = repr(value)
+    return type(value).__name__ + (f" {text}" if len(text) < 40 else "")  # noqa: PLR2004
+
+
+def _index(array: Frames, space: spaces.Discrete[Any]) -> Frames:
+    if array.shape != () or array.dtype.kind not in "iu":
+        raise ContractViolation(f"observation: got {describe(array)}, declared {space}")
+    first, last = int(space.start), int(space.start + space.n) - 1
+    if not first <= int(array) <= last:
+        raise ContractViolation(f"observation: got {int(array)}, declared {first} to {last}")
+    return array
+
+
+def _number(reward: Any) -> float:  # noqa: ANN401  whatever was returned
+    array = np.asarray(reward)
+    if array.ndim or array.dtype.kind not in "fiub":
+        raise ContractViolation(f"reward: got {describe(reward)}, wanted one number")
+    return float(array)
+
+
+def _flag(name: str, value: Any) -> bool:  # noqa: ANN401  whatever was returned
+    if value is True or value is False:
+        return value
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "iub" or int(array) not in (0, 1):
+        raise ContractViolation(f"{name}: got {describe(value)}, wanted True or False")
+    return bool(array)

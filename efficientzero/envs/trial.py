@@ -1,0 +1,123 @@
+"""Tries an environment before a run starts: one reset, some random steps.
+
+``deploy.env_trial`` runs this module as a process, so that an environment that hangs, exits, prints
+or crashes does so there: ``python -m efficientzero.envs.trial CONFIG``, EnvConfig as JSON.
+Each line on stdout is a JSON object: what is being done, at last the facts or the error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from efficientzero.config import EnvConfig
+from efficientzero.config_files import config_from_dict
+from efficientzero.envs.batch import SequentialEnvBatch
+from efficientzero.envs.contract import STEP_VALUES, EnvCrashed, EnvError
+from efficientzero.envs.factory import make_env, spec_of
+from efficientzero.envs.gym_env import GymEnv
+from efficientzero.runtime import die_with_parent
+from efficientzero.schema import EnvFacts
+
+NUM_STEPS = 50
+"""Env_steps of a trial, more than one episode if they are short."""
+_NUM_TRIES = 2
+"""An environment that crashes once in a while is one that a run can live with."""
+_MOST_S = 2.0
+"""A slow environment is stepped no longer than this."""
+
+
+def try_env(config: EnvConfig, now: Callable[[str], None] = lambda what: None) -> EnvFacts:
+    """Build the environment, reset it and play with random actions.
+
+    Args:
+        config: the task.
+        now: is told what is being done.
+
+    Raises:
+        ValueError: in one line, why this environment cannot be used and what to do.
+    """
+    crash = ""
+    for seed in range(_NUM_TRIES):
+        try:
+            return _try(config, seed, now, crash)
+        except _CrashedLater as error:
+            crash = str(error)
+    raise ValueError(crash)
+
+
+class _CrashedLater(Exception):
+    """The environment crashed after some steps, which may be bad luck."""
+
+
+def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -> EnvFacts:
+    now("its constructor")
+    env = make_env(config, seed=seed, training=True, max_episode_steps=0)
+    spec, largest_reward, num_steps = spec_of(env, config), 0.0, 0
+    batch, randomness = SequentialEnvBatch(spec, [env]), np.random.default_rng(seed)
+    try:
+        now("reset")
+        batch.reset([0])
+        now("step")
+        until = time.monotonic() + _MOST_S
+        while num_steps < NUM_STEPS and time.monotonic() < until:
+            steps = batch.step([0], randomness.integers(spec.num_actions, size=1))
+            num_steps += 1
+            largest_reward = max(largest_reward, abs(float(steps.rewards[0])))
+            if steps.terminated[0] or steps.truncated[0]:
+                batch.reset([0])
+    except EnvError as error:
+        mask = isinstance(env, GymEnv) and env.has_action_mask
+        text = f"{error.headline}{_advice(error.headline, mask=mask)}"
+        may_be_luck = isinstance(error, EnvCrashed) and num_steps
+        raise (_CrashedLater if may_be_luck else ValueError)(text) from error
+    if isinstance(env, GymEnv) and env.out_of_range:
+        raise ValueError(f"env.id={config.id}: {env.out_of_range}: correct its observation_space")
+    now("close")
+    batch.close()
+    return EnvFacts(
+        spec=spec,
+        time_limit=env.time_limit,
+        has_action_mask=isinstance(env, GymEnv) and env.has_action_mask,
+        largest_reward=largest_reward,
+        largest_pixel=env.largest_pixel if isinstance(env, GymEnv) else 255,
+        crash=crash,
+    )
+
+
+def _advice(headline: str, *, mask: bool) -> str:
+    """Return what the words of a failure mean where they are not the environment's own."""
+    if "values to unpack" in headline:  # by one of gymnasium's wrappers
+        return "; reset returns observation, info; step returns 5 values: " + ", ".join(STEP_VALUES)
+    return "; its action_mask is not used: every action must be allowed at every step" * mask
+
+
+def main() -> int:
+    """Try the environment of the command line; return 0, or 1 if it cannot be used."""
+    die_with_parent()
+    # What the environment prints must not come between the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    config = config_from_dict({"env": json.loads(sys.argv[1])}).env
+
+    def answer(key: str, value: object) -> None:
+        answers.write(json.dumps({key: value}) + "\n")
+
+    try:
+        facts = try_env(config, lambda what: answer("now", what))
+    except ValueError as error:
+        answer("error", str(error))
+        return 1
+    answer("facts", facts.to_json())
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # threads of the environment must not hold up the exit
