@@ -120,7 +120,9 @@ def test_a_single_difference_from_the_defaults_is_named_with_its_value(key):
 
 
 VARIED = sorted(
-    FIELDS.keys() - CANNOT_CHANGE_RESULTS - {"env.id", "tracking.group_suffix", "preset"}
+    FIELDS.keys()
+    - CANNOT_CHANGE_RESULTS
+    - {"env.id", "env.kwargs", "tracking.group_suffix", "preset"}
 )
 BASE = CHANGES.map(
     lambda changes: {k: v for k, v in changes.items() if k not in ("env.id", *TREATMENT)}
