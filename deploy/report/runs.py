@@ -112,21 +112,21 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
     """
     if not paths:
         raise ReportError("got no run folder, wanted at least one")
-    found: dict[Path, Run] = {}
+    found: dict[Path, tuple[Path, Run]] = {}
     left_out = []
     for path in paths:
         try:
             if path.resolve() in found:
                 raise ReportError("given twice")
-            found[path.resolve()] = read_run(path)
+            found[path.resolve()] = path, read_run(path)
         except ReportError as error:
             left_out.append(LeftOut(name=str(path), reason=str(error)))
     kept: dict[tuple[str, str, int], Run] = {}
-    for run in sorted(found.values(), key=_preference):
+    for path, run in sorted(found.values(), key=lambda each: _preference(each[1])):
         other = kept.setdefault((run.env_id, run.experiment, run.seed), run)
         if other is not run:
             reason = f"seed {run.seed} of {run.group} again; {other.name} is used"
-            left_out.append(LeftOut(name=run.name, reason=reason))
+            left_out.append(LeftOut(name=str(path), reason=reason))
     if not kept:
         listed = [f"\n  {one.name}: {one.reason}" for one in left_out]
         raise ReportError(f"got no run that can be used, wanted one or more{''.join(listed)}")
@@ -139,12 +139,13 @@ def read_run(path: Path) -> Run:
     Raises:
         ReportError: it cannot be used; says why.
     """
-    if not path.is_dir():
-        raise ReportError("a file, no run folder" if path.exists() else "there is nothing")
-    summary = _summary(path)
-    if summary.get("exit_code") in _FAILED:
-        raise ReportError(f"failed: {summary.get('exit_reason', 'no reason recorded')}")
     try:
+        if not path.is_dir():
+            raise ReportError("a file, no run folder" if path.exists() else "there is nothing")
+        summary = _summary(path)
+        if summary.get("exit_code") in _FAILED:
+            reason = summary.get("exit_reason") or "no reason recorded"
+            raise ReportError(f"ended with code {summary['exit_code']}: {reason}")
         files = [file for file in find_runs(path / "wandb") if file.job_type]
         if not files:
             raise ReportError(_without_files(path))
@@ -154,7 +155,7 @@ def read_run(path: Path) -> Run:
         raise ReportError(f"{where}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         problem = f"{type(error).__name__}: {error}"
-        raise ReportError(f"its wandb files are not those of a run ({problem})") from error
+        raise ReportError(f"cannot be read as a run ({problem})") from error
 
 
 def _read(path: Path, files: Sequence[WandbRun], summary: Mapping[str, Any]) -> Run:
@@ -193,6 +194,8 @@ def compared_values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_files(path: Path) -> str:
+    if any(path.glob("*/config.json")):
+        return f"no run folder, but it has some: {path}/*"
     if not (path / "config.json").exists():
         return "no run folder: it has no config.json"
     return "no wandb files: it was not tracked, or has not started yet"

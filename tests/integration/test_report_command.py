@@ -131,7 +131,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_reported(
         f"left out  {run_dirs[0]}: given twice",
         f"left out  {tmp_path / 'empty'}: no run folder: it has no config.json",
         f"left out  {tmp_path / 'some.log'}: a file, no run folder",
-        f"left out  {tmp_path / 'torn'}: its wandb files are not those of a run "
+        f"left out  {tmp_path / 'torn'}: cannot be read as a run "
         f"(ValueError: {torn}: not a .wandb file)",
     ]
     text = (tmp_path / "out" / "report.html").read_text()

@@ -21,6 +21,7 @@ from deploy.ablate.command import (
 )
 from deploy.ablate.grid import Grid, expand
 from deploy.preflight import check_run_id
+from efficientzero.config_checks import validate
 from efficientzero.config_files import PRESETS, ConfigError, config_hash, load_preset
 from tests.config_cases import CHANGES, changed
 from tests.fakes import tiny_run
@@ -256,3 +257,17 @@ def test_gpus_are_those_that_this_process_may_see(monkeypatch):
     assert visible_gpus() == ["1", "GPU-abc"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert visible_gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tracking.arm": "no value"}, "tracking.arm: got 'no value', wanted at most 40 letters"),
+        ({"tracking.arm": "x" * 41}, "tracking.arm: got "),
+        ({"tracking.varied": ("search.num_sim",)}, "did you mean 'search.num_simulations'?"),
+        ({"tracking.ablated": ("nothing",)}, "tracking.ablated: got 'nothing', wanted dotted"),
+    ],
+)
+def test_arms_and_varied_fields_that_mean_nothing_are_refused(change, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        validate(changed(CATCH, change))

@@ -227,6 +227,8 @@ def test_no_run_is_refused():
 def test_inputs_that_are_no_runs_are_left_out_one_by_one(tmp_path):
     (tmp_path / "a.log").touch()
     (tmp_path / "figures").mkdir()
+    (tmp_path / "parent" / "run").mkdir(parents=True)
+    (tmp_path / "parent" / "run" / "config.json").touch()
     (tmp_path / "untracked").mkdir()
     (tmp_path / "untracked" / "config.json").touch()
     (tmp_path / "failed").mkdir()
@@ -238,8 +240,9 @@ def test_inputs_that_are_no_runs_are_left_out_one_by_one(tmp_path):
     assert str(error.value).replace(f"{tmp_path}/", "").splitlines() == [
         "got no run that can be used, wanted one or more",
         "  a.log: a file, no run folder",
-        "  failed: failed: failed: learner-0 ended with code 1",
+        "  failed: ended with code 1: failed: learner-0 ended with code 1",
         "  figures: no run folder: it has no config.json",
+        "  parent: no run folder, but it has some: parent/*",
         "  untracked: no wandb files: it was not tracked, or has not started yet",
         "  nothing: there is nothing",
     ]
@@ -401,4 +404,4 @@ def test_wide_tables_are_split_into_parts_that_fit():
     assert len(parts) > 1
     assert [name for part in parts for name in part.header[1:]] == header[1:]
     assert all(part.header[0] == "run" and part.rows[0][0] == table.rows[0][0] for part in parts)
-    assert all(sum(len(cell) for cell in part.rows[0]) <= 140 for part in parts)
+    assert all(sum(len(cell) for cell in part.rows[0]) <= 156 for part in parts)
