@@ -4,7 +4,9 @@ import dataclasses
 import errno
 import fcntl
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from deploy.run_lock import run_lock
 from deploy.serve import existing_run
 from deploy.status import learner_address
 from efficientzero.checkpoint import list_checkpoints, save_checkpoint
+from efficientzero.config_files import ConfigError
 from efficientzero.devices import setup_torch, with_usable_device
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.run_folder import RunInfo
@@ -213,3 +216,30 @@ def test_a_file_system_without_links_keeps_snapshots_by_copies(tmp_path, monkeyp
         "tables.tfrecord",
     ]
     assert folder.prepare() == "2026"
+
+
+def test_a_file_system_without_modes_takes_a_run(tmp_path, monkeypatch):
+    def without(path, mode):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", without)
+    run = tiny_run(tmp_path, tiny_config())
+    run.save()
+    assert RunInfo.load(run.config_path) == run
+
+
+@pytest.mark.parametrize("part", ["folder", "snapshots"])
+def test_a_fork_names_what_it_may_not_read(copy, monkeypatch, part):
+    write_snapshot(copy / "replay-0" / "kept" / "000001-2026")
+    refused = copy / "tables.tfrecord" if part == "folder" else copy / "replay-0" / "kept"
+    name = "stat" if part == "folder" else "iterdir"
+    real = getattr(Path, name)
+
+    def guarded(path, *arguments, **options):
+        if path == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, name, guarded)
+    with pytest.raises(ConfigError, match=re.escape(f"{refused} cannot be read (Permission")):
+        find_fork(copy, is_frozen=True, takes_weights=False)
