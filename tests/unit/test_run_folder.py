@@ -20,7 +20,6 @@ from deploy.preflight import PreflightError
 from deploy.prepare import prepare_resume
 from deploy.run_lock import run_lock
 from deploy.serve import existing_run
-from deploy.status import learner_address
 from efficientzero.checkpoint import list_checkpoints, save_checkpoint
 from efficientzero.config_files import ConfigError
 from efficientzero.devices import setup_torch, with_usable_device
@@ -92,7 +91,6 @@ def test_a_moved_run_is_evaluated_and_shown(original, tmp_path, capsys):
 def test_every_command_that_takes_a_run_takes_the_folder_it_is_given(original, copy, tmp_path):
     shutil.rmtree(original.directory)
     assert launch.find_run(["--resume", str(copy)]).directory == copy
-    assert learner_address(str(copy)) == original.learner_address
     write_snapshot(copy / "replay-0" / "kept" / "000001-2026")
     for is_frozen in (False, True):
         fork = find_fork(copy, is_frozen=is_frozen, takes_weights=False)
