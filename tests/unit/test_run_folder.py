@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import launch
 from actor.evaluate import main as evaluate
@@ -25,7 +26,7 @@ from efficientzero.config_files import ConfigError
 from efficientzero.devices import setup_torch, with_usable_device
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.run_folder import RunInfo
-from learner.ranks import meeting_point
+from learner.ranks import RankGroup, meeting_point
 from replay.snapshots import SnapshotFolder
 from tests.fakes import tiny_config, tiny_run
 from tests.loss_cases import changed
@@ -179,6 +180,18 @@ def test_a_file_system_without_locks_works_with_a_note(tmp_path, monkeypatch, co
     assert not meeting_point(run).is_relative_to(tmp_path)  # torch locks the file, too
     monkeypatch.undo()
     assert meeting_point(run).parent == tmp_path
+
+
+def test_ranks_meet_in_the_run_folder_whatever_its_name(copy, monkeypatch):
+    for library in ("GLOO", "NCCL"):
+        monkeypatch.setenv(f"{library}_SOCKET_IFNAME", "lo")
+    file = meeting_point(RunInfo.load(copy / "config.json"))
+    assert file == copy / "ranks-0"
+    group = RankGroup(file, rank=0, num_ranks=1, device=torch.device("cpu"))
+    try:
+        assert file.exists()  # a URL would end at the "#" in the folder's name
+    finally:
+        group.close()
 
 
 def test_other_errors_of_a_lock_are_not_taken_for_a_running_run(tmp_path, monkeypatch):
