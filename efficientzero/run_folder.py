@@ -240,7 +240,8 @@ def write_json(path: Path, values: Any) -> None:  # noqa: ANN401  any JSON value
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        with contextlib.suppress(PermissionError):  # a file system without modes
+            os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -120,3 +121,28 @@ def test_a_finished_cell_is_not_run_by_its_number_either(capsys, tmp_path):
     (folder / "summary.json").write_text(json.dumps({"exit_code": 0}))
     assert main(["--preset", "catch", "--cell", "0", "--runs-dir", str(tmp_path)]) == 0
     assert f"has finished already: {folder}" in capsys.readouterr().out
+
+
+def test_odd_folders_are_quoted_where_the_files_and_the_commands_name_them(tmp_path, capsys):
+    folder = tmp_path / 'it\'s 100% $HOME; #1 "a"'
+    folder.mkdir()
+    sweep, slurm = folder / "sweep.yaml", folder / "array.sh"
+    files = ["--emit-sweep", str(sweep), "--emit-slurm", str(slurm)]
+    assert main(["--preset", "catch", *files, "--runs-dir", str(folder / "runs")]) == 0
+    told = [line.partition("; start it with: ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert [shlex.split(command) for command in told] == [
+        ["wandb", "sweep", str(sweep)],
+        ["sbatch", str(slurm)],
+    ]
+    (output,) = [line for line in slurm.read_text().splitlines() if "--output=" in line]
+    # Like a shell, sbatch knows quotes, backslashes in them, and comments; "%%" stands for "%".
+    (option,) = shlex.split(output.removeprefix("#SBATCH"), comments=True)
+    path = option.removeprefix("--output=").replace("%%", "%")
+    assert path == str(folder / "runs" / "slurm-%A_%a.log")
+
+
+def test_a_file_that_cannot_be_written_is_not_called_written(tmp_path, capsys):
+    target = ["--emit-sweep", str(tmp_path / "no" / "sweep.yaml")]
+    assert main(["--preset", "catch", *target, "--runs-dir", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "sweep.yaml: cannot be written (No such file" in told.err

@@ -131,12 +131,15 @@ def test_no_more_cells_run_at_a_time_than_there_are_slots(tmp_path):
 
 
 def test_ctrl_c_lets_the_running_cell_end_in_order_and_the_grid_goes_on_later(tmp_path):
-    behaviours = {1: "finish", 2: "wait", 3: "finish"}
-    runner = grid_runner(tmp_path, (1, 2, 3), behaviours.__getitem__)
+    behaviours, notes = {1: "finish", 2: "wait", 3: "finish"}, []
+    runner = grid_runner(tmp_path, (1, 2, 3), behaviours.__getitem__, notes=notes)
     requests = StopRequests()
     interrupt_once(requests, (tmp_path / "Catch-v0_catch_s2" / "started").exists)
     assert runner.run(requests) == 130
     assert states(runner) == ["finished", "interrupted", "not started"]
+    (stopped,) = [note for note in notes if note.startswith("stopped")]
+    folder = runner.runs[1].run_dir  # the script saves nothing, so nobody says that it did
+    assert stopped == f"stopped   Catch-v0 s2, before its first checkpoint: {folder}"
     summary = json.loads((runner.runs[1].run_dir / "summary.json").read_text())
     assert summary["exit_reason"] == "interrupted"  # it was asked, not killed
     again = grid_runner(tmp_path, (1, 2, 3), lambda seed: "finish")

@@ -4,9 +4,12 @@ import dataclasses
 import errno
 import fcntl
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
+import torch
 
 import launch
 from actor.evaluate import main as evaluate
@@ -18,12 +21,12 @@ from deploy.preflight import PreflightError
 from deploy.prepare import prepare_resume
 from deploy.run_lock import run_lock
 from deploy.serve import existing_run
-from deploy.status import learner_address
 from efficientzero.checkpoint import list_checkpoints, save_checkpoint
+from efficientzero.config_files import ConfigError
 from efficientzero.devices import setup_torch, with_usable_device
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.run_folder import RunInfo
-from learner.ranks import meeting_point
+from learner.ranks import RankGroup, meeting_point
 from replay.snapshots import SnapshotFolder
 from tests.fakes import tiny_config, tiny_run
 from tests.loss_cases import changed
@@ -89,7 +92,6 @@ def test_a_moved_run_is_evaluated_and_shown(original, tmp_path, capsys):
 def test_every_command_that_takes_a_run_takes_the_folder_it_is_given(original, copy, tmp_path):
     shutil.rmtree(original.directory)
     assert launch.find_run(["--resume", str(copy)]).directory == copy
-    assert learner_address(str(copy)) == original.learner_address
     write_snapshot(copy / "replay-0" / "kept" / "000001-2026")
     for is_frozen in (False, True):
         fork = find_fork(copy, is_frozen=is_frozen, takes_weights=False)
@@ -180,6 +182,18 @@ def test_a_file_system_without_locks_works_with_a_note(tmp_path, monkeypatch, co
     assert meeting_point(run).parent == tmp_path
 
 
+def test_ranks_meet_in_the_run_folder_whatever_its_name(copy, monkeypatch):
+    for library in ("GLOO", "NCCL"):
+        monkeypatch.setenv(f"{library}_SOCKET_IFNAME", "lo")
+    file = meeting_point(RunInfo.load(copy / "config.json"))
+    assert file == copy / "ranks-0"
+    group = RankGroup(file, rank=0, num_ranks=1, device=torch.device("cpu"))
+    try:
+        assert file.exists()  # a URL would end at the "#" in the folder's name
+    finally:
+        group.close()
+
+
 def test_other_errors_of_a_lock_are_not_taken_for_a_running_run(tmp_path, monkeypatch):
     def broken(descriptor, operation):
         raise OSError(errno.EIO, "Input/output error")
@@ -213,3 +227,30 @@ def test_a_file_system_without_links_keeps_snapshots_by_copies(tmp_path, monkeyp
         "tables.tfrecord",
     ]
     assert folder.prepare() == "2026"
+
+
+def test_a_file_system_without_modes_takes_a_run(tmp_path, monkeypatch):
+    def without(path, mode):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", without)
+    run = tiny_run(tmp_path, tiny_config())
+    run.save()
+    assert RunInfo.load(run.config_path) == run
+
+
+@pytest.mark.parametrize("part", ["folder", "snapshots"])
+def test_a_fork_names_what_it_may_not_read(copy, monkeypatch, part):
+    write_snapshot(copy / "replay-0" / "kept" / "000001-2026")
+    refused = copy / "tables.tfrecord" if part == "folder" else copy / "replay-0" / "kept"
+    name = "stat" if part == "folder" else "iterdir"
+    real = getattr(Path, name)
+
+    def guarded(path, *arguments, **options):
+        if path == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, name, guarded)
+    with pytest.raises(ConfigError, match=re.escape(f"{refused} cannot be read (Permission")):
+        find_fork(copy, is_frozen=True, takes_weights=False)

@@ -176,6 +176,14 @@ def test_failure_that_would_only_repeat_itself_is_not_tried_again(tmp_path):
     assert "restarting" not in run.notes()
 
 
+def test_a_failure_without_a_log_file_does_not_name_one(tmp_path):
+    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": f"raise SystemExit({EXIT_FINAL})"})
+    (tmp_path / "learner-0.log").symlink_to(tmp_path / "missing" / "folder")  # cannot be opened
+    assert run.run().exit_code == 1
+    assert "Its last lines (no log was kept):" in run.notes()
+    assert f"all of them: {tmp_path}/learner-0.log" not in run.notes()
+
+
 def test_resumed_run_counts_incarnations_on(tmp_path):
     code = "import sys; print('arguments', sys.argv[1:], flush=True)\n" + SERVE
     run = Run(tmp_path, {"replay-0": code, "learner-0": SERVE}, first_incarnation=2_000)
