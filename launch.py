@@ -32,7 +32,7 @@ from deploy.command_line import (
 from deploy.display import NoteHandler, RunConsole
 from deploy.explain import config_table
 from deploy.fork import Fork, fork_named
-from deploy.local import Graces, Outcome, StopRequests, Supervisor
+from deploy.local import EXIT_FAILED, Graces, Outcome, StopRequests, Supervisor
 from deploy.monitor import RunMonitor, learner_status
 from deploy.next_steps import DEFAULT_CPU_PRESET, resume_advice, try_next
 from deploy.on_disk import wandb_folders
@@ -312,7 +312,9 @@ def advice_lines(plan: Plan, summary: Mapping[str, Any]) -> list[str]:
     """Return how a run goes on that was stopped, or what to try after a first one."""
     rows: list[tuple[str, str]] = []
     if summary["exit_code"] and not summary["eval_is_final"]:
-        rows = [("resume", resume_advice(plan.run, is_served=not plan.has_workers))]
+        advice = resume_advice(plan.run, is_served=not plan.has_workers)
+        has_failed = summary["exit_code"] == EXIT_FAILED
+        rows = [("resume", advice + " (once the cause is mended)" * has_failed)]
     elif plan.is_first_try and not summary["exit_code"]:
         rows = [("try next", f"{what}: {command}") for what, command in try_next(plan.run)]
     return [f"{name:<10} {value}" for name, value in rows]

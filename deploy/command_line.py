@@ -32,7 +32,8 @@ Examples:
   python launch.py ablate --help                            grids of runs
   python launch.py report --help                            runs compared, as a page and pictures
   python launch.py --serve --run-id NAME ...                replay and learner; workers join them
-  python launch.py status HOST:PORT                         every process of a run, on every host
+  python launch.py status runs/NAME                         a run's processes, or how it ended;
+                                                            also HOST:PORT of its learner
 
 Presets: {", ".join(PRESETS)}. Every field below can be set; values are taken from the command line,
 else from the preset, else from the defaults. Results are in runs/NAME/: config.json, logs/,

@@ -34,6 +34,7 @@ _ANY_WIDTH = "10000"  # columns: tyro then breaks no line of its messages
 _PERHAPS = "Perhaps you meant:"
 _NO_ALTERNATIVE = re.compile(r"no type matching .* - <class '\w+'>: ")
 """Of an option that may be missing: what its type says comes last."""
+_SEVERAL = re.compile(r"Could not find valid parse for arguments: \[(.*)\]")
 
 
 def parse_options(
@@ -153,6 +154,7 @@ def one_line_of(box: str) -> str:
     if not sections:
         return " ".join(box.split())
     message = _NO_ALTERNATIVE.sub("", " ".join(sections[0]).removeprefix("Error parsing "))
+    message = _SEVERAL.sub(r"got \1, not all of which are what --help says", message)
     for first, *others in sections[1:]:
         meant = [row.split()[0].strip(",") for row in others if row.startswith("--")]
         if first == _PERHAPS and meant:

@@ -143,6 +143,7 @@ def test_the_last_lines_name_how_a_stopped_run_goes_on_and_what_to_try_after_a_f
     assert Path(script).is_file()
     assert shutil.which(python)
     assert "--serve --resume" in advised(run, 1, is_final=False, has_workers=False)[0][1]
+    assert advised(run, 1, is_final=False)[0][1].endswith("'my runs/x' (once the cause is mended)")
     assert advised(run, 130, is_final=True) == []
     assert advised(run, 0, is_final=True, is_first_try=False) == []
     rows = advised(run, 0, is_final=True)

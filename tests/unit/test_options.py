@@ -116,6 +116,7 @@ def test_no_command_line_is_parsed_past_these_rules():
     [
         (("--budget.env-steps", "1.5"), "--budget.env-steps: got '1.5', wanted a whole number"),
         (("--actors", "two"), "--actors: got 'two', wanted a whole number"),
+        (("--actor.temperatures", "1", "x"), "--actor.temperatures: got '1', 'x', not all of"),
         (("--serch.num-simulations", "3"), "(did you mean --search.num-simulations?)"),
         (("--clip-rewards",), "(did you mean --env.clip-rewards?)"),
         (("--search.algorithm", "gumble"), "'gumble'"),
