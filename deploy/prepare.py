@@ -13,7 +13,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deploy.fork import Fork, place_fork
 from deploy.fork_checks import check_fork, check_frozen
@@ -40,6 +40,7 @@ from efficientzero.config_files import (
     load_preset,
 )
 from efficientzero.envs import probe_env_spec
+from efficientzero.image_sizes import with_downsample
 from efficientzero.lineage import Lineage
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.naming import group_name
@@ -81,7 +82,7 @@ def prepare(
         PreflightError: the run cannot start.
     """
     check_installation()
-    spec, group = check_config(config, fork)
+    config, spec, group = check_config(config, fork)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_addresses, learner_address = addresses(config)
@@ -152,7 +153,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         check_frozen(config, run.lineage.env_steps)
     if is_complete(run):
         raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
-    spec, _ = check_config(config)
+    spec = check_config(config).spec  # the run keeps its network
     tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_addresses, learner_address = addresses(config)
@@ -251,8 +252,17 @@ def _make_or_take(folder: Path) -> bool:
     return True
 
 
-def check_config(config: Config, fork: Fork | None = None) -> tuple[EnvSpec, str]:
-    """Return the environment's shape and the group's name, or say what is wrong.
+class Checked(NamedTuple):
+    """A config that can be run."""
+
+    config: Config
+    """With what the environment decides: ``network.downsample``, where 0 would be costly."""
+    spec: EnvSpec
+    group: str
+
+
+def check_config(config: Config, fork: Fork | None = None) -> Checked:
+    """Return the config to run, the environment's shape and the group's name, or say what is wrong.
 
     Args:
         config: resolved.
@@ -265,9 +275,12 @@ def check_config(config: Config, fork: Fork | None = None) -> tuple[EnvSpec, str
         validate(config, None)
         spec = _env_spec(config.env)
         validate(config, spec)
+        # The network of a parent that has no number is kept, with its weights or without.
+        if fork is None or fork.parent.config.network.downsample:
+            config = with_downsample(config, spec)
         if fork is not None:
             check_fork(fork, config, spec)
-        return spec, run_group(config, fork.lineage if fork else None)
+        return Checked(config, spec, run_group(config, fork.lineage if fork else None))
     except ValueError as error:
         raise PreflightError(one_line(error)) from error
 

@@ -46,6 +46,7 @@ _NOT_IN_OLDER_HASHES = {
     "replay.num_shards": 1,
     "env.action_repeat": 1,
     "compat.warmup_earns_train_steps": False,
+    "network.downsample": 0,
 }
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 
