@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from deploy.env_trial import env_facts, env_notes
 from deploy.fork import Fork, place_fork
@@ -34,6 +35,7 @@ from deploy.summary import EVALUATIONS_FILE, budget_text, software_versions
 from efficientzero.config import Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import hyperparameters
+from efficientzero.image_sizes import with_downsample
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.run_folder import RunInfo, read_lines
@@ -76,7 +78,7 @@ def prepare(
     check_installation()
     name = run_id or default_run_id(config, now)
     check_run_name(name)
-    spec, group = check_config(config, fork)
+    config, spec, group = check_config(config, fork)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_addresses, learner_address = addresses(config)
@@ -145,7 +147,8 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         check_frozen(config, run.lineage.env_steps)
     if is_complete(run):
         raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
-    spec, _ = check_config(config, suffix_before=run.config.tracking.group_suffix)
+    # The run keeps its network, whatever its images would choose today.
+    spec = check_config(config, suffix_before=run.config.tracking.group_suffix).spec
     if spec != run.env_spec:
         raise PreflightError(
             f"env.id={config.env.id}: it is {spec} now, but the run was started with {run.env_spec}"
@@ -252,10 +255,17 @@ def _make_or_take(folder: Path) -> bool:
     return True
 
 
-def check_config(
-    config: Config, fork: Fork | None = None, *, suffix_before: str = ""
-) -> tuple[EnvSpec, str]:
-    """Return the environment's shape and the group's name, or say what is wrong.
+class Checked(NamedTuple):
+    """A config that can be run."""
+
+    config: Config
+    """With what the environment decides: ``network.downsample``, where 0 would be costly."""
+    spec: EnvSpec
+    group: str
+
+
+def check_config(config: Config, fork: Fork | None = None, *, suffix_before: str = "") -> Checked:
+    """Return the config to run, the environment's shape and the group's name, or say what is wrong.
 
     Args:
         config: resolved.
@@ -270,9 +280,12 @@ def check_config(
         validate(config, None)
         spec = env_facts(config.env, limit_s=config.cluster.env_check_seconds).spec
         validate(config, spec)
+        # The network of a parent that has no number is kept, with its weights or without.
+        if fork is None or fork.parent.config.network.downsample:
+            config = with_downsample(config, spec)
         if fork is not None:
             check_fork(fork, config, spec)
-        return spec, run_group(config, fork.lineage if fork else None)
+        return Checked(config, spec, run_group(config, fork.lineage if fork else None))
     except ValueError as error:
         raise PreflightError(one_line(error)) from error
 

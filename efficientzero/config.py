@@ -82,6 +82,9 @@ class BudgetConfig:
         return self.train_steps / max(1, self.env_steps - self.warmup_env_steps)
 
 
+Downsample = Literal[0, 1, 2, 4, 8, 16, 32]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
     """Sizes of the network. Images take the convolutional trunk, vectors the MLP one."""
@@ -90,6 +93,8 @@ class NetworkConfig:
     """Latent channels of the convolutional trunk; the first stage has half."""
     num_blocks: int = 1
     """Residual blocks per stage."""
+    downsample: Downsample = 0
+    """Factor by which latents are smaller than images. 0: by the image's size, at launch."""
     reduced_channels: int = 16
     """Width of the 1x1 convolution before each head."""
     mlp_latent_size: int = 64

@@ -48,6 +48,7 @@ _NOT_IN_OLDER_HASHES = {
     "env.action_repeat": 1,
     "compat.recomputed_bounds": False,
     "compat.warmup_earns_train_steps": False,
+    "network.downsample": 0,
 }
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 

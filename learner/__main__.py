@@ -37,6 +37,7 @@ from learner.governor import Governor
 from learner.grpc_server import GrpcServer
 from learner.learner import Learner
 from learner.lock_step import LockStepGovernor
+from learner.network import describe_network
 from learner.priority_feedback import PrioritySink
 from learner.ranks import RankGroup, device_of_rank, meeting_point
 from learner.replay_follower import follow_replay
@@ -105,6 +106,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             stop=stop,
             ranks=_ranks(run, device),
         )
+        log.info("network: %s", describe_network(learner.network, run.config))
         resume(
             run,
             learner=learner,

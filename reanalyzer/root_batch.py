@@ -16,6 +16,7 @@ import torch
 from efficientzero.config import Config
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.step_timing import step_seconds
+from efficientzero.targets import most_roots
 
 _SMALLEST = 32
 _LARGEST = 2_048  # bounds the pool's memory: 1.4 GB with the Atari network and 50 simulations
@@ -23,27 +24,6 @@ _UNTIMED = 256
 _TOLERANCE = 1.05  # a larger batch that costs this much more per root has less overhead elsewhere
 
 log = logging.getLogger(__name__)
-
-
-def num_fresh_policies(config: Config, num_slices: int) -> int:
-    """Return how many of ``num_slices`` get policies from a fresh search: none if none is trained.
-
-    Without a policy loss nothing reads a fresh policy, and the search is most of a batch's cost.
-    """
-    if not config.learner.policy_coefficient:
-        return 0
-    return int(num_slices * config.reanalyzer.policy_reanalyze_ratio)
-
-
-def most_roots(config: Config) -> int:
-    """Return how many roots the targets of one training batch can need."""
-    size, positions = config.learner.batch_size, config.agent.num_unroll_steps + 1
-    fresh = num_fresh_policies(config, size)
-    if config.reanalyzer.value_bootstrap == "network":
-        return max(1, fresh * positions)
-    # Values are at offsets n .. K + n, policies at 0 .. K: what both need is searched once.
-    shared = max(0, positions - config.agent.td_steps)
-    return size * positions + fresh * (positions - shared)
 
 
 def value_batch_size(config: Config, search_batch_size: int) -> int:

@@ -22,13 +22,14 @@ from efficientzero.targets import (
     action_mask,
     bootstrap_offsets,
     corrected_td_steps,
+    num_fresh_policies,
     policy_mask,
     slice_ends,
     value_prefix_targets,
     value_targets,
 )
 from reanalyzer.diagnostics import BatchDiagnostics, Newest
-from reanalyzer.root_batch import num_fresh_policies, value_batch_size
+from reanalyzer.root_batch import value_batch_size
 from replay.priorities import num_refreshed
 
 NO_STEP = -1

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from deploy.command_line import parse, with_short_options
+from deploy.prepare import check_config
 from efficientzero.config import Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import (
@@ -109,7 +110,7 @@ def make_plan(
     is left out.
 
     Raises:
-        ConfigError: a cell's values do not fit together.
+        ValueError: a cell's values do not fit together.
     """
     combinations = [(task, FULL) for task in dict.fromkeys(tasks)]
     if variants and (variant_task, FULL) not in combinations:
@@ -130,8 +131,11 @@ def _cells_of(
     """Return a cell per seed; the command line is parsed once, which takes a third of a second."""
     changes = () if variant == FULL else CHANGES[variant]
     named = tuple(f"--{change}" for change in (*overrides, *changes))
-    config = with_short_options(parse((f"--preset={task}", *named), load_preset(task)))
+    preset = load_preset(task)
+    config = with_short_options(parse((f"--preset={task}", *named), preset))
     validate(config)
+    if config.env != preset.env:  # other images may get another network from the launcher
+        config = check_config(config).config
     return [
         Cell(
             task=task,

@@ -109,10 +109,11 @@ def check_cells(cells: Sequence[Cell], runs_dir: Path, fork: Fork | None = None)
     for cell in cells:
         try:
             check_device(cell.config.cluster)
-            spec, group = check_config(cell.config, fork)
+            config, spec, group = check_config(cell.config, fork)
         except PreflightError as error:
             raise ConfigError(f"cell {cell.index} ({cell.label}): {error}") from error
-        identity = _identity(cell.config, fork)
+        cell = dataclasses.replace(cell, config=config)  # noqa: PLW2901  as it will run
+        identity = _identity(config, fork)
         before = checked.get(identity)
         if before is None:
             checked[identity] = CheckedCell(

@@ -163,6 +163,17 @@ def test_overrides_reach_every_cell():
     assert [cell.config.replay.priority_exponent for cell in plan] == [0.6, 0.0]
 
 
+def test_a_cell_has_the_network_that_the_launcher_gives_its_images():
+    (cell,) = make_plan(
+        tasks=("atari-small",),
+        seeds=(0,),
+        variants=(),
+        variant_task="catch",
+        overrides=("env.atari.image-size=32",),
+    )
+    assert cell.config.network.downsample == 8
+
+
 def test_only_runs_at_budget_with_the_same_config_and_seed_count_as_finished(tmp_path):
     cells = catch_plan(seeds=(0, 1, 2, 3, 4))
     directory = finish(cells[0], tmp_path, [1.0])

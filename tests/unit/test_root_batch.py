@@ -6,11 +6,11 @@ import torch
 
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
+from efficientzero.targets import most_roots
 from reanalyzer.root_batch import (
     candidate_sizes,
     choose_size,
     equal_parts,
-    most_roots,
     root_batch_size,
     value_batch_size,
 )

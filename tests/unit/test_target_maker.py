@@ -15,7 +15,7 @@ from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import Ending, EnvSpec, SearchResult
 from efficientzero.slices import SliceBatch
-from reanalyzer.root_batch import most_roots
+from efficientzero.targets import most_roots
 from reanalyzer.target_maker import TargetMaker
 from tests.fakes import tiny_config
 from tests.reference_targets import (
