@@ -1,5 +1,6 @@
 # `make run` is all a newcomer needs. Everything lives in .venv; nothing else on the machine changes.
-#   make run ARGS="--preset catch"     set up if needed, then train on this machine
+#   make run                           set up if needed, then train: without a GPU catch, in minutes
+#   make run ARGS="--preset cartpole"  another preset; all options of launch.py
 #   make test | lint | bench           what CI runs; micro-benchmarks
 #   make PYTHON=/path/to/python3.11 …  pick the interpreter
 
@@ -7,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := run
-.PHONY: run setup test test-cpp test-python lint bench protos clean
+.PHONY: run setup test test-cpp test-python test-processors lint bench protos clean
 
 PYTHON ?=
 ARGS ?=
@@ -17,13 +18,15 @@ STAMP := $(VENV)/.stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 CPP := $(shell find mcts_cpp efficientzero -name '*.cc' -o -name '*.h')
 CPP_BUILD := build/mcts-tests
+PROCESSOR_TESTS := tests/integration/test_mctx_agreement.py $(patsubst %,tests/unit/test_%.py, \
+  search inference in_place folded_network cpu_kernels networks scalar_support update optimizers mcts mcts_variants)
 
 run: $(STAMP)
 	@$(BIN)/python launch.py --local $(ARGS)
 
 setup: $(STAMP)
 
-test: test-cpp test-python
+test: test-cpp test-python test-processors
 
 # Twice: addresses and undefined behaviour, then threads; the two cannot share a build.
 test-cpp: $(STAMP)
@@ -40,6 +43,13 @@ test-cpp: $(STAMP)
 test-python: $(STAMP)
 	@$(BIN)/python -m pytest -n auto -m "not reverb and not slow"
 	@$(BIN)/python -m pytest -m "reverb or slow"
+
+# What depends on how a processor rounds, as one without AVX computes it: torch's loops, oneDNN, MKL and our
+# kernels at their narrowest.
+test-processors: $(STAMP)
+	@echo "[test] the same numbers on a processor without AVX"
+	@ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 EFFICIENTZERO_KERNELS=portable \
+	  $(BIN)/python -m pytest -q -n auto -m "not reverb and not slow" $(PROCESSOR_TESTS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .

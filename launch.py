@@ -6,18 +6,17 @@ run folder and hands the processes to the supervisor. Knows no role beyond its n
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deploy import status
 from deploy.ablate.__main__ import main as ablate
@@ -33,8 +32,10 @@ from deploy.command_line import (
 from deploy.display import NoteHandler, RunConsole
 from deploy.explain import config_table
 from deploy.fork import Fork, fork_named
-from deploy.local import Graces, Outcome, StopRequests, Supervisor
+from deploy.local import EXIT_FAILED, Graces, Outcome, StopRequests, Supervisor
 from deploy.monitor import RunMonitor, learner_status
+from deploy.next_steps import DEFAULT_CPU_PRESET, resume_advice, try_next
+from deploy.on_disk import wandb_folders
 from deploy.preflight import PreflightError, has_cuda_device
 from deploy.prepare import Prepared, is_complete, prepare, prepare_resume
 from deploy.run_lock import run_lock
@@ -42,7 +43,8 @@ from deploy.serve import existing_run
 from deploy.summary import EVALUATIONS_FILE, save_summary, summarize, summary_lines
 from deploy.topology import SERVER_ROLES, processes
 from efficientzero.config import Config
-from efficientzero.config_files import ConfigError, load_preset
+from efficientzero.config_files import ConfigError, load_preset, nearest, preset_of_env
+from efficientzero.options import wants_help, wants_version
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import LAUNCHED_WORKERS_VARIABLE, LAUNCHER_PID_VARIABLE, die_with_parent
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     if LAUNCHER_PID_VARIABLE in os.environ:
         die_with_parent()  # started by `launch.py ablate`, which must not leave runs behind
     with plan.lock:
-        return run_locally(plan.run, plan.notes, has_workers=plan.has_workers)
+        return run_locally(plan)
 
 
 class Plan(NamedTuple):
@@ -91,6 +93,7 @@ class Plan(NamedTuple):
     notes: list[tuple[str, str]]  # told first
     lock: ExitStack  # lets go of the run folder
     has_workers: bool  # start them here
+    is_first_try: bool  # nothing was named: what to try next is told at the end
 
 
 def make_plan(arguments: Sequence[str]) -> Plan | str:
@@ -100,8 +103,13 @@ def make_plan(arguments: Sequence[str]) -> Plan | str:
         ConfigError: wrong options.
         PreflightError: the run cannot start.
     """
-    interrupted = find_run(arguments)
-    fork = fork_named(lambda name: named_option(arguments, name))
+    if wants_help(arguments) or wants_version(arguments):
+        interrupted, fork = None, None
+    else:
+        check_command(arguments)
+        interrupted = find_run(arguments)
+        fork = fork_named(lambda name: named_option(arguments, name))
+    is_first_try = False
     if interrupted is not None:
         base, preset, why = interrupted.config, interrupted.config.preset, "the run's"
     elif fork is not None:
@@ -109,7 +117,7 @@ def make_plan(arguments: Sequence[str]) -> Plan | str:
         base = fork.base(load_preset(named) if named else None)
         preset, why = base.preset, "as asked for" if named else f"{fork.parent.run_id}'s config"
     else:
-        preset, why = choose_preset(arguments)
+        preset, why, is_first_try = choose_preset(arguments)
         base = load_preset(preset)
     options = parse(arguments, with_compat(arguments, base))
     config = with_short_options(options)
@@ -127,7 +135,15 @@ def make_plan(arguments: Sequence[str]) -> Plan | str:
         lock.close()
         return f"{options.run_id} is prepared: {prepared.run.directory}"
     notes = [("preset", f"{preset} ({why})"), *prepared.notes]
-    return Plan(prepared.run, notes, lock, options.local)
+    return Plan(prepared.run, notes, lock, options.local, is_first_try)
+
+
+def check_command(arguments: Sequence[str]) -> None:
+    """Refuse a word in front that is no command, with the one that was probably meant."""
+    word = arguments[0] if arguments else "-"
+    if not word.startswith("-"):
+        meant = nearest(word, list(_COMMANDS))
+        raise ConfigError(f"got {word!r}, wanted an option or one of {', '.join(_COMMANDS)}{meant}")
 
 
 def check_mode(options: Options) -> None:
@@ -147,7 +163,7 @@ def take(
     """Return the run to start or to go on with, and what to close to let go of its folder."""
     with ExitStack() as stack:
         if interrupted is not None:
-            stack.enter_context(run_lock(interrupted.directory))
+            note = stack.enter_context(run_lock(interrupted.directory))
             prepared = prepare_resume(interrupted, config)
         else:
             prepared = prepare(
@@ -158,7 +174,9 @@ def take(
                 now=datetime.now(),
                 fork=fork,
             )
-            stack.enter_context(run_lock(prepared.run.directory))
+            note = stack.enter_context(run_lock(prepared.run.directory))
+        if note:
+            prepared.notes.append(("lock", note))
         return prepared, stack.pop_all()
 
 
@@ -169,32 +187,44 @@ def find_run(arguments: Sequence[str]) -> RunInfo | None:
         return None
     if named_option(arguments, "--preset") is not None:
         raise ConfigError("--preset: a resumed run keeps its own; leave it out")
-    folder = Path(given)
     try:
-        return dataclasses.replace(RunInfo.load(folder / "config.json"), directory=folder.resolve())
+        return RunInfo.load(Path(given) / "config.json")
     except ValueError as error:
         raise ConfigError(f"--resume: wanted a run's folder: {error}") from error
 
 
-def choose_preset(arguments: Sequence[str]) -> tuple[str, str]:
-    """Return the preset and why; the rest of the command line is parsed on top of it."""
+class Choice(NamedTuple):
+    """A preset, which the rest of the command line is parsed upon."""
+
+    preset: str
+    why: str
+    is_first_try: bool = False  # on a CPU, with neither preset nor environment named
+
+
+def choose_preset(arguments: Sequence[str]) -> Choice:
+    """Return the preset that is named, else one for the environment, else one for the machine."""
     preset = named_option(arguments, "--preset")
     if preset is not None:
-        return preset, "as asked for"
+        return Choice(preset, "as asked for")
+    env_id = named_option(arguments, "--env") or named_option(arguments, "--env.id")
+    own = preset_of_env(env_id) if env_id else None
+    if own is not None:
+        return Choice(own, f"made for {env_id}; choose another with --preset")
     if has_cuda_device():
-        return "atari100k", "a CUDA device was found; choose another with --preset"
-    return "atari-small", "no usable CUDA device was found; choose another with --preset"
+        return Choice("atari100k", "a CUDA device was found; choose another with --preset")
+    if env_id:
+        return Choice("atari-small", f"no usable CUDA device was found; {_OTHER_TASKS}")
+    why = "no usable CUDA device was found: a task of minutes; choose another with --preset"
+    return Choice(DEFAULT_CPU_PRESET, why, is_first_try=True)
 
 
-def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]], *, has_workers: bool) -> int:
-    """Start, watch and end the run's processes; return the exit code.
+_OTHER_TASKS = "for tasks that are not Atari games start from --preset cartpole"
 
-    Args:
-        run: which one.
-        notes: told first.
-        has_workers: start them here; else they join from elsewhere, the evaluator too.
-    """
-    started = time.monotonic()
+
+def run_locally(plan: Plan) -> int:
+    """Start, watch and end the run's processes; return the exit code."""
+    run, notes, has_workers = plan.run, plan.notes, plan.has_workers
+    started, wandb_before = time.monotonic(), wandb_folders(run.directory)
     requests = StopRequests()
     requests.install()
     cluster = run.config.cluster
@@ -209,6 +239,7 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]], *, has_workers: 
                 fetch,
                 evaluations_path=run.directory / EVALUATIONS_FILE,
                 show=console.show,
+                stop=requests.stop,
                 until_evaluated=cluster.evaluator and not has_workers,
             )
         )
@@ -225,6 +256,7 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]], *, has_workers: 
                 log_dir=log_dir,
                 env=env,
                 sink=console.line,
+                stop=requests.stop,
                 first_incarnation=run.num_resumes * INCARNATIONS_PER_LAUNCH,
             )
             for spec in processes(run)
@@ -239,11 +271,27 @@ def run_locally(run: RunInfo, notes: Sequence[tuple[str, str]], *, has_workers: 
             graces=Graces(),
         )
         outcome = supervisor.run(requests)
-    return report(run, outcome, monitor, time.monotonic() - started)
+    # A rank records nothing of its own.
+    recording = [child.spec.name for child in children if child.spec.role != "rank"]
+    wall_s = time.monotonic() - started
+    return report(plan, outcome, monitor, wall_s, expected=recording, wandb_before=wandb_before)
 
 
-def report(run: RunInfo, outcome: Outcome, monitor: RunMonitor, wall_s: float) -> int:
-    """Write and print the summary; return the exit code."""
+def report(
+    plan: Plan,
+    outcome: Outcome,
+    monitor: RunMonitor,
+    wall_s: float,
+    *,
+    expected: Collection[str],
+    wandb_before: Collection[str],
+) -> int:
+    """Write and print the summary (see ``summary_lines``) and what may be done next.
+
+    Returns:
+        The exit code.
+    """
+    run = plan.run
     summary = summarize(run, outcome, status=monitor.last_status, wall_s=wall_s)
     try:
         save_summary(run, summary)
@@ -251,11 +299,25 @@ def report(run: RunInfo, outcome: Outcome, monitor: RunMonitor, wall_s: float) -
         text = f"cannot write {run.directory}/summary.json ({error.strerror})"
         print(f"launch.py: error: {text}", file=sys.stderr)
     try:
-        print("\n".join(["", *summary_lines(run, summary)]), flush=True)
+        lines = summary_lines(run, summary, expected=expected, wandb_before=wandb_before)
+        lines += advice_lines(plan, summary)
+        print("\n".join(["", *lines]), flush=True)
     except OSError:
         # Nobody reads any more. Python would flush once more at exit and change the exit code.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return outcome.exit_code
+
+
+def advice_lines(plan: Plan, summary: Mapping[str, Any]) -> list[str]:
+    """Return how a run goes on that was stopped, or what to try after a first one."""
+    rows: list[tuple[str, str]] = []
+    if summary["exit_code"] and not summary["eval_is_final"]:
+        advice = resume_advice(plan.run, is_served=not plan.has_workers)
+        has_failed = summary["exit_code"] == EXIT_FAILED
+        rows = [("resume", advice + " (once the cause is mended)" * has_failed)]
+    elif plan.is_first_try and not summary["exit_code"]:
+        rows = [("try next", f"{what}: {command}") for what, command in try_next(plan.run)]
+    return [f"{name:<10} {value}" for name, value in rows]
 
 
 if __name__ == "__main__":

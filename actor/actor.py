@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor  # noqa: TID251  each future is read
 
 import numpy as np
 
@@ -148,8 +148,8 @@ class Actor:
             self._take_weights()
         playing = group.envs[: grant.granted]
         with self._timer.section("search"):
-            result = self._think(self._stack.observations()[playing])
-        actions = self._choose(result)
+            result = self._think(self._stack.observations()[playing], grant)
+        actions = self._choose(result, grant)
         steps = stepper.submit(self._envs.step, playing, actions)
         group.turn = Turn(playing, grant, result, actions, self._train_step, steps)
         return True
@@ -190,18 +190,17 @@ class Actor:
                 self._reset(ended)
         self._log_when_due()
 
-    def _think(self, observations: Frames) -> SearchResult:
-        if self._train_step == 0:
+    def _think(self, observations: Frames, grant: Grant) -> SearchResult:
+        if grant.is_random:
             return uniform_search_result(len(observations), self._envs.spec.num_actions)
         self._search_rates.add(len(observations))
         result = self._search.run(observations, exploration_noise=True)
         self._searches.add(result)
         return result
 
-    def _choose(self, result: SearchResult) -> I64:
+    def _choose(self, result: SearchResult, grant: Grant) -> I64:
         """Return the actions to play, i64: sampled by visits, or Gumbel's own choice."""
-        is_searched = self._train_step > 0
-        if is_searched and self._config.search.algorithm == "gumbel":
+        if self._config.search.algorithm == "gumbel" and not grant.is_random:
             return result.best_actions.astype(np.int64)
         heat = temperature(self._train_step, self._config.actor, self._config.budget)
         return sample_actions(result.visit_counts, heat, self._generator)

@@ -3,8 +3,9 @@
 Run as ``python -m actor.evaluate --env CartPole-v1 --seeds 0 1`` (the newest run of each seed) or
 with run folders. The games begin with those of the run's own final evaluation. ``--policy prior``
 plays without search, ``--policy random`` without any weights: what the search and the weights are
-worth; ``--simulations`` tells what a longer or shorter search is. Each result goes to
-``runs/<id>/evaluation-<policy>.json``, or ``evaluation-search-<simulations>.json``.
+worth; ``--simulations`` tells what a longer or shorter search is. Each result is printed, and kept
+in the folder that was given: ``evaluation-<policy>.json`` or
+``evaluation-search-<simulations>.json``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tyro
 from actor.saved_run import Policy, play
 from efficientzero.checkpoint import list_checkpoints
 from efficientzero.config_checks import validate
+from efficientzero.options import parse_options
 from efficientzero.run_folder import RunInfo, write_json
 from efficientzero.runtime import StopSignal, install_stop_handlers
 
@@ -110,10 +112,10 @@ def find_runs(options: Options) -> list[RunInfo]:
         raise ValueError("got no run, wanted run folders, or --env and --seeds")
     found: dict[int, tuple[float, RunInfo]] = {}
     for path in options.runs_dir.glob("*/config.json"):
-        checkpoints = list_checkpoints(path.parent / "checkpoints")
         try:
+            checkpoints = list_checkpoints(path.parent / "checkpoints")
             run = RunInfo.load(path)
-        except ValueError:  # of another version
+        except (OSError, ValueError):  # of another user, or of another version
             continue
         if not checkpoints:
             continue
@@ -131,8 +133,8 @@ def find_runs(options: Options) -> list[RunInfo]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    options = tyro.cli(
-        Options, args=list(arguments), prog="python -m actor.evaluate", description=__doc__
+    options: Options = parse_options(
+        Options, arguments, prog="python -m actor.evaluate", description=__doc__
     )
     stop = StopSignal()
     install_stop_handlers(stop)
@@ -147,20 +149,28 @@ def main(arguments: Sequence[str]) -> int:
             )
             if result is None:
                 return _INTERRUPTED
+            print(json.dumps(result) if options.json else _line(run, result), flush=True)
             length = f"-{options.simulations}" if options.simulations else ""
-            write_json(run.directory / f"evaluation-{options.policy}{length}.json", result)
-            print(json.dumps(result) if options.json else _line(result), flush=True)
+            _keep(run.directory / f"evaluation-{options.policy}{length}.json", result)
     except ValueError as error:
         print(f"evaluate: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _line(result: dict[str, Any]) -> str:
+def _keep(path: Path, result: dict[str, Any]) -> None:
+    """Write the result, which has been printed: a folder that only may be read costs the file."""
+    try:
+        write_json(path, result)
+    except OSError as error:
+        print(f"evaluate: note: {path} is not written ({error.strerror})", file=sys.stderr)
+
+
+def _line(run: RunInfo, result: dict[str, Any]) -> str:
     step, returns = result["train_step"], result["returns"]
     weights = "no weights" if step is None else f"train_step {step}"
     return (
-        f"{result['run_id']}: policy {result['policy']}, {weights}: mean return "
+        f"{run.directory.name}: policy {result['policy']}, {weights}: mean return "
         f"{result['return_mean']:.4g} over {len(returns)} episodes (median "
         f"{np.median(returns):.4g}, {min(returns):.4g} to {max(returns):.4g}), "
         f"{result['seconds']} s"

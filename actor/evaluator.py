@@ -213,7 +213,7 @@ def main(place: Place, stop: StopSignal) -> None:
     """Build the evaluator and run it."""
     run = place.run
     device = setup_torch(run.config.cluster)
-    tracker = run_tracker(run, ROLE, place.index, place.incarnation)
+    tracker = run_tracker(run, ROLE, place.index, place.incarnation, stop=stop)
     randomness = generator(run.config.seed, ROLE, place.index, 1)
     try:
         evaluator = Evaluator(run, device=device, tracker=tracker, randomness=randomness, stop=stop)

@@ -111,7 +111,7 @@ class Recorder:
         """
         replay = self._config.replay
         by_error = replay.initial_priority == "value_error" and replay.priority_exponent > 0
-        if by_error and turn.train_step > 0:
+        if by_error and not turn.grant.is_random:
             found, predicted = turn.result.root_values, turn.result.predicted_values
             errors: F64 = np.abs(found - predicted).astype(np.float64) + _SMALLEST_ERROR
             return errors

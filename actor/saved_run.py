@@ -21,11 +21,11 @@ from actor.greedy_games import (
     play_episodes,
 )
 from efficientzero.checkpoint import list_checkpoints, load_checkpoint
-from efficientzero.devices import setup_torch
+from efficientzero.devices import setup_torch, with_usable_device
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet, inference_entries
 from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import StopSignal, generator
+from efficientzero.runtime import PlainError, StopSignal, generator
 from efficientzero.search import BatchedSearch
 
 Policy = Literal["search", "prior", "random"]
@@ -52,7 +52,10 @@ def load_network(run: RunInfo, device: torch.device) -> tuple[EfficientZeroNet, 
     Raises:
         ValueError: there is no checkpoint, or it cannot be read.
     """
-    checkpoints = list_checkpoints(run.directory / "checkpoints")
+    try:
+        checkpoints = list_checkpoints(run.directory / "checkpoints")
+    except OSError as error:
+        raise ValueError(f"{error.filename}: cannot be read ({error.strerror})") from error
     if not checkpoints:
         raise ValueError(f"{run.directory}: no checkpoint yet; train for a while first")
     state = load_checkpoint(checkpoints[-1])
@@ -94,6 +97,11 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
     )
     try:
         results = play_episodes(envs, choose, stop)
+    except ValueError as error:
+        if isinstance(error, PlainError):
+            raise
+        # Callers take a ValueError for a wrong option; in the games it is anything but that.
+        raise RuntimeError(f"the games ended with an error: {error}") from error
     finally:
         envs.close()
     return None if results is None else Played(train_step=train_step, results=tuple(results))
@@ -103,7 +111,8 @@ def _chooser(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Chooser, int 
     config, num_actions = run.config, run.env_spec.num_actions
     if policy == "random":
         return by_chance(num_actions, generator(config.seed, _ROLE, 0, _CHANCE_STREAM)), None
-    device = setup_torch(config.cluster)
+    # The device is this machine's affair: the run may have been made on another one.
+    device = setup_torch(with_usable_device(config.cluster))
     network, train_step = load_network(run, device)
     if policy == "prior":
         return by_prior(network, device), train_step

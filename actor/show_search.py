@@ -22,6 +22,7 @@ from actor.greedy_games import evaluation_seeds
 from actor.saved_run import load_network
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.options import parse_options
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import generator
 from efficientzero.schema import Frames, SearchResult
@@ -149,14 +150,18 @@ def draw(decision: Decision, *, max_nodes: int, out: Path) -> None:
     _draw_frame(frame_axes, decision.frame)
     nodes = most_visited(decision.tree, max_nodes)
     _draw_tree(tree_axes, nodes)
-    action = int(decision.result.best_actions[0])
-    figure.suptitle(
-        f"env_step {decision.env_step}, weights of train_step {decision.train_step}: action "
-        f"{action}, root value {decision.result.root_values[0]:.2f} (network: "
-        f"{decision.result.predicted_values[0]:.2f}), visits "
-        f"{decision.result.visit_counts[0].tolist()}"
-    )
+    figure.suptitle(headline(decision))
     figure.savefig(out, dpi=110)
+
+
+def headline(decision: Decision) -> str:
+    """Return the decision in one line."""
+    result = decision.result
+    return (
+        f"env_step {decision.env_step}, weights of train_step {decision.train_step}: action "
+        f"{int(result.best_actions[0])}, root value {result.root_values[0]:.2f} (network: "
+        f"{result.predicted_values[0]:.2f}), visits {result.visit_counts[0].tolist()}"
+    )
 
 
 def _draw_frame(axes: Axes, frame: Frames) -> None:
@@ -189,17 +194,31 @@ def _draw_tree(axes: Axes, nodes: list[ExportedNode]) -> None:
 
 
 def main(options: Options) -> None:
-    """Make the picture and the JSON file."""
+    """Print the decision, then make the picture and the JSON file.
+
+    Raises:
+        ValueError: one line: no such run or decision, or a place that cannot be written to.
+    """
     run = RunInfo.load(options.run / "config.json")
     decision = decide(run, options.env_step)
-    draw(decision, max_nodes=options.max_nodes, out=options.out)
-    options.out.with_suffix(".json").write_text(json.dumps(decision.tree, indent=1) + "\n")
-    print(f"wrote {options.out} and {options.out.with_suffix('.json')}")
+    print(headline(decision), flush=True)
+    tree = options.out.with_suffix(".json")
+    try:
+        draw(decision, max_nodes=options.max_nodes, out=options.out)
+        tree.write_text(json.dumps(decision.tree, indent=1) + "\n")
+    except OSError as error:
+        where = error.filename or options.out
+        raise ValueError(f"--out: cannot write {where} ({error.strerror})") from error
+    print(f"wrote {options.out} and {tree}")
 
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Options, prog="python -m actor.show_search", description=__doc__))
+        main(
+            parse_options(
+                Options, sys.argv[1:], prog="python -m actor.show_search", description=__doc__
+            )
+        )
     except ValueError as error:
         print(f"show_search: error: {error}", file=sys.stderr)
         sys.exit(2)

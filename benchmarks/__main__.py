@@ -14,6 +14,7 @@ from benchmarks.learning.command import LearningCommand, measure_learning
 from benchmarks.logging_cost import LoggingCommand, measure_logging
 from benchmarks.pipeline import PipelineCommand, measure_pipeline
 from benchmarks.report import SearchCommand, measure_search
+from efficientzero.options import parse_options
 
 _MORE = (
     "\nMore: `python -m benchmarks search --json` prints one JSON object a row;"
@@ -45,9 +46,9 @@ def main(arguments: Sequence[str]) -> int:
         | LoggingCommand
         | PipelineCommand
     )
-    command = tyro.cli(
+    command = parse_options(
         _Command,
-        args=arguments or ["search"],
+        arguments or ["search"],
         prog="python -m benchmarks",
         description="Measure search, processes, learning or logging, or draw. Nothing: search.",
     )

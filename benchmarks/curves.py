@@ -7,10 +7,10 @@ system to be running.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from efficientzero.run_folder import read_lines
 from efficientzero.schema import F64
 
 _COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
@@ -73,10 +74,11 @@ class Run:
 
 
 def write_curves(command: CurvesCommand) -> None:
-    """Write picture and table.
+    """Print the table, then write it and the picture.
 
     Raises:
-        ValueError: no run, a folder without evaluations, different tasks, a name that is no PNG.
+        ValueError: no run, a folder without evaluations, different tasks, a name that is no PNG or
+            cannot be written to.
     """
     if not command.runs or command.out.suffix != ".png":
         got = f"{len(command.runs)} runs and --out {command.out}"
@@ -85,23 +87,28 @@ def write_curves(command: CurvesCommand) -> None:
     labels = sorted({run.label for run in runs})
     if len(labels) > 1:
         raise ValueError(f"got runs of {' and '.join(labels)}, wanted one task: means would mix")
-    command.out.parent.mkdir(parents=True, exist_ok=True)
+    text, table = markdown_table(runs), command.out.with_suffix(".md")
+    print(text, flush=True)
     figure = draw(runs, title=command.title or runs[0].label, target=command.target)
-    figure.savefig(command.out, dpi=_DPI)
-    size_bytes = command.out.stat().st_size
-    if size_bytes > _MAX_BYTES:
-        raise ValueError(f"{command.out}: got {size_bytes} bytes, wanted at most {_MAX_BYTES}")
-    table = command.out.with_suffix(".md")
-    table.write_text(markdown_table(runs))
+    try:
+        command.out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(command.out, dpi=_DPI)
+        size_bytes = command.out.stat().st_size
+        if size_bytes > _MAX_BYTES:
+            raise ValueError(f"{command.out}: got {size_bytes} bytes, wanted at most {_MAX_BYTES}")
+        table.write_text(text)
+    except OSError as error:
+        where = error.filename or command.out
+        raise ValueError(f"--out: cannot write {where} ({error.strerror})") from error
     print(f"wrote {command.out} ({size_bytes / 1000:.0f} kB) and {table}")
 
 
 def read_run(directory: Path) -> Run:
-    """Read one run folder; a last line that is still being written is left out."""
+    """Read one run folder; a line that is cut short is left out."""
     try:
         config = json.loads((directory / "config.json").read_text())["config"]
-        lines = (directory / "evaluations.jsonl").read_text().split("\n")[:-1]
-        evaluations = [_evaluation(line) for line in lines if line]
+        lines = read_lines(directory / "evaluations.jsonl", is_written=True)
+        evaluations = [_evaluation(line) for line in lines]
         label = f"{config['env']['id']} ({config['preset']})"
         seed = int(config["seed"])
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -113,8 +120,7 @@ def read_run(directory: Path) -> Run:
     return Run(label=label, seed=seed, evaluations=tuple(evaluations))
 
 
-def _evaluation(line: str) -> Evaluation:
-    values = json.loads(line)
+def _evaluation(values: Mapping[str, Any]) -> Evaluation:
     returns = tuple(float(episode) for episode in values["returns"])
     if not returns:
         raise ValueError("an evaluation without episodes")

@@ -26,6 +26,7 @@ from efficientzero.config import ClusterConfig
 from efficientzero.metrics import SectionTimer, make_tracker
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.search_rates import SearchRates
+from efficientzero.runtime import StopSignal
 
 _SECTIONS = ("wait_pace", "weights", "search", "envs", "record", "reset", "log", "wait_replay")
 _NUM_ROWS = 200
@@ -108,6 +109,7 @@ def _log_rows(folder: Path, index: int) -> dict[str, float]:
         index=index,
         config={},
         directory=folder,
+        stop=StopSignal(),
     )
     timer, usage = SectionTimer("actor"), ProcessUsage("actor")
     rates = SearchRates("actor", num_simulations=50, batch_size=8)

@@ -18,6 +18,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from efficientzero import _kernels
 from mcts_cpp import _core
 
 Samples = dict[str, list[float]]  # task -> seconds, one a round
@@ -90,12 +91,19 @@ def ratio_row(
     *,
     must: float | None = None,
     at_least: bool = False,
+    note: str = "",
 ) -> Row:
     """Compare two tasks that took turns: the median of their ratios round by round."""
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     fastest = min(above) / min(below)
     return Row(
-        name=name, value=median(ratios), unit="x", must=must, at_least=at_least, fastest=fastest
+        name=name,
+        value=median(ratios),
+        unit="x",
+        must=must,
+        at_least=at_least,
+        fastest=fastest,
+        note=note,
     )
 
 
@@ -146,7 +154,8 @@ def describe_machine() -> str:
     return (
         f"{_processor()}, {cores} cores; load {load:.1f} ({state}); CPU time\n"
         f"Python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__} "
-        f"({torch.backends.cpu.get_cpu_capability()}), trees built by {_compiler()} "
+        f"({torch.backends.cpu.get_cpu_capability()}), {_kernels.INSTRUCTION_SET} kernels, trees "
+        f"built by {_compiler()} "
         "(default flags: -O3 -DNDEBUG -march=native -ffp-contract=off)"
     )
 

@@ -10,7 +10,6 @@ import queue
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import torch
 from efficientzero.config import Config
 from efficientzero.config_files import load_preset
 from efficientzero.envs import probe_env_spec
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
@@ -43,12 +43,14 @@ ArrivalsOf = Callable[[int], list[float]]
 def weight_clients(publisher: WeightPublisher, preset: str) -> Iterator[ArrivalsOf]:
     """Serve ``publisher`` to 64 clients, which expect the weights of a preset's network."""
     lines: queue.Queue[str] = queue.Queue()
+    stop = StopSignal()
     with tempfile.TemporaryDirectory() as folder:
         server = GrpcServer(
             "127.0.0.1:0",
             governor=Governor(Config()),
             publisher=publisher,
             record=RunRecord(Path(folder)),
+            stop=stop,
         )
         processes = [
             subprocess.Popen(
@@ -60,7 +62,7 @@ def weight_clients(publisher: WeightPublisher, preset: str) -> Iterator[Arrivals
             for _ in range(_PROCESSES)
         ]
         for process in processes:
-            threading.Thread(target=_pass_on, args=(process, lines), daemon=True).start()
+            guarded_thread(_pass_on, stop, name="clients", args=(process, lines))
         try:
             for _ in processes:
                 lines.get(timeout=_PATIENCE_S)  # its clients are there

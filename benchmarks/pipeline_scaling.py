@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from benchmarks.pipeline_service import ReplayProcess, replay_process
 from benchmarks.simulated_actors import WEIGHTS, Order
 from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config
 from efficientzero.config_files import config_to_dict
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.rpc import weights_pb2
 from efficientzero.runtime import StopSignal
 from learner.governor import Governor
@@ -141,7 +141,7 @@ class _Simulation:
         record = RunRecord(self._folder)
         try:
             with GrpcServer(
-                "127.0.0.1:0", governor=governor, publisher=publisher, record=record
+                "127.0.0.1:0", governor=governor, publisher=publisher, record=record, stop=stop
             ) as server:
                 order = Order(
                     replay_address=self._service.address,
@@ -153,6 +153,7 @@ class _Simulation:
                 line = self._answers.readline()
         finally:
             stop.set("simulated")
+        stop.check()
         if not line:
             raise ValueError("the simulated actors ended early, wanted an answer")
         answer = json.loads(line)
@@ -177,7 +178,7 @@ class _Trainer:
         self._governor, self._train_step_s, self._stop = governor, train_step_s, stop
         self.ratio = 0.0
         """As the learner's fairness record counts it: of the last step before collection ended."""
-        threading.Thread(target=self._run, name="trainer", daemon=True).start()
+        guarded_thread(self._run, stop, name="trainer")
 
     def _run(self) -> None:
         pace, made = self._governor.pace, 0

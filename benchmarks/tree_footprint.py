@@ -72,7 +72,7 @@ def measure_instructions(build: Path = _BUILD) -> list[Row]:
         script = _SOURCE / "tests" / "count_instructions.py"
         counts = _run([sys.executable, str(script), str(build / "tree_cost")], path)
     except (OSError, subprocess.SubprocessError) as error:
-        return _uncounted(f"{type(error).__name__}: see cmake and valgrind in {build}")
+        return _uncounted(f"{error}; see cmake and valgrind in {build}")
     return rows_from_counts(counts.splitlines())
 
 

@@ -6,18 +6,22 @@ the thread that started the process ends. Knows nothing of roles, restarts or th
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import math
 import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from deploy.topology import ProcessSpec
-from efficientzero.runtime import EXIT_FINAL, LAUNCHER_PID_VARIABLE
+from efficientzero.guarded_thread import GuardedThread, guarded_thread
+from efficientzero.runtime import EXIT_FINAL, LAUNCHER_PID_VARIABLE, StopSignal
 
 LineSink = Callable[[str, str], None]
 """Takes a process's name and one line that it printed."""
@@ -32,6 +36,8 @@ of one row differs in the last bits when its address is no multiple of 16 bytes.
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 _KEPT_LINES = 40
+_REOPEN_S = 1.0
+"""Between two tries to open a log file that could not be written."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _EXIT_CODES = {
     70: " (did not stop when asked to)",
@@ -41,6 +47,8 @@ _SIGNAL_HINTS = {
     "SIGKILL": " (by hand, or the machine ran out of memory: see dmesg)",
     "SIGSEGV": " (a crash in native code)",
 }
+
+log = logging.getLogger(__name__)
 
 
 class Child:
@@ -53,6 +61,7 @@ class Child:
         log_dir: Path,
         env: Mapping[str, str],
         sink: LineSink,
+        stop: StopSignal,
         first_incarnation: int = 0,
     ) -> None:
         self.spec = spec
@@ -62,7 +71,8 @@ class Child:
         self._env = dict(env)
         self._sink = sink
         self._process: subprocess.Popen[bytes] | None = None
-        self._reader: threading.Thread | None = None
+        self._stop = stop
+        self._reader: GuardedThread | None = None
 
     @property
     def pid(self) -> int:
@@ -90,10 +100,9 @@ class Child:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._reader = threading.Thread(
-            target=self._read, args=(self._process,), name=f"read-{self.spec.name}", daemon=True
+        self._reader = guarded_thread(
+            self._read, self._stop, name=f"read-{self.spec.name}", args=(self._process,)
         )
-        self._reader.start()
 
     def exit_code(self) -> int | None:
         """Return the exit code (minus the signal if killed), None while running or not started."""
@@ -125,38 +134,61 @@ class Child:
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        log = _LogFile(self.log_path)
+        log_file = _LogFile(self.log_path)
         with process.stdout as pipe:
             for raw in pipe:
                 line = raw.decode(errors="replace").rstrip("\r\n")
                 self.last_lines.append(line)
-                log.write(raw)
+                log_file.write(raw)
                 self._sink(self.spec.name, line)
-        log.close()
+        log_file.close()
 
 
 class _LogFile:
-    """Appends to a file until that fails; a full disk must not stop the reading of the pipe."""
+    """Appends to a file, and opens it again after a failure; the pipe must be read all the time.
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = path.open("ab", buffering=0)
-        except OSError:
-            self._is_open = False
-        else:
-            self._is_open = True
+    What a full disk did not take is missing; how much that is, the file says where it goes on.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock = path, clock
+        self._file: io.FileIO | None = None
+        self._is_torn = False  # the last line is there in part
+        self._num_missing, self._error = 0, ""
+        self._next_try_s = -math.inf
 
     def write(self, raw: bytes) -> None:
-        if self._is_open:
-            try:
-                self._file.write(raw)
-            except OSError:
-                self.close()
+        if self._num_missing and self._clock() < self._next_try_s:
+            self._num_missing += 1
+            return
+        try:
+            if self._file is None:
+                self._file = self._path.open("ab", buffering=0)
+            if self._num_missing:
+                gap = f"[launcher: {self._num_missing} lines are missing: {self._error}]\n"
+                self._append(b"\n" * self._is_torn + gap.encode())
+                log.info("%s is written again; it lacks %d lines", self._path, self._num_missing)
+                self._num_missing = 0
+            self._append(raw)
+        except OSError as error:
+            if not self._num_missing:
+                log.warning("%s cannot be written: %s; it is tried again", self._path, error)
+            self._num_missing, self._error = self._num_missing + 1, str(error)
+            self._next_try_s = self._clock() + _REOPEN_S
+            self.close()
 
     def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            self._file.close()
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):  # what it reports was reported by the write
+                file.close()
+
+    def _append(self, data: bytes) -> None:
+        assert self._file is not None
+        left = memoryview(data)
+        while left:  # a disk that is nearly full takes a part
+            left = left[self._file.write(left) :]
+            self._is_torn = bool(left)
 
 
 def child_environment(base: Mapping[str, str], *, run_uid: str, threads: int) -> dict[str, str]:

@@ -14,6 +14,7 @@ from deploy.env_kwargs import REGISTRY
 from efficientzero.compat import compat_group
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS
+from efficientzero.options import parse_options
 
 _DESCRIPTION = f"""Train EfficientZero: a learner, replay, actors, reanalyzers and an evaluator.
 
@@ -31,7 +32,8 @@ Examples:
   python launch.py ablate --help                            grids of runs
   python launch.py report --help                            runs compared, as a page and pictures
   python launch.py --serve --run-id NAME ...                replay and learner; workers join them
-  python launch.py status HOST:PORT                         every process of a run, on every host
+  python launch.py status runs/NAME                         a run's processes, or how it ended;
+                                                            also HOST:PORT of its learner
 
 Presets: {", ".join(PRESETS)}. Every field below can be set; values are taken from the command line,
 else from the preset, else from the defaults. Results are in runs/NAME/: config.json, logs/,
@@ -40,23 +42,11 @@ Exit codes: 0 at budget, 1 failed, 2 wrong options, 130 after Ctrl-C, 143 after 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """The command line: what to do, and the configuration."""
+class ShortOptions:
+    """Options of every command that starts runs which stand for a field of the configuration."""
 
-    local: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Run all processes on this machine."""
-    serve: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Run replay and learner; workers join with python -m actor --join HOST:PORT. Again with the
-    same --run-id, it goes on where the run was."""
-    prepare: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Only write the run folder, for python -m replay and python -m learner."""
-    credentials: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
-    """Token, certificate and key (deploy/scripts/make_certs.sh). Default:
-    EFFICIENTZERO_CREDENTIALS."""
     env: Annotated[str | None, tyro.conf.arg(metavar="ID", help_behavior_hint="")] = None
     """Short for --env.id."""
-    actors: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
-    """Short for --cluster.num-actors."""
     reanalyzers: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Short for --cluster.num-reanalyzers."""
     compat: Annotated[str | None, tyro.conf.arg(metavar="GROUP", help_behavior_hint="")] = None
@@ -68,6 +58,27 @@ class Options:
     """Short for --tracking.project."""
     group_suffix: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")] = None
     """Short for --tracking.group-suffix: appended to the run group's name."""
+    deterministic: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Short for --cluster.deterministic: one seed gives the same weights, bit by bit."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Actions:
+    """What to do."""
+
+    local: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run all processes on this machine."""
+    serve: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run replay and learner; workers join with python -m actor --join HOST:PORT. Again with the
+    same --run-id, it goes on where the run was."""
+    prepare: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Only write the run folder, for python -m replay and python -m learner."""
+    credentials: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Token, certificate and key (deploy/scripts/make_certs.sh). Default:
+    EFFICIENTZERO_CREDENTIALS."""
+    actors: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Short for --cluster.num-actors."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     """Go on with the run in this folder; only cluster and tracking options may differ."""
     fork_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
@@ -84,15 +95,17 @@ class Options:
     """With one of these two: take the weights and the optimiser's moments as well, from the
     checkpoint that belongs to the snapshot, and go on at its train_step. To see what a change does
     from there on; an ablation starts without."""
-    deterministic: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Short for --cluster.deterministic: one seed gives the same weights, bit by bit."""
     run_id: Annotated[str, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = ""
     """Name of the run's folder. Default: environment, preset, seed and time."""
     runs_dir: Path = Path("runs")
     """Where run folders lie."""
     print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print every field, its value and where it came from, and exit."""
-    config: Annotated[Config, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ShortOptions, _Actions):
+    """The command line: what to do, and the configuration."""
 
 
 _SHORT = {
@@ -122,24 +135,25 @@ def named_option(arguments: Sequence[str], wanted: str) -> str | None:
 
 
 def parse(arguments: Sequence[str], base: Config) -> Options:
-    """Parse the command line; a mistake or --help ends the process with tyro's message."""
-    return tyro.cli(
+    """Parse the command line; a mistake, --help or --version ends the process."""
+    options: Options = parse_options(
         Options,
-        args=list(arguments),
-        default=Options(config=base),
+        arguments,
         prog="launch.py",
         description=_DESCRIPTION,
+        default=Options(config=base),
         registry=REGISTRY,
     )
+    return options
 
 
-def with_short_options(options: Options) -> Config:
+def with_short_options(options: ShortOptions) -> Config:
     """Return the configuration with the short options' values in their places."""
     config = options.config
     env, cluster, tracking = config.env, config.cluster, config.tracking
     if options.env is not None:
         env = dataclasses.replace(env, id=options.env)
-    if options.actors is not None:
+    if isinstance(options, Options) and options.actors is not None:
         cluster = dataclasses.replace(cluster, num_actors=options.actors)
     if options.reanalyzers is not None:
         cluster = dataclasses.replace(cluster, num_reanalyzers=options.reanalyzers)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+import textwrap
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Self, TextIO
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
+from deploy.live_block import LiveBlock
 from efficientzero.rpc import run_pb2
 
 _PLAIN_INTERVAL_S = 15.0
@@ -35,6 +35,14 @@ _COLOURS = {
     "launcher": "bold",
 }
 _NEVER_REACHED = "starting: the learner does not answer yet"
+_LONGEST_BAR, _SHORTEST_BAR = 40, 8
+_ONLY_IN_LOG_FILES = re.compile(
+    r"\[reverb/"
+    r"|\S+ \S+ INFO Returning a port that wasn't given by portpicker"
+    # The launcher's own line says how all of them are tracked; what goes wrong is a warning.
+    r"|\S+ \S+ INFO wandb (?:online|offline): group "
+)
+"""What Reverb says for itself, and the same of every role."""
 
 
 class Pace(NamedTuple):
@@ -95,16 +103,55 @@ def progress_line(status: run_pb2.RunStatus, pace: Pace) -> str:
     )
 
 
-def progress_block(status: run_pb2.RunStatus, pace: Pace) -> RenderableType:
-    """Return two bars and a line of facts, for a terminal."""
-    bars = Table.grid(padding=(0, 1))
-    for name, count, budget, rate in _counters(status, pace):
-        bar = ProgressBar(total=max(1, budget), completed=count, width=40)
-        bars.add_row(name, bar, f"{count:,}/{budget:,}", f"{rate:.3g}/s")
-    line = Text()
-    for name, value in facts(status, pace).items():
-        line.append(f"{name} ", style="dim").append(f"{value}  ")
-    return Group(bars, line)
+def progress_block(
+    status: run_pb2.RunStatus, pace: Pace, *, width: int, late: str = ""
+) -> list[Text]:
+    """Return two bars and the facts below them, for a terminal.
+
+    Args:
+        status: the newest known.
+        pace: how fast the run goes.
+        width: columns that no line exceeds; the facts take as many lines as they need.
+        late: what to say of a learner that does not answer.
+    """
+    shown = facts(status, pace)
+    if late:
+        shown["learner"] = late
+    return [*_bars(status, pace, width), *_wrapped(shown, width)]
+
+
+def _bars(status: run_pb2.RunStatus, pace: Pace, width: int) -> list[Text]:
+    counters = _counters(status, pace)
+    texts = [f"{count:,}/{budget:,} {rate:.3g}/s" for _, count, budget, rate in counters]
+    names = [name for name, *_ in counters]
+    used = max(map(len, names)) + max(map(len, texts)) + 2
+    bar_width = min(_LONGEST_BAR, width - used)
+    lines = []
+    for (name, count, budget, _), text in zip(counters, texts, strict=True):
+        line = Text(name.ljust(max(map(len, names)) + 1))
+        if bar_width >= _SHORTEST_BAR:
+            done = round(bar_width * min(1.0, count / max(1, budget)))
+            line.append("━" * done, style="magenta").append("━" * (bar_width - done), style="dim")
+            line.append(" ")
+        line.append(text)
+        line.truncate(width)
+        lines.append(line)
+    return lines
+
+
+def _wrapped(shown: dict[str, str], width: int) -> list[Text]:
+    """Return the facts in lines of at most ``width``; one is only split where it is longer."""
+    lines = [Text()]
+    for name, value in shown.items():
+        fact = f"{name} {value}"
+        gap = "  " if len(lines[-1]) else ""
+        if len(lines[-1]) and len(lines[-1]) + len(gap) + len(fact) > width:
+            lines.append(Text())
+            gap = ""
+        first, *others = textwrap.wrap(fact, width) if len(fact) > width else [fact]
+        lines[-1].append(gap).append(first[: len(name)], style="dim").append(first[len(name) :])
+        lines += [Text(other) for other in others]
+    return lines
 
 
 def _counters(
@@ -133,10 +180,9 @@ class RunConsole:
         self._is_broken = False
         self._meter = PaceMeter()
         self._next_plain_s = 0.0
-        self._live: Live | None = None
+        self._live: LiveBlock | None = None
         if stream.isatty():
-            console = Console(file=stream, highlight=False, soft_wrap=True)
-            self._live = Live(Text("starting"), console=console, auto_refresh=False, transient=True)
+            self._live = LiveBlock(Console(file=stream, highlight=False))
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -149,7 +195,10 @@ class RunConsole:
             self._guard(live.stop)
 
     def line(self, name: str, text: str) -> None:
-        """Print one line that the process ``name`` printed."""
+        """Print one line that the process ``name`` printed, unless it belongs in its log alone."""
+        if _ONLY_IN_LOG_FILES.match(text):
+            return
+        text = _without_name(name, text)
         prefix = f"{name:<{_NAME_WIDTH}}| "
         live = self._live
         if live is None:
@@ -157,7 +206,7 @@ class RunConsole:
             return
         colour = _COLOURS.get(name.rsplit("-", 1)[0], "")
         styled = Text().append(prefix, style=colour).append_text(_unstyled(text))
-        self._guard(lambda: live.console.print(styled))
+        self._guard(lambda: live.print(styled))
 
     def note(self, text: str) -> None:
         """Print one line of the launcher's own."""
@@ -171,15 +220,15 @@ class RunConsole:
             silent_s: since when the learner has not answered, seconds; 0 if it just has.
         """
         now_s = time.monotonic()
-        line, block = _NEVER_REACHED, Group(_NEVER_REACHED)
+        live, width = self._live, self._live.width if self._live else 0
+        line, block = _NEVER_REACHED, [Text(_NEVER_REACHED)]
         if status is not None:
             pace = self._meter.update(now_s, status)
-            late = f"  (the learner has not answered for {silent_s:.0f} s)" * (silent_s > 0)
-            line = progress_line(status, pace) + late
-            block = Group(progress_block(status, pace), late)
-        live = self._live
+            late = f"has not answered for {silent_s:.0f} s" * (silent_s > 0)
+            line = progress_line(status, pace) + f"  (the learner {late})" * bool(late)
+            block = progress_block(status, pace, width=width, late=late) if live else []
         if live is not None:
-            self._guard(lambda: live.update(block, refresh=True))
+            self._guard(lambda: live.update(Text("\n").join(block)))
         elif now_s >= self._next_plain_s:
             self._next_plain_s = now_s + _PLAIN_INTERVAL_S
             self.note(line)
@@ -207,8 +256,17 @@ class NoteHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the record's message."""
-        self._console.note(record.getMessage())
+        """Print the record's message, and the traceback that belongs to it."""
+        for line in self.format(record).splitlines():
+            self._console.note(line)
+
+
+def _without_name(name: str, text: str) -> str:
+    """Return a role's log line without its name and "INFO": the name is in front of it already."""
+    time_of_day, _, rest = text.partition(" ")
+    if not rest.startswith(f"{name} "):
+        return text
+    return f"{time_of_day} {rest.removeprefix(f'{name} ').removeprefix('INFO ')}"
 
 
 def _unstyled(text: str) -> Text:

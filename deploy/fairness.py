@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import statistics
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +78,18 @@ def make_stamp(directory: Path, config: Config, *, env_steps: int) -> Stamp | No
         directory: the run folder.
         config: the run's.
         env_steps: completed by the run.
+
+    Raises:
+        ValueError: the learner's counts are there and cannot be read.
     """
+    path = directory / FAIRNESS_FILE
     try:
-        with np.load(directory / FAIRNESS_FILE) as file:
+        with np.load(path) as file:
             counts: dict[str, I64] = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: not readable: {type(error).__name__}: {error}") from error
     weight_ages, target_ages = counts["weight_ages"], counts["target_ages"]
     if not weight_ages.any():
         return None
@@ -121,18 +128,26 @@ def age_quantile(counts: I64, share: float) -> float:
 
 
 def read_stamp(run_dir: Path) -> Stamp | None:
-    """Return the stamp in a run's ``summary.json``, or None if it has none."""
+    """Return the stamp in a run's ``summary.json``, or None if it has none.
+
+    Raises:
+        ValueError: there is a summary that cannot be read, or a stamp of another version.
+    """
+    path = run_dir / "summary.json"
     try:
-        values = json.loads((run_dir / "summary.json").read_text())["fairness"]
+        values = json.loads(path.read_text()).get("fairness")
         return None if values is None else Stamp(**values)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+    except FileNotFoundError:
         return None
+    except (OSError, AttributeError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: no fairness stamp can be read ({reason})") from error
 
 
-def stamp_line(stamp: Stamp | None) -> str:
-    """Return the stamp for a person."""
+def stamp_line(stamp: Stamp | None, problem: str = "") -> str:
+    """Return the stamp for a person, or why there is none: ``problem`` if that is known."""
     if stamp is None:
-        return "not known: nothing was trained, or the learner was killed"
+        return f"not known: {problem or 'nothing was trained, or the learner was killed'}"
     ratio = "-" if stamp.replay_ratio is None else f"{stamp.replay_ratio:.4g}"
     lost, evicted = _count(stamp.env_steps_lost), _count(stamp.env_steps_evicted)
     never = _count(stamp.env_steps_never_sampled)

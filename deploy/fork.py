@@ -8,8 +8,6 @@ new run's folder holds hard links to the same files.
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from efficientzero.config_files import ConfigError
 from efficientzero.lineage import PARENT_CHECKPOINT, Lineage
 from efficientzero.run_folder import RunInfo
 from replay.snapshot_facts import SnapshotFacts, file_sha256, read_snapshot
-from replay.snapshots import FILES, STREAMS, in_order, reverbs_name
+from replay.snapshots import FILES, STREAMS, in_order, link_or_copy, reverbs_name
 
 FORKS = ("--fork-from", "--frozen-replay")
 """Options that name another run."""
@@ -118,15 +116,22 @@ def find_fork(path: Path, *, is_frozen: bool, takes_weights: bool) -> Fork:
     a checkpoint belongs to.
 
     Raises:
-        ConfigError: one line: there is no such thing, or it is damaged.
+        ConfigError: one line: there is no such thing, it is damaged, or it may not be read.
     """
     option = "--frozen-replay" if is_frozen else "--fork-from"
-    path = path.resolve()
+    try:
+        return _find_fork(option, path.resolve(), is_frozen=is_frozen, takes_weights=takes_weights)
+    except OSError as error:
+        where = error.filename or path
+        raise ConfigError(f"{option}: {where} cannot be read ({reason(error)})") from error
+
+
+def _find_fork(option: str, path: Path, *, is_frozen: bool, takes_weights: bool) -> Fork:
     is_snapshot = (path / STREAMS[0]).exists()
     folder = path / ".." / ".." / ".." if is_snapshot else path
     folder = folder.resolve()
     try:
-        parent = dataclasses.replace(RunInfo.load(folder / "config.json"), directory=folder)
+        parent = RunInfo.load(folder / "config.json")
     except ValueError as error:
         raise ConfigError(f"{option}: wanted a run's folder or a snapshot in it: {error}") from None
     num_shards = parent.config.replay.num_shards
@@ -160,15 +165,19 @@ def find_fork(path: Path, *, is_frozen: bool, takes_weights: bool) -> Fork:
 def _snapshots(folder: Path) -> list[Path]:
     """Return a run's snapshots, oldest first; of two links to one, that which stays longer."""
     live, kept = (
-        [
-            path
-            for path in (folder / "replay-0" / place).glob("[!.]*")
-            if (path / STREAMS[0]).exists()
-        ]
+        [path for path in _entries(folder / "replay-0" / place) if (path / STREAMS[0]).exists()]
         for place in ("live", "kept")
     )
     names = {reverbs_name(path) for path in kept}
     return [*in_order(kept), *sorted(path for path in live if path.name not in names)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, but for hidden files; nothing if there is no such folder."""
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
 
 
 def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_frozen: bool) -> Fork:
@@ -178,19 +187,23 @@ def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_fro
     )
 
     by_name = {reverbs_name(snapshot): snapshot for snapshot in snapshots}
-    belonging = []
+    belonging, damage = [], ""
     for checkpoint in reversed(list_checkpoints(parent.directory / "checkpoints")):
         try:
             state = load_checkpoint(checkpoint)
-            belonging.append(state["replay_snapshot"])
-            facts = read_snapshot(by_name[belonging[-1]])
+            belonging.append(state.get("replay_snapshot", ""))
+            snapshot = by_name.get(belonging[-1])
+            if snapshot is None:
+                continue  # of another one
+            facts = read_snapshot(snapshot)
             digest = file_sha256(checkpoint)
-        except (KeyError, OSError, ValueError):
-            continue  # damaged, gone, or of another snapshot
+        except (OSError, ValueError) as error:
+            damage = damage or f"; {error}"
+            continue
         return Fork(
             option=option,
             parent=parent,
-            snapshot=by_name[belonging[-1]],
+            snapshot=snapshot,
             facts=facts,
             is_frozen=is_frozen,
             checkpoint=checkpoint,
@@ -198,9 +211,10 @@ def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_fro
             weights_digest=digest[:_DIGEST_LENGTH],
             has_projector=any(name.startswith("projector.") for name in state["network"]),
         )
+    others = ", ".join(filter(None, belonging)) or "none"
     raise ConfigError(
         f"--fork-weights: no whole checkpoint in {parent.directory / 'checkpoints'} belongs to "
-        f"{' or '.join(by_name)}; those there belong to {', '.join(belonging) or 'none'}"
+        f"{' or '.join(by_name)}; those there belong to {others}{damage}"
     )
 
 
@@ -215,19 +229,10 @@ def place_fork(fork: Fork, folder: Path) -> None:
     try:
         target.mkdir(parents=True)
         for name in FILES:
-            _link(fork.snapshot / name, target / name)
+            link_or_copy(fork.snapshot / name, target / name)
         if fork.checkpoint is not None:
-            _link(fork.checkpoint, folder / PARENT_CHECKPOINT)
+            link_or_copy(fork.checkpoint, folder / PARENT_CHECKPOINT)
     except OSError as error:
         raise PreflightError(
             f"{fork.option}: cannot take {fork.snapshot} ({reason(error)})"
         ) from error
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)

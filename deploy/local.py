@@ -83,6 +83,12 @@ class StopRequests:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, self._take)
 
+    def outcome(self) -> Outcome:
+        """Say why the run was stopped: by a signal, or because a thread of the launcher failed."""
+        if self.stop.failure is not None:
+            return Outcome(EXIT_FAILED, f"failed: the launcher: {self.stop.failure}")
+        return Outcome(self.exit_code, "interrupted")
+
     def _take(self, signum: int, frame: FrameType | None) -> None:
         del frame
         now = time.monotonic()
@@ -180,7 +186,7 @@ class Supervisor:
                     return Outcome(EXIT_FAILED, f"failed: {reason}")
             if self._is_complete(progress):
                 return Outcome(0, "budget")
-        return Outcome(requests.exit_code, "interrupted")
+        return requests.outcome()
 
     def _review(self, watched: _Watched, progress: Progress) -> str:
         """Act on a child's end; return why the run has failed, or nothing."""
@@ -281,7 +287,8 @@ class Supervisor:
         if self._failed is None:
             return
         child = self._failed
-        self._note(f"{child.describe_exit()}. Its last lines (all of them: {child.log_path}):")
+        where = f"all of them: {child.log_path}" if child.log_path.exists() else "no log was kept"
+        self._note(f"{child.describe_exit()}. Its last lines ({where}):")
         for line in child.last_lines:
             self._note(f"    {line}")
 

@@ -6,6 +6,7 @@ the last status for the summary. Knows no process.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +17,13 @@ from typing import Self
 import grpc
 
 from deploy.local import Progress
+from efficientzero.guarded_thread import GuardedThread
 from efficientzero.rpc import run_pb2, run_pb2_grpc
-from efficientzero.rpc.channel import open_channel
+from efficientzero.rpc.channel import AWAY, open_channel, reason_of
 from efficientzero.run_folder import read_lines
+from efficientzero.runtime import StopSignal
+
+log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
 _ANSWER_TIMEOUT_S = 2.0
@@ -61,6 +66,7 @@ class RunMonitor:
         *,
         evaluations_path: Path,
         show: StatusView,
+        stop: StopSignal,
         until_evaluated: bool = False,
     ) -> None:
         """Begin with ``__enter__``.
@@ -69,6 +75,7 @@ class RunMonitor:
             fetch: asks the learner.
             evaluations_path: where the learner writes results.
             show: told every status.
+            stop: of the launcher; set when the thread fails.
             until_evaluated: the run goes on until the final evaluation came from elsewhere.
         """
         self._until_evaluated = until_evaluated
@@ -78,8 +85,9 @@ class RunMonitor:
         self._closed = threading.Event()
         self._has_finished = False
         self._answered_at = 0.0
+        self._refusals: set[grpc.StatusCode | None] = set()
         self.last_status: run_pb2.RunStatus | None = None
-        self._thread = threading.Thread(target=self._follow, name="monitor", daemon=True)
+        self._thread = GuardedThread(self._follow, stop, name="monitor")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -101,17 +109,26 @@ class RunMonitor:
             self.last_status = self._fetch()
             self._answered_at = time.monotonic()
             silent_s = 0.0
-        except grpc.RpcError:
+        except grpc.RpcError as error:
             silent_s = time.monotonic() - self._answered_at
+            self._note_refusal(error)
         self._has_finished = self._has_finished or self._sees_the_end()
         self._show(self.last_status, silent_s)
+
+    def _note_refusal(self, error: grpc.RpcError) -> None:
+        """Say once what the learner answers instead of a status; silence is shown anyway."""
+        code = error.code() if isinstance(error, grpc.Call) else None
+        if code not in AWAY and code not in self._refusals:
+            self._refusals.add(code)
+            log.warning("the learner gives no status: %s", reason_of(error))
 
     def _sees_the_end(self) -> bool:
         status = self.last_status
         if status is not None and status.phase == run_pb2.FINISHED:
             return status.final_evaluation_received or not self._until_evaluated
         # A learner that leaves right after the final evaluation may never have been asked since.
-        return any(known.get("is_final") for known in read_lines(self._evaluations_path))
+        evaluations = read_lines(self._evaluations_path, is_written=True)
+        return any(known.get("is_final") for known in evaluations)
 
     def _follow(self) -> None:
         while not self._closed.wait(_INTERVAL_S):

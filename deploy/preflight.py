@@ -17,12 +17,13 @@ import socket
 from importlib import metadata, util
 from pathlib import Path
 
-from efficientzero.config import ClusterConfig, Config
+from efficientzero.config import ClusterConfig, Config, TrackingConfig
+from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.rpc.credentials import CredentialsError, check_bind
+from efficientzero.run_folder import check_run_id
 
 _MIN_FREE_BYTES = 200 * 10**6
-_MAX_RUN_ID_LENGTH = 100
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
+_GROUP_SUFFIX = re.compile(r"[A-Za-z0-9._=+-]*")
 
 
 class PreflightError(ValueError):
@@ -110,12 +111,30 @@ def addresses(config: Config) -> tuple[list[str], str]:
     return shards, f"{here}:{learner_port}"
 
 
-def check_run_id(run_id: str) -> None:
+def check_run_name(run_id: str) -> None:
     """Check a name given for the run folder."""
-    if not _RUN_ID.fullmatch(run_id) or len(run_id) > _MAX_RUN_ID_LENGTH:
+    try:
+        check_run_id(run_id)
+    except ValueError as error:
+        raise PreflightError(f"--run-id: {error}") from error
+
+
+def check_tracking(tracking: TrackingConfig, suffix_before: str = "") -> None:
+    """Check what names the run in wandb; ``group_name`` checks the suffix's length.
+
+    Args:
+        tracking: as asked for.
+        suffix_before: that of a run which goes on, and which keeps its group: not checked again.
+    """
+    try:
+        check_wandb_name("entity", tracking.entity, "tracking.entity")
+        check_wandb_name("project", tracking.project, "tracking.project")
+    except ValueError as error:
+        raise PreflightError(str(error)) from error
+    suffix = tracking.group_suffix
+    if suffix != suffix_before and not _GROUP_SUFFIX.fullmatch(suffix):
         raise PreflightError(
-            f"--run-id: got {run_id!r}, wanted at most {_MAX_RUN_ID_LENGTH} letters, digits "
-            "and . _ = + -, the first a letter or digit"
+            f"tracking.group_suffix: got {suffix!r}, wanted letters, digits and . _ = + -"
         )
 
 

@@ -6,48 +6,43 @@ Called by ``launch.py``. After it, ``config.json`` is on disk and no process has
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 import secrets
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from deploy.env_trial import check_rewards, env_facts, env_notes
 from deploy.fork import Fork, place_fork
 from deploy.fork_checks import check_fork, check_frozen
+from deploy.groups import run_group
 from deploy.memory import check_memory
 from deploy.preflight import (
     PreflightError,
     addresses,
     check_device,
     check_installation,
-    check_run_id,
+    check_run_name,
     check_runs_dir,
+    check_tracking,
     describe_device,
     one_line,
     reason,
 )
-from deploy.summary import EVALUATIONS_FILE, software_versions
-from efficientzero.compat import COMPAT_GROUPS
+from deploy.summary import EVALUATIONS_FILE, budget_text, software_versions
 from efficientzero.config import Config
 from efficientzero.config_checks import validate
-from efficientzero.config_files import (
-    PRESETS,
-    experiment_values,
-    hyperparameters,
-    load_preset,
-)
-from efficientzero.lineage import Lineage
+from efficientzero.config_files import hyperparameters
+from efficientzero.image_sizes import with_downsample
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
-from efficientzero.naming import group_name
+from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
 
-_FROZEN_BUDGET = ("budget.env_steps", "budget.warmup_env_steps")
-"""Fields that the frozen replay decides."""
+_MAX_ENV_LENGTH = 50
+"""Of an environment's name in a run's: the other parts need the rest of its 100 characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +76,13 @@ def prepare(
         PreflightError: the run cannot start.
     """
     check_installation()
-    spec, group = check_config(config, fork)
+    name = run_id or default_run_id(config, now)
+    check_run_name(name)
+    config, spec, group = check_config(config, fork)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
     replay_addresses, learner_address = addresses(config)
     memory = check_memory(config, spec)
-    name = run_id or default_run_id(config, now)
-    check_run_id(name)
     check_runs_dir(runs_dir)
     folder = create_run_folder(runs_dir, name, is_given=bool(run_id))
     run = RunInfo(
@@ -111,6 +106,7 @@ def prepare(
         ("run", run.run_id),
         ("group", f"{group}  (config {run.config_hash})"),
         *_env_notes(config),
+        ("budget", budget_text(config.budget)),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
         ("addresses", f"replay {', '.join(replay_addresses)}, learner {run.learner_address}"),
@@ -151,7 +147,8 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         check_frozen(config, run.lineage.env_steps)
     if is_complete(run):
         raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
-    spec, _ = check_config(config)
+    # The run keeps its network, whatever its images would choose today.
+    spec = check_config(config, suffix_before=run.config.tracking.group_suffix).spec
     if spec != run.env_spec:
         raise PreflightError(
             f"env.id={config.env.id}: it is {spec} now, but the run was started with {run.env_spec}"
@@ -169,17 +166,19 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         learner_address=learner_address,
         tracking_mode=tracking.mode,
     )
-    try:
-        resumed.save()
-    except OSError as error:
-        raise PreflightError(f"--resume: {run.config_path}: {reason(error)}") from error
     from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
 
-    saved = list_checkpoints(run.directory / "checkpoints")
+    try:
+        saved = list_checkpoints(run.directory / "checkpoints")
+        resumed.save()
+    except OSError as error:
+        what = error.filename or run.config_path
+        raise PreflightError(f"--resume: {what}: {reason(error)}") from error
     newest = saved[-1].name if saved else "none yet: training starts from the beginning"
     notes = [
         ("resume", f"{run.run_id}, for the {resumed.num_resumes}. time; checkpoint {newest}"),
         ("group", f"{run.group}  (config {run.config_hash})"),
+        ("budget", budget_text(config.budget)),
         *_env_notes(config),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
@@ -218,7 +217,7 @@ def check_same_experiment(before: Config, now: Config, option: str) -> None:
 
 def default_run_id(config: Config, now: datetime) -> str:
     """Return ``<env>-<preset>-s<seed>-<time>``."""
-    env = re.sub(r"[^A-Za-z0-9.]+", "-", config.env.id).strip("-.")
+    env = re.sub(r"[^A-Za-z0-9.]+", "-", config.env.id).strip("-.")[:_MAX_ENV_LENGTH] or "run"
     return f"{env}-{config.preset}-s{config.seed}-{now:%Y%m%d-%H%M%S}"
 
 
@@ -256,54 +255,41 @@ def _make_or_take(folder: Path) -> bool:
     return True
 
 
-def check_config(config: Config, fork: Fork | None = None) -> tuple[EnvSpec, str]:
-    """Return the environment's shape and the group's name, or say what is wrong.
+class Checked(NamedTuple):
+    """A config that can be run."""
+
+    config: Config
+    """With what the environment decides: ``network.downsample``, where 0 would be costly."""
+    spec: EnvSpec
+    group: str
+
+
+def check_config(config: Config, fork: Fork | None = None, *, suffix_before: str = "") -> Checked:
+    """Return the config to run, the environment's shape and the group's name, or say what is wrong.
 
     Args:
         config: resolved.
         fork: what the run takes from another one.
+        suffix_before: the group suffix of a run that goes on.
 
     Raises:
         PreflightError: one line.
     """
+    check_tracking(config.tracking, suffix_before)
     try:
         validate(config, None)
         facts = env_facts(config.env, limit_s=config.cluster.env_check_seconds)
         spec = facts.spec
         validate(config, spec)
         check_rewards(config, facts)
+        # The network of a parent that has no number is kept, with its weights or without.
+        if fork is None or fork.parent.config.network.downsample:
+            config = with_downsample(config, spec)
         if fork is not None:
             check_fork(fork, config, spec)
-        return spec, run_group(config, fork.lineage if fork else None)
+        return Checked(config, spec, run_group(config, fork.lineage if fork else None))
     except ValueError as error:
         raise PreflightError(one_line(error)) from error
-
-
-def run_group(config: Config, lineage: Lineage | None = None) -> str:
-    """Name the wandb group: environment, nearest preset, and what differs from that.
-
-    What a run began with is told by its content: runs forked from the same snapshot share it.
-
-    Raises:
-        ValueError: a suffix that is too long.
-    """
-    values, suffix = experiment_values(config), config.tracking.group_suffix
-    if lineage is not None:
-        implied = _FROZEN_BUDGET if lineage.is_frozen else ()
-        values = {key: value for key, value in values.items() if key not in implied}
-        values |= lineage.values
-    bundles = {
-        f"compat={name}": {
-            f"compat.{key}": value for key, value in dataclasses.asdict(group).items()
-        }
-        for name, group in COMPAT_GROUPS.items()
-    }
-    return group_name(config.env.id, values, _preset_values(), suffix, bundles)
-
-
-@functools.cache
-def _preset_values() -> dict[str, dict[str, Any]]:
-    return {name: experiment_values(load_preset(name)) for name in PRESETS}
 
 
 def _env_notes(config: Config) -> list[tuple[str, str]]:
@@ -314,7 +300,10 @@ def _env_notes(config: Config) -> list[tuple[str, str]]:
 
 def _tracking_mode(config: Config) -> ModeDecision:
     try:
-        return resolve_mode(config.tracking.mode)
+        decision = resolve_mode(config.tracking.mode)
+        if decision.mode != "disabled":
+            check_environment()
+        return decision
     except ValueError as error:
         raise PreflightError(one_line(error)) from error
 

@@ -79,9 +79,17 @@ def read_scaling_run(run_dir: Path) -> ScalingRun:
         env_steps_per_s=_rate(window, "learner/env_steps"),
         train_steps_per_s=_rate(window, "learner/train_steps"),
         wait_shares=_wait_shares(rows, window),
-        stamp=read_stamp(run_dir),
+        stamp=_stamp(run_dir),
         returns=tuple(sorted(returns.items())),
     )
+
+
+def _stamp(run_dir: Path) -> Stamp | None:
+    """Return the fairness stamp, None where it is missing or, as the comparison says, damaged."""
+    try:
+        return read_stamp(run_dir)
+    except ValueError:
+        return None
 
 
 def scaling_points(runs: Sequence[ScalingRun]) -> list[ScalingPoint]:

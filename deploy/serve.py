@@ -6,10 +6,9 @@ tells what there is to do. Called by ``launch.py``.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from deploy.preflight import PreflightError
+from deploy.preflight import PreflightError, check_run_name, reason
 from deploy.prepare import check_same_experiment
 from efficientzero.config import Config
 from efficientzero.config_files import ConfigError
@@ -25,11 +24,15 @@ def existing_run(runs_dir: Path, run_id: str, config: Config) -> RunInfo | None:
     """
     if not run_id:
         raise PreflightError("--run-id: got none, wanted the run's name: the same at every start")
+    check_run_name(run_id)
     path = runs_dir / run_id / "config.json"
-    if not path.exists():
-        return None
     try:
-        run = dataclasses.replace(RunInfo.load(path), directory=path.parent.resolve())
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise PreflightError(f"--runs-dir: {path} cannot be read ({reason(error)})") from error
+    try:
+        run = RunInfo.load(path)
     except ValueError as error:
         raise ConfigError(f"--run-id: wanted a run's folder: {error}") from error
     check_same_experiment(run.config, config, "--run-id")

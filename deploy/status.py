@@ -1,10 +1,12 @@
 """``launch.py status``: every process of a run, on every host, as its learner knows them.
 
-Asks the learner once and prints a table, or JSON for other programs. Starts nothing.
+Asks the learner once and prints a table, or JSON for other programs; of a run that has ended, what
+its folder says. Starts nothing.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -19,8 +21,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from deploy.ended_run import SUMMARY_FILE, EndedRun, ended_run, run_at
+from efficientzero.options import parse_options
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
-from efficientzero.rpc.channel import open_channel, reason_of
+from efficientzero.rpc.channel import AWAY, open_channel, reason_of
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError
 from efficientzero.run_folder import RunInfo
 
@@ -35,52 +39,110 @@ class _Options:
     """host:port of the learner, or the run's folder."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print JSON."""
+    runs_dir: Path = Path("runs")
+    """Where to look for the run of an address that no longer answers."""
     credentials: Path | None = None
     """Folder with token and CA certificate. Default: EFFICIENTZERO_CREDENTIALS."""
 
 
+_DESCRIPTION = """Print every process of a run: role, host, rate, what it waits for.
+
+Of a run that has ended: how it ended. Exit codes: 0 running or finished; of a run that was stopped
+or has failed its own (1 failed, 130 after Ctrl-C); 1 no answer and no summary; 2 wrong options."""
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Print the status; return 0, 1 if the learner does not answer, 2 for wrong options."""
-    options = tyro.cli(
-        _Options,
-        args=list(arguments),
-        prog="launch.py status",
-        description="Print every process of a run: role, host, rate, what it waits for.",
+    """Print the status and return the exit code."""
+    options: _Options = parse_options(
+        _Options, arguments, prog="launch.py status", description=_DESCRIPTION
     )
     if options.credentials is not None:
         os.environ[CREDENTIALS_VARIABLE] = str(options.credentials)
     try:
-        address = learner_address(options.run)
-        status, cluster = fetch(address)
+        return _show(options)
     except (ValueError, CredentialsError) as error:
         print(f"launch.py status: error: {error}", file=sys.stderr)
         return 2
+
+
+def _show(options: _Options) -> int:
+    """Print what the learner or the run's folder says.
+
+    Raises:
+        ValueError: no address and no run's folder, or a folder that cannot be read.
+        CredentialsError: see ``open_channel``.
+    """
+    run, address = find_run(options.run)
+    ended = ended_run(run) if run is not None else None
+    if ended is not None and ended.is_complete:
+        return _show_ended(ended, options)
+    try:
+        status, cluster = fetch(address)
+        problem = other_run(status, run) if run is not None else ""
     except grpc.RpcError as error:
-        print(f"launch.py status: no answer from {address}: {reason_of(error)}", file=sys.stderr)
-        return 1
+        problem = f"{_verb(error)} from {address}: {reason_of(error)}"
+    if not problem:
+        _show_running(status, cluster, options)
+        return 0
+    run = run or run_at(address, options.runs_dir)
+    ended = ended or (ended_run(run) if run is not None else None)
+    if ended is not None:
+        return _show_ended(ended, options)
+    where = run.directory if run is not None else f"{options.runs_dir} (no run of this address)"
+    print(f"launch.py status: {problem}; no {SUMMARY_FILE} in {where}", file=sys.stderr)
+    return 1
+
+
+def _verb(error: grpc.RpcError) -> str:
+    """Say whether nobody answered or somebody refused."""
+    is_away = isinstance(error, grpc.Call) and error.code() in AWAY
+    return "no answer" if is_away else "a refusal"
+
+
+def _show_ended(ended: EndedRun, options: _Options) -> int:
+    if options.json:
+        print(json.dumps(ended.as_values()))
+    else:
+        print(*ended.lines(), sep="\n")
+    return ended.exit_code
+
+
+def _show_running(
+    status: run_pb2.RunStatus, cluster: cluster_pb2.Cluster, options: _Options
+) -> None:
     if options.json:
         print(json.dumps(as_values(status, cluster)))
-        return 0
+        return
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     console.print(process_table(cluster))
     for line in summary(status, cluster):
         console.print(line, highlight=False, soft_wrap=True)
-    return 0
 
 
-def learner_address(given: str) -> str:
-    """Return the address that is given, or the one in the run folder that is.
+def find_run(given: str) -> tuple[RunInfo | None, str]:
+    """Return the run of a folder with its learner's address, or the address alone.
 
     Raises:
-        ValueError: neither.
+        ValueError: neither a run's folder nor an address.
     """
     folder = Path(given)
     if folder.is_dir():
-        return RunInfo.load(folder / "config.json").learner_address
+        loaded = RunInfo.load(folder / "config.json")
+        return dataclasses.replace(loaded, directory=folder.resolve()), loaded.learner_address
     host, _, port = given.rpartition(":")
-    if not (host and port.isdecimal()):
+    if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
         raise ValueError(f"got {given}, wanted host:port of a learner or a run's folder")
-    return given
+    return None, given
+
+
+def other_run(status: run_pb2.RunStatus, run: RunInfo) -> str:
+    """Say that who answers at the run's old address is another run, if it is seen to be."""
+    budget = run.config.budget
+    here = (budget.env_steps, budget.total_train_steps)
+    there = (status.env_steps_budget, status.train_steps_budget)
+    if here == there:
+        return ""
+    return f"another run answers at {run.learner_address} (its budget is {there}, not {here})"
 
 
 def fetch(address: str) -> tuple[run_pb2.RunStatus, cluster_pb2.Cluster]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import subprocess
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,16 @@ from typing import Any
 from deploy.display import format_duration
 from deploy.fairness import Stamp, make_stamp, stamp_line
 from deploy.local import Outcome
-from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE
+from deploy.on_disk import files_row, unsaved_rows, wandb_rows
+from efficientzero.config import BudgetConfig
+from efficientzero.options import git_commit
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, read_lines, write_json
 
 EVALUATIONS_FILE = "evaluations.jsonl"
+EPISODES_FILE = "episodes.jsonl"
+
+_NEWEST_GAMES = 100
 
 _PACKAGES = {
     "torch": "torch",
@@ -44,7 +49,9 @@ def summarize(
     status = status or run_pb2.RunStatus()
     # An evaluation's line may be newer than the last status that was read.
     env_steps = max(status.env_steps, best_known.get("env_steps", 0))
-    stamp = make_stamp(run.directory, run.config, env_steps=env_steps)
+    stamp, stamp_problem = _stamp(run, env_steps)
+    weights_sha256, weights_problem = newest_weights_sha256(run.directory / "checkpoints")
+    problems = {"fairness": stamp_problem, "weights_sha256": weights_problem}
     return {
         "run_id": run.run_id,
         "group": run.group,
@@ -62,23 +69,38 @@ def summarize(
         "wall_s": round(wall_s, 1),
         "fairness": stamp and dataclasses.asdict(stamp),
         "config_hash": run.config_hash,
-        "weights_sha256": newest_weights_sha256(run.directory / "checkpoints"),
+        "weights_sha256": weights_sha256,
         "versions": run.versions,
         "lineage": run.lineage and dataclasses.asdict(run.lineage),
         "exit_reason": outcome.reason,
         "exit_code": outcome.exit_code,
+        # Only of a run folder with damage: why a value above is missing.
+        **({"problems": known} if (known := {k: v for k, v in problems.items() if v}) else {}),
     }
 
 
-def newest_weights_sha256(folder: Path) -> str | None:
-    """Return the digest of the newest checkpoint's weights, None where there is none to read."""
+def _stamp(run: RunInfo, env_steps: int) -> tuple[Stamp | None, str]:
+    """Return the fairness stamp, or None and why there is none if it cannot be read."""
+    try:
+        return make_stamp(run.directory, run.config, env_steps=env_steps), ""
+    except ValueError as error:
+        return None, str(error)
+
+
+def newest_weights_sha256(folder: Path) -> tuple[str | None, str]:
+    """Return the digest of the newest checkpoint's weights; None and why where it is not readable.
+
+    Without any checkpoint both are empty.
+    """
     from efficientzero import checkpoint  # noqa: PLC0415  imports torch, 2 s: not for --help
 
-    saved = checkpoint.list_checkpoints(folder)
     try:
-        return checkpoint.weights_sha256(checkpoint.load_checkpoint(saved[-1])["network"])
-    except (IndexError, ValueError):
-        return None
+        saved = checkpoint.list_checkpoints(folder)
+        if not saved:
+            return None, ""
+        return checkpoint.weights_sha256(checkpoint.load_checkpoint(saved[-1])["network"]), ""
+    except (OSError, ValueError) as error:
+        return None, str(error)
 
 
 def save_summary(run: RunInfo, summary: dict[str, Any]) -> Path:
@@ -92,29 +114,39 @@ def save_summary(run: RunInfo, summary: dict[str, Any]) -> Path:
     return path
 
 
-def summary_lines(run: RunInfo, summary: dict[str, Any]) -> list[str]:
-    """Return the summary for a person."""
-    mean = summary["eval_return_mean"]
+def summary_lines(
+    run: RunInfo,
+    summary: dict[str, Any],
+    *,
+    expected: Collection[str] = (),
+    wandb_before: Collection[str] = (),
+) -> list[str]:
+    """Return the summary for a person.
+
+    Args:
+        run: which one.
+        summary: of ``summarize``.
+        expected: see ``wandb_rows``.
+        wandb_before: see ``wandb_rows``.
+    """
+    mean, problems = summary["eval_return_mean"], summary.get("problems", {})
     kind = "final evaluation" if summary["eval_is_final"] else "newest evaluation"
     episodes = len(summary["eval_returns"])
     result = "none" if mean is None else f"{mean:.4g} (mean of {episodes} episodes, {kind})"
+    stamp = summary["fairness"] and Stamp(**summary["fairness"])
     rows = [
         ("run", f"{run.run_id}: {summary['exit_reason']}, exit code {summary['exit_code']}"),
         *_lineage_row(run),
         ("return", result),
-        ("steps", _steps(summary)),
-        ("weights", f"sha256 {summary['weights_sha256'] or 'none saved'}"),
+        ("training", _training(run.directory / EPISODES_FILE)),
+        ("steps", _steps(run, summary)),
+        ("weights", _weights(summary["weights_sha256"], problems.get("weights_sha256", ""))),
+        *unsaved_rows(run, summary),
         ("wall time", format_duration(summary["wall_s"])),
-        ("fairness", stamp_line(summary["fairness"] and Stamp(**summary["fairness"]))),
-        ("files", f"{run.directory} (summary.json, {EVALUATIONS_FILE}, logs/)"),
+        ("fairness", stamp_line(stamp, problems.get("fairness", ""))),
+        files_row(run),
+        *wandb_rows(run, expected, wandb_before),
     ]
-    folder = run.directory / "wandb"
-    if run.tracking_mode == "offline":
-        rows.append(("wandb", f"recorded offline; upload it with: wandb beta sync {folder}"))
-    elif (folder / NOT_UPLOADED_FILE).exists():
-        # Not `wandb beta sync`: of a run that the server has in part it would repeat rows.
-        upload = f"xargs -d '\\n' -n 1 wandb sync < {folder / NOT_UPLOADED_FILE}"
-        rows.append(("wandb", f"not everything was uploaded; upload it with: {upload}"))
     return [f"{name:<10} {value}" for name, value in rows]
 
 
@@ -128,8 +160,38 @@ def _env_steps_lost(status: run_pb2.RunStatus) -> int | None:
     return max(0, status.env_steps - status.steps_inserted) if has_ended else None
 
 
-def _steps(summary: dict[str, Any]) -> str:
-    text = f"{summary['env_steps']:,} env_steps, {summary['train_steps']:,} train_steps"
+def _training(path: Path) -> str:
+    """Say what the newest games returned that were played to train on."""
+    returns = [line["return"] for line in read_lines(path) if "return" in line]
+    newest = returns[-_NEWEST_GAMES:]
+    if not newest:
+        return "no game has ended"
+    of_all = f"the newest {len(newest)} of {len(returns):,} games played to train on"
+    return f"{sum(newest) / len(newest):.4g} (mean of {of_all})"
+
+
+def _weights(digest: str | None, problem: str) -> str:
+    return f"sha256 {digest}" if digest else problem or "none saved"
+
+
+def budget_text(budget: BudgetConfig) -> str:
+    """Return the budget in words: the train_steps after collection are extra."""
+    return f"{budget.env_steps:,} env_steps, {_train_steps_budget(budget)}"
+
+
+def _train_steps_budget(budget: BudgetConfig) -> str:
+    return (
+        f"{budget.total_train_steps:,} train_steps ({budget.train_steps:,} + "
+        f"{budget.last_train_steps:,}: budget.train_steps + budget.last_train_steps)"
+    )
+
+
+def _steps(run: RunInfo, summary: dict[str, Any]) -> str:
+    budget = run.config.budget
+    text = (
+        f"{summary['env_steps']:,} of {budget.env_steps:,} env_steps, "
+        f"{summary['train_steps']:,} of {_train_steps_budget(budget)}"
+    )
     lost = summary["env_steps_lost"]
     return f"{text}; {lost:,} env_steps were lost before replay kept them" if lost else text
 
@@ -142,19 +204,7 @@ def software_versions(checkout: Path) -> dict[str, str]:
             versions[name] = metadata.version(distribution)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    commit = _git_commit(checkout)
+    commit = git_commit(checkout)
     if commit:
         versions["git_commit"] = commit
     return versions
-
-
-def _git_commit(checkout: Path) -> str:
-    if not (checkout / ".git").exists():
-        return ""
-    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    command = ["git", "-C", str(checkout), *describe]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5.0, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -7,6 +7,8 @@ to the cut. wandb's own reader opens files for writing and stops at a cut with a
 from __future__ import annotations
 
 import json
+import os
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,6 +19,8 @@ from typing import Any
 _BLOCK_BYTES = 32_768
 _HEADER_BYTES = 7
 _FULL, _FIRST, _LAST = 1, 2, 4
+_HISTORY = re.compile(rb"\x08[\x80-\xff]*[\x00-\x7f]\x12")
+"""How a record with a row begins: its number, field 1 of wandb's Record, then field 2, the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class WandbRun:
     name: str = ""
     group: str = ""
     job_type: str = ""
+    tags: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -81,8 +86,29 @@ def read_rows(run_dir: Path) -> list[Row]:
 
 
 def find_runs(root: Path) -> list[WandbRun]:
-    """Read every process's file below ``root``, oldest first."""
+    """Read every process's file below ``root``, oldest first.
+
+    Raises:
+        OSError: the folder or a file may not be read.
+        ValueError: a file that wandb did not write.
+    """
+    if root.is_dir():
+        os.listdir(root)  # glob is silent about a folder that it may not read
     return [read_run(path) for path in sorted(root.glob("**/*run-*/run-*.wandb"))]
+
+
+def has_rows(folder: Path) -> bool:
+    """Tell whether one process's folder holds at least one metric row; reads no more than needed.
+
+    Without wandb's protobuf, whose import takes a second.
+    """
+    for path in folder.glob("run-*.wandb"):
+        try:
+            if any(_HISTORY.match(raw) for raw in _raw_records(path.read_bytes(), path)):
+                return True
+        except (OSError, ValueError):
+            continue
+    return False
 
 
 def read_run(path: Path) -> WandbRun:
@@ -112,6 +138,7 @@ def _add(run: WandbRun, record: Any) -> None:  # noqa: ANN401  a protobuf messag
         told = record.run
         run.entity, run.project, run.run_id = told.entity, told.project, told.run_id
         run.name, run.group, run.job_type = told.display_name, told.run_group, told.job_type
+        run.tags = tuple(told.tags)
         _update(run.config, told.config.update)
     elif kind == "config":
         _update(run.config, record.config.update)

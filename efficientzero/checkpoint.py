@@ -23,6 +23,10 @@ _PATTERN = re.compile(r"checkpoint_(\d{8})\.pt")
 log = logging.getLogger(__name__)
 
 
+class UnreadableCheckpoint(ValueError):
+    """The file system does not give a checkpoint; it need not be damaged."""
+
+
 def save_checkpoint(folder: Path, train_step: int, state: dict[str, Any], *, keep: int) -> Path:
     """Write ``state`` as the checkpoint of ``train_step`` and delete all but the newest ``keep``.
 
@@ -59,20 +63,32 @@ def _save(state: dict[str, Any], file: BinaryIO) -> None:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Return the complete checkpoints of ``folder``, oldest first."""
-    return sorted(path for path in folder.glob("checkpoint_*.pt") if _PATTERN.fullmatch(path.name))
+    """Return the complete checkpoints of ``folder``, oldest first; none if there is no folder.
+
+    Raises:
+        OSError: the folder cannot be read, which must not look like a run without checkpoints.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(folder / name for name in names if _PATTERN.fullmatch(name))
 
 
 def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Read the newest checkpoint that is not damaged, or None where there is none.
 
     Raises:
+        UnreadableCheckpoint: the newest that is not damaged cannot be read. It is not passed over
+            for an older one, which would undo train_steps that are on disk.
         ValueError: there are checkpoints, and all of them are damaged.
     """
     paths = list_checkpoints(folder)
     for path in reversed(paths):
         try:
             return load_checkpoint(path)
+        except UnreadableCheckpoint:
+            raise
         except ValueError as error:
             log.warning("%s; trying the one before", error)
     if paths:
@@ -97,14 +113,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without unpickling code.
 
     Raises:
+        UnreadableCheckpoint: the file system does not give it: nothing is known of its content.
         ValueError: the file is no checkpoint, or a damaged one.
     """
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise UnreadableCheckpoint(f"{path}: cannot be read: {error.strerror}") from error
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch writes checksums and does not look at them
         if damaged is not None:
             raise ValueError(f"the checksum of {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:
         # torch.load answers damage with half a dozen unrelated exception types.
         raise ValueError(

@@ -12,6 +12,7 @@ COMPAT_GROUPS = {
     "none": CompatConfig(),
     "reference": CompatConfig(
         stale_prefix_bounds=True,
+        recomputed_bounds=True,
         root_visit_without_value=True,
         block_length=400,
         random_first_child=True,
@@ -19,6 +20,7 @@ COMPAT_GROUPS = {
         gradient_scaling="reference",
         target_weights_lag=1,
         transition_age=True,
+        warmup_earns_train_steps=True,
         jpeg_frames=True,
     ),
 }

@@ -65,9 +65,9 @@ class BudgetConfig:
     warmup_env_steps: int = 2_000
     """Env_steps collected with uniformly random actions before training starts."""
     train_steps: int = 100_000
-    """Train_steps paired with collection; train_steps / env_steps is the pace both sides keep."""
+    """Train_steps paired with collection, spread evenly over the env_steps after warm-up."""
     last_train_steps: int = 20_000
-    """Further train_steps after collection has ended."""
+    """Further train_steps, exactly so many after collection has ended."""
     max_env_steps_ahead: int = 0
     """How far collection may run ahead of its pace. 0: two env_steps per environment."""
 
@@ -78,8 +78,11 @@ class BudgetConfig:
 
     @property
     def train_steps_per_env_step(self) -> float:
-        """The pace: train_steps earned by each env_step after warm-up."""
-        return self.train_steps / max(1, self.env_steps)
+        """Train_steps made while collecting, for each env_step after warm-up."""
+        return self.train_steps / max(1, self.env_steps - self.warmup_env_steps)
+
+
+Downsample = Literal[0, 1, 2, 4, 8, 16, 32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,8 @@ class NetworkConfig:
     """Latent channels of the convolutional trunk; the first stage has half."""
     num_blocks: int = 1
     """Residual blocks per stage."""
+    downsample: Downsample = 0
+    """Factor by which latents are smaller than images. 0: by the image's size, at launch."""
     reduced_channels: int = 16
     """Width of the 1x1 convolution before each head."""
     mlp_latent_size: int = 64
@@ -137,7 +142,8 @@ class SearchConfig:
     normalize_q: bool = True
     """Scale Q to 0..1 by its range in the tree; off: the pUCT formula takes Q as it is."""
     unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q"
-    """puct: Q of actions without a visit; mean_q is the mean of visited siblings and parent."""
+    """puct: Q of actions without a visit; mean_q: mean of visited siblings and parent; zero: the
+    lowest Q of the tree, which is 0 once normalised (MuZero's)."""
     gumbel_max_considered_actions: int = 16
     """gumbel: most actions that sequential halving starts from at the root."""
     gumbel_maxvisit_init: float = 50.0
@@ -177,6 +183,8 @@ class CompatConfig:
 
     stale_prefix_bounds: bool = False
     """D1: min-max bounds from rewards against the previously visited node, not the parent."""
+    recomputed_bounds: bool = False
+    """After each simulation min-max bounds are those of the Qs as they are now; they can narrow."""
     root_visit_without_value: bool = False
     """D2: the root value is divided by one visit more than it has values."""
     block_length: int = 0
@@ -191,6 +199,8 @@ class CompatConfig:
     """Intervals by which published target weights are old (reference: 1)."""
     transition_age: bool = False
     """Off-policy age counted in stored transitions, not in train_steps."""
+    warmup_earns_train_steps: bool = False
+    """The warm-up pays for train_steps, too: they are made before more is played."""
     jpeg_frames: bool = False
     """Every frame passes through JPEG before anything sees it."""
 
@@ -293,14 +303,15 @@ class LearnerConfig:
     """The consistency targets' frames get a shift and intensity of their own, so that the two
     branches compare different views; off: one draw per sample for all frames."""
     publish_interval: int = 100
-    """Train_steps between publications of the latest weights."""
+    """Train_steps between publications of the latest weights; those of the first go out at once."""
     target_interval: int = 200
     """Train_steps between publications of the target weights."""
     max_batch_staleness: int = 0
     """Train_steps a batch's target weights may be behind; older batches are made anew.
     0: two intervals more than a run needs in which nothing is wrong."""
     weights_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of published matrices and kernels. bfloat16: half the bytes; exact where searches use it."""
+    """Of published matrices and kernels. bfloat16: half the bytes. It rounds what a search in
+    bfloat16 rounds anyway, and the heads' last layers, which run in float32."""
     checkpoint_interval: int = 1_000
     """Train_steps between checkpoints."""
     checkpoints_kept: int = 2
@@ -369,6 +380,13 @@ class TrackingConfig:
     """wandb project."""
     group_suffix: str = ""
     """Appended to the run group's name."""
+    arm: str = ""
+    """Name of this arm of a study, set by ablate: a tag in wandb, the label in reports."""
+    ablated: tuple[str, ...] = ()
+    """Dotted fields that the study's arms switch, set by ablate: first in group names that are too
+    long for every difference."""
+    varied: tuple[str, ...] = ()
+    """The same of fields that the study varies besides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

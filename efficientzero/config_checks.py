@@ -10,7 +10,7 @@ import math
 import re
 
 from efficientzero.config import ClusterConfig, Config
-from efficientzero.config_files import ConfigError, config_to_dict, flatten
+from efficientzero.config_files import ConfigError, config_to_dict, flatten, nearest
 from efficientzero.schema import EnvSpec
 from efficientzero.staleness import healthy_staleness, staleness_bound
 
@@ -85,14 +85,19 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         _check_deterministic(config)
     _check_hosts(config.cluster)
     _check_shards(config)
+    _check_arm(config)
     compat = config.compat
     changes_puct = (
-        compat.stale_prefix_bounds or compat.root_visit_without_value or compat.random_first_child
+        compat.stale_prefix_bounds
+        or compat.recomputed_bounds
+        or compat.root_visit_without_value
+        or compat.random_first_child
     )
     _require(
         config.search.algorithm == "puct" or not changes_puct,
         f"search.algorithm: got {config.search.algorithm} with compat.stale_prefix_bounds, "
-        "compat.root_visit_without_value or compat.random_first_child, wanted puct",
+        "compat.recomputed_bounds, compat.root_visit_without_value or compat.random_first_child, "
+        "wanted puct",
     )
     if spec is not None:
         _require(
@@ -181,6 +186,7 @@ _NOT_KWARGS = {
 """Names that gymnasium.make takes for itself, and where to give them."""
 _MOST_NUMBERED_STEPS = 2**24
 _NUM_PORTS = 1 << 16
+_ARM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 
 
 def _check_ranges(config: Config) -> None:
@@ -195,13 +201,28 @@ def _check_ranges(config: Config) -> None:
     for key, value in flat.items():
         if isinstance(value, int | float) and key != "seed" and not key.startswith("env.kwargs."):
             _require(value >= 0, f"{key}: got {value}, wanted 0 or more")
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and not key.startswith("tracking."):
             _require(all(v > 0 for v in value), f"{key}: got {value}, wanted only positive values")
     _require(0 <= config.seed < 2**64, f"seed: got {config.seed}, wanted 0 to 2**64 - 1")
     _require(
         flat["agent.discount"] <= 1,
         f"agent.discount: got {flat['agent.discount']}, wanted at most 1",
     )
+
+
+def _check_arm(config: Config) -> None:
+    arm, known = config.tracking.arm, list(flatten(config_to_dict(config)))
+    _require(
+        not arm or _ARM.fullmatch(arm) is not None,
+        f"tracking.arm: got {arm!r}, wanted at most 40 letters, digits, '.', '_', '+' and '-', the "
+        "first a letter or digit",
+    )
+    for name in ("ablated", "varied"):
+        for key in getattr(config.tracking, name):
+            _require(
+                key in known,
+                f"tracking.{name}: got {key!r}, wanted dotted fields{nearest(key, known)}",
+            )
 
 
 def _check_kwargs(config: Config) -> None:

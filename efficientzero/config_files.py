@@ -10,8 +10,9 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
@@ -42,7 +43,13 @@ _ONLY_RECORDS = (
 )
 """Dotted keys that choose what is kept of a run, not what happens in it."""
 
-_NOT_IN_OLDER_HASHES = {"replay.num_shards": 1, "env.action_repeat": 1}
+_NOT_IN_OLDER_HASHES = {
+    "replay.num_shards": 1,
+    "env.action_repeat": 1,
+    "compat.recomputed_bounds": False,
+    "compat.warmup_earns_train_steps": False,
+    "network.downsample": 0,
+}
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 
 _FREE_TABLES = ("env.kwargs",)
@@ -52,6 +59,10 @@ _PROCESS_COUNTS = ("cluster.num_actors", "cluster.num_reanalyzers")
 """Not in the hash: a run may go on with other numbers. They shift the age of data and targets."""
 
 _ADAPTER = TypeAdapter(Config)
+
+
+_LEAST_LIKENESS = 0.6
+_LEAST_BEGINNING = 3  # letters
 
 
 class ConfigError(ValueError):
@@ -69,9 +80,10 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: an unknown key (the nearest known one is named) or a value of a wrong type.
     """
-    _check_keys(values, config_to_dict(Config()), "")
+    known = config_to_dict(Config())
+    _check_keys(values, known, "")
     try:
-        return _ADAPTER.validate_json(json.dumps(values), strict=True)
+        return _ADAPTER.validate_json(json.dumps(_with_whole_numbers(values, known)), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -85,6 +97,38 @@ def load_preset(name: str) -> Config:
             f"preset: got {name!r}, wanted one of {', '.join(PRESETS)}{nearest(name, PRESETS)}"
         )
     return config_from_dict({**_preset_values(name), "preset": name})
+
+
+def preset_of_env(env_id: str) -> str | None:
+    """Return the preset that was made for an environment, None if there is none for it alone.
+
+    A preset for one environment of a namespace (``MinAtar/``) is for all of them. Atari games have
+    several presets.
+    """
+    for name in PRESETS:
+        own = _preset_values(name).get("env", {}).get("id", "")
+        namespace = own.rpartition("/")[0]
+        if own and (own == env_id or (namespace and env_id.startswith(f"{namespace}/"))):
+            return name
+    return None
+
+
+def whole(value: Any, like: object) -> Any:  # noqa: ANN401  any value of a config
+    """Return ``value``, as an int if ``like`` is one and it is a whole float: TOML's 1e5."""
+    is_whole = isinstance(value, float) and value.is_integer() and type(like) is int
+    return int(value) if is_whole else value
+
+
+def _with_whole_numbers(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Apply ``whole`` to each field; what has no default stays as it is."""
+
+    def converted(key: str, value: Any) -> Any:  # noqa: ANN401  any value of a config
+        like = known.get(key)
+        if isinstance(value, Mapping) and isinstance(like, Mapping):
+            return _with_whole_numbers(value, like)
+        return whole(value, like)
+
+    return {key: converted(key, value) for key, value in values.items()}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -123,10 +167,39 @@ def config_hash(config: Config, origin: Mapping[str, Any] = MappingProxyType({})
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def nearest(word: str, known: tuple[str, ...] | list[str]) -> str:
+def nearest(word: str, known: Sequence[str]) -> str:
     """Return `` (did you mean ...?)`` or an empty string."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    close = closest(word, known)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def closest(word: str, known: Iterable[str], *, count: int = 1) -> list[str]:
+    """Return the ``count`` known names that were probably meant, the likeliest first.
+
+    Case and the signs between words do not count. The same name comes first, then the same last
+    part after a dot (``num_simulations`` for ``search.num_simulations``), then names of which one
+    begins with the other, then those that differ in few letters.
+    """
+    ranks = {name: _likeness(word, name) for name in known}
+    likely = [name for name, rank in ranks.items() if rank >= _LEAST_LIKENESS]
+    return sorted(likely, key=lambda name: -ranks[name])[:count]
+
+
+def _likeness(word: str, name: str) -> float:
+    """Return 3 for the same name, 2 for the same last part, below 2 by how alike they are."""
+    given, meant = _letters(word), _letters(name)
+    if given == meant:
+        return 3.0
+    if _letters(word.rpartition(".")[2]) == _letters(name.rpartition(".")[2]):
+        return 2.0
+    alike = difflib.SequenceMatcher(None, given, meant).ratio()
+    shorter = min(len(given), len(meant))
+    begins = shorter >= _LEAST_BEGINNING and given[:shorter] == meant[:shorter]
+    return alike + (_LEAST_LIKENESS if begins else 0.0)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).lower()
 
 
 def _preset_values(name: str) -> dict[str, Any]:
@@ -134,10 +207,17 @@ def _preset_values(name: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
+def _nearest_key(key: str) -> str:
+    """Name the field that was probably meant, in whatever part it is, or the part itself."""
+    fields = list(flatten(config_to_dict(Config())))
+    parts = {} if "." in key else {field.partition(".")[0]: None for field in fields}
+    return nearest(key, [*parts, *fields])
+
+
 def _check_keys(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
     for key, value in values.items():
         if key not in known:
-            raise ConfigError(f"unknown key {prefix + key!r}{nearest(key, list(known))}")
+            raise ConfigError(f"unknown key {prefix + key!r}{_nearest_key(prefix + key)}")
         if f"{prefix}{key}" in _FREE_TABLES:
             continue
         if isinstance(known[key], Mapping):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
+import logging
 from typing import Literal
 
 import torch
@@ -13,6 +15,8 @@ from efficientzero.config import ClusterConfig
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _LARGEST_INT = 2**31 - 1
+
+log = logging.getLogger(__name__)
 
 
 def setup_torch(cluster: ClusterConfig) -> torch.device:
@@ -38,6 +42,20 @@ def setup_torch(cluster: ClusterConfig) -> torch.device:
             f"cluster.device: got {cluster.device!r}, but torch finds no CUDA device: use cpu"
         )
     return device
+
+
+def with_usable_device(cluster: ClusterConfig) -> ClusterConfig:
+    """Return the settings with ``auto`` for a CUDA device that this machine does not have.
+
+    For what reads a finished run: its device was chosen for the machine that trained it.
+    """
+    if not cluster.device.startswith("cuda"):
+        return cluster
+    number = int(cluster.device.partition(":")[2] or 0)
+    if torch.cuda.is_available() and number < torch.cuda.device_count():
+        return cluster
+    log.warning("the run's device %s is not in this machine; another one is used", cluster.device)
+    return dataclasses.replace(cluster, device="auto")
 
 
 def keep_freed_memory() -> None:

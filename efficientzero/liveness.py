@@ -72,11 +72,15 @@ def beat(doing: str) -> None:
 
 
 def read_life_signs(folder: Path) -> list[LifeSign]:
-    """Return the last sign of life of every process that wrote one here; a torn one is left out."""
+    """Return the last sign of life of every process that wrote one here; a torn one is left out.
+
+    Raises:
+        OSError: one is there and cannot be read: nothing is then known of its process.
+    """
     signs = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             signs.append(LifeSign(*json.loads(path.read_text())))
-        except (OSError, ValueError, TypeError):
+        except (FileNotFoundError, ValueError, TypeError):
             continue
     return signs

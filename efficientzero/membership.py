@@ -17,12 +17,15 @@ from pathlib import Path
 
 import grpc
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.pulse import NO_VITALS, Pulse
 from efficientzero.metrics.tracker import resolve_mode
+from efficientzero.metrics.wandb_names import check_wandb_name
+from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.channel import open_channel, reason_of
 from efficientzero.rpc.protocol import PROTOCOL, installed_versions
-from efficientzero.run_folder import RunInfo
+from efficientzero.run_folder import RunInfo, check_run_id
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
 
 HEARTBEAT_S = 2.0
@@ -128,6 +131,7 @@ def join(
 def _run_seen_from_here(reply: cluster_pb2.JoinReply, address: str, runs_dir: Path) -> RunInfo:
     try:
         run = RunInfo.from_json(reply.run_file, f"the learner at {address}")
+        _check_names(run)
     except ValueError as error:
         raise JoinRefused(str(error)) from error
     here, ports = address.rpartition(":")[0], [a.rpartition(":")[2] for a in run.replay_addresses]
@@ -147,6 +151,22 @@ def _run_seen_from_here(reply: cluster_pb2.JoinReply, address: str, runs_dir: Pa
         # Credentials are this host's own matter.
         tracking_mode=resolve_mode("auto").mode if mode == "online" else mode,
     )
+
+
+def _check_names(run: RunInfo) -> None:
+    """Check the folder's name and wandb's, which a learner of another version may accept.
+
+    Raises:
+        ValueError: one of them cannot be used here.
+    """
+    try:
+        check_run_id(run.run_id)
+    except ValueError as error:
+        raise ValueError(f"the run's id: {error}") from error
+    if run.tracking_mode != "disabled":
+        check_wandb_name("entity", run.config.tracking.entity)
+        check_wandb_name("project", run.config.tracking.project)
+        check_environment()
 
 
 class Membership:
@@ -173,9 +193,8 @@ class Membership:
         self._failure: PlainError | None = None
         self._channel = open_channel(run.learner_address)
         self._stub = cluster_pb2_grpc.ClusterServiceStub(self._channel)
-        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
         self._closed = threading.Event()
-        self._thread.start()
+        self._thread = guarded_thread(self._beat_on, stop, name="heartbeat")
 
     def follow(self, pulse: Pulse) -> None:
         """Tell from now on how this loop fares."""
@@ -241,10 +260,14 @@ def _check_retry(error: grpc.RpcError, address: str) -> None:
     """Raise JoinRefused unless a later try may succeed."""
     text = reason_of(error)
     if any(sign in text for sign in _FOREIGN_CERTIFICATE):
-        raise JoinRefused(f"learner at {address}: its certificate is not of this cluster's CA")
+        raise JoinRefused(
+            f"learner at {address}: its certificate is not of this cluster's CA, or not of this "
+            f"host name ({text})"
+        )
     if any(sign in text for sign in _NOT_TLS):
         raise JoinRefused(
-            f"learner at {address}: it speaks no TLS; got credentials here, wanted them there too"
+            f"learner at {address}: it speaks no TLS; got credentials here, wanted them there too "
+            f"({text})"
         )
     if _code(error) in _FOR_GOOD:
         details = error.details() if isinstance(error, grpc.Call) else text

@@ -7,32 +7,47 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
+
+from efficientzero.name_parts import (
+    DIGEST_LENGTH,
+    Part,
+    canonical,
+    environment,
+    limited,
+    rounded,
+    safe,
+    suffix_part,
+    value_part,
+)
 
 _MAX_GROUP_LENGTH = 106
 """wandb takes 128 characters for group and name; ``_s`` and a seed of 64 bits need 22."""
 _MAX_SUFFIX_LENGTH = 40
-_DIGEST_LENGTH = 12
 _ENV_KEY = "env.id"
 """Never listed as a difference: the group starts with it."""
 _MISSING = object()
-_MAX_EXACT_FLOAT = 2**53
-
-# What can be read back from the name. Parts are joined by "_", so only names of fields and the
-# suffix, which comes last, may hold one; "=" marks a difference. "ALE-" stands for "ALE/".
-_EXACT_ENV = re.compile(r"ALE/[A-Za-z0-9.-]+|(?!ALE-)[A-Za-z0-9.-]+")
-_EXACT_TEXT = re.compile(r"(?!(true|false)$)[A-Za-z][A-Za-z0-9_.]*")
-_EXACT_SUFFIX = re.compile(r"[A-Za-z0-9._+-]*")
-_LIKE_A_DIGEST = re.compile(rf"(?:.*_)?[0-9a-f]{{{_DIGEST_LENGTH}}}")
+_MOST_TREATED, _MOST_OTHER = 40, 20
+"""Characters of a value where the name is too long for all of them."""
 
 
-class _Part(NamedTuple):
-    text: str  # safe characters only
-    is_exact: bool  # no other value has this text
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """What a study varies: in a name that is too long for every difference, it comes first."""
+
+    arm: str = ""
+    """What the study calls this experiment; named where the fields' values do not fit."""
+    ablated: Sequence[str] = ()
+    """Dotted keys that the study's arms switch."""
+    varied: Sequence[str] = ()
+    """Other dotted keys that differ between the study's experiments."""
+
+
+_NO_TREATMENT = Treatment()
 
 
 def group_name(
@@ -41,13 +56,19 @@ def group_name(
     presets: Mapping[str, Mapping[str, Any]],
     suffix: str = "",
     bundles: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    importance: Sequence[str] = (),
+    treatment: Treatment = _NO_TREATMENT,
 ) -> str:
     """Name a group ``<env>[_<preset>][_<name>=<value>...][_<suffix>]``.
 
     Two experiments have the same name if and only if environment, values and suffix are the same.
     The values are told as what differs from the preset that is nearest to them, whichever they were
-    made from. A name that is too long, or would be another experiment's too (characters replaced, a
-    suffix that reads like a difference), ends in a digest of the whole.
+    made from. A name that would be another experiment's too (characters replaced, a suffix that
+    reads like a difference) ends in a digest of the whole. One that is too long becomes
+    ``<env>[_<preset>][_<name>=<value>...]_<number>-more[_<suffix>]_<digest>``: the treatment first,
+    then the most important differences with shorter names and rounded values, then how many were
+    cut. There the treatment decides what is readable; the digest does not depend on it.
 
     Args:
         env_id: first part of the name.
@@ -58,6 +79,8 @@ def group_name(
         suffix: appended.
         bundles: word -> values; one that leaves fewer differences than it finds is named by its
             word, and the differences are counted from it.
+        importance: keys, the most important first; others come after them.
+        treatment: what the study varies, if the experiment is part of one.
 
     Returns:
         At most 106 characters of ``[A-Za-z0-9._=+-]``.
@@ -70,33 +93,39 @@ def group_name(
     words, keys = _bundled(values, presets[preset], keys, bundles or {})
     short = _short_names(list(values))
     differing = sorted((short[key], key) for key in keys)
-    parts = [_env(env_id)]
+    head = [environment(env_id)]
     if preset != next(iter(presets)):
-        parts.append(_Part(preset, is_exact=True))
-    parts.extend(_Part(word, is_exact=True) for word in words)
+        head.append(Part(preset, is_exact=True))
+    head.extend(Part(word, is_exact=True) for word in words)
+    parts = list(head)
     for name, key in differing:
-        value = _value(values[key])
-        parts.append(_Part(f"{name}={value.text}", value.is_exact))
-    tail = [_suffix(suffix, presets)] if suffix else []
+        value = value_part(values[key])
+        parts.append(Part(f"{name}={value.text}", value.is_exact))
+    tail = [suffix_part(suffix, presets)] if suffix else []
     full = "_".join(part.text for part in [*parts, *tail])
-    if len(full) <= _MAX_GROUP_LENGTH and all(part.is_exact for part in [*parts, *tail]):
+    is_short = len(full) <= _MAX_GROUP_LENGTH
+    if is_short and all(part.is_exact for part in [*parts, *tail]):
         return full
     whole = [
         env_id,
         preset,
         words,
-        [(key, _canonical(values[key])) for _, key in differing],
+        [(key, canonical(values[key])) for _, key in differing],
         suffix,
     ]
-    ends = [part.text for part in tail]
-    ends.append(hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:_DIGEST_LENGTH])
+    digest = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:DIGEST_LENGTH]
+    ends = [*(part.text for part in tail), digest]
     room = _MAX_GROUP_LENGTH - sum(len(end) + 1 for end in ends)
-    return "_".join([_first_parts([part.text for part in parts], room), *ends])
+    texts = [part.text for part in parts]
+    if is_short and len("_".join(texts)) <= room:
+        return "_".join([*texts, *ends])
+    shortened = _Shortened(values, presets[preset], keys, importance, treatment)
+    return "_".join([shortened.text([part.text for part in head], room), *ends])
 
 
 def environment_part(env_id: str) -> str:
     """Return what the group names of an environment begin with."""
-    return _env(env_id).text
+    return environment(env_id).text
 
 
 def run_name(group: str, seed: int) -> str:
@@ -133,7 +162,7 @@ def _differing(values: Mapping[str, Any], preset: Mapping[str, Any]) -> list[str
     return [
         key
         for key, value in values.items()
-        if key != _ENV_KEY and _canonical(value) != _canonical(preset.get(key, _MISSING))
+        if key != _ENV_KEY and canonical(value) != canonical(preset.get(key, _MISSING))
     ]
 
 
@@ -149,51 +178,83 @@ def _ends(key: str) -> list[str]:
     return [".".join(parts[i:]) for i in reversed(range(len(parts)))]
 
 
-def _first_parts(parts: list[str], room: int) -> str:
-    """Join as many whole parts as fit: half a value would be read as another value."""
-    num_fitting = sum(length <= room for length in accumulate(len(part) + 1 for part in parts))
-    return "_".join(parts[:num_fitting]) or parts[0][:room]
+class _Shortened:
+    """The part of a name that is too long: what matters most, as readable as there is room for."""
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        differing: Sequence[str],
+        importance: Sequence[str],
+        treatment: Treatment,
+    ) -> None:
+        self._values, self._defaults, self._treatment = values, defaults, treatment
+        rank = {key: i for i, key in enumerate(importance)}
+        by_rank = [key for key in values if key in set(differing)]
+        self._differing = sorted(by_rank, key=lambda key: rank.get(key, len(rank)))
+        self._names = _short_names(list(values))
+        self._abbreviations = _abbreviations(self._names)
+
+    def text(self, head: Sequence[str], room: int) -> str:
+        """Return ``head``, as many differences as fit, and how many did not; joined."""
+        for first, keys, names in self._choices():
+            texts = [*head, *first, *(self._treated(key, names) for key in keys)]
+            others = [key for key in self._differing if key not in keys]
+            if len("_".join([*texts, f"{len(others)}-more"])) <= room:
+                return self._fill(texts, others, room)
+        room -= len(f"_{len(self._differing)}-more")
+        lengths = accumulate(len(text) + 1 for text in texts)
+        # Whole parts: half a value would be read as another value.
+        fitting = texts[: sum(length <= room + 1 for length in lengths)]
+        num_shown = max(0, len(fitting) - len(head) - len(first))
+        num_cut = len(self._differing) - sum(key in self._differing for key in keys[:num_shown])
+        return f"{'_'.join(fitting) or texts[0][:room]}_{num_cut}-more"
+
+    def _choices(self) -> list[tuple[list[str], list[str], dict[str, str]]]:
+        """Return ways to write the treatment, the best first: (texts, fields, names of fields)."""
+        arm = self._treatment.arm
+        varied = [key for key in self._treatment.varied if key in self._values]
+        ablated = [key for key in self._treatment.ablated if key in self._values]
+        keys = list(dict.fromkeys([*ablated, *varied]))
+        choices: list[tuple[list[str], list[str], dict[str, str]]] = [([], keys, self._names)]
+        first = []
+        if arm:
+            first, keys = [f"arm={safe(arm)}"], varied
+            choices.append((first, keys, self._names))
+        return [*choices, (first, keys, self._abbreviations)]
+
+    def _fill(self, texts: Sequence[str], others: Sequence[str], room: int) -> str:
+        """Add the others: all if abbreviating some is enough, else without the last ones."""
+        for kept in range(len(others), -1, -1):
+            cut = len(others) - kept
+            more = [f"{cut}-more"] if cut else []
+            for full in range(kept, -1, -1):
+                names = [self._names] * full + [self._abbreviations] * (kept - full)
+                added = [self._other(key, of) for key, of in zip(others, names, strict=False)]
+                if len(joined := "_".join([*texts, *added, *more])) <= room:
+                    return joined
+        raise AssertionError("there was room for the treatment and the number")
+
+    def _treated(self, key: str, names: Mapping[str, str]) -> str:
+        return f"{names[key]}={limited(value_part(self._values[key]).text, _MOST_TREATED)}"
+
+    def _other(self, key: str, names: Mapping[str, str]) -> str:
+        text = rounded(self._values[key], self._defaults.get(key))
+        return f"{names[key]}={limited(text, _MOST_OTHER)}"
 
 
-def _env(env_id: str) -> _Part:
-    return _Part(_safe(env_id), _EXACT_ENV.fullmatch(env_id) is not None)
-
-
-def _suffix(suffix: str, presets: Mapping[str, Any]) -> _Part:
-    is_exact = (
-        _EXACT_SUFFIX.fullmatch(suffix) is not None
-        and _LIKE_A_DIGEST.fullmatch(suffix) is None
-        and suffix.partition("_")[0] not in presets
+def _abbreviations(names: Mapping[str, str]) -> dict[str, str]:
+    """Map each key to the fewest leading words of its short name that no other name begins with."""
+    parents = {part for key in names for part in key.split(".")[:-1]}
+    beginnings = Counter(
+        beginning for key in names for beginning in set(_beginnings(key.rpartition(".")[2]))
     )
-    return _Part(_safe(suffix), is_exact)
+    return {
+        key: next((b for b in _beginnings(name) if beginnings[b] == 1 and b not in parents), name)
+        for key, name in names.items()
+    }
 
 
-def _value(value: Any) -> _Part:  # noqa: ANN401  any JSON value
-    value = _canonical(value)
-    if isinstance(value, bool):
-        return _Part(str(value).lower(), is_exact=True)
-    if isinstance(value, float):
-        short = f"{value:g}"
-        # Six digits are for the eye; two experiments must not share a group for want of a seventh.
-        text = short if float(short) == value else repr(value)
-        return _Part(text.replace("e+", "e"), is_exact=True)
-    if isinstance(value, tuple):
-        parts = [_value(v) for v in value]
-        text = "+".join(part.text for part in parts) or "none"
-        return _Part(text, all(part.is_exact for part in parts))
-    if isinstance(value, str):
-        return _Part(_safe(value).replace("_", "-"), _EXACT_TEXT.fullmatch(value) is not None)
-    return _Part(_safe(str(value)), is_exact=isinstance(value, int))
-
-
-def _canonical(value: Any) -> Any:  # noqa: ANN401  any JSON value
-    """Make equal what a JSON file makes equal: lists and tuples, whole numbers and their floats."""
-    if isinstance(value, list | tuple):
-        return tuple(_canonical(v) for v in value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_EXACT_FLOAT:
-        return int(value)
-    return value
-
-
-def _safe(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._=+-]", "-", text)
+def _beginnings(name: str) -> list[str]:
+    return list(accumulate(name.split("_"), lambda words, word: f"{words}_{word}"))

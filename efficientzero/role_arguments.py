@@ -7,10 +7,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-import tyro
-
+from efficientzero.options import parse_options, refuse_options
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import LAUNCHER_PID_VARIABLE
@@ -64,7 +62,9 @@ class RoleArguments:
 
 def parse_server_line(role: str, description: str | None) -> RoleArguments:
     """Parse ``sys.argv`` and read the run file; a bad one ends the process with one line."""
-    line = tyro.cli(ServerLine, prog=f"python -m {role}", description=description)
+    line: ServerLine = parse_options(
+        ServerLine, sys.argv[1:], prog=f"python -m {role}", description=description
+    )
     _take_credentials(line.credentials)
     deadline = time.monotonic() + line.config_wait
     if line.config_wait and not line.config.exists():
@@ -83,12 +83,14 @@ def parse_server_line(role: str, description: str | None) -> RoleArguments:
 
 def parse_worker_line(module: str, description: str | None) -> WorkerLine:
     """Parse ``sys.argv``; a bad one ends the process with one line."""
-    line = tyro.cli(WorkerLine, prog=f"python -m {module}", description=description)
+    line: WorkerLine = parse_options(
+        WorkerLine, sys.argv[1:], prog=f"python -m {module}", description=description
+    )
     if bool(line.join) == (line.config is not None):
-        refuse(module, "got both or none of --join and --config, wanted one")
+        refuse_options(module, "got both or none of --join and --config, wanted one")
     host, _, port = line.join.rpartition(":")
     if line.join and not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
-        refuse(module, f"--join: got {line.join}, wanted host:port")
+        refuse_options(module, f"--join: got {line.join}, wanted host:port")
     check_index(module, line.index)
     _take_credentials(line.credentials)
     return line
@@ -99,13 +101,13 @@ def read_run(role: str, path: Path) -> RunInfo:
     try:
         return RunInfo.load(path)
     except ValueError as error:
-        refuse(role, str(error))
+        refuse_options(role, str(error))
 
 
 def check_index(role: str, index: int) -> None:
     """End the process with one line if no process can have this index."""
     if index < 0:
-        refuse(role, f"--index: got {index}, wanted 0 or more")
+        refuse_options(role, f"--index: got {index}, wanted 0 or more")
 
 
 def bypass_proxies(*addresses: str) -> None:
@@ -116,12 +118,6 @@ def bypass_proxies(*addresses: str) -> None:
     given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     hosts = [address.rpartition(":")[0] for address in addresses]
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [given, *hosts]))
-
-
-def refuse(role: str, what: str) -> NoReturn:
-    """End the process with one line and the exit code of wrong options."""
-    print(f"{role}: error: {what}", file=sys.stderr)
-    sys.exit(2)
 
 
 def _take_credentials(folder: Path | None) -> None:

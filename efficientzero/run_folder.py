@@ -5,18 +5,45 @@ Written by the launcher before any process starts; read by each role's ``--confi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import json
+import logging
 import os
+import re
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from efficientzero.config import Config
-from efficientzero.config_files import config_from_dict, config_hash, config_to_dict
+from efficientzero.config_files import (
+    ConfigError,
+    config_from_dict,
+    config_hash,
+    config_to_dict,
+)
 from efficientzero.lineage import Lineage
 from efficientzero.schema import EnvSpec
+
+log = logging.getLogger(__name__)
+_MAX_RUN_ID_LENGTH = 100
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
+
+
+def check_run_id(run_id: str) -> None:
+    """Check the name of a new run's folder.
+
+    Raises:
+        ValueError: what was got and what was wanted.
+    """
+    if not _RUN_ID.fullmatch(run_id) or len(run_id) > _MAX_RUN_ID_LENGTH:
+        raise ValueError(
+            f"got {run_id!r}, wanted at most {_MAX_RUN_ID_LENGTH} letters, digits and . _ = + -, "
+            "the first a letter or digit"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +57,7 @@ class RunInfo:
     group: str
     """wandb group: environment, nearest preset and what differs from that, without the seed."""
     directory: Path
-    """The run folder."""
+    """The run folder: the one that this was read from."""
     config: Config
     env_spec: EnvSpec
     replay_address: str
@@ -96,14 +123,20 @@ class RunInfo:
     def load(cls, path: Path | str) -> RunInfo:
         """Read a file written by save().
 
+        ``directory`` is the folder that holds the file, wherever the run was when it was written:
+        the folder may have been moved or copied since.
+
         Raises:
             ValueError: not such a file; says what is missing or wrong.
         """
+        path = Path(path)
         try:
-            text = Path(path).read_text()
-        except OSError as error:
-            raise ValueError(f"{path}: not a run's config.json: {error.strerror}") from error
-        return cls.from_json(text, str(path))
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ValueError(f"{path}: not a run's config.json: {reason}") from error
+        run = cls.from_json(text, str(path))
+        return dataclasses.replace(run, directory=path.parent.resolve())
 
     @classmethod
     def from_json(cls, text: str, source: str) -> RunInfo:
@@ -124,7 +157,9 @@ class RunInfo:
             values["lineage"] = lineage and Lineage(**lineage)
             values["more_replay_addresses"] = tuple(values.get("more_replay_addresses", ()))
             run = cls(**values)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except ConfigError as error:
+            raise ValueError(f"{source}: {error}") from error
+        except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"{source}: not a run's config.json: {type(error).__name__}: {error}"
             ) from error
@@ -136,19 +171,63 @@ class RunInfo:
         return run
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a ``.jsonl`` file, oldest first; a line cut short is left out."""
+def read_lines(path: Path, *, is_written: bool = False) -> list[dict[str, Any]]:
+    """Return the records of a ``.jsonl`` file, oldest first.
+
+    A line cut short by a crash or a full disk, or otherwise no record, is left out with a note.
+
+    Args:
+        path: the file; without one there are no records.
+        is_written: somebody writes it, so that an unfinished last line is nothing to note.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     records = []
-    for line in lines:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    for number, line in enumerate(lines, start=1):
+        record = _record(line)
+        if record is not None:
+            records.append(record)
+        elif line and not (is_written and number == len(lines)):
+            _note_bad_line(path, number)
     return records
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:  # no JSON, or no UTF-8
+        return None
+    return record if isinstance(record, dict) else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _note_bad_line(path: Path, number: int) -> None:
+    """Say it once: some files are read every second."""
+    log.warning("%s: line %d is cut short or damaged and left out", path, number)
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Append whole lines; a file that ends in the middle of one goes on with a new one.
+
+    Raises:
+        OSError: disk full, folder gone. As far as possible nothing of the lines is left then.
+    """
+    with path.open("ab+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        is_torn = False
+        if size:
+            file.seek(size - 1)
+            is_torn = file.read(1) != b"\n"
+        data = "".join(["\n" * is_torn, *(line + "\n" for line in lines)]).encode()
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(size)
+            raise
 
 
 def write_json(path: Path, values: Any) -> None:  # noqa: ANN401  any JSON value
@@ -161,7 +240,8 @@ def write_json(path: Path, values: Any) -> None:  # noqa: ANN401  any JSON value
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        with contextlib.suppress(PermissionError):  # a file system without modes
+            os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -7,9 +7,12 @@ import dataclasses
 from efficientzero.config_files import config_to_dict
 from efficientzero.metrics.tracker import Tracker, make_tracker
 from efficientzero.run_folder import RunInfo
+from efficientzero.runtime import StopSignal
 
 
-def run_tracker(run: RunInfo, role: str, index: int, incarnation: int = 0) -> Tracker:
+def run_tracker(
+    run: RunInfo, role: str, index: int, incarnation: int = 0, *, stop: StopSignal
+) -> Tracker:
     """Return the tracker of process ``role``-``index`` in the run's wandb group."""
     tracking = run.config.tracking
     return make_tracker(
@@ -27,6 +30,8 @@ def run_tracker(run: RunInfo, role: str, index: int, incarnation: int = 0) -> Tr
             "versions": run.versions,
             "lineage": run.lineage and dataclasses.asdict(run.lineage),
         },
+        tags=[tracking.arm] if tracking.arm else [],
         directory=run.directory,
+        stop=stop,
         incarnation=incarnation,
     )

@@ -20,6 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.liveness import beat, start_liveness
 
 ROLES = ("launcher", "replay", "learner", "reanalyzer", "actor", "evaluator")
@@ -46,12 +47,36 @@ class PlainError(Exception):
     """True where starting the process again would end in the same failure."""
 
 
+class ThreadFailed(Exception):
+    """A thread of this process has failed; its traceback is logged."""
+
+    def __init__(self, thread: str, error: BaseException) -> None:
+        super().__init__(f"its thread {thread} failed: {type(error).__name__}: {error}")
+        self.thread, self.error = thread, error
+
+
 class StopSignal:
     """A polite request to stop, seen by every wait of a process."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self.reason = ""
+        self.failure: ThreadFailed | None = None
+        """The first failure of a thread; None: there was none."""
+
+    def fail(self, thread: str, error: BaseException) -> None:
+        """Ask everything in this process to stop because a thread of it has failed."""
+        self.failure = self.failure or ThreadFailed(thread, error)
+        self.set(f"thread {thread} failed")
+
+    def check(self) -> None:
+        """Raise the first failure of a thread, if there was one.
+
+        Raises:
+            ThreadFailed: with the thread's exception as its cause.
+        """
+        if self.failure is not None:
+            raise self.failure from self.failure.error
 
     def set(self, reason: str) -> None:
         """Ask everything in this process to stop; the first reason is kept."""
@@ -109,7 +134,7 @@ def install_stop_handlers(stop: StopSignal, *, exit_grace_s: float = _EXIT_GRACE
         logging.shutdown()
         os._exit(70)
 
-    threading.Thread(target=watchdog, name="stop-watchdog", daemon=True).start()
+    guarded_thread(watchdog, stop, name="stop-watchdog")
 
 
 def die_with_parent() -> None:
@@ -160,9 +185,9 @@ def run_role(
 ) -> int:
     """Run ``main`` as a role's process and return its exit code.
 
-    0: finished, or stopped when asked to. 1: an exception, logged with its traceback, or in one
-    line if that says all; a ``sys.exit()`` of what the role calls, too. 78: a failure that starting
-    again would only repeat.
+    0: finished, or stopped when asked to. 1: an exception here or in a thread, logged with its
+    traceback, or in one line if that says all; a ``sys.exit()`` of what the role calls, too. 78: a
+    failure that starting again would only repeat.
     """
     setup_logging(role, index)
     if LAUNCHER_PID_VARIABLE in os.environ:
@@ -172,27 +197,31 @@ def run_role(
     install_stop_handlers(stop, exit_grace_s=exit_grace_s)
     try:
         main(stop)
-    except PlainError as error:
-        log.error("%s", error)
-        return EXIT_FINAL if error.is_final else 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            log.exception("%s-%d failed", role, index)
-        else:
-            where = error.filename or "the run folder"
-            log.error("the disk is full (%s): free some space or choose another --runs-dir", where)
-            return EXIT_FINAL
-        return 1
-    except SystemExit as error:
-        if error.code in (None, 0):
-            log.exception("%s-%d called sys.exit(), which ends no role", role, index)
-            return 1
-        raise
-    except Exception:
-        log.exception("%s-%d failed", role, index)
-        return 1
+        stop.check()
+    except (Exception, SystemExit) as error:
+        return _exit_code_of(error, f"{role}-{index}")
     log.info("%s", f"stopped ({stop.reason})" if stop.is_set() else "finished")
     return 0
+
+
+def _exit_code_of(error: Exception | SystemExit, process: str) -> int:
+    """Log what ended a role's main function; return its exit code."""
+    if isinstance(error, ThreadFailed):
+        log.error("%s failed: %s (its traceback is above)", process, error)
+    elif isinstance(error, PlainError):
+        log.error("%s", error)
+        return EXIT_FINAL if error.is_final else 1
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = error.filename or "the run folder"
+        log.error("the disk is full (%s): free some space or choose another --runs-dir", where)
+        return EXIT_FINAL
+    elif isinstance(error, SystemExit):
+        code = "" if error.code is None else error.code
+        log.exception("%s called sys.exit(%s), which ends no role", process, code)
+        return error.code if isinstance(error.code, int) and error.code else 1
+    else:
+        log.exception("%s failed", process)
+    return 1
 
 
 def leave(exit_code: int) -> None:

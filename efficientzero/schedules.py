@@ -32,6 +32,14 @@ def learning_rate(train_step: int, learner: LearnerConfig, budget: BudgetConfig)
     )
 
 
+def is_published(train_step: int, learner: LearnerConfig) -> bool:
+    """Tell whether actors get the weights of ``train_step``: at intervals, and at the start.
+
+    The first train_step's are published at once: the weights before it are the initial ones.
+    """
+    return train_step == 1 or train_step % learner.publish_interval == 0
+
+
 def next_evaluation(train_step: int, evaluator: EvaluatorConfig) -> int:
     """Return the train_step from which weights are evaluated, after those of ``train_step``."""
     interval = evaluator.interval_train_steps

@@ -147,5 +147,6 @@ def _search_params(search: SearchConfig, agent: AgentConfig, compat: CompatConfi
         value_scale=search.gumbel_value_scale,
         root_visit_has_value=not compat.root_visit_without_value,
         exploration_counts_expansion=not compat.random_first_child,
+        recomputed_bounds=compat.recomputed_bounds,
         stale_prefix_bounds=compat.stale_prefix_bounds,
     )

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from efficientzero.config import Config
 from efficientzero.schema import F32, I32, I64, Bool, Ending
 from efficientzero.slices import SliceBatch
 
@@ -140,3 +141,24 @@ def action_mask(ends: SliceEnds, num_unroll_steps: int) -> Bool:
 def policy_mask(ends: SliceEnds, num_unroll_steps: int) -> Bool:
     """Return at which positions a policy target exists, bool [B, K + 1]."""
     return np.arange(num_unroll_steps + 1) < ends.offsets[:, None]
+
+
+def num_fresh_policies(config: Config, num_slices: int) -> int:
+    """Return how many of ``num_slices`` get policies from a fresh search: none if none is trained.
+
+    Without a policy loss nothing reads a fresh policy, and the search is most of a batch's cost.
+    """
+    if not config.learner.policy_coefficient:
+        return 0
+    return int(num_slices * config.reanalyzer.policy_reanalyze_ratio)
+
+
+def most_roots(config: Config) -> int:
+    """Return how many roots the targets of one training batch can need."""
+    size, positions = config.learner.batch_size, config.agent.num_unroll_steps + 1
+    fresh = num_fresh_policies(config, size)
+    if config.reanalyzer.value_bootstrap == "network":
+        return max(1, fresh * positions)
+    # Values are at offsets n .. K + n, policies at 0 .. K: what both need is searched once.
+    shared = max(0, positions - config.agent.td_steps)
+    return size * positions + fresh * (positions - shared)

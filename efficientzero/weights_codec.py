@@ -20,7 +20,8 @@ def encode_weights(state: Mapping[str, Tensor], *, dtype: torch.dtype = torch.fl
     Args:
         state: tensors by name.
         dtype: float32, or bfloat16 to round all float32 matrices and kernels to it: what bfloat16
-            autocast makes of them anyway. Vectors (biases, statistics of norms) stay as they are.
+            autocast makes of them anyway, but for the heads' last layers, which run in float32.
+            Vectors (biases, statistics of norms) stay as they are.
 
     Raises:
         ValueError: a tensor holds NaN or infinity. Such weights must never reach an actor.
@@ -44,8 +45,9 @@ def decode_weights(payload: bytes, expected: Mapping[str, Tensor]) -> dict[str, 
         expected: tensors of the wanted names, shapes and dtypes; their contents do not matter.
 
     Raises:
-        ValueError: the payload is damaged, or the first tensor that is missing, unexpected, of
-            another shape or dtype than expected, or not finite.
+        OtherNetwork: the first tensor that is missing, unexpected, of another shape or dtype than
+            expected.
+        ValueError: the payload is damaged, or has a tensor that is not finite.
     """
     try:
         tensors = safetensors.torch.load(payload)
@@ -55,13 +57,17 @@ def decode_weights(payload: bytes, expected: Mapping[str, Tensor]) -> dict[str, 
         raise ValueError(f"weights: {len(payload)} bytes are no safetensors: {reason}") from error
     for name in expected:
         if name not in tensors:
-            raise ValueError(f"weights: missing tensor {name!r}")
+            raise OtherNetwork(f"weights: missing tensor {name!r}")
     for name, tensor in tensors.items():
         if name not in expected:
-            raise ValueError(f"weights: unexpected tensor {name!r}")
+            raise OtherNetwork(f"weights: unexpected tensor {name!r}")
         _check_like(name, tensor, expected[name])
         _check_finite(name, tensor)
     return {name: tensors[name].to(wanted.dtype) for name, wanted in expected.items()}
+
+
+class OtherNetwork(ValueError):
+    """Whole weights, but of a network of other parts."""
 
 
 def _may_be_rounded(tensor: Tensor) -> bool:
@@ -71,10 +77,10 @@ def _may_be_rounded(tensor: Tensor) -> bool:
 def _check_like(name: str, tensor: Tensor, wanted: Tensor) -> None:
     if tensor.shape != wanted.shape:
         got, shape = tuple(tensor.shape), tuple(wanted.shape)
-        raise ValueError(f"weights: {name!r}: got shape {got}, wanted {shape}")
+        raise OtherNetwork(f"weights: {name!r}: got shape {got}, wanted {shape}")
     is_rounded = tensor.dtype == torch.bfloat16 and _may_be_rounded(wanted)
     if tensor.dtype != wanted.dtype and not is_rounded:
-        raise ValueError(f"weights: {name!r}: got dtype {tensor.dtype}, wanted {wanted.dtype}")
+        raise OtherNetwork(f"weights: {name!r}: got dtype {tensor.dtype}, wanted {wanted.dtype}")
 
 
 def _check_finite(name: str, tensor: Tensor) -> None:

@@ -37,8 +37,9 @@ from learner.governor import Governor
 from learner.grpc_server import GrpcServer
 from learner.learner import Learner
 from learner.lock_step import LockStepGovernor
+from learner.network import describe_network
 from learner.priority_feedback import PrioritySink
-from learner.ranks import RankGroup, device_of_rank
+from learner.ranks import RankGroup, device_of_rank, meeting_point
 from learner.replay_follower import follow_replay
 from learner.resume import resume, target_weights
 from learner.roster import Roster, Seat
@@ -67,7 +68,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     """Build the learner's parts, go on where the run was, train, and serve until told to stop."""
     run = arguments.run
     device = device_of_rank(setup_torch(run.config.cluster), 0, run.config)
-    tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation)
+    tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation, stop=stop)
     exit_code = 1
     try:
         journal, record = EnvStepJournal(run.directory, run.num_resumes), RunRecord(run.directory)
@@ -95,7 +96,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             check_health=record.check,
             note_priorities=record.add_priorities,
             note_batch=fairness.add_batch,
-            saver=_saver(run),
+            saver=_saver(run, stop),
             further_state=lambda: {
                 "record": record.state(),
                 "fairness": fairness.state(),
@@ -105,6 +106,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             stop=stop,
             ranks=_ranks(run, device),
         )
+        log.info("network: %s", describe_network(learner.network, run.config))
         resume(
             run,
             learner=learner,
@@ -132,6 +134,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 governor=governor,
                 publisher=publisher,
                 record=record,
+                stop=stop,
                 cluster=ClusterServicer(run, roster, watch),
             ):
                 watch.follow(stop)
@@ -140,6 +143,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 _wait_until_left(roster, watch)
         finally:
             fairness.save()
+        stop.check()
         exit_code = 0
     except Exception:
         if run.config.learner.num_devices > 1:
@@ -219,17 +223,17 @@ def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:
     num_ranks = run.config.learner.num_devices
     if num_ranks == 1:
         return None
-    meeting_point = run.directory / f"ranks-{run.num_resumes}"
-    return RankGroup(meeting_point, rank=0, num_ranks=num_ranks, device=device)
+    return RankGroup(meeting_point(run), rank=0, num_ranks=num_ranks, device=device)
 
 
-def _saver(run: RunInfo) -> CheckpointSaver:
+def _saver(run: RunInfo, stop: StopSignal) -> CheckpointSaver:
     def snapshot_replay() -> str:
         return request_snapshots(run.replay_addresses, timeout_s=_SNAPSHOT_S)
 
     return CheckpointSaver(
         run.directory / "checkpoints",
         keep=run.config.learner.checkpoints_kept,
+        stop=stop,
         # A deterministic run's steps are with its reanalyzer; it is started anew, not resumed.
         snapshot_replay=None if run.config.cluster.deterministic else snapshot_replay,
     )

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import NamedTuple, Protocol
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import TrainingBatch
 from learner.batch_checks import BatchChecks
@@ -52,7 +53,7 @@ class BatchFeeder:
 
     def start(self) -> None:
         """Start to take batches."""
-        threading.Thread(target=self._run, name="batch-feeder", daemon=True).start()
+        guarded_thread(self._run, self._stop, name="batch-feeder")
 
     def close(self) -> None:
         """Take no more batches."""

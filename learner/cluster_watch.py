@@ -9,12 +9,12 @@ import logging
 import math
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.pulse import NO_VITALS, Vitals
 from efficientzero.rpc.records import Phase
 from efficientzero.runtime import StopSignal
@@ -94,6 +94,7 @@ class ClusterWatch:
             for i, address in enumerate(replay_addresses)
         ]
         self._learner = Seat("learner", 0, incarnation, 0, socket.gethostname(), os.getpid())
+        self._cores = len(os.sched_getaffinity(0))
         self._own_vitals = NO_VITALS
         self._waits_since = math.inf
         self.cause = ""
@@ -128,7 +129,7 @@ class ClusterWatch:
 
     def follow(self, stop: StopSignal) -> None:
         """Look once a second, in a thread of its own, until stop."""
-        threading.Thread(target=self._follow, args=(stop,), name="cluster", daemon=True).start()
+        guarded_thread(self._follow, stop, name="cluster", args=(stop,))
 
     def look(self) -> None:
         """Look once."""
@@ -140,6 +141,8 @@ class ClusterWatch:
             replay_silent_s=now - self._shards[0].seen_at,  # the batches come from there
             in_warmup=self._governor.phase is Phase.WARMUP,
             awaits_evaluation=self.awaits_evaluation(),
+            host=self._learner.host,
+            cores=self._cores,
             are_launched=self._are_launched,
         )
         self._waits_since = min(self._waits_since, now) if cause else math.inf

@@ -5,12 +5,15 @@ In front of all of the learner's services. Without a token, on loopback, only th
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Never, TypeAlias
 
 import grpc
+
+from efficientzero.runtime import StopSignal
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -20,9 +23,14 @@ log = logging.getLogger(__name__)
 class Gate(grpc.ServerInterceptor):
     """Checks every call before it reaches a service."""
 
-    def __init__(self, token: str | None) -> None:
-        """Want ``token`` of every caller, as ``authorization: Bearer <token>``; None: nothing."""
+    def __init__(self, token: str | None, stop: StopSignal) -> None:
+        """Want ``token`` of every caller, as ``authorization: Bearer <token>``; None: nothing.
+
+        Where a service raises, gRPC logs the traceback, answers its caller "unknown" and goes on:
+        here ``stop`` is set as by any other thread's failure.
+        """
         self._wanted = None if token is None else f"Bearer {token}".encode()
+        self._stop = stop
 
     def intercept_service(
         self,
@@ -34,7 +42,7 @@ class Gate(grpc.ServerInterceptor):
             return _STRANGER
         handler = continuation(details)
         if handler is not None and handler.request_deserializer is not None:
-            return _quiet(handler, details.method)
+            return _guarded(handler, details.method, self._stop)
         return handler
 
     def _is_known(self, details: grpc.HandlerCallDetails) -> bool:
@@ -48,21 +56,43 @@ class Gate(grpc.ServerInterceptor):
 class _Malformed:
     """Stands in for a message that could not be read."""
 
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
-def _quiet(handler: _Handler, method: str) -> _Handler:
-    """Answer what cannot be read with one line; gRPC would log a traceback for each."""
+
+@contextlib.contextmanager
+def _failing(stop: StopSignal, method: str, context: grpc.ServicerContext) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Where the service refused there is a code: that, too, is an exception.
+        if context.code() is None:  # type: ignore[attr-defined]  # the stubs lack it
+            stop.fail(f"grpc {method}", error)
+        raise
+
+
+def _guarded(handler: _Handler, method: str, stop: StopSignal) -> _Handler:
+    """Set ``stop`` where the service fails, and answer what cannot be read with one line.
+
+    For a message that cannot be read gRPC would log a traceback.
+    """
     read = handler.request_deserializer
     assert read is not None
 
     def read_or_mark(raw: bytes) -> Any:  # noqa: ANN401  a message of the method's type
         try:
             return read(raw)
-        except Exception:  # protobuf has an exception of its own for every implementation
-            return _Malformed()
+        except Exception as error:  # protobuf has one of its own for every implementation
+            return _Malformed(error)
 
     def refuse_malformed(request: Any, context: grpc.ServicerContext) -> None:  # noqa: ANN401
         if isinstance(request, _Malformed):
-            log.warning("refused a call of %s: malformed message for %s", context.peer(), method)
+            log.warning(
+                "refused a call of %s: malformed message for %s: %s",
+                context.peer(),
+                method,
+                request.error,
+            )
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{method}: malformed message")
 
     if handler.unary_unary is not None:
@@ -70,15 +100,17 @@ def _quiet(handler: _Handler, method: str) -> _Handler:
 
         def unary(request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
             refuse_malformed(request, context)
-            return answer(request, context)
+            with _failing(stop, method, context):
+                return answer(request, context)
 
         return grpc.unary_unary_rpc_method_handler(unary, read_or_mark, handler.response_serializer)
     stream_of = handler.unary_stream
     assert stream_of is not None  # there are no other kinds of calls
 
-    def stream(request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
+    def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: ANN401
         refuse_malformed(request, context)
-        return stream_of(request, context)
+        with _failing(stop, method, context):
+            yield from stream_of(request, context)
 
     return grpc.unary_stream_rpc_method_handler(stream, read_or_mark, handler.response_serializer)
 

@@ -86,6 +86,7 @@ class Governor:
         self._held = 0  # sum of held over actors
         self._train_steps = 0
         self._ahead = 0  # what collection may be ahead of its pace, beside the slack
+        self._may_end = False  # collection may end before the paired train_steps are made
         self._actors: dict[int, _Actor] = {}
         self._replaced: set[tuple[int, int]] = set()  # (actor_index, incarnation)
         self._queue: deque[_Ticket] = deque()
@@ -229,12 +230,14 @@ class Governor:
         """Let collection get further ahead by the slack, if actors wait and nobody plays.
 
         For a replay that has nothing to train on yet: many actors can all be in the middle of their
-        first episodes when the pace stops them. Returns whether it was so.
+        first episodes when the pace stops them, or before the last env_step, which waits for the
+        paired train_steps. Returns whether it was so.
         """
         with self._lock:
             is_stuck = bool(self._queue) and not self._held and not self._room()
             if is_stuck and self._granted < self.pace.env_steps:
                 self._ahead += self.pace.slack
+                self._may_end |= self._granted == self.pace.env_steps - 1
                 self._serve()
             return is_stuck
 
@@ -273,11 +276,19 @@ class Governor:
 
     def _room(self) -> int:
         return self.pace.room(
-            granted=self._granted, train_steps=self._train_steps, ahead=self._ahead
+            granted=self._granted,
+            train_steps=self._train_steps,
+            ahead=self._ahead,
+            may_end=self._may_end,
         )
 
     def _share(self, ticket: _Ticket) -> int:
-        return self.pace.share(ticket.wanted, granted=self._granted)
+        return self.pace.share(
+            ticket.wanted,
+            granted=self._granted,
+            train_steps=self._train_steps,
+            may_end=self._may_end,
+        )
 
     def _actor(self, index: int, incarnation: int) -> _Actor:
         actor = self._actors.get(index)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor  # noqa: TID251  the gate sees what calls raise
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +20,7 @@ from efficientzero.rpc.credentials import (
     read_token,
     server_credentials,
 )
+from efficientzero.runtime import StopSignal
 from learner.cluster_server import ClusterServicer
 from learner.gate import Gate
 from learner.governor import Governor
@@ -46,6 +47,7 @@ class GrpcServer:
         governor: Governor,
         publisher: WeightPublisher,
         record: RunRecord,
+        stop: StopSignal,
         cluster: ClusterServicer | None = None,
     ) -> None:
         """Listen at ``host:port`` (port 0: a free one) and serve at once.
@@ -55,6 +57,7 @@ class GrpcServer:
             governor: grants env_steps.
             publisher: holds the weights.
             record: takes results.
+            stop: of the process; set when a service fails.
             cluster: gives places to workers; without it nobody can join.
 
         Raises:
@@ -72,8 +75,8 @@ class GrpcServer:
             cause=(lambda: "") if cluster is None else cluster.cause,
         )
         self._server = grpc.server(
-            futures.ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="grpc"),
-            interceptors=[Gate(None if folder is None else read_token(folder))],
+            ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="grpc"),
+            interceptors=[Gate(None if folder is None else read_token(folder), stop)],
             options=(
                 ("grpc.so_reuseport", 0),  # or two learners would share a port unnoticed
                 ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),

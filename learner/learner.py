@@ -23,6 +23,7 @@ from efficientzero.metrics.tracker import Tracker
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import PlainError, StopSignal, WaitReason, seed_sequence
+from efficientzero.schedules import is_published
 from efficientzero.schema import TrainingBatch
 from learner.batch_checks import BatchChecks
 from learner.batch_feeder import BatchFeeder, BatchSource, ReadyBatch
@@ -105,7 +106,7 @@ class Learner:
             publisher, dtype=_DTYPES[run.config.learner.weights_dtype]
         )
         self._governor, self._tracker, self._stop = governor, tracker, stop
-        self._check_health, self._note_priorities = check_health, note_priorities
+        self._check_record, self._note_priorities = check_health, note_priorities
         self._note_batch = note_batch
         self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
         self.pulse = Pulse(self._timer, "train_steps/s")
@@ -228,6 +229,11 @@ class Learner:
         self._governor.train_step_completed(self.train_step)
         self._after_step(ready.batch, inputs, update)
 
+    def _check_health(self) -> None:
+        """Raise what went wrong in threads; called in every wait."""
+        self._publications.check()
+        self._check_record()
+
     def _finish_updates(self, *, most_left: int) -> None:
         """Take the results that are there, and wait until at most ``most_left`` are missing."""
         while self._asked:
@@ -304,7 +310,7 @@ class Learner:
             self.train_step,
             list[weights_pb2.WeightsKind](),
         )
-        if step % learner.publish_interval == 0:
+        if is_published(step, learner):
             kinds.append(weights_pb2.LATEST)
         if step % learner.target_interval == 0:
             due = self._target_lag.exchange(self._live_weights, step)

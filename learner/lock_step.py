@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from efficientzero.config import Config
 from efficientzero.rpc.records import Grant
-from efficientzero.schedules import next_evaluation
+from efficientzero.schedules import is_published, next_evaluation
 from efficientzero.schema import F64, I32, U64
 from learner.governor import Governor
 from replay.priorities import clip_priorities
@@ -114,10 +114,14 @@ class LockStepGovernor(Governor):
         """Tell that ``train_steps`` are made and that weights due after them are published."""
         super().train_step_completed(train_steps)
         with self._lock:
-            is_published = train_steps % self._config.learner.publish_interval == 0
             is_last = train_steps == self.pace.total_train_steps  # the final evaluation's
             is_due = train_steps >= self._evaluation_due
-            if self._config.cluster.evaluator and is_published and is_due and not is_last:
+            if (
+                self._config.cluster.evaluator
+                and is_published(train_steps, self._config.learner)
+                and is_due
+                and not is_last
+            ):
                 if train_steps != self._newest_evaluation:
                     self._awaited_evaluation = train_steps
                 self._evaluation_due = next_evaluation(train_steps, self._config.evaluator)

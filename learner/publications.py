@@ -8,7 +8,7 @@ publication.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor  # noqa: TID251  each future is read
 
 import torch
 from torch import Tensor
@@ -55,6 +55,10 @@ class Publications:
     def wait(self) -> None:
         """Return when all are out; raises as ``publish`` does."""
         self._look_after(0)
+
+    def check(self) -> None:
+        """Raise what one has failed with, if any has; never waits."""
+        self._look_after(_NUM_COPIES)
 
     def _look_after(self, most_left: int) -> None:
         while self._futures and (len(self._futures) > most_left or self._futures[0].done()):

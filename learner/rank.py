@@ -16,7 +16,7 @@ from efficientzero.role_arguments import RoleArguments, parse_server_line
 from efficientzero.runtime import StopSignal, leave, run_role
 from learner.network import make_network
 from learner.optimizers import make_optimizer
-from learner.ranks import End, RankGroup, State, Step, device_of_rank
+from learner.ranks import End, RankGroup, State, Step, device_of_rank, meeting_point
 from learner.update import Updater
 
 ROLE = "rank"
@@ -29,7 +29,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     run, rank = arguments.run, arguments.index
     device = device_of_rank(setup_torch(run.config.cluster), rank, run.config)
     group = RankGroup(
-        run.directory / f"ranks-{run.num_resumes}",
+        meeting_point(run),
         rank=rank,
         num_ranks=run.config.learner.num_devices,
         device=device,
@@ -37,10 +37,10 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     network = make_network(run).to(device).train()
     try:
         follow(group, network, run.config)
-    except RuntimeError:
+    except RuntimeError as error:
         if not stop.is_set():
             raise
-        log.info("rank 0 is gone")
+        log.info("stopped while waiting for rank 0: %s", error)
         return
     group.close()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
 from efficientzero.config import Config
+from efficientzero.file_locks import has_locks
+from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import PlainError
 from learner.loss import LossInput, LossTerms
 from learner.synced_norms import with_synced_norms
@@ -94,6 +97,17 @@ class Alone:
         return inputs
 
 
+def meeting_point(run: RunInfo) -> Path:
+    """Return the file over which a launch's ranks meet: torch locks it.
+
+    In the run folder, or where that has no locks, in this machine's folder of temporary files.
+    """
+    name = f"ranks-{run.num_resumes}"
+    if has_locks(run.directory):
+        return run.directory / name
+    return Path(tempfile.gettempdir()) / f"efficientzero-{run.run_uid}-{name}"
+
+
 class RankGroup:
     """One of several ranks on this machine; all make the same calls in the same order."""
 
@@ -117,7 +131,10 @@ class RankGroup:
         self._device, self._num_ranks = device, num_ranks
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            init_method=f"file://{meeting_point.resolve()}",
+            # Not as a URL, which would end at a "#" or "?" in the path.
+            store=dist.FileStore(  # type: ignore[attr-defined]
+                str(meeting_point.resolve()), num_ranks
+            ),
             rank=rank,
             world_size=num_ranks,
             timeout=timedelta(seconds=_TIMEOUT_S),

@@ -6,10 +6,10 @@ Started by ``learner.__main__``. In a thread: replay may take its time to answer
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal
 from learner.cluster_watch import ClusterWatch
@@ -57,7 +57,7 @@ def follow_replay(
         while not stop.wait(_LOOK_S):
             follower.look(answers())
 
-    threading.Thread(target=follow, name="replay-counts", daemon=True).start()
+    guarded_thread(follow, stop, name="replay-counts")
 
 
 class ReplayFollower:

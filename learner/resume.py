@@ -11,7 +11,11 @@ from typing import Any
 
 import torch
 
-from efficientzero.checkpoint import load_checkpoint, newest_checkpoint
+from efficientzero.checkpoint import (
+    UnreadableCheckpoint,
+    load_checkpoint,
+    newest_checkpoint,
+)
 from efficientzero.lineage import PARENT_CHECKPOINT
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
@@ -63,6 +67,8 @@ def resume(
     """
     try:
         state = newest_checkpoint(run.directory / "checkpoints")
+    except UnreadableCheckpoint as error:
+        raise CannotResume(str(error)) from error
     except ValueError as error:
         raise CannotResume(f"{error}; start a new run") from error
     budget = run.config.budget.env_steps
@@ -111,6 +117,8 @@ def _take_parents_weights(run: RunInfo, learner: Learner, publisher: WeightPubli
     """Begin with the weights that the launcher put into the run folder; return their train_step."""
     try:
         state = load_checkpoint(run.directory / PARENT_CHECKPOINT)
+    except UnreadableCheckpoint as error:
+        raise CannotResume(str(error)) from error
     except ValueError as error:
         raise CannotResume(f"{error}; fork anew") from error
     learner.adopt(state)

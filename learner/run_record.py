@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from efficientzero.run_folder import read_lines
+from efficientzero.run_folder import append_lines, read_lines
 from replay.priorities import MIN_PRIORITY
 
 _PRIORITY_DECAY = 0.99  # per training batch
@@ -216,7 +216,6 @@ class RunRecord:
     def _append(self, path: Path, lines: Sequence[dict[str, Any]]) -> None:
         """Write whole lines and hand them to the system, so that a reader sees them at once."""
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(line) + "\n" for line in lines))
+            append_lines(path, map(json.dumps, lines))
         except OSError as error:
             self._failure = error

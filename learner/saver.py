@@ -9,7 +9,6 @@ ends of running episodes.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,9 @@ import torch
 from torch.utils._pytree import tree_map
 
 from efficientzero.checkpoint import save_checkpoint
+from efficientzero.guarded_thread import GuardedThread, guarded_thread
+from efficientzero.runtime import StopSignal
+from replay.snapshot_request import SnapshotFailed
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class CheckpointSaver:
         folder: Path,
         *,
         keep: int,
+        stop: StopSignal,
         snapshot_replay: Callable[[], str] | None = None,
         patience_s: float = 10.0,
     ) -> None:
@@ -38,12 +41,14 @@ class CheckpointSaver:
         Args:
             folder: for the checkpoints.
             keep: the newest ones kept.
+            stop: set when the thread fails.
             snapshot_replay: has replay write a snapshot and returns its name; raises what kept it.
             patience_s: how long a save that waits gives the one before it.
         """
         self._folder, self._keep, self._snapshot_replay = folder, keep, snapshot_replay
+        self._stop = stop
         self._patience_s = patience_s
-        self._thread: threading.Thread | None = None
+        self._thread: GuardedThread | None = None
 
     def save(self, state: dict[str, Any], *, wait: bool) -> bool:
         """Write ``state``, which holds its ``train_step``; return False if one is being written.
@@ -65,10 +70,9 @@ class CheckpointSaver:
             # Two snapshots at once would delete each other's files.
             self._write(copied, with_replay=not self._is_writing())
             return True
-        self._thread = threading.Thread(
-            target=self._write_or_log, args=(copied,), name="checkpoint", daemon=True
+        self._thread = guarded_thread(
+            self._write_or_log, self._stop, name="checkpoint", args=(copied,)
         )
-        self._thread.start()
         return True
 
     def _is_writing(self) -> bool:
@@ -95,7 +99,10 @@ class CheckpointSaver:
                 state["replay_snapshot"] = self._snapshot_replay()
             except Exception as error:
                 # Weights without their data are worth more than nothing at all.
-                log.warning("checkpoint without a snapshot of replay: %s", error)
+                is_known = isinstance(error, SnapshotFailed)
+                log.warning(
+                    "checkpoint without a snapshot of replay: %s", error, exc_info=not is_known
+                )
         path = save_checkpoint(self._folder, state["train_step"], state, keep=self._keep)
         log.info("saved %s", path)
 

@@ -29,6 +29,8 @@ def cause_of(
     replay_silent_s: float,
     in_warmup: bool,
     awaits_evaluation: bool,
+    host: str,
+    cores: int,
     are_launched: bool = False,
 ) -> str:
     """Return what the learner waits for, why, and what would help; empty where nothing stalls.
@@ -39,6 +41,8 @@ def cause_of(
         replay_silent_s: seconds since replay last answered.
         in_warmup: the warm-up's env_steps are not all there.
         awaits_evaluation: only the final evaluation is left.
+        host: of the learner.
+        cores: that its processes may use there.
         are_launched: a launcher starts all workers, and starts them again.
     """
     if awaits_evaluation:
@@ -50,11 +54,28 @@ def cause_of(
     waits = f"learner waits for {_WHAT[learner.waiting_for]}"
     if replay_silent_s > LATE_S:
         return f"{waits}: replay has not answered for {replay_silent_s:.0f} s"
-    return waits + _why(_AWAITED[learner.waiting_for], members, are_launched)
+    role = _AWAITED[learner.waiting_for]
+    return waits + _why(role, members, are_launched, where=_room(learner, members, host, cores))
 
 
-def _why(role: str, members: Sequence[tuple[Member, float]], are_launched: bool) -> str:
-    """Say why no more comes from ``role``."""
+def _room(
+    learner: Vitals, members: Sequence[tuple[Member, float]], host: str, cores: int
+) -> tuple[str, str]:
+    """Return what comes before and after the advice to add processes: each needs a core."""
+    here = [member.vitals.busy for member, _ in members if member.seat.host == host]
+    if not here or cores - learner.busy - sum(here) >= 1.0:
+        return "", ""
+    return f"{host} has no core to spare ({cores}): ", " on another machine"
+
+
+def _why(
+    role: str,
+    members: Sequence[tuple[Member, float]],
+    are_launched: bool,
+    *,
+    where: tuple[str, str] = ("", ""),
+) -> str:
+    """Say why no more comes from ``role``; ``where`` goes around the advice to add some."""
     those = [(member, age) for member, age in members if member.seat.role == role]
     if not those:
         join = f"start one: python -m {_MODULES[role]} --join <this learner>"
@@ -68,7 +89,7 @@ def _why(role: str, members: Sequence[tuple[Member, float]], are_launched: bool)
     busy = sum(member.vitals.busy for member in heard) / len(heard)
     text = f": {_count(len(heard), role)} at {100 * busy:.0f} %"
     if busy >= _FULL:
-        return f"{text}, add {role}s"
+        return f"{text}, {where[0]}add {role}s{where[1]}"
     waits = [member.vitals.waiting_for for member in heard if member.vitals.waiting_for]
     if not waits:
         return text

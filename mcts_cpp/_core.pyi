@@ -87,11 +87,12 @@ class SearchParams:
         num_players: int = 1,
         root_visit_has_value: bool = True,
         exploration_counts_expansion: bool = True,
+        recomputed_bounds: bool = False,
         stale_prefix_bounds: bool = False,
     ) -> None:
         """Check and keep the coefficients.
 
-        The last three are for repeating the original EfficientZero's results; at their defaults
+        The last four are for repeating the original EfficientZero's results; at their defaults
         the search is MuZero's.
 
         Args:
@@ -105,13 +106,15 @@ class SearchParams:
             root_exploration_fraction: Share of the root prior that noise replaces, in [0, 1].
             normalize_q: Whether Q is divided by its range: PUCT's by that in the tree, then clipped
                 to [0, 1]; Gumbel's completed Q by that at each node. False: PUCT adds Q as it is,
-                and `value_delta_max`, `known_q_bounds`, `stale_prefix_bounds` are without effect.
+                and `value_delta_max`, `known_q_bounds`, `recomputed_bounds` and
+                `stale_prefix_bounds` are without effect.
             algorithm: "puct": MuZero. "gumbel": Gumbel MuZero, with sequential halving at the root
                 and the improved policy below it; then what is marked PUCT is without effect, and
                 the other way round.
             unvisited_q: PUCT: Q of actions without a visit. "mean_q": the mean Q of visited
                 siblings and, below the root, of the parent's mean (as ELF). "parent_value": the
-                node's own mean value. "zero": 0, before normalisation.
+                node's own mean value. "zero": the Q that normalisation maps to 0, which is the
+                lowest in the tree, as in MuZero; with `normalize_q=False` 0 itself.
             known_q_bounds: PUCT: lowest and highest Q, where known beforehand; they normalise Q
                 from the first simulation on, and Qs outside still widen them.
             root_dirichlet_alpha: PUCT: concentration of the noise the trees draw, in [1e-3, 1e3].
@@ -126,9 +129,11 @@ class SearchParams:
                 a visit of value 0, which pulls root values towards 0.
             exploration_counts_expansion: Whether N(s) in the exploration term counts the node's
                 own expansion. False: the first action tried at any node is uniformly random.
-            stale_prefix_bounds: Whether the bounds of Q are recomputed over the whole tree after
-                each simulation, depth first, last action's branch first, with rewards that are
-                differences to the node met just before instead of the parent.
+            recomputed_bounds: Whether the bounds of Q are, after each simulation, those of all Qs
+                as they are now. False: those of every Q of this search; they only widen.
+            stale_prefix_bounds: Whether they are recomputed depth first, last action's branch
+                first, with rewards that are differences to the node met just before instead of
+                the parent.
 
         Raises:
             ValueError: A coefficient is outside its range, or two exclude each other.
@@ -172,6 +177,8 @@ class SearchParams:
     def root_visit_has_value(self) -> bool: ...
     @property
     def exploration_counts_expansion(self) -> bool: ...
+    @property
+    def recomputed_bounds(self) -> bool: ...
     @property
     def stale_prefix_bounds(self) -> bool: ...
 

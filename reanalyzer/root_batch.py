@@ -16,6 +16,7 @@ import torch
 from efficientzero.config import Config
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.step_timing import step_seconds
+from efficientzero.targets import most_roots
 
 _SMALLEST = 32
 _LARGEST = 2_048  # bounds the pool's memory: 1.4 GB with the Atari network and 50 simulations
@@ -25,15 +26,10 @@ _TOLERANCE = 1.05  # a larger batch that costs this much more per root has less 
 log = logging.getLogger(__name__)
 
 
-def most_roots(config: Config) -> int:
-    """Return how many roots the targets of one training batch can need."""
-    size, positions = config.learner.batch_size, config.agent.num_unroll_steps + 1
-    fresh = int(size * config.reanalyzer.policy_reanalyze_ratio)
-    if config.reanalyzer.value_bootstrap == "network":
-        return max(1, fresh * positions)
-    # Values are at offsets n .. K + n, policies at 0 .. K: what both need is searched once.
-    shared = max(0, positions - config.agent.td_steps)
-    return size * positions + fresh * (positions - shared)
+def value_batch_size(config: Config, search_batch_size: int) -> int:
+    """Return how many observations the network values at once: a search's roots, where one is."""
+    is_searched = most_roots(config) > 1
+    return search_batch_size if is_searched else _UNTIMED
 
 
 def equal_parts(num_roots: int, largest: int) -> int:

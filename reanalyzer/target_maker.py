@@ -22,12 +22,14 @@ from efficientzero.targets import (
     action_mask,
     bootstrap_offsets,
     corrected_td_steps,
+    num_fresh_policies,
     policy_mask,
     slice_ends,
     value_prefix_targets,
     value_targets,
 )
 from reanalyzer.diagnostics import BatchDiagnostics, Newest
+from reanalyzer.root_batch import value_batch_size
 from replay.priorities import num_refreshed
 
 NO_STEP = -1
@@ -59,6 +61,7 @@ class TargetMaker:
         """
         self._config, self._network, self._search, self._device = config, network, search, device
         self._generator, self._timer = generator, timer
+        self._value_batch_size = value_batch_size(config, search.batch_size)
         self._newest = Newest()
         self.diagnostics = BatchDiagnostics()
         """Of the batches made."""
@@ -136,7 +139,7 @@ class TargetMaker:
         cells = _cells(offsets, bootstraps, agent.num_unroll_steps + agent.td_steps + 1)
         cells[:, 0] = True
         values = np.zeros(cells.shape, np.float32)
-        values[cells] = self._network_values(self._observations(slices.frames, cells))
+        values[cells] = self._network_values(slices.frames, cells)
         targets = value_targets(
             slices,
             ends,
@@ -186,14 +189,14 @@ class TargetMaker:
         policy_cells[:, :num_policies] = exists & self._chosen(len(exists))[:, None]
         if self._config.reanalyzer.value_bootstrap == "network":
             with self._timer.section("values"):
-                values[value_cells] = self._network_values(
-                    self._observations(slices.frames, value_cells)
-                )
+                values[value_cells] = self._network_values(slices.frames, value_cells)
             cells = policy_cells
         else:
             cells = policy_cells | value_cells
         with self._timer.section("search"):
-            found = self._searched(self._observations(slices.frames, cells))
+            found = self._searched(
+                self._observations(slices.frames, cells, self._search.batch_size)
+            )
         if found is not None:
             if self._config.reanalyzer.value_bootstrap == "search":
                 values[cells] = found.root_values
@@ -204,15 +207,15 @@ class TargetMaker:
 
     def _chosen(self, num_slices: int) -> Bool:
         """Return which slices get policies from a fresh search, bool [B]."""
-        num_fresh = int(num_slices * self._config.reanalyzer.policy_reanalyze_ratio)
         chosen = np.zeros(num_slices, np.bool_)
+        num_fresh = num_fresh_policies(self._config, num_slices)
         chosen[self._generator.permutation(num_slices)[:num_fresh]] = True
         return chosen
 
     @torch.inference_mode()
-    def _network_values(self, observations: Iterable[Frames]) -> F32:
+    def _network_values(self, frames: Frames, cells: Bool) -> F32:
         parts = []
-        for part in observations:
+        for part in self._observations(frames, cells, self._value_batch_size):
             logits = self._network.initial_inference(
                 torch.from_numpy(part).to(self._device)
             ).value_logits
@@ -229,13 +232,13 @@ class TargetMaker:
             return None
         return SearchResult._make(np.concatenate(column) for column in zip(*results, strict=True))
 
-    def _observations(self, frames: Frames, cells: Bool) -> Iterator[Frames]:
+    def _observations(self, frames: Frames, cells: Bool, size: int) -> Iterator[Frames]:
         """Yield the observations of ``cells`` [B, K + n + 1], row by row.
 
-        In parts that the search takes, each stacked when it is wanted: all policy roots of 256
+        In parts of at most ``size``, each stacked when it is wanted: all policy roots of 256
         slices of 96x96 RGB frames would be 170 MB.
         """
-        num_stacked, size = self._config.env.num_stacked_frames, self._search.batch_size
+        num_stacked = self._config.env.num_stacked_frames
         rows, offsets = np.nonzero(cells)
         for start in range(0, len(rows), size):
             part = slice(start, start + size)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from efficientzero.role_arguments import parse_server_line, refuse
+from efficientzero.options import refuse_options
+from efficientzero.role_arguments import parse_server_line
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
 from replay.bind_address import reached_at
@@ -15,12 +16,13 @@ def main() -> None:
     arguments = parse_server_line("replay", __doc__)
     index, num_shards = arguments.index, arguments.run.config.replay.num_shards
     if index >= num_shards:
-        refuse("replay", f"--index: got {index}, wanted less than replay.num_shards ({num_shards})")
+        wanted = f"less than replay.num_shards ({num_shards})"
+        refuse_options("replay", f"--index: got {index}, wanted {wanted}")
     listens_at = arguments.run.replay_listens_at(index)
 
     def role(stop: StopSignal) -> None:
         run = arguments.run
-        tracker = run_tracker(run, "replay", index, arguments.incarnation)
+        tracker = run_tracker(run, "replay", index, arguments.incarnation, stop=stop)
         metrics = ServiceMetrics(
             reached_at(listens_at),
             tracker,

@@ -1,14 +1,15 @@
 """A training batch as one string of bytes, and back, checked against what the run expects.
 
-Layout: length of the header (u32), header (JSON, one entry per field of ``TrainingBatch``), then
-the fields' bytes. Images are compressed (zstd), the rest lies as it is. Used by
-``training_queue``; knows no Reverb.
+Layout: CRC-32 of all that follows (u32), length of the header (u32), header (JSON, one entry per
+field of ``TrainingBatch``), then the fields' bytes. Images are compressed (zstd), the rest lies as
+it is. Used by ``training_queue``; knows no Reverb.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from efficientzero.schema import EnvSpec, TrainingBatch
 from replay.priorities import num_refreshed
 
 _ZSTD_LEVEL = 1
-_LENGTH = struct.Struct("<I")
+_NUMBER = struct.Struct("<I")
 
 FieldSpec = tuple[str, tuple[int, ...]]
 """dtype name and shape"""
@@ -63,7 +64,8 @@ def encode_batch(batch: TrainingBatch) -> bytes:
         header.append([name, array.dtype.name, list(array.shape), is_packed, len(payload)])
         payloads.append(payload)
     head = json.dumps(header).encode()
-    return b"".join([_LENGTH.pack(len(head)), head, *payloads])
+    body = b"".join([_NUMBER.pack(len(head)), head, *payloads])
+    return _NUMBER.pack(zlib.crc32(body)) + body
 
 
 def decode_batch(
@@ -77,12 +79,13 @@ def decode_batch(
         new_array: makes each array from shape and dtype; its contents do not matter.
 
     Raises:
-        ValueError: A field is missing or is not as ``wanted``.
+        ValueError: Its bytes are not those that were made, or a field is missing or is not as
+            ``wanted``.
     """
-    view = memoryview(encoded)
-    (head_bytes,) = _LENGTH.unpack_from(view)
-    place = _LENGTH.size + head_bytes
-    header = json.loads(view[_LENGTH.size : place].tobytes())
+    view = _checked(memoryview(encoded))
+    (head_bytes,) = _NUMBER.unpack_from(view)
+    place = _NUMBER.size + head_bytes
+    header = json.loads(view[_NUMBER.size : place].tobytes())
     arrays: dict[str, NDArray[Any]] = {}
     for name, dtype, shape, is_packed, num_bytes in header:
         got: FieldSpec = (dtype, tuple(shape))
@@ -95,6 +98,21 @@ def decode_batch(
     if set(arrays) != set(wanted):
         raise ValueError(f"training batch: got {sorted(arrays)}, wanted {sorted(wanted)}")
     return TrainingBatch(**arrays)
+
+
+def _checked(encoded: memoryview) -> memoryview:
+    """Return what follows the checksum; most damaged bytes would be trained on unnoticed."""
+    if len(encoded) < 2 * _NUMBER.size:
+        raise ValueError(f"training batch: got {len(encoded)} bytes, wanted a header")
+    (wanted,) = _NUMBER.unpack_from(encoded)
+    body = encoded[_NUMBER.size :]
+    got = zlib.crc32(body)
+    if got != wanted:
+        raise ValueError(
+            f"training batch of {len(encoded)} bytes: got CRC-32 {got:#010x}, wanted "
+            f"{wanted:#010x}: damaged between reanalyzer and learner; it is not trained on"
+        )
+    return body
 
 
 def _fill(array: NDArray[Any], payload: memoryview, *, is_packed: bool) -> None:

@@ -54,6 +54,8 @@ class ReplayInfo:
         reverb = reverb_lite.load()
         self._client = reverb.Client(address)
         self._deadline_exceeded = reverb.DeadlineExceededError
+        self.problem = ""
+        """Why the last reading has failed; empty if it has not."""
 
     def read(self, *, timeout_s: int = 2) -> ReplayCounts | None:
         """Return the counters, or None if replay does not answer in ``timeout_s`` whole seconds."""
@@ -61,8 +63,10 @@ class ReplayInfo:
             raise ValueError(f"timeout_s: got {timeout_s}, wanted at least 1 (0 waits for ever)")
         try:
             tables = self._client.server_info(timeout_s)
-        except (self._deadline_exceeded, RuntimeError):
+        except (self._deadline_exceeded, RuntimeError) as error:
+            self.problem = f"Reverb: {error}"
             return None
+        self.problem = ""
         steps, batches = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
         steps_in_out, batches_in_out = steps.rate_limiter_info, batches.rate_limiter_info
         return ReplayCounts(
@@ -106,20 +110,31 @@ def wait_until_ready(address: str, stop: StopSignal, *, timeout_s: float) -> boo
     reason = WaitReason(f"the replay service at {address}")
     # A plain connection first: Reverb's channel would back off for up to 30 s after failures.
     while not stop.is_set():
-        if is_listening(address) and ReplayInfo(address).read(timeout_s=1) is not None:
-            return True
+        problem = connection_problem(address)
+        if not problem:
+            info = ReplayInfo(address)
+            if info.read(timeout_s=1) is not None:
+                return True
+            problem = info.problem
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no replay service at {address} after {timeout_s:.0f} s")
-        reason.tick()
+            raise TimeoutError(
+                f"no replay service at {address} after {timeout_s:.0f} s ({problem})"
+            )
+        reason.tick(problem)
         stop.wait(0.1)
     return False
 
 
 def is_listening(address: str) -> bool:
     """Tell whether somebody takes connections at ``address``; waits for a second at the most."""
+    return not connection_problem(address)
+
+
+def connection_problem(address: str) -> str:
+    """Return why no connection to ``address`` can be made, empty if one can; as quick as above."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=1.0):
-            return True
-    except OSError:
-        return False
+            return ""
+    except OSError as error:
+        return str(error)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 
 import numpy as np
 
 from efficientzero.config import Config
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import F64, U64
 from replay import reverb_lite
@@ -58,7 +58,7 @@ class PriorityUpdater:
         self._address = address
         self._stop = stop
         self._updates: queue.Queue[dict[int, float]] = queue.Queue(_QUEUED_UPDATES)
-        threading.Thread(target=self._run, name="priority-updater", daemon=True).start()
+        guarded_thread(self._run, stop, name="priority-updater")
 
     def update(self, keys: U64, priorities: F64) -> None:
         """Queue new priorities [B] of the items ``keys`` [B]; never blocks."""

@@ -7,6 +7,7 @@ that is lost when it ends.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -146,6 +147,8 @@ def _port_to_itself(port: int) -> Iterator[None]:
         try:
             lock.bind(f"\0efficientzero-replay-{port}")
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
             raise PortTakenError(f"port {port}: another replay service runs there") from error
         if listening_addresses(port):
             raise PortTakenError(f"port {port}: somebody listens there already")

@@ -44,6 +44,10 @@ class ShardLink(StopSignal):
         """Tell whether the shard is lost or the process is to stop."""
         return super().is_set() or self._process.is_set()
 
+    def fail(self, thread: str, error: BaseException) -> None:
+        """Have the process stop: a thread's failure is no loss of the shard."""
+        self._process.fail(thread, error)
+
 
 class ShardMass(NamedTuple):
     """What one table of a shard weighs when steps are drawn from all shards."""

@@ -7,11 +7,11 @@ dead host holds up in a call is noticed by the board, which goes by the time of 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Mapping, Sequence
 
 from efficientzero.config import ReplayConfig
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.runtime import StopSignal
 from replay import reverb_lite
 from replay.info import ReplayCounts, ReplayInfo, is_listening, wait_until_ready
@@ -37,12 +37,8 @@ def watch_shards(
     """
     board = ShardBoard(addresses, stop)
     for number in range(len(addresses)):
-        threading.Thread(
-            target=_follow,
-            args=(board, number, stop, exponents or {}),
-            name=f"shard-{number}",
-            daemon=True,
-        ).start()
+        args = (board, number, stop, exponents or {})
+        guarded_thread(_follow, stop, name=f"shard-{number}", args=args)
     return board
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from efficientzero.config import Config
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import EnvSpec
 from efficientzero.slices import SliceBatch
@@ -144,7 +144,7 @@ class SampleStream:
         self._address, self._stop, self._max_in_flight = address, stop, max_in_flight
         self._table = table
         self._samples: queue.Queue[Sample] = queue.Queue(num_ahead)
-        threading.Thread(target=self._run, name="slice-sampler", daemon=True).start()
+        guarded_thread(self._run, stop, name="slice-sampler")
 
     def get(self, *, timeout_s: float) -> Sample | None:
         """Return the next sample, or None at the timeout or when a stop is asked for."""

@@ -66,6 +66,7 @@ def read_snapshot(snapshot: Path) -> SnapshotFacts:
 
     Raises:
         ValueError: damaged, unfinished, or of other tables than ours.
+        OSError: it cannot be read.
     """
     if not is_intact(snapshot):
         raise ValueError(f"{snapshot}: damaged, or never finished")
@@ -74,7 +75,8 @@ def read_snapshot(snapshot: Path) -> SnapshotFacts:
         check_format(snapshot)
         steps, queue = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
     except (KeyError, struct.error, DecodeError) as error:
-        raise ValueError(f"{snapshot}: not a snapshot of a run's replay: {error}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{snapshot}: not a snapshot of a run's replay: {reason}") from error
     counts = steps.rate_limiter
     return SnapshotFacts(
         digest=_digest(snapshot),

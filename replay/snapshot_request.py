@@ -5,12 +5,12 @@ One at a time: two at once would delete each other's files.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor  # noqa: TID251  map raises what a call raised
 from pathlib import PurePath
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.runtime import StopSignal
 from replay import reverb_lite
 from replay.info import is_listening
@@ -69,13 +69,14 @@ def request_snapshot(address: str, *, timeout_s: float, give_up: StopSignal | No
         except Exception as error:
             answers.append(error)
 
-    thread = threading.Thread(target=ask, name="replay-snapshot", daemon=True)
-    thread.start()
+    thread = guarded_thread(ask, give_up or StopSignal(), name="replay-snapshot")
     deadline = time.monotonic() + timeout_s
     while thread.is_alive():
         if time.monotonic() > deadline or (give_up is not None and give_up.is_set()):
             raise SnapshotFailed(f"no answer from replay at {address} after {timeout_s:.0f} s")
         thread.join(_LOOK_S)
+    if not answers:
+        raise SnapshotFailed(f"replay at {address}: the call ended without an answer")
     (answer,) = answers
     if isinstance(answer, Exception):
         raise SnapshotFailed(f"replay at {address}: {answer}") from answer

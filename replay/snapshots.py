@@ -96,12 +96,16 @@ def _order(snapshot: Path) -> tuple[int, str]:
 
 
 def is_intact(snapshot: Path) -> bool:
-    """Tell whether a snapshot was finished and each of its compressed streams ends properly."""
+    """Tell whether a snapshot was finished and each of its compressed streams ends properly.
+
+    Raises:
+        OSError: it cannot be read: that it is damaged is then not known.
+    """
     if not (snapshot / _DONE).exists():
         return False
     try:
         return all(_ends_properly(snapshot / name) for name in STREAMS)
-    except (OSError, zlib.error):
+    except (FileNotFoundError, zlib.error):
         return False
 
 
@@ -116,11 +120,27 @@ def _ends_properly(path: Path) -> bool:
     return True
 
 
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """Make ``target`` a hard link to the file ``source``, or a copy where links cannot be made.
+
+    Some file systems have none, and Linux refuses one to another user's file.
+
+    Raises:
+        OSError: no such file, or the disk refuses the copy.
+    """
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def _link(source: Path, target: Path) -> None:
-    """Copy a snapshot by hard links: complete under its name or not there at all."""
+    """Link a snapshot: complete under its name or not there at all."""
     unfinished = target.with_name(f".{target.name}")
     _remove(unfinished)
-    shutil.copytree(source, unfinished, copy_function=os.link)
+    shutil.copytree(source, unfinished, copy_function=link_or_copy)
     unfinished.rename(target)
 
 

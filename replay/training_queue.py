@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from efficientzero.config import Config
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import EnvSpec, TrainingBatch
 from replay import reverb_lite
@@ -112,15 +113,16 @@ class TrainingQueueReader:
         self._address = address
         self._wanted = batch_spec(env_spec, config)
         self._stop = stop
-        self._ready: queue.Queue[TrainingBatch | ValueError] = queue.Queue(1)
+        self._ready: queue.Queue[TrainingBatch | Exception] = queue.Queue(1)
         self._room = threading.Semaphore(1)
-        threading.Thread(target=self._run, name="training-queue", daemon=True).start()
+        guarded_thread(self._run, stop, name="training-queue")
 
     def get(self, *, timeout_s: float) -> TrainingBatch | None:
         """Return the next batch, or None at the timeout or when a stop is asked for.
 
         Raises:
-            ValueError: The batch does not fit the run's configuration.
+            ValueError: The batch is damaged or does not fit the run's configuration.
+            Exception: What else kept it from being decoded.
         """
         deadline = time.monotonic() + timeout_s
         while not self._stop.is_set():
@@ -132,7 +134,7 @@ class TrainingQueueReader:
                     return None
                 continue
             self._room.release()
-            if isinstance(item, ValueError):
+            if isinstance(item, Exception):
                 raise item
             return item
         return None
@@ -156,9 +158,9 @@ class TrainingQueueReader:
                 continue
             self._ready.put(self._decode(sample))
 
-    def _decode(self, sample: list[Any]) -> TrainingBatch | ValueError:
-        """Return the batch, or the error for ``get`` to raise in the learner's thread."""
+    def _decode(self, sample: list[Any]) -> TrainingBatch | Exception:
+        """Return the batch, or the error for ``get`` to raise in its caller's thread."""
         try:
             return decode_batch(sample[_SAMPLE_COLUMN].tolist()[0], self._wanted, self._new_array)
-        except ValueError as error:
+        except Exception as error:
             return error

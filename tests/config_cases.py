@@ -40,6 +40,8 @@ def values_of(kind: Any, key: str) -> st.SearchStrategy[Any]:
     )
     if kind == tuple[float, ...]:
         return st.lists(floats, max_size=40).map(tuple)
+    if kind == tuple[str, ...]:
+        return st.lists(ODD_TEXT, max_size=3).map(tuple)
     by_type = {
         bool: st.booleans(),
         int: st.one_of(st.integers(0, 3), st.integers(0, 2**64 - 1)),

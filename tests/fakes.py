@@ -118,8 +118,8 @@ class FakeWeights:
 class FakeRunClient:
     """Grants a budget of env_steps in shares that the test chooses; counts like the governor."""
 
-    def __init__(self, *, budget: int, shares: Iterable[int] = ()) -> None:
-        self.budget = budget
+    def __init__(self, *, budget: int, warmup: int = 0, shares: Iterable[int] = ()) -> None:
+        self.budget, self.warmup = budget, warmup
         self.completed = 0
         self.train_steps = 0
         self.episodes: list[tuple[float, int]] = []
@@ -143,10 +143,13 @@ class FakeRunClient:
         left = self.budget - self.completed - self._held
         granted = min(wanted, next(self._shares, wanted), left)
         before = self.completed + self._held
+        phase = Phase.COLLECTING
+        if before < self.warmup:
+            phase, granted = Phase.WARMUP, min(granted, self.warmup - before)
         self._held += granted
         self.grants.append(granted)
         ended = self.completed >= self.budget
-        return Grant(granted, ended, Phase.COLLECTING, self.max_priority, before)
+        return Grant(granted, ended, phase, self.max_priority, before)
 
     def status(self) -> run_pb2.RunStatus:
         return run_pb2.RunStatus(env_steps=self.completed, train_steps=self.train_steps)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config
+from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, CompatConfig, Config
 from efficientzero.rpc.records import Grant
 from learner.governor import Governor
 
 
 def make_config(
-    *, env_steps=100, warmup=10, train_steps=100, last=0, slack=0, num_actors=1, num_envs=4
+    *,
+    env_steps=100,
+    warmup=10,
+    train_steps=100,
+    last=0,
+    slack=0,
+    num_actors=1,
+    num_envs=4,
+    warmup_earns=False,
 ) -> Config:
     return Config(
+        compat=CompatConfig(warmup_earns_train_steps=warmup_earns),
         budget=BudgetConfig(
             env_steps=env_steps,
             warmup_env_steps=warmup,

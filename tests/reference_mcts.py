@@ -40,6 +40,7 @@ class ReferenceParams:
     num_players: int = 1
     root_visit_has_value: bool = True
     exploration_counts_expansion: bool = True
+    recomputed_bounds: bool = False
     stale_prefix_bounds: bool = False
 
 
@@ -141,6 +142,10 @@ class ReferenceSearch:
             self._backup(leaf, output.value)
             if self.params.stale_prefix_bounds:
                 self._recompute_bounds_with_stale_prefixes(root)
+            elif self.params.recomputed_bounds:
+                self._forget_bounds()
+                for node in self.nodes[1:]:
+                    self._widen_bounds(self.q(node))
         return root
 
     def q(self, child: Node) -> np.float32:
@@ -216,8 +221,6 @@ class ReferenceSearch:
             unvisited_q = self._q_of_unvisited(node, unvisited_q)
 
     def _q_of_unvisited(self, node: Node, mean_at_parent: np.float32 | None) -> np.float32:
-        if self.params.unvisited_q == "zero":
-            return F32(0)
         if self.params.unvisited_q == "parent_value":
             return node.value()
         qs = [
@@ -237,6 +240,8 @@ class ReferenceSearch:
         c = math.log((total + base + 1) / base) + self.params.pb_c_init
         weight = node.prior[action] / F32(1 + (child.visit_count if child else 0))
         exploration: np.float32 = weight * F32(c * math.sqrt(total))
+        if child is None and self.params.unvisited_q == "zero":  # MuZero's pseudocode
+            return exploration
         return exploration + self._normalised(self.q(child) if child else unvisited_q)
 
     def _normalised(self, q: np.float32) -> np.float32:
@@ -267,7 +272,7 @@ class ReferenceSearch:
             node.visit_count += 1
             if node.parent is None:
                 return
-            if not self.params.stale_prefix_bounds:
+            if not (self.params.recomputed_bounds or self.params.stale_prefix_bounds):
                 self._widen_bounds(self.q(node))
             discounted_return = node.reward + self.gamma * discounted_return
             node = node.parent

@@ -15,15 +15,20 @@ def make_run(
     curve: Sequence[tuple[int, float]],
     *,
     fairness: dict[str, Any] | None = None,
+    is_finished: bool = True,
+    **more: Any,
 ) -> Run:
-    """Return a run with an evaluation of two episodes at each (env_steps, mean return)."""
+    """Return a run with an evaluation of two episodes at each (env_steps, mean return).
+
+    ``more``: other fields of the run.
+    """
     evaluations = [
         Evaluation(
             returns=(mean - 1.0, mean + 1.0),
             env_steps=env_steps,
             train_steps=env_steps // 2,
             minutes=env_steps / 10,
-            is_final=i == len(curve) - 1,
+            is_final=is_finished and i == len(curve) - 1,
         )
         for i, (env_steps, mean) in enumerate(curve)
     ]
@@ -36,4 +41,5 @@ def make_run(
         evaluations=tuple(evaluations),
         time_shares={"learner": {"forward": 0.6, "wait_batch": 0.3, "other": 0.1}},
         fairness=fairness or {},
+        **more,
     )

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor  # noqa: TID251  map raises what a job raised
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,10 @@ def finished_runs(runs_dir: Path) -> dict[tuple[str, int], Path]:
                 config = config_from_dict(values["config"])
                 if values.get("lineage") is None:  # began with nothing of another run's
                     found[config_hash(config), config.seed] = path.parent
-        except (OSError, KeyError, ValueError):  # cut short, or of a version with other fields
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            # Cut short, or of a version with other fields: said, for its cell is trained again.
+            reason = f"{type(error).__name__}: {error}"
+            print(f"{path.parent}: left out ({reason})", file=sys.stderr)
             continue
     return found
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from deploy.command_line import parse, with_short_options
+from deploy.prepare import check_config
 from efficientzero.config import Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import (
@@ -24,6 +25,7 @@ VariantName = Literal[
     "no-off-policy-correction",
     "no-reanalyze",
     "no-priority",
+    "gumbel",
     "no-search",
 ]
 FULL = "full"
@@ -44,10 +46,16 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "no-off-policy-correction": ("reanalyzer.no-off-policy-correction",),
     "no-reanalyze": ("reanalyzer.policy-reanalyze-ratio=0",),
     "no-priority": ("replay.priority-exponent=0",),
+    "gumbel": ("search.algorithm=gumbel",),
     # No tree: one action is tried, and only Gumbel's completed values learn from so little.
     "no-search": ("search.algorithm=gumbel", "search.num-simulations=1"),
 }
 """What makes each variant: options of launch.py, without their dashes."""
+
+BASELINES_OF_VARIANTS: dict[str, VariantName] = {"no-search": "gumbel"}
+"""What a variant is compared with, if not with the preset: Gumbel's search also has another policy
+target, other noise and no temperature than pUCT, so that only the same search tells what it does.
+Where the preset's search is Gumbel's, that variant is the preset and left out."""
 
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 TASKS_BY_DEFAULT = tuple(task for task in TASKS if task != "atari-small")
@@ -98,18 +106,23 @@ def make_plan(
         variant_task: where to leave it out; its full cells are part of the plan.
         overrides: options of launch.py for every cell, without their dashes.
 
+    A variant brings along what it is compared with. One that changes nothing of its task's preset
+    is left out.
+
     Raises:
-        ConfigError: a cell's values do not fit together.
+        ValueError: a cell's values do not fit together.
     """
     combinations = [(task, FULL) for task in dict.fromkeys(tasks)]
     if variants and (variant_task, FULL) not in combinations:
         combinations.append((variant_task, FULL))
-    combinations += [(variant_task, variant) for variant in dict.fromkeys(variants)]
-    return [
-        cell
-        for task, variant in combinations
-        for cell in _cells_of(task, variant, list(dict.fromkeys(seeds)), overrides)
-    ]
+    wanted = list(dict.fromkeys(variants))
+    needed = [BASELINES_OF_VARIANTS[v] for v in wanted if v in BASELINES_OF_VARIANTS]
+    combinations += [(variant_task, variant) for variant in dict.fromkeys([*needed, *wanted])]
+    cells: dict[tuple[str, tuple[str, int]], Cell] = {}
+    for task, variant in combinations:
+        for cell in _cells_of(task, variant, list(dict.fromkeys(seeds)), overrides):
+            cells.setdefault((task, cell.key), cell)
+    return list(cells.values())
 
 
 def _cells_of(
@@ -118,8 +131,11 @@ def _cells_of(
     """Return a cell per seed; the command line is parsed once, which takes a third of a second."""
     changes = () if variant == FULL else CHANGES[variant]
     named = tuple(f"--{change}" for change in (*overrides, *changes))
-    config = with_short_options(parse((f"--preset={task}", *named), load_preset(task)))
+    preset = load_preset(task)
+    config = with_short_options(parse((f"--preset={task}", *named), preset))
     validate(config)
+    if config.env != preset.env:  # other images may get another network from the launcher
+        config = check_config(config).config
     return [
         Cell(
             task=task,

@@ -188,24 +188,32 @@ def _write(
     command: LearningCommand,
     arguments: Sequence[str],
 ) -> None:
-    command.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(results, variant_task=command.variant_task).savefig(command.out, dpi=_DPI)
-    page = command.out.with_suffix(".md")
-    page.write_text(
-        make_page(
-            results,
-            variant_task=command.variant_task,
-            picture=command.out.name,
-            command=shlex.join(("python", "-m", "benchmarks", *arguments)),
-            missing=missing,
-        )
-    )
+    """Print what was asked for, then write picture and page.
+
+    Raises:
+        ValueError: they cannot be written.
+    """
     if command.json:
         for result in results:
-            print(json.dumps(result.as_json()))
+            print(json.dumps(result.as_json()), flush=True)
     for line in missing:
         _note(f"missing: {line}")
-    _note(f"wrote {command.out} and {page}")
+    picture, page = command.out, command.out.with_suffix(".md")
+    text = make_page(
+        results,
+        variant_task=command.variant_task,
+        picture=picture.name,
+        command=shlex.join(("python", "-m", "benchmarks", *arguments)),
+        missing=missing,
+    )
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        draw(results, variant_task=command.variant_task).savefig(picture, dpi=_DPI)
+        page.write_text(text)
+    except OSError as error:
+        where = error.filename or picture
+        raise ValueError(f"--out: cannot write {where} ({error.strerror})") from error
+    _note(f"wrote {picture} and {page}")
 
 
 def _note(line: str) -> None:

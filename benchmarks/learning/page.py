@@ -7,7 +7,7 @@ from importlib import metadata
 
 import numpy as np
 
-from benchmarks.learning.cells import CHANGES, FULL, TASKS, VARIANTS
+from benchmarks.learning.cells import BASELINES_OF_VARIANTS, CHANGES, FULL, TASKS, VARIANTS
 from benchmarks.learning.intervals import CONFIDENCE, Interval, mean_interval
 from benchmarks.learning.results import (
     BASELINES,
@@ -65,7 +65,9 @@ def make_page(
             f"## One part left out: {env_id}",
             "The mean over training weighs all env_steps between the first evaluation and the last "
             f"alike. The last games to train on are of the last 1/{_NUM_PARTS} of the env_steps, "
-            "and with exploration. no-search is trained without search, too.",
+            "and with exploration. no-search is trained without search, too: with one simulation "
+            "of Gumbel's search. It is compared with that search at the preset's simulations, "
+            "which where the preset's is pUCT is the variant gumbel.",
             _variant_table(results, variant_task, variants),
         ]
     parts += ["## Runs", _runs_table(results)]
@@ -131,11 +133,14 @@ def _training_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
 
 def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]) -> str:
     levels = {v: _levels(select(results, task, v)) for v in variants}
-    full, rows = levels.get(FULL, []), []
+    rows = []
     for variant, found in levels.items():
         options = "" if variant == FULL else " ".join(f"`--{o}`" for o in CHANGES[variant])
-        pairs = [] if variant == FULL else zip(found, full, strict=False)  # no full, no pairs
-        apart = " / ".join(_apart(a, b) for a, b in pairs)
+        baseline = BASELINES_OF_VARIANTS.get(variant, FULL)
+        baseline = baseline if baseline in levels else FULL
+        pairs = zip(found, levels.get(baseline, []), strict=False)  # no baseline, no pairs
+        apart = "" if variant == FULL else " / ".join(_apart(a, b) for a, b in pairs)
+        apart = apart if baseline == FULL else f"{baseline}: {apart}"
         n = len(select(results, task, variant))
         rows.append((variant, options, n, *("" if i is None else _text(i) for i in found), apart))
     measures = ("final return", "mean over training", "last games to train on")

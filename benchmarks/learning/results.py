@@ -82,14 +82,17 @@ def play_baselines(cell: Cell, directory: Path) -> None:
     """Play what the run's folder does not hold yet.
 
     Raises:
-        ValueError: the evaluator failed, in its own words.
+        ValueError: the evaluator failed, in its own words; or its result could not be kept.
     """
     if cell.variant != FULL:
         return
     for policy in BASELINES:
         path = _baseline_path(directory, policy)
-        if not path.exists():
-            write_json(path, _play(directory, policy))
+        if path.exists():
+            continue
+        if not os.access(directory, os.W_OK):
+            raise ValueError(f"{path}: not there, and its folder cannot be written to")
+        write_json(path, _play(directory, policy))
 
 
 def _play(directory: Path, policy: str) -> dict[str, Any]:

@@ -40,12 +40,14 @@ from deploy.ablate.emit import slurm_script, sweep_yaml
 from deploy.ablate.grid import Cell, Grid, Mode, axes, expand, override, parse_vary, read_grid
 from deploy.ablate.runner import GridRunner
 from deploy.child import CHECKOUT
+from deploy.command_line import ShortOptions, with_compat, with_short_options
 from deploy.env_kwargs import REGISTRY
 from deploy.fork import FORKS, Fork, fork_named
 from deploy.local import StopRequests
+from deploy.next_steps import own_command
 from deploy.preflight import PreflightError, check_installation, check_runs_dir
-from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, ConfigError, load_preset
+from efficientzero.options import parse_options, wants_help, wants_version
 
 _DESCRIPTION = f"""Run every combination of components, environments, values, actors and seeds.
 
@@ -67,9 +69,12 @@ with what has not finished. Exit codes: 0 all finished, 1 a cell failed, 2 wrong
 128 + signal if stopped."""
 
 
+_SIGNALLED = 128  # an exit code above it is this plus the signal's number
+
+
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """The command line."""
+class _GridOptions:
+    """What to run."""
 
     grid: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="GRID.toml")] = None
     """A grid file; what the command line says wins."""
@@ -78,7 +83,7 @@ class Options:
     mode: Mode = "leave-one-out"
     """leave-one-out: all but one component. add-one: one component alone."""
     envs: tuple[str, ...] = ()
-    """Environments. Default: the preset's."""
+    """Environments; --env names one. Default: the preset's."""
     seeds: tuple[int, ...] = ()
     """Seeds. Default: that of --seed."""
     actors: tuple[int, ...] = ()
@@ -103,9 +108,11 @@ class Options:
     """Every cell trains on the replay of this run, without actors."""
     fork_weights: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """With one of these two: take that run's weights and optimiser as well."""
-    group_suffix: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """Short for --tracking.group-suffix: appended to every group's name."""
-    config: Annotated[Config, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ShortOptions, _GridOptions):
+    """The command line."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -130,29 +137,32 @@ def parse(arguments: Sequence[str], fork: Fork | None = None) -> tuple[Options, 
     path = next(iter(arguments), "")
     file = read_grid(Path(path)) if path and not path.startswith("-") else None
     preset = _value_of("--preset", arguments) or (file.preset if file else None)
-    wants_help = "--help" in arguments or "-h" in arguments
-    if preset is None and fork is None and not wants_help:
+    asks_only = wants_help(arguments) or wants_version(arguments)
+    if preset is None and fork is None and not asks_only:
         raise ConfigError(f"--preset: got none, wanted one of {', '.join(PRESETS)}")
     base = load_preset(preset or PRESETS[0])
     if fork is not None:
         base = fork.base(base if preset else None)
+    base = with_compat(arguments, base)
     given = Grid()
     if file is not None:
         base, given = override(base, file.base), file.grid
     lists = {f.name: getattr(given, f.name) for f in dataclasses.fields(Grid) if f.name != "vary"}
-    options = tyro.cli(
+    options: Options = parse_options(
         Options,
-        args=list(arguments),
-        default=Options(config=base, **lists),
+        arguments,
         prog="launch.py ablate",
         description=_DESCRIPTION,
+        default=Options(config=base, **lists),
         registry=REGISTRY,
     )
     if options.jobs < 1:
         raise ConfigError(f"--jobs: got {options.jobs}, wanted at least 1")
-    if options.group_suffix is not None:
-        suffixed = override(options.config, {"tracking.group_suffix": options.group_suffix})
-        options = dataclasses.replace(options, config=suffixed)
+    options = dataclasses.replace(options, config=with_short_options(options))
+    if options.env is not None:
+        if _value_of("--envs", arguments) is not None:
+            raise ConfigError("got both of --env and --envs, wanted one")
+        options = dataclasses.replace(options, envs=())  # the grid file's, if it has any
     grid = Grid(
         **{name: getattr(options, name) for name in lists},
         vary={**given.vary, **dict(map(parse_vary, options.vary))},
@@ -214,22 +224,24 @@ def _act(
         chosen = find_cell(cells, options.cell)
         index = checked.same.get(chosen.index, chosen.index)
         return _become(next(c for c in checked.cells if c.cell.index == index), options.runs_dir)
-    return _run(options, checked, same)
+    exit_code = _run(options, checked, same)
+    if exit_code > _SIGNALLED:
+        print(f"stopped; what has not finished goes on with: {own_command('ablate', *argv)}")
+    return exit_code
 
 
 def _emit(
     options: Options, grid: Grid, cells: Sequence[CheckedCell], arguments: Sequence[str]
 ) -> None:
-    texts: dict[Path, str] = {}
+    texts: list[tuple[Path, str, tuple[str, ...]]] = []
     if options.emit_sweep:
         text = sweep_yaml(
             axes(grid, options.config), arguments=arguments, tracking=options.config.tracking
         )
-        texts[options.emit_sweep] = text
-        print(f"wrote {options.emit_sweep}; start it with: wandb sweep {options.emit_sweep}")
+        texts.append((options.emit_sweep, text, ("wandb", "sweep")))
     if options.emit_slurm:
         check_runs_dir(options.runs_dir)
-        texts[options.emit_slurm] = slurm_script(
+        text = slurm_script(
             cells,
             arguments=arguments,
             jobs=options.jobs,
@@ -237,12 +249,13 @@ def _emit(
             folder=Path.cwd(),
             runs_dir=options.runs_dir.resolve(),
         )
-        print(f"wrote {options.emit_slurm}; start it with: sbatch {options.emit_slurm}")
-    for path, text in texts.items():
+        texts.append((options.emit_slurm, text, ("sbatch",)))
+    for path, text, starter in texts:
         try:
             path.write_text(text)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
+        print(f"wrote {path}; start it with: {shlex.join((*starter, str(path)))}")
 
 
 def _become(checked: CheckedCell, runs_dir: Path) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from efficientzero.config import Config
 from efficientzero.config_files import ConfigError, config_hash
 from efficientzero.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
+
+log = logging.getLogger(__name__)
 
 _KILLED = 128 + signal.SIGKILL
 """Stands for a run that left no summary."""
@@ -47,16 +50,21 @@ class CheckedCell:
     @property
     def identity(self) -> Identity:
         """What tells it from other experiments."""
-        return _identity(self.group, self.cell.config, self.fork)
+        return _identity(self.cell.config, self.fork)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Group, seed and config hash: equal for two runs of the same experiment."""
+    """Equal for two runs of the same experiment and seed, whatever their groups are called.
 
-    group: str
+    A long group depends on what the grid varies, and on the version that named it.
+    """
+
     seed: int
     config_hash: str
+    num_actors: int
+    num_reanalyzers: int
+    group_suffix: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +76,19 @@ class CheckedGrid:
     """Index of a cell that was left out -> that of the cell that is the same experiment."""
 
 
-def _identity(group: str, config: Config, fork: Fork | None) -> Identity:
-    return Identity(group, config.seed, config_hash(config, fork.lineage.values if fork else {}))
+def _identity(config: Config, fork: Fork | None) -> Identity:
+    return Identity(
+        config.seed,
+        config_hash(config, fork.lineage.values if fork else {}),
+        config.cluster.num_actors,
+        config.cluster.num_reanalyzers,
+        config.tracking.group_suffix,
+    )
+
+
+def _unnamed(config: Config) -> Config:
+    """Return the config without the arm's name, of which one experiment may have several."""
+    return dataclasses.replace(config, tracking=dataclasses.replace(config.tracking, arm=""))
 
 
 def check_cells(cells: Sequence[Cell], runs_dir: Path, fork: Fork | None = None) -> CheckedGrid:
@@ -90,10 +109,11 @@ def check_cells(cells: Sequence[Cell], runs_dir: Path, fork: Fork | None = None)
     for cell in cells:
         try:
             check_device(cell.config.cluster)
-            spec, group = check_config(cell.config, fork)
+            config, spec, group = check_config(cell.config, fork)
         except PreflightError as error:
             raise ConfigError(f"cell {cell.index} ({cell.label}): {error}") from error
-        identity = _identity(group, cell.config, fork)
+        cell = dataclasses.replace(cell, config=config)  # noqa: PLW2901  as it will run
+        identity = _identity(config, fork)
         before = checked.get(identity)
         if before is None:
             checked[identity] = CheckedCell(
@@ -104,7 +124,7 @@ def check_cells(cells: Sequence[Cell], runs_dir: Path, fork: Fork | None = None)
                 stopped=stopped.get(identity),
                 fork=fork,
             )
-        elif before.cell.config == cell.config:
+        elif _unnamed(before.cell.config) == _unnamed(cell.config):
             same[cell.index] = before.cell.index
         else:
             raise ConfigError(
@@ -134,10 +154,9 @@ def finished_runs(runs_dir: Path) -> dict[Identity, Path]:
     """Return the runs in ``runs_dir`` that ended at their budget."""
     found = {}
     for path in sorted(runs_dir.glob("*/summary.json")):
-        summary = read_summary(path.parent)
-        if summary.get("exit_code") == 0 and "group" in summary:
-            identity = Identity(summary["group"], summary["seed"], summary["config_hash"])
-            found[identity] = path.parent
+        if read_summary(path.parent).get("exit_code") == 0:
+            with contextlib.suppress(ValueError):  # no run, or written by another version
+                found[_identity_of(RunInfo.load(path.parent / "config.json"))] = path.parent
     return found
 
 
@@ -152,17 +171,27 @@ def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
 
     for path in sorted(paths, key=lambda path: path.stat().st_mtime):
         code = read_summary(path.parent).get("exit_code", _KILLED)
-        if code in _STOPPED and list_checkpoints(path.parent / "checkpoints"):
-            with contextlib.suppress(ValueError):  # written by another version
-                run = dataclasses.replace(RunInfo.load(path), directory=path.parent.resolve())
-                found[Identity(run.group, run.config.seed, run.config_hash)] = run
+        with contextlib.suppress(OSError, ValueError):  # another user's, or another version's
+            if code in _STOPPED and list_checkpoints(path.parent / "checkpoints"):
+                run = RunInfo.load(path)
+                found[_identity_of(run)] = run
     return found
 
 
+def _identity_of(run: RunInfo) -> Identity:
+    return dataclasses.replace(_identity(run.config, None), config_hash=run.config_hash)
+
+
 def read_summary(run_dir: Path) -> dict[str, Any]:
-    """Return a run's summary, or nothing if there is none that can be read."""
+    """Return a run's summary, or nothing if there is none.
+
+    One that cannot be read is said, and has no exit code: neither finished nor killed.
+    """
+    path = run_dir / "summary.json"
     try:
-        summary = json.loads((run_dir / "summary.json").read_text())
-    except (OSError, json.JSONDecodeError):
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
         return {}
-    return summary if isinstance(summary, dict) else {}
+    except (OSError, TypeError, ValueError) as error:
+        log.warning("%s: not readable: %s: %s", path, type(error).__name__, error)
+        return {"exit_code": None}

@@ -96,14 +96,16 @@ def launch_options(config: Config, base: Config) -> list[str]:
 def choose_run_id(checked: CheckedCell, runs_dir: Path) -> str:
     """Return the name of the cell's run folder: the stopped run's.
 
-    Else a free one: the run's name, cut, and a number.
+    Else a free one: arm and name of the run, cut, and a number.
     """
     if checked.stopped is not None:
         return checked.stopped.directory.name
-    name = run_name(checked.group, checked.cell.config.seed)
+    config = checked.cell.config
+    arm = f"{config.tracking.arm}_" if config.tracking.arm else ""
+    name = arm + run_name(checked.group, config.seed)
     if len(name) > _MAX_RUN_ID_LENGTH:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-        name = f"{name[: _MAX_RUN_ID_LENGTH - 9]}-{digest}"
+        ending = f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}_s{config.seed}"
+        name = f"{name[: _MAX_RUN_ID_LENGTH - len(ending)]}{ending}"
     name = name.lstrip("._=+-") or "run"
     chosen, number = name, 1
     while (runs_dir / chosen).exists():
@@ -118,7 +120,7 @@ def _option(key: str, value: Any) -> list[str]:  # noqa: ANN401  any value of a 
     if isinstance(value, bool):
         return [f"{prefix}{leaf}" if value else f"{prefix}no-{leaf}"]
     if isinstance(value, tuple):
-        return [f"{prefix}{leaf}", *map(repr, value)]
+        return [f"{prefix}{leaf}", *(v if isinstance(v, str) else repr(v) for v in value)]
     return [f"{prefix}{leaf}={value}"]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from deploy.ablate.grid import ACTORS, SEED
 from deploy.ablate.runner import CellRun
-from deploy.fairness import read_stamp, unfair
+from deploy.fairness import Stamp, read_stamp, unfair
+from deploy.preflight import reason
 from deploy.scaling import read_scaling_run, scaling_points, scaling_table
 
 _DONE = ("finished", "skipped")
@@ -24,7 +25,12 @@ def compare(runs: Sequence[CellRun], runs_dir: Path) -> list[str]:
     lines = []
     for env in dict.fromkeys(run.checked.cell.config.env.id for run in done):
         alike = [run for run in done if run.checked.cell.config.env.id == env]
-        stamps = {run.checked.cell.label: read_stamp(_folder(run)) for run in alike}
+        stamps: dict[str, Stamp | None] = {}
+        for run in alike:
+            try:
+                stamps[run.checked.cell.label] = read_stamp(_folder(run))
+            except ValueError as error:
+                lines.append(f"not compared: {run.checked.cell.label}: {error}")
         lines += [f"unlike the others: {line}" for line in unfair(stamps)]
     return [*lines, *_scaling(done, runs_dir)]
 
@@ -51,9 +57,14 @@ def _write_scaling(name: str, family: Sequence[CellRun], runs_dir: Path) -> list
     table = scaling_table(points)
     stem = "scaling-" + re.sub(r"[^A-Za-z0-9._=+-]+", "-", name)
     picture, text = runs_dir / f"{stem}.png", runs_dir / f"{stem}.md"
-    draw_scaling(points, title=name, out=picture)
-    text.write_text(table + "\n")
-    return [f"{name}:", table, f"wrote {picture} and {text}"]
+    try:
+        draw_scaling(points, title=name, out=picture)
+        text.write_text(table + "\n")
+    except OSError as error:
+        told = f"cannot write {error.filename or picture} ({reason(error)})"
+    else:
+        told = f"wrote {picture} and {text}"
+    return [f"{name}:", table, told]
 
 
 def _folder(run: CellRun) -> Path:

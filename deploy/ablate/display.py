@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +21,7 @@ from deploy.ablate.check import CheckedCell, CheckedGrid
 from deploy.ablate.grid import ENV, SEED
 from deploy.ablate.runner import CellRun
 from deploy.display import format_duration
+from deploy.live_block import LiveBlock
 
 _PLAIN_INTERVAL_S = 30.0
 _PLAIN_WIDTH = 200
@@ -34,9 +34,7 @@ class GridConsole:
 
     def __init__(self, stream: TextIO) -> None:
         self._console = make_console(stream)
-        self._live: Live | None = None
-        if stream.isatty():
-            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live = LiveBlock(self._console) if stream.isatty() else None
         self._next_plain_s = time.monotonic() + _PLAIN_INTERVAL_S
 
     def __enter__(self) -> Self:
@@ -51,15 +49,19 @@ class GridConsole:
 
     def note(self, text: str) -> None:
         """Print one line."""
+        line = Text(f"ablate | {text}")
         with _CLOSED_TERMINAL:
-            self._console.print(Text(f"ablate | {text}"), soft_wrap=True)
+            if self._live is not None:
+                self._live.print(line)
+            else:
+                self._console.print(line, soft_wrap=True)
 
     def show(self, runs: Sequence[CellRun]) -> None:
         """Show how far all cells are."""
         now_s = time.monotonic()
         if self._live is not None:
             with _CLOSED_TERMINAL:
-                self._live.update(progress_block(runs), refresh=True)
+                self._live.update(progress_block(runs))
         elif now_s >= self._next_plain_s:
             self._next_plain_s = now_s + _PLAIN_INTERVAL_S
             self.note(progress_line(runs))

@@ -6,6 +6,7 @@ finished.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -77,7 +78,7 @@ def slurm_script(
     indices = index_ranges([cell.cell.index for cell in cells])
     cpus = max(cpus_wanted(cell.cell.config) for cell in cells)
     command = [python, str(checkout / "launch.py"), "ablate", *arguments, "--cell"]
-    output = str(runs_dir / "slurm-%A_%a.log")
+    output = f"{str(runs_dir).replace('%', '%%')}/slurm-%A_%a.log"
     return f"""#!/bin/bash
 # One task for each of {len(cells)} cells. Start it with, for example:
 #   sbatch --time=24:00:00 --gres=gpu:1 THIS_FILE
@@ -122,5 +123,10 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  any TOML value
 
 
 def _sbatch_value(text: str) -> str:
-    """Quote where needed: sbatch reads its lines by rules of its own, which know double quotes."""
-    return f'"{text}"' if " " in text else text
+    """Quote where needed: sbatch reads its lines by rules of its own.
+
+    They know double quotes, backslashes before single characters, and ``#`` for a comment.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_./%=+:,@-]*", text):
+        return text
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'

@@ -20,6 +20,7 @@ from efficientzero.config_files import (
     config_to_dict,
     flatten,
     nearest,
+    whole,
 )
 
 Mode = Literal["leave-one-out", "add-one"]
@@ -92,7 +93,7 @@ def read_grid(path: Path) -> GridFile:
             raise ConfigError(f"{path}: vary.{key}: got {several!r}, wanted a list of values")
     grid = Grid(
         mode=mode,
-        vary={key: tuple(several) for key, several in vary.items()},
+        vary={key: _whole_values(key, several) for key, several in vary.items()},
         **{key: _list(path, key, kind, values) for key, kind in _LISTS.items()},
     )
     return GridFile(preset=preset, base=_table(path, "set", values), grid=grid)
@@ -111,7 +112,7 @@ def parse_vary(text: str) -> tuple[str, tuple[Any, ...]]:
         parsed = tuple(tomllib.loads(f"values = [{values}]")["values"])
     except tomllib.TOMLDecodeError:
         parsed = tuple(map(_parse_value, values.split(",")))
-    return field_name(name), parsed
+    return field_name(name), _whole_values(field_name(name), parsed)
 
 
 def field_name(text: str) -> str:
@@ -167,12 +168,14 @@ def expand(grid: Grid, base: Config) -> list[Cell]:
     by_arm = arms(grid.components, grid.mode)
     found = axes(grid, base)
     _check_axes(grid, found, by_arm)
+    treatment = _treatment(found, by_arm)
     cells = []
     for index, values in enumerate(itertools.product(*found.values())):
         place = dict(zip(found, values, strict=True))
         overrides = {key: value for key, value in place.items() if key != ARM}
         overrides |= by_arm.get(place.get(ARM, ""), {})
-        config = override(base, overrides)
+        named = {"tracking.arm": place[ARM]} if ARM in place else {}
+        config = override(base, {**overrides, **treatment, **named})
         cells.append(Cell(index=index, place=place, overrides=overrides, config=config))
     return cells
 
@@ -193,6 +196,18 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
                 raise ConfigError(f"{key}: {parent} is a value, wanted a part of the config")
         inner[leaf] = value
     return config_from_dict(values)
+
+
+def _treatment(
+    found: Mapping[str, tuple[Any, ...]], by_arm: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return what says in a cell's config which fields differ between the cells."""
+    varied = [key for key, values in found.items() if len(values) > 1]
+    fields = {
+        "tracking.ablated": dict.fromkeys(key for arm in by_arm.values() for key in arm),
+        "tracking.varied": [key for key in varied if key not in (ARM, ENV, SEED)],
+    }
+    return {name: list(keys) for name, keys in fields.items() if keys}
 
 
 def _check_axes(
@@ -219,9 +234,16 @@ def _table(path: Path, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _list(path: Path, name: str, kind: type, values: Mapping[str, Any]) -> tuple[Any, ...]:
     several = values.get(name, [])
-    if not isinstance(several, list) or any(type(value) is not kind for value in several):
+    found = [whole(value, kind()) for value in several] if isinstance(several, list) else []
+    if not isinstance(several, list) or any(type(value) is not kind for value in found):
         raise ConfigError(f"{path}: {name}: got {several!r}, wanted a list of {kind.__name__}")
-    return tuple(several)
+    return tuple(found)
+
+
+def _whole_values(key: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the values of a field; 1e5 is an int where the field is one."""
+    default = flatten(config_to_dict(Config())).get(key)
+    return tuple(whole(value, default) for value in values)
 
 
 def _parse_value(text: str) -> Any:  # noqa: ANN401  any TOML value

@@ -24,7 +24,7 @@ from deploy.monitor import RunMonitor, learner_status
 from deploy.summary import EVALUATIONS_FILE
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import LAUNCHER_PID_VARIABLE
+from efficientzero.runtime import LAUNCHER_PID_VARIABLE, StopSignal
 
 State = Literal["waiting", "running", "finished", "skipped", "failed", "interrupted", "not started"]
 
@@ -98,11 +98,13 @@ class GridRunner:
         self._runs_dir, self._note, self._show = runs_dir.resolve(), note, show
         self._free = list(slots)
         self._running: list[_Running] = []
+        self._stop = StopSignal()
         self._command_of = command_of or self._launch
 
     def run(self, requests: StopRequests) -> int:
         """Run everything; return 0, 1 if a cell failed, 128 + signal if interrupted."""
         self._runs_dir.mkdir(parents=True, exist_ok=True)
+        self._stop = requests.stop
         try:
             while not requests.stop.is_set() and (self._running or self._next() is not None):
                 self._fill()
@@ -122,7 +124,7 @@ class GridRunner:
             if run.state == "waiting":
                 run.state = "not started"
         if requests.stop.is_set():
-            return requests.exit_code
+            return requests.outcome().exit_code
         return int(any(run.state == "failed" for run in self.runs))
 
     def _next(self) -> CellRun | None:
@@ -172,7 +174,7 @@ class GridRunner:
             running.run.wall_s = time.monotonic() - running.run.started_s
             code = running.process.poll()
             if code is None:
-                _watch(running)
+                _watch(running, self._stop)
                 continue
             running.watch.close()
             self._running.remove(running)
@@ -190,7 +192,7 @@ class GridRunner:
             self._note(f"finished  {run.checked.cell.label}: {result}, {run.wall_s:.0f} s")
         elif running.asked_at:
             run.state = "interrupted"
-            self._note(f"stopped   {run.checked.cell.label}, saved in {run.run_dir}")
+            self._note(f"stopped   {run.checked.cell.label}, {_saved(run.run_dir)}")
         else:
             run.state = "failed"
             told = [summary.get("exit_reason", ""), _last_error(run.log_path)]
@@ -218,7 +220,7 @@ def _first_state(checked: CheckedCell) -> CellRun:
     return CellRun(checked=checked, state="skipped", run_dir=checked.finished)
 
 
-def _watch(running: _Running) -> None:
+def _watch(running: _Running, stop: StopSignal) -> None:
     """Follow the cell's own status once its run folder says where."""
     run = running.run
     if running.is_watched or run.run_dir is None or not (run.run_dir / "config.json").exists():
@@ -235,7 +237,20 @@ def _watch(running: _Running) -> None:
 
     fetch = running.watch.enter_context(learner_status(address))
     evaluations = run.run_dir / EVALUATIONS_FILE
-    running.watch.enter_context(RunMonitor(fetch, evaluations_path=evaluations, show=take))
+    running.watch.enter_context(
+        RunMonitor(fetch, evaluations_path=evaluations, show=take, stop=stop)
+    )
+
+
+def _saved(run_dir: Path) -> str:
+    """Say whether a stopped run can go on."""
+    from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
+
+    try:
+        saved = list_checkpoints(run_dir / "checkpoints")
+    except OSError as error:
+        return f"{error.filename} cannot be read ({error.strerror})"
+    return f"saved in {run_dir}" if saved else f"before its first checkpoint: {run_dir}"
 
 
 def _last_error(path: Path | None) -> str:

@@ -27,11 +27,11 @@ AGGREGATES: dict[str, Callable[[F64], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number and its 95 % bootstrap interval."""
+    """A number and its 95 % bootstrap interval; none where a single seed was run."""
 
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
 
 def aggregate(scores: Mapping[str, F64], *, samples: int) -> dict[str, dict[str, Estimate]]:
@@ -44,7 +44,10 @@ def aggregate(scores: Mapping[str, F64], *, samples: int) -> dict[str, dict[str,
             confidence_interval_size=CONFIDENCE,
         )
     return {
-        name: {method: Estimate(points[method][i], *intervals[method][:, i]) for method in scores}
+        name: {
+            method: Estimate(points[method][i], *_bounds(intervals[method][:, i], scores[method]))
+            for method in scores
+        }
         for i, name in enumerate(AGGREGATES)
     }
 
@@ -65,11 +68,24 @@ def improvement(scores: Mapping[str, F64], baseline: str, *, samples: int) -> di
             reps=samples,
             confidence_interval_size=CONFIDENCE,
         )
-    return {method: Estimate(points[method][0], *intervals[method][:, 0]) for method in pairs}
+    return {
+        method: Estimate(points[method][0], *_bounds(intervals[method][:, 0], *pairs[method]))
+        for method in pairs
+    }
 
 
-def band(values: F64, *, samples: int) -> tuple[F64, F64, F64]:
-    """Return (mean over seeds, low, high), each [points], of ``values`` [seeds, points]."""
+def _bounds(interval: F64, *matrices: F64) -> list[float]:
+    """Return the interval, or nothing: resampling a single seed says nothing about seeds."""
+    return [] if any(len(matrix) == 1 for matrix in matrices) else [float(x) for x in interval]
+
+
+def band(values: F64, *, samples: int) -> tuple[F64, F64 | None, F64 | None]:
+    """Return (mean over seeds, low, high), each [points], of ``values`` [seeds, points].
+
+    Low and high are None for a single seed.
+    """
+    if len(values) == 1:
+        return values[0], None, None
     with _seeded():
         points, intervals = library.get_interval_estimates(
             {"": values[:, None, :]},

@@ -1,35 +1,43 @@
-"""The report's figures. Each takes numbers and returns a matplotlib figure; none computes them."""
+"""The report's figures. Each takes numbers and returns a matplotlib figure; none computes them.
+
+Figures are small panels that the page puts side by side where there is room; the legend is the
+page's own, so that labels of any length fit a screen of any width.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from deploy.report.estimates import Estimate
 from efficientzero.schema import F64
 
 COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#888888")
-WIDTH = 10.0
-"""Of the widest figures, in inches."""
-_PANEL_HEIGHT = 2.3
-_COLUMNS = 4
-_LABEL_LENGTH = 28
+DASHES = ("", "6 3", "2 2")
+"""Of lines, as SVG writes them: one for each round of the colors."""
+_PANEL, _WIDE_PANEL = 3.5, 5.0
+"""Widths in inches; the page shows 96 pixels an inch."""
+_PANEL_HEIGHT = 2.4
+_LABEL_LENGTH, _MOST_LABEL_LINES = 24, 3
 _THOUSANDS = FuncFormatter(lambda x, _: f"{x / 1e3:g}k" if abs(x) >= 1e3 else f"{x:g}")  # noqa: PLR2004
 _WAIT_COLOR, _OTHER_COLOR = "#d9d9d9", "#f2f2f2"
 
-Curve = tuple[F64, F64, F64, F64]
-"""x, mean, low, high."""
+Curve = tuple[F64, F64, F64 | None, F64 | None]
+"""x, mean, low, high; the last two None without an interval."""
 
 
 def color_of(method: str, methods: Sequence[str]) -> str:
     """Return the method's color, the same in every figure."""
     return COLORS[methods.index(method) % len(COLORS)]
+
+
+def dash_of(method: str, methods: Sequence[str]) -> str:
+    """Return the method's dashes, which tell apart those of one color."""
+    return DASHES[methods.index(method) // len(COLORS) % len(DASHES)]
 
 
 def wrapped(name: str, length: int = _LABEL_LENGTH) -> str:
@@ -44,50 +52,55 @@ def wrapped(name: str, length: int = _LABEL_LENGTH) -> str:
     return "_\n".join(lines)
 
 
+def _label(method: str) -> str:
+    """Return a method's label beside a bar; the page's legend has all of it."""
+    lines = wrapped(method).split("\n")
+    return "\n".join(lines[:_MOST_LABEL_LINES]) + "..." * (len(lines) > _MOST_LABEL_LINES)
+
+
 def _label_height(methods: Sequence[str]) -> float:
     """Return the inches a method's row needs for its label."""
-    most_lines = max(wrapped(method).count("\n") + 1 for method in methods)
-    return max(0.32, 0.2 * most_lines)
+    most_lines = max(_label(method).count("\n") + 1 for method in methods)
+    return max(0.3, 0.16 * most_lines)
 
 
-def learning_curves(panels: Mapping[str, Mapping[str, Curve]], methods: Sequence[str]) -> Figure:
-    """Draw a panel an environment, a line a method, return over env_steps."""
-    columns = min(_COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    size = (WIDTH, rows * _PANEL_HEIGHT + 0.5) if len(panels) > 1 else (WIDTH * 0.65, 3.8)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
-    for place, (env_id, curves) in zip(axes, panels.items(), strict=False):
-        for method, (x, mean, low, high) in curves.items():
-            color = color_of(method, methods)
+def curves(
+    title: str, x_label: str, of_methods: Mapping[str, Curve], methods: Sequence[str]
+) -> Figure:
+    """Draw a line a method, with its interval if it has one."""
+    figure = Figure(figsize=(_PANEL, _PANEL_HEIGHT), layout="constrained")
+    place = figure.subplots()
+    for method, (x, mean, low, high) in of_methods.items():
+        color, dashes = color_of(method, methods), dash_of(method, methods)
+        if low is not None and high is not None:
             place.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
-            place.plot(x, mean, color=color, marker="o" if len(x) == 1 else "", linewidth=1.6)
-        place.set_title(env_id, fontsize="small")
-        place.xaxis.set_major_locator(MaxNLocator(4))
-        place.xaxis.set_major_formatter(_THOUSANDS)
-        place.yaxis.set_major_formatter(_THOUSANDS)
-        place.tick_params(labelsize="small")
-        _plain(place)
-    for place in axes[len(panels) :]:
-        place.set_visible(False)
-    figure.supxlabel("env_steps", fontsize="medium")
-    figure.supylabel("evaluation return", fontsize="medium")
-    _legend(figure, methods)
+        (line,) = place.plot(x, mean, color=color, marker="o" if len(x) == 1 else "", linewidth=1.6)
+        if dashes:
+            line.set_dashes([float(length) / 2 for length in dashes.split()])
+    figure.suptitle(title, fontsize="medium")
+    place.set_xlabel(x_label, fontsize="small")
+    place.xaxis.set_major_locator(MaxNLocator(4))
+    place.xaxis.set_major_formatter(_THOUSANDS)
+    place.yaxis.set_major_formatter(_THOUSANDS)
+    place.tick_params(labelsize="small")
+    _plain(place)
     return figure
 
 
-def intervals(panels: Mapping[str, Mapping[str, Estimate]], methods: Sequence[str]) -> Figure:
-    """Draw an interval a method, a panel an aggregate."""
+def intervals(title: str, estimates: Mapping[str, Estimate], methods: Sequence[str]) -> Figure:
+    """Draw an interval a method."""
     height = _label_height(methods) * len(methods) + 0.8
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for place, (title, estimates) in zip(axes, panels.items(), strict=True):
-        _draw_intervals(place, estimates, methods)
-        place.margins(x=0.08)
-        place.set_title(title, fontsize="medium")
-        place.xaxis.set_major_locator(MaxNLocator(4))
-    axes[0].set_yticks(range(len(methods)), map(wrapped, methods))
-    axes[0].invert_yaxis()
+    figure = Figure(figsize=(_PANEL, height), layout="constrained")
+    place = figure.subplots()
+    for y, method in enumerate(methods):
+        _interval(place, y, estimates[method], color_of(method, methods))
+    place.set_ylim(len(methods) - 0.4, -0.6)
+    place.set_yticks(range(len(methods)), map(_label, methods), fontsize="small")
+    place.margins(x=0.08)
+    figure.suptitle(title, fontsize="medium")
+    place.xaxis.set_major_locator(MaxNLocator(3))
+    place.tick_params(labelsize="small")
+    _plain(place)
     return figure
 
 
@@ -96,16 +109,18 @@ def improvements(
 ) -> Figure:
     """Draw how probably each method beats ``baseline``."""
     others = [method for method in methods if method in estimates]
-    height = _label_height(others) * len(others) + 1.0
-    figure = Figure(figsize=(WIDTH * 0.65, height), layout="constrained")
+    height = _label_height(others) * len(others) + 1.1
+    figure = Figure(figsize=(_PANEL, height), layout="constrained")
     place = figure.subplots()
     for y, method in enumerate(others):
         _interval(place, y, estimates[method], color_of(method, methods))
     place.axvline(0.5, color="black", linewidth=1.0, linestyle="--")
     place.set_xlim(0.0, 1.0)
     place.set_ylim(len(others) - 0.4, -0.6)
-    place.set_yticks(range(len(others)), map(wrapped, others))
-    place.set_xlabel(f"probability that a run beats one of\n{wrapped(baseline, 60)}")
+    place.set_yticks(range(len(others)), map(_label, others), fontsize="small")
+    figure.suptitle("probability of improvement", fontsize="medium")
+    place.set_xlabel(f"a run beats one of\n{_label(baseline)}", fontsize="small")
+    place.tick_params(labelsize="small")
     _plain(place)
     return figure
 
@@ -115,7 +130,7 @@ def leverage(
 ) -> Figure:
     """Draw by how much each method's mean changes without each environment."""
     height = (0.09 * len(methods) + 0.16) * len(environments) + 1.2
-    figure = Figure(figsize=(WIDTH * 0.8, height), layout="constrained")
+    figure = Figure(figsize=(_WIDE_PANEL, height), layout="constrained")
     place = figure.subplots()
     thick = 0.8 / len(methods)
     for i, method in enumerate(methods):
@@ -127,14 +142,12 @@ def leverage(
     place.set_yticks(range(len(environments)), environments, fontsize="small")
     place.set_xlabel("change of the mean without this environment")
     _plain(place)
-    if len(methods) > 1:
-        _legend(figure, methods)
     return figure
 
 
 def time_breakdown(roles: Mapping[str, Mapping[str, float]], title: str) -> Figure:
     """Draw a bar a role: working sections in colors, waiting gray, the rest pale."""
-    figure = Figure(figsize=(WIDTH, 0.55 * len(roles) + 1.1), layout="constrained")
+    figure = Figure(figsize=(_WIDE_PANEL, 0.45 * len(roles) + 1.1), layout="constrained")
     place = figure.subplots()
     for y, sections in enumerate(roles.values()):
         left, working = 0.0, 0
@@ -153,7 +166,7 @@ def time_breakdown(roles: Mapping[str, Mapping[str, float]], title: str) -> Figu
     place.set_yticks(range(len(roles)), list(roles))
     place.xaxis.set_major_formatter(PercentFormatter(1.0))
     place.set_xlabel("share of wall time")
-    place.set_title(wrapped(title, 100), fontsize="medium")
+    figure.suptitle(wrapped(title, 60), fontsize="medium")
     _plain(place)
     place.grid(visible=False)
     return figure
@@ -171,7 +184,7 @@ def _in_order(sections: Mapping[str, float]) -> list[tuple[str, float]]:
 
 def _name_section(place: Axes, y: int, left: float, share: float, section: str) -> None:
     """Write the section's name where the bar has room for it."""
-    room_per_letter = 0.0095
+    room_per_letter = 0.019
     if share >= room_per_letter * len(section):
         is_light = section == "other" or section.startswith("wait_")
         place.text(
@@ -185,31 +198,14 @@ def _name_section(place: Axes, y: int, left: float, share: float, section: str) 
         )
 
 
-def _draw_intervals(place: Axes, estimates: Mapping[str, Estimate], methods: Sequence[str]) -> None:
-    for y, method in enumerate(methods):
-        _interval(place, y, estimates[method], color_of(method, methods))
-    place.set_ylim(-0.6, len(methods) - 0.4)
-    _plain(place)
-
-
 def _interval(place: Axes, y: int, estimate: Estimate, color: str) -> None:
-    width = estimate.high - estimate.low
     place.use_sticky_edges = False  # a bar must not lie on the axis
-    place.barh(y, width, 0.5, left=estimate.low, color=color, alpha=0.6)
+    if estimate.low is not None and estimate.high is not None:
+        width = estimate.high - estimate.low
+        place.barh(y, width, 0.5, left=estimate.low, color=color, alpha=0.6)
+    else:
+        place.plot([estimate.value], [y], marker="o", color=color)
     place.vlines(estimate.value, y - 0.3, y + 0.3, color="black", linewidth=1.6)
-
-
-def _legend(figure: Figure, methods: Sequence[str]) -> None:
-    handles = [
-        Line2D([], [], color=color_of(m, methods), linewidth=3, label=wrapped(m)) for m in methods
-    ]
-    figure.legend(
-        handles=handles,
-        loc="outside upper left",
-        ncols=min(3, len(methods)),
-        frameon=False,
-        fontsize="small",
-    )
 
 
 def _plain(place: Axes) -> None:

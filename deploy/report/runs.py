@@ -1,22 +1,34 @@
-"""A run as the report sees it: its evaluations and where its processes' time went.
+"""A run as the report sees it: its evaluations, its training, and where its processes' time went.
 
-Everything but the fairness stamp is read from the run's own wandb files, uploaded or not.
+Everything but fairness stamp and exit code is read from the run's own wandb files, uploaded or not.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deploy.wandb_history import WandbRun, find_runs
+from efficientzero.config import Config
+from efficientzero.config_files import experiment_values, flatten
+from efficientzero.name_parts import canonical
 from efficientzero.naming import environment_part
+from efficientzero.schema import F64
 
 _SUMMARY_FILE = "summary.json"
+_FAILED = (1, 2)
+"""Exit codes of a run that must not be compared; others finished, were stopped, or run."""
+_LINEAGE = ("lineage.replay_digest", "lineage.weights_digest", "lineage.is_frozen")
+_TRAINING_PREFIX, _TRAINING_AXIS = "learner/", "learner/train_steps"
+
+Series = tuple[F64, F64]
+"""x and y, one number a metric row, in the order of x."""
 
 
 class ReportError(Exception):
@@ -58,6 +70,22 @@ class Run:
     """Role -> section -> share of the wall time of all its processes."""
     fairness: dict[str, Any]
     """The stamp in ``summary.json``; empty if there is none."""
+    arm: str = ""
+    """What a study calls it: ``full``, ``no_value_prefix``; empty: no study named it."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted field -> value, of those that can change a result (``compared_values``)."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Package -> version, and the commit."""
+    training: Mapping[str, Series] = field(default_factory=dict)
+    """Metric of the learner, without ``learner/`` -> its values over train_steps."""
+
+    @property
+    def experiment(self) -> str:
+        """What is equal for two runs of one experiment in any environment."""
+        if not self.config:
+            return self.method
+        values = {key: value for key, value in self.config.items() if key != "env.id"}
+        return json.dumps(values, sort_keys=True)
 
     @property
     def last(self) -> Evaluation:
@@ -65,45 +93,132 @@ class Run:
         return next((e for e in self.evaluations if e.is_final), self.evaluations[-1])
 
 
-def read_runs(directories: Sequence[Path]) -> list[Run]:
-    """Read run folders; in the order of method, environment and seed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """What was given and is not in the report."""
+
+    name: str
+    reason: str
+
+
+def read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
+    """Read run folders; what cannot be used is left out, with the reason.
+
+    Returns:
+        Runs in the order of method, environment and seed, each seed of a group once; and the rest.
 
     Raises:
-        ReportError: none given, one of them without evaluations, or two of one group and seed.
+        ReportError: none given, or none that can be used.
     """
-    if not directories:
+    if not paths:
         raise ReportError("got no run folder, wanted at least one")
-    runs = sorted(map(read_run, directories), key=lambda run: (run.method, run.env_id, run.seed))
-    for first, second in itertools.pairwise(runs):
-        if (first.group, first.seed) == (second.group, second.seed):
-            raise ReportError(
-                f"{first.name} and {second.name} are both seed {first.seed} of {first.group}, "
-                "wanted each seed once"
-            )
-    return runs
+    found: dict[Path, tuple[Path, Run]] = {}
+    left_out = []
+    for path in paths:
+        try:
+            if path.resolve() in found:
+                raise ReportError("given twice")
+            found[path.resolve()] = path, read_run(path)
+        except ReportError as error:
+            left_out.append(LeftOut(name=str(path), reason=str(error)))
+    kept: dict[tuple[str, str, int], Run] = {}
+    for path, run in sorted(found.values(), key=lambda each: _preference(each[1])):
+        other = kept.setdefault((run.env_id, run.experiment, run.seed), run)
+        if other is not run:
+            reason = f"seed {run.seed} of {run.group} again; {other.name} is used"
+            left_out.append(LeftOut(name=str(path), reason=reason))
+    if not kept:
+        listed = [f"\n  {one.name}: {one.reason}" for one in left_out]
+        raise ReportError(f"got no run that can be used, wanted one or more{''.join(listed)}")
+    return sorted(kept.values(), key=lambda run: (run.method, run.env_id, run.seed)), left_out
 
 
-def read_run(directory: Path) -> Run:
-    """Read one run folder."""
-    files = [file for file in find_runs(directory / "wandb") if file.job_type]
+def read_run(path: Path) -> Run:
+    """Read one run folder.
+
+    Raises:
+        ReportError: it cannot be used; says why.
+    """
+    try:
+        if not path.is_dir():
+            raise ReportError("a file, no run folder" if path.exists() else "there is nothing")
+        summary = _summary(path)
+        if summary.get("exit_code") in _FAILED:
+            reason = summary.get("exit_reason") or "no reason recorded"
+            raise ReportError(f"ended with code {summary['exit_code']}: {reason}")
+        files = [file for file in find_runs(path / "wandb") if file.job_type]
+        if not files:
+            raise ReportError(_without_files(path))
+        return _read(path, files, summary)
+    except OSError as error:
+        where = error.filename or path
+        raise ReportError(f"{where}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise ReportError(f"cannot be read as a run ({problem})") from error
+
+
+def _read(path: Path, files: Sequence[WandbRun], summary: Mapping[str, Any]) -> Run:
     rows = [row for file in files if file.job_type == "evaluator" for row in file.rows]
     started = min((row["_timestamp"] for file in files for row in file.rows), default=0.0)
     evaluations = [_evaluation(row, started) for row in rows if "eval/return_mean" in row]
     if not evaluations:
-        raise ReportError(f"{directory}: got no evaluation in its wandb files, wanted one or more")
+        raise ReportError("no evaluation in its wandb files")
     evaluations.sort(key=lambda e: (e.env_steps, e.minutes))
     group, config = files[0].group, files[0].config
     env_id = config["env"]["id"]
     return Run(
-        name=directory.resolve().name,
+        name=path.resolve().name,
         group=group,
         method=method_of(group, env_id) or config["preset"],
         env_id=env_id,
         seed=config["seed"],
         evaluations=tuple(evaluations),
         time_shares=_time_shares(files),
-        fairness=_fairness(directory / _SUMMARY_FILE),
+        fairness=dict(summary.get("fairness") or {}),
+        arm=config.get("tracking", {}).get("arm", ""),
+        config=compared_values(flatten(config)),
+        versions=dict(config.get("versions") or {}),
+        training=_training(files),
     )
+
+
+def compared_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what can change a result: dotted fields, those that a version lacks as it had them."""
+    defaults = experiment_values(Config())
+    lineage = {key: config[key] for key in _LINEAGE if config.get(key)}
+    suffix = {key: config[key] for key in ("tracking.group_suffix",) if config.get(key)}
+    more = {key: config[key] for key in config if key.startswith("env.") and key not in defaults}
+    known = {key: config.get(key, default) for key, default in defaults.items()}
+    return {key: canonical(value) for key, value in {**known, **more, **lineage, **suffix}.items()}
+
+
+def _without_files(path: Path) -> str:
+    if any(path.glob("*/config.json")):
+        return f"no run folder, but it has some: {path}/*"
+    if not (path / "config.json").exists():
+        return "no run folder: it has no config.json"
+    return "no wandb files: it was not tracked, or has not started yet"
+
+
+def _preference(run: Run) -> tuple[bool, int, bool, str]:
+    """Return what sorts the run to use of several of one seed first: the one that came furthest."""
+    return not run.last.is_final, -run.last.env_steps, not run.arm, run.name
+
+
+def _training(files: Iterable[WandbRun]) -> dict[str, Series]:
+    """Return the learner's metrics; of several rows at one train_step the last counts."""
+    values: dict[str, dict[float, float]] = defaultdict(dict)
+    for file in files:
+        for row in file.rows if file.job_type == "learner" else ():
+            for key, value in row.items():
+                is_known = key.startswith(_TRAINING_PREFIX) and _TRAINING_AXIS in row
+                if is_known and isinstance(value, int | float):
+                    values[key.removeprefix(_TRAINING_PREFIX)][row[_TRAINING_AXIS]] = value
+    return {
+        key: (np.array(sorted(of_key), np.float64), np.array([of_key[x] for x in sorted(of_key)]))
+        for key, of_key in values.items()
+    }
 
 
 def method_of(group: str, env_id: str) -> str:
@@ -128,11 +243,16 @@ def _evaluation(row: dict[str, Any], started: float) -> Evaluation:
 
 
 def _time_shares(files: Iterable[WandbRun]) -> dict[str, dict[str, float]]:
-    """Return role -> section -> share, each row counted for the wall time it tells of."""
+    """Return role -> section -> share, each row counted for the wall time it tells of.
+
+    A process that was started again goes on with its wall time in another file; one of an older
+    version began at 0.
+    """
     seconds: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     totals: dict[str, float] = defaultdict(float)
+    ends: dict[str, float] = {}
     for file in files:
-        role, before = file.job_type, 0.0
+        role, before = file.job_type, ends.get(file.run_id, 0.0)
         prefix, ending = f"{role}/time/", "_share"
         for row in file.rows:
             sections = {
@@ -142,12 +262,13 @@ def _time_shares(files: Iterable[WandbRun]) -> dict[str, dict[str, float]]:
             }
             if not sections:
                 continue
-            wall_s = row[f"{role}/wall_s"] - before
-            before = row[f"{role}/wall_s"]
+            now = row[f"{role}/wall_s"]
+            wall_s, before = now - before if now >= before else now, now
             totals[role] += wall_s
             sections.pop("wait", None)  # the sum of others
             for section, share in sections.items():
                 seconds[role][section] += share * wall_s
+        ends[file.run_id] = before
     return {
         role: {section: spent / totals[role] for section, spent in sections.items()}
         for role, sections in seconds.items()
@@ -155,8 +276,9 @@ def _time_shares(files: Iterable[WandbRun]) -> dict[str, dict[str, float]]:
     }
 
 
-def _fairness(path: Path) -> dict[str, Any]:
+def _summary(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text()).get("fairness") or {})
+        summary = json.loads((path / _SUMMARY_FILE).read_text())
     except (OSError, ValueError):
         return {}
+    return summary if isinstance(summary, dict) else {}

@@ -12,6 +12,7 @@ from deploy.report.estimates import AGGREGATES, Estimate
 from deploy.report.runs import Run
 from deploy.report.scores import methods_of
 from efficientzero.envs.atari_scores import (
+    DIGITISED,
     atari100k_game,
     atari100k_scores,
     human_normalized,
@@ -23,33 +24,59 @@ _REFERENCES = ("random", "human")
 _LEVERAGE_AGGREGATES = ("mean", "median", "IQM")
 _SMALL, _LARGE = 10.0, 1_000.0
 """Scores below have two decimals, scores from the second on none."""
+_PAGE_WIDTH, _LONGEST_CELL, _LONGEST_HEADER = 156, 32, 14
+"""In characters; the page breaks what is longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table; the first column is text, the others are right-aligned."""
+    """A table; the first column is text, the others are right-aligned unless all is text."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     footer: Sequence[Sequence[str]] = ()
+    is_text: bool = False
+
+    def parts(self) -> list[Table]:
+        """Return tables that fit the page, side by side those columns that have room together."""
+        widths = [self._width(column) for column in range(len(self.header))]
+        columns: list[list[int]] = [[]]
+        for column in range(1, len(self.header)):
+            if columns[-1] and sum(widths[c] for c in [0, *columns[-1], column]) > _PAGE_WIDTH:
+                columns.append([])
+            columns[-1].append(column)
+        return [
+            Table(
+                header=[self.header[c] for c in (0, *chosen)],
+                rows=[[row[c] for c in (0, *chosen)] for row in self.rows],
+                footer=[[row[c] for c in (0, *chosen)] for row in self.footer],
+                is_text=self.is_text,
+            )
+            for chosen in columns
+        ]
+
+    def _width(self, column: int) -> int:
+        """Return about how many characters a column takes: cells that are long are broken."""
+        longest = max((len(row[column]) for row in [*self.rows, *self.footer]), default=0)
+        return min(_LONGEST_CELL, max(longest, min(_LONGEST_HEADER, len(self.header[column])))) + 3
 
 
 def aggregate_table(
     numbers: Mapping[str, Mapping[str, Estimate]],
     better: Mapping[str, Estimate],
     seeds: Mapping[str, int],
-    baseline: str,
+    baseline: str | None,
 ) -> Table:
     """Return a row a method, the highest IQM first."""
     order = sorted(seeds, key=lambda method: -numbers["IQM"][method].value)
     return Table(
-        header=("method", "seeds", *numbers, f"beats {baseline}"),
+        header=("method", "seeds", *numbers, *([f"beats {baseline}"] if better else [])),
         rows=[
             (
                 method,
                 str(seeds[method]),
                 *(_interval(estimates[method]) for estimates in numbers.values()),
-                _interval(better[method]) if method in better else "",
+                *([_interval(better[method]) if method in better else ""] if better else []),
             )
             for method in order
         ],
@@ -60,13 +87,17 @@ def environment_tables(runs: Sequence[Run]) -> list[Table]:
     """Return final returns by environment; for Atari a second table beside published ones."""
     methods, finals = methods_of(runs), _finals(runs)
     environments = sorted({run.env_id for run in runs})
-    own = Table(
-        header=("environment", *methods),
-        rows=[
-            (env, *(_mean_and_range(finals[method, env]) for method in methods))
-            for env in environments
-        ],
-    )
+    cells = {
+        (env, method): _mean_and_range(finals[method, env])
+        for env in environments
+        for method in methods
+    }
+    if len(methods) > len(environments):
+        rows = [(method, *(cells[env, method] for env in environments)) for method in methods]
+        own = Table(header=("method", *environments), rows=rows)
+    else:
+        rows = [(env, *(cells[env, method] for method in methods)) for env in environments]
+        own = Table(header=("environment", *methods), rows=rows)
     games = {env: game for env in environments if (game := atari100k_game(env))}
     return [own, _beside_published(methods, finals, games)] if games else [own]
 
@@ -87,12 +118,13 @@ def _beside_published(
         values = {
             column: function([human_normalized(game, score) for game, score in raw[column].items()])
             for column in header
-            if len(raw[column]) == len(games)
+            if len(raw[column]) == len(games) and column not in DIGITISED
         }
         cells = [f"{values[column]:.3f}" if column in values else "" for column in header]
         footer.append((f"normalised {name}", *cells))
+    names = [f"{column} (digitised)" if column in DIGITISED else column for column in header]
     return Table(
-        header=("game", *header),
+        header=("game", *names),
         rows=[
             (game, *(_score(raw[c][game]) if game in raw[c] else "" for c in header))
             for game in games.values()
@@ -165,6 +197,7 @@ def run_table(runs: Sequence[Run]) -> Table:
     return Table(
         header=(
             "run",
+            "method",
             "group",
             "seed",
             "env_steps",
@@ -176,6 +209,7 @@ def run_table(runs: Sequence[Run]) -> Table:
         rows=[
             (
                 run.name,
+                run.method,
                 run.group,
                 str(run.seed),
                 f"{run.last.env_steps:,}",
@@ -213,6 +247,8 @@ def _score(value: float) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 

@@ -8,16 +8,17 @@ who asks for it, since importing the package takes two seconds.
 
 from __future__ import annotations
 
-import difflib
 import importlib
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ale_py
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 
 from efficientzero.config import EnvConfig, EnvKwargs
+from efficientzero.config_files import closest
 from efficientzero.envs.atari import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import ROWS, CatchEnv
@@ -246,19 +247,37 @@ def _register_minatar() -> None:
 
 
 def _nearest_ids(env_id: str) -> list[str]:
-    """Return up to three known ids whose bare name (no namespace, no version) is close."""
+    """Return up to three known ids whose bare name (no namespace, no version) is close.
+
+    Only one where the name is a known one: then namespace or version was wrong.
+    """
+    asked = _parts_of(env_id)
     ids_by_name: dict[str, str] = {}
-    namespace = env_id.partition("/")[0] + "/"
-    # In ascending order of preference: the newest version, ale-py's current ids and the namespace
-    # that was asked for win.
-    for known in sorted(
-        [*gymnasium.registry, CATCH_ID],
-        key=lambda i: (i.startswith(namespace), i.startswith("ALE/"), i),
-    ):
-        ids_by_name[_bare_name(known)] = known
-    close = difflib.get_close_matches(_bare_name(env_id), ids_by_name, n=3)
+    # In ascending order of preference: the newest version, no namespace (others need further
+    # packages), ale-py's current ids, the namespace that was asked for.
+    for known in sorted([*gymnasium.registry, CATCH_ID], key=lambda id_: _preference(id_, asked)):
+        ids_by_name[_parts_of(known).name] = known
+    same = ids_by_name.get(asked.name)
+    close = [asked.name] if same else closest(asked.name, ids_by_name, count=3)
     return [ids_by_name[name] for name in close]
 
 
-def _bare_name(env_id: str) -> str:
-    return env_id.rpartition("/")[2].rpartition("-v")[0].lower() or env_id.lower()
+class _IdParts(NamedTuple):
+    """``ALE/Pong-v5``: ALE, pong, 5."""
+
+    namespace: str
+    name: str
+    version: int
+
+
+def _parts_of(env_id: str) -> _IdParts:
+    namespace, _, rest = env_id.rpartition("/")
+    numbered = re.fullmatch(r"(.+?)[-_ ]?v(\d+)", rest.strip(), re.IGNORECASE)
+    name, version = (numbered[1], int(numbered[2])) if numbered else (rest.strip(), -1)
+    return _IdParts(namespace, name.lower(), version)
+
+
+def _preference(env_id: str, asked: _IdParts) -> tuple[bool, bool, bool, int]:
+    known = _parts_of(env_id)
+    is_asked = bool(asked.namespace) and known.namespace.lower() == asked.namespace.lower()
+    return is_asked, known.namespace == "ALE", not known.namespace, known.version

@@ -6,18 +6,18 @@ see the ``Tracker`` protocol only.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import netrc
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from efficientzero.metrics.wandb_tracker import WandbTracker
+from efficientzero.runtime import StopSignal
 
 _MODES = ("online", "offline", "disabled")
 _PROBE_TIMEOUT_S = 4.0
@@ -62,7 +62,9 @@ def make_tracker(
     index: int,
     config: Mapping[str, Any],
     directory: Path,
+    stop: StopSignal,
     incarnation: int = 0,
+    tags: Sequence[str] = (),
 ) -> Tracker:
     """Make the tracker of one process.
 
@@ -77,7 +79,9 @@ def make_tracker(
         index: number of this process within its role.
         config: shown with the run.
         directory: ``<directory>/wandb`` receives the files.
+        stop: of the process; set when a thread of the tracker fails.
         incarnation: how often this process was started again; each has an id of its own.
+        tags: wandb tags of the run, at most 64 characters each.
 
     Raises:
         ValueError: an unknown mode, or a name that wandb would refuse.
@@ -97,7 +101,9 @@ def make_tracker(
         index=index,
         config=config,
         directory=directory,
+        stop=stop,
         incarnation=incarnation,
+        tags=tags,
     )
 
 
@@ -121,27 +127,39 @@ def resolve_mode(requested: str = "auto") -> ModeDecision:
             f"tracking mode ({source}): got {requested!r}, wanted auto, {', '.join(_MODES)}"
         )
     server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    if not _has_credentials(server):
-        return ModeDecision("offline", "no wandb credentials (`wandb login` stores them)")
-    if not _answers(server):
-        return ModeDecision("offline", f"{server} does not answer")
+    has_credentials, problem = _has_credentials(server)
+    if not has_credentials:
+        return ModeDecision("offline", f"no wandb credentials (`wandb login` stores them){problem}")
+    problem = _problem_of(server)
+    if problem:
+        return ModeDecision("offline", f"{server} does not answer ({problem})")
     return ModeDecision("online", f"credentials found, {server} answers")
 
 
-def _has_credentials(server: str) -> bool:
+def _has_credentials(server: str) -> tuple[bool, str]:
+    """Return whether there are any, and which file could not be looked into."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlsplit(server).netloc
+        return True, ""
+    host, problem = urlsplit(server).netloc, ""
     for path in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
-        with contextlib.suppress(OSError, netrc.NetrcParseError):
+        try:
             login = netrc.netrc(os.path.expanduser(path)).authenticators(host) if path else None
-            if login and login[2]:
-                return True
-    return False
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError, netrc.NetrcParseError) as error:
+            problem = f"; {path} cannot be read: {' '.join(str(error).split())}"
+            continue
+        if login and login[2]:
+            return True, ""
+    return False, problem
 
 
-def _answers(server: str) -> bool:
-    """Make one real round trip: a proxy that accepts and stays silent must not count."""
+def _problem_of(server: str) -> str:
+    """Make one real round trip: a proxy that accepts and stays silent must not count.
+
+    Returns:
+        Why there was no answer; empty if there was one.
+    """
     try:
         request = urllib.request.Request(
             server.rstrip("/") + "/graphql",
@@ -149,8 +167,8 @@ def _answers(server: str) -> bool:
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=_PROBE_TIMEOUT_S):
-            return True
+            return ""
     except urllib.error.HTTPError:
-        return True  # any status is an answer
-    except (OSError, http.client.HTTPException, ValueError):
-        return False
+        return ""  # any status is an answer
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return " ".join(str(error).split()) or type(error).__name__

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.axes import axis_of, wall_axis
+from efficientzero.metrics.continued_axes import ContinuedAxes
+from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.naming import run_name
 
 if TYPE_CHECKING:
     import wandb
 
-_MAX_LENGTHS = {"group": 128, "name": 128, "job_type": 64, "id": 128, "project": 128}
-"""Characters the server takes. Nothing checks this before the upload: too late for offline runs."""
+    from efficientzero.runtime import StopSignal
+
 _MAX_ROWS_WAITING = 10_000
 """More than any role logs while ``init`` gives up on a dead server; some 50 MB at the most."""
 _ONLINE_PATIENCE_S = 60.0
@@ -35,10 +39,12 @@ _LAST_PATIENCE_S = 2.0
 _FINISH_TIMEOUT_S = 10.0
 """For the last upload. Less than a stopped process has before it is ended; the files stay."""
 NOT_UPLOADED_FILE = "not-uploaded"
-"""In the ``wandb`` folder: one line a run that an online tracker could not upload, its folder."""
+"""In the ``wandb`` folder: one line a run that could not be uploaded, its folder there."""
 
 _INHERITED = (
+    "WANDB_ENTITY",
     "WANDB_NAME",
+    "WANDB_PROJECT",
     "WANDB_RESUME",
     "WANDB_RUN_GROUP",
     "WANDB_RUN_ID",
@@ -46,7 +52,9 @@ _INHERITED = (
     "WANDB_SWEEP_ID",
     "WANDB_SWEEP_PARAM_PATH",
 )
-"""Would make this process part of somebody else's run (a parent's, a sweep agent's)."""
+"""Would make this process part of somebody else's run (a parent's, a sweep agent's), or are refused
+by wandb where they are no names, though the run's own replace them."""
+_SECRET = re.compile("KEY|TOKEN|PASSWORD|SECRET")
 
 _BOUNDS = {
     # Without these, init without a network takes 33 minutes; as Settings they come too late.
@@ -60,6 +68,28 @@ _BOUNDS = {
 }
 
 log = logging.getLogger(__name__)
+
+
+def check_environment() -> None:
+    """Check the variables that wandb reads, before they keep every process from recording.
+
+    Raises:
+        ValueError: one line, with the variable that wandb refuses.
+    """
+    read = {name for name in os.environ if name.startswith("WANDB_")}
+    names = sorted(read - {"WANDB_MODE", *_INHERITED})
+    if not names:
+        return
+    import wandb  # noqa: PLC0415  1.2 s: only for those who set such a variable
+
+    for name in names:
+        try:
+            wandb.Settings().update_from_env_vars({name: os.environ[name]})
+        except Exception as error:
+            shown = "a value" if _SECRET.search(name) else repr(os.environ[name])
+            # pydantic's own text has several lines and repeats the value.
+            details = error.errors() if hasattr(error, "errors") else [{"msg": str(error)}]
+            raise ValueError(f"{name}: got {shown}; wandb says: {details[0]['msg']}") from error
 
 
 class WandbTracker:
@@ -78,7 +108,9 @@ class WandbTracker:
         index: int,
         config: Mapping[str, Any],
         directory: Path,
+        stop: StopSignal,
         incarnation: int = 0,
+        tags: Sequence[str] = (),
     ) -> None:
         self._identity = {
             "entity": entity,
@@ -89,11 +121,13 @@ class WandbTracker:
             # The same after a restart: its rows continue the run, online and when synced.
             "id": f"{run_uid}-{role}-{index}",
         }
-        _check_lengths(self._identity)
+        for what, name in self._identity.items():
+            check_wandb_name(what, name)
+        self._tags = tuple(tags)
         facts = {"seed": seed, "role": role, "role_index": index, "run_uid": run_uid}
         self._config = {**config, **facts, "incarnation": incarnation}
         self._directory = directory
-        self._role = role
+        self._role, self._index = role, index
         self._started = time.monotonic()
         self._wall_axis = wall_axis(role)
         self._defined: set[str] = set()  # metrics whose axis wandb was told
@@ -103,10 +137,8 @@ class WandbTracker:
         self._online: wandb.Run | Exception | None = None  # what came of asking for one
         self._exit_code = 0
         self._num_dropped = 0
-        self._writer = threading.Thread(
-            target=self._write, args=(mode,), name="wandb-writer", daemon=True
-        )
-        self._writer.start()
+        self._stop = stop
+        self._writer = guarded_thread(self._write, stop, name="wandb-writer", args=(mode,))
 
     def log(self, row: Mapping[str, float]) -> None:
         """Record one row; when wandb lags 10,000 rows behind, lose it and count that."""
@@ -124,7 +156,7 @@ class WandbTracker:
             if self._is_closing:
                 return
             self._is_closing = True
-            self._exit_code = exit_code
+            self._exit_code = exit_code or int(self._stop.failure is not None)
             self._changed.notify_all()
         self._writer.join(_FINISH_TIMEOUT_S + _LAST_PATIENCE_S + 3.0)
         if self._writer.is_alive():
@@ -135,18 +167,26 @@ class WandbTracker:
     def _write(self, mode: str) -> None:
         """Run the writer thread: make the run, pass rows on, finish."""
         run = self._start(mode)
+        axes = ContinuedAxes(self._directory / "wandb", self._role, self._index)
+        step: int | None = axes.num_rows
         while rows := self._next_rows():
+            rows = [axes.continued(row) for row in rows]
+            if run is not None:
+                axes.save()
             for row in rows:
-                run = _call(run, "log", self._pass_on, row)
+                run = _call(run, "log", self._pass_on, row, step)
+                step = None  # from here on wandb counts
         _call(run, "finish", self._finish)
 
-    def _pass_on(self, run: wandb.Run, row: Mapping[str, float]) -> None:
+    def _pass_on(self, run: wandb.Run, row: Mapping[str, float], step: int | None) -> None:
+        """Log ``row``; at wandb's own step ``step``, which may have come further on the server."""
         for metric in row.keys() - self._defined:
             axis = axis_of(metric, self._role)
             run.define_metric(metric, step_metric=axis, hidden=metric == axis)
             self._defined.add(metric)
         # numpy scalars cost wandb three times as much as plain numbers.
-        run.log({k: v if type(v) in (int, float) else float(v) for k, v in row.items()})
+        plain = {k: v if type(v) in (int, float) else float(v) for k, v in row.items()}
+        run.log(plain, step=None if step is None else max(step, run.step), commit=True)
 
     def _next_rows(self) -> list[dict[str, float]]:
         """Wait for rows; empty once closing and all are passed on."""
@@ -183,9 +223,7 @@ class WandbTracker:
 
     def _start_online(self, module: Any) -> wandb.Run | None:  # noqa: ANN401  the wandb module
         """Ask for an online run in a thread: the answer may take as long as the server likes."""
-        threading.Thread(
-            target=self._ask_online, args=(module,), name="wandb-init", daemon=True
-        ).start()
+        guarded_thread(self._ask_online, self._stop, name="wandb-init", args=(module,))
         with self._changed:
             self._changed.wait_for(
                 lambda: self._online is not None or self._is_closing, _ONLINE_PATIENCE_S
@@ -234,6 +272,7 @@ class WandbTracker:
             reinit="create_new",  # an online one may still be waiting for its server
             dir=str(self._directory),
             config=self._config,
+            tags=self._tags,
             settings=settings,
             **self._identity,
         )
@@ -249,8 +288,11 @@ class WandbTracker:
     def _note_not_uploaded(self, folder: Path) -> None:
         """Say, here and for the launcher's last lines, what is on disk only."""
         log.warning("not uploaded: wandb sync %s", shlex.quote(str(folder)))
-        with (self._directory / "wandb" / NOT_UPLOADED_FILE).open("a") as file:
-            file.write(f"{folder}\n")
+        listed_in = self._directory / "wandb"
+        # Relative to the list: the run folder may be moved before it is uploaded.
+        listed = folder.relative_to(listed_in) if folder.is_relative_to(listed_in) else folder
+        with (listed_in / NOT_UPLOADED_FILE).open("a") as file:
+            file.write(f"{listed}\n")
 
 
 def _folder_of(run: wandb.Run) -> Path:
@@ -273,12 +315,3 @@ def _call(
         log.warning("wandb %s failed: %r", what, error)
         return None if isinstance(error, ConnectionError) else run
     return run
-
-
-def _check_lengths(identity: Mapping[str, str]) -> None:
-    for key, limit in _MAX_LENGTHS.items():
-        if not 0 < len(identity[key]) <= limit:
-            raise ValueError(
-                f"wandb {key}: got {len(identity[key])} characters ({identity[key]!r}), "
-                f"wanted 1 to {limit}"
-            )

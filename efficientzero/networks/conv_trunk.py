@@ -1,13 +1,12 @@
 """The convolutional trunk: image observations to latents [C, h, w] and on to the next latents.
 
 Built by ``efficientzero_net`` for image environments. The layers for 96x96 frames are the
-reference's, less its unused ones; images of at most 32 pixels a side keep their resolution.
+reference's, less its unused ones; smaller images take fewer strides (``image_sizes``).
 BatchNorm throughout, and the latent itself is not normalised: it ends in a ReLU.
 """
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import torch
@@ -15,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientzero.config import NetworkConfig
+from efficientzero.image_sizes import downsample_of, latent_size
 from efficientzero.networks.blocks import ResidualBlock, Trunk, conv3x3, scale_pixels
 from efficientzero.schema import EnvSpec
 
-_LARGEST_FULL_RESOLUTION = 32
-_DOWNSAMPLING = 16
+_BLOCK_FROM, _POOLED_FROM = 4, 8
+"""Factors from which there is a residual block of stride 2, and from which pooling."""
 
 
 class ConvRepresentation(nn.Module):
@@ -69,15 +69,10 @@ def make_conv_trunk(config: NetworkConfig, spec: EnvSpec) -> Trunk:
     """Build the trunk for image frames of any height and width."""
     frame_channels, *frame_size = spec.observation_shape
     channels, momentum = config.channels, config.batch_norm_momentum
-    if min(frame_size) <= _LARGEST_FULL_RESOLUTION:
-        layers = _full_resolution_layers(frame_channels, config)
-        height, width = frame_size
-    else:
-        layers = _downsampling_layers(frame_channels, config)
-        # Four layers of stride 2, kernel 3 and padding 1, each of which halves and rounds up.
-        height, width = (math.ceil(size / _DOWNSAMPLING) for size in frame_size)
+    downsample = downsample_of(config, spec)
+    height, width = latent_size(tuple(frame_size), downsample)
     return Trunk(
-        representation=ConvRepresentation(layers),
+        representation=ConvRepresentation(_layers(frame_channels, config, downsample)),
         dynamics=ConvDynamics(
             channels,
             num_actions=spec.num_actions,
@@ -92,32 +87,29 @@ def make_conv_trunk(config: NetworkConfig, spec: EnvSpec) -> Trunk:
     )
 
 
-def _downsampling_layers(frame_channels: int, config: NetworkConfig) -> list[nn.Module]:
-    """Return layers that divide height and width by 16, rounding up: 96x96 -> 6x6."""
+def _layers(frame_channels: int, config: NetworkConfig, downsample: int) -> list[nn.Module]:
+    """Return layers that divide height and width by ``downsample``, rounding up.
+
+    A layer of stride 2 for each factor of 2, with kernel 3 and padding 1: a convolution, a residual
+    block, and from then on pooling. With the reference's 16: 96x96 -> 48 -> 24 -> 12 -> 6x6.
+    """
     channels, num_blocks, momentum = config.channels, config.num_blocks, config.batch_norm_momentum
-    half = channels // 2
-    return [
-        conv3x3(frame_channels, half, stride=2),  # 48x48
-        nn.BatchNorm2d(half, momentum=momentum),
+    width = channels if downsample < _BLOCK_FROM else channels // 2
+    layers: list[nn.Module] = [
+        conv3x3(frame_channels, width, stride=min(2, downsample)),
+        nn.BatchNorm2d(width, momentum=momentum),
         nn.ReLU(inplace=True),
-        _residual_blocks(half, num_blocks, momentum),
-        ResidualBlock(half, channels, momentum=momentum, stride=2),  # 24x24
-        _residual_blocks(channels, num_blocks, momentum),
-        nn.AvgPool2d(3, stride=2, padding=1),  # 12x12, the padding's zeros counted
-        _residual_blocks(channels, num_blocks, momentum),
-        nn.AvgPool2d(3, stride=2, padding=1),  # 6x6
-        _residual_blocks(channels, num_blocks, momentum),
+        _residual_blocks(width, num_blocks, momentum),
     ]
-
-
-def _full_resolution_layers(frame_channels: int, config: NetworkConfig) -> list[nn.Module]:
-    """Return layers that keep height and width, for images too small to halve."""
-    return [
-        conv3x3(frame_channels, config.channels),
-        nn.BatchNorm2d(config.channels, momentum=config.batch_norm_momentum),
-        nn.ReLU(inplace=True),
-        _residual_blocks(config.channels, config.num_blocks, config.batch_norm_momentum),
-    ]
+    if downsample >= _BLOCK_FROM:
+        layers.append(ResidualBlock(width, channels, momentum=momentum, stride=2))
+        layers.append(_residual_blocks(channels, num_blocks, momentum))
+    factor = _POOLED_FROM
+    while factor <= downsample:
+        layers.append(nn.AvgPool2d(3, stride=2, padding=1))  # the padding's zeros counted
+        layers.append(_residual_blocks(channels, num_blocks, momentum))
+        factor *= 2
+    return layers
 
 
 def _residual_blocks(channels: int, num_blocks: int, momentum: float) -> nn.Sequential:

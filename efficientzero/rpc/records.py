@@ -33,6 +33,11 @@ class Grant(NamedTuple):
     max_priority: float = 1.0  # largest recent priority: what new steps enter replay with
     env_steps: int = 0  # granted in the run before these
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the granted env_steps are the warm-up's: acted at random, without a search."""
+        return self.phase is Phase.WARMUP
+
 
 class BatchTurn(NamedTuple):
     """The turn to make one training batch in a deterministic run."""

@@ -16,10 +16,11 @@ from typing import NamedTuple, Protocol
 import grpc
 from torch import Tensor
 
+from efficientzero.guarded_thread import guarded_thread
 from efficientzero.rpc import weights_pb2, weights_pb2_grpc
 from efficientzero.rpc.channel import AWAY, MAX_CHUNK_BYTES, open_channel, reason_of
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
-from efficientzero.weights_codec import decode_weights
+from efficientzero.weights_codec import OtherNetwork, decode_weights
 
 _POLL_S = 0.5
 _PULL_DEADLINE_S = 30.0
@@ -45,6 +46,9 @@ class WeightSource(Protocol):
 
     def take_newer(self) -> Weights | None:
         """Return weights to use from now on, or None to go on with those there are."""
+
+
+_ONE_NETWORK = ". All processes of a run must be of one version and read the same config.json"
 
 
 class WeightsRefused(PlainError, ValueError):
@@ -88,8 +92,7 @@ class WeightClient:
         self._taken_train_step: int | None = None
         self._channel = open_channel(address)
         self._stub = weights_pb2_grpc.WeightServiceStub(self._channel)
-        self._thread = threading.Thread(target=self._follow, name="weight-client", daemon=True)
-        self._thread.start()
+        self._thread = guarded_thread(self._follow, stop, name="weight-client")
 
     def take_newer(self) -> Weights | None:
         """Return weights newer than the last ones taken, or None; never waits.
@@ -184,12 +187,8 @@ class WeightClient:
                 if not self._survives(error):
                     return
             except ValueError as error:
-                self._fail(
-                    WeightsRefused(
-                        f"{error} (from the learner at {self._address}). All processes of a run "
-                        "must be of one version and read the same config.json"
-                    )
-                )
+                why = f"{error} (from the learner at {self._address})"
+                self._fail(WeightsRefused(why + _ONE_NETWORK * isinstance(error, OtherNetwork)))
                 return
             except Exception as error:
                 # Whatever it is must reach the caller: this thread has nobody above it.

@@ -63,7 +63,8 @@ SearchParams MakeParams(double discount, double pb_c_init, double pb_c_base, dou
                         const Bounds& known_q_bounds, double root_dirichlet_alpha,
                         int max_considered_actions, double maxvisit_init, double value_scale,
                         double gumbel_scale, int num_players, bool root_visit_has_value,
-                        bool exploration_counts_expansion, bool stale_prefix_bounds) {
+                        bool exploration_counts_expansion, bool recomputed_bounds,
+                        bool stale_prefix_bounds) {
   SearchParams params{.discount = discount,
                       .pb_c_init = pb_c_init,
                       .pb_c_base = pb_c_base,
@@ -82,6 +83,7 @@ SearchParams MakeParams(double discount, double pb_c_init, double pb_c_base, dou
                       .num_players = num_players,
                       .root_visit_has_value = root_visit_has_value,
                       .exploration_counts_expansion = exploration_counts_expansion,
+                      .recomputed_bounds = recomputed_bounds,
                       .stale_prefix_bounds = stale_prefix_bounds};
   if (known_q_bounds) std::tie(params.known_min_q, params.known_max_q) = *known_q_bounds;
   CheckSearchParams(params);
@@ -111,6 +113,7 @@ void BindParams(py::module_& module) {
            py::arg("num_players") = defaults.num_players,
            py::arg("root_visit_has_value") = defaults.root_visit_has_value,
            py::arg("exploration_counts_expansion") = defaults.exploration_counts_expansion,
+           py::arg("recomputed_bounds") = defaults.recomputed_bounds,
            py::arg("stale_prefix_bounds") = defaults.stale_prefix_bounds)
       .def_readonly("discount", &SearchParams::discount)
       .def_readonly("pb_c_init", &SearchParams::pb_c_init)
@@ -135,6 +138,7 @@ void BindParams(py::module_& module) {
       .def_readonly("num_players", &SearchParams::num_players)
       .def_readonly("root_visit_has_value", &SearchParams::root_visit_has_value)
       .def_readonly("exploration_counts_expansion", &SearchParams::exploration_counts_expansion)
+      .def_readonly("recomputed_bounds", &SearchParams::recomputed_bounds)
       .def_readonly("stale_prefix_bounds", &SearchParams::stale_prefix_bounds);
 }
 

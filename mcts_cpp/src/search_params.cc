@@ -25,11 +25,12 @@ void CheckCombinations(const SearchParams& params) {
     Refuse("use_value_prefix: got true with num_players 2, wanted false");
   }
   const bool repeats_original = !params.root_visit_has_value ||
-                                !params.exploration_counts_expansion || params.stale_prefix_bounds;
+                                !params.exploration_counts_expansion || params.recomputed_bounds ||
+                                params.stale_prefix_bounds;
   if (params.algorithm != Algorithm::kPuct && repeats_original) {
     Refuse(
-        "root_visit_has_value, exploration_counts_expansion, stale_prefix_bounds: got a change "
-        "with algorithm gumbel, wanted puct");
+        "root_visit_has_value, exploration_counts_expansion, recomputed_bounds, "
+        "stale_prefix_bounds: got a change with algorithm gumbel, wanted puct");
   }
 }
 

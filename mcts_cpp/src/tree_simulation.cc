@@ -42,8 +42,8 @@ Leaf Tree::SelectBy(const SearchConstants& constants) {
         action = GumbelRootAction<kRules.reuses_nodes>(constants);
       } else {
         const auto visits = static_cast<std::size_t>(block.header->visits);
-        unvisited_q = QOfUnvisited<kRules.unvisited_q>(*block.header, depth == 0,
-                                                       constants.player_sign * unvisited_q);
+        unvisited_q = QOfUnvisited<kRules.unvisited_q>(
+            *block.header, depth == 0, constants.player_sign * unvisited_q, q_scale);
         const PuctScorer<kRules.exploration_counts_expansion> scorer{
             block.weight, block.q, constants.exploration[visits], unvisited_q, q_scale};
         action = HighestScore(scorer, constants.layout.padded_actions(), ties_);
@@ -113,7 +113,7 @@ void Tree::RecordVisit(const SearchConstants& constants, PathStep step, const No
 template <Tree::Rules kRules>
 void Tree::BackupBy(const SearchConstants& constants, int simulation, const Answer& answer) {
   constexpr bool kIsGumbel = kRules.algorithm == Algorithm::kGumbel;
-  constexpr bool kUsesBounds = !kIsGumbel && !kRules.stale_prefix_bounds;
+  constexpr bool kWidensBounds = !kIsGumbel && kRules.bounds == BoundsRule::kWidened;
   const BlockLayout& layout = constants.layout;
   const int node = kRules.reuses_nodes ? num_kept_ + simulation : simulation;
   int block_node = node;
@@ -126,7 +126,7 @@ void Tree::BackupBy(const SearchConstants& constants, int simulation, const Answ
     if constexpr (kIsGumbel) ChooseNextStep(constants, block_node, block);
     const float num_visits = header.visits;
     const float q = header.reward + constants.discount * (header.value_sum / num_visits);
-    if constexpr (kUsesBounds) bounds_.Update(q);
+    if constexpr (kWidensBounds) bounds_.Update(q);
     discounted_return = header.reward + constants.discount * discounted_return;
 
     const PathStep step = memory_.path[depth - 1];
@@ -138,7 +138,25 @@ void Tree::BackupBy(const SearchConstants& constants, int simulation, const Answ
   block.header->value_sum += discounted_return;
   ++block.header->visits;
   max_depth_ = std::max(max_depth_, leaf_depth_);
-  if constexpr (kRules.stale_prefix_bounds) RecomputeBoundsWithStalePrefixes(constants);
+  if constexpr (kRules.bounds == BoundsRule::kRecomputed) RecomputeBounds(constants, node + 1);
+  if constexpr (kRules.bounds == BoundsRule::kStalePrefixes) {
+    RecomputeBoundsWithStalePrefixes(constants);
+  }
+}
+
+// Every visited child's Q is in its parent's block, as it is now.
+void Tree::RecomputeBounds(const SearchConstants& constants, int num_nodes) {
+  FloatLanes lowest = Broadcast(constants.initial_bounds.min());
+  FloatLanes highest = Broadcast(constants.initial_bounds.max());
+  for (int node = 0; node < num_nodes; ++node) {
+    const float* const q = constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node)).q;
+    for (std::size_t first = 0; first < constants.layout.padded_actions(); first += kLanes) {
+      const FloatLanes lanes = LoadLanes(q + first);
+      lowest = Min(lanes, lowest);  // NaN, not visited: the second argument
+      highest = Max(lanes, highest);
+    }
+  }
+  bounds_ = MinMaxStats(MinOfLanes(lowest), MaxOfLanes(highest));
 }
 
 // The path is free between a backup and the next descent and serves as stack of (node, depth).
@@ -176,29 +194,38 @@ TreeOperations Tree::OperationsOf() {
   return {&Tree::SelectBy<kRules>, &Tree::BackupBy<kRules>};
 }
 
-// All combinations of one policy. Stale bounds matter only where Q is normalised.
+// All combinations of one policy. How bounds follow the tree matters only where Q is normalised.
+template <UnvisitedQ kUnvisitedQ, Tree::BoundsRule kBounds>
+TreeOperations Tree::PuctOperations(const SearchParams& params, bool reuses_nodes) {
+  if constexpr (kBounds != BoundsRule::kStalePrefixes) {  // refused by TreeBatch
+    if (reuses_nodes) {
+      return params.exploration_counts_expansion
+                 ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, kBounds, true}>()
+                 : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, kBounds, true}>();
+    }
+  }
+  return params.exploration_counts_expansion
+             ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, kBounds, false}>()
+             : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, kBounds, false}>();
+}
+
 template <UnvisitedQ kUnvisitedQ>
 TreeOperations Tree::PuctOperations(const SearchParams& params, bool reuses_nodes) {
-  if (reuses_nodes) {  // without stale bounds
-    return params.exploration_counts_expansion
-               ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, false, true}>()
-               : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, false, true}>();
+  if (params.stale_prefix_bounds) {
+    return PuctOperations<kUnvisitedQ, BoundsRule::kStalePrefixes>(params, reuses_nodes);
   }
-  if (params.exploration_counts_expansion) {
-    return params.stale_prefix_bounds
-               ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, true, false}>()
-               : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, true, false, false}>();
-  }
-  return params.stale_prefix_bounds
-             ? OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, true, false}>()
-             : OperationsOf<Rules{Algorithm::kPuct, kUnvisitedQ, false, false, false}>();
+  return params.recomputed_bounds
+             ? PuctOperations<kUnvisitedQ, BoundsRule::kRecomputed>(params, reuses_nodes)
+             : PuctOperations<kUnvisitedQ, BoundsRule::kWidened>(params, reuses_nodes);
 }
 
 TreeOperations Tree::OperationsFor(const SearchParams& params, bool reuses_nodes) {
   if (params.algorithm == Algorithm::kGumbel) {
+    constexpr BoundsRule kBounds = BoundsRule::kWidened;  // not used
     return reuses_nodes
-               ? OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, false, true}>()
-               : OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, false, false}>();
+               ? OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, kBounds, true}>()
+               : OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, kBounds,
+                                    false}>();
   }
   switch (params.unvisited_q) {
     case UnvisitedQ::kMeanQ:

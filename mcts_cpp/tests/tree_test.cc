@@ -83,6 +83,19 @@ void BoundsHoldEveryQOnceItIsComputed() {
   ExpectEqual(test.tree.bounds().max(), 12.0F);
 }
 
+// Q of the steps into nodes: 6; then 1 + 0.5 * 6 = 4 and 2 + 0.5 * 0 = 2, and no 6 is left.
+void RecomputedBoundsForgetQsThatMoved() {
+  for (const bool recomputed : {false, true}) {
+    TestTree test(1, 2, {.discount = 0.5, .recomputed_bounds = recomputed});
+    test.ExpandRoot({0.0F}, 0.0F);
+    test.Simulate(1.0F, 10.0F, {0.0F});
+    ExpectEqual(test.tree.bounds().max(), 6.0F);
+    test.Simulate(3.0F, 0.0F, {0.0F});  // node 1 got 2 + 0.5 * 0 = 2: its mean is 6
+    ExpectEqual(test.tree.bounds().min(), 2.0F);
+    ExpectEqual(test.tree.bounds().max(), recomputed ? 4.0F : 6.0F);
+  }
+}
+
 void RewardsThemselvesWithoutValuePrefix() {
   TestTree test(1, 2, {.discount = 1.0, .use_value_prefix = false});
   test.ExpandRoot({0.0F}, 0.0F);
@@ -130,6 +143,7 @@ int main() {
   mcts::PriorDecidesTheFirstDescent();
   mcts::ReturnsAreDiscountedOnTheWayUp();
   mcts::BoundsHoldEveryQOnceItIsComputed();
+  mcts::RecomputedBoundsForgetQsThatMoved();
   mcts::RewardsThemselvesWithoutValuePrefix();
   mcts::PrefixRestartsBelowMultiplesOfTheHorizon();
   mcts::PaddingIsNeverSelected();

@@ -1,8 +1,8 @@
 """`mcts_cpp` finds what mctx finds: visit counts exactly, Q and action weights as float32 can.
 
 mctx's PUCT normalises Q by each node's own children unless told otherwise, adds up to 1e-7 to
-scores, and gives unvisited actions the lowest Q. The common case is Q with known bounds, the lower
-of which is 0, so that "zero" is mctx's rule for unvisited actions.
+scores, and gives unvisited actions the lowest Q, as "zero" does here. The common case is Q with
+known bounds.
 """
 
 import importlib.util

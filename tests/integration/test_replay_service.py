@@ -17,6 +17,7 @@ from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import EXIT_FINAL, StopSignal
 from efficientzero.schema import Ending
 from efficientzero.slices import SliceBatch
+from replay.batch_codec import encode_batch
 from replay.episode_writer import EpisodeWriter
 from replay.info import ReplayCounts, ReplayInfo, wait_until_ready
 from replay.priorities import PriorityUpdater
@@ -241,6 +242,27 @@ def test_a_batch_that_does_not_fit_the_run_is_refused_by_its_reader(address, sto
     reader = TrainingQueueReader(address, IMAGES, CONFIG, stop)
     with pytest.raises(ValueError, match="training batch, frames: got"):
         reader.get(timeout_s=PATIENCE_S)
+
+
+def test_the_reader_names_a_damaged_batch_and_goes_on_with_the_next(address, stop, monkeypatch):
+    def damaged(batch):
+        encoded = bytearray(encode_batch(batch))
+        encoded[-600:-594] = bytes(6)
+        return bytes(encoded)
+
+    sent = random_training_batch(IMAGES, CONFIG, seed=0)
+    writer = TrainingQueueWriter(address, stop)
+    with monkeypatch.context() as patched:
+        patched.setattr("replay.training_queue.encode_batch", damaged)
+        assert writer.put(sent, timeout_s=PATIENCE_S)
+    assert writer.put(sent, timeout_s=PATIENCE_S)
+    reader = TrainingQueueReader(address, IMAGES, CONFIG, stop)
+    with pytest.raises(ValueError, match="damaged between reanalyzer and learner"):
+        reader.get(timeout_s=PATIENCE_S)
+    got = reader.get(timeout_s=PATIENCE_S)
+    assert got is not None
+    assert_same_training_batch(got, sent)
+    stop.check()
 
 
 def test_without_an_exponent_steps_are_sampled_alike_whatever_their_priorities(tmp_path, stop):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,12 +12,22 @@ import pytest
 
 from actor.evaluator import return_statistics
 from deploy.report.runs import read_run
+from deploy.wandb_history import find_runs
 from efficientzero.metrics import make_tracker
+from efficientzero.run_tracking import run_tracker
+from efficientzero.runtime import StopSignal
+from tests.config_cases import changed
+from tests.fakes import tiny_config, tiny_run
 from tests.integration.local_runs import CHECKOUT
 
 pytestmark = pytest.mark.slow
 
-CONFIG = {"env": {"id": "ALE/Breakout-v5"}, "preset": "atari100k"}
+CONFIG = {
+    "env": {"id": "ALE/Breakout-v5"},
+    "preset": "atari100k",
+    "tracking": {"arm": "full"},
+    "versions": {"git_commit": "c0ffee" * 6 + "cafe", "torch": "2.0"},
+}
 SCORES = {1: (1.7, 30.5), 2: (11.7, 59.3)}  # seed -> mean return of the two evaluations
 
 
@@ -34,6 +45,8 @@ def write_run(directory: Path, seed: int) -> Path:
             index=0,
             config={**CONFIG, "seed": seed},
             directory=directory,
+            stop=StopSignal(),
+            tags=["full"],
         )
         if role == "evaluator":
             for i, mean in enumerate(SCORES[seed]):
@@ -42,7 +55,10 @@ def write_run(directory: Path, seed: int) -> Path:
                 tracker.log({**{f"eval/{k}": v for k, v in progress.items()}, **returns})
         else:
             shares = {"forward": 0.5, "wait_batch": 0.25, "wait": 0.25, "other": 0.25}
-            tracker.log({f"learner/time/{name}_share": share for name, share in shares.items()})
+            row = {f"learner/time/{name}_share": share for name, share in shares.items()}
+            for train_step in (10, 20):
+                losses = {"train_steps": train_step, "total_loss": 30 / train_step}
+                tracker.log({**row, **{f"learner/{k}": v for k, v in losses.items()}})
         tracker.close()
     summary = {"fairness": {"replay_ratio": 1.5}} if seed == 1 else {}
     (directory / "summary.json").write_text(json.dumps(summary))
@@ -70,6 +86,20 @@ def test_a_run_is_read_as_it_was_logged(run_dirs: list[Path]) -> None:
     assert run.last.is_final
     assert run.time_shares == {"learner": {"forward": 0.5, "wait_batch": 0.25, "other": 0.25}}
     assert run.fairness == {"replay_ratio": 1.5}
+    assert (run.arm, run.versions["torch"]) == ("full", "2.0")
+    x, loss = run.training["total_loss"]
+    assert (x.tolist(), loss.tolist()) == ([10.0, 20.0], [3.0, 1.5])
+
+
+def test_an_arm_is_a_tag_and_in_the_config_of_each_process(tmp_path: Path) -> None:
+    config = changed(tiny_config(), {"tracking.arm": "no_value_prefix"})
+    run = dataclasses.replace(tiny_run(tmp_path, config), tracking_mode="offline")
+    tracker = run_tracker(run, "learner", 0, stop=StopSignal())
+    tracker.log({"learner/train_steps": 1.0})
+    tracker.close()
+    (file,) = find_runs(tmp_path / "wandb")
+    assert file.tags == ("no_value_prefix",)
+    assert file.config["tracking"]["arm"] == "no_value_prefix"
 
 
 def test_the_command_writes_the_page(run_dirs: list[Path], tmp_path: Path) -> None:
@@ -78,22 +108,42 @@ def test_the_command_writes_the_page(run_dirs: list[Path], tmp_path: Path) -> No
     assert done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'out' / 'report.html'}"
     text = (tmp_path / "out" / "report.html").read_text()
     # Human-normalised finals are 1 and 2: the mean and the IQM of two is 1.5.
-    assert "<td>1.500 [1.000, 2.000]</td>" in text
-    assert "<td>44.9 [30.5, 59.3] (n=2)</td>" in text
+    assert ">1.500 [1.000, 2.000]</td>" in text
+    assert ">44.9 [30.5, 59.3] (n=2)</td>" in text
+    assert "2 seeds" in text
+    assert ">full</td>" in text
+    assert ">c0ffeec0ffee</td>" in text
+    assert 'alt="Training: training_0_total_loss"' in text
+
+
+def test_what_cannot_be_used_is_listed_and_the_rest_reported(
+    run_dirs: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "some.log").touch()
+    torn = tmp_path / "torn" / "wandb" / "offline-run-1" / "run-1.wandb"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(b"no wandb file")
+    given = [*run_dirs, run_dirs[0], *(tmp_path / name for name in ("empty", "some.log", "torn"))]
+    done = report(*given, "--out", tmp_path / "out", "--bootstrap-samples", 50)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("left out")] == [
+        f"left out  {run_dirs[0]}: given twice",
+        f"left out  {tmp_path / 'empty'}: no run folder: it has no config.json",
+        f"left out  {tmp_path / 'some.log'}: a file, no run folder",
+        f"left out  {tmp_path / 'torn'}: cannot be read as a run "
+        f"(ValueError: {torn}: not a .wandb file)",
+    ]
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "a file, no run folder" in text
     assert "2 seeds" in text
 
 
-def test_a_folder_without_evaluations_is_named(run_dirs: list[Path], tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    done = report(*run_dirs, tmp_path / "empty", "--out", tmp_path / "out")
+def test_nothing_but_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "some.log").touch()
+    done = report(tmp_path / "some.log", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        f"report: error: {tmp_path / 'empty'}: got no evaluation in its wandb files, "
-        "wanted one or more"
+        "report: error: got no run that can be used, wanted one or more",
+        f"  {tmp_path / 'some.log'}: a file, no run folder",
     ]
-
-
-def test_a_seed_given_twice_is_refused(run_dirs: list[Path], tmp_path: Path) -> None:
-    done = report(run_dirs[0], run_dirs[0], "--out", tmp_path / "out")
-    assert done.returncode == 2
-    assert "are both seed 1 of ALE-Breakout-v5_lr=0.1" in done.stderr

@@ -111,6 +111,19 @@ def test_wandb_runs_are_the_same_ones_and_the_learning_rate_does_not_warm_up_aga
     assert learners[-1].series("learner/train_steps")[0] > tossed.resumed_step
 
 
+@pytest.mark.parametrize("role", ["actor", "replay", "learner", "reanalyzer", "evaluator"])
+def test_no_axis_of_a_process_goes_back_when_it_starts_again(tossed, role):
+    files = [r for r in find_runs(tossed.directory / "wandb") if r.run_id.endswith(f"-{role}-0")]
+    assert len(files) >= 2
+    own = {"actor": "actor/env_steps", "replay": "replay/steps_inserted"}
+    for axis in ("_step", f"{role}/wall_s", *filter(None, [own.get(role)])):
+        values = [value for file in files for value in file.series(axis)]
+        assert len(values) >= 2
+        assert values == sorted(values), axis
+    if role == "actor":
+        assert files[-1].series("actor/env_steps")[0] > 0
+
+
 def test_complete_run_is_not_resumed(tossed):
     with LocalRun(tossed.directory.parent, resume=True) as run:
         assert run.wait() == 2

@@ -43,8 +43,13 @@ class Learner:
         self.governor = LockStepGovernor(config) if is_in_turns else Governor(config)
         self.publisher = WeightPublisher()
         self.record = RunRecord(folder)
+        self.stop = StopSignal()
         self.server = GrpcServer(
-            address, governor=self.governor, publisher=self.publisher, record=self.record
+            address,
+            governor=self.governor,
+            publisher=self.publisher,
+            record=self.record,
+            stop=self.stop,
         )
 
     def train(self, train_steps: int) -> None:
@@ -361,7 +366,7 @@ def test_deterministic_run_gives_turns_with_what_must_be_known_for_them(tmp_path
         learner.publisher.publish(weights_pb2.LATEST, state, 0)
         learner.publisher.publish(weights_pb2.TARGET, state, 0)
         completed = 0
-        for _ in range(3):  # warm-up, warm-up, and four that pay for two train_steps
+        for _ in range(3):  # warm-up, warm-up, and four that pay for three train_steps
             assert client.acquire_batch(0, wait_s=0.0) is None
             completed = client.acquire_env_steps(
                 0, completed=completed, wanted=4, wait_s=0.0
@@ -376,7 +381,8 @@ def test_deterministic_run_gives_turns_with_what_must_be_known_for_them(tmp_path
         learner.publisher.publish(weights_pb2.TARGET, state, 1)
         learner.governor.train_step_completed(1)
         assert client.acquire_batch(1, wait_s=PATIENCE_S) == (1, [2**63], [0.25])
-        learner.governor.train_step_completed(2)
+        for train_steps in (2, 3):
+            learner.governor.train_step_completed(train_steps)
         assert client.acquire_env_steps(0, completed=0, wanted=4, wait_s=PATIENCE_S).granted == 4
         assert client.latest_train_step == 1
     learner.server.close(0.0)

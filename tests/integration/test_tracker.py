@@ -16,6 +16,7 @@ import pytest
 
 from deploy.wandb_history import find_runs
 from efficientzero.metrics import NullTracker, make_tracker, resolve_mode
+from efficientzero.runtime import StopSignal
 
 ROLE_PROCESS = textwrap.dedent(
     """
@@ -29,12 +30,14 @@ ROLE_PROCESS = textwrap.dedent(
     tracker = make_tracker(
         mode=mode, entity="someone", project="Some", group="Catch-v0_lr=0.1", seed=3,
         run_uid="0123abcd", role=role, index=2, config={"learner": {"learning_rate": 0.1}},
-        directory=Path(directory), incarnation=int(incarnation),
+        directory=Path(directory), incarnation=int(incarnation), stop=StopSignal(),
     )
     stop = StopSignal()
     install_stop_handlers(stop)
     for step in range(20):
-        tracker.log({f"{role}/train_steps": step, f"{role}/loss": np.float32(0.5 * step)})
+        count = {"actor/episodes": step} if role == "actor" else {}
+        loss = {f"{role}/loss": np.float32(0.5 * step)}
+        tracker.log({f"{role}/train_steps": step, **loss, **count})
     tracker.log({f"{role}/odd": "not a number"})
     assert stop.wait(60.0)
     tracker.close(exit_code=0)
@@ -114,6 +117,12 @@ def test_a_restarted_process_continues_its_run_in_a_second_file(tmp_path: Path) 
     assert [run.run_id for run in runs] == ["0123abcd-actor-2"] * 2
     assert [run.config["incarnation"] for run in runs] == [0, 1]
     assert [run.series("actor/train_steps") for run in runs] == [list(range(20))] * 2
+    # Its axes, and wandb's own, go on: a curve over any of them never goes back.
+    assert runs[1].series("actor/episodes") == list(range(19, 39))
+    for axis in ("_step", "actor/wall_s"):
+        values = [value for run in runs for value in run.series(axis)]
+        assert values == sorted(set(values)), axis
+        assert len(values) == 40
 
 
 @pytest.mark.slow
@@ -195,4 +204,5 @@ def make(directory: Path, *, mode: str, group: str):
         index=0,
         config={},
         directory=directory,
+        stop=StopSignal(),
     )

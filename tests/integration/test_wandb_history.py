@@ -9,6 +9,7 @@ import pytest
 
 from deploy.wandb_history import read_rows
 from efficientzero.metrics import make_tracker
+from efficientzero.runtime import StopSignal
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +26,7 @@ def track(directory: Path, role: str, index: int, incarnation: int, num_rows: in
         index=index,
         config={},
         directory=directory,
+        stop=StopSignal(),
         incarnation=incarnation,
     )
     for step in range(num_rows):

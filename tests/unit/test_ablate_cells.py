@@ -21,28 +21,29 @@ from deploy.ablate.command import (
 )
 from deploy.ablate.grid import Grid, expand
 from deploy.preflight import check_run_id
+from efficientzero.config_checks import validate
 from efficientzero.config_files import PRESETS, ConfigError, config_hash, load_preset
 from tests.config_cases import CHANGES, changed
 from tests.fakes import tiny_run
 
 CATCH = load_preset("catch")
+LONG = (
+    *("evaluator.interval_train_steps", "evaluator.num_episodes", "evaluator.final_num_episodes"),
+    *("learner.publish_interval", "learner.target_interval", "budget.last_train_steps"),
+    *("reanalyzer.search_batch_size", "replay.queue_size", "actor.num_envs"),
+)
+"""Fields that make the name of a group too long."""
 
 
 def checked(runs_dir, **grid):
     return check_cells(expand(Grid(**grid), CATCH), runs_dir)
 
 
-def write_summary(runs_dir, cell, name, **changes):
-    values = {
-        "group": cell.group,
-        "seed": cell.cell.config.seed,
-        "config_hash": config_hash(cell.cell.config),
-        "exit_code": 0,
-        "eval_return_mean": 0.5,
-    }
+def write_summary(runs_dir, cell, name, *, exit_code=0, **changes):
+    """Write what a finished run of the cell, or of its config with changes, has left."""
     folder = runs_dir / name
-    folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps({**values, **changes}))
+    tiny_run(folder, changed(cell.cell.config, changes)).save()
+    (folder / "summary.json").write_text(json.dumps({"exit_code": exit_code}))
     return folder
 
 
@@ -102,7 +103,14 @@ def test_a_finished_cell_is_recognised_whatever_its_folder_is_called(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"exit_code": 130}, {"exit_code": 1}, {"seed": 7}, {"config_hash": "0" * 12}, {"group": "x"}],
+    [
+        {"exit_code": 130},
+        {"exit_code": 1},
+        {"seed": 7},
+        {"search.num_simulations": 3},
+        {"cluster.num_reanalyzers": 2},
+        {"tracking.group_suffix": "x"},
+    ],
 )
 def test_another_or_an_unfinished_run_is_not_taken_for_it(tmp_path, change):
     write_summary(tmp_path, checked(tmp_path).cells[0], "run", **change)
@@ -112,6 +120,18 @@ def test_another_or_an_unfinished_run_is_not_taken_for_it(tmp_path, change):
 def test_a_run_with_more_actors_is_not_taken_for_it(tmp_path):
     write_summary(tmp_path, checked(tmp_path, actors=(2,)).cells[0], "run")
     assert checked(tmp_path, actors=(1,)).cells[0].finished is None
+
+
+def test_a_run_whose_long_group_was_named_otherwise_is_taken_for_it(tmp_path):
+    base = changed(CATCH, dict.fromkeys(LONG, 3))
+    grid = Grid(vary={"evaluator.num_episodes": (4, 5)})
+    varied = check_cells(expand(grid, base), tmp_path).cells[0]
+    folder = write_summary(tmp_path, varied, "run")
+    by_hand = changed(base, {"evaluator.num_episodes": 4})
+    (cell,) = check_cells(expand(Grid(), by_hand), tmp_path).cells
+    assert "num_episodes=4" in varied.group
+    assert cell.group != varied.group
+    assert cell.finished == folder
 
 
 def test_a_damaged_summary_is_no_finished_run(tmp_path):
@@ -171,6 +191,25 @@ def test_run_folders_are_named_after_the_run_and_free(tmp_path):
     assert choose_run_id(cell, tmp_path) == "Catch-v0_catch_s4-2"
 
 
+def test_run_folders_of_arms_begin_with_their_names(tmp_path):
+    cells = checked(tmp_path, components=("priority",)).cells
+    names = [choose_run_id(cell, tmp_path) for cell in cells]
+    assert names == ["full_Catch-v0_catch_s0", "no_priority_Catch-v0_catch_priority_exponent=0_s0"]
+
+
+def test_command_of_an_arm_names_it_and_what_the_grid_varies(tmp_path):
+    cells = checked(tmp_path, components=("importance_weights",)).cells
+    for cell, arm in zip(cells, ("full", "no_importance_weights"), strict=True):
+        command = launch_command(cell, slot=Slot(cpus=(0,)), run_id="x", runs_dir=tmp_path)
+        parsed = command_line.parse(command[5:-4], CATCH).config
+        assert parsed == cell.cell.config
+        assert parsed.tracking.arm == arm
+        assert parsed.tracking.ablated == (
+            "replay.importance_exponent",
+            "replay.importance_exponent_final",
+        )
+
+
 def test_long_names_of_run_folders_are_cut_and_differ(tmp_path):
     cells = checked(tmp_path, seeds=(1, 2)).cells
     long = [dataclasses.replace(cell, group="g" * 106) for cell in cells]
@@ -178,7 +217,7 @@ def test_long_names_of_run_folders_are_cut_and_differ(tmp_path):
     assert names[0] != names[1]
     for name in names:
         check_run_id(name + "-99")
-        assert re.fullmatch(r"g+-[0-9a-f]{8}", name)
+        assert re.fullmatch(r"g+-[0-9a-f]{8}_s[12]", name)
 
 
 def test_one_job_has_the_whole_machine():
@@ -218,3 +257,17 @@ def test_gpus_are_those_that_this_process_may_see(monkeypatch):
     assert visible_gpus() == ["1", "GPU-abc"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert visible_gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tracking.arm": "no value"}, "tracking.arm: got 'no value', wanted at most 40 letters"),
+        ({"tracking.arm": "x" * 41}, "tracking.arm: got "),
+        ({"tracking.varied": ("search.num_sim",)}, "did you mean 'search.num_simulations'?"),
+        ({"tracking.ablated": ("nothing",)}, "tracking.ablated: got 'nothing', wanted dotted"),
+    ],
+)
+def test_arms_and_varied_fields_that_mean_nothing_are_refused(change, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        validate(changed(CATCH, change))

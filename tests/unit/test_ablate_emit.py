@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,12 @@ from deploy.ablate.emit import cpus_wanted, index_ranges
 from deploy.ablate.grid import expand
 from efficientzero.config_files import load_preset
 from tests.config_cases import changed
+from tests.fakes import tiny_run
 
 GRID = [
     *("--preset", "catch", "--components", "priority", "augmentation", "--seeds", "0", "1"),
     *("--vary", "actor.temperatures=[1.0, 0.5, 0.25],[2.0, 1.0, 0.5]"),
-    *("agent.value_prefix=true,false", "--group-suffix", "a b"),
+    *("agent.value_prefix=true,false", "--group-suffix", "a+b"),
 ]
 
 
@@ -115,10 +117,32 @@ def test_cpus_are_those_of_workers_and_three_more():
 def test_a_finished_cell_is_not_run_by_its_number_either(capsys, tmp_path):
     (cell,) = cells_of(["--preset", "catch"])
     folder = tmp_path / "run"
-    folder.mkdir()
-    from efficientzero.config_files import config_hash
-
-    summary = {"group": "Catch-v0_catch", "seed": 0, "config_hash": config_hash(cell.config)}
-    (folder / "summary.json").write_text(json.dumps({**summary, "exit_code": 0}))
+    tiny_run(folder, cell.config).save()
+    (folder / "summary.json").write_text(json.dumps({"exit_code": 0}))
     assert main(["--preset", "catch", "--cell", "0", "--runs-dir", str(tmp_path)]) == 0
     assert f"has finished already: {folder}" in capsys.readouterr().out
+
+
+def test_odd_folders_are_quoted_where_the_files_and_the_commands_name_them(tmp_path, capsys):
+    folder = tmp_path / 'it\'s 100% $HOME; #1 "a"'
+    folder.mkdir()
+    sweep, slurm = folder / "sweep.yaml", folder / "array.sh"
+    files = ["--emit-sweep", str(sweep), "--emit-slurm", str(slurm)]
+    assert main(["--preset", "catch", *files, "--runs-dir", str(folder / "runs")]) == 0
+    told = [line.partition("; start it with: ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert [shlex.split(command) for command in told] == [
+        ["wandb", "sweep", str(sweep)],
+        ["sbatch", str(slurm)],
+    ]
+    (output,) = [line for line in slurm.read_text().splitlines() if "--output=" in line]
+    # Like a shell, sbatch knows quotes, backslashes in them, and comments; "%%" stands for "%".
+    (option,) = shlex.split(output.removeprefix("#SBATCH"), comments=True)
+    path = option.removeprefix("--output=").replace("%%", "%")
+    assert path == str(folder / "runs" / "slurm-%A_%a.log")
+
+
+def test_a_file_that_cannot_be_written_is_not_called_written(tmp_path, capsys):
+    target = ["--emit-sweep", str(tmp_path / "no" / "sweep.yaml")]
+    assert main(["--preset", "catch", *target, "--runs-dir", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "sweep.yaml: cannot be written (No such file" in told.err

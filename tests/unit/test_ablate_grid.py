@@ -110,7 +110,15 @@ def test_cells_are_all_combinations_in_a_fixed_order():
     assert (last.env.id, last.seed, last.search.num_simulations) == ("CartPole-v1", 1, 8)
     assert last.replay.priority_exponent == 0.0
     assert override(last, {"replay.priority_exponent": 0.6}) == override(
-        CATCH, {"env.id": "CartPole-v1", "seed": 1, "search.num_simulations": 8}
+        CATCH,
+        {
+            "env.id": "CartPole-v1",
+            "seed": 1,
+            "search.num_simulations": 8,
+            "tracking.arm": "no_priority",
+            "tracking.ablated": ["replay.priority_exponent"],
+            "tracking.varied": ["search.num_simulations"],
+        },
     )
 
 
@@ -235,6 +243,43 @@ def test_options_that_describe_the_grid_give_the_same_cells_again(grid_path, tmp
     again, same_grid = parse(kept)
     assert expand(same_grid, again.config) == expand(grid, options.config)
     assert again.runs_dir.is_absolute()
+
+
+def test_env_names_one_environment_and_wins_over_the_grid_file(grid_path):
+    for arguments in (["--preset", "catch"], [str(grid_path)]):
+        options, grid = parse([*arguments, "--env", "CartPole-v1"])
+        assert {cell.config.env.id for cell in expand(grid, options.config)} == {"CartPole-v1"}
+    with pytest.raises(ConfigError, match="got both of --env and --envs"):
+        parse(["--preset", "catch", "--env", "CartPole-v1", "--envs", "Catch-v0"])
+
+
+def test_the_short_options_of_launch_are_those_of_a_grid():
+    arguments = ["--entity", "me", "--project=Mine", "--reanalyzers", "2", "--compat", "reference"]
+    options, _ = parse(["--preset", "catch", *arguments])
+    config = options.config
+    assert (config.tracking.entity, config.tracking.project) == ("me", "Mine")
+    assert config.cluster.num_reanalyzers == 2
+    assert config.compat.stale_prefix_bounds
+
+
+def test_1e5_is_an_integer_in_vary_and_in_a_grid_file(tmp_path):
+    name, values = parse_vary("budget.env-steps=1e5,2_000,3e3")
+    assert (name, values) == ("budget.env_steps", (100_000, 2_000, 3_000))
+    assert all(type(value) is int for value in values)
+    assert parse_vary("learner.learning_rate=1e0") == ("learner.learning_rate", (1.0,))
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        'preset = "catch"\nseeds = [1e1]\n[set]\nbudget.env_steps = 1e4\n'
+        "[vary]\nsearch.num_simulations = [4, 1e1]\n"
+    )
+    options, grid = parse([str(path)])
+    cells = expand(grid, options.config)
+    assert [cell.label for cell in cells] == [
+        "Catch-v0 num_simulations=4 s10",
+        "Catch-v0 num_simulations=10 s10",
+    ]
+    assert cells[0].config.budget.env_steps == 10_000
+    assert "seeds: got [1.5]" in refusal(tmp_path, "seeds = [1.5]")
 
 
 def test_without_a_preset_it_says_which_there_are(capsys):

@@ -16,7 +16,8 @@ from deploy.ablate.display import GridConsole, progress_line, results_table
 from deploy.ablate.grid import Grid, expand
 from deploy.ablate.runner import GridRunner
 from deploy.local import StopRequests
-from efficientzero.config_files import config_hash, load_preset
+from efficientzero.config_files import load_preset
+from tests.fakes import tiny_run
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +30,7 @@ CELL = """
 import json, os, pathlib, signal, sys, time
 folder, summary, behaviour = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 folder.mkdir()
+(folder / "config.json").write_text(sys.argv[4])
 def leave(code, reason):
     summary.update(exit_code=code, exit_reason=reason)
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -53,14 +55,10 @@ def grid_runner(runs_dir, seeds, behaviour_of, *, slots=1, notes=None):
 
     def command(checked, slot, run_id):
         seed = checked.cell.config.seed
-        summary = {
-            "group": checked.group,
-            "seed": seed,
-            "config_hash": config_hash(checked.cell.config),
-            "eval_return_mean": seed / 10,
-        }
-        folder = str(runs_dir / run_id)
-        return [sys.executable, "-c", CELL, folder, json.dumps(summary), behaviour_of(seed)]
+        folder, config = runs_dir / run_id, checked.cell.config
+        texts = json.dumps({"eval_return_mean": seed / 10}), behaviour_of(seed)
+        run = tiny_run(folder, config).to_json()
+        return [sys.executable, "-c", CELL, str(folder), *texts, run]
 
     return GridRunner(
         cells,
@@ -133,12 +131,15 @@ def test_no_more_cells_run_at_a_time_than_there_are_slots(tmp_path):
 
 
 def test_ctrl_c_lets_the_running_cell_end_in_order_and_the_grid_goes_on_later(tmp_path):
-    behaviours = {1: "finish", 2: "wait", 3: "finish"}
-    runner = grid_runner(tmp_path, (1, 2, 3), behaviours.__getitem__)
+    behaviours, notes = {1: "finish", 2: "wait", 3: "finish"}, []
+    runner = grid_runner(tmp_path, (1, 2, 3), behaviours.__getitem__, notes=notes)
     requests = StopRequests()
     interrupt_once(requests, (tmp_path / "Catch-v0_catch_s2" / "started").exists)
     assert runner.run(requests) == 130
     assert states(runner) == ["finished", "interrupted", "not started"]
+    (stopped,) = [note for note in notes if note.startswith("stopped")]
+    folder = runner.runs[1].run_dir  # the script saves nothing, so nobody says that it did
+    assert stopped == f"stopped   Catch-v0 s2, before its first checkpoint: {folder}"
     summary = json.loads((runner.runs[1].run_dir / "summary.json").read_text())
     assert summary["exit_reason"] == "interrupted"  # it was asked, not killed
     again = grid_runner(tmp_path, (1, 2, 3), lambda seed: "finish")

@@ -74,6 +74,7 @@ class Bench:
         self,
         *,
         budget,
+        warmup=0,
         shares=(),
         train_step=5,
         lives=1,
@@ -118,7 +119,7 @@ class Bench:
         self.weights = FakeWeights(network.inference_state_dict())
         self.weights.publish(network.inference_state_dict(), train_step)
         self.writers = [RecordingWriter(envs.spec) for _ in range(envs.num_envs)]
-        self.run_client = FakeRunClient(budget=budget, shares=shares)
+        self.run_client = FakeRunClient(budget=budget, warmup=warmup, shares=shares)
         self.tracker = MemoryTracker()
         self.envs = LoudEnvs(envs, lives=lives)
         self.actor = Actor(
@@ -174,7 +175,8 @@ def test_recorded_steps_replay_by_the_rules_of_the_game():
 
 
 def test_rewards_are_clipped_for_training_and_reported_raw():
-    bench = Bench(budget=4 * 6 * GAME_LENGTH, train_step=0).play()
+    budget = 4 * 6 * GAME_LENGTH
+    bench = Bench(budget=budget, warmup=budget).play()
     last_rewards = [episode.steps[-1].reward for episode in bench.episodes()]
     assert set(last_rewards) == {-1.0, 1.0}
     assert sorted(bench.run_client.episodes) == sorted(
@@ -217,16 +219,20 @@ def test_search_sees_the_stacked_frames_of_the_episode():
         np.testing.assert_array_equal([seen[env] for seen in bench.search.seen], expected)
 
 
-def test_policies_are_uniform_before_training_and_searched_after_it_began():
-    bench = Bench(budget=4 * 12, train_step=0)
+@pytest.mark.parametrize("published_after", [5, 8])
+def test_policies_are_uniform_in_the_warm_up_and_searched_from_its_last_env_step_on(
+    published_after,
+):
+    bench = Bench(budget=4 * 12, warmup=4 * 5, train_step=0)
     bench.run_client.before_grant = lambda: (
-        bench.run_client.completed == 4 * 5
+        bench.run_client.completed == 4 * published_after
         and bench.weights.publish(bench.network.inference_state_dict(), 20)
     )
     bench.play()
-    random_steps = [step for step in bench.steps() if step.weights_version == 0]
-    searched = [step for step in bench.steps() if step.weights_version == 20]
-    assert (len(random_steps), len(searched)) == (4 * 5, 4 * 7)
+    by_env_step = sorted(bench.steps(), key=lambda step: step.env_step)
+    random_steps, searched = by_env_step[: 4 * 5], by_env_step[4 * 5 :]
+    # Untrained weights search, too: random play ends with the warm-up, whatever is published.
+    assert sum(step.weights_version == 0 for step in searched) == 4 * (published_after - 5)
     assert len(bench.search.seen) == 7
     for step in random_steps:
         np.testing.assert_allclose(step.search_policy, 1 / 3)
@@ -322,8 +328,8 @@ def test_metric_rows_tell_of_games_and_searches():
     assert rows[-1]["actor/sent_bytes"] == sum(writer.bytes_sent for writer in bench.writers)
 
 
-def test_no_simulation_is_counted_before_training_starts():
-    rows = Bench(budget=12, train_step=0).play().tracker.rows
+def test_no_simulation_is_counted_in_the_warm_up():
+    rows = Bench(budget=12, warmup=12).play().tracker.rows
     assert [row["actor/simulations_per_s"] for row in rows] == [0, 0, 0, 0]
 
 
@@ -395,7 +401,7 @@ def test_new_steps_get_their_value_error_as_priority_where_asked_for():
 
 
 def test_steps_without_a_search_have_no_value_error_and_get_the_largest_priority():
-    bench = Bench(budget=4 * 3, train_step=0, replay={"initial_priority": "value_error"})
+    bench = Bench(budget=4 * 3, warmup=4 * 3, replay={"initial_priority": "value_error"})
     bench.run_client.max_priority = 2.5
     assert {step.priority for step in bench.play().steps()} == {2.5}
 
@@ -428,7 +434,7 @@ def test_metric_rows_tell_what_searches_found_once_there_are_any():
     (row,) = [r for r in Bench(budget=4).play().tracker.rows if "actor/search_entropy" in r]
     assert 0.0 < row["actor/search_entropy"] <= np.log(3) + 1e-6
     assert 1 <= row["actor/search_depth"] <= 6
-    warmup = Bench(budget=4, train_step=0).play().tracker.rows
+    warmup = Bench(budget=4, warmup=4).play().tracker.rows
     assert warmup and not any("actor/search_entropy" in row for row in warmup)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import launch
 from deploy import command_line
-from deploy.prepare import run_group
+from deploy.groups import run_group
 from efficientzero.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config import CompatConfig, Config
 from efficientzero.config_checks import validate

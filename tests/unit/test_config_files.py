@@ -29,7 +29,9 @@ def test_the_reference_preset_is_the_defaults():
 
 
 def test_an_unknown_key_names_the_nearest():
-    with pytest.raises(ConfigError, match=r"search\.num_sims.*did you mean 'num_simulations'"):
+    with pytest.raises(
+        ConfigError, match=r"search\.num_sims.*did you mean 'search.num_simulations'"
+    ):
         config_from_dict({"search": {"num_sims": 3}})
 
 
@@ -124,6 +126,8 @@ def test_a_field_added_later_leaves_the_hash_of_older_runs_as_it_was():
     older = dataclasses.replace(preset.replay, frames_per_block=8)
     # Of the runs in docs/minatar.md, before env.action_repeat.
     assert config_hash(dataclasses.replace(preset, replay=older)) == "54575ba6cf54"
+    recomputed = dataclasses.replace(preset.compat, recomputed_bounds=True)
+    assert config_hash(dataclasses.replace(preset, compat=recomputed)) != config_hash(preset)
     repeated = dataclasses.replace(preset.env, action_repeat=2)
     assert config_hash(dataclasses.replace(preset, env=repeated)) != config_hash(preset)
 

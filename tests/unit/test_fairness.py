@@ -15,8 +15,10 @@ from learner.fairness_record import FairnessRecord
 from replay.info import ReplayCounts
 from tests.fakes import tiny_config, tiny_run
 
-# env_steps 100, of these 10 warm-up; train_steps 20 + 4: 0.2 per env_step; batches of 8.
-CONFIG = tiny_config()
+# env_steps 100, of these 10 warm-up; train_steps 18 + 4: 0.2 per env_step; batches of 8.
+CONFIG = dataclasses.replace(
+    tiny_config(), budget=dataclasses.replace(tiny_config().budget, train_steps=18)
+)
 
 
 def batch(weights, targets):
@@ -107,11 +109,18 @@ def test_a_run_that_never_trained_has_no_stamp(tmp_path):
     assert stamp_line(None).startswith("not known: nothing was trained")
 
 
-def test_a_damaged_file_is_no_stamp(tmp_path):
+@pytest.mark.parametrize("num_bytes", [0, 100])
+def test_a_damaged_file_is_not_taken_for_a_run_without_training(tmp_path, num_bytes):
     recorded(tmp_path)
     path = tmp_path / "fairness.npz"
-    path.write_bytes(path.read_bytes()[:100])
-    assert make_stamp(tmp_path, CONFIG, env_steps=100) is None
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    with pytest.raises(ValueError, match=r"fairness\.npz: not readable: (BadZipFile|EOFError)"):
+        make_stamp(tmp_path, CONFIG, env_steps=100)
+    run = tiny_run(tmp_path, CONFIG)
+    summary = summarize(run, Outcome(0, "budget"), status=None, wall_s=1.0)
+    (line,) = [line for line in summary_lines(run, summary) if line.startswith("fairness")]
+    assert "fairness.npz: not readable" in line
+    assert "nothing was trained" not in line
 
 
 def test_summary_holds_the_stamp_and_its_words(tmp_path):

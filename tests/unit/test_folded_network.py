@@ -97,6 +97,17 @@ def test_folded_answers_are_the_networks_own(spec, config, batch, value_prefix):
     assert_close(answers(folded, spec, batch), answers(network, spec, batch))
 
 
+@pytest.mark.parametrize(
+    ("side", "factor"), [(11, 2), (13, 2), (24, 4), (32, 8), (48, 8), (50, 32)]
+)
+@pytest.mark.parametrize("config", [NARROW, WIDE])
+def test_folded_answers_are_the_networks_own_for_every_number_of_strides(side, factor, config):
+    spec = dataclasses.replace(SMALL_IMAGE, frame_shape=(2, side, side + 1))
+    network = build(spec, dataclasses.replace(config, downsample=factor))
+    folded = FoldedNetwork(network).network
+    assert_close(answers(folded, spec, 3), answers(network, spec, 3))
+
+
 def test_networks_above_take_both_kinds_of_convolution_and_of_lstm():
     wide = FoldedNetwork(build(SMALL_IMAGE, WIDE)).network
     narrow = FoldedNetwork(build(SMALL_IMAGE)).network

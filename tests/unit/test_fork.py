@@ -13,8 +13,8 @@ from deploy.ablate.command import Slot, launch_command
 from deploy.ablate.grid import Grid, expand
 from deploy.fork import find_fork, place_fork
 from deploy.fork_checks import check_fork
+from deploy.groups import run_group
 from deploy.preflight import PreflightError
-from deploy.prepare import run_group
 from deploy.topology import processes
 from efficientzero.checkpoint import save_checkpoint
 from efficientzero.config_files import ConfigError, config_hash, load_preset
@@ -377,13 +377,8 @@ def test_grid_forks_every_cell_from_the_same_snapshot_and_knows_what_has_finishe
     first = grid.cells[0]
     run = tiny_run(runs_dir / "done", first.cell.config)
     run = dataclasses.replace(run, group=first.group, lineage=fork.lineage)
-    summary = {
-        "group": run.group,
-        "seed": run.config.seed,
-        "config_hash": run.config_hash,
-        "exit_code": 0,
-    }
-    write_json(run.directory / "summary.json", summary)
+    run.save()
+    write_json(run.directory / "summary.json", {"exit_code": 0})
     assert list(finished_runs(runs_dir)) == [first.identity]
     assert [c.finished for c in check_cells(cells, runs_dir, fork).cells] == [
         run.directory,

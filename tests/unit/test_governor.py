@@ -24,7 +24,7 @@ def test_warmup_is_free_and_its_env_steps_are_counted_exactly():
 
 def test_training_starts_one_env_step_after_warmup_and_follows_the_ratio():
     # Ratio 1/2: env_step W + 1 pays for train_step 0, W + 3 for train_step 1.
-    governor = Governor(make_config(env_steps=100, warmup=10, train_steps=50, slack=8))
+    governor = Governor(make_config(env_steps=110, warmup=10, train_steps=50, slack=8))
     caller = Caller(governor)
     caller.acquire(10)
     allowed = []
@@ -35,7 +35,7 @@ def test_training_starts_one_env_step_after_warmup_and_follows_the_ratio():
 
 
 def test_collection_stops_at_its_slack_until_training_pays():
-    governor = Governor(make_config(env_steps=100, warmup=10, train_steps=50, slack=4))
+    governor = Governor(make_config(env_steps=110, warmup=10, train_steps=50, slack=4))
     caller = Caller(governor)
     assert [caller.acquire(10).granted, caller.acquire(4).granted] == [10, 4]
     assert caller.acquire(4).granted == 0
@@ -47,7 +47,7 @@ def test_collection_stops_at_its_slack_until_training_pays():
 
 
 def test_collection_gets_further_ahead_only_if_actors_wait_and_nobody_plays():
-    governor = Governor(make_config(env_steps=100, warmup=10, train_steps=50, slack=4))
+    governor = Governor(make_config(env_steps=110, warmup=10, train_steps=50, slack=4))
     caller = Caller(governor)
     assert [caller.acquire(10).granted, caller.acquire(4).granted] == [10, 4]
     assert not governor.collect_more_if_stuck()  # four env_steps are being played
@@ -73,12 +73,78 @@ def test_phases_follow_completed_counts():
         caller.acquire(wanted)
         phases.append(governor.phase)
     assert phases == [Phase.WARMUP, Phase.WARMUP, Phase.COLLECTING]
+    assert caller.acquire(4) == Grant(0, False, Phase.COLLECTING, env_steps=5)
+    for train_steps in range(1, 4):
+        assert governor.may_train(train_steps - 1)
+        governor.train_step_completed(train_steps)
+    assert not governor.may_train(3)  # the last train_steps come when collection has ended
+    assert caller.acquire(4) == Grant(1, False, Phase.COLLECTING, env_steps=5)
     assert caller.acquire(4) == Grant(0, True, Phase.LAST_STEPS, env_steps=6)
-    for train_steps in range(1, 6):
+    for train_steps in range(4, 6):
         assert governor.may_train(train_steps - 1)
         governor.train_step_completed(train_steps)
     assert governor.phase is Phase.FINISHED
     assert not governor.may_train(5)
+
+
+def test_as_the_reference_has_it_training_catches_up_with_the_warm_up_before_more_is_played():
+    config = make_config(env_steps=100, warmup=10, train_steps=50, slack=4, warmup_earns=True)
+    governor = Governor(config)
+    caller = Caller(governor)
+    assert caller.acquire(10).granted == 10
+    assert not governor.may_train(0)
+    assert caller.acquire(4).granted == 0  # ten env_steps owe five train_steps, less the slack
+    for train_steps in range(1, 6):
+        assert governor.may_train(train_steps - 1)
+        governor.train_step_completed(train_steps)
+    assert not governor.may_train(5)
+    assert caller.acquire(4).granted == 4
+    caller.acquire(0)
+    assert governor.may_train(6)
+    assert not governor.may_train(7)
+
+
+@pytest.mark.parametrize("warmup_earns", [False, True])
+@pytest.mark.parametrize("train_steps", [7, 45, 400])
+@pytest.mark.parametrize("slack", [1, 9, 1000])
+def test_exactly_the_last_train_steps_follow_the_end_of_collection(
+    warmup_earns, train_steps, slack
+):
+    config = make_config(
+        env_steps=100,
+        warmup=10,
+        train_steps=train_steps,
+        last=5,
+        slack=slack,
+        warmup_earns=warmup_earns,
+    )
+    governor, trained_at_the_end = Governor(config), []
+    caller = Caller(governor)
+    while governor.phase is not Phase.FINISHED:
+        grant = caller.acquire(4)
+        if grant.collection_ended:
+            trained_at_the_end.append(governor.train_steps)
+        if governor.may_train(governor.train_steps):
+            governor.train_step_completed(governor.train_steps + 1)
+    assert trained_at_the_end[0] == train_steps
+    assert governor.train_steps == train_steps + 5
+
+
+def test_what_reaches_replay_only_at_the_end_of_collection_is_waited_for_by_nobody():
+    governor = Governor(make_config(env_steps=12, warmup=4, train_steps=100, last=2, slack=8))
+    caller = Caller(governor)
+    while caller.acquire(4).granted:
+        pass
+    assert governor.env_steps == 11
+    governor.train_step_completed(1)  # and no batch more: replay is empty, and the actor waits
+    grants = []
+    waiting = threading.Thread(target=lambda: grants.append(caller.acquire(4, wait_s=60.0)))
+    waiting.start()
+    while not governor.collect_more_if_stuck():
+        assert waiting.is_alive()
+    waiting.join()
+    assert [grant.granted for grant in grants] == [1]
+    assert caller.acquire(4).collection_ended
 
 
 def test_warmup_larger_than_budget_is_all_of_it():
@@ -137,7 +203,7 @@ def test_repeated_request_gets_the_same_answer_and_counts_once():
 
 
 def test_repeat_of_a_waiting_request_shares_its_answer():
-    governor = Governor(make_config(env_steps=100, warmup=10, slack=4))
+    governor = Governor(make_config(env_steps=110, warmup=10, slack=4))
     caller = Caller(governor)
     caller.acquire(10)
     caller.acquire(4)
@@ -161,7 +227,7 @@ def test_repeat_of_a_waiting_request_shares_its_answer():
 
 
 def test_those_who_asked_first_are_served_first():
-    governor = Governor(make_config(env_steps=1000, warmup=1, train_steps=1000, slack=4))
+    governor = Governor(make_config(env_steps=1001, warmup=1, train_steps=1000, slack=4))
     filler = Caller(governor, 9)
     filler.acquire(1)
     filler.acquire(4)
@@ -239,7 +305,7 @@ def test_learner_wakes_when_the_pace_allows_and_on_stop():
 
 
 def test_status_line_names_what_the_learner_waits_for():
-    governor = Governor(make_config(env_steps=100, warmup=10, train_steps=10, last=1, slack=100))
+    governor = Governor(make_config(env_steps=110, warmup=10, train_steps=10, last=1, slack=100))
     caller = Caller(governor)
     assert governor.why_waiting() == "warm-up: 0/10 env_steps"
     caller.acquire(10)
@@ -280,7 +346,7 @@ def test_train_steps_are_counted_one_by_one():
 
 
 def test_restored_counters_continue_the_run():
-    config = make_config(env_steps=100, warmup=10, train_steps=100)
+    config = make_config(env_steps=110, warmup=10, train_steps=100)
     governor = Governor(config)
     governor.restore(env_steps=60, train_steps=50)
     assert governor.phase is Phase.COLLECTING
@@ -289,7 +355,7 @@ def test_restored_counters_continue_the_run():
     with pytest.raises(ValueError, match="begun"):
         governor.restore(env_steps=1, train_steps=1)
     with pytest.raises(ValueError, match="wanted at most"):
-        Governor(config).restore(env_steps=101, train_steps=0)
+        Governor(config).restore(env_steps=111, train_steps=0)
 
 
 def test_governor_that_follows_another_takes_over_its_actors_where_they_are():

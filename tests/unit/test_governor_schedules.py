@@ -26,14 +26,23 @@ class Truth:
     def check(self, governor: Governor) -> None:
         budget = self.config.budget
         warmup = min(budget.warmup_env_steps, budget.env_steps)
-        assert governor.env_steps <= governor.env_steps_granted <= budget.env_steps
-        if budget.train_steps:
-            ratio = Fraction(budget.train_steps, budget.env_steps)
-            most = warmup + Fraction(governor.train_steps) / ratio + self.config.max_env_steps_ahead
-            assert Fraction(governor.env_steps_granted) <= most
-        if governor.train_steps > 0 and governor.env_steps < budget.env_steps:
-            ratio = Fraction(budget.train_steps, budget.env_steps)
-            assert governor.train_steps - 1 < (governor.env_steps - warmup) * ratio
+        played, granted = governor.env_steps, governor.env_steps_granted
+        trained = governor.train_steps
+        assert played <= granted <= budget.env_steps
+        free = 0 if self.config.compat.warmup_earns_train_steps else warmup
+        earning = budget.env_steps - free
+        if budget.train_steps and earning:
+            pays = Fraction(budget.train_steps, earning)  # train_steps an env_step
+            most = max(warmup, free + trained / pays + self.config.max_env_steps_ahead)
+            assert Fraction(granted) <= most
+            if trained and played < budget.env_steps - 1:
+                assert played >= warmup
+                assert trained - 1 < (played - free) * pays
+        if played < budget.env_steps:
+            assert trained <= budget.train_steps
+        if played == budget.env_steps and warmup < budget.env_steps:
+            # Exactly the last train_steps follow the end of collection.
+            assert trained >= budget.train_steps
 
 
 budgets = st.builds(
@@ -45,6 +54,7 @@ budgets = st.builds(
     slack=st.integers(0, 9),
     num_actors=st.integers(1, 4),
     num_envs=st.integers(1, 5),
+    warmup_earns=st.booleans(),
 )
 
 
@@ -107,10 +117,17 @@ def test_no_schedule_breaks_a_rule_or_gets_stuck(config, data):
     assert all(crowd.act(index).collection_ended for index in everybody)
 
 
+@pytest.mark.parametrize("warmup_earns", [False, True])
 @pytest.mark.parametrize(("env_steps", "train_steps"), [(400, 130), (130, 400)])
-def test_threads_keep_the_budget_and_end_together(env_steps, train_steps):
+def test_threads_keep_the_budget_and_end_together(env_steps, train_steps, warmup_earns):
     config = make_config(
-        env_steps=env_steps, warmup=20, train_steps=train_steps, last=7, slack=3, num_actors=6
+        env_steps=env_steps,
+        warmup=20,
+        train_steps=train_steps,
+        last=7,
+        slack=3,
+        num_actors=6,
+        warmup_earns=warmup_earns,
     )
     governor, truth, stop = Governor(config), Truth(config), StopSignal()
     played = [0] * 6

@@ -27,6 +27,7 @@ from tests.unit.test_folded_network import (
 )
 
 ONE_BLOCK = replace(WIDE, num_blocks=1)
+MIDDLING_IMAGE = replace(SMALL_IMAGE, frame_shape=(2, 24, 21))
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def any_set_is_quick(monkeypatch):
         (SMALL_IMAGE, ONE_BLOCK, 7),
         (SMALL_IMAGE, WIDE, 20),
         (ATARI, ONE_BLOCK, 3),
+        (MIDDLING_IMAGE, replace(ONE_BLOCK, downsample=4), 3),
     ],
 )
 def test_numbers_in_place_are_those_of_gathered_parents(

@@ -1,7 +1,10 @@
 """The command line: what it explains, what it refuses, and that it then starts nothing."""
 
 import errno
+import shlex
+import shutil
 import socket
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -85,9 +88,72 @@ def test_switch_can_be_turned_off(capsys):
     assert shown["env.clip_rewards"] == ("False", "command line")
 
 
-def test_machine_without_cuda_gets_the_small_preset(monkeypatch):
+@pytest.mark.parametrize(
+    ("named", "preset", "why"),
+    [
+        ((), "catch", "no usable CUDA device was found: a task of minutes"),
+        (("--env", "ALE/Breakout-v5"), "atari-small", "no usable CUDA device was found"),
+        (("--env.id=LunarLander-v3",), "atari-small", "start from --preset cartpole"),
+        (("--env", "CartPole-v1"), "cartpole", "made for CartPole-v1"),
+        (("--env", "Acrobot-v1"), "acrobot", "made for Acrobot-v1"),
+        (("--env", "MinAtar/Freeway-v1"), "minatar", "made for MinAtar/Freeway-v1"),
+        (("--env", "CartPole-v1", "--preset", "catch"), "catch", "as asked for"),
+    ],
+)
+def test_machine_without_cuda_gets_a_preset_that_suits_the_task(monkeypatch, named, preset, why):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert launch.choose_preset(["--local"])[0] == "atari-small"
+    choice = launch.choose_preset(["--local", *named])
+    assert choice.preset == preset
+    assert why in choice.why
+    assert choice.is_first_try == (not named)
+
+
+def test_machine_with_cuda_gets_the_reference(monkeypatch):
+    monkeypatch.setattr(launch, "has_cuda_device", lambda: True)
+    for named in ((), ("--env", "ALE/Breakout-v5")):
+        choice = launch.choose_preset(["--local", *named])
+        assert (choice.preset, choice.is_first_try) == ("atari100k", False)
+
+
+def advised(run: RunInfo, exit_code: int, *, is_final: bool, **plan) -> dict[str, str]:
+    summary = {"exit_code": exit_code, "eval_is_final": is_final}
+    lines = launch.advice_lines(
+        launch.Plan(run, [], ExitStack(), **{"has_workers": True, "is_first_try": True, **plan}),
+        summary,
+    )
+    return [(line[:10].strip(), line[11:]) for line in lines]
+
+
+def test_the_last_lines_name_how_a_stopped_run_goes_on_and_what_to_try_after_a_first_one(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    prepared = prepare(
+        load_preset("catch"),
+        run_id="x",
+        runs_dir=tmp_path / "my runs",
+        checkout=Path.cwd(),
+        now=NOW,
+    )
+    run = prepared.run
+    ((name, command),) = advised(run, 130, is_final=False)
+    assert name == "resume"
+    assert command.endswith("launch.py --local --resume 'my runs/x'")
+    python, script, *_ = shlex.split(command)
+    assert Path(script).is_file()
+    assert shutil.which(python)
+    assert "--serve --resume" in advised(run, 1, is_final=False, has_workers=False)[0][1]
+    assert advised(run, 1, is_final=False)[0][1].endswith("'my runs/x' (once the cause is mended)")
+    assert advised(run, 130, is_final=True) == []
+    assert advised(run, 0, is_final=True, is_first_try=False) == []
+    rows = advised(run, 0, is_final=True)
+    assert {name for name, _ in rows} == {"try next"}
+    assert "--local --preset cartpole" in rows[0][1]
+    assert rows[-1][1].endswith("launch.py report 'my runs/x' --out report")
+    assert dict(prepared.notes)["budget"] == (
+        "12,000 env_steps, 2,450 train_steps (2,400 + 50: budget.train_steps + "
+        "budget.last_train_steps)"
+    )
 
 
 def test_typo_names_the_nearest_option_and_exits_with_2(capsys):

@@ -93,7 +93,7 @@ class Bench:
             check_health=self.check_health,
             note_priorities=self.largest.append,
             note_batch=self.note_batch,
-            saver=InstantSaver(self.run.directory / "checkpoints", keep=2),
+            saver=InstantSaver(self.run.directory / "checkpoints", keep=2, stop=self.stop),
             further_state=lambda: {"more": 1},
             tracker=self.tracker,
             stop=self.stop,
@@ -198,7 +198,7 @@ def test_refreshed_priorities_go_out_with_the_batchs_own_and_ages_are_told_and_k
 
 def test_latest_and_target_weights_go_out_at_their_intervals_and_at_the_end(tmp_path):
     bench = whole_run(tmp_path)
-    assert bench.publisher.train_steps == {LATEST: [0, 2, 4, 6, 6], TARGET: [0, 3, 6, 6]}
+    assert bench.publisher.train_steps == {LATEST: [0, 1, 2, 4, 6, 6], TARGET: [0, 3, 6, 6]}
     live = bench.learner.network.inference_state_dict()
     for kind in (LATEST, TARGET):
         snapshot = bench.publisher.newest(kind)
@@ -234,7 +234,7 @@ def test_stop_saves_and_does_not_announce_the_end(tmp_path):
     _, state = bench.checkpoints()
     assert state["train_step"] == 3
     assert_same_state(state["network"], bench.learner.network.state_dict())
-    assert bench.publisher.train_steps[LATEST] == [0, 2]
+    assert bench.publisher.train_steps[LATEST] == [0, 1, 2]
 
 
 def test_stop_during_warm_up_saves_untrained_weights_and_publishes_no_target(tmp_path):
@@ -421,7 +421,8 @@ def test_training_runs_with_every_switch_and_learns_something_else(tmp_path, swi
         assert bench.learner.train_step == 2
         states.append(copied_state(bench.learner.network))
     name = "representation.layers.0.weight"
-    assert not torch.equal(states[0][name], states[1][name])
+    # About 0.01, where rounding makes 1e-7.
+    assert (states[0][name] - states[1][name]).abs().max() > 1e-3
 
 
 def test_the_largest_priority_of_each_batch_is_told(tmp_path):
@@ -440,7 +441,7 @@ def test_lagging_target_weights_are_those_of_the_interval_before(tmp_path):
     bench.learner.run()
     # The first are out before training; after step 4 those of 2 follow; the end publishes all.
     assert bench.publisher.train_steps[TARGET] == [0, 2, 4, 6]
-    assert bench.publisher.train_steps[LATEST] == [0, 2, 4, 6, 6]
+    assert bench.publisher.train_steps[LATEST] == [0, 1, 2, 4, 6, 6]
 
 
 def test_uniform_replay_gets_no_priorities_and_its_weights_are_one(tmp_path):
@@ -564,4 +565,4 @@ def test_in_a_deterministic_run_a_step_counts_only_once_its_weights_are_publishe
 
     bench.governor.train_step_completed = record
     bench.learner.run()
-    assert published == [[0, 0], [2, 0], [2, 3], [4, 3], [4, 3]]
+    assert published == [[1, 0], [2, 0], [2, 3], [4, 3], [4, 3]]

@@ -101,6 +101,7 @@ def test_variants_of_another_task_bring_what_they_are_compared_with():
         ("no-off-policy-correction", {"reanalyzer.off_policy_correction": False}),
         ("no-reanalyze", {"reanalyzer.policy_reanalyze_ratio": 0.0}),
         ("no-priority", {"replay.priority_exponent": 0.0}),
+        ("gumbel", {"search.algorithm": "gumbel"}),
         ("no-search", {"search.algorithm": "gumbel", "search.num_simulations": 1}),
     ],
 )
@@ -112,13 +113,42 @@ def test_a_variant_changes_its_part_and_nothing_else(variant, wanted):
 
 
 def test_every_variant_is_tested_above():
-    assert set(CHANGES) == set(VARIANTS) and len(VARIANTS) == 6
+    assert set(CHANGES) == set(VARIANTS) and len(VARIANTS) == 7
 
 
 @pytest.mark.slow
 def test_all_cells_of_the_whole_plan_differ_in_config_or_seed():
     plan = make_plan(tasks=TASKS, seeds=(0, 1, 2), variants=VARIANTS, variant_task="minatar")
-    assert len({cell.key for cell in plan}) == len(plan) == 3 * (len(TASKS) + len(VARIANTS))
+    # minatar's search is Gumbel's, so that the variant gumbel is the preset.
+    assert len({cell.key for cell in plan}) == len(plan) == 3 * (len(TASKS) + len(VARIANTS) - 1)
+
+
+def test_play_without_a_tree_is_compared_with_the_same_search_with_one():
+    names = [cell.name for cell in catch_plan(seeds=(0,), variants=("no-search",))]
+    assert names == ["catch-full-s0", "catch-gumbel-s0", "catch-no-search-s0"]
+    gumbel, without = (
+        flatten(config_to_dict(cell.config))
+        for cell in catch_plan(seeds=(0,), variants=("no-search",))[1:]
+    )
+    assert [key for key in gumbel if gumbel[key] != without[key]] == ["search.num_simulations"]
+    of_minatar = make_plan(
+        tasks=(), seeds=(0,), variants=("no-search", "gumbel"), variant_task="minatar"
+    )
+    assert [cell.name for cell in of_minatar] == ["minatar-full-s0", "minatar-no-search-s0"]
+
+
+def test_the_page_names_what_play_without_a_tree_is_compared_with(tmp_path, no_signal_handlers):
+    returns = {FULL: [0.2, 0.9], "gumbel": [-0.4, 0.1], "no-search": [-0.4, 0.1]}
+    for cell in catch_plan(variants=("no-search",)):
+        noise = 0.05 * (cell.seed - 1)
+        finish(cell, tmp_path / "runs", [value + noise for value in returns[cell.variant]])
+    options = ("--variant-task", "catch", "--variants", "no-search")
+    assert report(tmp_path, *options) == 0
+    page = (tmp_path / "docs" / "a.md").read_text()
+    (gumbel,) = (line for line in page.splitlines() if line.startswith("| gumbel |"))
+    (without,) = (line for line in page.splitlines() if line.startswith("| no-search |"))
+    assert gumbel.endswith("| yes / yes / - |")
+    assert without.endswith("| gumbel: no / no / - |")
 
 
 def test_overrides_reach_every_cell():
@@ -131,6 +161,17 @@ def test_overrides_reach_every_cell():
     )
     assert [cell.config.budget.env_steps for cell in plan] == [700, 700]
     assert [cell.config.replay.priority_exponent for cell in plan] == [0.6, 0.0]
+
+
+def test_a_cell_has_the_network_that_the_launcher_gives_its_images():
+    (cell,) = make_plan(
+        tasks=("atari-small",),
+        seeds=(0,),
+        variants=(),
+        variant_task="catch",
+        overrides=("env.atari.image-size=32",),
+    )
+    assert cell.config.network.downsample == 8
 
 
 def test_only_runs_at_budget_with_the_same_config_and_seed_count_as_finished(tmp_path):

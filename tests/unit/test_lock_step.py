@@ -14,15 +14,17 @@ from learner.lock_step import LockStepGovernor
 from replay.priorities import MAX_PRIORITY, MIN_PRIORITY
 from tests.governor_cases import Caller, make_config
 
-# N = 20, W = 4, T = 10 and 2 more: train_step s needs more than 4 + 2 s env_steps.
+# N = 20, W = 4, T = 10 and 2 more: train_step s needs more than 4 + 1.6 s env_steps; the last
+# env_step waits for the ten.
 CONFIG = dataclasses.replace(
     make_config(env_steps=20, warmup=4, train_steps=10, last=2),
     evaluator=EvaluatorConfig(interval_train_steps=1_000),
 )
 NO_SHARDS = np.zeros(3, np.int32)
 SCHEDULE = [
-    *("play 4", "play 4", "train 0", "train 1", "play 4", "train 2", "train 3"),
-    *("play 4", "train 4", "train 5", "play 4", "leave", *(f"train {s}" for s in range(6, 12))),
+    *("play 4", "play 4", "train 0", "train 1", "train 2", "play 4", "train 3", "train 4"),
+    *("play 4", "train 5", "train 6", "train 7", "play 3", "train 8", "train 9", "play 1"),
+    *("leave", "train 10", "train 11"),
 ]
 
 
@@ -127,6 +129,14 @@ def test_training_waits_for_each_evaluation_that_is_due():
             awaited.append(made)
     assert awaited == [4, 6, 10]
     assert players.done == SCHEDULE
+
+
+def test_the_first_train_steps_weights_are_published_and_evaluated_where_that_is_due():
+    players = Players(with_evaluations(interval=1, publish_interval=2))
+    while players.governor.train_steps < 1:
+        players.play()
+        players.train()
+    assert players.governor.why_waiting() == "the evaluation of train_step 1"
 
 
 def test_evaluation_reported_before_it_is_awaited_counts():

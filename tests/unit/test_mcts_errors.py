@@ -45,9 +45,18 @@ def test_value_prefixes_of_two_players_are_refused() -> None:
         SearchParams(discount=0.9, num_players=2)
 
 
-def test_the_originals_oddities_are_refused_with_gumbel() -> None:
+@pytest.mark.parametrize(
+    "oddity",
+    [
+        {"root_visit_has_value": False},
+        {"exploration_counts_expansion": False},
+        {"recomputed_bounds": True},
+        {"stale_prefix_bounds": True},
+    ],
+)
+def test_the_originals_oddities_are_refused_with_gumbel(oddity: dict[str, bool]) -> None:
     with pytest.raises(ValueError, match="got a change with algorithm gumbel, wanted puct"):
-        SearchParams(discount=0.9, algorithm="gumbel", root_visit_has_value=False)
+        SearchParams(discount=0.9, algorithm="gumbel", **oddity)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What each switch of the search is for, on searches small enough to know the answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -55,16 +57,39 @@ def test_a_root_visit_without_value_pulls_the_root_value_to_zero() -> None:
     assert root_value[0] == pytest.approx(10 * 50 / 51, rel=1e-6)
 
 
-def test_stale_prefixes_change_nothing_while_there_are_no_rewards() -> None:
-    """And with rewards they do: another search from the same numbers."""
-    no_rewards = ReferenceParams(discount=0.9, use_value_prefix=False)
-    rewards = ReferenceParams(discount=0.9)
-    stale = ReferenceParams(discount=0.9, stale_prefix_bounds=True)
-    visits = [
-        run_search(Case(params=params, num_trees=8, num_simulations=60)).visit_counts
-        for params in (no_rewards, rewards, stale)
-    ]
-    assert (visits[1] != visits[2]).any()
+def share_of_other_best_actions(**bounds: bool) -> float:
+    """Return the share of 300 trees in which a rule for bounds changes the best root action."""
+    params = ReferenceParams(discount=0.997)
+    cases = (
+        Case(params=replace(params, **rule), num_trees=300, num_simulations=50)
+        for rule in ({}, bounds)
+    )
+    usual, other = (run_search(case).best_actions for case in cases)
+    return float((usual != other).mean())
+
+
+def test_rules_for_bounds_change_the_best_action_of_some_trees() -> None:
+    """Random values and rewards of the same size, 50 simulations, 6 actions: see docs/compat.md."""
+    recomputed = share_of_other_best_actions(recomputed_bounds=True)
+    stale = share_of_other_best_actions(stale_prefix_bounds=True)
+    print(f"other best action: recomputed {recomputed:.1%}, with stale prefixes {stale:.1%}")
+    assert 0.05 < recomputed < 0.5
+    assert 0.05 < stale < 0.5
+
+
+@pytest.mark.parametrize(
+    ("use_value_prefix", "reward_scale", "is_same"),
+    [(True, 0.0, True), (False, 1.0, True), (True, 1.0, False)],
+)
+def test_stale_prefixes_are_recomputed_bounds_but_for_differences_of_prefixes(
+    use_value_prefix: bool, reward_scale: float, is_same: bool
+) -> None:
+    params = ReferenceParams(discount=0.9, use_value_prefix=use_value_prefix)
+    trees = []
+    for rule in ({"recomputed_bounds": True}, {"stale_prefix_bounds": True}):
+        case = Case(params=replace(params, **rule), num_trees=40, reward_scale=reward_scale)
+        trees.append(run_search(replace(case, num_simulations=60)).leaves)
+    assert np.array_equal(*trees) == is_same
 
 
 def play_out(batch: TreeBatch, outcomes: dict[tuple[int, ...], float]) -> None:
@@ -136,9 +161,9 @@ def test_known_bounds_normalise_before_anything_was_seen() -> None:
     assert abs(visits[1][1] - visits[1][0]) <= 2
 
 
-@pytest.mark.parametrize(("policy", "wanted"), [("zero", 1), ("parent_value", 1), ("mean_q", 0)])
+@pytest.mark.parametrize(("policy", "wanted"), [("zero", 0), ("parent_value", 1), ("mean_q", 0)])
 def test_unvisited_q_decides_what_comes_second(policy: str, wanted: int) -> None:
-    """A first action worth -1: its mean makes the unvisited look as bad, 0 and V(s) do not."""
+    """A first action worth -1, the lowest Q: of the three, only V(s) makes the unvisited better."""
     batch = make_trees(1, 2, 3, unvisited_q=policy, pb_c_init=0.01, known_q_bounds=(-1.0, 1.0))
     batch.expand_roots(np.array([[3, 0]], F32), np.zeros(1, F32))
     buffers = leaf_buffers(Case(num_trees=1))
@@ -149,6 +174,56 @@ def test_unvisited_q_decides_what_comes_second(policy: str, wanted: int) -> None
     batch.select_leaves(*buffers)
     parents.append((int(buffers[0][0]), int(buffers[1][0])))
     assert (parents[0] == (0, 1)) == bool(wanted)
+
+
+def search_with_rewards_near(level: float, policy: str) -> tuple[NDArray[np.int32], list[int], int]:
+    """Search where every Q is ``level`` plus one of -1, -7/8, ... 1, and known to be so.
+
+    Returns leaves [M, 2], visit counts and depth. No number is rounded: Q is the reward, because
+    the discount is 0, and what is added to ``level`` is a multiple of 1/8.
+    """
+    num_actions, num_simulations = 4, 60
+    bounds = (level - 1.0, level + 1.0)
+    batch = make_trees(
+        1,
+        num_actions,
+        num_simulations,
+        discount=0.0,
+        use_value_prefix=False,
+        unvisited_q=policy,
+        known_q_bounds=bounds,
+    )
+    zero = np.zeros(1, F32)
+    batch.expand_roots(np.array([[2, 1, 0, -1]], F32), zero)
+    buffers, leaves = leaf_buffers(Case(num_trees=1)), []
+    for _ in range(num_simulations):
+        batch.select_leaves(*buffers)
+        node, action = int(buffers[0][0]), int(buffers[1][0])
+        leaves.append((node, action))
+        rng = np.random.default_rng([node, action])
+        reward = np.full(1, level + int(rng.integers(-8, 9)) / 8, F32)
+        batch.backup(reward, zero, rng.integers(-2, 3, (1, num_actions)).astype(F32))
+    visits, depth = np.zeros((1, num_actions), np.int32), np.zeros(1, np.int32)
+    batch.visit_counts(visits)
+    batch.search_depths(depth)
+    return np.array(leaves, np.int32), visits[0].tolist(), int(depth[0])
+
+
+@pytest.mark.parametrize("level", [-3.0, -0.5, 0.0, 3.0])
+@pytest.mark.parametrize("policy", ["zero", "mean_q"])
+def test_only_differences_of_q_count_whether_it_is_negative_mixed_or_positive(
+    level: float, policy: str
+) -> None:
+    """MuZero's unvisited actions add nothing to the prior's score: no level is good or bad."""
+    leaves, visits, depth = search_with_rewards_near(level, policy)
+    wanted_leaves, wanted_visits, wanted_depth = search_with_rewards_near(1.0, policy)
+    np.testing.assert_array_equal(leaves, wanted_leaves)
+    assert (visits, depth) == (wanted_visits, wanted_depth)
+    assert (visits, depth) == GOLDEN_SEARCHES[policy]
+
+
+# Of the rules of the paper's pseudocode, by the slow search: visits of the root's actions, depth.
+GOLDEN_SEARCHES = {"zero": ([56, 4, 0, 0], 10), "mean_q": ([36, 4, 19, 1], 6)}
 
 
 def test_drawn_noise_is_dirichlet_and_repeats_with_its_seed() -> None:

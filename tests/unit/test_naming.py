@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from efficientzero.naming import group_name, run_name
+from efficientzero.naming import Treatment, group_name, run_name
 
 DEFAULTS = {
     "env.id": "ALE/Pong-v5",
@@ -73,9 +73,50 @@ def test_a_long_name_is_cut_between_parts_and_told_apart_by_a_digest() -> None:
     first = group_name("E", many, NOTHING, "suffix")
     second = group_name("E", {**many, "key_number_19": 20}, NOTHING, "suffix")
     assert len(first) <= 106
-    assert re.fullmatch(r"E(_key_number_\d+=\d+)+_suffix_[0-9a-f]{12}", first)
+    assert re.fullmatch(r"E(_key_number_\d+=\d+){5}_15-more_suffix_[0-9a-f]{12}", first)
     assert first[:-12] == second[:-12]
     assert first != second
+
+
+MANY = {f"section.field_number_{i:02}": 2 for i in range(12)}
+FEW = {"section.learning_rate": 0.123456789, "section.long_name_of_it": 12345678, "a.b_c": True}
+
+
+def test_a_long_name_has_the_treatment_first_then_the_most_important_fields() -> None:
+    important = sorted(MANY, reverse=True)
+    named = group_name("E", MANY, NOTHING, importance=important)
+    assert named.startswith("E_field_number_11=2_field_number_10=2_field_number_09=2_")
+    treated = Treatment(varied=["section.field_number_00", "section.field_number_05"])
+    other = group_name("E", MANY, NOTHING, importance=important, treatment=treated)
+    assert other.startswith("E_field_number_00=2_field_number_05=2_field_number_11=2_")
+    assert "_8-more_" in named
+    assert named[-12:] == other[-12:]  # the digest is the experiment's
+
+
+def test_a_long_name_has_the_treatment_even_where_it_is_the_presets() -> None:
+    presets = {"reference": {"section.field_number_05": 2}}
+    treated = Treatment(varied=["section.field_number_05"])
+    assert "field_number_05" not in group_name("E", MANY, presets)
+    assert group_name("E", MANY, presets, treatment=treated).startswith("E_field_number_05=2_")
+
+
+def test_a_long_name_has_the_arm_where_the_treatment_does_not_fit() -> None:
+    presets = {"reference": dict.fromkeys(MANY, 2)}
+    values = {**MANY, "section.field_number_03": 0, **{f"other.n{i:02}": 9 for i in range(30)}}
+    treated = Treatment(arm="no_third", ablated=list(MANY))
+    name = group_name("E", values, presets, treatment=treated)
+    assert name.startswith("E_arm=no_third_field_number_03=0_n00=9_")
+
+
+def test_a_long_name_has_shorter_names_and_rounded_values_before_it_is_cut() -> None:
+    name = group_name("E" * 56, FEW, NOTHING)
+    assert name[56:-12] == "_learning=0.123_long=1.23e7_b=true_"
+
+
+def test_a_value_is_not_rounded_to_the_presets() -> None:
+    presets = {"reference": {"section.learning_rate": 0.123}}
+    name = group_name("E" * 50, FEW, presets)
+    assert name[50:-12] == "_learning=0.123456789_long=1.23e7_b=true_"
 
 
 @pytest.mark.parametrize(

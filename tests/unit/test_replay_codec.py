@@ -225,6 +225,28 @@ def test_a_training_batch_of_another_size_is_refused():
         decode_batch(encoded, wanted)
 
 
+@pytest.mark.parametrize("spec", [IMAGES, VECTORS])
+def test_a_training_batch_with_damaged_bytes_is_refused_wherever_they_are(spec):
+    config = Config(learner=LearnerConfig(batch_size=7))
+    encoded = encode_batch(random_training_batch(spec, config, seed=1))
+    wanted, rng = batch_spec(spec, config), np.random.default_rng(0)
+    places = [*range(64), *rng.integers(len(encoded), size=200).tolist(), len(encoded) - 6]
+    for place in places:
+        damaged = bytearray(encoded)
+        for near in range(place, min(place + 6, len(encoded))):
+            damaged[near] ^= 0xA5
+        with pytest.raises(ValueError, match=r"got CRC-32 0x\w+, wanted 0x\w+: damaged"):
+            decode_batch(bytes(damaged), wanted)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 7, 8, 100])
+def test_a_training_batch_cut_short_is_refused(num_bytes):
+    config = Config(learner=LearnerConfig(batch_size=7))
+    encoded = encode_batch(random_training_batch(VECTORS, config, seed=1))
+    with pytest.raises(ValueError, match=r"training batch.*: got"):
+        decode_batch(encoded[:num_bytes], batch_spec(VECTORS, config))
+
+
 def test_priorities_are_clipped_to_what_reverb_bears():
     raw = np.array([np.nan, np.inf, -np.inf, -1.0, 0.0, 0.5, 1e300])
     wanted = [

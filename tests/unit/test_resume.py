@@ -162,6 +162,9 @@ def test_damaged_checkpoints_are_an_error_and_no_new_start(tmp_path):
     (folder / "checkpoint_00000040.pt").write_bytes(b"junk")
     with pytest.raises(CannotResume, match="none of 1 checkpoints"):
         parts.resume()
+    (folder / "checkpoint_00000050.pt").mkdir()  # cannot be read; start no new run for that
+    with pytest.raises(CannotResume, match=r"00000050\.pt: cannot be read: Is a directory$"):
+        parts.resume()
 
 
 def test_counts_of_what_was_trained_on_go_on(tmp_path):

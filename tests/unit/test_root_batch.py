@@ -6,12 +6,13 @@ import torch
 
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
+from efficientzero.targets import most_roots
 from reanalyzer.root_batch import (
     candidate_sizes,
     choose_size,
     equal_parts,
-    most_roots,
     root_batch_size,
+    value_batch_size,
 )
 from tests.fakes import tiny_config
 
@@ -33,6 +34,17 @@ def test_roots_are_those_of_the_freshly_searched_slices():
     slices = config.learner.batch_size // 2
     assert most_roots(config) == slices * (config.agent.num_unroll_steps + 1)
     assert most_roots(with_ratio(0.0)) == 1
+
+
+def test_without_a_policy_loss_no_root_is_needed():
+    config = with_ratio(0.5)
+    untrained = dataclasses.replace(
+        config, learner=dataclasses.replace(config.learner, policy_coefficient=0.0)
+    )
+    assert most_roots(untrained) == 1
+    # Else the network would be asked for its values one by one.
+    assert value_batch_size(untrained, 1) == value_batch_size(with_ratio(0.0), 1) == 256
+    assert value_batch_size(config, 17) == 17
 
 
 def test_parts_are_equal_and_no_larger_than_asked_for():

@@ -1,14 +1,22 @@
 """The group of whole configs: equal if and only if the experiments are."""
 
+import itertools
 import re
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from deploy.prepare import run_group
+from deploy.ablate.components import COMPONENTS
+from deploy.ablate.grid import Grid, expand
+from deploy.groups import by_importance, run_group
 from efficientzero.config import Config
-from efficientzero.config_files import PRESETS, config_to_dict, load_preset
+from efficientzero.config_files import (
+    PRESETS,
+    config_to_dict,
+    experiment_values,
+    load_preset,
+)
 from efficientzero.naming import run_name
 from tests.config_cases import CHANGES, FIELDS, changed, values_of
 
@@ -27,6 +35,9 @@ CANNOT_CHANGE_RESULTS = {
     "tracking.mode",
     "tracking.entity",
     "tracking.project",
+    "tracking.arm",
+    "tracking.ablated",
+    "tracking.varied",
     "cluster.deterministic",
     "cluster.evaluator",
     "cluster.bind_host",
@@ -39,6 +50,10 @@ CANNOT_CHANGE_RESULTS = {
     "cluster.metrics_interval_seconds",
     "cluster.env_check_seconds",
 }
+
+
+TREATMENT = {"tracking.arm", "tracking.ablated", "tracking.varied"}
+"""Of these, a name that is too long for every difference shows what it can first."""
 
 
 def experiment(config: Config) -> dict:
@@ -62,7 +77,8 @@ def experiment(config: Config) -> dict:
 def test_groups_are_equal_if_and_only_if_the_experiments_are(preset, first, second, start_alike):
     one = changed(load_preset(preset), first)
     other = changed(one if start_alike else load_preset(preset), second)
-    groups = run_group(one), run_group(other)
+    treatment = {key: getattr(one.tracking, key.partition(".")[2]) for key in TREATMENT}
+    groups = run_group(one), run_group(changed(other, treatment))
     assert (groups[0] == groups[1]) == (experiment(one) == experiment(other))
     for config, group in zip((one, other), groups, strict=True):
         # wandb: 128 characters, and what fits a path of a URL.
@@ -78,7 +94,11 @@ def test_groups_are_equal_if_and_only_if_the_experiments_are(preset, first, seco
 )
 def test_what_cannot_change_results_does_not_change_the_group(changes, same):
     config = changed(Config(), changes)
-    assert run_group(changed(config, dict([same]))) == run_group(config)
+    group = run_group(config)
+    if same[0] in TREATMENT and re.search(r"_\d+-more_|=\S{9,}_[0-9a-f]{12}$", group):
+        assert run_group(changed(config, dict([same])))[-12:] == group[-12:]
+    else:
+        assert run_group(changed(config, dict([same]))) == group
 
 
 @settings(max_examples=100, deadline=None)
@@ -97,6 +117,118 @@ def test_a_single_difference_from_the_defaults_is_named_with_its_value(key):
     pattern = rf"ALE-Pong-v5_(?:[a-z]+\.)?{leaf}=\S+" + r"|ALE-Pong-v5_[0-9a-f]{12}"
     assert re.fullmatch(pattern, group), (key, group)
     assert value is not None
+
+
+VARIED = sorted(
+    FIELDS.keys()
+    - CANNOT_CHANGE_RESULTS
+    - {"env.id", "env.kwargs", "tracking.group_suffix", "preset"}
+)
+BASE = CHANGES.map(
+    lambda changes: {k: v for k, v in changes.items() if k not in ("env.id", *TREATMENT)}
+)
+
+
+def varied_values(key):
+    """Return a strategy of two or three values of a field that a study may compare."""
+    kinds = {
+        float: st.sampled_from([0.0, 0.1, 0.12345678, 0.12345679, 3e-5, 1e20, 2.0]),
+        int: st.sampled_from([0, 1, 2, 50, 100, 120_000, 2**31]),
+        tuple[float, ...]: st.sampled_from([(), (1.0,), (1.0, 0.5)]),
+    }
+    kind = FIELDS[key]
+    return st.lists(
+        kinds.get(kind, values_of(kind, key)), min_size=2, max_size=3, unique_by=repr
+    ).map(tuple)
+
+
+VARY = st.lists(st.sampled_from(VARIED), min_size=1, max_size=2, unique=True).flatmap(
+    lambda keys: st.fixed_dictionaries({key: varied_values(key) for key in keys})
+)
+COMPONENT_NAMES = st.lists(st.sampled_from(sorted(COMPONENTS)), max_size=4, unique=True)
+
+
+def value_text(value):
+    """Return a value as a name has it, written a second time."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "+".join(map(value_text, value)) or "none"
+    if isinstance(value, str):
+        return value.replace("_", "-")
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    if value >= 2**53:
+        return f"{value:g}".replace("e+", "e")
+    return str(int(value))
+
+
+def is_named(key, value, group):
+    """Tell whether the field is in the name, by its beginning at least, with its whole value."""
+    words = key.rpartition(".")[2].split("_")
+    beginnings = ["_".join(words[: n + 1]) for n in range(len(words))]
+    texts = [f"_{name}={value_text(value)}_" for name in (*beginnings, key)]
+    return any(text in f"{group}_" for text in texts)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    preset=st.sampled_from(PRESETS),
+    base=BASE,
+    vary=VARY,
+    components=COMPONENT_NAMES,
+    mode=st.sampled_from(["leave-one-out", "add-one"]),
+)
+def test_what_differs_between_two_cells_of_a_grid_is_readable_in_both_names(
+    preset, base, vary, components, mode
+):
+    ablated = {key for name in components for key in COMPONENTS[name]}
+    vary = {key: values for key, values in vary.items() if key not in ablated}
+    base["tracking.group_suffix"] = ""
+    grid = Grid(components=tuple(components), mode=mode, vary=vary)
+    cells = expand(grid, changed(load_preset(preset), base))
+    groups = [run_group(cell.config) for cell in cells]
+    for cell, group in zip(cells, groups, strict=True):
+        values, arm = experiment(cell.config), cell.config.tracking.arm
+        is_cut = re.search(r"_\d+-more_", group) is not None
+        # Environment, preset, number of the cut and digest take at most 50 characters.
+        room = 106 - 50 - len(f"_arm={arm}") * bool(arm)
+        if sum(len(f"_{key}={value_text(values[key])}") for key in vary) > room:
+            continue
+        for key in vary:
+            # A short name has everything but the preset's values.
+            named = is_named(key, values[key], group)
+            assert named or (not is_cut and f"{key.rpartition('.')[2]}=" not in group), (key, group)
+        if arm and is_cut and not all(is_named(key, values[key], group) for key in ablated):
+            assert f"_arm={arm}_" in group, group
+    for one, other in itertools.combinations(range(len(cells)), 2):
+        same = experiment(cells[one].config) == experiment(cells[other].config)
+        assert (groups[one] == groups[other]) <= same
+
+
+def test_budgets_and_evaluations_do_not_push_the_ablated_component_out_of_the_name():
+    base = {
+        "budget.env_steps": 200,
+        "budget.train_steps": 20,
+        "budget.last_train_steps": 2,
+        "evaluator.interval_train_steps": 10,
+        "evaluator.num_episodes": 2,
+        "evaluator.final_num_episodes": 2,
+    }
+    full, without = (
+        run_group(cell.config)
+        for cell in expand(Grid(components=("value_prefix",)), changed(load_preset("catch"), base))
+    )
+    assert full.startswith("Catch-v0_catch_value_prefix=true_")
+    assert without.startswith("Catch-v0_catch_value_prefix=false_")
+
+
+def test_fields_that_nothing_reads_are_the_first_to_be_cut():
+    read = {"search.algorithm": "gumbel", "search.pb_c_init": 1.0, "search.gumbel_value_scale": 1.0}
+    rank = by_importance(experiment_values(changed(Config(), read)))
+    assert rank.index("evaluator.num_episodes") < rank.index("search.pb_c_init")
+    assert rank.index("search.gumbel_value_scale") < rank.index("budget.env_steps")
+    assert rank[0] == "learner.consistency_coefficient"
 
 
 def test_numbers_of_actors_and_reanalyzers_are_named():

@@ -65,7 +65,7 @@ def test_a_failure_that_says_all_is_one_line(body, line, code):
 def test_a_role_that_calls_sys_exit_has_not_finished(code):
     process = run(f"sys.exit({code})")
     assert process.returncode == 1
-    assert "actor-3 called sys.exit()" in process.stderr
+    assert f"actor-3 called sys.exit({code.replace('None', '')})" in process.stderr
     assert "Traceback" in process.stderr
 
 

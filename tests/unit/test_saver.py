@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from efficientzero.checkpoint import list_checkpoints, load_checkpoint, newest_checkpoint
+from efficientzero.runtime import StopSignal
 from learner.saver import CheckpointSaver
 
 PATIENCE_S = 30.0
@@ -24,7 +25,7 @@ def test_state_is_that_of_the_call_however_long_the_writing_takes(tmp_path):
         written.set()
         return "snapshot-7"
 
-    saver = CheckpointSaver(tmp_path, keep=2, snapshot_replay=snapshot)
+    saver = CheckpointSaver(tmp_path, keep=2, stop=StopSignal(), snapshot_replay=snapshot)
     state = state_of(7)
     assert saver.save(state, wait=False)
     state["weights"]["w"].zero_()
@@ -43,13 +44,15 @@ def test_weights_are_saved_also_without_replay(tmp_path, caplog):
     def snapshot():
         raise RuntimeError("replay is away")
 
-    CheckpointSaver(tmp_path, keep=2, snapshot_replay=snapshot).save(state_of(3), wait=True)
+    CheckpointSaver(tmp_path, keep=2, stop=StopSignal(), snapshot_replay=snapshot).save(
+        state_of(3), wait=True
+    )
     assert load_checkpoint(list_checkpoints(tmp_path)[0])["replay_snapshot"] == ""
     assert "replay is away" in caplog.text
 
 
 def test_full_disk_keeps_training_and_the_checkpoints_before(tmp_path, monkeypatch, caplog):
-    saver = CheckpointSaver(tmp_path, keep=2)
+    saver = CheckpointSaver(tmp_path, keep=2, stop=StopSignal())
     saver.save(state_of(1), wait=True)
 
     def full(*args, **kwargs):
@@ -67,7 +70,7 @@ def test_full_disk_keeps_training_and_the_checkpoints_before(tmp_path, monkeypat
 
 
 def test_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
-    saver = CheckpointSaver(tmp_path, keep=3)
+    saver = CheckpointSaver(tmp_path, keep=3, stop=StopSignal())
     for step in (1, 2, 3):
         saver.save(state_of(step), wait=True)
     newest = list_checkpoints(tmp_path)[-1]
@@ -87,7 +90,11 @@ def test_no_checkpoint_is_no_error(tmp_path):
 def test_last_save_does_not_wait_for_ever_for_a_replay_that_hangs(tmp_path, caplog):
     may_end = threading.Event()
     saver = CheckpointSaver(
-        tmp_path, keep=2, snapshot_replay=lambda: str(may_end.wait(PATIENCE_S)), patience_s=0.01
+        tmp_path,
+        keep=2,
+        stop=StopSignal(),
+        snapshot_replay=lambda: str(may_end.wait(PATIENCE_S)),
+        patience_s=0.01,
     )
     saver.save(state_of(1), wait=False)
     saver.save(state_of(2), wait=True)

@@ -17,7 +17,7 @@ CATCH = ("--preset", "catch", "--tracking.mode", "disabled")
 def call(tmp_path, capsys, monkeypatch):
     """Return a function that runs launch.py in a folder of its own."""
     monkeypatch.delenv(CREDENTIALS_VARIABLE, raising=False)
-    monkeypatch.setattr(launch, "run_locally", lambda *_, **__: pytest.fail("started something"))
+    monkeypatch.setattr(launch, "run_locally", lambda _: pytest.fail("started something"))
 
     def run(*arguments):
         code = launch.main([*CATCH, "--runs-dir", str(tmp_path), *arguments])
@@ -51,10 +51,10 @@ def test_complete_run_is_not_started_again(call, tmp_path):
 
 def test_served_run_that_is_started_again_goes_on_and_counts_it(call, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(launch, "run_locally", lambda run, *_, **options: started.append(options))
+    monkeypatch.setattr(launch, "run_locally", lambda plan: started.append(plan.has_workers))
     for _ in range(3):
         call("--serve", "--run-id", "x")
-    assert started == [{"has_workers": False}] * 3
+    assert started == [False] * 3
     assert RunInfo.load(tmp_path / "x" / "config.json").num_resumes == 2
 
 

@@ -17,7 +17,13 @@ def worker(role, index, *, busy=1.0, waiting_for="", age_s=1.0):
 
 
 def cause(
-    vitals, *members, replay_silent_s=0.0, in_warmup=True, awaits_evaluation=False, **options
+    vitals,
+    *members,
+    replay_silent_s=0.0,
+    in_warmup=True,
+    awaits_evaluation=False,
+    cores=64,
+    are_launched=False,
 ):
     return cause_of(
         vitals,
@@ -25,7 +31,9 @@ def cause(
         replay_silent_s=replay_silent_s,
         in_warmup=in_warmup,
         awaits_evaluation=awaits_evaluation,
-        **options,
+        host="host",
+        cores=cores,
+        are_launched=are_launched,
     )
 
 
@@ -40,6 +48,26 @@ def test_full_actors_are_too_few():
     assert cause(learner("pace"), worker("actor", 0)) == (
         "learner waits for env_steps: 1 actor at 100 %, add actors"
     )
+
+
+@pytest.mark.parametrize(
+    ("cores", "advice"),
+    [
+        (1, "host has no core to spare (1): add actors on another machine"),
+        (2, "host has no core to spare (2): add actors on another machine"),
+        (3, "add actors"),
+    ],
+)
+def test_nobody_is_told_to_add_processes_to_a_machine_that_is_full(cores, advice):
+    crowd = [worker("actor", 0), worker("reanalyzer", 0, busy=0.7)]
+    text = "learner waits for env_steps: 1 actor at 100 %, "
+    assert cause(learner("pace"), *crowd, cores=cores) == text + advice
+
+
+def test_workers_of_another_machine_take_no_cores_of_the_learners():
+    member, age_s = worker("actor", 0)
+    away = Member(Seat("actor", 0, 0, 1, "other", 1), 0.0, member.vitals)
+    assert cause(learner("pace"), (away, age_s), cores=1).endswith("1 actor at 100 %, add actors")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 import dataclasses
 import json
 import math
+import shlex
+import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from deploy.summary import (
     summarize,
     summary_lines,
 )
+from efficientzero.checkpoint import save_checkpoint
 from efficientzero.config import Config
 from efficientzero.lineage import Lineage
 from efficientzero.rpc import run_pb2
@@ -119,11 +123,97 @@ def test_summary_file_is_json_with_the_same_content(run):
     assert json.loads(save_summary(run, summary).read_text()) == summary
 
 
-def test_words_name_the_upload_command_and_the_folder(run):
+def last_line(run, **known) -> str:
+    """Return what a run says last, about wandb, or that it says nothing."""
     summary = summarize(run, Outcome(0, "budget"), status=STATUS, wall_s=3661.0)
-    text = "\n".join(summary_lines(run, summary))
-    assert f"wandb beta sync {run.directory}/wandb" in text
-    assert "1:01:01" in text
+    assert "1:01:01" in "\n".join(summary_lines(run, summary))
+    last = summary_lines(run, summary, **known)[-1]
+    return last.removeprefix("wandb").strip() if last.startswith("wandb") else ""
+
+
+def wandb_file(run, process: str, *, rows: int = 1, launch: int = 0) -> str:
+    """Record like a process of the run, in wandb's own format; return the folder's name."""
+    folder = run.directory / "wandb" / f"offline-run-2026010{launch}_000000-{run.run_uid}-{process}"
+    folder.mkdir(parents=True)
+    # A record begins with its number (field 1); field 2 is a row of metrics, field 17 the run.
+    records = [b"\x08\x01\x8a\x01\x02id", *[b"\x08\xac\x02\x12\x03row"] * rows]
+    data = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
+    for record in records:
+        data += (
+            struct.pack("<IHB", zlib.crc32(record, zlib.crc32(b"\x01")), len(record), 1) + record
+        )
+    (folder / f"run-{run.run_uid}-{process}.wandb").write_bytes(data)
+    return folder.name
+
+
+def test_last_line_names_the_upload_command_of_what_is_on_disk(run):
+    wandb_file(run, "learner-0")
+    command = f"wandb beta sync {run.directory}/wandb"
+    assert last_line(run) == f"recorded offline; upload it with: {command}"
+    assert last_line(run, expected=["learner-0"]) == last_line(run)
+
+
+def test_last_line_does_not_say_recorded_where_nothing_is(run):
+    expected = ["learner-0", "actor-0"]
+    told = last_line(run, expected=expected)
+    lacks = "(see logs/: no file of learner-0, actor-0)"
+    assert told == f"no metrics were recorded in {run.directory}/wandb {lacks}"
+    wandb_file(run, "learner-0", rows=0)
+    told = last_line(run, expected=expected)
+    assert told.startswith("no metrics were recorded in ")
+    assert told.endswith(" (no rows of learner-0) (see logs/: no file of actor-0)")
+    wandb_file(run, "actor-0")
+    assert last_line(run, expected=expected).startswith("recorded offline (no rows of learner-0); ")
+
+
+def test_last_line_is_about_this_launch(run):
+    before = {wandb_file(run, "learner-0", launch=1)}
+    told = last_line(run, expected=["learner-0"], wandb_before=before)
+    assert told.startswith("no metrics were recorded in ")
+    assert "there is more of earlier launches, upload it with: wandb beta sync" in told
+    wandb_file(run, "learner-0", launch=2)
+    told = last_line(run, expected=["learner-0"], wandb_before=before)
+    assert told.startswith("recorded offline; ")
+
+
+def test_last_line_of_an_untracked_run_is_not_about_wandb(run):
+    assert last_line(dataclasses.replace(run, tracking_mode="disabled")) == ""
+
+
+def test_upload_commands_can_be_pasted_whatever_the_folders_name(run, tmp_path):
+    odd = dataclasses.replace(run, directory=tmp_path / "it's $HOME; a b")
+    wandb_file(odd, "learner-0")
+    command = last_line(odd).partition(" with: ")[2]
+    assert shlex.split(command) == ["wandb", "beta", "sync", str(odd.directory / "wandb")]
+    online = dataclasses.replace(odd, tracking_mode="online")
+    (odd.directory / "wandb" / "not-uploaded").write_text("one a\ntwo\n")
+    upload = last_line(online).partition(" with: ")[2].replace("wandb sync", "printf '<%s>'")
+    shown = subprocess.run(["bash", "-c", upload], capture_output=True, text=True, check=True)
+    assert shown.stdout == "<one a><two>"
+
+
+def test_files_that_are_not_there_are_not_named(run):
+    def files():
+        summary = summarize(run, Outcome(0, "budget"), status=STATUS, wall_s=1.0)
+        (line,) = [line for line in summary_lines(run, summary) if line.startswith("files")]
+        return line.partition(" (")[2]
+
+    assert files() == "nothing is there)"
+    (run.directory / "logs").mkdir()
+    (run.directory / "summary.json").write_text("{}")
+    assert files() == "summary.json, logs/)"
+
+
+def test_train_steps_that_no_checkpoint_holds_are_named(run):
+    def unsaved():
+        summary = summarize(run, Outcome(1, "failed"), status=STATUS, wall_s=1.0)
+        return [line for line in summary_lines(run, summary) if line.startswith("not saved")]
+
+    assert unsaved() == []  # "none saved" is said already
+    save_checkpoint(run.directory / "checkpoints", 150, {"train_step": 150, "network": {}}, keep=2)
+    assert unsaved() == ["not saved  the 50 train_steps after the checkpoint of train_step 150"]
+    save_checkpoint(run.directory / "checkpoints", 200, {"train_step": 200, "network": {}}, keep=2)
+    assert unsaved() == []
 
 
 def test_words_name_the_command_for_what_an_online_run_could_not_upload(run):
@@ -134,7 +224,8 @@ def test_words_name_the_command_for_what_an_online_run_could_not_upload(run):
     listed.parent.mkdir()
     listed.write_text("one\ntwo\n")
     text = "\n".join(summary_lines(online, summary))
-    assert f"xargs -d '\\n' -n 1 wandb sync < {listed}" in text
+    upload = f"(cd {listed.parent} && xargs -d '\\n' -n 1 wandb sync < not-uploaded)"
+    assert f"not everything was uploaded; upload it with: {upload}" in text
 
 
 def test_versions_name_the_commit_of_the_checkout(tmp_path):

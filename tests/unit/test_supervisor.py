@@ -68,6 +68,7 @@ class Run:
                 log_dir=folder,
                 env=env,
                 sink=self.take,
+                stop=self.requests.stop,
                 first_incarnation=first_incarnation,
             )
             for name, code in programs.items()
@@ -173,6 +174,14 @@ def test_failure_that_would_only_repeat_itself_is_not_tried_again(tmp_path):
     assert outcome.exit_code == 1
     assert outcome.reason.startswith(f"failed: learner-0 ended with code {EXIT_FINAL} (starting")
     assert "restarting" not in run.notes()
+
+
+def test_a_failure_without_a_log_file_does_not_name_one(tmp_path):
+    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": f"raise SystemExit({EXIT_FINAL})"})
+    (tmp_path / "learner-0.log").symlink_to(tmp_path / "missing" / "folder")  # cannot be opened
+    assert run.run().exit_code == 1
+    assert "Its last lines (no log was kept):" in run.notes()
+    assert f"all of them: {tmp_path}/learner-0.log" not in run.notes()
 
 
 def test_resumed_run_counts_incarnations_on(tmp_path):
@@ -300,6 +309,21 @@ def test_second_interrupt_kills_at_once(tmp_path):
     assert [c.exit_code() for c in run.children.values()] == [-signal.SIGKILL] * 3
 
 
+def test_a_line_that_the_launcher_cannot_take_fails_the_run_and_stops_it(tmp_path):
+    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE, "actor-0": SERVE})
+    take = run.take
+
+    def take_or_raise(name: str, text: str) -> None:
+        take(name, text)
+        if name == "actor-0":
+            raise KeyError(text)
+
+    run.children["actor-0"]._sink = take_or_raise
+    reason = "failed: the launcher: its thread read-actor-0 failed: KeyError: 'serving'"
+    assert run.run() == Outcome(1, reason)
+    assert run.survivors() == []
+
+
 def test_second_signal_of_the_same_keypress_is_not_a_second_request(tmp_path):
     requests = StopRequests()
     requests._take(signal.SIGINT, None)
@@ -360,10 +384,12 @@ def test_roles_end_when_the_launcher_is_killed(tmp_path):
         from pathlib import Path
         from deploy.child import Child, child_environment
         from deploy.topology import ProcessSpec
+        from efficientzero.runtime import StopSignal
         spec = ProcessSpec(role="actor", index=0, argv=(sys.executable, "-c", {role!r}))
         env = child_environment(os.environ, run_uid="{secrets.token_hex(4)}", threads=1)
         child = Child(spec, log_dir=Path({str(tmp_path)!r}), env=env,
-                      sink=lambda name, line: print(child.pid, line, flush=True))
+                      sink=lambda name, line: print(child.pid, line, flush=True),
+                      stop=StopSignal())
         child.start()
         time.sleep(600)
         """

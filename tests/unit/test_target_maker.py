@@ -15,7 +15,7 @@ from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import Ending, EnvSpec, SearchResult
 from efficientzero.slices import SliceBatch
-from reanalyzer.root_batch import most_roots
+from efficientzero.targets import most_roots
 from reanalyzer.target_maker import TargetMaker
 from tests.fakes import tiny_config
 from tests.reference_targets import (
@@ -87,6 +87,7 @@ def make_config(
     transition_age=False,
     bootstrap="search",
     ratio=1.0,
+    policy_coefficient=1.0,
 ) -> Config:
     config = tiny_config()
     return dataclasses.replace(
@@ -110,7 +111,9 @@ def make_config(
             off_policy_correction=correction,
             off_policy_tau=0.15,
         ),
-        learner=dataclasses.replace(config.learner, batch_size=BATCH),
+        learner=dataclasses.replace(
+            config.learner, batch_size=BATCH, policy_coefficient=policy_coefficient
+        ),
     )
 
 
@@ -281,6 +284,33 @@ def test_values_are_searched_even_where_no_policy_is():
     assert 0 < len(search.seen) <= most_roots(config) == BATCH * 6
     assert not any("prior" in name for name in maker.diagnostics.take_row())
     del origins
+
+
+def test_without_a_policy_loss_no_policy_is_searched_and_all_else_is_the_same():
+    trained, untrained = (
+        make_maker(make_config(bootstrap="network", policy_coefficient=coefficient))
+        for coefficient in (1.0, 0.0)
+    )
+    _, slices = make_case(make_config(), seed=1)
+    batches = [maker.make_batch(slices, TARGET_TRAIN_STEP) for maker, _ in (trained, untrained)]
+    assert len(trained[1].seen) > 0
+    assert untrained[1].seen == []
+    np.testing.assert_array_equal(batches[1].policies, slices.search_policies)
+    for name in batches[0]._fields:
+        # Values are computed in other parts, which round otherwise.
+        tolerance = 1e-5 if name == "values" else 0.0
+        if name != "policies":
+            pair = (getattr(batch, name) for batch in batches)
+            np.testing.assert_allclose(*pair, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def test_without_a_policy_loss_values_are_searched_all_the_same():
+    config = make_config(policy_coefficient=0.0)
+    _, slices = make_case(config, seed=2)
+    (maker, search), (other, others) = make_maker(config), make_maker(make_config(ratio=0.0))
+    batch, wanted = (m.make_batch(slices, TARGET_TRAIN_STEP) for m in (maker, other))
+    np.testing.assert_array_equal(batch.values, wanted.values)
+    assert 0 < len(search.seen) == len(others.seen) <= most_roots(config) == BATCH * 6
 
 
 def test_diagnostics_tell_what_a_batch_was_made_of():

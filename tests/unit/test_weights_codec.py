@@ -14,6 +14,7 @@ from efficientzero.config import NetworkConfig
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
 from efficientzero.weights_codec import decode_weights, encode_weights
+from tests.unit.test_networks import SMALL_IMAGE, VECTOR, build, random_observations, run_both
 
 
 def small_state() -> dict[str, Tensor]:
@@ -154,3 +155,22 @@ def test_a_rounded_vector_is_refused() -> None:
         ValueError, match=r"'bias': got dtype torch\.bfloat16, wanted torch\.float32"
     ):
         decode_weights(encode_weights({"bias": torch.ones(3).bfloat16()}), {"bias": torch.ones(3)})
+
+
+@pytest.mark.parametrize("spec", [SMALL_IMAGE, VECTOR])
+def test_rounded_weights_change_a_bfloat16_search_in_the_heads_last_layers_alone(
+    spec: EnvSpec,
+) -> None:
+    network, rounded = build(spec), build(spec)
+    payload = encode_weights(network.inference_state_dict(), dtype=torch.bfloat16)
+    rounded.load_inference_state_dict(decode_weights(payload, network.inference_state_dict()))
+    answers = []
+    for net in (network, rounded):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            answers.append(run_both(net.eval(), random_observations(spec, 4)))
+    (root, step), (rounded_root, rounded_step) = answers
+    assert torch.equal(root.latents, rounded_root.latents)
+    assert torch.equal(step.latents, rounded_step.latents)
+    assert torch.equal(step.lstm_states, rounded_step.lstm_states)
+    assert not torch.equal(root.policy_logits, rounded_root.policy_logits)
+    torch.testing.assert_close(root.policy_logits, rounded_root.policy_logits, rtol=0.02, atol=0.02)

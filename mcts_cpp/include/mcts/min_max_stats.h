@@ -21,10 +21,11 @@ struct QScale {
 
 // Running bounds of the Q values seen in one tree; they only ever widen.
 //
-// Deviation from the original EfficientZero: it recomputes the bounds over the whole tree after
-// each simulation and subtracts the wrong node's value prefix on the way. Here every Q enters once,
-// when it is computed, with the reward that was fixed when its node was expanded.
-// SearchParams::stale_prefix_bounds brings the original back.
+// Deviation from the original EfficientZero: after each simulation it recomputes the bounds over
+// the whole tree, so that they narrow again when a Q moves inwards, and subtracts the wrong node's
+// value prefix on the way. Here every Q enters when it is computed, with the reward that was fixed
+// when its node was expanded. SearchParams::recomputed_bounds and stale_prefix_bounds bring the
+// original back, the first without its fault.
 class MinMaxStats {
  public:
   MinMaxStats() = default;

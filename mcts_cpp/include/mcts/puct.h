@@ -22,11 +22,15 @@ inline float SumOfVisitedQ(const BlockLayout& layout, const float* q) {
   return SumOfLanes(sum);
 }
 
-// The Q given to unvisited children. `mean_at_parent` is this function's result one step above on
-// the same descent, seen by the player who moves here; at the root it is 0.
+// The Q given to unvisited children, before it is normalised by `q_scale`. `mean_at_parent` is this
+// function's result one step above on the same descent, seen by the player who moves here; at the
+// root it is 0.
 template <UnvisitedQ kPolicy>
-float QOfUnvisited(const NodeHeader& header, bool is_root, float mean_at_parent) {
-  if constexpr (kPolicy == UnvisitedQ::kZero) return 0.0F;
+float QOfUnvisited(const NodeHeader& header, bool is_root, float mean_at_parent,
+                   const QScale& q_scale) {
+  // MuZero's pseudocode adds no Q to the score of an unvisited child: (offset - offset) * scale is
+  // exactly 0, and within the limits of the clipping.
+  if constexpr (kPolicy == UnvisitedQ::kZero) return q_scale.offset;
   if constexpr (kPolicy == UnvisitedQ::kParentValue) {
     return header.value_sum / static_cast<float>(header.visits);
   }

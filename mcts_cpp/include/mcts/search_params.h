@@ -15,7 +15,7 @@ enum class Algorithm : std::uint8_t {
 enum class UnvisitedQ : std::uint8_t {
   kMeanQ,        // mean Q of visited siblings and, below the root, of the parent's mean (as ELF)
   kParentValue,  // the node's own mean value
-  kZero,         // 0, before normalisation
+  kZero,         // the Q that is 0 once normalised: the lowest in the tree; as MuZero
 };
 
 // The coefficients of one search, shared by all trees of a batch. Set once by the caller, never
@@ -74,9 +74,12 @@ struct SearchParams {
   // True: N(s) in the exploration term counts the node's own expansion. False: it is the sum of
   // the children's visits, so the first action tried at any node is uniformly random.
   bool exploration_counts_expansion = true;
-  // True: after each simulation the bounds of Q are recomputed over the whole tree, depth first
-  // with the last action's branch first, and the reward of a node is its value prefix minus that
-  // of the node met just before it, which is its parent only at the first branch.
+  // True: after each simulation the bounds of Q are those of all Qs as they are now. False: those
+  // of every Q that was ever computed in this search, which only widen.
+  bool recomputed_bounds = false;
+  // True: recomputed as well, but depth first with the last action's branch first, and the reward
+  // of a node is its value prefix minus that of the node met just before it, which is its parent
+  // only at the first branch.
   bool stale_prefix_bounds = false;
 };
 

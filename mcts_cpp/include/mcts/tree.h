@@ -205,16 +205,20 @@ class alignas(64) Tree {
   static TreeOperations OperationsFor(const SearchParams& params, bool reuses_nodes);
 
  private:
+  // How the bounds of Q follow the tree.
+  enum class BoundsRule : std::uint8_t { kWidened, kRecomputed, kStalePrefixes };
   // What differs in the inner loops.
   struct Rules {
     Algorithm algorithm;
     UnvisitedQ unvisited_q;
     bool exploration_counts_expansion;
-    bool stale_prefix_bounds;
+    BoundsRule bounds;
     bool reuses_nodes;
   };
 
   template <UnvisitedQ kUnvisitedQ>
+  static TreeOperations PuctOperations(const SearchParams& params, bool reuses_nodes);
+  template <UnvisitedQ kUnvisitedQ, BoundsRule kBounds>
   static TreeOperations PuctOperations(const SearchParams& params, bool reuses_nodes);
   template <Rules kRules>
   static TreeOperations OperationsOf();
@@ -240,6 +244,7 @@ class alignas(64) Tree {
                    std::int16_t child_visits);
   void ScoreRootActions(const SearchConstants& constants, const RootInput& input);
   void MixRootNoise(const SearchConstants& constants, const RootInput& input);
+  void RecomputeBounds(const SearchConstants& constants, int num_nodes);
   void RecomputeBoundsWithStalePrefixes(const SearchConstants& constants);
   void MoveNode(const SearchConstants& constants, int from, int to);
   void DropChild(const SearchConstants& constants, PathStep step, const NodeHeader& child);

@@ -1,0 +1,373 @@
+"""No thread dies in silence: whatever one raises ends its role, with a traceback and a failure."""
+
+import ast
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import grpc
+import pytest
+
+from deploy import monitor as monitor_module
+from deploy.child import Child, child_environment
+from deploy.local import Outcome, StopRequests
+from deploy.monitor import RunMonitor
+from deploy.topology import ProcessSpec
+from efficientzero import runtime
+from efficientzero.guarded_thread import guarded_thread
+from efficientzero.membership import Membership, new_seat
+from efficientzero.metrics import wandb_tracker
+from efficientzero.metrics.wandb_tracker import WandbTracker
+from efficientzero.rpc import weights_pb2
+from efficientzero.rpc.weight_client import WeightClient
+from efficientzero.runtime import StopSignal, ThreadFailed
+from learner import replay_follower
+from learner.batch_feeder import BatchFeeder
+from learner.cluster_watch import ClusterWatch
+from learner.gate import Gate
+from learner.saver import CheckpointSaver
+from replay import shard_watch, snapshot_request
+from replay.priorities import PriorityUpdater
+from replay.shard_board import ShardLink
+from replay.slice_sampler import SampleStream
+from replay.training_queue import TrainingQueueReader
+from tests.fakes import tiny_config, tiny_run
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCT = ("actor", "deploy", "efficientzero", "learner", "reanalyzer", "replay")
+PATIENCE_S = 10.0
+ADDRESS = "127.0.0.1:1"  # nobody listens there
+
+
+class Broken(BaseException):
+    """What no ``except Exception`` holds up, as ``SystemExit`` from a library is."""
+
+
+def raising(*args, **kwargs):
+    del args, kwargs
+    raise Broken("broken")
+
+
+def tracker(folder, stop):
+    return WandbTracker(
+        mode="disabled",
+        entity="e",
+        project="p",
+        group="g",
+        seed=0,
+        run_uid="0123abcd",
+        role="actor",
+        index=0,
+        config={},
+        directory=folder,
+        stop=stop,
+    )
+
+
+def start_heartbeat(patch, folder, stop):
+    patch.setattr(Membership, "_beat_on", raising)
+    Membership(tiny_run(folder, tiny_config()), new_seat("actor"), stop)
+
+
+def start_weight_client(patch, folder, stop):
+    patch.setattr(WeightClient, "_follow", raising)
+    WeightClient(ADDRESS, weights_pb2.LATEST, {}, stop)
+
+
+def start_batch_feeder(patch, folder, stop):
+    patch.setattr(BatchFeeder, "_run", raising)
+    BatchFeeder(None, None, None, stop).start()
+
+
+def start_cluster_watch(patch, folder, stop):
+    watch = ClusterWatch(
+        *(None, None, None),
+        vitals=raising,
+        replay_addresses=[ADDRESS],
+        incarnation=0,
+        has_evaluator=False,
+    )
+    patch.setattr(ClusterWatch, "look", raising)
+    patch.setattr("learner.cluster_watch._LOOK_S", 0.0)
+    watch.follow(stop)
+
+
+def start_replay_follower(patch, folder, stop):
+    patch.setattr(replay_follower, "_LOOK_S", 0.0)
+    replay_follower.follow_replay(
+        tiny_run(folder, tiny_config()),
+        None,
+        board=SimpleNamespace(counts=raising),
+        record=None,
+        fairness=None,
+        watch=None,
+        stop=stop,
+    )
+
+
+def start_priority_updater(patch, folder, stop):
+    patch.setattr(PriorityUpdater, "_run", raising)
+    PriorityUpdater(ADDRESS, stop)
+
+
+def start_shard_watch(patch, folder, stop):
+    patch.setattr(shard_watch, "is_listening", raising)
+    shard_watch.watch_shards([ADDRESS], stop)
+
+
+def start_sample_stream(patch, folder, stop):
+    patch.setattr(SampleStream, "_run", raising)
+    SampleStream(ADDRESS, ShardLink(stop), max_in_flight=1, num_ahead=1)
+
+
+def start_training_queue(patch, folder, stop):
+    patch.setattr(TrainingQueueReader, "_run", raising)
+    run = tiny_run(folder, tiny_config())
+    reader = TrainingQueueReader(ADDRESS, run.env_spec, run.config, stop)
+    assert reader.get(timeout_s=PATIENCE_S) is None
+    assert stop.is_set()  # long before the timeout
+
+
+def start_snapshot(patch, folder, stop):
+    patch.setattr(snapshot_request.reverb_lite, "load", raising)
+    with pytest.raises(snapshot_request.SnapshotFailed, match="ended without an answer"):
+        snapshot_request.request_snapshot(ADDRESS, timeout_s=PATIENCE_S, give_up=stop)
+
+
+def start_checkpoint(patch, folder, stop):
+    patch.setattr(CheckpointSaver, "_write", raising)
+    CheckpointSaver(folder, keep=1, stop=stop).save({"train_step": 1}, wait=False)
+
+
+def start_wandb_writer(patch, folder, stop):
+    patch.setattr(WandbTracker, "_write", raising)
+    tracker(folder, stop)
+
+
+def start_wandb_init(patch, folder, stop):
+    patch.setattr(WandbTracker, "_write", lambda self, mode: None)
+    patch.setattr(WandbTracker, "_ask_online", raising)
+    patch.setattr(wandb_tracker, "_ONLINE_PATIENCE_S", 0.1)
+    patch.setattr(wandb_tracker, "_LAST_PATIENCE_S", 0.1)
+    assert tracker(folder, stop)._start_online(None) is None
+
+
+def start_stop_watchdog(patch, folder, stop):
+    patch.setattr(runtime.signal, "signal", lambda signum, handler: None)
+    patch.setattr(stop, "wait", raising)
+    runtime.install_stop_handlers(stop)
+
+
+def start_child(patch, folder, stop):
+    child = Child(
+        ProcessSpec(role="actor", index=0, argv=("/bin/echo", "a line")),
+        log_dir=folder,
+        cwd=folder,
+        env=child_environment(os.environ, run_uid="0123abcd", threads=1),
+        sink=raising,
+        stop=stop,
+    )
+    child.start()
+    child.finish_reading(PATIENCE_S)
+
+
+def start_monitor(patch, folder, stop):
+    patch.setattr(monitor_module, "_INTERVAL_S", 0.0)
+    monitor = RunMonitor(raising, evaluations_path=folder / "none", show=raising, stop=stop)
+    monitor.__enter__()
+    monitor.__exit__()
+
+
+STARTS = {
+    "heartbeat": start_heartbeat,
+    "weight-client": start_weight_client,
+    "batch-feeder": start_batch_feeder,
+    "cluster": start_cluster_watch,
+    "replay-counts": start_replay_follower,
+    "priority-updater": start_priority_updater,
+    "shard-{}": start_shard_watch,
+    "slice-sampler": start_sample_stream,
+    "training-queue": start_training_queue,
+    "replay-snapshot": start_snapshot,
+    "checkpoint": start_checkpoint,
+    "wandb-writer": start_wandb_writer,
+    "wandb-init": start_wandb_init,
+    "stop-watchdog": start_stop_watchdog,
+    "read-{}": start_child,
+    "monitor": start_monitor,
+}
+"""By the thread's name, as it is written where it is started."""
+
+
+def written_name(value: ast.expr) -> str:
+    if isinstance(value, ast.JoinedStr):
+        return "".join(p.value if isinstance(p, ast.Constant) else "{}" for p in value.values)
+    assert isinstance(value, ast.Constant)
+    return value.value
+
+
+def test_every_thread_of_the_product_has_a_test_here():
+    names = []
+    for path in [ROOT / "launch.py", *(p for f in PRODUCT for p in (ROOT / f).rglob("*.py"))]:
+        if path.name == "guarded_thread.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(called, ast.Name) and called.id in ("guarded_thread", "GuardedThread"):
+                names += [written_name(k.value) for k in node.keywords if k.arg == "name"]
+    assert sorted(names) == sorted(STARTS)
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_raising_thread_sets_its_process_stop_signal_with_its_traceback(
+    name, monkeypatch, tmp_path, caplog
+):
+    stop = StopSignal()
+    STARTS[name](monkeypatch, tmp_path, stop)
+    assert StopSignal.wait(stop, PATIENCE_S)
+    monkeypatch.undo()
+    full_name = name.format({"shard-{}": "0", "read-{}": "actor-0"}.get(name, ""))
+    with pytest.raises(
+        ThreadFailed, match=f"its thread {full_name} failed: Broken: broken"
+    ) as info:
+        stop.check()
+    assert isinstance(info.value.__cause__, Broken)
+    (record,) = [r for r in caplog.records if r.levelno == logging.CRITICAL]
+    assert record.getMessage() == f"thread {full_name} failed"
+    assert "in raising" in record.exc_text or "in raising" in formatted(record)
+
+
+def formatted(record):
+    return logging.Formatter().format(record)
+
+
+ROLE = """
+import sys, time
+from efficientzero.guarded_thread import guarded_thread
+from efficientzero.runtime import leave, run_role
+
+def work():
+    {work}
+
+def main(stop):
+    guarded_thread(work, stop, name="reader")
+    {wait}
+
+leave(run_role("actor", 3, main, exit_grace_s=0.2))
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "wait", "code", "words"),
+    [
+        ("{}['lost']", "stop.wait(30)", 1, "KeyError: 'lost'"),
+        ("sys.exit()", "stop.wait(30)", 1, "SystemExit"),
+        ("{}['lost']", "time.sleep(30)", 70, "KeyError: 'lost'"),  # a main thread that hangs
+    ],
+)
+def test_a_role_ends_with_its_threads_traceback_and_a_failures_exit_code(work, wait, code, words):
+    done = subprocess.run(
+        [sys.executable, "-c", ROLE.format(work=work, wait=wait)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code
+    assert "actor-3 CRITICAL thread reader failed" in done.stderr
+    assert "Traceback" in done.stderr and words in done.stderr
+    if code == 1:
+        assert "actor-3 ERROR actor-3 failed: its thread reader failed" in done.stderr
+
+
+def test_the_first_failure_is_the_one_that_is_told(caplog):
+    stop = StopSignal()
+    for number in (1, 2):
+        guarded_thread(lambda n=number: 1 // (n - n), stop, name=f"t{number}").join(PATIENCE_S)
+    assert stop.failure is not None
+    assert stop.failure.thread == "t1"
+
+
+def test_a_failed_thread_of_the_launcher_fails_the_run():
+    requests = StopRequests()
+    requests.stop.fail("monitor", KeyError("phase"))
+    reason = "failed: the launcher: its thread monitor failed: KeyError: 'phase'"
+    assert requests.outcome() == Outcome(1, reason)
+
+
+class Context:
+    """Of a call: as gRPC's, as far as a handler sees it."""
+
+    def __init__(self):
+        self.status = None
+
+    def code(self):
+        return self.status
+
+    def peer(self):
+        return "test"
+
+    def abort(self, code, details):
+        self.status = code
+        raise Exception(details)
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream"])
+def test_a_service_that_raises_fails_the_role_and_one_that_refuses_does_not(kind):
+    make_handler = getattr(grpc, f"{kind}_rpc_method_handler")
+    details = SimpleNamespace(method="/Run/Get", invocation_metadata=())
+
+    def call(behave, stop):
+        given = make_handler(behave, request_deserializer=bytes)
+        handler = Gate(None, stop).intercept_service(lambda details: given, details)
+        return list(getattr(handler, kind)(b"", Context()) or ())
+
+    def refuse(request, context):
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no")
+        yield
+
+    def fail(request, context):
+        yield {}["lost"]
+
+    wrap = (lambda f: lambda r, c: list(f(r, c))) if kind == "unary_unary" else (lambda f: f)
+    stop = StopSignal()
+    with pytest.raises(Exception, match="no"):
+        call(wrap(refuse), stop)
+    stop.check()
+    with pytest.raises(KeyError):
+        call(wrap(fail), stop)
+    with pytest.raises(ThreadFailed, match="grpc /Run/Get failed: KeyError: 'lost'"):
+        stop.check()
+
+
+BARE = [
+    "import threading\nthreading.Thread(target=print).start()\n",
+    "from threading import Thread\nThread(target=print).start()\n",
+    "import threading\nthreading.Timer(1.0, print).start()\n",
+    "import _thread\n_thread.start_new_thread(print, ())\n",
+    "from concurrent.futures import ThreadPoolExecutor\nThreadPoolExecutor(1)\n",
+    "from concurrent import futures\nfutures.ThreadPoolExecutor(1)\n",
+    "import concurrent.futures\nconcurrent.futures.ProcessPoolExecutor(1)\n",
+    "import multiprocessing\nmultiprocessing.Process(target=print).start()\n",
+    "from multiprocessing.pool import ThreadPool\nThreadPool(1)\n",
+    "import torch.multiprocessing\ntorch.multiprocessing.spawn(print)\n",
+    "import threading\n\n\nclass Own(threading.Thread):\n    pass\n",
+]
+
+
+@pytest.mark.parametrize("source", BARE)
+def test_lint_refuses_a_bare_thread(source):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--stdin-filename", "replay/new.py", "-"],
+        input=source,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+    )
+    assert "TID251" in done.stdout
+    assert done.returncode == 1
