@@ -111,7 +111,7 @@ def test_a_single_difference_from_the_defaults_is_named_with_its_value(key):
     name, value = key
     config = changed(Config(), dict([key]))
     group = run_group(config)
-    if name in ("env.id", "tracking.group_suffix") or config == Config():
+    if name in ("env.id", "env.kwargs", "tracking.group_suffix") or config == Config():
         return
     leaf = name.rpartition(".")[2]
     pattern = rf"ALE-Pong-v5_(?:[a-z]+\.)?{leaf}=\S+" + r"|ALE-Pong-v5_[0-9a-f]{12}"
@@ -246,3 +246,12 @@ def test_environments_that_differ_in_a_replaced_character_are_told_apart():
     groups = [run_group(changed(Config(), {"env.id": env})) for env in ("my:E-v0", "my-E-v0")]
     assert groups[1] == "my-E-v0"
     assert re.fullmatch(r"my-E-v0_[0-9a-f]{12}", groups[0])
+
+
+def test_arguments_of_the_environment_are_named_as_fields_are():
+    kwargs = {"size": 4, "id": "hard", "wide": True}
+    assert run_group(changed(Config(), {"env.kwargs": kwargs})) == (
+        "ALE-Pong-v5_kwargs.id=hard_size=4_wide=true"
+    )
+    words = {run_group(changed(Config(), {"env.kwargs": {"a": value}})) for value in (True, "true")}
+    assert len(words) == 2
