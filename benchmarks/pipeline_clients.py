@@ -50,7 +50,6 @@ def weight_clients(publisher: WeightPublisher, preset: str) -> Iterator[Arrivals
             governor=Governor(Config()),
             publisher=publisher,
             record=RunRecord(Path(folder)),
-            stop=stop,
         )
         processes = [
             subprocess.Popen(

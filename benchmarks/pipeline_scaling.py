@@ -141,7 +141,7 @@ class _Simulation:
         record = RunRecord(self._folder)
         try:
             with GrpcServer(
-                "127.0.0.1:0", governor=governor, publisher=publisher, record=record, stop=stop
+                "127.0.0.1:0", governor=governor, publisher=publisher, record=record
             ) as server:
                 order = Order(
                     replay_address=self._service.address,

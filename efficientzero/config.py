@@ -40,7 +40,7 @@ class EnvConfig:
 
     id: str = "ALE/Pong-v5"
     """A gymnasium id with discrete actions (ALE/Breakout-v5, CartPole-v1), or Catch-v0."""
-    kwargs: EnvKwargs = field(default_factory=dict)
+    kwargs: EnvKwargs = field(default_factory=dict, hash=False)
     """Arguments of the environment's constructor: numbers, true, false, or words; "8" is a word."""
     num_stacked_frames: int = 4
     """Frames the network sees at once (S)."""

@@ -134,7 +134,6 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 governor=governor,
                 publisher=publisher,
                 record=record,
-                stop=stop,
                 cluster=ClusterServicer(run, roster, watch),
             ):
                 watch.follow(stop)

@@ -5,15 +5,12 @@ In front of all of the learner's services. Without a token, on loopback, only th
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Never, TypeAlias
 
 import grpc
-
-from efficientzero.runtime import StopSignal
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -23,14 +20,13 @@ log = logging.getLogger(__name__)
 class Gate(grpc.ServerInterceptor):
     """Checks every call before it reaches a service."""
 
-    def __init__(self, token: str | None, stop: StopSignal) -> None:
+    def __init__(self, token: str | None) -> None:
         """Want ``token`` of every caller, as ``authorization: Bearer <token>``; None: nothing.
 
-        Where a service raises, gRPC logs the traceback, answers its caller "unknown" and goes on:
-        here ``stop`` is set as by any other thread's failure.
+        Where a service raises, gRPC logs the traceback and answers its caller "unknown". That does
+        not end the process as a failing thread does: whoever can call could end the run.
         """
         self._wanted = None if token is None else f"Bearer {token}".encode()
-        self._stop = stop
 
     def intercept_service(
         self,
@@ -42,7 +38,7 @@ class Gate(grpc.ServerInterceptor):
             return _STRANGER
         handler = continuation(details)
         if handler is not None and handler.request_deserializer is not None:
-            return _guarded(handler, details.method, self._stop)
+            return _quiet(handler, details.method)
         return handler
 
     def _is_known(self, details: grpc.HandlerCallDetails) -> bool:
@@ -60,22 +56,8 @@ class _Malformed:
         self.error = error
 
 
-@contextlib.contextmanager
-def _failing(stop: StopSignal, method: str, context: grpc.ServicerContext) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        # Where the service refused there is a code: that, too, is an exception.
-        if context.code() is None:  # type: ignore[attr-defined]  # the stubs lack it
-            stop.fail(f"grpc {method}", error)
-        raise
-
-
-def _guarded(handler: _Handler, method: str, stop: StopSignal) -> _Handler:
-    """Set ``stop`` where the service fails, and answer what cannot be read with one line.
-
-    For a message that cannot be read gRPC would log a traceback.
-    """
+def _quiet(handler: _Handler, method: str) -> _Handler:
+    """Answer what cannot be read with one line; gRPC would log a traceback for each."""
     read = handler.request_deserializer
     assert read is not None
 
@@ -100,17 +82,15 @@ def _guarded(handler: _Handler, method: str, stop: StopSignal) -> _Handler:
 
         def unary(request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
             refuse_malformed(request, context)
-            with _failing(stop, method, context):
-                return answer(request, context)
+            return answer(request, context)
 
         return grpc.unary_unary_rpc_method_handler(unary, read_or_mark, handler.response_serializer)
     stream_of = handler.unary_stream
     assert stream_of is not None  # there are no other kinds of calls
 
-    def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: ANN401
+    def stream(request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
         refuse_malformed(request, context)
-        with _failing(stop, method, context):
-            yield from stream_of(request, context)
+        return stream_of(request, context)
 
     return grpc.unary_stream_rpc_method_handler(stream, read_or_mark, handler.response_serializer)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor  # noqa: TID251  the gate sees what calls raise
+from concurrent.futures import ThreadPoolExecutor  # noqa: TID251  gRPC logs what calls raise
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +20,6 @@ from efficientzero.rpc.credentials import (
     read_token,
     server_credentials,
 )
-from efficientzero.runtime import StopSignal
 from learner.cluster_server import ClusterServicer
 from learner.gate import Gate
 from learner.governor import Governor
@@ -47,7 +46,6 @@ class GrpcServer:
         governor: Governor,
         publisher: WeightPublisher,
         record: RunRecord,
-        stop: StopSignal,
         cluster: ClusterServicer | None = None,
     ) -> None:
         """Listen at ``host:port`` (port 0: a free one) and serve at once.
@@ -57,7 +55,6 @@ class GrpcServer:
             governor: grants env_steps.
             publisher: holds the weights.
             record: takes results.
-            stop: of the process; set when a service fails.
             cluster: gives places to workers; without it nobody can join.
 
         Raises:
@@ -76,7 +73,7 @@ class GrpcServer:
         )
         self._server = grpc.server(
             ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="grpc"),
-            interceptors=[Gate(None if folder is None else read_token(folder), stop)],
+            interceptors=[Gate(None if folder is None else read_token(folder))],
             options=(
                 ("grpc.so_reuseport", 0),  # or two learners would share a port unnoticed
                 ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),

@@ -103,7 +103,6 @@ class Learner:
             governor=self.governor,
             publisher=WeightPublisher(),
             record=self.record,
-            stop=StopSignal(),
             cluster=ClusterServicer(self.run, self.roster, self.watch),
         )
         self.address = self.server.address

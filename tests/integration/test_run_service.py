@@ -49,7 +49,6 @@ class Learner:
             governor=self.governor,
             publisher=self.publisher,
             record=self.record,
-            stop=self.stop,
         )
 
     def train(self, train_steps: int) -> None:

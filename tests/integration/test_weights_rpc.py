@@ -44,7 +44,6 @@ def start_server(tmp_path) -> Iterator[Callable[..., GrpcServer]]:
             governor=Governor(Config(budget=BudgetConfig(env_steps=10))),
             publisher=publisher,
             record=RunRecord(tmp_path),
-            stop=StopSignal(),
         )
         servers.append(server)
         return server

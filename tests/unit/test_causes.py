@@ -172,7 +172,7 @@ def test_a_checkpoint_without_its_snapshot_shows_an_unknown_cause_whole(
     def snapshot_replay():
         raise error
 
-    saver = CheckpointSaver(tmp_path, keep=2, snapshot_replay=snapshot_replay)
+    saver = CheckpointSaver(tmp_path, keep=2, stop=StopSignal(), snapshot_replay=snapshot_replay)
     saver.save(state_of(1), wait=True)
     assert str(error) in caplog.text
     assert ("Traceback" in caplog.text) == has_traceback
@@ -200,7 +200,9 @@ def test_a_learner_that_refuses_its_status_is_not_taken_for_a_silent_one(tmp_pat
     def fetch():
         raise Refusal(codes.pop(0))
 
-    monitor = RunMonitor(fetch, evaluations_path=tmp_path / "none", show=lambda *_: None)
+    monitor = RunMonitor(
+        fetch, evaluations_path=tmp_path / "none", show=lambda *_: None, stop=StopSignal()
+    )
     monitor.poll()
     assert caplog.text == ""
     monitor.poll()

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -165,7 +166,6 @@ def start_child(patch, folder, stop):
     child = Child(
         ProcessSpec(role="actor", index=0, argv=("/bin/echo", "a line")),
         log_dir=folder,
-        cwd=folder,
         env=child_environment(os.environ, run_uid="0123abcd", threads=1),
         sink=raising,
         stop=stop,
@@ -298,49 +298,40 @@ def test_a_failed_thread_of_the_launcher_fails_the_run():
     assert requests.outcome() == Outcome(1, reason)
 
 
-class Context:
-    """Of a call: as gRPC's, as far as a handler sees it."""
-
-    def __init__(self):
-        self.status = None
-
-    def code(self):
-        return self.status
-
-    def peer(self):
-        return "test"
-
-    def abort(self, code, details):
-        self.status = code
-        raise Exception(details)
-
-
 @pytest.mark.parametrize("kind", ["unary_unary", "unary_stream"])
-def test_a_service_that_raises_fails_the_role_and_one_that_refuses_does_not(kind):
-    make_handler = getattr(grpc, f"{kind}_rpc_method_handler")
-    details = SimpleNamespace(method="/Run/Get", invocation_metadata=())
+def test_a_service_that_raises_shows_its_traceback_and_the_server_goes_on(kind, caplog):
+    """A stranger who finds such a call must not be able to end the learner with it."""
 
-    def call(behave, stop):
-        given = make_handler(behave, request_deserializer=bytes)
-        handler = Gate(None, stop).intercept_service(lambda details: given, details)
-        return list(getattr(handler, kind)(b"", Context()) or ())
+    def answer(request, context):
+        if request == b"bad":
+            raise KeyError("lost")
+        return b"good"
 
-    def refuse(request, context):
-        context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no")
-        yield
+    def stream(request, context):
+        yield answer(request, context)
 
-    def fail(request, context):
-        yield {}["lost"]
+    behave = answer if kind == "unary_unary" else stream
+    handler = getattr(grpc, f"{kind}_rpc_method_handler")(behave, request_deserializer=bytes)
+    server = grpc.server(ThreadPoolExecutor(2), interceptors=[Gate(None)])
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("Run", {"Get": handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = getattr(channel, kind)("/Run/Get")
 
-    wrap = (lambda f: lambda r, c: list(f(r, c))) if kind == "unary_unary" else (lambda f: f)
-    stop = StopSignal()
-    with pytest.raises(Exception, match="no"):
-        call(wrap(refuse), stop)
-    stop.check()
-    with pytest.raises(KeyError):
-        call(wrap(fail), stop)
-    with pytest.raises(ThreadFailed, match="grpc /Run/Get failed: KeyError: 'lost'"):
-        stop.check()
+            def get(request):
+                answered = call(request, timeout=PATIENCE_S)
+                return answered if kind == "unary_unary" else next(answered)
+
+            with pytest.raises(grpc.RpcError) as refused:
+                get(b"bad")
+            assert refused.value.code() is grpc.StatusCode.UNKNOWN
+            assert get(b"good") == b"good"
+    finally:
+        server.stop(0).wait(PATIENCE_S)
+    assert "Traceback" in caplog.text
+    assert "KeyError: 'lost'" in caplog.text
 
 
 BARE = [
