@@ -19,6 +19,7 @@ from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.rpc import cluster_pb2
 from efficientzero.run_tracking import run_tracker
+from efficientzero.runtime import StopSignal
 from tests.fakes import tiny_config, tiny_run
 from tests.loss_cases import changed
 
@@ -181,7 +182,7 @@ def test_entity_and_project_of_the_environment_are_not_read(no_variables, tmp_pa
     no_variables.setenv("WANDB_ENTITY", "some body")
     check_environment()
     run = dataclasses.replace(tiny_run(tmp_path, tiny_config()), tracking_mode="offline")
-    tracker = run_tracker(run, "actor", 0)
+    tracker = run_tracker(run, "actor", 0, stop=StopSignal())
     tracker.log({"actor/env_steps": 1.0})
     tracker.close()
     (recorded,) = find_runs(tmp_path / "wandb")
