@@ -18,6 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deploy.interrupt import leave_when_interrupted
+
+if __name__ == "__main__":
+    leave_when_interrupted()
+
 from deploy import status
 from deploy.ablate.__main__ import main as ablate
 from deploy.child import CHECKOUT, DETERMINISTIC_ARITHMETIC, Child, child_environment

@@ -1,0 +1,29 @@
+"""Ctrl-C before a run has handlers of its own: one line, and what is open is closed.
+
+Installed by ``launch.py`` before its other imports, which take most of its start.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Never
+
+
+def leave_when_interrupted() -> None:
+    """End the command at SIGINT, SIGTERM and SIGHUP with 128 + signal as exit code.
+
+    By an exception, so that what was begun is cleaned up. ``StopRequests`` takes over later.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup
+            signal.signal(signum, _leave)
+
+
+def _leave(signum: int, frame: FrameType | None) -> Never:
+    del frame
+    signal.signal(signum, signal.SIG_IGN)  # a second one must not break off the cleaning up
+    name = signal.Signals(signum).name
+    print(f"launch.py: interrupted by {name}", file=sys.stderr, flush=True)
+    sys.exit(128 + signum)
