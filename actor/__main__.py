@@ -8,6 +8,7 @@ from actor.actor import Actor
 from actor.env_count import env_count
 from efficientzero.devices import setup_torch
 from efficientzero.envs import make_env_batch
+from efficientzero.envs.hang_watch import watch_for_hangs
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc import weights_pb2
 from efficientzero.rpc.pinned_weights import PinnedWeights
@@ -83,6 +84,7 @@ def main(place: Place, stop: StopSignal) -> None:
             stop=stop,
         )
         place.membership.follow(actor.pulse)
+        watch_for_hangs(envs.oldest_call, stop)
         actor.run()
     finally:
         envs.close()

@@ -16,8 +16,9 @@ import torch
 
 from actor.greedy_games import Actions, by_search, evaluation_seeds, play_episodes
 from efficientzero.devices import setup_torch
-from efficientzero.envs import make_env_batch
+from efficientzero.envs import EnvBatch, make_env_batch
 from efficientzero.envs.atari_scores import atari100k_game, human_normalized
+from efficientzero.envs.hang_watch import Call, watch_for_hangs
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.pulse import Pulse
 from efficientzero.metrics.search_rates import SearchRates
@@ -72,6 +73,12 @@ class Evaluator:
         self.pulse = Pulse(self._timer, "evaluations/s")
         """How evaluating fares just now."""
         self._evaluations, self._logged_at = 0, time.monotonic()
+        self._envs: EnvBatch | None = None  # of the evaluation that is being made
+
+    def oldest_call(self) -> Call | None:
+        """Return the call of an environment that has not returned yet; from any thread."""
+        envs = self._envs
+        return None if envs is None else envs.oldest_call()
 
     def run(self) -> None:
         """Evaluate until the final evaluation is made or a stop is asked for."""
@@ -112,7 +119,7 @@ class Evaluator:
             config.env.final_eval_max_episode_steps if is_final else config.env.max_episode_steps
         )
         with self._timer.section("setup"):
-            envs = make_env_batch(
+            envs = self._envs = make_env_batch(
                 config.env,
                 num_envs=num_envs,
                 seeds=evaluation_seeds(config, num_envs),
@@ -136,6 +143,7 @@ class Evaluator:
             results = play_episodes(envs, timed, self._stop, timer=self._timer)
         finally:
             envs.close()
+            self._envs = None
         if results is None:
             return
         seconds = time.monotonic() - started
@@ -218,6 +226,7 @@ def main(place: Place, stop: StopSignal) -> None:
     try:
         evaluator = Evaluator(run, device=device, tracker=tracker, randomness=randomness, stop=stop)
         place.membership.follow(evaluator.pulse)
+        watch_for_hangs(evaluator.oldest_call, stop)
         evaluator.run()
     finally:
         tracker.close()

@@ -24,6 +24,7 @@ from actor.actor import Actor
 from benchmarks.pipeline_frames import PlayedGame, play_game
 from efficientzero.config import Config
 from efficientzero.config_files import config_from_dict
+from efficientzero.envs.hang_watch import Call
 from efficientzero.metrics.tracker import NullTracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc import weights_pb2
@@ -76,6 +77,10 @@ class RepeatedGame:
 
     def close(self) -> None:
         """Do nothing."""
+
+    def oldest_call(self) -> Call | None:
+        """Return None: nothing is called."""
+        return None
 
 
 class SleepingSearch:

@@ -6,8 +6,10 @@ Nothing here knows a game, a network or a replay. Shapes: G = len(indices), *fra
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +23,7 @@ from efficientzero.envs.contract import (
     check_step,
     crash_of,
 )
+from efficientzero.envs.hang_watch import Call
 from efficientzero.schema import EnvSpec, EnvSteps, Frames
 
 log = logging.getLogger(__name__)
@@ -80,6 +83,9 @@ class EnvBatch(Protocol):
     def close(self) -> None:
         """Close every environment."""
 
+    def oldest_call(self) -> Call | None:
+        """Return the call of an environment that has been running longest; from any thread."""
+
 
 class SequentialEnvBatch:
     """An EnvBatch that steps its environments one after the other in the caller's thread.
@@ -95,6 +101,8 @@ class SequentialEnvBatch:
         self._envs = list(envs)
         self._needs_reset = [True] * len(envs)
         self._num_steps = [0] * len(envs)  # of the running episode
+        # By environment: since when it has been called, and what for.
+        self._calls: list[tuple[float, str] | None] = [None] * len(envs)
 
     def reset(self, indices: Sequence[int]) -> Frames:
         """Start the next episode of these environments; return first frames [G, *frame]."""
@@ -130,16 +138,18 @@ class SequentialEnvBatch:
 
     def close(self) -> None:
         """Close every environment; one that fails at it is named in the log."""
-        for env in self._envs:
+        for number, env in enumerate(self._envs):
             try:
-                env.close()
+                with self._call(number, "close"):
+                    env.close()
             except (Exception, SystemExit) as error:  # often what comes after a crash
                 log.warning("%s", self._failure(error, "close").headline)
 
     def _reset(self, index: int) -> Frames:
         self._needs_reset[index] = True
         try:
-            frame = self._envs[index].reset()
+            with self._call(index, "reset"):
+                frame = self._envs[index].reset()
             check_frame(frame, self.spec.frame_shape, self._dtype)
         except (Exception, SystemExit) as error:
             raise self._failure(error, "reset") from None
@@ -148,6 +158,7 @@ class SequentialEnvBatch:
 
     def _step(self, index: int, action: int) -> EnvStep:
         self._num_steps[index] += 1
+        self._calls[index] = (time.monotonic(), "step")  # no context: 50,000 a second
         try:
             step = self._envs[index].step(action)
             check_step(step, self.spec.frame_shape, self._dtype)
@@ -155,8 +166,28 @@ class SequentialEnvBatch:
             self._needs_reset[index] = True
             what = f"step {self._num_steps[index]} of an episode"
             raise self._failure(error, what) from None
+        finally:
+            self._calls[index] = None
         self._needs_reset[index] = step.terminated or step.truncated
         return step
+
+    @contextlib.contextmanager
+    def _call(self, index: int, what: str) -> Iterator[None]:
+        self._calls[index] = (time.monotonic(), what)
+        try:
+            yield
+        finally:
+            self._calls[index] = None
+
+    def oldest_call(self) -> Call | None:
+        """Return the call of an environment that has been running longest; from any thread."""
+        calls = [(*call, index) for index, call in enumerate(self._calls) if call is not None]
+        if not calls:
+            return None
+        since_s, what, index = min(calls)
+        if what == "step":
+            what = f"step {self._num_steps[index]} of an episode"
+        return Call(f"env.id={self.spec.env_id}: {what}", since_s)
 
     def _failure(self, error: BaseException, what: str) -> EnvError:
         """Return the error that names the environment."""

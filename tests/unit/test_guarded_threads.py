@@ -18,6 +18,7 @@ from deploy.local import Outcome, StopRequests
 from deploy.monitor import RunMonitor
 from deploy.topology import ProcessSpec
 from efficientzero import runtime
+from efficientzero.envs.hang_watch import watch_for_hangs
 from efficientzero.guarded_thread import guarded_thread
 from efficientzero.membership import Membership, new_seat
 from efficientzero.metrics import wandb_tracker
@@ -114,6 +115,10 @@ def start_priority_updater(patch, folder, stop):
     PriorityUpdater(ADDRESS, stop)
 
 
+def start_hang_watch(patch, folder, stop):
+    watch_for_hangs(raising, stop, most_s=0.01)
+
+
 def start_shard_watch(patch, folder, stop):
     patch.setattr(shard_watch, "is_listening", raising)
     shard_watch.watch_shards([ADDRESS], stop)
@@ -188,6 +193,7 @@ STARTS = {
     "cluster": start_cluster_watch,
     "replay-counts": start_replay_follower,
     "priority-updater": start_priority_updater,
+    "env-hangs": start_hang_watch,
     "shard-{}": start_shard_watch,
     "slice-sampler": start_sample_stream,
     "training-queue": start_training_queue,
