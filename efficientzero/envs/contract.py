@@ -132,7 +132,8 @@ class ObservationCheck:
         """Return an observation as an array of the declared shape.
 
         Returns:
-            Of an image, of booleans and of a Discrete space the array as it is; else float32.
+            Of an image, of a Discrete space and of one of booleans the array as it is; else
+            float32, into which booleans are converted as 0 and 1.
 
         Raises:
             ContractViolation: another shape, a dtype that cannot be converted safely, a value that
@@ -149,7 +150,7 @@ class ObservationCheck:
             raise ContractViolation(
                 f"observation: got {describe(array)}, declared {space.dtype} {space.shape}"
             )
-        if array.dtype == np.bool_ or self._is_whole:
+        if space.dtype == np.bool_ or self._is_whole:
             return array  # every value is allowed
         values = array
         if not self._is_image and array.dtype != np.float32:

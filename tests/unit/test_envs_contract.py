@@ -92,6 +92,8 @@ def test_an_observation_that_is_not_as_declared_is_refused(space, observation, m
         (spaces.Box(0, 255, (2,), np.uint8), np.array([7, 255], np.uint8), [7, 255]),
         (spaces.Box(0, 9, (2,), np.int64), np.array([9, 3], np.int32), [9, 3]),
         (spaces.Box(0, 1, (2,), np.bool_), np.array([True, False]), [255, 0]),
+        (VECTOR, np.array([True, False, True, False]), [1, 0, 1, 0]),
+        (spaces.Box(0, 255, (2,), np.uint8), np.array([True, False]), [1, 0]),
     ],
 )
 def test_a_safe_conversion_is_made(space, observation, frame):
@@ -154,6 +156,13 @@ def test_a_float_outside_the_declared_range_is_reported_once_and_taken(caplog):
             batch.reset([0])
             assert batch.step([0], np.array([0])).frames.tolist() == [[2.0] * 4]
     assert caplog.text.count("got 2.0, declared -1.0 to 1.0") == 1
+
+
+def test_a_boolean_outside_the_declared_range_is_reported(caplog):
+    space = spaces.Box(-0.5, 0.5, (2,), np.float32)
+    with caplog.at_level(logging.WARNING):
+        assert batch_of(Scripted(space, np.array([True, False]))).reset([0]).tolist() == [[1, 0]]
+    assert "observation[0]: got True, declared -0.5 to 0.5" in caplog.text
 
 
 def test_frames_of_any_environment_are_checked():
