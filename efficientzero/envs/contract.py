@@ -8,6 +8,7 @@ what an environment raises into one error. Knows no registry, no actor and no re
 from __future__ import annotations
 
 import logging
+import signal
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,19 +68,29 @@ class EnvContractError(EnvError):
 
 
 class EnvCrashed(EnvError):
-    """An environment raised an exception or called ``sys.exit``; the message has the traceback."""
+    """An environment raised something or called ``sys.exit``; the message has the traceback."""
 
 
 def crash_of(error: BaseException, where: str) -> EnvCrashed:
     """Return what an environment raised as one error.
 
     Args:
-        error: an exception or a SystemExit.
+        error: anything: pyo3's PanicException, for one, is no Exception.
         where: the environment and what it was asked to do.
     """
     traced = _own_frames(error.__traceback__)
     block = "".join(traceback.format_exception(type(error), error, traced)).rstrip()
     return EnvCrashed(f"{where} {raised(error)}\n{block}")
+
+
+def reraise_ctrl_c(error: BaseException) -> None:
+    """Raise a KeyboardInterrupt that may be a person's; one that is the environment's passes.
+
+    Where a process takes SIGINT by a handler, as every role does, Python raises none by itself.
+    """
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if isinstance(error, KeyboardInterrupt) and is_default:
+        raise error
 
 
 def raised(error: BaseException) -> str:

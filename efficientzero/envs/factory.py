@@ -22,7 +22,7 @@ from efficientzero.config_files import closest
 from efficientzero.envs.atari import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import ROWS, CatchEnv
-from efficientzero.envs.contract import EnvContractError, raised
+from efficientzero.envs.contract import EnvContractError, raised, reraise_ctrl_c
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.envs.jpeg import JpegFrames
 from efficientzero.schema import EnvSpec
@@ -202,7 +202,8 @@ def _make(registered: GymEnvSpec, kwargs: EnvKwargs) -> gymnasium.Env[Any, Any]:
         raise ValueError(
             f"gymnasium cannot build it: {reason}; install what is missing or choose another"
         ) from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        reraise_ctrl_c(error)
         advice = "; arguments are given by --env.kwargs KEY=VALUE" * isinstance(error, TypeError)
         raise ValueError(f"its constructor {raised(error)}{advice}") from error
 
@@ -228,7 +229,8 @@ def _look_up(env_id: str) -> GymEnvSpec:
         raise ValueError(
             f"cannot import {package} ({error}); install it, or name its folder in PYTHONPATH"
         ) from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        reraise_ctrl_c(error)
         raise ValueError(f"importing {package} {raised(error)}") from error
     try:
         return gymnasium.spec(name)

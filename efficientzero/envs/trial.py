@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -100,6 +101,8 @@ def _advice(headline: str, *, mask: bool) -> str:
 def main() -> int:
     """Try the environment of the command line; return 0, or 1 if it cannot be used."""
     die_with_parent()
+    # No Ctrl-C reaches this session, so a KeyboardInterrupt is the environment's own.
+    signal.signal(signal.SIGINT, lambda signum, frame: None)
     # What the environment prints must not come between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -1,6 +1,7 @@
 """What an environment may return, and that what it must not return ends in one clear error."""
 
 import logging
+import signal
 import sys
 
 import gymnasium
@@ -17,6 +18,18 @@ from efficientzero.envs.trial import try_env
 
 VECTOR = spaces.Box(-1, 1, (4,), np.float32)
 GOOD = np.zeros(4, np.float32)
+
+
+class PanicException(BaseException):
+    """As pyo3 raises it for a panic in Rust."""
+
+
+@pytest.fixture
+def sigint_handler():
+    """Take SIGINT by a handler, as every role does."""
+    before = signal.signal(signal.SIGINT, lambda signum, frame: None)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def image(*shape):
@@ -181,9 +194,13 @@ def test_frames_of_any_environment_are_checked():
         (RuntimeError("no\n simulator"), "raised RuntimeError: no simulator"),
         (SystemExit(3), r"called sys.exit\(3\)"),
         (SystemExit(), r"called sys.exit\(\)"),
+        (PanicException("rust panicked"), "raised PanicException: rust panicked"),
+        (KeyboardInterrupt(), "raised KeyboardInterrupt"),
     ],
 )
-def test_what_an_environment_raises_is_one_block_and_the_others_have_stepped(error, what):
+def test_what_an_environment_raises_is_one_block_and_the_others_have_stepped(
+    error, what, sigint_handler
+):
     batch = batch_of(Scripted(), Scripted(step=error, bad_at=2), Scripted())
     batch.reset([0, 1, 2])
     batch.step([0, 1, 2], np.array([0, 0, 0]))
@@ -203,7 +220,9 @@ def test_what_an_environment_raises_is_one_block_and_the_others_have_stepped(err
     batch.reset([1])
 
 
-@pytest.mark.parametrize("error", [RuntimeError("gone"), SystemExit(1)])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("gone"), SystemExit(1), PanicException("rust panicked")]
+)
 def test_an_environment_that_fails_at_closing_keeps_no_other_from_it(error, caplog):
     first, second = Scripted(), Scripted()
     closed = []
@@ -222,6 +241,33 @@ def test_ctrl_c_is_not_an_environments_failure():
     batch.reset([0])
     with pytest.raises(KeyboardInterrupt):
         batch.step([0], np.array([0]))
+
+
+@pytest.mark.parametrize("error", [PanicException("rust panicked"), KeyboardInterrupt()])
+def test_whatever_a_constructor_or_a_reset_raises_is_one_line(tried, error, sigint_handler):
+    class Broken(Scripted):
+        def __init__(self, in_reset):
+            super().__init__()
+            if not in_reset:
+                raise error
+
+        def reset(self, *, seed=None, options=None):
+            raise error
+
+    gymnasium.register("Tried-v0", Broken)
+    for in_reset, where in ((False, "its constructor"), (True, "reset")):
+        with pytest.raises(ValueError, match=f"{where} raised {type(error).__name__}"):
+            try_env(EnvConfig(id="Tried-v0", kwargs={"in_reset": in_reset}))
+
+
+def test_ctrl_c_stops_a_constructor(tried):
+    class Slow(Scripted):
+        def __init__(self):
+            raise KeyboardInterrupt
+
+    gymnasium.register("Tried-v0", Slow)
+    with pytest.raises(KeyboardInterrupt):
+        try_env(EnvConfig(id="Tried-v0"))
 
 
 def test_an_error_of_an_environment_is_a_value_error_for_commands():
