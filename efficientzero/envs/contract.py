@@ -151,10 +151,7 @@ class ObservationCheck:
                 is not finite, or an integer outside the declared range.
         """
         space = self.space
-        try:
-            array = np.asarray(observation)
-        except ValueError as error:
-            raise ContractViolation(f"observation: got {describe(observation)}: {error}") from None
+        array = _array("observation", observation, f"one of {space}")
         if isinstance(space, spaces.Discrete):
             return _index(array, space)
         if array.shape != space.shape or not self._fits(array.dtype):
@@ -279,8 +276,16 @@ def _index(array: Frames, space: spaces.Discrete[Any]) -> Frames:
     return array
 
 
+def _array(name: str, value: Any, wanted: str) -> Frames:  # noqa: ANN401  whatever was returned
+    try:
+        return np.asarray(value)
+    except Exception as error:  # also whatever a foreign type's __array__ raises
+        got = f"{name}: got {describe(value)}, wanted {wanted}"
+        raise ContractViolation(f"{got} ({' '.join(str(error).split())})") from None
+
+
 def _number(reward: Any) -> float:  # noqa: ANN401  whatever was returned
-    array = np.asarray(reward)
+    array = _array("reward", reward, "one number")
     if array.ndim or array.dtype.kind not in "fiub":
         raise ContractViolation(f"reward: got {describe(reward)}, wanted one number")
     return float(array)
@@ -289,7 +294,7 @@ def _number(reward: Any) -> float:  # noqa: ANN401  whatever was returned
 def _flag(name: str, value: Any) -> bool:  # noqa: ANN401  whatever was returned
     if value is True or value is False:
         return value
-    array = np.asarray(value)
+    array = _array(name, value, "True or False")
     if array.ndim or array.dtype.kind not in "iub" or int(array) not in (0, 1):
         raise ContractViolation(f"{name}: got {describe(value)}, wanted True or False")
     return bool(array)

@@ -24,6 +24,13 @@ class PanicException(BaseException):
     """As pyo3 raises it for a panic in Rust."""
 
 
+class NoArray:
+    """As a torch tensor that requires grad."""
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("it\nneeds grad")
+
+
 @pytest.fixture
 def sigint_handler():
     """Take SIGINT by a handler, as every role does."""
@@ -128,6 +135,11 @@ def test_a_safe_conversion_is_made(space, observation, frame):
         ((GOOD, None, False, False, {}), "reward: got NoneType None, wanted one number"),
         ((GOOD, np.array([1.0]), False, False, {}), r"reward: got float64 \(1,\)"),
         ((GOOD, "1", False, False, {}), "reward: got str '1'"),
+        ((GOOD, [1, [2, 3]], False, False, {}), r"reward: got list .*, wanted one number \(sett"),
+        ((GOOD, NoArray(), False, False, {}), r"reward: got NoArray.*needs grad\)"),
+        ((GOOD, 1.0, [1, [2, 3]], False, {}), "terminated: got list .*, wanted True or False"),
+        ((GOOD, 1.0, False, [1, [2, 3]], {}), "truncated: got list .*, wanted True or False"),
+        ((NoArray(), 1.0, False, False, {}), r"observation: got NoArray.* \(it needs grad\)"),
         ((GOOD, 1.0, None, False, {}), "terminated: got NoneType None, wanted True or False"),
         ((GOOD, 1.0, False, 0.5, {}), "truncated: got float 0.5"),
         ((GOOD, 1.0, False, False, None), "info: got NoneType None, wanted a dict"),
