@@ -9,8 +9,10 @@ who asks for it, since importing the package takes two seconds.
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import ale_py
@@ -37,6 +39,8 @@ CATCH_STEPS = ROWS - 1
 _ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
 _MINATAR = "MinAtar/"
 
+log = logging.getLogger(__name__)
+
 
 def probe_env_spec(config: EnvConfig) -> EnvSpec:
     """Build one environment, read what it looks like, close it.
@@ -45,7 +49,7 @@ def probe_env_spec(config: EnvConfig) -> EnvSpec:
         ValueError: in one line, why this environment cannot be used and what to do.
     """
     env = make_env(config, seed=0, training=True, max_episode_steps=0)
-    env.close()
+    _close(env)
     return spec_of(env, config)
 
 
@@ -79,20 +83,24 @@ def make_env_batch(
         raise ValueError(f"seeds: got {len(seeds)} for {num_envs} environments, wanted one each")
     if max_episode_steps < 0:
         raise ValueError(f"max_episode_steps: got {max_episode_steps}, wanted 0 or more")
-    envs: list[SingleEnv] = [
-        make_env(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
-        for seed in seeds
-    ]
-    spec = spec_of(envs[0], config)
-    if expected is not None and spec != expected:
-        raise EnvContractError(
-            f"env.id={config.id}: got {spec}, but the run was started with {expected}: another "
-            "version of its package?"
-        )
-    if jpeg_frames:
-        if not spec.is_image:
-            raise ValueError(f"jpeg_frames: got frames {spec.frame_shape}, wanted images")
-        envs = [JpegFrames(env) for env in envs]
+    envs: list[SingleEnv] = []
+    with ExitStack() as refused:
+        for seed in seeds:
+            envs.append(
+                make_env(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
+            )
+            refused.callback(_close, envs[-1])
+        spec = spec_of(envs[0], config)
+        if expected is not None and spec != expected:
+            raise EnvContractError(
+                f"env.id={config.id}: got {spec}, but the run was started with {expected}: another "
+                "version of its package?"
+            )
+        if jpeg_frames:
+            if not spec.is_image:
+                raise ValueError(f"jpeg_frames: got frames {spec.frame_shape}, wanted images")
+            envs = [JpegFrames(env) for env in envs]
+        refused.pop_all()
     return SequentialEnvBatch(spec, envs)
 
 
@@ -119,7 +127,7 @@ def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps:
         raise ValueError(f"env.id={config.id}: {error}") from error
     spec = spec_of(env, config)
     if spec.is_image and min(spec.frame_shape[1:]) < MIN_IMAGE_SIDE:
-        env.close()
+        _close(env)
         raise ValueError(
             f"env.id={config.id}: frames are {spec.frame_shape[1]} x {spec.frame_shape[2]} pixels, "
             f"wanted {MIN_IMAGE_SIDE} x {MIN_IMAGE_SIDE} or more (env.atari.image_size for games)"
@@ -151,13 +159,27 @@ def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: i
             training=training,
             max_episode_steps=max_episode_steps or own_limit or unlimited,
         )
-    return GymEnv(
-        _make(registered, config.kwargs),
-        seed=seed,
-        max_episode_steps=max_episode_steps or unlimited,
-        action_repeat=config.action_repeat,
-        own_limit=own_limit,
-    )
+    env = _make(registered, config.kwargs)
+    try:
+        return GymEnv(
+            env,
+            seed=seed,
+            max_episode_steps=max_episode_steps or unlimited,
+            action_repeat=config.action_repeat,
+            own_limit=own_limit,
+        )
+    except BaseException:
+        _close(env)
+        raise
+
+
+def _close(env: SingleEnv | gymnasium.Env[Any, Any]) -> None:
+    """Close an environment that is not used; it may have started processes."""
+    try:
+        env.close()
+    except BaseException as error:
+        reraise_ctrl_c(error)
+        log.warning("close %s", raised(error))
 
 
 def _own_limit(registered: GymEnvSpec, config: EnvConfig) -> int:

@@ -13,12 +13,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from efficientzero.config import EnvConfig
 from efficientzero.config_files import config_from_dict
-from efficientzero.envs.batch import SequentialEnvBatch
+from efficientzero.envs.batch import SequentialEnvBatch, SingleEnv
 from efficientzero.envs.contract import STEP_VALUES, EnvCrashed, EnvError
 from efficientzero.envs.factory import make_env, spec_of
 from efficientzero.envs.gym_env import GymEnv
@@ -59,8 +60,25 @@ class _CrashedLater(Exception):
 def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -> EnvFacts:
     now("its constructor")
     env = make_env(config, seed=seed, training=True, max_episode_steps=0)
-    spec, rewards = spec_of(env, config), [0.0]
-    batch, randomness = SequentialEnvBatch(spec, [env]), np.random.default_rng(seed)
+    batch = SequentialEnvBatch(spec_of(env, config), [env])
+    doing = "close"
+    try:
+        return replace(_play(env, batch, np.random.default_rng(seed), now), crash=crash)
+    except (ValueError, _CrashedLater) as error:
+        doing = f"close (after {error})"
+        raise
+    finally:
+        now(doing)
+        batch.close()
+
+
+def _play(
+    env: SingleEnv,
+    batch: SequentialEnvBatch,
+    randomness: np.random.Generator,
+    now: Callable[[str], None],
+) -> EnvFacts:
+    spec, rewards = batch.spec, [0.0]
     try:
         now("reset")
         batch.reset([0])
@@ -77,9 +95,7 @@ def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -
         may_be_luck = isinstance(error, EnvCrashed) and len(rewards) > 1
         raise (_CrashedLater if may_be_luck else ValueError)(text) from error
     if isinstance(env, GymEnv) and env.out_of_range:
-        raise ValueError(f"env.id={config.id}: {env.out_of_range}: correct its observation_space")
-    now("close")
-    batch.close()
+        raise ValueError(f"env.id={spec.env_id}: {env.out_of_range}: correct its observation_space")
     return EnvFacts(
         spec=spec,
         time_limit=env.time_limit,
@@ -87,7 +103,6 @@ def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -
         largest_reward=max(rewards),
         mean_reward=sum(rewards) / len(rewards),
         largest_pixel=env.largest_pixel if isinstance(env, GymEnv) else 255,
-        crash=crash,
     )
 
 

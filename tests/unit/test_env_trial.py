@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +29,7 @@ from efficientzero.config_files import (
 from efficientzero.schema import EnvFacts, EnvSpec
 
 MODULE = """
-import os, time
+import os, subprocess, time
 import gymnasium as gym
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
@@ -40,6 +42,9 @@ class E(CartPoleEnv):
             time.sleep(60)
         if manner == "ends":
             os._exit(0)
+        if manner == "starts":
+            simulator = subprocess.Popen(["sleep", "60"], start_new_session=True)
+            open("pid", "w").write(str(simulator.pid))
         if manner == "file":
             open("levels.txt").close()
         super().__init__()
@@ -74,6 +79,21 @@ def test_an_environment_whose_file_is_missing_is_one_line_and_exit_code_2(folder
     (line,) = capsys.readouterr().err.splitlines()
     assert "env.id=tried_env:Mine-v0: its constructor raised FileNotFoundError" in line
     assert "levels.txt" in line
+
+
+def test_a_simulator_in_another_session_is_ended(folder):
+    env_facts(mine(manner="starts"), limit_s=60.0)
+    pid, deadline = int((folder / "pid").read_text()), time.monotonic() + 5.0
+    while b"sleep" in command_of(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()  # empty where it has ended
+    except OSError:
+        return b""
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What an environment may return, and that what it must not return ends in one clear error."""
 
+import dataclasses
 import logging
 import signal
 import sys
@@ -12,7 +13,7 @@ from gymnasium import spaces
 from efficientzero.config import EnvConfig
 from efficientzero.envs.batch import EnvStep, SequentialEnvBatch
 from efficientzero.envs.contract import EnvContractError, EnvCrashed, EnvError
-from efficientzero.envs.factory import make_env, spec_of
+from efficientzero.envs.factory import make_env, make_env_batch, spec_of
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.envs.trial import try_env
 
@@ -47,10 +48,15 @@ class Scripted(gymnasium.Env):
     """Returns what the test says; episodes of five steps."""
 
     action_space = spaces.Discrete(2)
+    num_open = 0
 
     def __init__(self, space=VECTOR, first=GOOD, step=None, reset=None, bad_at=1):
         self.observation_space, self.first = space, first
         self.step_result, self.reset_result, self.bad_at, self.t = step, reset, bad_at, 0
+        Scripted.num_open += 1
+
+    def close(self):
+        Scripted.num_open -= 1
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -299,7 +305,10 @@ def tried():
 
     def register(limit=None, **kwargs):
         gymnasium.register("Tried-v0", Scripted, max_episode_steps=limit, kwargs=kwargs)
-        return run()
+        Scripted.num_open = 0
+        found = run()
+        assert Scripted.num_open == 0, "a trial closes what it refuses, too"
+        return found
 
     yield register
     del gymnasium.registry["Tried-v0"]
@@ -309,6 +318,25 @@ def test_a_trial_finds_an_error_of_a_later_step(tried):
     assert "step 4 of an episode: reward: got nan" in tried(
         step=(GOOD, np.nan, False, False, {}), bad_at=4
     )
+
+
+@pytest.mark.parametrize("space", [spaces.Dict(a=VECTOR), spaces.Box(0, 255, (2, 2), np.uint8)])
+def test_a_trial_closes_what_has_no_frames(tried, space):
+    assert "env.id=Tried-v0: " in tried(space=space)
+
+
+def test_environments_are_closed_where_their_batch_is_refused(tried):
+    spec = tried().spec
+    with pytest.raises(EnvContractError, match="another version"):
+        make_env_batch(
+            EnvConfig(id="Tried-v0"),
+            num_envs=2,
+            seeds=[0, 1],
+            training=True,
+            max_episode_steps=0,
+            expected=dataclasses.replace(spec, num_actions=3),
+        )
+    assert Scripted.num_open == 0
 
 
 def test_a_trial_refuses_floats_outside_the_declared_range(tried):
