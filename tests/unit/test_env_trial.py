@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import launch
-from deploy import env_trial
+from deploy import command_line, env_trial
+from deploy.ablate import __main__ as ablate
 from deploy.child import CHECKOUT, with_import_path
-from deploy.env_kwargs import kwarg_text, parse_kwargs
+from deploy.env_kwargs import join_kwargs, kwarg_text, parse_kwargs
 from deploy.env_trial import check_rewards, env_facts, env_notes
 from deploy.preflight import PreflightError
 from deploy.prepare import check_same_experiment
@@ -154,6 +155,28 @@ def test_kwargs_have_types():
     for wrong, message in ((["a"], "wanted KEY=VALUE"), (["a=1", "a=2"], "got a twice")):
         with pytest.raises(ValueError, match=message):
             parse_kwargs(wrong)
+
+
+TWICE = ["--env.kwargs", "a=1", "--seed", "3", "--env.kwargs=b=2", "--env.kwargs", "c=x", "d="]
+
+
+def test_arguments_of_several_options_are_all_taken():
+    wanted = {"a": 1, "b": 2, "c": "x", "d": ""}
+    config = command_line.parse(TWICE, load_preset("cartpole")).config
+    assert (config.env.kwargs, config.seed) == (wanted, 3)
+    options, _ = ablate.parse(["--preset", "cartpole", *TWICE])
+    assert options.config.env.kwargs == wanted
+    once = ["--env.kwargs=a=1", "GRID.toml"]
+    assert join_kwargs(once) == once
+    assert join_kwargs([*once, *once]) == [*once[1:] * 2, "--env.kwargs", "a=1", "a=1"]
+
+
+def test_an_argument_in_two_options_is_one_line_and_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as end:
+        launch.main(["--local", "--env.kwargs", "a=1", "--env.kwargs", "a=2"])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "got a twice" in line
 
 
 @pytest.mark.parametrize(
