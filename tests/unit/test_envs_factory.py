@@ -175,6 +175,39 @@ def test_an_unknown_id_is_answered_with_the_nearest_known_ones(wrong: str, right
     assert "\n" not in str(raised.value)
 
 
+@pytest.fixture
+def package(tmp_path, monkeypatch, register):
+    """Return a function that writes a package ``tested_package``."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(text: str) -> None:
+        (tmp_path / "tested_package.py").write_text(text)
+
+    yield write
+    sys.modules.pop("tested_package", None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("TestedMine-v3", "tested_package:TestedMine-v0"),
+        ("TestedMin-v0", "tested_package:TestedMine-v0"),
+        ("CartPole-v9", "CartPole-v1"),
+        ("catch", "Catch-v0"),
+    ],
+)
+def test_an_advised_id_can_be_used(package, wrong, right):
+    package(
+        "import gymnasium\n"
+        "from gymnasium.envs.classic_control.cartpole import CartPoleEnv\n"
+        "class Mine(CartPoleEnv): pass\n"
+        "gymnasium.register('TestedMine-v0', Mine)\n"
+    )
+    with pytest.raises(ValueError, match=f"no such environment; try {right}$"):
+        probe_env_spec(EnvConfig(id=f"tested_package:{wrong}"))
+    probe_env_spec(EnvConfig(id=right))
+
+
 def test_an_unknown_package_is_named():
     with pytest.raises(ValueError, match=r"cannot import not_a_package.*install it"):
         probe_env_spec(EnvConfig(id="not_a_package:Some-v0"))
