@@ -7,6 +7,7 @@ what an environment raises into one error. Knows no registry, no actor and no re
 
 from __future__ import annotations
 
+import importlib
 import logging
 import signal
 import traceback
@@ -33,6 +34,7 @@ _SLACK = 1e-5
 STEP_VALUES = ("observation", "reward", "terminated", "truncated", "info")
 _BETWEEN = (
     Path(__file__).parent,
+    Path(importlib.__file__).parent,
     *(Path(gymnasium.__file__).parent / part for part in ("wrappers", "envs/registration.py")),
     Path(gymnasium.__file__).parent / "core.py",
 )
@@ -100,7 +102,8 @@ def raised(error: BaseException) -> str:
         what = f"called sys.exit({'' if error.code is None else repr(error.code)})"
     else:
         what = f"raised {type(error).__name__}" + f": {text}" * bool(text)
-    frames = traceback.extract_tb(_own_frames(error.__traceback__))
+    traced = traceback.extract_tb(_own_frames(error.__traceback__))
+    frames = [frame for frame in traced if not frame.filename.startswith("<")]  # frozen: no file
     if not frames or _is_between(frames[-1].filename):
         return what
     return f"{what} ({Path(frames[-1].filename).name}:{frames[-1].lineno})"

@@ -21,7 +21,7 @@ from efficientzero.envs.catch import ROWS, CatchEnv
 from efficientzero.envs.contract import EnvContractError, raised, reraise_ctrl_c
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.envs.jpeg import JpegFrames
-from efficientzero.envs.registry import ATARI_ENTRY_POINT, CATCH_ID, look_up
+from efficientzero.envs.registry import ATARI_ENTRY_POINT, CATCH_ID, cannot_build, look_up
 from efficientzero.schema import EnvSpec
 
 UNLIMITED_EVALUATION_STEPS = 1_000
@@ -84,8 +84,9 @@ def make_env_batch(
             refused.callback(_close, envs[-1])
         spec = spec_of(envs[0], config)
         if expected is not None and spec != expected:
+            now, before = spec.differences(expected)
             raise EnvContractError(
-                f"env.id={config.id}: got {spec}, but the run was started with {expected}: another "
+                f"env.id={config.id}: got {now}, but the run was started with {before}: another "
                 "version of its package?"
             )
         if jpeg_frames:
@@ -105,6 +106,19 @@ def spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
         num_actions=env.num_actions,
         num_stacked_frames=config.num_stacked_frames,
     )
+
+
+def import_env(config: EnvConfig) -> None:
+    """Import what ``make_env`` builds, for who wants to say which of the two has failed.
+
+    Raises:
+        ValueError: in one line, what is missing or wrong.
+    """
+    try:
+        if config.id != CATCH_ID:
+            look_up(config.id)
+    except ValueError as error:
+        raise ValueError(f"env.id={config.id}: {error}") from error
 
 
 def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
@@ -212,10 +226,7 @@ def _make(registered: GymEnvSpec, kwargs: EnvKwargs) -> gymnasium.Env[Any, Any]:
         arguments: dict[str, Any] = dict(kwargs)
         return gymnasium.make(registered, disable_env_checker=True, **arguments)
     except (gymnasium.error.Error, ImportError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"gymnasium cannot build it: {reason}; install what is missing or choose another"
-        ) from error
+        raise cannot_build(error) from error
     except BaseException as error:
         reraise_ctrl_c(error)
         advice = "; arguments are given by --env.kwargs KEY=VALUE" * isinstance(error, TypeError)

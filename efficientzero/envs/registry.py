@@ -35,24 +35,45 @@ def look_up(env_id: str) -> GymEnvSpec:
     if env_id.startswith(_MINATAR):
         _register_minatar()
     package, _, name = env_id.rpartition(":")
+    if package:
+        _import(package)
     try:
-        if package:
-            importlib.import_module(package)
-    except ImportError as error:
-        raise ValueError(
-            f"cannot import {package} ({error}); install it, or name its folder in PYTHONPATH"
-        ) from error
-    except BaseException as error:
-        reraise_ctrl_c(error)
-        raise ValueError(f"importing {package} {raised(error)}") from error
-    try:
-        return gymnasium.spec(name)
+        registered = gymnasium.spec(name)
     except gymnasium.error.Error as error:
         nearest = (
             ", ".join(_with_prefix(id_, package) for id_ in _nearest_ids(name))
             or f"CartPole-v1, ALE/Pong-v5, {CATCH_ID}"
         )
         raise ValueError(f"there is no such environment; try {nearest}") from error
+    entry = registered.entry_point
+    if isinstance(entry, str) and entry != ATARI_ENTRY_POINT:  # games are built without it
+        _import(entry.partition(":")[0])
+    return registered
+
+
+def cannot_build(error: Exception) -> ValueError:
+    """Return the line for what gymnasium says where something is missing."""
+    reason = " ".join(str(error).split())
+    return ValueError(
+        f"gymnasium cannot build it: {reason}; install what is missing or choose another"
+    )
+
+
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except gymnasium.error.Error as error:
+        raise cannot_build(error) from error
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        if f"{module}.".startswith(f"{missing}."):
+            what = f"cannot import {module} ({error}); install it"
+        else:
+            what = f"importing {module} {raised(error)}; install {missing}"
+        raise ValueError(f"{what}, or name its folder in PYTHONPATH") from error
+    except BaseException as error:
+        reraise_ctrl_c(error)
+        raise ValueError(f"importing {module} {raised(error)}") from error
 
 
 def _with_prefix(env_id: str, package: str) -> str:

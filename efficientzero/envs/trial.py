@@ -21,7 +21,7 @@ from efficientzero.config import EnvConfig
 from efficientzero.config_files import config_from_dict
 from efficientzero.envs.batch import SequentialEnvBatch, SingleEnv
 from efficientzero.envs.contract import STEP_VALUES, EnvCrashed, EnvError
-from efficientzero.envs.factory import make_env, spec_of
+from efficientzero.envs.factory import import_env, make_env, spec_of
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.runtime import die_with_parent
 from efficientzero.schema import EnvFacts
@@ -58,6 +58,8 @@ class _CrashedLater(Exception):
 
 
 def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -> EnvFacts:
+    now("its import")
+    import_env(config)
     now("its constructor")
     env = make_env(config, seed=seed, training=True, max_episode_steps=0)
     batch = SequentialEnvBatch(spec_of(env, config), [env])
