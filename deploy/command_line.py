@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from deploy.env_kwargs import REGISTRY
+from deploy.env_kwargs import REGISTRY, join_kwargs
 from efficientzero.compat import compat_group
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS
@@ -138,7 +138,7 @@ def parse(arguments: Sequence[str], base: Config) -> Options:
     """Parse the command line; a mistake, --help or --version ends the process."""
     options: Options = parse_options(
         Options,
-        arguments,
+        join_kwargs(arguments),
         prog="launch.py",
         description=_DESCRIPTION,
         default=Options(config=base),

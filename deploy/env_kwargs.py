@@ -10,11 +10,34 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from efficientzero.config import EnvKwargs
 
+_OPTION = "--env.kwargs"
 _QUOTE = '"'
 _WORDS = {"true": True, "false": False}
 
 REGISTRY = ConstructorRegistry()
 """For ``tyro.cli``, whose own way takes a table as ``KEY VALUE KEY VALUE``."""
+
+
+def join_kwargs(arguments: Sequence[str]) -> list[str]:
+    """Return a command line in which pairs of several ``--env.kwargs`` stand behind one.
+
+    The parser keeps only the last of an option that is given more than once.
+    """
+    others: list[str] = []
+    pairs: list[str] = []
+    num_given, is_open = 0, False  # open: what follows belongs to the option
+    for argument in arguments:
+        name, equals, pair = argument.partition("=")
+        if name == _OPTION:
+            num_given, is_open = num_given + 1, not equals
+            pairs += [pair] * bool(equals)
+        elif is_open and not argument.startswith("-"):
+            pairs.append(argument)
+        else:
+            is_open = False
+            others.append(argument)
+    # At the end, where no positional argument follows that it would take.
+    return [*others, _OPTION, *pairs] if num_given > 1 else list(arguments)
 
 
 def parse_kwargs(pairs: Sequence[str]) -> EnvKwargs:

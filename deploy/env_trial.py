@@ -13,11 +13,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import uuid
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from deploy.child import with_import_path
+from deploy.child import RUN_MARK, end_leftovers, with_import_path
 from deploy.preflight import PreflightError
 from efficientzero.config import Config, EnvConfig
 from efficientzero.runtime import LAUNCHER_PID_VARIABLE
@@ -140,9 +141,11 @@ def _tried(env_id: str, text: str, limit_s: float) -> EnvFacts:
 
 def _run(text: str, limit_s: float, answers: int, output: int) -> int | None:
     """Run the trial and end all of its processes; return its exit code, None at the time limit."""
+    mark = f"trial-{uuid.uuid4().hex}"
+    mine = {LAUNCHER_PID_VARIABLE: str(os.getpid()), RUN_MARK: mark}
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "efficientzero.envs.trial", text],
-        env=with_import_path({**os.environ, LAUNCHER_PID_VARIABLE: str(os.getpid())}),
+        env=with_import_path({**os.environ, **mine}),
         stdin=subprocess.DEVNULL,
         stdout=answers,
         stderr=output,
@@ -153,7 +156,9 @@ def _run(text: str, limit_s: float, answers: int, output: int) -> int | None:
     except subprocess.TimeoutExpired:
         return None
     finally:
-        # Its whole session: an environment may have started a simulator.
+        # Its whole session: an environment may have started a simulator, also in a session of the
+        # simulator's own.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(_KILL_WAIT_S)
+        end_leftovers(mark, grace_s=0.0)

@@ -50,8 +50,9 @@ def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
     }
     _require(got, wanted, f"{parent.run_id}'s replay was recorded with")
     if spec != parent.env_spec:
+        now, before = spec.differences(parent.env_spec)
         raise ConfigError(
-            f"env.id: got {spec}, but {parent.run_id}'s replay was recorded from {parent.env_spec}"
+            f"env.id: got {now}, but {parent.run_id}'s replay was recorded with {before}"
         )
     if fork.train_step is not None:
         _check_weights(fork, config, got, there)

@@ -150,8 +150,9 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     # The run keeps its network, whatever its images would choose today.
     spec = check_config(config, suffix_before=run.config.tracking.group_suffix).spec
     if spec != run.env_spec:
+        now, before = spec.differences(run.env_spec)
         raise PreflightError(
-            f"env.id={config.env.id}: it is {spec} now, but the run was started with {run.env_spec}"
+            f"env.id={config.env.id}: it has {now} now, but the run was started with {before}"
         )
     tracking = _tracking_mode(config)
     check_device(config.cluster)

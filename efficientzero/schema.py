@@ -61,6 +61,13 @@ class EnvSpec:
         """Shape of S stacked frames: (S*C, H, W) or (S*D,)."""
         return (self.num_stacked_frames * self.frame_shape[0], *self.frame_shape[1:])
 
+    def differences(self, other: EnvSpec) -> tuple[str, str]:
+        """Return the fields that differ, as ``name=value, ...``: of this one and of ``other``."""
+        mine, others = asdict(self), asdict(other)
+        names = [name for name in mine if mine[name] != others[name]]
+        first, second = (", ".join(f"{n}={values[n]}" for n in names) for values in (mine, others))
+        return first, second
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvFacts:

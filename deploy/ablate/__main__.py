@@ -41,7 +41,7 @@ from deploy.ablate.grid import Cell, Grid, Mode, axes, expand, override, parse_v
 from deploy.ablate.runner import GridRunner
 from deploy.child import CHECKOUT
 from deploy.command_line import ShortOptions, with_compat, with_short_options
-from deploy.env_kwargs import REGISTRY
+from deploy.env_kwargs import REGISTRY, join_kwargs
 from deploy.fork import FORKS, Fork, fork_named
 from deploy.local import StopRequests
 from deploy.next_steps import own_command
@@ -150,7 +150,7 @@ def parse(arguments: Sequence[str], fork: Fork | None = None) -> tuple[Options, 
     lists = {f.name: getattr(given, f.name) for f in dataclasses.fields(Grid) if f.name != "vary"}
     options: Options = parse_options(
         Options,
-        arguments,
+        join_kwargs(arguments),
         prog="launch.py ablate",
         description=_DESCRIPTION,
         default=Options(config=base, **lists),

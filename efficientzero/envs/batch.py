@@ -22,6 +22,7 @@ from efficientzero.envs.contract import (
     check_frame,
     check_step,
     crash_of,
+    reraise_ctrl_c,
 )
 from efficientzero.envs.hang_watch import Call
 from efficientzero.schema import EnvSpec, EnvSteps, Frames
@@ -142,7 +143,7 @@ class SequentialEnvBatch:
             try:
                 with self._call(number, "close"):
                     env.close()
-            except (Exception, SystemExit) as error:  # often what comes after a crash
+            except BaseException as error:  # often what comes after a crash
                 log.warning("%s", self._failure(error, "close").headline)
 
     def _reset(self, index: int) -> Frames:
@@ -151,7 +152,7 @@ class SequentialEnvBatch:
             with self._call(index, "reset"):
                 frame = self._envs[index].reset()
             check_frame(frame, self.spec.frame_shape, self._dtype)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise self._failure(error, "reset") from None
         self._needs_reset[index], self._num_steps[index] = False, 0
         return frame
@@ -162,7 +163,7 @@ class SequentialEnvBatch:
         try:
             step = self._envs[index].step(action)
             check_step(step, self.spec.frame_shape, self._dtype)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             self._needs_reset[index] = True
             what = f"step {self._num_steps[index]} of an episode"
             raise self._failure(error, what) from None
@@ -191,6 +192,7 @@ class SequentialEnvBatch:
 
     def _failure(self, error: BaseException, what: str) -> EnvError:
         """Return the error that names the environment."""
+        reraise_ctrl_c(error)
         where = f"env.id={self.spec.env_id}: {what}"
         if isinstance(error, ContractViolation):
             return EnvContractError(f"{where}: {error}")

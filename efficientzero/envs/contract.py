@@ -7,7 +7,9 @@ what an environment raises into one error. Knows no registry, no actor and no re
 
 from __future__ import annotations
 
+import importlib
 import logging
+import signal
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +34,7 @@ _SLACK = 1e-5
 STEP_VALUES = ("observation", "reward", "terminated", "truncated", "info")
 _BETWEEN = (
     Path(__file__).parent,
+    Path(importlib.__file__).parent,
     *(Path(gymnasium.__file__).parent / part for part in ("wrappers", "envs/registration.py")),
     Path(gymnasium.__file__).parent / "core.py",
 )
@@ -67,19 +70,29 @@ class EnvContractError(EnvError):
 
 
 class EnvCrashed(EnvError):
-    """An environment raised an exception or called ``sys.exit``; the message has the traceback."""
+    """An environment raised something or called ``sys.exit``; the message has the traceback."""
 
 
 def crash_of(error: BaseException, where: str) -> EnvCrashed:
     """Return what an environment raised as one error.
 
     Args:
-        error: an exception or a SystemExit.
+        error: anything: pyo3's PanicException, for one, is no Exception.
         where: the environment and what it was asked to do.
     """
     traced = _own_frames(error.__traceback__)
     block = "".join(traceback.format_exception(type(error), error, traced)).rstrip()
     return EnvCrashed(f"{where} {raised(error)}\n{block}")
+
+
+def reraise_ctrl_c(error: BaseException) -> None:
+    """Raise a KeyboardInterrupt that may be a person's; one that is the environment's passes.
+
+    Where a process takes SIGINT by a handler, as every role does, Python raises none by itself.
+    """
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if isinstance(error, KeyboardInterrupt) and is_default:
+        raise error
 
 
 def raised(error: BaseException) -> str:
@@ -89,7 +102,8 @@ def raised(error: BaseException) -> str:
         what = f"called sys.exit({'' if error.code is None else repr(error.code)})"
     else:
         what = f"raised {type(error).__name__}" + f": {text}" * bool(text)
-    frames = traceback.extract_tb(_own_frames(error.__traceback__))
+    traced = traceback.extract_tb(_own_frames(error.__traceback__))
+    frames = [frame for frame in traced if not frame.filename.startswith("<")]  # frozen: no file
     if not frames or _is_between(frames[-1].filename):
         return what
     return f"{what} ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
@@ -132,24 +146,22 @@ class ObservationCheck:
         """Return an observation as an array of the declared shape.
 
         Returns:
-            Of an image, of booleans and of a Discrete space the array as it is; else float32.
+            Of an image, of a Discrete space and of one of booleans the array as it is; else
+            float32, into which booleans are converted as 0 and 1.
 
         Raises:
             ContractViolation: another shape, a dtype that cannot be converted safely, a value that
                 is not finite, or an integer outside the declared range.
         """
         space = self.space
-        try:
-            array = np.asarray(observation)
-        except ValueError as error:
-            raise ContractViolation(f"observation: got {describe(observation)}: {error}") from None
+        array = _array("observation", observation, f"one of {space}")
         if isinstance(space, spaces.Discrete):
             return _index(array, space)
         if array.shape != space.shape or not self._fits(array.dtype):
             raise ContractViolation(
                 f"observation: got {describe(array)}, declared {space.dtype} {space.shape}"
             )
-        if array.dtype == np.bool_ or self._is_whole:
+        if space.dtype == np.bool_ or self._is_whole:
             return array  # every value is allowed
         values = array
         if not self._is_image and array.dtype != np.float32:
@@ -267,8 +279,16 @@ def _index(array: Frames, space: spaces.Discrete[Any]) -> Frames:
     return array
 
 
+def _array(name: str, value: Any, wanted: str) -> Frames:  # noqa: ANN401  whatever was returned
+    try:
+        return np.asarray(value)
+    except Exception as error:  # also whatever a foreign type's __array__ raises
+        got = f"{name}: got {describe(value)}, wanted {wanted}"
+        raise ContractViolation(f"{got} ({' '.join(str(error).split())})") from None
+
+
 def _number(reward: Any) -> float:  # noqa: ANN401  whatever was returned
-    array = np.asarray(reward)
+    array = _array("reward", reward, "one number")
     if array.ndim or array.dtype.kind not in "fiub":
         raise ContractViolation(f"reward: got {describe(reward)}, wanted one number")
     return float(array)
@@ -277,7 +297,7 @@ def _number(reward: Any) -> float:  # noqa: ANN401  whatever was returned
 def _flag(name: str, value: Any) -> bool:  # noqa: ANN401  whatever was returned
     if value is True or value is False:
         return value
-    array = np.asarray(value)
+    array = _array(name, value, "True or False")
     if array.ndim or array.dtype.kind not in "iub" or int(array) not in (0, 1):
         raise ContractViolation(f"{name}: got {describe(value)}, wanted True or False")
     return bool(array)

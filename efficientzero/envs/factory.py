@@ -1,41 +1,37 @@
 """From an environment id to a batch of environments, or to one line that says what is wrong.
 
-The only place that knows which ids exist. Atari games (any id of ale-py) get the Atari protocol,
-``Catch-v0`` is built here, everything else comes from gymnasium as it is. ``package:Some-v0``
-imports ``package`` first, so that it can register its environments; ``MinAtar/*`` is registered for
-who asks for it, since importing the package takes two seconds.
+Atari games (any id of ale-py) get the Atari protocol, ``Catch-v0`` is built here, everything else
+comes from gymnasium as it is. ``registry`` knows which ids there are.
 """
 
 from __future__ import annotations
 
-import importlib
-import re
+import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from contextlib import ExitStack
+from typing import Any
 
-import ale_py
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 
 from efficientzero.config import EnvConfig, EnvKwargs
-from efficientzero.config_files import closest
 from efficientzero.envs.atari import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import ROWS, CatchEnv
-from efficientzero.envs.contract import EnvContractError, raised
+from efficientzero.envs.contract import EnvContractError, raised, reraise_ctrl_c
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.envs.jpeg import JpegFrames
+from efficientzero.envs.registry import ATARI_ENTRY_POINT, CATCH_ID, cannot_build, look_up
 from efficientzero.schema import EnvSpec
 
-CATCH_ID = "Catch-v0"
 UNLIMITED_EVALUATION_STEPS = 1_000
 """Env_steps of an evaluation's episode where neither the config nor the environment has a limit."""
 MIN_IMAGE_SIDE = 3
 """Pixels; what one 3 x 3 convolution covers."""
 
 CATCH_STEPS = ROWS - 1
-_ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
-_MINATAR = "MinAtar/"
+
+log = logging.getLogger(__name__)
 
 
 def probe_env_spec(config: EnvConfig) -> EnvSpec:
@@ -45,7 +41,7 @@ def probe_env_spec(config: EnvConfig) -> EnvSpec:
         ValueError: in one line, why this environment cannot be used and what to do.
     """
     env = make_env(config, seed=0, training=True, max_episode_steps=0)
-    env.close()
+    _close(env)
     return spec_of(env, config)
 
 
@@ -79,20 +75,25 @@ def make_env_batch(
         raise ValueError(f"seeds: got {len(seeds)} for {num_envs} environments, wanted one each")
     if max_episode_steps < 0:
         raise ValueError(f"max_episode_steps: got {max_episode_steps}, wanted 0 or more")
-    envs: list[SingleEnv] = [
-        make_env(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
-        for seed in seeds
-    ]
-    spec = spec_of(envs[0], config)
-    if expected is not None and spec != expected:
-        raise EnvContractError(
-            f"env.id={config.id}: got {spec}, but the run was started with {expected}: another "
-            "version of its package?"
-        )
-    if jpeg_frames:
-        if not spec.is_image:
-            raise ValueError(f"jpeg_frames: got frames {spec.frame_shape}, wanted images")
-        envs = [JpegFrames(env) for env in envs]
+    envs: list[SingleEnv] = []
+    with ExitStack() as refused:
+        for seed in seeds:
+            envs.append(
+                make_env(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
+            )
+            refused.callback(_close, envs[-1])
+        spec = spec_of(envs[0], config)
+        if expected is not None and spec != expected:
+            now, before = spec.differences(expected)
+            raise EnvContractError(
+                f"env.id={config.id}: got {now}, but the run was started with {before}: another "
+                "version of its package?"
+            )
+        if jpeg_frames:
+            if not spec.is_image:
+                raise ValueError(f"jpeg_frames: got frames {spec.frame_shape}, wanted images")
+            envs = [JpegFrames(env) for env in envs]
+        refused.pop_all()
     return SequentialEnvBatch(spec, envs)
 
 
@@ -107,6 +108,19 @@ def spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
     )
 
 
+def import_env(config: EnvConfig) -> None:
+    """Import what ``make_env`` builds, for who wants to say which of the two has failed.
+
+    Raises:
+        ValueError: in one line, what is missing or wrong.
+    """
+    try:
+        if config.id != CATCH_ID:
+            look_up(config.id)
+    except ValueError as error:
+        raise ValueError(f"env.id={config.id}: {error}") from error
+
+
 def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
     """Build one environment; arguments as for ``make_env_batch``.
 
@@ -119,7 +133,7 @@ def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps:
         raise ValueError(f"env.id={config.id}: {error}") from error
     spec = spec_of(env, config)
     if spec.is_image and min(spec.frame_shape[1:]) < MIN_IMAGE_SIDE:
-        env.close()
+        _close(env)
         raise ValueError(
             f"env.id={config.id}: frames are {spec.frame_shape[1]} x {spec.frame_shape[2]} pixels, "
             f"wanted {MIN_IMAGE_SIDE} x {MIN_IMAGE_SIDE} or more (env.atari.image_size for games)"
@@ -139,8 +153,8 @@ def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: i
             action_repeat=config.action_repeat,
             own_limit=CATCH_STEPS,
         )
-    registered = _look_up(config.id)
-    is_atari = registered.entry_point == _ATARI_ENTRY_POINT
+    registered = look_up(config.id)
+    is_atari = registered.entry_point == ATARI_ENTRY_POINT
     own_limit = _own_limit(registered, config)
     unlimited = 0 if training or own_limit else UNLIMITED_EVALUATION_STEPS
     if is_atari:
@@ -151,18 +165,32 @@ def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: i
             training=training,
             max_episode_steps=max_episode_steps or own_limit or unlimited,
         )
-    return GymEnv(
-        _make(registered, config.kwargs),
-        seed=seed,
-        max_episode_steps=max_episode_steps or unlimited,
-        action_repeat=config.action_repeat,
-        own_limit=own_limit,
-    )
+    env = _make(registered, config.kwargs)
+    try:
+        return GymEnv(
+            env,
+            seed=seed,
+            max_episode_steps=max_episode_steps or unlimited,
+            action_repeat=config.action_repeat,
+            own_limit=own_limit,
+        )
+    except BaseException:
+        _close(env)
+        raise
+
+
+def _close(env: SingleEnv | gymnasium.Env[Any, Any]) -> None:
+    """Close an environment that is not used; it may have started processes."""
+    try:
+        env.close()
+    except BaseException as error:
+        reraise_ctrl_c(error)
+        log.warning("close %s", raised(error))
 
 
 def _own_limit(registered: GymEnvSpec, config: EnvConfig) -> int:
     """Return the registered time limit in env_steps, or 0."""
-    if registered.entry_point == _ATARI_ENTRY_POINT:
+    if registered.entry_point == ATARI_ENTRY_POINT:
         frames: int = registered.kwargs.get("max_num_frames_per_episode", 0)
         return frames // max(1, config.atari.frame_skip)
     return -(-(registered.max_episode_steps or 0) // config.action_repeat)
@@ -198,11 +226,9 @@ def _make(registered: GymEnvSpec, kwargs: EnvKwargs) -> gymnasium.Env[Any, Any]:
         arguments: dict[str, Any] = dict(kwargs)
         return gymnasium.make(registered, disable_env_checker=True, **arguments)
     except (gymnasium.error.Error, ImportError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"gymnasium cannot build it: {reason}; install what is missing or choose another"
-        ) from error
-    except (Exception, SystemExit) as error:
+        raise cannot_build(error) from error
+    except BaseException as error:
+        reraise_ctrl_c(error)
         advice = "; arguments are given by --env.kwargs KEY=VALUE" * isinstance(error, TypeError)
         raise ValueError(f"its constructor {raised(error)}{advice}") from error
 
@@ -213,71 +239,3 @@ def _take_no_kwargs(config: EnvConfig) -> None:
             f"kwargs: got {', '.join(config.kwargs)}, wanted none: this environment takes no "
             "arguments (Atari games have env.atari)"
         )
-
-
-def _look_up(env_id: str) -> GymEnvSpec:
-    """Find a registered environment by its id."""
-    gymnasium.register_envs(ale_py)
-    if env_id.startswith(_MINATAR):
-        _register_minatar()
-    package, _, name = env_id.rpartition(":")
-    try:
-        if package:
-            importlib.import_module(package)
-    except ImportError as error:
-        raise ValueError(
-            f"cannot import {package} ({error}); install it, or name its folder in PYTHONPATH"
-        ) from error
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"importing {package} {raised(error)}") from error
-    try:
-        return gymnasium.spec(name)
-    except gymnasium.error.Error as error:
-        nearest = ", ".join(_nearest_ids(name)) or f"CartPole-v1, ALE/Pong-v5, {CATCH_ID}"
-        raise ValueError(f"there is no such environment; try {nearest}") from error
-
-
-def _register_minatar() -> None:
-    try:
-        from minatar.gym import register_envs  # noqa: PLC0415
-    except ImportError as error:
-        raise ValueError(f"cannot import minatar ({error}); pip install minatar") from error
-    if not any(known.startswith(_MINATAR) for known in gymnasium.registry):
-        register_envs()
-
-
-def _nearest_ids(env_id: str) -> list[str]:
-    """Return up to three known ids whose bare name (no namespace, no version) is close.
-
-    Only one where the name is a known one: then namespace or version was wrong.
-    """
-    asked = _parts_of(env_id)
-    ids_by_name: dict[str, str] = {}
-    # In ascending order of preference: the newest version, no namespace (others need further
-    # packages), ale-py's current ids, the namespace that was asked for.
-    for known in sorted([*gymnasium.registry, CATCH_ID], key=lambda id_: _preference(id_, asked)):
-        ids_by_name[_parts_of(known).name] = known
-    same = ids_by_name.get(asked.name)
-    close = [asked.name] if same else closest(asked.name, ids_by_name, count=3)
-    return [ids_by_name[name] for name in close]
-
-
-class _IdParts(NamedTuple):
-    """``ALE/Pong-v5``: ALE, pong, 5."""
-
-    namespace: str
-    name: str
-    version: int
-
-
-def _parts_of(env_id: str) -> _IdParts:
-    namespace, _, rest = env_id.rpartition("/")
-    numbered = re.fullmatch(r"(.+?)[-_ ]?v(\d+)", rest.strip(), re.IGNORECASE)
-    name, version = (numbered[1], int(numbered[2])) if numbered else (rest.strip(), -1)
-    return _IdParts(namespace, name.lower(), version)
-
-
-def _preference(env_id: str, asked: _IdParts) -> tuple[bool, bool, bool, int]:
-    known = _parts_of(env_id)
-    is_asked = bool(asked.namespace) and known.namespace.lower() == asked.namespace.lower()
-    return is_asked, known.namespace == "ALE", not known.namespace, known.version

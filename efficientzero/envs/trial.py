@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from efficientzero.config import EnvConfig
 from efficientzero.config_files import config_from_dict
-from efficientzero.envs.batch import SequentialEnvBatch
+from efficientzero.envs.batch import SequentialEnvBatch, SingleEnv
 from efficientzero.envs.contract import STEP_VALUES, EnvCrashed, EnvError
-from efficientzero.envs.factory import make_env, spec_of
+from efficientzero.envs.factory import import_env, make_env, spec_of
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.runtime import die_with_parent
 from efficientzero.schema import EnvFacts
@@ -56,10 +58,29 @@ class _CrashedLater(Exception):
 
 
 def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -> EnvFacts:
+    now("its import")
+    import_env(config)
     now("its constructor")
     env = make_env(config, seed=seed, training=True, max_episode_steps=0)
-    spec, rewards = spec_of(env, config), [0.0]
-    batch, randomness = SequentialEnvBatch(spec, [env]), np.random.default_rng(seed)
+    batch = SequentialEnvBatch(spec_of(env, config), [env])
+    doing = "close"
+    try:
+        return replace(_play(env, batch, np.random.default_rng(seed), now), crash=crash)
+    except (ValueError, _CrashedLater) as error:
+        doing = f"close (after {error})"
+        raise
+    finally:
+        now(doing)
+        batch.close()
+
+
+def _play(
+    env: SingleEnv,
+    batch: SequentialEnvBatch,
+    randomness: np.random.Generator,
+    now: Callable[[str], None],
+) -> EnvFacts:
+    spec, rewards = batch.spec, [0.0]
     try:
         now("reset")
         batch.reset([0])
@@ -76,9 +97,7 @@ def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -
         may_be_luck = isinstance(error, EnvCrashed) and len(rewards) > 1
         raise (_CrashedLater if may_be_luck else ValueError)(text) from error
     if isinstance(env, GymEnv) and env.out_of_range:
-        raise ValueError(f"env.id={config.id}: {env.out_of_range}: correct its observation_space")
-    now("close")
-    batch.close()
+        raise ValueError(f"env.id={spec.env_id}: {env.out_of_range}: correct its observation_space")
     return EnvFacts(
         spec=spec,
         time_limit=env.time_limit,
@@ -86,7 +105,6 @@ def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -
         largest_reward=max(rewards),
         mean_reward=sum(rewards) / len(rewards),
         largest_pixel=env.largest_pixel if isinstance(env, GymEnv) else 255,
-        crash=crash,
     )
 
 
@@ -100,6 +118,8 @@ def _advice(headline: str, *, mask: bool) -> str:
 def main() -> int:
     """Try the environment of the command line; return 0, or 1 if it cannot be used."""
     die_with_parent()
+    # No Ctrl-C reaches this session, so a KeyboardInterrupt is the environment's own.
+    signal.signal(signal.SIGINT, lambda signum, frame: None)
     # What the environment prints must not come between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

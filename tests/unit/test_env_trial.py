@@ -5,13 +5,16 @@ import json
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 import launch
-from deploy import env_trial
+from deploy import command_line, env_trial
+from deploy.ablate import __main__ as ablate
 from deploy.child import CHECKOUT, with_import_path
-from deploy.env_kwargs import kwarg_text, parse_kwargs
+from deploy.env_kwargs import join_kwargs, kwarg_text, parse_kwargs
 from deploy.env_trial import check_rewards, env_facts, env_notes
 from deploy.preflight import PreflightError
 from deploy.prepare import check_same_experiment
@@ -27,7 +30,7 @@ from efficientzero.config_files import (
 from efficientzero.schema import EnvFacts, EnvSpec
 
 MODULE = """
-import os, time
+import os, subprocess, time
 import gymnasium as gym
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
@@ -40,6 +43,9 @@ class E(CartPoleEnv):
             time.sleep(60)
         if manner == "ends":
             os._exit(0)
+        if manner == "starts":
+            simulator = subprocess.Popen(["sleep", "60"], start_new_session=True)
+            open("pid", "w").write(str(simulator.pid))
         if manner == "file":
             open("levels.txt").close()
         super().__init__()
@@ -74,6 +80,21 @@ def test_an_environment_whose_file_is_missing_is_one_line_and_exit_code_2(folder
     (line,) = capsys.readouterr().err.splitlines()
     assert "env.id=tried_env:Mine-v0: its constructor raised FileNotFoundError" in line
     assert "levels.txt" in line
+
+
+def test_a_simulator_in_another_session_is_ended(folder):
+    env_facts(mine(manner="starts"), limit_s=60.0)
+    pid, deadline = int((folder / "pid").read_text()), time.monotonic() + 5.0
+    while b"sleep" in command_of(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()  # empty where it has ended
+    except OSError:
+        return b""
 
 
 @pytest.mark.parametrize(
@@ -134,6 +155,28 @@ def test_kwargs_have_types():
     for wrong, message in ((["a"], "wanted KEY=VALUE"), (["a=1", "a=2"], "got a twice")):
         with pytest.raises(ValueError, match=message):
             parse_kwargs(wrong)
+
+
+TWICE = ["--env.kwargs", "a=1", "--seed", "3", "--env.kwargs=b=2", "--env.kwargs", "c=x", "d="]
+
+
+def test_arguments_of_several_options_are_all_taken():
+    wanted = {"a": 1, "b": 2, "c": "x", "d": ""}
+    config = command_line.parse(TWICE, load_preset("cartpole")).config
+    assert (config.env.kwargs, config.seed) == (wanted, 3)
+    options, _ = ablate.parse(["--preset", "cartpole", *TWICE])
+    assert options.config.env.kwargs == wanted
+    once = ["--env.kwargs=a=1", "GRID.toml"]
+    assert join_kwargs(once) == once
+    assert join_kwargs([*once, *once]) == [*once[1:] * 2, "--env.kwargs", "a=1", "a=1"]
+
+
+def test_an_argument_in_two_options_is_one_line_and_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as end:
+        launch.main(["--local", "--env.kwargs", "a=1", "--env.kwargs", "a=2"])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "got a twice" in line
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What an environment may return, and that what it must not return ends in one clear error."""
 
+import dataclasses
 import logging
+import signal
 import sys
 
 import gymnasium
@@ -11,12 +13,31 @@ from gymnasium import spaces
 from efficientzero.config import EnvConfig
 from efficientzero.envs.batch import EnvStep, SequentialEnvBatch
 from efficientzero.envs.contract import EnvContractError, EnvCrashed, EnvError
-from efficientzero.envs.factory import make_env, spec_of
+from efficientzero.envs.factory import make_env, make_env_batch, spec_of
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.envs.trial import try_env
 
 VECTOR = spaces.Box(-1, 1, (4,), np.float32)
 GOOD = np.zeros(4, np.float32)
+
+
+class PanicException(BaseException):
+    """As pyo3 raises it for a panic in Rust."""
+
+
+class NoArray:
+    """As a torch tensor that requires grad."""
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("it\nneeds grad")
+
+
+@pytest.fixture
+def sigint_handler():
+    """Take SIGINT by a handler, as every role does."""
+    before = signal.signal(signal.SIGINT, lambda signum, frame: None)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def image(*shape):
@@ -27,10 +48,15 @@ class Scripted(gymnasium.Env):
     """Returns what the test says; episodes of five steps."""
 
     action_space = spaces.Discrete(2)
+    num_open = 0
 
     def __init__(self, space=VECTOR, first=GOOD, step=None, reset=None, bad_at=1):
         self.observation_space, self.first = space, first
         self.step_result, self.reset_result, self.bad_at, self.t = step, reset, bad_at, 0
+        Scripted.num_open += 1
+
+    def close(self):
+        Scripted.num_open -= 1
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -92,6 +118,8 @@ def test_an_observation_that_is_not_as_declared_is_refused(space, observation, m
         (spaces.Box(0, 255, (2,), np.uint8), np.array([7, 255], np.uint8), [7, 255]),
         (spaces.Box(0, 9, (2,), np.int64), np.array([9, 3], np.int32), [9, 3]),
         (spaces.Box(0, 1, (2,), np.bool_), np.array([True, False]), [255, 0]),
+        (VECTOR, np.array([True, False, True, False]), [1, 0, 1, 0]),
+        (spaces.Box(0, 255, (2,), np.uint8), np.array([True, False]), [1, 0]),
     ],
 )
 def test_a_safe_conversion_is_made(space, observation, frame):
@@ -113,6 +141,11 @@ def test_a_safe_conversion_is_made(space, observation, frame):
         ((GOOD, None, False, False, {}), "reward: got NoneType None, wanted one number"),
         ((GOOD, np.array([1.0]), False, False, {}), r"reward: got float64 \(1,\)"),
         ((GOOD, "1", False, False, {}), "reward: got str '1'"),
+        ((GOOD, [1, [2, 3]], False, False, {}), r"reward: got list .*, wanted one number \(sett"),
+        ((GOOD, NoArray(), False, False, {}), r"reward: got NoArray.*needs grad\)"),
+        ((GOOD, 1.0, [1, [2, 3]], False, {}), "terminated: got list .*, wanted True or False"),
+        ((GOOD, 1.0, False, [1, [2, 3]], {}), "truncated: got list .*, wanted True or False"),
+        ((NoArray(), 1.0, False, False, {}), r"observation: got NoArray.* \(it needs grad\)"),
         ((GOOD, 1.0, None, False, {}), "terminated: got NoneType None, wanted True or False"),
         ((GOOD, 1.0, False, 0.5, {}), "truncated: got float 0.5"),
         ((GOOD, 1.0, False, False, None), "info: got NoneType None, wanted a dict"),
@@ -156,6 +189,13 @@ def test_a_float_outside_the_declared_range_is_reported_once_and_taken(caplog):
     assert caplog.text.count("got 2.0, declared -1.0 to 1.0") == 1
 
 
+def test_a_boolean_outside_the_declared_range_is_reported(caplog):
+    space = spaces.Box(-0.5, 0.5, (2,), np.float32)
+    with caplog.at_level(logging.WARNING):
+        assert batch_of(Scripted(space, np.array([True, False]))).reset([0]).tolist() == [[1, 0]]
+    assert "observation[0]: got True, declared -0.5 to 0.5" in caplog.text
+
+
 def test_frames_of_any_environment_are_checked():
     env = make_env(EnvConfig(id="ALE/Pong-v5"), seed=0, training=True, max_episode_steps=0)
     batch = SequentialEnvBatch(spec_of(env, EnvConfig(id="ALE/Pong-v5")), [env])
@@ -172,9 +212,13 @@ def test_frames_of_any_environment_are_checked():
         (RuntimeError("no\n simulator"), "raised RuntimeError: no simulator"),
         (SystemExit(3), r"called sys.exit\(3\)"),
         (SystemExit(), r"called sys.exit\(\)"),
+        (PanicException("rust panicked"), "raised PanicException: rust panicked"),
+        (KeyboardInterrupt(), "raised KeyboardInterrupt"),
     ],
 )
-def test_what_an_environment_raises_is_one_block_and_the_others_have_stepped(error, what):
+def test_what_an_environment_raises_is_one_block_and_the_others_have_stepped(
+    error, what, sigint_handler
+):
     batch = batch_of(Scripted(), Scripted(step=error, bad_at=2), Scripted())
     batch.reset([0, 1, 2])
     batch.step([0, 1, 2], np.array([0, 0, 0]))
@@ -194,7 +238,9 @@ def test_what_an_environment_raises_is_one_block_and_the_others_have_stepped(err
     batch.reset([1])
 
 
-@pytest.mark.parametrize("error", [RuntimeError("gone"), SystemExit(1)])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("gone"), SystemExit(1), PanicException("rust panicked")]
+)
 def test_an_environment_that_fails_at_closing_keeps_no_other_from_it(error, caplog):
     first, second = Scripted(), Scripted()
     closed = []
@@ -215,6 +261,33 @@ def test_ctrl_c_is_not_an_environments_failure():
         batch.step([0], np.array([0]))
 
 
+@pytest.mark.parametrize("error", [PanicException("rust panicked"), KeyboardInterrupt()])
+def test_whatever_a_constructor_or_a_reset_raises_is_one_line(tried, error, sigint_handler):
+    class Broken(Scripted):
+        def __init__(self, in_reset):
+            super().__init__()
+            if not in_reset:
+                raise error
+
+        def reset(self, *, seed=None, options=None):
+            raise error
+
+    gymnasium.register("Tried-v0", Broken)
+    for in_reset, where in ((False, "its constructor"), (True, "reset")):
+        with pytest.raises(ValueError, match=f"{where} raised {type(error).__name__}"):
+            try_env(EnvConfig(id="Tried-v0", kwargs={"in_reset": in_reset}))
+
+
+def test_ctrl_c_stops_a_constructor(tried):
+    class Slow(Scripted):
+        def __init__(self):
+            raise KeyboardInterrupt
+
+    gymnasium.register("Tried-v0", Slow)
+    with pytest.raises(KeyboardInterrupt):
+        try_env(EnvConfig(id="Tried-v0"))
+
+
 def test_an_error_of_an_environment_is_a_value_error_for_commands():
     assert issubclass(EnvError, ValueError)
 
@@ -232,7 +305,10 @@ def tried():
 
     def register(limit=None, **kwargs):
         gymnasium.register("Tried-v0", Scripted, max_episode_steps=limit, kwargs=kwargs)
-        return run()
+        Scripted.num_open = 0
+        found = run()
+        assert Scripted.num_open == 0, "a trial closes what it refuses, too"
+        return found
 
     yield register
     del gymnasium.registry["Tried-v0"]
@@ -242,6 +318,25 @@ def test_a_trial_finds_an_error_of_a_later_step(tried):
     assert "step 4 of an episode: reward: got nan" in tried(
         step=(GOOD, np.nan, False, False, {}), bad_at=4
     )
+
+
+@pytest.mark.parametrize("space", [spaces.Dict(a=VECTOR), spaces.Box(0, 255, (2, 2), np.uint8)])
+def test_a_trial_closes_what_has_no_frames(tried, space):
+    assert "env.id=Tried-v0: " in tried(space=space)
+
+
+def test_environments_are_closed_where_their_batch_is_refused(tried):
+    spec = tried().spec
+    with pytest.raises(EnvContractError, match="another version"):
+        make_env_batch(
+            EnvConfig(id="Tried-v0"),
+            num_envs=2,
+            seeds=[0, 1],
+            training=True,
+            max_episode_steps=0,
+            expected=dataclasses.replace(spec, num_actions=3),
+        )
+    assert Scripted.num_open == 0
 
 
 def test_a_trial_refuses_floats_outside_the_declared_range(tried):

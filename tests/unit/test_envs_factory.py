@@ -13,6 +13,7 @@ from efficientzero.envs import make_env_batch, probe_env_spec
 from efficientzero.envs.atari import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch
 from efficientzero.envs.contract import EnvContractError
+from efficientzero.envs.trial import try_env
 
 
 def make_batch(
@@ -175,6 +176,73 @@ def test_an_unknown_id_is_answered_with_the_nearest_known_ones(wrong: str, right
     assert "\n" not in str(raised.value)
 
 
+@pytest.fixture
+def package(tmp_path, monkeypatch, register):
+    """Return a function that writes a package ``tested_package``."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(text: str) -> None:
+        (tmp_path / "tested_package.py").write_text(text)
+
+    yield write
+    sys.modules.pop("tested_package", None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("TestedMine-v3", "tested_package:TestedMine-v0"),
+        ("TestedMin-v0", "tested_package:TestedMine-v0"),
+        ("CartPole-v9", "CartPole-v1"),
+        ("catch", "Catch-v0"),
+    ],
+)
+def test_an_advised_id_can_be_used(package, wrong, right):
+    package(
+        "import gymnasium\n"
+        "from gymnasium.envs.classic_control.cartpole import CartPoleEnv\n"
+        "class Mine(CartPoleEnv): pass\n"
+        "gymnasium.register('TestedMine-v0', Mine)\n"
+    )
+    with pytest.raises(ValueError, match=f"no such environment; try {right}$"):
+        probe_env_spec(EnvConfig(id=f"tested_package:{wrong}"))
+    probe_env_spec(EnvConfig(id=right))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "import nosuchthing",
+            "importing tested_package raised ModuleNotFoundError: No module named 'nosuchthing' "
+            r"\(tested_package.py:1\); install nosuchthing, or name its folder in PYTHONPATH",
+        ),
+        ("from sys import nosuchthing", r"importing .* raised ImportError: .*package.py:1\)"),
+        ("import sys\nsys.exit(3)", r"importing .* called sys.exit\(3\) \(tested_package.py:2\)"),
+        ("a = (", "importing tested_package raised SyntaxError: '\\('.*line 1\\)"),
+        (
+            "class PanicException(BaseException): pass\nraise PanicException('rust panicked')",
+            r"importing .* raised PanicException: rust panicked \(tested_package.py:2\)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_registered", [False, True])
+def test_what_fails_at_an_import_is_named(package, register, text, told, is_registered):
+    package(text)
+    register("Tested-v0", "tested_package:Mine")
+    prefix = "" if is_registered else "tested_package:"
+    with pytest.raises(ValueError, match=f"^env.id={prefix}Tested-v0: {told}$"):
+        probe_env_spec(EnvConfig(id=f"{prefix}Tested-v0"))
+
+
+def test_an_import_is_not_said_to_be_the_constructor(package):
+    doing = []
+    package("import gymnasium")
+    with pytest.raises(ValueError, match="no such environment"):
+        try_env(EnvConfig(id="tested_package:TestedMine-v0"), doing.append)
+    assert doing == ["its import"]
+
+
 def test_an_unknown_package_is_named():
     with pytest.raises(ValueError, match=r"cannot import not_a_package.*install it"):
         probe_env_spec(EnvConfig(id="not_a_package:Some-v0"))
@@ -224,7 +292,7 @@ def test_unusable_atari_settings_are_refused(change, message):
 
 def test_an_environment_whose_packages_are_missing_says_so(register):
     register("TestedMissing-v0", "not_a_package.envs:SomeEnv")
-    with pytest.raises(ValueError, match=r"No module named 'not_a_package'; install what"):
+    with pytest.raises(ValueError, match=r"No module named 'not_a_package'\); install it"):
         probe_env_spec(EnvConfig(id="TestedMissing-v0"))
 
 
@@ -246,7 +314,7 @@ def test_an_environment_depends_on_its_own_seed_only(env_id: str):
 def test_an_environment_that_is_not_what_the_run_was_started_with_is_refused():
     config = EnvConfig(id="CartPole-v1")
     spec = replace(probe_env_spec(config), num_actions=3)
-    with pytest.raises(EnvContractError, match=r"env.id=CartPole-v1: got .*started with .*=3"):
+    with pytest.raises(EnvContractError, match=r"got num_actions=2, .*started with num_actions=3:"):
         make_env_batch(
             config, num_envs=1, seeds=[0], training=True, max_episode_steps=0, expected=spec
         )
