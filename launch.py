@@ -40,12 +40,12 @@ from deploy.fork import Fork, fork_named
 from deploy.local import EXIT_FAILED, Graces, Outcome, StopRequests, Supervisor
 from deploy.monitor import RunMonitor, learner_status
 from deploy.next_steps import DEFAULT_CPU_PRESET, resume_advice, try_next
-from deploy.on_disk import wandb_folders
+from deploy.on_disk import EVALUATIONS_FILE, wandb_folders
 from deploy.preflight import PreflightError, has_cuda_device
 from deploy.prepare import Prepared, is_complete, prepare, prepare_resume
 from deploy.run_lock import run_lock
 from deploy.serve import existing_run
-from deploy.summary import EVALUATIONS_FILE, save_summary, summarize, summary_lines
+from deploy.summary import save_summary, summarize, summary_lines
 from deploy.topology import SERVER_ROLES, processes
 from efficientzero.config import Config
 from efficientzero.config_files import ConfigError, load_preset, nearest, preset_of_env

@@ -42,7 +42,8 @@ class Stamp:
     env_steps: int
     """Completed by the run."""
     env_steps_lost: int | None
-    """Completed but never stored: a crashed actor's. None where replay's counts are not known."""
+    """Completed but never stored: a crashed actor's. None where replay's counts are not known, and
+    while collection has not ended."""
     env_steps_evicted: int | None
     """Stored and dropped for want of room."""
     env_steps_never_sampled: int | None
@@ -98,6 +99,8 @@ def make_stamp(directory: Path, config: Config, *, env_steps: int) -> Stamp | No
     slices = int(weight_ages.sum())
     inserted, held, sampled, queued = map(int, counts["replay"])
     is_known = inserted >= 0
+    # Before, actors hold the ends of episodes, which are not lost.
+    has_collected = env_steps >= config.budget.env_steps
     evicted, never_sampled = inserted - held, inserted - sampled
     evicted_unsampled = 0 if min(evicted, never_sampled) <= 0 else None
     return Stamp(
@@ -109,7 +112,7 @@ def make_stamp(directory: Path, config: Config, *, env_steps: int) -> Stamp | No
         target_age_p95=age_quantile(target_ages, _TAIL),
         slices=slices,
         env_steps=env_steps,
-        env_steps_lost=max(0, env_steps - inserted) if is_known else None,
+        env_steps_lost=max(0, env_steps - inserted) if is_known and has_collected else None,
         env_steps_evicted=evicted if is_known else None,
         env_steps_never_sampled=never_sampled if is_known else None,
         env_steps_evicted_unsampled=evicted_unsampled if is_known else None,

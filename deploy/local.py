@@ -37,7 +37,8 @@ class Progress(NamedTuple):
     """What the supervisor must know of the run: which roles may leave by themselves."""
 
     collection_has_ended: bool  # actors may leave
-    has_finished: bool  # training is over; reanalyzers, and the evaluator when it has left, too
+    has_finished: bool  # training is over; reanalyzers may leave
+    is_evaluated: bool  # the final evaluation is reported; the evaluator may leave
 
 
 class Outcome(NamedTuple):
@@ -151,7 +152,8 @@ class Supervisor:
         self._first_pause_s = first_pause_s
         self._clean_exit_pause_s = clean_exit_pause_s
         self._failed: Child | None = None
-        self._has_ranks = any(watched.child.spec.role == "rank" for watched in self._watched)
+        roles = {watched.child.spec.role for watched in self._watched}
+        self._has_ranks, self._has_evaluator = "rank" in roles, "evaluator" in roles
 
     def run(self, requests: StopRequests) -> Outcome:
         """Start everything, wait for the end, stop what is left, and say how it went."""
@@ -194,7 +196,7 @@ class Supervisor:
         code = child.exit_code()
         if watched.has_finished or code is None:
             return ""
-        if code == 0 and _may_leave(child.spec.role, progress):
+        if code == 0 and self._may_leave(child.spec.role, progress):
             watched.has_finished = True
             return ""
         if watched.restart_at is None:
@@ -233,6 +235,8 @@ class Supervisor:
         child = watched.child
         if self._max_restarts is None:
             return f"{child.spec.name} left before the run was over {_NEVER}"
+        if self._has_ranks and child.spec.role == "learner":
+            return f"{child.spec.name} left before the run was over {_ONLY_TOGETHER}"
         if watched.clean_exits > _MOST_CLEAN_EXITS:
             return f"{child.spec.name} left before the run was over {watched.clean_exits} times"
         if watched.left_cleanly:
@@ -249,7 +253,18 @@ class Supervisor:
 
     def _is_complete(self, progress: Progress) -> bool:
         has_left = {w.child.spec.role: w.has_finished for w in self._watched}
-        return progress.has_finished and (has_left.get("evaluator", True) or has_left["learner"])
+        return self._is_over(progress) and (has_left.get("evaluator", True) or has_left["learner"])
+
+    def _is_over(self, progress: Progress) -> bool:
+        """Tell whether nothing is left to do: not even an evaluation that runs here."""
+        return progress.has_finished and (progress.is_evaluated or not self._has_evaluator)
+
+    def _may_leave(self, role: str, progress: Progress) -> bool:
+        if role == "actor":
+            return progress.collection_has_ended
+        # The final evaluation is made by the evaluator and taken by the learner.
+        is_needed = role in ("evaluator", "learner")
+        return self._is_over(progress) if is_needed else progress.has_finished
 
     def _stop_all(self, requests: StopRequests, graces: Graces) -> None:
         self._stop_roles(WORKER_ROLES, graces.workers_s, requests)
@@ -300,7 +315,3 @@ def _running(children: Sequence[Child]) -> list[Child]:
 def _can_be_spared(child: Child) -> bool:
     """Tell whether a run goes on without the process: one of replay's shards, but for the first."""
     return child.spec.role == "replay" and child.spec.index > 0
-
-
-def _may_leave(role: str, progress: Progress) -> bool:
-    return progress.collection_has_ended if role == "actor" else progress.has_finished

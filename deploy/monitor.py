@@ -83,7 +83,7 @@ class RunMonitor:
         self._evaluations_path = evaluations_path
         self._show = show
         self._closed = threading.Event()
-        self._has_finished = False
+        self._has_finished = self._is_evaluated = False
         self._answered_at = 0.0
         self._refusals: set[grpc.StatusCode | None] = set()
         self.last_status: run_pb2.RunStatus | None = None
@@ -101,7 +101,11 @@ class RunMonitor:
         """Return the newest known progress at once."""
         status = self.last_status
         has_ended = status is not None and status.phase in _COLLECTION_ENDED
-        return Progress(has_ended or self._has_finished, self._has_finished)
+        return Progress(
+            collection_has_ended=has_ended or self._has_finished,
+            has_finished=self._has_finished,
+            is_evaluated=self._is_evaluated,
+        )
 
     def poll(self) -> None:
         """Ask once, note the answer and show it."""
@@ -112,6 +116,7 @@ class RunMonitor:
         except grpc.RpcError as error:
             silent_s = time.monotonic() - self._answered_at
             self._note_refusal(error)
+        self._is_evaluated = self._is_evaluated or self._sees_the_final_evaluation()
         self._has_finished = self._has_finished or self._sees_the_end()
         self._show(self.last_status, silent_s)
 
@@ -122,13 +127,17 @@ class RunMonitor:
             self._refusals.add(code)
             log.warning("the learner gives no status: %s", reason_of(error))
 
-    def _sees_the_end(self) -> bool:
-        status = self.last_status
-        if status is not None and status.phase == run_pb2.FINISHED:
-            return status.final_evaluation_received or not self._until_evaluated
+    def _sees_the_final_evaluation(self) -> bool:
+        if self.last_status is not None and self.last_status.final_evaluation_received:
+            return True
         # A learner that leaves right after the final evaluation may never have been asked since.
         evaluations = read_lines(self._evaluations_path, is_written=True)
         return any(known.get("is_final") for known in evaluations)
+
+    def _sees_the_end(self) -> bool:
+        status = self.last_status
+        has_trained = status is not None and status.phase == run_pb2.FINISHED
+        return self._is_evaluated or (has_trained and not self._until_evaluated)
 
     def _follow(self) -> None:
         while not self._closed.wait(_INTERVAL_S):

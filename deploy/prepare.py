@@ -19,6 +19,7 @@ from deploy.fork import Fork, place_fork
 from deploy.fork_checks import check_fork, check_frozen
 from deploy.groups import run_group
 from deploy.memory import check_memory
+from deploy.on_disk import EVALUATIONS_FILE
 from deploy.preflight import (
     PreflightError,
     addresses,
@@ -31,7 +32,7 @@ from deploy.preflight import (
     one_line,
     reason,
 )
-from deploy.summary import EVALUATIONS_FILE, budget_text, software_versions
+from deploy.summary import budget_text, software_versions
 from efficientzero.config import Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import hyperparameters

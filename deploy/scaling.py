@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from deploy.fairness import Stamp, read_stamp
-from deploy.summary import EVALUATIONS_FILE
+from deploy.on_disk import EVALUATIONS_FILE
 from deploy.wandb_history import Row, read_rows
 from efficientzero.run_folder import RunInfo, read_lines
 

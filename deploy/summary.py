@@ -11,19 +11,23 @@ import platform
 from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deploy.display import format_duration
 from deploy.fairness import Stamp, make_stamp, stamp_line
 from deploy.local import Outcome
-from deploy.on_disk import files_row, unsaved_rows, wandb_rows
+from deploy.on_disk import (
+    EPISODES_FILE,
+    EVALUATIONS_FILE,
+    counts_on_disk,
+    files_row,
+    unsaved_rows,
+    wandb_rows,
+)
 from efficientzero.config import BudgetConfig
 from efficientzero.options import git_commit
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, read_lines, write_json
-
-EVALUATIONS_FILE = "evaluations.jsonl"
-EPISODES_FILE = "episodes.jsonl"
 
 _NEWEST_GAMES = 100
 
@@ -47,10 +51,11 @@ def summarize(
     final = [evaluation for evaluation in evaluations if evaluation.get("is_final")]
     best_known = (final or evaluations or [{}])[-1]
     status = status or run_pb2.RunStatus()
-    # An evaluation's line may be newer than the last status that was read.
-    env_steps = max(status.env_steps, best_known.get("env_steps", 0))
+    saved, weights_problem = _newest_checkpoint(run.directory / "checkpoints")
+    # What the folder proves may be newer than the last status that was read.
+    kept = counts_on_disk(run)
+    env_steps = max(status.env_steps, kept.env_steps, saved.env_steps)
     stamp, stamp_problem = _stamp(run, env_steps)
-    weights_sha256, weights_problem = newest_weights_sha256(run.directory / "checkpoints")
     problems = {"fairness": stamp_problem, "weights_sha256": weights_problem}
     return {
         "run_id": run.run_id,
@@ -63,13 +68,13 @@ def summarize(
         "eval_is_final": bool(final),
         "eval_weights_version": best_known.get("weights_version"),
         "env_steps": env_steps,
-        "train_steps": max(status.train_steps, best_known.get("train_steps", 0)),
-        "env_steps_lost": _env_steps_lost(status),
-        "episodes": status.episodes,
+        "train_steps": max(status.train_steps, kept.train_steps),
+        "env_steps_lost": stamp.env_steps_lost if stamp else None,
+        "episodes": max(status.episodes, kept.episodes),
         "wall_s": round(wall_s, 1),
         "fairness": stamp and dataclasses.asdict(stamp),
         "config_hash": run.config_hash,
-        "weights_sha256": weights_sha256,
+        "weights_sha256": saved.weights_sha256,
         "versions": run.versions,
         "lineage": run.lineage and dataclasses.asdict(run.lineage),
         "exit_reason": outcome.reason,
@@ -87,20 +92,29 @@ def _stamp(run: RunInfo, env_steps: int) -> tuple[Stamp | None, str]:
         return None, str(error)
 
 
-def newest_weights_sha256(folder: Path) -> tuple[str | None, str]:
-    """Return the digest of the newest checkpoint's weights; None and why where it is not readable.
+class _Saved(NamedTuple):
+    """What the summary takes from a checkpoint."""
+
+    weights_sha256: str | None = None
+    env_steps: int = 0
+
+
+def _newest_checkpoint(folder: Path) -> tuple[_Saved, str]:
+    """Return what the newest checkpoint says; nothing and why where it is not readable.
 
     Without any checkpoint both are empty.
     """
     from efficientzero import checkpoint  # noqa: PLC0415  imports torch, 2 s: not for --help
 
     try:
-        saved = checkpoint.list_checkpoints(folder)
-        if not saved:
-            return None, ""
-        return checkpoint.weights_sha256(checkpoint.load_checkpoint(saved[-1])["network"]), ""
+        paths = checkpoint.list_checkpoints(folder)
+        if not paths:
+            return _Saved(), ""
+        state = checkpoint.load_checkpoint(paths[-1])
+        digest = checkpoint.weights_sha256(state["network"])
+        return _Saved(digest, state.get("env_steps", 0)), ""
     except (OSError, ValueError) as error:
-        return None, str(error)
+        return _Saved(), str(error)
 
 
 def save_summary(run: RunInfo, summary: dict[str, Any]) -> Path:
@@ -152,12 +166,6 @@ def summary_lines(
 
 def _lineage_row(run: RunInfo) -> list[tuple[str, str]]:
     return [("lineage", run.lineage.description)] if run.lineage else []
-
-
-def _env_steps_lost(status: run_pb2.RunStatus) -> int | None:
-    """Return what replay never got, None while actors still hold the ends of episodes."""
-    has_ended = status.phase in (run_pb2.LAST_STEPS, run_pb2.FINISHED)
-    return max(0, status.env_steps - status.steps_inserted) if has_ended else None
 
 
 def _training(path: Path) -> str:

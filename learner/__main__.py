@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from efficientzero.devices import setup_torch
+from efficientzero.env_step_journal import EnvStepJournal
 from efficientzero.liveness import beat
 from efficientzero.role_arguments import RoleArguments, parse_server_line
 from efficientzero.run_folder import RunInfo
@@ -31,7 +32,6 @@ from efficientzero.start_counts import count_start
 from learner.batch_loader import pinned_array
 from learner.cluster_server import ClusterServicer
 from learner.cluster_watch import ClusterWatch
-from learner.env_step_journal import EnvStepJournal
 from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.grpc_server import GrpcServer
@@ -59,6 +59,7 @@ _EXIT_GRACE_S = 55.0  # a large checkpoint takes its time; the supervisor waits 
 _INFO_S = 30
 _RANKS_FIRST_S = 3.0
 _LEAVE_S = 6.0
+_LAST_LOOK_S = 3.0
 _SNAPSHOT_S = 40.0  # at the end: less than the grace, so that the weights are saved without it
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,8 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             steps_before=steps_before,
         )
         roster, watch = _cluster(arguments, governor, record, learner)
-        follow_replay(
+        fairness.begin()
+        counting = follow_replay(
             run,
             governor,
             board=board,
@@ -141,6 +143,8 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 _serve_to_the_end(watch, record, stop)
                 _wait_until_left(roster, watch)
         finally:
+            if stop.is_set():
+                counting.join(_LAST_LOOK_S)
             fairness.save()
         stop.check()
         exit_code = 0

@@ -44,6 +44,14 @@ class FairnessRecord:
             "replay": np.full(4, -1, np.int64),
         }
 
+    def begin(self) -> None:
+        """Remove the file of a learner before this one: it says nothing of what follows.
+
+        Raises:
+            OSError: the disk does not allow it.
+        """
+        self._path.unlink(missing_ok=True)
+
     def add_batch(self, batch: TrainingBatch, train_steps: int, env_steps: int) -> None:
         """Count a batch that was trained on.
 

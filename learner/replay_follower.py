@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from efficientzero.guarded_thread import guarded_thread
+from efficientzero.guarded_thread import GuardedThread, guarded_thread
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal
 from learner.cluster_watch import ClusterWatch
@@ -34,8 +34,8 @@ def follow_replay(
     fairness: FairnessRecord,
     watch: ClusterWatch,
     stop: StopSignal,
-) -> None:
-    """Look once a second until stop.
+) -> GuardedThread:
+    """Look once a second until stop, and then once more: by then the actors have left.
 
     Args:
         run: whose replay.
@@ -45,6 +45,9 @@ def follow_replay(
         fairness: gets them for the run's stamp.
         watch: told which services answered.
         stop: ends the thread.
+
+    Returns:
+        The thread that looks.
     """
     follower = ReplayFollower(run, governor, record=record, fairness=fairness, watch=watch)
 
@@ -56,8 +59,11 @@ def follow_replay(
     def follow() -> None:
         while not stop.wait(_LOOK_S):
             follower.look(answers())
+        last = answers()
+        if all(last):  # what leaves now has lost nothing
+            follower.look(last)
 
-    guarded_thread(follow, stop, name="replay-counts")
+    return guarded_thread(follow, stop, name="replay-counts")
 
 
 class ReplayFollower:

@@ -21,7 +21,7 @@ from deploy.ablate.check import CheckedCell, read_summary
 from deploy.ablate.command import Slot, choose_run_id, launch_command
 from deploy.local import StopRequests
 from deploy.monitor import RunMonitor, learner_status
-from deploy.summary import EVALUATIONS_FILE
+from deploy.on_disk import EVALUATIONS_FILE
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import LAUNCHER_PID_VARIABLE, StopSignal

@@ -14,9 +14,9 @@ import pytest
 
 from deploy.wandb_history import WandbRun, find_runs
 from efficientzero.config import Config
+from efficientzero.env_step_journal import EnvStepJournal
 from efficientzero.run_folder import RunInfo
 from efficientzero.schedules import learning_rate
-from learner.env_step_journal import EnvStepJournal
 from tests.chaos.returns import compare, half_width
 
 RATIO_TOLERANCE = 0.05

@@ -27,6 +27,7 @@ from efficientzero.config_files import ConfigError, load_preset
 from efficientzero.liveness import read_life_signs
 from efficientzero.membership import JoinRefused, _check_retry
 from efficientzero.metrics.tracker import resolve_mode
+from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal
 from efficientzero.weights_codec import OtherNetwork, decode_weights, encode_weights
@@ -209,6 +210,24 @@ def test_a_learner_that_refuses_its_status_is_not_taken_for_a_silent_one(tmp_pat
     monitor.poll()
     (record,) = caplog.records
     assert record.getMessage() == "the learner gives no status: UNAUTHENTICATED: wrong token"
+
+
+@pytest.mark.parametrize("until_evaluated", [False, True])
+def test_a_run_that_has_trained_is_not_yet_evaluated(tmp_path, until_evaluated):
+    status, path = run_pb2.RunStatus(phase=run_pb2.FINISHED), tmp_path / "evaluations.jsonl"
+    monitor = RunMonitor(
+        lambda: status,
+        evaluations_path=path,
+        show=lambda *_: None,
+        stop=StopSignal(),
+        until_evaluated=until_evaluated,
+    )
+    monitor.poll()
+    assert not monitor.progress().is_evaluated
+    assert monitor.progress().has_finished is not until_evaluated
+    path.write_text('{"is_final": true}\n')
+    monitor.poll()
+    assert monitor.progress() == (True, True, True)
 
 
 def test_a_certificate_that_is_refused_is_told_with_the_systems_words():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from learner.env_step_journal import EnvStepJournal
+from efficientzero.env_step_journal import EnvStepJournal, newest_count
 
 
 def test_count_outlives_the_process_that_wrote_it(tmp_path):
@@ -23,3 +23,14 @@ def test_file_cut_short_counts_nothing(tmp_path):
     assert EnvStepJournal(tmp_path, 0).read() == 0
     with pytest.raises(FileNotFoundError):
         EnvStepJournal(tmp_path / "none", 0)
+
+
+def test_newest_count_is_the_newest_launchs(tmp_path):
+    assert newest_count(tmp_path) == 0
+    EnvStepJournal(tmp_path, 9).write(500)
+    assert newest_count(tmp_path) == 500
+    EnvStepJournal(tmp_path, 10).write(400)
+    (tmp_path / "env_steps-old").write_bytes(b"")
+    assert newest_count(tmp_path) == 400
+    EnvStepJournal(tmp_path, 11)
+    assert newest_count(tmp_path) == 0

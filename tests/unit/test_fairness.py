@@ -9,6 +9,7 @@ import pytest
 from deploy.fairness import Stamp, make_stamp, read_stamp, stamp_line, unfair
 from deploy.local import Outcome
 from deploy.summary import save_summary, summarize, summary_lines
+from efficientzero.env_step_journal import EnvStepJournal
 from efficientzero.rpc import run_pb2
 from efficientzero.schema import TrainingBatch
 from learner.fairness_record import FairnessRecord
@@ -88,6 +89,24 @@ def test_without_replays_counts_the_stamp_says_not_counted(tmp_path):
     stamp = make_stamp(tmp_path, CONFIG, env_steps=100)
     assert stamp.env_steps_lost is None
     assert "env_steps lost not counted" in stamp_line(stamp)
+
+
+@pytest.mark.parametrize(("played", "lost"), [(99, None), (100, 4)])
+def test_nothing_is_lost_while_actors_hold_the_ends_of_episodes(tmp_path, played, lost):
+    recorded(tmp_path, steps_inserted=96)
+    old = run_pb2.RunStatus(phase=run_pb2.FINISHED, env_steps=90, steps_inserted=40)
+    EnvStepJournal(tmp_path, 0).write(played)
+    summary = summarize(tiny_run(tmp_path, CONFIG), Outcome(0, "budget"), status=old, wall_s=1.0)
+    assert summary["env_steps"] == summary["fairness"]["env_steps"] == played
+    assert summary["env_steps_lost"] == summary["fairness"]["env_steps_lost"] == lost
+
+
+def test_counts_of_a_learner_that_was_killed_are_not_taken_for_its_successors(tmp_path):
+    recorded(tmp_path).begin()
+    assert make_stamp(tmp_path, CONFIG, env_steps=100) is None
+    old = run_pb2.RunStatus(phase=run_pb2.FINISHED, env_steps=100, steps_inserted=40)
+    summary = summarize(tiny_run(tmp_path, CONFIG), Outcome(1, "failed"), status=old, wall_s=1.0)
+    assert summary["env_steps_lost"] is None
 
 
 def test_a_record_goes_on_from_a_checkpoint(tmp_path):

@@ -21,6 +21,7 @@ from deploy.summary import (
 )
 from efficientzero.checkpoint import save_checkpoint
 from efficientzero.config import Config
+from efficientzero.env_step_journal import EnvStepJournal
 from efficientzero.lineage import Lineage
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, read_lines
@@ -110,6 +111,24 @@ def test_run_that_never_started_has_a_summary_too(run):
     assert summary["eval_return_mean"] is None
     assert (summary["env_steps"], summary["eval_returns"]) == (0, [])
     assert "none" in "\n".join(summary_lines(run, summary))
+
+
+def test_what_the_folder_proves_counts_where_the_last_status_is_older(run):
+    def counts():
+        summary = summarize(run, Outcome(1, "failed"), status=run_pb2.RunStatus(), wall_s=1.0)
+        return summary["env_steps"], summary["train_steps"], summary["episodes"]
+
+    assert counts() == (0, 0, 0)
+    game = json.dumps({"return": 1.0, "env_steps": 200})
+    (run.directory / "episodes.jsonl").write_text(f"{game}\n{game}\n")
+    assert counts() == (200, 0, 2)
+    state = {"train_step": 11, "env_steps": 220, "network": {}}
+    save_checkpoint(run.directory / "checkpoints", 11, state, keep=2)
+    assert counts() == (220, 11, 2)
+    EnvStepJournal(run.directory, 0).write(240)
+    assert counts() == (240, 11, 2)
+    summary = summarize(run, Outcome(1, "failed"), status=None, wall_s=1.0)
+    assert "240 of 100,000 env_steps, 11 of" in "\n".join(summary_lines(run, summary))
 
 
 def test_half_written_line_is_left_out(run):

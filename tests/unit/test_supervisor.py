@@ -21,8 +21,10 @@ from efficientzero.runtime import EXIT_FINAL
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 30.0
-RUNNING = Progress(collection_has_ended=False, has_finished=False)
-FINISHED = Progress(collection_has_ended=True, has_finished=True)
+RUNNING = Progress(collection_has_ended=False, has_finished=False, is_evaluated=False)
+COLLECTED = RUNNING._replace(collection_has_ended=True)
+TRAINED = COLLECTED._replace(has_finished=True)
+FINISHED = TRAINED._replace(is_evaluated=True)
 
 SERVE = """
 import signal, sys, time
@@ -228,7 +230,7 @@ def test_actor_that_leaves_by_itself_again_and_again_ends_the_run(tmp_path, monk
 
 def test_actor_may_leave_when_collection_has_ended(tmp_path):
     programs = {"replay-0": SERVE, "learner-0": SERVE, "actor-0": LEAVE, "reanalyzer-0": SERVE}
-    run = Run(tmp_path, programs, progress=Progress(collection_has_ended=True, has_finished=False))
+    run = Run(tmp_path, programs, progress=COLLECTED)
     first_pid = []
     run.when("actor-0", "leaving", lambda: first_pid.append(run.children["actor-0"].pid))
     threading.Timer(1.0, run.interrupt).start()  # longer than the pause before a restart
@@ -243,18 +245,32 @@ def test_run_ends_at_budget_when_the_evaluator_has_left(tmp_path):
     assert run.survivors() == []
 
 
-def test_run_waits_for_the_final_evaluation(tmp_path):
+@pytest.mark.parametrize("victim", ["evaluator-0", "learner-0"])
+def test_run_waits_for_the_final_evaluation(tmp_path, victim):
     programs = {"replay-0": SERVE, "learner-0": SERVE, "evaluator-0": SERVE}
-    run = Run(tmp_path, programs, progress=FINISHED)
-    run.when(
-        "evaluator-0", "serving", lambda: os.kill(run.children["evaluator-0"].pid, signal.SIGTERM)
-    )
+    run = Run(tmp_path, programs, progress=TRAINED)
+
+    def stop_evaluator() -> None:
+        run.progress = FINISHED
+        os.kill(run.children["evaluator-0"].pid, signal.SIGTERM)
+
+    run.when(victim, "serving", lambda: os.kill(run.children[victim].pid, signal.SIGTERM))
+    run.when(victim, "serving", stop_evaluator, times=2)
     assert run.run() == Outcome(0, "budget")
-    assert ("evaluator-0", "asked to stop") in run.lines
+    assert f"{victim} left before the run was over, starting it again" in run.notes()
+
+
+def test_evaluator_that_never_reports_the_final_evaluation_fails_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "_MOST_CLEAN_EXITS", 1)
+    programs = {"replay-0": SERVE, "learner-0": SERVE, "evaluator-0": LEAVE}
+    run = Run(tmp_path, programs, progress=TRAINED)
+    assert run.run() == Outcome(1, "failed: evaluator-0 left before the run was over 2 times")
+    run = Run(tmp_path, programs, progress=TRAINED, max_restarts=None)
+    assert run.run().reason.startswith("failed: evaluator-0 left before the run was over and a det")
 
 
 def test_run_without_evaluator_ends_when_training_has_finished(tmp_path):
-    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE}, progress=FINISHED)
+    run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE}, progress=TRAINED)
     assert run.run() == Outcome(0, "budget")
 
 

@@ -2,7 +2,7 @@
 
 Kept by the learner, so that one that starts again in the middle of a run knows what was collected
 while its last checkpoint grew old: the budget stays exact. Eight bytes, written in place; they
-survive the process, not the machine.
+survive the process, not the machine. The launcher reads it for the run's summary.
 """
 
 from __future__ import annotations
@@ -11,7 +11,26 @@ import os
 import struct
 from pathlib import Path
 
+_NAME = "env_steps-"
 _COUNT = struct.Struct("<q")
+
+
+def newest_count(directory: Path) -> int:
+    """Return the count of the newest launch that had a learner; 0 where nothing can be read."""
+    paths = [path for path in directory.glob(f"{_NAME}*") if _launch_of(path) >= 0]
+    try:
+        return _count_in(max(paths, key=_launch_of).read_bytes()) if paths else 0
+    except OSError:
+        return 0
+
+
+def _launch_of(path: Path) -> int:
+    number = path.name.removeprefix(_NAME)
+    return int(number) if number.isdecimal() else -1
+
+
+def _count_in(raw: bytes) -> int:
+    return int(_COUNT.unpack(raw)[0]) if len(raw) == _COUNT.size else 0
 
 
 class EnvStepJournal:
@@ -19,13 +38,12 @@ class EnvStepJournal:
 
     def __init__(self, directory: Path, launch: int) -> None:
         """Open or create the file of launch number ``launch`` in the run folder."""
-        path = directory / f"env_steps-{launch}"
+        path = directory / f"{_NAME}{launch}"
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
     def read(self) -> int:
         """Return the last count; 0 in a new file."""
-        raw = os.pread(self._file, _COUNT.size, 0)
-        return _COUNT.unpack(raw)[0] if len(raw) == _COUNT.size else 0
+        return _count_in(os.pread(self._file, _COUNT.size, 0))
 
     def write(self, count: int) -> None:
         """Set the count; takes about a microsecond.
