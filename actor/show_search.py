@@ -154,6 +154,20 @@ def draw(decision: Decision, *, max_nodes: int, out: Path) -> None:
     figure.savefig(out, dpi=110)
 
 
+def check_picture(out: Path) -> None:
+    """Check that the name of the picture ends in a kind that can be made.
+
+    Raises:
+        ValueError: it does not.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415  see ``draw``
+
+    kinds = Figure().canvas.get_supported_filetypes()
+    if out.suffix.lower().removeprefix(".") not in kinds:
+        endings = ", ".join(f".{kind}" for kind in sorted(kinds))
+        raise ValueError(f"--out: got {out}, wanted a picture's name, which ends in {endings}")
+
+
 def headline(decision: Decision) -> str:
     """Return the decision in one line."""
     result = decision.result
@@ -197,8 +211,10 @@ def main(options: Options) -> None:
     """Print the decision, then make the picture and the JSON file.
 
     Raises:
-        ValueError: one line: no such run or decision, or a place that cannot be written to.
+        ValueError: one line: no such run or decision, a kind of picture that cannot be made, or a
+            place that cannot be written to.
     """
+    check_picture(options.out)
     run = RunInfo.load(options.run / "config.json")
     decision = decide(run, options.env_step)
     print(headline(decision), flush=True)

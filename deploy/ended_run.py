@@ -45,7 +45,8 @@ class EndedRun:
 
     def lines(self) -> list[str]:
         """Return what the run's own last lines said, and how it goes on if it can."""
-        lines = [self.state, *summary_lines(self.run, self.summary)]
+        expected = logged_processes(self.run.directory)
+        lines = [self.state, *summary_lines(self.run, self.summary, expected=expected)]
         if not self.is_complete and not self.summary.get("eval_is_final"):
             is_served = not self.run.config.cluster.bind_host.startswith("127.")
             lines.append(f"{'resume':<10} {resume_advice(self.run, is_served=is_served)}")
@@ -68,6 +69,15 @@ class EndedRun:
             "eval_is_final": self.summary.get("eval_is_final"),
             "directory": str(self.run.directory),
         }
+
+
+def logged_processes(run_dir: Path) -> list[str]:
+    """Return the names of the processes that the launcher started and that record with wandb.
+
+    Each has a log in the run's folder: ``actor-0``. A rank records nothing.
+    """
+    names = [path.stem for path in sorted((run_dir / "logs").glob("*-*.log"))]
+    return [name for name in names if not name.startswith("rank-")]
 
 
 def ended_run(run: RunInfo) -> EndedRun | None:

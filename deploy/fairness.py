@@ -151,12 +151,16 @@ def stamp_line(stamp: Stamp | None, problem: str = "") -> str:
     """Return the stamp for a person, or why there is none: ``problem`` if that is known."""
     if stamp is None:
         return f"not known: {problem or 'nothing was trained, or the learner was killed'}"
-    ratio = "-" if stamp.replay_ratio is None else f"{stamp.replay_ratio:.4g}"
+    configured = f"configured {stamp.configured_replay_ratio:.4g}"
+    ratio = (
+        f"no env_steps were played ({configured} train_steps per env_step)"
+        if stamp.replay_ratio is None
+        else f"{stamp.replay_ratio:.4g} train_steps per env_step ({configured})"
+    )
     lost, evicted = _count(stamp.env_steps_lost), _count(stamp.env_steps_evicted)
     never = _count(stamp.env_steps_never_sampled)
     return (
-        f"{ratio} train_steps per env_step (configured {stamp.configured_replay_ratio:.4g}); age "
-        f"in train_steps, mean and 95 %: weights {stamp.weight_age_mean:.0f} "
+        f"{ratio}; age in train_steps, mean and 95 %: weights {stamp.weight_age_mean:.0f} "
         f"{stamp.weight_age_p95:.0f}, targets {stamp.target_age_mean:.0f} "
         f"{stamp.target_age_p95:.0f}; env_steps lost {lost}, evicted {evicted}, never sampled "
         f"{never}"

@@ -138,6 +138,17 @@ def check_tracking(tracking: TrackingConfig, suffix_before: str = "") -> None:
         )
 
 
+def check_is_folder(runs_dir: Path) -> None:
+    """Check that neither ``--runs-dir`` nor what it would lie in is a file; makes nothing."""
+    try:
+        nearest = next((p for p in (runs_dir, *runs_dir.parents) if p.exists()), None)
+        is_folder = nearest is None or nearest.is_dir()
+    except OSError as error:
+        raise PreflightError(f"--runs-dir: {runs_dir} cannot be read ({reason(error)})") from error
+    if not is_folder:
+        raise PreflightError(f"--runs-dir: got {runs_dir}, wanted a folder: {nearest} is a file")
+
+
 def check_runs_dir(runs_dir: Path) -> None:
     """Check that run folders can be made there and that the disk has room."""
     try:

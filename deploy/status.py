@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.ended_run import SUMMARY_FILE, EndedRun, ended_run, run_at
-from efficientzero.options import parse_options
+from efficientzero.options import parse_options, port_problem
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError
@@ -129,9 +129,11 @@ def find_run(given: str) -> tuple[RunInfo | None, str]:
     if folder.is_dir():
         loaded = RunInfo.load(folder / "config.json")
         return dataclasses.replace(loaded, directory=folder.resolve()), loaded.learner_address
-    host, _, port = given.rpartition(":")
-    if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+    problem = port_problem(given)
+    if problem is None:
         raise ValueError(f"got {given}, wanted host:port of a learner or a run's folder")
+    if problem:
+        raise ValueError(problem)
     return None, given
 
 

@@ -1,12 +1,14 @@
 """Reads what the wandb tracker wrote: transaction logs, through wandb's own protobuf.
 
 Online and offline runs leave the same file. One cut short by a killed or living writer is read up
-to the cut. wandb's own reader opens files for writing and stops at a cut with an assertion.
+to the cut, a damaged one up to the damage, which is noted. wandb's own reader opens files for
+writing and stops at a cut with an assertion.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import struct
@@ -19,8 +21,11 @@ from typing import Any
 _BLOCK_BYTES = 32_768
 _HEADER_BYTES = 7
 _FULL, _FIRST, _LAST = 1, 2, 4
+_KINDS = range(_FULL, _LAST + 1)
 _HISTORY = re.compile(rb"\x08[\x80-\xff]*[\x00-\x7f]\x12")
 """How a record with a row begins: its number, field 1 of wandb's Record, then field 2, the row."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,15 @@ class WandbRun:
     axes: dict[str, str] = field(default_factory=dict)
     """Metric name or glob -> the metric it is drawn over; empty: wandb's own step."""
     exit_code: int | None = None
+    damaged_at: int | None = None
+    """Byte that a damaged file was read up to. None: it is whole, or cut short at its end."""
+
+    @property
+    def damage(self) -> str:
+        """In one line what is damaged and how much of it was read; empty if nothing is."""
+        if self.damaged_at is None:
+            return ""
+        return f"{self.path}: damaged at byte {self.damaged_at}, read up to there"
 
     def keys(self) -> set[str]:
         """Return the names of all metrics logged."""
@@ -71,12 +85,16 @@ def read_rows(run_dir: Path) -> list[Row]:
 
     Returns:
         Rows by role, then index, then in the order they were logged; those of a process that was
-        started again follow its predecessor's. Empty if the run was not tracked.
+        started again follow its predecessor's. Empty if the run was not tracked. Damaged files are
+        logged.
 
     Raises:
         ValueError: a file that wandb did not write.
     """
-    runs = [run for run in find_runs(run_dir / "wandb") if run.job_type]
+    files = find_runs(run_dir / "wandb")
+    for damage in filter(None, (file.damage for file in files)):
+        log.warning("%s", damage)
+    runs = [file for file in files if file.job_type]
     runs.sort(key=lambda run: (run.job_type, _index(run), run.config.get("incarnation", 0)))
     return [
         Row(run.job_type, _index(run), {k: v for k, v in row.items() if _is_number(v)})
@@ -104,7 +122,7 @@ def has_rows(folder: Path) -> bool:
     """
     for path in folder.glob("run-*.wandb"):
         try:
-            if any(_HISTORY.match(raw) for raw in _raw_records(path.read_bytes(), path)):
+            if any(_HISTORY.match(raw) for raw in _Records(path)):
                 return True
         except (OSError, ValueError):
             continue
@@ -115,12 +133,13 @@ def read_run(path: Path) -> WandbRun:
     """Read one ``.wandb`` file."""
     from wandb.proto import wandb_internal_pb2  # noqa: PLC0415  1.2 s: only for those who read
 
-    run = WandbRun(path)
-    for raw in _raw_records(path.read_bytes(), path):
+    run, records = WandbRun(path), _Records(path)
+    for raw in records:
         record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
         record.ParseFromString(raw)
         _add(run, record)
     run.config.pop("_wandb", None)
+    run.damaged_at = records.damaged_at
     return run
 
 
@@ -163,28 +182,61 @@ def _update(target: dict[str, Any], items: Iterable[Any]) -> None:
         inner[leaf] = json.loads(item.value_json)
 
 
-def _raw_records(data: bytes, path: Path) -> Iterator[bytes]:
-    """Yield whole records of a LevelDB log: 32 KiB blocks of (crc, length, type, body)."""
-    if len(data) < _HEADER_BYTES:
-        return
-    if data[:4] != b":W&B":
-        raise ValueError(f"{path}: not a .wandb file")
-    position = _HEADER_BYTES
-    parts: list[bytes] = []
-    while True:
-        left = _BLOCK_BYTES - position % _BLOCK_BYTES
-        if left < _HEADER_BYTES:  # padding at the end of a block
-            position += left
-            continue
-        if position + _HEADER_BYTES > len(data):
-            return
+class _Records:
+    """The whole records of a LevelDB log: 32 KiB blocks of (crc, length, type, body)."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: wandb did not write it.
+        """
+        self._data = path.read_bytes()
+        self.damaged_at: int | None = None
+        """Set when all was read; see ``WandbRun.damaged_at``."""
+        if len(self._data) >= _HEADER_BYTES and self._data[:4] != b":W&B":
+            raise ValueError(f"{path}: not a .wandb file")
+
+    def __iter__(self) -> Iterator[bytes]:
+        position = _HEADER_BYTES
+        parts: list[bytes] = []
+        while True:
+            left = _BLOCK_BYTES - position % _BLOCK_BYTES
+            if left < _HEADER_BYTES:  # padding at the end of a block
+                position += left
+                continue
+            part = self._part(position)
+            if part is None:
+                self.damaged_at = None if self._is_cut(position) else position
+                return
+            kind, body = part
+            position += _HEADER_BYTES + len(body)
+            if kind in (_FULL, _FIRST):
+                parts = []
+            parts.append(body)
+            if kind in (_FULL, _LAST):
+                yield b"".join(parts)
+
+    def _part(self, position: int) -> tuple[int, bytes] | None:
+        """Return type and body of what begins there, None if it is not whole."""
+        start, data = position + _HEADER_BYTES, self._data
+        if start > len(data):
+            return None
         crc, length, kind = struct.unpack_from("<IHB", data, position)
-        body = data[position + _HEADER_BYTES : position + _HEADER_BYTES + length]
-        if kind == 0 or len(body) < length or zlib.crc32(body, zlib.crc32(bytes([kind]))) != crc:
-            return  # torn by a kill
-        position += _HEADER_BYTES + length
-        if kind in (_FULL, _FIRST):
-            parts = []
-        parts.append(body)
-        if kind in (_FULL, _LAST):
-            yield b"".join(parts)
+        if kind not in _KINDS or start + length > len(data):
+            return None
+        body = data[start : start + length]
+        return (kind, body) if zlib.crc32(body, zlib.crc32(bytes([kind]))) == crc else None
+
+    def _is_cut(self, position: int) -> bool:
+        """Return whether the file ends within what begins there, as a killed writer leaves it."""
+        start, size = position + _HEADER_BYTES, len(self._data)
+        if start > size:
+            return True
+        _, length, kind = struct.unpack_from("<IHB", self._data, position)
+        in_block = position % _BLOCK_BYTES + _HEADER_BYTES + length <= _BLOCK_BYTES
+        if kind not in _KINDS or start + length <= size or not in_block:
+            return False
+        # The length is not in the checksum: a wrong one has whole records behind it.
+        return not any(self._part(other) for other in range(start, size - _HEADER_BYTES))

@@ -25,6 +25,7 @@ _Options = TypeVar("_Options")
 
 _DISTRIBUTION = "efficientzero-distributed"
 _CHECKOUT = Path(__file__).resolve().parent.parent
+_LAST_PORT = 65_535
 _MOST_DIGITS = 30
 """No option needs more; 1e999999999 would fill the memory."""
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
@@ -32,7 +33,7 @@ _FRAME = "╭╮╰╯│ "
 _RULE = re.compile(r"─{4,}|-{4,}")  # the latter where the terminal is not UTF-8's
 _ANY_WIDTH = "10000"  # columns: tyro then breaks no line of its messages
 _PERHAPS = "Perhaps you meant:"
-_NO_ALTERNATIVE = re.compile(r"no type matching .* - <class '\w+'>: ")
+_NO_ALTERNATIVE = re.compile(r"no type matching .* - <class '[\w.]+'>: ")
 """Of an option that may be missing: what its type says comes last."""
 _SEVERAL = re.compile(r"Could not find valid parse for arguments: \[(.*)\]")
 
@@ -66,7 +67,7 @@ def parse_options(
     further: dict[str, Any] = {} if default is None else {"default": default}
     about = f"{description or inspect.getdoc(kind)}\n\n--version prints the version."
     said = io.StringIO()
-    with _whole_numbers(), _columns(None if wants_help(arguments) else _ANY_WIDTH):
+    with _own_rules(), _columns(None if wants_help(arguments) else _ANY_WIDTH):
         try:
             with contextlib.redirect_stderr(said):
                 parsed = tyro.cli(
@@ -141,6 +142,28 @@ def whole_number(text: str) -> int:
     raise ValueError(f"got {text!r}, wanted a whole number such as 100000, 100_000 or 1e5")
 
 
+def port_problem(address: str) -> str | None:
+    """Return what is wrong with the port of ``host:port``, empty if nothing; None: no address."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        return None
+    if 0 < int(port) <= _LAST_PORT:
+        return ""
+    extent = "large" if int(port) else "small"
+    return f"got {address}, whose port is too {extent}: wanted one of 1 to {_LAST_PORT}"
+
+
+def named_path(text: str) -> Path:
+    """Read a path.
+
+    Raises:
+        ValueError: it is empty, which would stand for the working directory.
+    """
+    if not text.strip():
+        raise ValueError(f"got {text!r}, wanted a path")
+    return Path(text)
+
+
 def one_line_of(box: str) -> str:
     """Return the message in one of tyro's boxes, without frame, help texts and line breaks."""
     sections: list[list[str]] = [[]]
@@ -177,8 +200,8 @@ def _columns(width: str | None) -> Iterator[None]:
             os.environ["COLUMNS"] = before
 
 
-def _whole_numbers() -> tyro.constructors.ConstructorRegistry:
-    """Return the rules by which ``int`` options also take 1e5."""
+def _own_rules() -> tyro.constructors.ConstructorRegistry:
+    """Return the rules by which ``int`` options also take 1e5, and paths are not empty."""
     registry = tyro.constructors.ConstructorRegistry()
 
     @registry.primitive_rule
@@ -190,6 +213,18 @@ def _whole_numbers() -> tyro.constructors.ConstructorRegistry:
             metavar="INT",
             instance_from_str=lambda words: whole_number(words[0]),
             is_instance=lambda value: isinstance(value, int),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    @registry.primitive_rule
+    def path_rule(info: Any) -> tyro.constructors.PrimitiveConstructorSpec[Path] | None:  # noqa: ANN401
+        if info.type is not Path:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="PATH",
+            instance_from_str=lambda words: named_path(words[0]),
+            is_instance=lambda value: isinstance(value, Path),
             str_from_instance=lambda value: [str(value)],
         )
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficientzero.options import parse_options, refuse_options
+from efficientzero.options import parse_options, port_problem, refuse_options
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import LAUNCHER_PID_VARIABLE
@@ -88,9 +88,11 @@ def parse_worker_line(module: str, description: str | None) -> WorkerLine:
     )
     if bool(line.join) == (line.config is not None):
         refuse_options(module, "got both or none of --join and --config, wanted one")
-    host, _, port = line.join.rpartition(":")
-    if line.join and not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+    problem = port_problem(line.join) if line.join else ""
+    if problem is None:
         refuse_options(module, f"--join: got {line.join}, wanted host:port")
+    if problem:
+        refuse_options(module, f"--join: {problem}")
     check_index(module, line.index)
     _take_credentials(line.credentials)
     return line

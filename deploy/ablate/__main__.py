@@ -45,7 +45,7 @@ from deploy.env_kwargs import REGISTRY, join_kwargs
 from deploy.fork import FORKS, Fork, fork_named
 from deploy.local import StopRequests
 from deploy.next_steps import own_command
-from deploy.preflight import PreflightError, check_installation, check_runs_dir
+from deploy.preflight import PreflightError, check_installation, check_is_folder, check_runs_dir
 from efficientzero.config_files import PRESETS, ConfigError, load_preset
 from efficientzero.options import parse_options, wants_help, wants_version
 
@@ -68,7 +68,7 @@ below holds for all cells. Ctrl-C stops the running cells in order; the same com
 with what has not finished. Exit codes: 0 all finished, 1 a cell failed, 2 wrong options,
 128 + signal if stopped."""
 
-
+_PROG = "launch.py ablate"
 _SIGNALLED = 128  # an exit code above it is this plus the signal's number
 
 
@@ -120,11 +120,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         fork = fork_named(lambda name: _value_of(name, arguments))
         options, grid = parse(arguments, fork)
+        check_is_folder(options.runs_dir)
         cells = expand(grid, options.config)
         checked = check_cells(cells, options.runs_dir, fork)
         return _act(options, grid, cells, checked, list(arguments))
     except (ConfigError, PreflightError) as error:
-        print(f"ablate: error: {error}", file=sys.stderr)
+        print(f"{_PROG}: error: {error}", file=sys.stderr)
         return 2
 
 
@@ -151,7 +152,7 @@ def parse(arguments: Sequence[str], fork: Fork | None = None) -> tuple[Options, 
     options: Options = parse_options(
         Options,
         join_kwargs(arguments),
-        prog="launch.py ablate",
+        prog=_PROG,
         description=_DESCRIPTION,
         default=Options(config=base, **lists),
         registry=REGISTRY,

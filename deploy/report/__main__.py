@@ -14,7 +14,7 @@ import tyro
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from deploy.report.comparison import check_baseline, labelled
+from deploy.report.comparison import check_baseline, file_problems, labelled
 from deploy.report.content import Section, make_sections
 from deploy.report.figures import color_of, dash_of
 from deploy.report.runs import LeftOut, ReportError, Run, read_runs
@@ -22,6 +22,7 @@ from deploy.report.scores import methods_of
 from efficientzero.options import parse_options
 
 PAGE = "report.html"
+_PROG = "launch.py report"
 _DPI = 192
 _PIXELS_PER_INCH = 96.0
 """On the page."""
@@ -52,25 +53,30 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    options: Options = parse_options(Options, arguments, prog="launch.py report")
+    options: Options = parse_options(Options, arguments, prog=_PROG)
     try:
-        page, left_out = write_report(options)
+        page, left_out, problems = write_report(options)
     except ReportError as error:
-        print(f"report: error: {error}", file=sys.stderr)
+        print(f"{_PROG}: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         # Runs are read before: what is left is the page and its figures.
         where = error.filename or options.out
-        print(f"report: error: --out: cannot write {where} ({error.strerror})", file=sys.stderr)
+        print(f"{_PROG}: error: --out: cannot write {where} ({error.strerror})", file=sys.stderr)
         return 2
     for one in left_out:
         print(f"left out  {one.name}: {one.reason}", file=sys.stderr)
+    for problem in problems:
+        print(f"note      {problem}", file=sys.stderr)
     print(f"wrote {page}")
     return 0
 
 
-def write_report(options: Options) -> tuple[Path, list[LeftOut]]:
-    """Write the page and its figures; return the page's path, and what was left out.
+def write_report(options: Options) -> tuple[Path, list[LeftOut], list[str]]:
+    """Write the page and its figures.
+
+    Returns:
+        The page's path, what was left out, and what is damaged or missing in the files of runs.
 
     Raises:
         ReportError: see ``read_runs``; or no run is of the baseline, or the folder takes no files.
@@ -82,9 +88,10 @@ def write_report(options: Options) -> tuple[Path, list[LeftOut]]:
         runs, baseline=options.baseline, samples=options.bootstrap_samples, left_out=left_out
     )
     try:
-        return _write(options, runs, sections, len(left_out)), left_out
+        page = _write(options, runs, sections, len(left_out))
     except OSError as error:
         raise ReportError(f"--out: {options.out} cannot be written ({error.strerror})") from error
+    return page, left_out, file_problems(runs)
 
 
 def _write(

@@ -111,12 +111,18 @@ def cautions(runs: Sequence[Run]) -> list[str]:
     dirty = [run.name for run in runs if run.versions.get(_COMMIT, "").endswith("-dirty")]
     if dirty:
         lines.append(f"Made with changes that were not committed: {_some(dirty)}.")
-    return lines + [
+    lines += [
         f"Not finished: {run.name}, whose newest evaluation is at {run.last.env_steps:,} of "
         f"{run.config.get('budget.env_steps', 0):,} env_steps."
         for run in runs
-        if not run.last.is_final
+        if not (run.last.is_final or run.is_finished)
     ]
+    return lines + [f"{problem}." for problem in file_problems(runs)]
+
+
+def file_problems(runs: Sequence[Run]) -> list[str]:
+    """Return what is missing or damaged in the files of which runs, one line each."""
+    return [f"{run.name}: {problem}" for run in runs for problem in run.problems]
 
 
 def version_rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:

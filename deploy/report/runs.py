@@ -1,6 +1,7 @@
 """A run as the report sees it: its evaluations, its training, and where its processes' time went.
 
-Everything but fairness stamp and exit code is read from the run's own wandb files, uploaded or not.
+Everything but fairness stamp and exit code is read from the run's own wandb files, uploaded or not;
+a final evaluation that these lack, from ``summary.json``.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class Run:
     """Dotted field -> value, of those that can change a result (``compared_values``)."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version, and the commit."""
+    is_finished: bool = False
+    """Whether ``summary.json`` says that it made its final evaluation."""
+    problems: tuple[str, ...] = ()
+    """What is missing or damaged in its files, a sentence each without its end."""
     training: Mapping[str, Series] = field(default_factory=dict)
     """Metric of the learner, without ``learner/`` -> its values over train_steps."""
 
@@ -146,10 +151,12 @@ def read_run(path: Path) -> Run:
         if summary.get("exit_code") in _FAILED:
             reason = summary.get("exit_reason") or "no reason recorded"
             raise ReportError(f"ended with code {summary['exit_code']}: {reason}")
-        files = [file for file in find_runs(path / "wandb") if file.job_type]
+        found = find_runs(path / "wandb")
+        damage = [file.damage for file in found if file.damage]
+        files = [file for file in found if file.job_type]
         if not files:
-            raise ReportError(_without_files(path))
-        return _read(path, files, summary)
+            raise ReportError("; ".join(damage) or _without_files(path))
+        return _read(path, files, summary, damage)
     except OSError as error:
         where = error.filename or path
         raise ReportError(f"{where}: cannot be read ({error.strerror})") from error
@@ -158,12 +165,22 @@ def read_run(path: Path) -> Run:
         raise ReportError(f"cannot be read as a run ({problem})") from error
 
 
-def _read(path: Path, files: Sequence[WandbRun], summary: Mapping[str, Any]) -> Run:
+def _read(
+    path: Path, files: Sequence[WandbRun], summary: Mapping[str, Any], damage: Sequence[str]
+) -> Run:
     rows = [row for file in files if file.job_type == "evaluator" for row in file.rows]
     started = min((row["_timestamp"] for file in files for row in file.rows), default=0.0)
     evaluations = [_evaluation(row, started) for row in rows if "eval/return_mean" in row]
+    problems = list(damage)
     if not evaluations:
-        raise ReportError("no evaluation in its wandb files")
+        why = f" ({'; '.join(damage)})" * bool(damage)
+        raise ReportError(f"no evaluation in its wandb files{why}")
+    is_finished = bool(summary.get("eval_is_final"))
+    if is_finished and not any(each.is_final for each in evaluations):
+        final = _final_evaluation(summary, after=evaluations)
+        taken = f"taken from {_SUMMARY_FILE}" if final else f"nor is it in {_SUMMARY_FILE}"
+        problems.append(f"the final evaluation is missing from its wandb files, {taken}")
+        evaluations += [final] if final else []
     evaluations.sort(key=lambda e: (e.env_steps, e.minutes))
     group, config = files[0].group, files[0].config
     env_id = config["env"]["id"]
@@ -180,6 +197,8 @@ def _read(path: Path, files: Sequence[WandbRun], summary: Mapping[str, Any]) -> 
         config=compared_values(flatten(config)),
         versions=dict(config.get("versions") or {}),
         training=_training(files),
+        is_finished=is_finished,
+        problems=tuple(problems),
     )
 
 
@@ -242,6 +261,29 @@ def _evaluation(row: dict[str, Any], started: float) -> Evaluation:
     )
 
 
+def _final_evaluation(
+    summary: Mapping[str, Any], *, after: Sequence[Evaluation]
+) -> Evaluation | None:
+    """Return what the launcher kept of the final evaluation, None if that is not all.
+
+    Args:
+        summary: the run's.
+        after: the evaluations before it.
+    """
+    returns = tuple(map(float, summary.get("eval_returns") or ()))
+    if not returns or "env_steps" not in summary or "train_steps" not in summary:
+        return None
+    # The wall time is that of the last launch alone.
+    minutes = max(float(summary.get("wall_s", 0.0)) / 60.0, *(each.minutes for each in after))
+    return Evaluation(
+        returns=returns,
+        env_steps=int(summary["env_steps"]),
+        train_steps=int(summary["train_steps"]),
+        minutes=minutes,
+        is_final=True,
+    )
+
+
 def _time_shares(files: Iterable[WandbRun]) -> dict[str, dict[str, float]]:
     """Return role -> section -> share, each row counted for the wall time it tells of.
 
@@ -277,8 +319,20 @@ def _time_shares(files: Iterable[WandbRun]) -> dict[str, dict[str, float]]:
 
 
 def _summary(path: Path) -> dict[str, Any]:
+    """Return the run's summary, nothing if it has none.
+
+    Raises:
+        OSError: it may not be read.
+        ReportError: it is damaged: whether the run failed is not known.
+    """
+    file = path / _SUMMARY_FILE
     try:
-        summary = json.loads((path / _SUMMARY_FILE).read_text())
-    except (OSError, ValueError):
+        summary = json.loads(file.read_text())
+    except FileNotFoundError:
         return {}
-    return summary if isinstance(summary, dict) else {}
+    except ValueError as error:
+        raise ReportError(f"{file}: not readable: {type(error).__name__}: {error}") from error
+    if not isinstance(summary, dict):
+        kind = type(summary).__name__
+        raise ReportError(f"{file}: not readable: got a {kind}, wanted a JSON object")
+    return summary

@@ -102,8 +102,9 @@ def test_an_interrupted_bench_goes_on_and_a_finished_one_runs_nothing(tmp_path):
     assert json.loads(again.stdout) == result
 
 
-def test_a_run_that_cannot_start_is_reported_in_its_own_words(tmp_path):
+def test_a_task_that_cannot_start_is_refused_before_any_run(tmp_path):
     done = run_bench(tmp_path, "--overrides", "env.id=NoSuchThing-v0")
     assert done.returncode == 2
-    (line,) = [line for line in done.stderr.splitlines() if "no run has finished" in line]
-    assert "failed with exit code 2: launch.py: error: env.id=NoSuchThing-v0" in line
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("benchmarks: error: env.id=NoSuchThing-v0: there is no such environment")
+    assert not (tmp_path / "runs").exists()

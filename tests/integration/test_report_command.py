@@ -144,6 +144,6 @@ def test_nothing_but_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
     done = report(tmp_path / "some.log", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "report: error: got no run that can be used, wanted one or more",
+        "launch.py report: error: got no run that can be used, wanted one or more",
         f"  {tmp_path / 'some.log'}: a file, no run folder",
     ]

@@ -284,7 +284,18 @@ def test_1e5_is_an_integer_in_vary_and_in_a_grid_file(tmp_path):
 
 def test_without_a_preset_it_says_which_there_are(capsys):
     assert main(["--seeds", "1"]) == 2
-    assert "ablate: error: --preset: got none, wanted one of atari100k" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("launch.py ablate: error: --preset: got none, wanted one of atari100k")
+
+
+@pytest.mark.parametrize("below", ["", "deeper/runs"])
+def test_a_file_in_place_of_the_runs_folder_is_refused_by_a_dry_run_too(capsys, tmp_path, below):
+    (tmp_path / "runs").touch()
+    arguments = ["--preset", "catch", "--dry-run", "--runs-dir", str(tmp_path / "runs" / below)]
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("launch.py ablate: error: --runs-dir: got ")
+    assert line.endswith(f"wanted a folder: {tmp_path / 'runs'} is a file")
 
 
 def test_help_names_components_and_presets(capsys):

@@ -142,6 +142,15 @@ def test_a_damaged_file_is_not_taken_for_a_run_without_training(tmp_path, num_by
     assert "nothing was trained" not in line
 
 
+def test_a_run_that_played_nothing_says_so(tmp_path):
+    recorded(tmp_path)
+    stamp = make_stamp(tmp_path, CONFIG, env_steps=100)
+    line = stamp_line(dataclasses.replace(stamp, replay_ratio=None))
+    assert line.startswith(
+        "no env_steps were played (configured 0.2 train_steps per env_step); age in train_steps"
+    )
+
+
 def test_summary_holds_the_stamp_and_its_words(tmp_path):
     recorded(tmp_path)
     run = tiny_run(tmp_path, CONFIG)

@@ -101,6 +101,20 @@ def test_every_command_refuses_an_unknown_option_in_one_line(monkeypatch, capsys
     assert said.out == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        *(("launch", "--runs-dir"), ("ablate", "--runs-dir"), ("launch", "--credentials")),
+        *(("report", "--out"), ("ablate", "--emit-sweep")),
+    ],
+)
+def test_an_empty_path_is_not_the_working_directory(monkeypatch, capsys, name, option):
+    further = ["--preset", "catch"] if name != "report" else ["some"]
+    assert ended(monkeypatch, name, *further, option, "") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{option}: got '', wanted a path" in line
+
+
 def test_no_command_line_is_parsed_past_these_rules():
     parsers = [
         path.relative_to(ROOT)

@@ -201,8 +201,8 @@ def test_page_holds_every_figure_and_needs_no_other_file(tmp_path, monkeypatch):
     options = Options(
         runs=(), out=tmp_path / "out", title="A <b>", baseline="base", bootstrap_samples=SAMPLES
     )
-    page, told = write_report(options)
-    assert told == left_out
+    page, told, problems = write_report(options)
+    assert (told, problems) == (left_out, [])
     text = page.read_text()
     assert ">x.log</td>" in text
     assert "A &lt;b&gt;" in text

@@ -24,10 +24,16 @@ def test_worker_wants_an_address_or_a_file_and_not_both(monkeypatch, capsys):
         assert said == "actor: error: got both or none of --join and --config, wanted one"
 
 
-@pytest.mark.parametrize("address", ["host", "host:", ":7400", "host:0", "host:70000", "host:x"])
+@pytest.mark.parametrize("address", ["host", "host:", ":7400", "host:x"])
 def test_address_without_host_or_port_is_refused(monkeypatch, capsys, address):
     said = refused(monkeypatch, capsys, "--join", address)
     assert said == f"actor: error: --join: got {address}, wanted host:port"
+
+
+@pytest.mark.parametrize(("port", "extent"), [("0", "small"), ("70000", "large")])
+def test_a_port_that_there_is_not_is_refused(monkeypatch, capsys, port, extent):
+    said = refused(monkeypatch, capsys, "--join", f"host:{port}")
+    assert said.startswith(f"actor: error: --join: got host:{port}, whose port is too {extent}: ")
 
 
 def test_worker_that_joins_needs_nothing_else(monkeypatch, tmp_path):

@@ -121,6 +121,13 @@ def test_a_result_that_cannot_be_kept_is_printed(copy, capsys):
     assert line.startswith(f"evaluate: note: {copy}/evaluation-search.json is not written (")
 
 
+@pytest.mark.parametrize("name", ["x.xyz", "decision", "x.json"])
+def test_a_picture_of_no_known_kind_is_refused_before_the_search(copy, tmp_path, capsys, name):
+    with pytest.raises(ValueError, match=rf"--out: got .*{name}, wanted a picture's name.*\.png"):
+        show_search(Options(run=copy, env_step=1, out=tmp_path / name))
+    assert capsys.readouterr().out == ""
+
+
 def test_a_decision_is_printed_before_the_picture_is_written(copy, tmp_path, capsys):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"--out: cannot write .*/file/x.png \(Not a directory\)"):

@@ -8,11 +8,12 @@ import pytest
 
 from deploy import status
 from deploy.local import Outcome
-from deploy.summary import save_summary, summarize
+from deploy.summary import save_summary, summarize, summary_lines
 from efficientzero.config_files import load_preset
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
+from tests.wandb_cases import wandb_file
 
 
 @pytest.fixture
@@ -122,6 +123,33 @@ def test_another_run_at_the_old_address_is_not_taken_for_this_one(run):
     assert status.other_run(own, run) == ""
     other = dataclasses.replace(run, config=load_preset("cartpole"))
     assert "another run answers at" in status.other_run(own, other)
+
+
+def test_what_the_run_said_of_wandb_is_said_again(run, capsys):
+    run = dataclasses.replace(run, tracking_mode="offline")
+    run.save()
+    for process in ("learner-0", "actor-0"):
+        wandb_file(run, process, rows=int(process == "actor-0"))
+    (run.directory / "logs").mkdir()
+    for process in ("learner-0", "actor-0", "evaluator-0", "rank-1"):
+        (run.directory / "logs" / f"{process}.log").touch()
+    end(run, 0, "budget", is_final=True)
+    summary = json.loads((run.directory / "summary.json").read_text())
+    processes = ["actor-0", "evaluator-0", "learner-0"]
+    said = summary_lines(run, summary, expected=processes)
+    assert status.main([str(run.directory)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == said
+    lacks = "(no rows of learner-0) (see logs/: no file of evaluator-0)"
+    assert f"recorded offline {lacks}; upload it with" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("port", "extent"), [("99999", "large"), ("65536", "large"), ("0", "small")]
+)
+def test_a_port_that_there_is_not_is_refused(capsys, port, extent):
+    assert status.main([f"localhost:{port}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"localhost:{port}, whose port is too {extent}: wanted one of 1 to 65535")
 
 
 def test_what_is_neither_folder_nor_address_is_refused(capsys):

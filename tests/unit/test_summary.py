@@ -4,9 +4,7 @@ import dataclasses
 import json
 import math
 import shlex
-import struct
 import subprocess
-import zlib
 from pathlib import Path
 
 import pytest
@@ -26,6 +24,7 @@ from efficientzero.lineage import Lineage
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
+from tests.wandb_cases import wandb_file
 
 
 @pytest.fixture
@@ -148,21 +147,6 @@ def last_line(run, **known) -> str:
     assert "1:01:01" in "\n".join(summary_lines(run, summary))
     last = summary_lines(run, summary, **known)[-1]
     return last.removeprefix("wandb").strip() if last.startswith("wandb") else ""
-
-
-def wandb_file(run, process: str, *, rows: int = 1, launch: int = 0) -> str:
-    """Record like a process of the run, in wandb's own format; return the folder's name."""
-    folder = run.directory / "wandb" / f"offline-run-2026010{launch}_000000-{run.run_uid}-{process}"
-    folder.mkdir(parents=True)
-    # A record begins with its number (field 1); field 2 is a row of metrics, field 17 the run.
-    records = [b"\x08\x01\x8a\x01\x02id", *[b"\x08\xac\x02\x12\x03row"] * rows]
-    data = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
-    for record in records:
-        data += (
-            struct.pack("<IHB", zlib.crc32(record, zlib.crc32(b"\x01")), len(record), 1) + record
-        )
-    (folder / f"run-{run.run_uid}-{process}.wandb").write_bytes(data)
-    return folder.name
 
 
 def test_last_line_names_the_upload_command_of_what_is_on_disk(run):
