@@ -1,24 +1,34 @@
-"""Texts of values in the names of experiments, and which of them can be read back.
+"""Texts of fields and values in the names of experiments, and which can be read back.
 
 Called by ``naming``. Pure.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 DIGEST_LENGTH = 12
 """Hex digits at the end of a name that does not hold everything."""
 _MAX_EXACT_FLOAT = 2**53
 _MAX_PLAIN_INT = 10**6
+_ARM_LETTERS = 4
+"""Of each word, where an arm must be short; no two components look alike then."""
+_MOST_ARM = 20
+_WORD_LETTERS = 3
+"""Of a field whose name is one word: its initial alone is no help to a reader."""
 
 # What can be read back from the name. Parts are joined by "_", so only names of fields and the
 # suffix, which comes last, may hold one; "=" marks a difference. "ALE-" stands for "ALE/".
 _EXACT_ENV = re.compile(r"ALE/[A-Za-z0-9.-]+|(?!ALE-)[A-Za-z0-9.-]+")
 _EXACT_TEXT = re.compile(r"(?!(true|false)$)[A-Za-z][A-Za-z0-9_.]*")
 _EXACT_SUFFIX = re.compile(r"[A-Za-z0-9._+-]*")
+_VERSION = re.compile(r"-v\d+$")
 _LIKE_A_DIGEST = re.compile(rf"(?:.*_)?[0-9a-f]{{{DIGEST_LENGTH}}}")
 
 
@@ -27,6 +37,56 @@ class Part(NamedTuple):
 
     text: str  # safe characters only
     is_exact: bool  # no other value has this text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What a shortened name has around its differences."""
+
+    environment: str
+    preset: str
+    """Empty: unnamed."""
+    words: Sequence[str]
+    """Bundles of differences."""
+    suffix: str
+    digest: str
+    most: int
+    """Characters of the whole name."""
+    num_hidden: int = 0
+    """Bundles that ``shorter`` has left out."""
+
+    def around(self, parts: Sequence[str]) -> str:
+        """Return the whole name."""
+        head = [self.environment, self.preset, *self.words]
+        return "_".join(filter(None, [*head, *parts, self.suffix, self.digest]))
+
+    def fits(self, parts: Sequence[str]) -> bool:
+        """Return whether the name is short enough."""
+        return len(self.around(parts)) <= self.most
+
+    def shorter(self) -> list[Frame]:
+        """Return this frame and shorter ones: no preset, then less of environment and suffix."""
+        frames = [self]
+
+        def add(**changes: Any) -> None:  # noqa: ANN401  any field
+            frames.append(dataclasses.replace(frames[-1], **changes))
+
+        add(preset="")
+        add(environment=self.environment.removeprefix("ALE-"))
+        add(environment=_VERSION.sub("", frames[-1].environment))
+        for most in (24, 16, 8):
+            add(suffix=limited(self.suffix, most))
+        for most in (40, 24, 16, 8):
+            add(environment=limited(frames[-1].environment, most))
+        add(words=(), num_hidden=len(self.words))
+        return frames
+
+
+def shorter_arms(arm: str) -> list[str]:
+    """Return ways to write an arm, the shortest last: ``no_value_prefix``, ``no_valu_pref``."""
+    text = safe(arm)
+    letters = "_".join(word[:_ARM_LETTERS] for word in text.split("_"))
+    return [text, letters, limited(letters, _MOST_ARM)]
 
 
 def environment(env_id: str) -> Part:
@@ -93,3 +153,72 @@ def rounded(value: Any, default: Any) -> str:  # noqa: ANN401  any JSON value
 def limited(text: str, most: int) -> str:
     """Return ``text``; where it is longer than ``most``, its beginning and two dots."""
     return text if len(text) <= most else f"{text[: most - 2]}.."
+
+
+def whole_parts(name: str, most: int) -> str:
+    """Return the beginning of a group's name that fits and ends in a whole value, or nothing."""
+    ends = [match.end() for match in re.finditer(r"=[^_]*|_[0-9]+-more(?=_|$)", name)]
+    return name[: max((end for end in ends if end <= most), default=0)]
+
+
+def short_names(keys: list[str]) -> dict[str, str]:
+    """Map each dotted key to the shortest end of it that no other key shares."""
+    ends = {key: _ends(key) for key in keys}
+    shared = Counter(end for of_key in ends.values() for end in of_key)
+    return {key: next((end for end in ends[key] if shared[end] == 1), key) for key in keys}
+
+
+def _ends(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[i:]) for i in reversed(range(len(parts)))]
+
+
+def abbreviations(names: Mapping[str, str]) -> dict[str, str]:
+    """Map each key to the fewest leading words of its short name that no other name begins with."""
+    parents = {part for key in names for part in key.split(".")[:-1]}
+    beginnings = Counter(
+        beginning for key in names for beginning in set(_beginnings(key.rpartition(".")[2]))
+    )
+    return {
+        key: next((b for b in _beginnings(name) if beginnings[b] == 1 and b not in parents), name)
+        for key, name in names.items()
+    }
+
+
+def _beginnings(name: str) -> list[str]:
+    return list(accumulate(name.split("_"), lambda words, word: f"{words}_{word}"))
+
+
+def initials(names: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str]:
+    """Map each key to the initials of its short name's words, with more letters if shared.
+
+    ``vp`` for ``value_prefix``, ``nsi`` and ``nsh`` for ``num_simulations`` and ``num_shards``,
+    three letters of a single word: ``dis`` for ``discount``.
+
+    Args:
+        names: the short name of every key.
+        longer: the abbreviations, which no other key's initials may equal; they stay where
+            initials are not shorter.
+    """
+    taken = {*names.values(), *longer.values()}
+    taken |= {part for key in names for part in key.split(".")[:-1]}
+    candidates = {key: _initials(name) for key, name in names.items()}
+    shared = Counter(c for of_key in candidates.values() for c in set(of_key))
+    found = {
+        key: next((c for c in of_key if shared[c] == 1 and c not in taken), longer[key])
+        for key, of_key in candidates.items()
+    }
+    return {key: min(longer[key], text, key=len) for key, text in found.items()}
+
+
+def _initials(name: str) -> list[str]:
+    """Return the initials, then with more letters of the last and of the first word."""
+    words = [word for word in re.split(r"[._]", name) if word]
+    if len(words) == 1:
+        return [name[:n] for n in range(min(_WORD_LETTERS, len(name)), len(name) + 1)]
+    first, last = words[0], words[-1]
+    inner = "".join(word[0] for word in words[1:-1])
+    found = []
+    for n in range(1, max(map(len, words)) + 1):
+        found += [first[0] + inner + last[:n], first[:n] + inner + last[0]]
+    return found

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 from efficientzero.name_parts import (
     DIGEST_LENGTH,
+    Frame,
     Part,
+    abbreviations,
     canonical,
     environment,
+    initials,
     limited,
     rounded,
     safe,
+    short_names,
+    shorter_arms,
     suffix_part,
     value_part,
 )
@@ -68,7 +71,8 @@ def group_name(
     reads like a difference) ends in a digest of the whole. One that is too long becomes
     ``<env>[_<preset>][_<name>=<value>...]_<number>-more[_<suffix>]_<digest>``: the treatment first,
     then the most important differences with shorter names and rounded values, then how many were
-    cut. There the treatment decides what is readable; the digest does not depend on it.
+    cut. There the treatment decides what is readable; the digest does not depend on it. What the
+    treatment needs, the names of its fields, preset, environment, suffix and arm give up in turn.
 
     Args:
         env_id: first part of the name.
@@ -91,7 +95,7 @@ def group_name(
         )
     preset, keys = _nearest(values, presets)
     words, keys = _bundled(values, presets[preset], keys, bundles or {})
-    short = _short_names(list(values))
+    short = short_names(list(values))
     differing = sorted((short[key], key) for key in keys)
     head = [environment(env_id)]
     if preset != next(iter(presets)):
@@ -119,8 +123,15 @@ def group_name(
     texts = [part.text for part in parts]
     if is_short and len("_".join(texts)) <= room:
         return "_".join([*texts, *ends])
-    shortened = _Shortened(values, presets[preset], keys, importance, treatment)
-    return "_".join([shortened.text([part.text for part in head], room), *ends])
+    frame = Frame(
+        environment=environment(env_id).text,
+        preset=preset if preset != next(iter(presets)) else "",
+        words=words,
+        suffix=safe(suffix),
+        digest=digest,
+        most=_MAX_GROUP_LENGTH,
+    )
+    return _Shortened(values, presets[preset], keys, importance, treatment).text(frame)
 
 
 def environment_part(env_id: str) -> str:
@@ -166,20 +177,8 @@ def _differing(values: Mapping[str, Any], preset: Mapping[str, Any]) -> list[str
     ]
 
 
-def _short_names(keys: list[str]) -> dict[str, str]:
-    """Map each dotted key to the shortest end of it that no other key shares."""
-    ends = {key: _ends(key) for key in keys}
-    shared = Counter(end for of_key in ends.values() for end in of_key)
-    return {key: next((end for end in ends[key] if shared[end] == 1), key) for key in keys}
-
-
-def _ends(key: str) -> list[str]:
-    parts = key.split(".")
-    return [".".join(parts[i:]) for i in reversed(range(len(parts)))]
-
-
 class _Shortened:
-    """The part of a name that is too long: what matters most, as readable as there is room for."""
+    """A name that is too long for all: what matters most, as readable as there is room for."""
 
     def __init__(
         self,
@@ -189,72 +188,73 @@ class _Shortened:
         importance: Sequence[str],
         treatment: Treatment,
     ) -> None:
-        self._values, self._defaults, self._treatment = values, defaults, treatment
+        self._values, self._defaults, self._arm = values, defaults, treatment.arm
         rank = {key: i for i, key in enumerate(importance)}
         by_rank = [key for key in values if key in set(differing)]
         self._differing = sorted(by_rank, key=lambda key: rank.get(key, len(rank)))
-        self._names = _short_names(list(values))
-        self._abbreviations = _abbreviations(self._names)
+        self._names = short_names(list(values))
+        self._abbreviations = abbreviations(self._names)
+        self._initials = initials(self._names, self._abbreviations)
+        self._varied = [key for key in treatment.varied if key in values]
+        ablated = [key for key in treatment.ablated if key in values]
+        self._treated = list(dict.fromkeys([*ablated, *self._varied]))
 
-    def text(self, head: Sequence[str], room: int) -> str:
-        """Return ``head``, as many differences as fit, and how many did not; joined."""
-        for first, keys, names in self._choices():
-            texts = [*head, *first, *(self._treated(key, names) for key in keys)]
+    def text(self, frame: Frame) -> str:
+        """Return the frame with as many differences as fit, and how many did not."""
+        frames = frame.shorter()
+        for at, first, keys, names in self._choices(frames):
+            texts = [*first, *(self._field(key, names[key]) for key in keys)]
             others = [key for key in self._differing if key not in keys]
-            if len("_".join([*texts, f"{len(others)}-more"])) <= room:
-                return self._fill(texts, others, room)
-        room -= len(f"_{len(self._differing)}-more")
-        lengths = accumulate(len(text) + 1 for text in texts)
-        # Whole parts: half a value would be read as another value.
-        fitting = texts[: sum(length <= room + 1 for length in lengths)]
-        num_shown = max(0, len(fitting) - len(head) - len(first))
-        num_cut = len(self._differing) - sum(key in self._differing for key in keys[:num_shown])
-        return f"{'_'.join(fitting) or texts[0][:room]}_{num_cut}-more"
+            if at.fits([*texts, f"{len(others) + at.num_hidden}-more"]):
+                return self._fill(at, texts, others)
+        return self._cut(at, texts, [*("" for _ in first), *keys])
 
-    def _choices(self) -> list[tuple[list[str], list[str], dict[str, str]]]:
-        """Return ways to write the treatment, the best first: (texts, fields, names of fields)."""
-        arm = self._treatment.arm
-        varied = [key for key in self._treatment.varied if key in self._values]
-        ablated = [key for key in self._treatment.ablated if key in self._values]
-        keys = list(dict.fromkeys([*ablated, *varied]))
-        choices: list[tuple[list[str], list[str], dict[str, str]]] = [([], keys, self._names)]
-        first = []
-        if arm:
-            first, keys = [f"arm={safe(arm)}"], varied
-            choices.append((first, keys, self._names))
-        return [*choices, (first, keys, self._abbreviations)]
+    def _choices(
+        self, frames: Sequence[Frame]
+    ) -> Iterator[tuple[Frame, list[str], list[str], Mapping[str, str]]]:
+        """Yield ways to write the treatment, the best first: frame, arm, fields, their names."""
+        yield frames[0], [], self._treated, self._names
+        keys, arms = self._treated, list[list[str]]([[]])
+        if self._arm:
+            keys, arms = self._varied, [[f"arm={arm}"] for arm in shorter_arms(self._arm)]
+            yield frames[0], arms[0], keys, self._names
+        yield frames[0], arms[0], keys, self._abbreviations
+        names = dict(self._abbreviations)
+        # Only as many as it takes, the longest first.
+        for key in sorted(keys, key=lambda key: -len(names[key])):
+            names[key] = self._initials[key]
+            yield frames[0], arms[0], keys, dict(names)
+        for frame in frames[1:]:
+            yield frame, arms[0], keys, names
+        for arm in arms[1:]:
+            yield frames[-1], arm, keys, names
 
-    def _fill(self, texts: Sequence[str], others: Sequence[str], room: int) -> str:
+    def _fill(self, frame: Frame, texts: Sequence[str], others: Sequence[str]) -> str:
         """Add the others: all if abbreviating some is enough, else without the last ones."""
         for kept in range(len(others), -1, -1):
-            cut = len(others) - kept
+            cut = len(others) - kept + frame.num_hidden
             more = [f"{cut}-more"] if cut else []
             for full in range(kept, -1, -1):
                 names = [self._names] * full + [self._abbreviations] * (kept - full)
                 added = [self._other(key, of) for key, of in zip(others, names, strict=False)]
-                if len(joined := "_".join([*texts, *added, *more])) <= room:
-                    return joined
+                if frame.fits(parts := [*texts, *added, *more]):
+                    return frame.around(parts)
         raise AssertionError("there was room for the treatment and the number")
 
-    def _treated(self, key: str, names: Mapping[str, str]) -> str:
-        return f"{names[key]}={limited(value_part(self._values[key]).text, _MOST_TREATED)}"
+    def _cut(self, frame: Frame, texts: Sequence[str], keys: Sequence[str]) -> str:
+        """Leave out as few parts of the treatment as possible: the longest, always whole."""
+        num_most = frame.num_hidden + len(self._differing)
+        kept: list[int] = []
+        for i in sorted(range(len(texts)), key=lambda i: len(texts[i])):
+            if frame.fits([*(texts[j] for j in [*kept, i]), f"{num_most}-more"]):
+                kept.append(i)
+        kept.sort()
+        num_cut = num_most - sum(keys[i] in self._differing for i in kept)
+        return frame.around([*(texts[i] for i in kept), f"{num_cut}-more"])
+
+    def _field(self, key: str, name: str) -> str:
+        return f"{name}={limited(value_part(self._values[key]).text, _MOST_TREATED)}"
 
     def _other(self, key: str, names: Mapping[str, str]) -> str:
         text = rounded(self._values[key], self._defaults.get(key))
         return f"{names[key]}={limited(text, _MOST_OTHER)}"
-
-
-def _abbreviations(names: Mapping[str, str]) -> dict[str, str]:
-    """Map each key to the fewest leading words of its short name that no other name begins with."""
-    parents = {part for key in names for part in key.split(".")[:-1]}
-    beginnings = Counter(
-        beginning for key in names for beginning in set(_beginnings(key.rpartition(".")[2]))
-    )
-    return {
-        key: next((b for b in _beginnings(name) if beginnings[b] == 1 and b not in parents), name)
-        for key, name in names.items()
-    }
-
-
-def _beginnings(name: str) -> list[str]:
-    return list(accumulate(name.split("_"), lambda words, word: f"{words}_{word}"))

@@ -16,7 +16,8 @@ from deploy.child import CHECKOUT
 from deploy.env_kwargs import kwarg_text
 from efficientzero.config import Config
 from efficientzero.config_files import config_to_dict, flatten, load_preset
-from efficientzero.naming import run_name
+from efficientzero.name_parts import whole_parts
+from efficientzero.naming import environment_part, run_name
 
 _KWARGS = "env.kwargs."
 _MAX_RUN_ID_LENGTH = 90
@@ -96,7 +97,7 @@ def launch_options(config: Config, base: Config) -> list[str]:
 def choose_run_id(checked: CheckedCell, runs_dir: Path) -> str:
     """Return the name of the cell's run folder: the stopped run's.
 
-    Else a free one: arm and name of the run, cut, and a number.
+    Else a free one: arm and name of the run, cut after a whole value, and a number.
     """
     if checked.stopped is not None:
         return checked.stopped.directory.name
@@ -104,8 +105,11 @@ def choose_run_id(checked: CheckedCell, runs_dir: Path) -> str:
     arm = f"{config.tracking.arm}_" if config.tracking.arm else ""
     name = arm + run_name(checked.group, config.seed)
     if len(name) > _MAX_RUN_ID_LENGTH:
-        ending = f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}_s{config.seed}"
-        name = f"{name[: _MAX_RUN_ID_LENGTH - len(ending)]}{ending}"
+        ending = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}_s{config.seed}"
+        room = _MAX_RUN_ID_LENGTH - len(ending)
+        # Half a value would be read as another value.
+        beginning = whole_parts(arm + checked.group, room)
+        name = (beginning or (arm + environment_part(config.env.id))[:room]) + ending
     name = name.lstrip("._=+-") or "run"
     chosen, number = name, 1
     while (runs_dir / chosen).exists():

@@ -210,14 +210,27 @@ def test_command_of_an_arm_names_it_and_what_the_grid_varies(tmp_path):
         )
 
 
-def test_long_names_of_run_folders_are_cut_and_differ(tmp_path):
+def test_long_names_of_run_folders_end_in_whole_values_and_differ(tmp_path):
     cells = checked(tmp_path, seeds=(1, 2)).cells
-    long = [dataclasses.replace(cell, group="g" * 106) for cell in cells]
+    long = [dataclasses.replace(cell, group="Catch-v0_" + "g" * 97) for cell in cells]
     names = [choose_run_id(cell, tmp_path) for cell in long]
     assert names[0] != names[1]
     for name in names:
         check_run_id(name + "-99")
-        assert re.fullmatch(r"g+-[0-9a-f]{8}_s[12]", name)
+        assert re.fullmatch(r"Catch-v0_[0-9a-f]{8}_s[12]", name)
+
+
+@pytest.mark.parametrize("length", range(60))
+def test_no_value_is_cut_in_the_name_of_a_run_folder(tmp_path, length):
+    (cell,) = checked(tmp_path).cells
+    parts = f"Catch-v0_catch_{'f' * length}=0_num_simulations=12_0123=45678_discount=0.997"
+    cell = dataclasses.replace(cell, group=f"{parts}_12-more_0123456789ab")
+    name = choose_run_id(cell, tmp_path)
+    assert len(name) <= 90
+    whole = {f"{'f' * length}=0", "num_simulations=12", "0123=45678", "discount=0.997"}
+    texts = re.findall(r"((?:num_)?[^_=]+=[^_]*)", name)
+    assert texts
+    assert set(texts) <= whole
 
 
 def test_one_job_has_the_whole_machine():

@@ -108,6 +108,25 @@ def test_a_long_name_has_the_arm_where_the_treatment_does_not_fit() -> None:
     assert name.startswith("E_arm=no_third_field_number_03=0_n00=9_")
 
 
+def test_a_part_that_does_not_fit_hides_no_shorter_one_after_it() -> None:
+    values = {f"a.word{i}_of_it": "x" * 40 for i in range(3)} | {"b.learning_rate": 0.1}
+    treated = Treatment(arm="no_third", varied=list(values))
+    name = group_name("Catch-v0", {**MANY, **values}, NOTHING, treatment=treated)
+    assert "_lr=0.1_" in name
+    assert "_arm=no_thir_" in name
+    assert re.search(r"_14-more_[0-9a-f]{12}$", name), name
+
+
+def test_preset_environment_and_suffix_give_way_to_what_is_varied() -> None:
+    presets = {"reference": {}, "a_preset": dict.fromkeys(MANY, 2)}
+    values = {**MANY, **{f"s.part_{c}_word": "y" * 12 for c in "abcd"}}
+    treated = Treatment(varied=list(values)[-4:])
+    env, suffix = "ALE/MontezumaRevenge-v5", "first_try_of_mine"
+    name = group_name(env, values, presets, suffix, treatment=treated)
+    varied = "_".join(f"p{c}w={'y' * 12}" for c in "abcd")
+    assert name[:-12] == f"Montez.._{varied}_first_.._"
+
+
 def test_a_long_name_has_shorter_names_and_rounded_values_before_it_is_cut() -> None:
     name = group_name("E" * 56, FEW, NOTHING)
     assert name[56:-12] == "_learning=0.123_long=1.23e7_b=true_"

@@ -17,6 +17,7 @@ from efficientzero.config_files import (
     experiment_values,
     load_preset,
 )
+from efficientzero.name_parts import abbreviations, initials, short_names
 from efficientzero.naming import run_name
 from tests.config_cases import CHANGES, FIELDS, changed, values_of
 
@@ -130,7 +131,7 @@ BASE = CHANGES.map(
 
 
 def varied_values(key):
-    """Return a strategy of two or three values of a field that a study may compare."""
+    """Return a strategy of two values of a field that a study may compare."""
     kinds = {
         float: st.sampled_from([0.0, 0.1, 0.12345678, 0.12345679, 3e-5, 1e20, 2.0]),
         int: st.sampled_from([0, 1, 2, 50, 100, 120_000, 2**31]),
@@ -138,14 +139,19 @@ def varied_values(key):
     }
     kind = FIELDS[key]
     return st.lists(
-        kinds.get(kind, values_of(kind, key)), min_size=2, max_size=3, unique_by=repr
+        kinds.get(kind, values_of(kind, key)), min_size=2, max_size=2, unique_by=repr
     ).map(tuple)
 
 
-VARY = st.lists(st.sampled_from(VARIED), min_size=1, max_size=2, unique=True).flatmap(
+VARY = st.lists(st.sampled_from(VARIED), min_size=1, max_size=4, unique=True).flatmap(
     lambda keys: st.fixed_dictionaries({key: varied_values(key) for key in keys})
 )
-COMPONENT_NAMES = st.lists(st.sampled_from(sorted(COMPONENTS)), max_size=4, unique=True)
+SUFFIXES = st.text("abcxyz0123456789_.+-", max_size=20)
+BUDGETS = st.sampled_from(
+    [{}, {"budget.env_steps": 20_000, "budget.train_steps": 200, "learner.batch_size": 16}]
+)
+ENVS = st.sampled_from(["", "CartPole-v1", "ALE/MontezumaRevenge-v5", "MinAtar/SpaceInvaders-v1"])
+COMPONENT_NAMES = st.lists(st.sampled_from(sorted(COMPONENTS)), max_size=3, unique=True)
 
 
 def value_text(value):
@@ -164,46 +170,138 @@ def value_text(value):
 
 
 def is_named(key, value, group):
-    """Tell whether the field is in the name, by its beginning at least, with its whole value."""
-    words = key.rpartition(".")[2].split("_")
-    beginnings = ["_".join(words[: n + 1]) for n in range(len(words))]
-    texts = [f"_{name}={value_text(value)}_" for name in (*beginnings, key)]
-    return any(text in f"{group}_" for text in texts)
+    """Tell whether the field is in the name, by letters of it at least, with its whole value."""
+
+    def letters_of_key(name):
+        letters = iter(key)
+        return all(letter in letters for letter in name)
+
+    text = re.escape(value_text(value))
+    names = [match[1] for match in re.finditer(rf"(?=_([a-z][\w.]*)={text}_)", f"{group}_")]
+    ends = ["_".join(name.split("_")[i:]) for name in names for i in range(name.count("_") + 1)]
+    return any(letters_of_key(end) for end in ends)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     preset=st.sampled_from(PRESETS),
     base=BASE,
     vary=VARY,
     components=COMPONENT_NAMES,
     mode=st.sampled_from(["leave-one-out", "add-one"]),
+    budget=BUDGETS,
+    suffix=SUFFIXES,
+    env=ENVS,
 )
 def test_what_differs_between_two_cells_of_a_grid_is_readable_in_both_names(
-    preset, base, vary, components, mode
+    preset, base, vary, components, mode, budget, suffix, env
 ):
     ablated = {key for name in components for key in COMPONENTS[name]}
     vary = {key: values for key, values in vary.items() if key not in ablated}
-    base["tracking.group_suffix"] = ""
+    base |= {**budget, "tracking.group_suffix": suffix} | ({"env.id": env} if env else {})
     grid = Grid(components=tuple(components), mode=mode, vary=vary)
     cells = expand(grid, changed(load_preset(preset), base))
     groups = [run_group(cell.config) for cell in cells]
     for cell, group in zip(cells, groups, strict=True):
         values, arm = experiment(cell.config), cell.config.tracking.arm
         is_cut = re.search(r"_\d+-more_", group) is not None
-        # Environment, preset, number of the cut and digest take at most 50 characters.
-        room = 106 - 50 - len(f"_arm={arm}") * bool(arm)
-        if sum(len(f"_{key}={value_text(values[key])}") for key in vary) > room:
+        # Short environment, arm and suffix, number of the cut, digest and initials leave this.
+        if sum(len(value_text(values[key])) for key in vary) > 20:
             continue
         for key in vary:
             # A short name has everything but the preset's values.
             named = is_named(key, values[key], group)
             assert named or (not is_cut and f"{key.rpartition('.')[2]}=" not in group), (key, group)
         if arm and is_cut and not all(is_named(key, values[key], group) for key in ablated):
-            assert f"_arm={arm}_" in group, group
+            short = "_".join(word[:4] for word in arm.split("_"))
+            assert f"_arm={arm}_" in group or f"_arm={short}_" in group, group
+    experiments = [experiment(cell.config) for cell in cells]
     for one, other in itertools.combinations(range(len(cells)), 2):
-        same = experiment(cells[one].config) == experiment(cells[other].config)
-        assert (groups[one] == groups[other]) <= same
+        if groups[one] == groups[other]:
+            assert experiments[one] == experiments[other]
+
+
+REPORTED = [
+    (
+        "cartpole",
+        {
+            "budget.env_steps": 20_000,
+            "budget.train_steps": 200,
+            "learner.batch_size": 16,
+            "actor.num_envs": 4,
+            "evaluator.num_episodes": 2,
+            "replay.capacity": 1000,
+            "learner.publish_interval": 5,
+        },
+        ("consistency",),
+        {
+            "learner.learning_rate": (1e-3, 2e-3),
+            "search.num_simulations": (4, 8),
+            "agent.discount": (0.9, 0.99),
+            "reanalyzer.off_policy_tau": (0.1, 0.3),
+        },
+    ),
+    (
+        "atari100k",
+        {
+            "env.id": "ALE/MontezumaRevenge-v5",
+            "learner.batch_size": 128,
+            "tracking.group_suffix": "first_try_of_mine",
+        },
+        ("value_prefix", "consistency", "importance_weights"),
+        {
+            "search.root_exploration_fraction": (0.1, 0.25),
+            "learner.learning_rate": (0.1, 0.2),
+            "reanalyzer.off_policy_tau": (0.1, 0.3),
+            "search.num_simulations": (25, 50),
+        },
+    ),
+    (
+        "atari100k",
+        {
+            "env.id": "ALE/MontezumaRevenge-v5",
+            "learner.batch_size": 128,
+            "tracking.group_suffix": "a_suffix_of_forty_characters_0123456789_",
+        },
+        ("importance_weights",),
+        {
+            "search.root_exploration_fraction": (0.1, 0.25),
+            "learner.learning_rate": (0.1, 0.2),
+            "reanalyzer.off_policy_tau": (0.1, 0.3),
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("preset", "base", "components", "vary"), REPORTED)
+def test_large_grids_show_every_axis_in_every_name(preset, base, components, vary):
+    cells = expand(
+        Grid(components=components, vary=vary),
+        changed(load_preset(preset), base),
+    )
+    groups = [run_group(cell.config) for cell in cells]
+    for cell, group in zip(cells, groups, strict=True):
+        values = experiment(cell.config)
+        assert len(group) <= 106
+        if re.search(r"_[0-9a-f]{12}$", group):  # others have all but the preset's values
+            assert all(is_named(key, values[key], group) for key in vary), group
+    # Without digest and number of the cut: what a reader compares.
+    readable = {re.sub(r"_\d+-more|_[0-9a-f]{12}$", "", group) for group in groups}
+    assert len(readable) == len(groups)
+
+
+def test_abbreviated_fields_of_a_config_are_no_other_fields_name():
+    for kwargs in ({}, {"size": 4, "num_simulations": 3, "nsi": 1}):
+        names = short_names(list(experiment_values(changed(Config(), {"env.kwargs": kwargs}))))
+        longer = abbreviations(names)
+        short = initials(names, longer)
+        owners = {}
+        for of_key in (names, longer, short):
+            for key, name in of_key.items():
+                assert owners.setdefault(name, key) == key
+        assert max(map(len, short.values())) <= 6
+    assert short["learner.learning_rate"] == "lr"
+    assert short["agent.value_prefix"] == "vp"
 
 
 def test_budgets_and_evaluations_do_not_push_the_ablated_component_out_of_the_name():
