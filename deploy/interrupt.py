@@ -17,7 +17,8 @@ def leave_when_interrupted() -> None:
     By an exception, so that what was begun is cleaned up. ``StopRequests`` takes over later.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup
+        is_nohup = signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN
+        if not is_nohup:  # a shell ignores SIGINT for what it starts in the background, too
             signal.signal(signum, _leave)
 
 

@@ -33,6 +33,14 @@ class NoArray:
 
 
 @pytest.fixture
+def pythons_sigint():
+    """Take SIGINT as Python does; what is started in the background inherits that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def sigint_handler():
     """Take SIGINT by a handler, as every role does."""
     before = signal.signal(signal.SIGINT, lambda signum, frame: None)
@@ -254,7 +262,7 @@ def test_an_environment_that_fails_at_closing_keeps_no_other_from_it(error, capl
     assert "env.id=Scripted-v0: close " in caplog.text
 
 
-def test_ctrl_c_is_not_an_environments_failure():
+def test_ctrl_c_is_not_an_environments_failure(pythons_sigint):
     batch = batch_of(Scripted(step=KeyboardInterrupt()))
     batch.reset([0])
     with pytest.raises(KeyboardInterrupt):
@@ -278,7 +286,7 @@ def test_whatever_a_constructor_or_a_reset_raises_is_one_line(tried, error, sigi
             try_env(EnvConfig(id="Tried-v0", kwargs={"in_reset": in_reset}))
 
 
-def test_ctrl_c_stops_a_constructor(tried):
+def test_ctrl_c_stops_a_constructor(tried, pythons_sigint):
     class Slow(Scripted):
         def __init__(self):
             raise KeyboardInterrupt
