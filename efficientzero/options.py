@@ -13,7 +13,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from importlib import metadata
 from pathlib import Path
@@ -204,28 +204,20 @@ def _own_rules() -> tyro.constructors.ConstructorRegistry:
     """Return the rules by which ``int`` options also take 1e5, and paths are not empty."""
     registry = tyro.constructors.ConstructorRegistry()
 
-    @registry.primitive_rule
-    def rule(info: Any) -> tyro.constructors.PrimitiveConstructorSpec[int] | None:  # noqa: ANN401
-        if info.type is not int:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="INT",
-            instance_from_str=lambda words: whole_number(words[0]),
-            is_instance=lambda value: isinstance(value, int),
-            str_from_instance=lambda value: [str(value)],
-        )
+    def read_by(kind: type, metavar: str, read: Callable[[str], Any]) -> None:
+        @registry.primitive_rule
+        def rule(info: Any) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:  # noqa: ANN401
+            if info.type is not kind:
+                return None
+            return tyro.constructors.PrimitiveConstructorSpec(
+                nargs=1,
+                metavar=metavar,
+                instance_from_str=lambda words: read(words[0]),
+                is_instance=lambda value: isinstance(value, kind),
+                str_from_instance=lambda value: [str(value)],
+            )
 
-    @registry.primitive_rule
-    def path_rule(info: Any) -> tyro.constructors.PrimitiveConstructorSpec[Path] | None:  # noqa: ANN401
-        if info.type is not Path:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="PATH",
-            instance_from_str=lambda words: named_path(words[0]),
-            is_instance=lambda value: isinstance(value, Path),
-            str_from_instance=lambda value: [str(value)],
-        )
+    read_by(int, "INT", whole_number)
+    read_by(Path, "PATH", named_path)
 
     return registry

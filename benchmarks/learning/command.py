@@ -93,8 +93,13 @@ def measure_learning(command: LearningCommand, arguments: Sequence[str]) -> int:
         _note(f"stopped ({stop.reason}); the same command goes on from here")
         return 143 if stop.reason == "SIGTERM" else 130
     results, missing = _read(outcomes)
+    if command.json:
+        for result in results:
+            print(json.dumps(result.as_json()), flush=True)
     if not any(result.cell.variant == FULL for result in results):
-        raise ValueError(f"no run has finished: {'; '.join(missing)}")
+        raise ValueError(
+            f"no run of {FULL} has finished, so there is no page: {'; '.join(missing)}"
+        )
     _write(results, missing, command, arguments)
     return 1 if missing else 0
 
@@ -188,14 +193,11 @@ def _write(
     command: LearningCommand,
     arguments: Sequence[str],
 ) -> None:
-    """Print what was asked for, then write picture and page.
+    """Write picture and page.
 
     Raises:
         ValueError: they cannot be written.
     """
-    if command.json:
-        for result in results:
-            print(json.dumps(result.as_json()), flush=True)
     for line in missing:
         _note(f"missing: {line}")
     picture, page = command.out, command.out.with_suffix(".md")

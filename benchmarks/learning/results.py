@@ -56,6 +56,13 @@ class Result:
         span = env_steps[-1] - env_steps[0]
         return float(np.trapz(returns, env_steps) / span if span else returns[-1])
 
+    @property
+    def last_training_games(self) -> float | None:
+        """Mean return of the games played to train on in the last 1/8 of the env_steps."""
+        budget = self.cell.config.budget.env_steps
+        (found,) = training_returns([self], (budget * 7 / 8, budget))
+        return None if found is None else found.mean
+
     def as_json(self) -> dict[str, Any]:
         """Return the result as one object."""
         last, (env_steps, returns) = self.run.last, self.curve
@@ -71,6 +78,8 @@ class Result:
             "env_steps": last.env_steps,
             "train_steps": last.train_steps,
             "minutes": round(self.summary["wall_s"] / 60.0, 2),
+            "mean_over_training": self.mean_over_training,
+            "last_training_games": self.last_training_games,
             "curve": {"env_steps": env_steps.tolist(), "return_mean": returns.tolist()},
             "config_hash": self.cell.key[0],
             "run": str(self.directory),

@@ -458,6 +458,8 @@ def test_finished_cells_are_reported_in_picture_page_and_objects(
     assert objects[1]["return_mean"] == pytest.approx(0.95)
     assert objects[1]["return_without_search"] == 0.26
     assert objects[4]["return_without_search"] is None
+    assert objects[0]["mean_over_training"] == pytest.approx(0.1)
+    assert [o["last_training_games"] for o in objects[:4]] == [4.0, 5.0, 6.0, None]
     assert objects[0]["curve"]["env_steps"] == [1000.0, 2000.0, 3000.0]
     assert objects[0]["curve"]["return_mean"] == pytest.approx([-0.5, 0.0, 0.9])
 
@@ -479,7 +481,10 @@ def test_cells_without_a_result_are_named_and_the_exit_code_tells(
 @pytest.mark.slow
 def test_without_any_result_no_page_is_written(tmp_path, capsys, no_signal_handlers):
     assert report(tmp_path, "--variants") == 2
-    assert "no run has finished: catch full seed 0: not run" in capsys.readouterr().err
+    assert (
+        "no run of full has finished, so there is no page: catch full seed 0: not run"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "docs").exists()
 
 
