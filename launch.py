@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import secrets
 import signal
 import sys
 import time
@@ -51,7 +52,7 @@ from efficientzero.config import Config
 from efficientzero.config_files import ConfigError, load_preset, nearest, preset_of_env
 from efficientzero.options import wants_help, wants_version
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
-from efficientzero.run_folder import RunInfo
+from efficientzero.run_folder import CONFIG_FILE, RunInfo
 from efficientzero.runtime import LAUNCHED_WORKERS_VARIABLE, LAUNCHER_PID_VARIABLE, die_with_parent
 
 INCARNATIONS_PER_LAUNCH = 1_000
@@ -165,11 +166,19 @@ def check_mode(options: Options) -> None:
 def take(
     interrupted: RunInfo | None, config: Config, options: Options, fork: Fork | None
 ) -> tuple[Prepared, ExitStack]:
-    """Return the run to start or to go on with, and what to close to let go of its folder."""
+    """Return the run to start or to go on with, and what to close to let go of its folder.
+
+    Raises:
+        PreflightError: the run cannot start, or another launcher holds its folder.
+        ConfigError: the folder of a run that goes on holds none any more.
+    """
     with ExitStack() as stack:
         if interrupted is not None:
             note = stack.enter_context(run_lock(interrupted.directory))
-            prepared = prepare_resume(interrupted, config)
+            # Read again: another launcher may have run it since.
+            prepared = prepare_resume(read_run(interrupted.directory, "--resume"), config)
+            if note:
+                prepared.notes.append(("lock", note))
         else:
             prepared = prepare(
                 config,
@@ -179,9 +188,7 @@ def take(
                 now=datetime.now(),
                 fork=fork,
             )
-            note = stack.enter_context(run_lock(prepared.run.directory))
-        if note:
-            prepared.notes.append(("lock", note))
+            stack.push(prepared.lock)
         return prepared, stack.pop_all()
 
 
@@ -192,10 +199,15 @@ def find_run(arguments: Sequence[str]) -> RunInfo | None:
         return None
     if named_option(arguments, "--preset") is not None:
         raise ConfigError("--preset: a resumed run keeps its own; leave it out")
+    return read_run(Path(given), "--resume")
+
+
+def read_run(folder: Path, option: str) -> RunInfo:
+    """Return the run in ``folder``, which ``option`` named."""
     try:
-        return RunInfo.load(Path(given) / "config.json")
+        return RunInfo.load(folder / CONFIG_FILE)
     except ValueError as error:
-        raise ConfigError(f"--resume: wanted a run's folder: {error}") from error
+        raise ConfigError(f"{option}: wanted a run's folder: {error}") from error
 
 
 class Choice(NamedTuple):
@@ -249,7 +261,8 @@ def run_locally(plan: Plan) -> int:
             )
         )
         threads = cluster.threads_per_process
-        env = child_environment(os.environ, run_uid=run.run_uid, threads=threads)
+        launch = secrets.token_hex(8)
+        env = child_environment(os.environ, run_uid=run.run_uid, launch=launch, threads=threads)
         if has_workers:
             env[LAUNCHED_WORKERS_VARIABLE] = "1"
         if cluster.deterministic:
@@ -269,7 +282,7 @@ def run_locally(plan: Plan) -> int:
         ]
         supervisor = Supervisor(
             children,
-            run_uid=run.run_uid,
+            launch=launch,
             max_restarts=None if cluster.deterministic else cluster.max_restarts,
             progress=monitor.progress,
             note=console.note,

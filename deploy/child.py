@@ -11,7 +11,6 @@ import io
 import logging
 import math
 import os
-import re
 import signal
 import subprocess
 import time
@@ -27,7 +26,11 @@ LineSink = Callable[[str, str], None]
 """Takes a process's name and one line that it printed."""
 
 RUN_MARK = "EFFICIENTZERO_RUN_UID"
-"""Environment variable by which every descendant of a run's processes can be found."""
+"""Environment variable that names the run of a process. A copy of the run has it, too."""
+
+LAUNCH_MARK = "EFFICIENTZERO_LAUNCH"
+"""Environment variable with a random number of one launch, which is never written to disk: who has
+it descends from that launcher. By it alone processes are found that are to be ended."""
 
 DETERMINISTIC_ARITHMETIC = {"MKL_CBWR": "AUTO,STRICT"}
 """Environment in which MKL rounds alike wherever its arguments lie in memory. By default a product
@@ -191,8 +194,10 @@ class _LogFile:
             self._is_torn = bool(left)
 
 
-def child_environment(base: Mapping[str, str], *, run_uid: str, threads: int) -> dict[str, str]:
-    """Return the environment of a run's processes.
+def child_environment(
+    base: Mapping[str, str], *, run_uid: str, launch: str, threads: int
+) -> dict[str, str]:
+    """Return the environment of a run's processes, with the marks of the run and of this launch.
 
     gRPC and Reverb send even loopback traffic to a configured proxy and then hang, hence no_proxy.
     """
@@ -200,7 +205,7 @@ def child_environment(base: Mapping[str, str], *, run_uid: str, threads: int) ->
     for name in _THREAD_VARIABLES:
         env[name] = str(threads)
     env["PYTHONUNBUFFERED"] = "1"
-    env[RUN_MARK] = run_uid
+    env[RUN_MARK], env[LAUNCH_MARK] = run_uid, launch
     env[LAUNCHER_PID_VARIABLE] = str(os.getpid())
     given = base.get("no_proxy") or base.get("NO_PROXY")
     env["no_proxy"] = env["NO_PROXY"] = ",".join(filter(None, [given, "127.0.0.1,localhost"]))
@@ -218,28 +223,44 @@ def with_import_path(base: Mapping[str, str]) -> dict[str, str]:
     return {**base, "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), given]))}
 
 
-def end_leftovers(run_uid: str, *, grace_s: float) -> list[int]:
-    """End what the run's processes have left running, in whatever session; return what was killed.
+def end_leftovers(launch: str, *, grace_s: float) -> list[int]:
+    """End what a launch's processes have left running, in whatever session; return what was killed.
 
     A wandb service follows its parent by itself within seconds; only what outlives ``grace_s`` is
     killed. Returns at once when nothing is left.
     """
     deadline = time.monotonic() + grace_s
-    left = _marked_processes(run_uid)
+    left = _marked_processes(launch)
     while left and time.monotonic() < deadline:
         time.sleep(0.1)
-        left = _marked_processes(run_uid)
-    for pid in left:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    return left
+        left = _marked_processes(launch)
+    return [pid for pid in left if _kill_marked(pid, launch)]
 
 
-def _marked_processes(run_uid: str) -> list[int]:
-    mark = re.compile(rb"(?:^|\0)" + f"{RUN_MARK}={run_uid}".encode() + rb"(?:\0|$)")
-    return [pid for pid in _pids() if pid != os.getpid() and mark.search(_environ(pid))]
+def _marked_processes(launch: str) -> list[int]:
+    return [pid for pid in _pids() if pid != os.getpid() and _has_mark(pid, launch)]
+
+
+def _kill_marked(pid: int, launch: str) -> bool:
+    """Kill a process if it is still the one that has the mark: its number may be another's now."""
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:  # ended meanwhile
+        return False
+    try:
+        if not _has_mark(pid, launch):
+            return False
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(process)
+    return True
+
+
+def _has_mark(pid: int, launch: str) -> bool:
+    mark = f"{LAUNCH_MARK}={launch}".encode()
+    return mark in _environ(pid).split(b"\0")
 
 
 def _pids() -> Iterable[int]:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from deploy.child import RUN_MARK, end_leftovers, with_import_path
+from deploy.child import LAUNCH_MARK, end_leftovers, with_import_path
 from deploy.preflight import PreflightError
 from efficientzero.config import Config, EnvConfig
 from efficientzero.runtime import LAUNCHER_PID_VARIABLE
@@ -142,7 +142,7 @@ def _tried(env_id: str, text: str, limit_s: float) -> EnvFacts:
 def _run(text: str, limit_s: float, answers: int, output: int) -> int | None:
     """Run the trial and end all of its processes; return its exit code, None at the time limit."""
     mark = f"trial-{uuid.uuid4().hex}"
-    mine = {LAUNCHER_PID_VARIABLE: str(os.getpid()), RUN_MARK: mark}
+    mine = {LAUNCHER_PID_VARIABLE: str(os.getpid()), LAUNCH_MARK: mark}
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "efficientzero.envs.trial", text],
         env=with_import_path({**os.environ, **mine}),

@@ -10,16 +10,16 @@ import sys
 from types import FrameType
 from typing import Never
 
+from efficientzero.stop_signals import stop_signals
+
 
 def leave_when_interrupted() -> None:
-    """End the command at SIGINT, SIGTERM and SIGHUP with 128 + signal as exit code.
+    """End the command at a stop signal with 128 + signal as exit code.
 
     By an exception, so that what was begun is cleaned up. ``StopRequests`` takes over later.
     """
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        is_nohup = signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN
-        if not is_nohup:  # a shell ignores SIGINT for what it starts in the background, too
-            signal.signal(signum, _leave)
+    for signum in stop_signals():
+        signal.signal(signum, _leave)
 
 
 def _leave(signum: int, frame: FrameType | None) -> Never:

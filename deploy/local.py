@@ -18,6 +18,7 @@ from typing import NamedTuple
 from deploy.child import Child, end_leftovers
 from deploy.topology import WORKER_ROLES
 from efficientzero.runtime import EXIT_FINAL, StopSignal, WaitReason
+from efficientzero.stop_signals import stop_signals
 
 EXIT_FAILED = 1
 
@@ -80,8 +81,8 @@ class StopRequests:
         self._first_at = 0.0
 
     def install(self) -> None:
-        """Take SIGINT, SIGTERM and SIGHUP; the handlers only take note."""
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        """Take the stop signals; the handlers only take note."""
+        for signum in stop_signals():
             signal.signal(signum, self._take)
 
     def outcome(self) -> Outcome:
@@ -121,7 +122,7 @@ class Supervisor:
         self,
         children: Sequence[Child],
         *,
-        run_uid: str,
+        launch: str,
         max_restarts: int | None,
         progress: Callable[[], Progress],
         note: Callable[[str], None],
@@ -133,7 +134,7 @@ class Supervisor:
 
         Args:
             children: not yet started.
-            run_uid: marks the run's processes, see ``child_environment``.
+            launch: marks what the processes start, see ``child_environment``.
             max_restarts: of each child, after crashes that follow each other within ten minutes;
                 None: nothing is ever started again, not even what left by itself.
             progress: the run's newest known progress; must not block.
@@ -144,7 +145,7 @@ class Supervisor:
                 longer than ``progress`` is late.
         """
         self._watched = [_Watched(child) for child in children]
-        self._run_uid = run_uid
+        self._launch = launch
         self._max_restarts = max_restarts
         self._progress = progress
         self._note = note
@@ -273,7 +274,7 @@ class Supervisor:
         for watched in self._watched:
             watched.child.finish_reading(1.0)
         grace_s = 0.0 if requests.is_firm else graces.leftovers_s
-        killed = end_leftovers(self._run_uid, grace_s=grace_s)
+        killed = end_leftovers(self._launch, grace_s=grace_s)
         if killed:
             self._note(f"killed what was left behind: process {', '.join(map(str, killed))}")
 

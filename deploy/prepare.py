@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import secrets
-import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -32,16 +32,19 @@ from deploy.preflight import (
     one_line,
     reason,
 )
+from deploy.run_lock import NewRunFolder, new_run_folder
 from deploy.summary import budget_text, software_versions
 from efficientzero.config import Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import hyperparameters
 from efficientzero.image_sizes import with_downsample
+from efficientzero.lineage import PARENT_CHECKPOINT
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.metrics.wandb_tracker import check_environment
-from efficientzero.run_folder import RunInfo, read_lines
+from efficientzero.run_folder import CONFIG_FILE, RunInfo, read_lines
 from efficientzero.schema import EnvSpec
 
+LOG_FOLDER, REPLAY_FOLDER = "logs", "replay-0"
 _MAX_ENV_LENGTH = 50
 """Of an environment's name in a run's: the other parts need the rest of its 100 characters."""
 
@@ -52,6 +55,8 @@ class Prepared:
 
     run: RunInfo
     notes: list[tuple[str, str]]
+    lock: ExitStack
+    """Lets go of a new run's folder; of one that goes on the caller holds the lock."""
 
 
 def prepare(
@@ -85,24 +90,23 @@ def prepare(
     replay_addresses, learner_address = addresses(config)
     memory = check_memory(config, spec)
     check_runs_dir(runs_dir)
-    folder = create_run_folder(runs_dir, name, is_given=bool(run_id))
+    versions = software_versions(checkout)
+    folder = new_run_folder(runs_dir, name, is_given=bool(run_id))
     run = RunInfo(
-        run_id=folder.name,
-        run_uid=secrets.token_hex(4),
+        run_id=folder.path.name,
+        run_uid=_new_uid(),
         group=group,
-        directory=folder,
+        directory=folder.path,
         config=config,
         env_spec=spec,
         replay_address=replay_addresses[0],
         more_replay_addresses=tuple(replay_addresses[1:]),
         learner_address=learner_address,
         tracking_mode=tracking.mode,
-        versions=software_versions(checkout),
+        versions=versions,
         lineage=fork.lineage if fork else None,
     )
-    if fork is not None:
-        _take(fork, folder)
-    _write(run)
+    _fill(run, fork, folder)
     notes = [
         ("run", run.run_id),
         ("group", f"{group}  (config {run.config_hash})"),
@@ -111,7 +115,7 @@ def prepare(
         ("device", describe_device(config.cluster)),
         ("memory", memory),
         ("addresses", f"replay {', '.join(replay_addresses)}, learner {run.learner_address}"),
-        ("logs", str(folder / "logs")),
+        ("logs", str(folder.path / LOG_FOLDER)),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
     if run.lineage is not None:
@@ -124,7 +128,9 @@ def prepare(
                 "time; no process is started again",
             )
         )
-    return Prepared(run=run, notes=notes)
+    if folder.note:
+        notes.append(("lock", folder.note))
+    return Prepared(run=run, notes=notes, lock=folder.lock)
 
 
 def prepare_resume(run: RunInfo, config: Config) -> Prepared:
@@ -159,8 +165,10 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     check_device(config.cluster)
     replay_addresses, learner_address = addresses(config)
     memory = check_memory(config, spec)
+    was_at = run.moved_from()
     resumed = dataclasses.replace(
         run,
+        run_uid=run.run_uid if was_at is None else _new_uid(),
         config=config,
         num_resumes=run.num_resumes + 1,
         replay_address=replay_addresses[0],
@@ -187,7 +195,14 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         ("addresses", f"replay {', '.join(replay_addresses)}, learner {learner_address}"),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
-    return Prepared(run=resumed, notes=notes)
+    if was_at is not None:
+        what = f"the folder was {was_at} when it last ran: from here on it is a run of its own"
+        notes.insert(1, ("identity", f"{what}, with new wandb runs ({resumed.run_uid})"))
+    return Prepared(run=resumed, notes=notes, lock=ExitStack())
+
+
+def _new_uid() -> str:
+    return secrets.token_hex(4)
 
 
 def is_complete(run: RunInfo) -> bool:
@@ -221,40 +236,6 @@ def default_run_id(config: Config, now: datetime) -> str:
     """Return ``<env>-<preset>-s<seed>-<time>``."""
     env = re.sub(r"[^A-Za-z0-9.]+", "-", config.env.id).strip("-.")[:_MAX_ENV_LENGTH] or "run"
     return f"{env}-{config.preset}-s{config.seed}-{now:%Y%m%d-%H%M%S}"
-
-
-def create_run_folder(runs_dir: Path, name: str, *, is_given: bool) -> Path:
-    """Create the run folder and return its absolute path.
-
-    Args:
-        runs_dir: where it shall lie.
-        name: its name.
-        is_given: a person chose the name, so it must be free; else a number is appended.
-
-    Raises:
-        PreflightError: a given name is taken, or the disk refuses.
-    """
-    folder, number = runs_dir.resolve() / name, 1
-    try:
-        while not _make_or_take(folder):
-            if is_given:
-                raise PreflightError(
-                    f"--run-id: {folder} exists already; choose another name or remove it"
-                )
-            number += 1
-            folder = folder.with_name(f"{name}-{number}")
-    except OSError as error:
-        raise PreflightError(f"--runs-dir: cannot create {folder} ({reason(error)})") from error
-    return folder
-
-
-def _make_or_take(folder: Path) -> bool:
-    """Create a folder; return False if it is there already and is not an empty folder."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return folder.is_dir() and not any(folder.iterdir())
-    return True
 
 
 class Checked(NamedTuple):
@@ -310,21 +291,23 @@ def _tracking_mode(config: Config) -> ModeDecision:
         raise PreflightError(one_line(error)) from error
 
 
-def _take(fork: Fork, folder: Path) -> None:
+def _fill(run: RunInfo, fork: Fork | None, folder: NewRunFolder) -> None:
+    """Write what a new run's folder begins with; what was written is removed where that fails."""
+    made = (CONFIG_FILE, LOG_FOLDER, REPLAY_FOLDER, PARENT_CHECKPOINT)
     try:
-        place_fork(fork, folder)
-    except PreflightError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _write(run: RunInfo) -> None:
-    try:
+        if fork is not None:
+            place_fork(fork, run.directory)
+        (run.directory / LOG_FOLDER).mkdir()
         run.save()
-        (run.directory / "logs").mkdir()
+    except PreflightError:
+        folder.give_up(*made)
+        raise
     except OSError as error:
-        shutil.rmtree(run.directory, ignore_errors=True)
+        folder.give_up(*made)
         raise PreflightError(
             f"--runs-dir: cannot write the run folder {run.directory} ({reason(error)}); "
             "free some space or choose another folder"
         ) from error
+    except BaseException:  # Ctrl-C
+        folder.give_up(*made)
+        raise

@@ -29,6 +29,7 @@ from efficientzero.lineage import Lineage
 from efficientzero.schema import EnvSpec
 
 log = logging.getLogger(__name__)
+CONFIG_FILE = "config.json"
 _MAX_RUN_ID_LENGTH = 100
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 
@@ -78,7 +79,7 @@ class RunInfo:
     @property
     def config_path(self) -> Path:
         """The file written by save()."""
-        return self.directory / "config.json"
+        return self.directory / CONFIG_FILE
 
     @property
     def learner_listens_at(self) -> str:
@@ -137,6 +138,17 @@ class RunInfo:
             raise ValueError(f"{path}: not a run's config.json: {reason}") from error
         run = cls.from_json(text, str(path))
         return dataclasses.replace(run, directory=path.parent.resolve())
+
+    def moved_from(self) -> Path | None:
+        """Return where this folder was when its ``config.json`` was written, if not here.
+
+        Then it has been copied or moved, which nothing but the place tells.
+        """
+        before = Path(json.loads(self.config_path.read_text())["directory"])
+        with contextlib.suppress(OSError):  # it is gone, or on another machine
+            if before.samefile(self.directory):
+                return None
+        return None if before == self.directory.resolve() else before
 
     @classmethod
     def from_json(cls, text: str, source: str) -> RunInfo:

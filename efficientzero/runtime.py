@@ -22,6 +22,7 @@ import numpy as np
 
 from efficientzero.guarded_thread import guarded_thread
 from efficientzero.liveness import beat, start_liveness
+from efficientzero.stop_signals import stop_signals
 
 ROLES = ("launcher", "replay", "learner", "reanalyzer", "actor", "evaluator")
 """Order is part of the seed tree: append, never reorder."""
@@ -113,7 +114,7 @@ class WaitReason:
 
 
 def install_stop_handlers(stop: StopSignal, *, exit_grace_s: float = _EXIT_GRACE_SECONDS) -> None:
-    """Let SIGTERM and SIGINT set ``stop``; a process that then does not end is ended.
+    """Let the stop signals set ``stop``; a process that then does not end is ended.
 
     Handlers only set the event: a main thread blocked in C++ would never see an exception. The
     watchdog thread makes sure that such a process still goes, with exit code 70.
@@ -123,8 +124,8 @@ def install_stop_handlers(stop: StopSignal, *, exit_grace_s: float = _EXIT_GRACE
         del frame
         stop.set(signal.Signals(signum).name)
 
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
+    for signum in stop_signals():
+        signal.signal(signum, ask)
 
     def watchdog() -> None:
         while not stop.wait(3600.0):

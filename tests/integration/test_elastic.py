@@ -33,7 +33,9 @@ def joined(run, module, *, index, incarnation=0):
     process = subprocess.Popen(
         [sys.executable, "-m", module, *options],
         cwd=CHECKOUT,
-        env=child_environment(os.environ, run_uid=run.config["run_uid"], threads=1),
+        env=child_environment(
+            os.environ, run_uid=run.config["run_uid"], launch="joined", threads=1
+        ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -171,7 +171,7 @@ def start_child(patch, folder, stop):
     child = Child(
         ProcessSpec(role="actor", index=0, argv=("/bin/echo", "a line")),
         log_dir=folder,
-        env=child_environment(os.environ, run_uid="0123abcd", threads=1),
+        env=child_environment(os.environ, run_uid="0123abcd", launch="0", threads=1),
         sink=raising,
         stop=stop,
     )

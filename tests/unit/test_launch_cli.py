@@ -13,7 +13,7 @@ import pytest
 import launch
 from deploy import command_line
 from deploy.memory import replay_memory
-from deploy.prepare import create_run_folder, default_run_id, prepare
+from deploy.prepare import default_run_id, prepare
 from efficientzero.config import Config, EnvConfig
 from efficientzero.config_files import load_preset
 from efficientzero.run_folder import RunInfo
@@ -291,18 +291,6 @@ def test_group_names_preset_and_what_differs_from_it(tmp_path):
     config = command_line.parse(arguments, load_preset("catch")).config
     run = prepare(config, run_id="x", runs_dir=tmp_path, checkout=Path.cwd(), now=NOW).run
     assert run.group == "Catch-v0_catch_num_simulations=25"
-
-
-def test_empty_folder_may_be_taken(tmp_path):
-    (tmp_path / "x").mkdir()
-    assert create_run_folder(tmp_path, "x", is_given=True) == (tmp_path / "x").resolve()
-
-
-def test_made_up_name_that_is_taken_gets_a_number(tmp_path):
-    for expected in ("x", "x-2", "x-3"):
-        folder = create_run_folder(tmp_path, "x", is_given=False)
-        (folder / "file").touch()
-        assert folder.name == expected
 
 
 def test_default_name_is_safe_as_a_folder():

@@ -160,6 +160,7 @@ def test_a_folder_that_cannot_be_read_is_not_one_without_checkpoints(tmp_path, m
 
     monkeypatch.setattr("efficientzero.checkpoint.os.listdir", refused)
     run = tiny_run(tmp_path, tiny_config())
+    run.save()
     with pytest.raises(ValueError, match=r"checkpoints: cannot be read \(Permission denied\)"):
         load_network(run, setup_torch(run.config.cluster))
     with pytest.raises(PreflightError, match="checkpoints: Permission denied"):

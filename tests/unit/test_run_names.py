@@ -99,6 +99,7 @@ def test_a_grid_checks_the_names(capsys, tmp_path):
 
 def test_a_run_that_goes_on_keeps_its_suffix_and_can_be_given_another_project(tmp_path):
     run = tiny_run(tmp_path, changed(tiny_config(), tracking={"group_suffix": "a b"}))
+    run.save()
     assert prepare_resume(run, run.config).run.group == run.group
     wrong = changed(run.config, tracking={"project": "a/b"})
     with pytest.raises(ValueError, match=r"tracking\.project: got 'a/b'"):

@@ -10,6 +10,7 @@ import pytest
 from efficientzero.runtime import EXIT_FINAL, generator, seed_sequence
 
 ROLE = """
+{before}
 import errno, sys
 from efficientzero.runtime import PlainError, leave, run_role
 
@@ -20,9 +21,9 @@ leave(run_role("actor", 3, main))
 """
 
 
-def run(body):
+def run(body, *, before=""):
     return subprocess.run(
-        [sys.executable, "-c", ROLE.format(body=body)],
+        [sys.executable, "-c", ROLE.format(body=body, before=before)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -69,11 +70,23 @@ def test_a_role_that_calls_sys_exit_has_not_finished(code):
     assert "Traceback" in process.stderr
 
 
-@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_stops_politely(signal_name):
-    process = run(f"import os, signal; os.kill(os.getpid(), signal.{signal_name}); stop.wait(30)")
+    process = run(
+        f"import os, signal; os.kill(os.getpid(), signal.{signal_name}); stop.wait(30)",
+        before="import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)",
+    )
     assert process.returncode == 0
     assert f"stopped ({signal_name})" in process.stderr
+
+
+def test_a_role_started_by_nohup_outlives_its_terminal():
+    process = run(
+        "import os, signal; os.kill(os.getpid(), signal.SIGHUP); print(stop.wait(0.3))",
+        before="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)",
+    )
+    assert (process.returncode, process.stdout) == (0, "False\n")
+    assert "actor-3 INFO finished" in process.stderr
 
 
 def test_every_node_of_the_seed_tree_is_its_own():

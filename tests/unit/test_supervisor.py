@@ -21,6 +21,7 @@ from efficientzero.runtime import EXIT_FINAL
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 30.0
+RUN_UID = "0123abcd"
 RUNNING = Progress(collection_has_ended=False, has_finished=False, is_evaluated=False)
 COLLECTED = RUNNING._replace(collection_has_ended=True)
 TRAINED = COLLECTED._replace(has_finished=True)
@@ -58,12 +59,13 @@ class Run:
 
     def __init__(self, folder: Path, programs: dict[str, str], **options):
         self.lines: list[tuple[str, str]] = []
-        self.run_uid = secrets.token_hex(4)
+        self.launch = secrets.token_hex(8)
         self.progress = options.pop("progress", RUNNING)
         self.requests = StopRequests()
+        folder.mkdir(exist_ok=True)
         self.log_dir = folder
         first_incarnation = options.pop("first_incarnation", 0)
-        env = child_environment(os.environ, run_uid=self.run_uid, threads=1)
+        env = child_environment(os.environ, run_uid=RUN_UID, launch=self.launch, threads=1)
         self.children = {
             name: Child(
                 _spec(name, code),
@@ -78,7 +80,7 @@ class Run:
         graces = Graces(workers_s=10.0, learner_s=10.0, replay_s=10.0, leftovers_s=0.3)
         self.supervisor = Supervisor(
             list(self.children.values()),
-            run_uid=self.run_uid,
+            launch=self.launch,
             max_restarts=options.pop("max_restarts", 2),
             progress=lambda: self.progress,
             note=lambda text: self.take("launcher", text),
@@ -302,6 +304,23 @@ def test_exit_code_names_the_signal(tmp_path, signum, code):
     assert run.run() == Outcome(code, "interrupted")
 
 
+def test_a_run_started_by_nohup_outlives_its_terminal(tmp_path):
+    taken = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {signum: signal.getsignal(signum) for signum in taken}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE})
+        run.requests.install()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not run.requests.stop.wait(0.2)
+        run.when("learner-0", "serving", lambda: run.interrupt(signal.SIGTERM))
+        assert run.run() == Outcome(143, "interrupted")
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
 def test_process_that_ignores_sigterm_is_killed_after_its_grace(tmp_path):
     graces = Graces(workers_s=0.3, learner_s=10.0, replay_s=10.0, leftovers_s=0.3)
     run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE, "actor-0": DEAF}, graces=graces)
@@ -354,7 +373,28 @@ def test_grandchild_in_another_session_does_not_outlive_the_run(tmp_path):
     run.run()
     pid = next(int(text.split()[1]) for name, text in run.lines if text.startswith("pid"))
     assert f"killed what was left behind: process {pid}" in run.notes()
-    assert end_leftovers(run.run_uid, grace_s=PATIENCE_S) == []
+    assert end_leftovers(run.launch, grace_s=PATIENCE_S) == []
+
+
+def test_a_copy_of_the_run_is_left_alone(tmp_path):
+    """Both have the same run_uid in their environment, as all copies of a folder do."""
+    ours, theirs = (
+        Run(tmp_path / name, {"replay-0": SERVE, "learner-0": SERVE, "actor-0": PARENT + SERVE})
+        for name in ("ours", "theirs")
+    )
+    other = theirs.children["actor-0"]
+    other.start()
+    try:
+        theirs.when("actor-0", "serving", lambda: None).join(PATIENCE_S)
+        ours.when("actor-0", "serving", ours.interrupt)
+        ours.run()
+        assert "killed what was left behind" in ours.notes()
+        assert other.is_running()
+        # Its grandchild in another session is left alone, too.
+        assert end_leftovers(ours.launch, grace_s=0.0) == []
+        assert len(end_leftovers(theirs.launch, grace_s=0.0)) == 2
+    finally:
+        other.signal(signal.SIGKILL)
 
 
 def test_output_without_line_end_and_with_bad_bytes_is_kept(tmp_path):
@@ -383,7 +423,7 @@ def test_children_are_in_a_session_of_their_own(tmp_path):
 
 
 def test_environment_bypasses_proxies_on_loopback_and_limits_threads():
-    env = child_environment({"no_proxy": "example.org"}, run_uid="ab", threads=2)
+    env = child_environment({"no_proxy": "example.org"}, run_uid="ab", launch="cd", threads=2)
     assert env["no_proxy"] == env["NO_PROXY"] == "example.org,127.0.0.1,localhost"
     assert env["OMP_NUM_THREADS"] == "2"
     assert env["PYTHONUNBUFFERED"] == "1"
@@ -402,7 +442,7 @@ def test_roles_end_when_the_launcher_is_killed(tmp_path):
         from deploy.topology import ProcessSpec
         from efficientzero.runtime import StopSignal
         spec = ProcessSpec(role="actor", index=0, argv=(sys.executable, "-c", {role!r}))
-        env = child_environment(os.environ, run_uid="{secrets.token_hex(4)}", threads=1)
+        env = child_environment(os.environ, run_uid="0", launch="1", threads=1)
         child = Child(spec, log_dir=Path({str(tmp_path)!r}), env=env,
                       sink=lambda name, line: print(child.pid, line, flush=True),
                       stop=StopSignal())

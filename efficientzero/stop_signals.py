@@ -1,0 +1,16 @@
+"""Which signals ask a process to stop. Imports nothing: the launcher needs it before all else."""
+
+from __future__ import annotations
+
+import signal
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return SIGINT, SIGTERM, and SIGHUP unless whoever started the process has it ignored.
+
+    ``nohup`` and a shell's ``disown`` do so, to keep the process when their terminal closes. SIGINT
+    is taken all the same: shells ignore it for whatever they start in the background.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
