@@ -13,8 +13,8 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +51,12 @@ from deploy.topology import SERVER_ROLES, processes
 from efficientzero.config import Config
 from efficientzero.config_files import ConfigError, load_preset, nearest, preset_of_env
 from efficientzero.options import wants_help, wants_version
-from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
+from efficientzero.rpc.credentials import (
+    CREDENTIALS_VARIABLE,
+    credentials_folder,
+    is_loopback,
+    make_local_credentials,
+)
 from efficientzero.run_folder import CONFIG_FILE, RunInfo
 from efficientzero.runtime import LAUNCHED_WORKERS_VARIABLE, LAUNCHER_PID_VARIABLE, die_with_parent
 
@@ -88,8 +93,26 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed terminal must not kill the launcher
     if LAUNCHER_PID_VARIABLE in os.environ:
         die_with_parent()  # started by `launch.py ablate`, which must not leave runs behind
-    with plan.lock:
+    with plan.lock, local_credentials(plan.run):
         return run_locally(plan)
+
+
+@contextmanager
+def local_credentials(run: RunInfo) -> Iterator[None]:
+    """Use new tokens of this run alone, on loopback and where no credentials are named."""
+    if is_secured(run):
+        yield
+        return
+    os.environ[CREDENTIALS_VARIABLE] = str(make_local_credentials(run.directory))
+    try:
+        yield
+    finally:
+        del os.environ[CREDENTIALS_VARIABLE]
+
+
+def is_secured(run: RunInfo) -> bool:
+    """Tell whether credentials are named, or must be: beyond loopback."""
+    return credentials_folder() is not None or not is_loopback(run.config.cluster.bind_host)
 
 
 class Plan(NamedTuple):
@@ -138,6 +161,8 @@ def make_plan(arguments: Sequence[str]) -> Plan | str:
             return f"{options.run_id} is prepared: {interrupted.directory}"
     prepared, lock = take(interrupted, config, options, fork)
     if options.prepare:
+        if not is_secured(prepared.run):
+            make_local_credentials(prepared.run.directory)
         lock.close()
         return f"{options.run_id} is prepared: {prepared.run.directory}"
     notes = [("preset", f"{preset} ({why})"), *prepared.notes]

@@ -25,7 +25,11 @@ from deploy.ended_run import SUMMARY_FILE, EndedRun, ended_run, run_at
 from efficientzero.options import parse_options, port_problem
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
-from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError
+from efficientzero.rpc.credentials import (
+    CREDENTIALS_VARIABLE,
+    CredentialsError,
+    use_local_credentials,
+)
 from efficientzero.run_folder import RunInfo
 
 _ANSWER_S = 5.0
@@ -73,6 +77,9 @@ def _show(options: _Options) -> int:
         CredentialsError: see ``open_channel``.
     """
     run, address = find_run(options.run)
+    known = run or run_at(address, options.runs_dir)
+    if known is not None:
+        use_local_credentials(known.directory)
     ended = ended_run(run) if run is not None else None
     if ended is not None and ended.is_complete:
         return _show_ended(ended, options)
@@ -84,7 +91,7 @@ def _show(options: _Options) -> int:
     if not problem:
         _show_running(status, cluster, options)
         return 0
-    run = run or run_at(address, options.runs_dir)
+    run = known
     ended = ended or (ended_run(run) if run is not None else None)
     if ended is not None:
         return _show_ended(ended, options)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientzero.options import parse_options, port_problem, refuse_options
-from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
+from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, use_local_credentials
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import LAUNCHER_PID_VARIABLE
 from efficientzero.start_counts import count_start
@@ -101,9 +101,11 @@ def parse_worker_line(module: str, description: str | None) -> WorkerLine:
 def read_run(role: str, path: Path) -> RunInfo:
     """Return the run of a ``config.json``, or end the process with one line."""
     try:
-        return RunInfo.load(path)
+        run = RunInfo.load(path)
     except ValueError as error:
         refuse_options(role, str(error))
+    use_local_credentials(run.directory)
+    return run
 
 
 def check_index(role: str, index: int) -> None:

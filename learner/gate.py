@@ -1,18 +1,35 @@
-"""Lets in who has the token and sends whole messages; everybody else costs one log line.
+"""Lets in who has a token and sends whole messages; everybody else costs next to nothing.
 
-In front of all of the learner's services. Without a token, on loopback, only the messages count.
+In front of all of the learner's services. Two tokens: one of the workers, one that only reads.
+Without a token, on loopback, only the messages count. A stranger is refused by the headers of a
+call: nothing waits for its message, which may never come.
 """
 
 from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Callable
-from typing import Any, Never, TypeAlias
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import grpc
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+READ_ONLY = frozenset(
+    ("/efficientzero.RunService/GetStatus", "/efficientzero.ClusterService/GetCluster")
+)
+"""Methods that the token for reading opens."""
+
+_WRONG_TOKEN = (
+    "got a wrong token or none, wanted this run's: --credentials DIR, the folder that "
+    "make_certs.sh made or, on loopback, RUN/credentials"
+)
+_LINE_EVERY_S = 60.0
+_MOST_PEERS = 1_000
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +37,20 @@ log = logging.getLogger(__name__)
 class Gate(grpc.ServerInterceptor):
     """Checks every call before it reaches a service."""
 
-    def __init__(self, token: str | None) -> None:
-        """Want ``token`` of every caller, as ``authorization: Bearer <token>``; None: nothing.
+    def __init__(self, token: str | None, read_token: str | None = None) -> None:
+        """Want a token of every caller, as ``authorization: Bearer <token>``.
+
+        Args:
+            token: opens every method; None: all of them are open.
+            read_token: opens those of ``READ_ONLY``; None: nobody has one.
 
         Where a service raises, gRPC logs the traceback and answers its caller "unknown". That does
         not end the process as a failing thread does: whoever can call could end the run.
         """
-        self._wanted = None if token is None else f"Bearer {token}".encode()
+        self._wanted, self._wanted_to_read = (
+            None if given is None else f"Bearer {given}".encode() for given in (token, read_token)
+        )
+        self._refusals = Refusals()
 
     def intercept_service(
         self,
@@ -34,29 +58,65 @@ class Gate(grpc.ServerInterceptor):
         details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         """Return the service's handler, or one that refuses."""
-        if not self._is_known(details):
-            return _STRANGER
+        cause = self._why_refused(details)
+        if cause:
+            return self._refuse(cause)
         handler = continuation(details)
         if handler is not None and handler.request_deserializer is not None:
-            return _quiet(handler, details.method)
+            return _quiet(handler, details.method, self._refusals)
         return handler
 
-    def _is_known(self, details: grpc.HandlerCallDetails) -> bool:
+    def _why_refused(self, details: grpc.HandlerCallDetails) -> str:
         if self._wanted is None:
-            return True
+            return ""
         given = dict(details.invocation_metadata or ()).get("authorization", "")
         got = given if isinstance(given, bytes) else given.encode()
-        return hmac.compare_digest(got, self._wanted)
+        if hmac.compare_digest(got, self._wanted):
+            return ""
+        if self._wanted_to_read is None or not hmac.compare_digest(got, self._wanted_to_read):
+            return _WRONG_TOKEN
+        if details.method in READ_ONLY:
+            return ""
+        return f"{details.method}: got the token for reading, wanted the workers'"
+
+    def _refuse(self, cause: str) -> _Handler:
+        def refuse(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            del requests
+            self._refusals.note(context.peer(), cause)
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, cause)
+            yield b""  # never reached; what makes this a stream's handler
+
+        # A handler of single messages would hold a thread until one comes; this one is called
+        # with the headers. To the caller both look alike.
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+class Refusals:
+    """One log line a minute for each peer and cause, with the count since the last one."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._noted: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+
+    def note(self, peer: str, cause: str) -> None:
+        """Count one refused call of ``peer``, as gRPC names it; the port is left out."""
+        key, now = (peer.rpartition(":")[0], cause), self._clock()
+        with self._lock:
+            said_at, unsaid = self._noted.pop(key, (-_LINE_EVERY_S, 0))
+            is_due = now - said_at >= _LINE_EVERY_S
+            self._noted[key] = (now, 0) if is_due else (said_at, unsaid + 1)
+            if len(self._noted) > _MOST_PEERS:
+                self._noted.popitem(last=False)
+        if is_due:
+            more = f" ({unsaid} more since the last line)" if unsaid else ""
+            log.warning("refused a call of %s: %s%s", key[0], cause, more)
 
 
 class _Malformed:
     """Stands in for a message that could not be read."""
 
-    def __init__(self, error: Exception) -> None:
-        self.error = error
 
-
-def _quiet(handler: _Handler, method: str) -> _Handler:
+def _quiet(handler: _Handler, method: str, refusals: Refusals) -> _Handler:
     """Answer what cannot be read with one line; gRPC would log a traceback for each."""
     read = handler.request_deserializer
     assert read is not None
@@ -64,17 +124,12 @@ def _quiet(handler: _Handler, method: str) -> _Handler:
     def read_or_mark(raw: bytes) -> Any:  # noqa: ANN401  a message of the method's type
         try:
             return read(raw)
-        except Exception as error:  # protobuf has one of its own for every implementation
-            return _Malformed(error)
+        except Exception:  # protobuf has one of its own for every implementation
+            return _Malformed()
 
     def refuse_malformed(request: Any, context: grpc.ServicerContext) -> None:  # noqa: ANN401
         if isinstance(request, _Malformed):
-            log.warning(
-                "refused a call of %s: malformed message for %s: %s",
-                context.peer(),
-                method,
-                request.error,
-            )
+            refusals.note(context.peer(), f"malformed message for {method}")
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{method}: malformed message")
 
     if handler.unary_unary is not None:
@@ -93,14 +148,3 @@ def _quiet(handler: _Handler, method: str) -> _Handler:
         return stream_of(request, context)
 
     return grpc.unary_stream_rpc_method_handler(stream, read_or_mark, handler.response_serializer)
-
-
-def _refuse(request: object, context: grpc.ServicerContext) -> Never:
-    del request
-    log.warning("refused a call of %s: wrong token or none", context.peer())
-    context.abort(grpc.StatusCode.UNAUTHENTICATED, "got a wrong token or none, wanted this run's")
-    raise AssertionError("abort always raises")
-
-
-_STRANGER: _Handler = grpc.unary_unary_rpc_method_handler(_refuse)
-"""Takes the message as bytes: a stranger's are not even read."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor  # noqa: TID251  gRPC logs what calls raise
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +18,8 @@ from efficientzero.rpc import cluster_pb2_grpc, run_pb2_grpc
 from efficientzero.rpc.credentials import (
     check_bind,
     credentials_folder,
+    has_tls,
+    read_read_token,
     read_token,
     server_credentials,
 )
@@ -30,6 +33,9 @@ from learner.weight_server import WeightPublisher, weight_service
 _MAX_THREADS = 1_024
 """Threads are made when a call finds none idle, and a waiting actor holds one, asleep. So this
 only has to exceed twice the number of processes that will ever call."""
+_HANDSHAKE_MS, _KEEPALIVE_MS, _IDLE_MS = 10_000, 30_000, 600_000
+_MOST_CALLS_PER_CONNECTION = 64
+"""A process has a connection for each of its clients, and on it one or two calls at a time."""
 _STOP_GRACE_S = 2.0
 _MAX_RECEIVE_BYTES = 1 << 20
 
@@ -73,10 +79,17 @@ class GrpcServer:
         )
         self._server = grpc.server(
             ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="grpc"),
-            interceptors=[Gate(None if folder is None else read_token(folder))],
+            interceptors=[Gate(None) if folder is None else _gate(folder)],
             options=(
                 ("grpc.so_reuseport", 0),  # or two learners would share a port unnoticed
                 ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
+                # What a stranger may hold, who shows no token before the first call: a connection
+                # that says nothing, a host that is gone, calls without end on one connection.
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+                ("grpc.max_concurrent_streams", _MOST_CALLS_PER_CONNECTION),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS),
+                ("grpc.max_connection_idle_ms", _IDLE_MS),
             ),
         )
         self._server.add_generic_rpc_handlers((weight_service(publisher),))
@@ -84,7 +97,7 @@ class GrpcServer:
         if cluster is not None:
             cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
         try:
-            if folder is None:
+            if folder is None or not has_tls(folder):
                 port = self._server.add_insecure_port(address)
             else:
                 port = self._server.add_secure_port(address, server_credentials(folder))
@@ -93,7 +106,7 @@ class GrpcServer:
         self.address = f"{address.rpartition(':')[0]}:{port}"
         """Where it listens, the port filled in."""
         self._server.start()
-        log.info("serving at %s%s", self.address, " with TLS and a token" * (folder is not None))
+        log.info("serving at %s%s", self.address, _description(folder))
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -113,3 +126,13 @@ class GrpcServer:
         self._closing.set()
         self._server.stop(grace_s).wait(grace_s + 1.0)
         log.info("stopped serving at %s", self.address)
+
+
+def _gate(folder: Path) -> Gate:
+    return Gate(read_token(folder), read_read_token(folder))
+
+
+def _description(folder: Path | None) -> str:
+    if folder is None:
+        return " for every user of this machine"
+    return " with TLS and a token" if has_tls(folder) else " with a token"

@@ -3,9 +3,10 @@
 #
 #   deploy/scripts/make_certs.sh DIR [DAYS]
 #
-# DIR gets ca.pem and token (for every host), learner.pem and learner.key (for the learner's host
-# alone) and ca.key (for nobody: put it away, it signs new certificates). DAYS: validity, 365.
-# An existing CA is used again, an existing token is kept.
+# DIR gets ca.pem and token (for every host), read_token (with ca.pem, for whoever only looks at
+# `launch.py status`), learner.pem and learner.key (with the tokens, for the learner's host alone)
+# and ca.key (for nobody: put it away, it signs new certificates). DAYS: validity, 365.
+# An existing CA is used again, existing tokens are kept.
 set -euo pipefail
 umask 077
 
@@ -29,4 +30,5 @@ openssl req -new -key learner.key -subj "/CN=learner.efficientzero" |
     "subjectAltName=DNS:learner.efficientzero" "extendedKeyUsage=serverAuth") \
     -out learner.pem 2>/dev/null
 [ -f token ] || openssl rand -hex 32 >token
+[ -f read_token ] || openssl rand -hex 32 >read_token
 echo "$(pwd): ca.pem and token for every host, learner.pem and learner.key for the learner's"

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 
-from efficientzero.rpc.credentials import channel_credentials, credentials_folder
+from efficientzero.rpc.credentials import (
+    CredentialsError,
+    channel_credentials,
+    client_token,
+    credentials_folder,
+    has_tls,
+    is_loopback,
+)
 
 MAX_CHUNK_BYTES = 1 << 20
 """Most payload bytes in one weights message."""
@@ -61,8 +69,32 @@ def open_channel(address: str, *, further: Sequence[tuple[str, int]] = ()) -> gr
     folder = credentials_folder()
     if folder is None:
         return grpc.insecure_channel(address, options=options)
+    if not has_tls(folder):
+        if not is_loopback(address.rpartition(":")[0]):
+            raise CredentialsError(
+                f"{folder}: got a token without ca.pem, which may not go to {address} in plain "
+                "text; wanted both, as deploy/scripts/make_certs.sh makes them"
+            )
+        channel = grpc.insecure_channel(address, options=options)
+        return grpc.intercept_channel(channel, _WithToken(client_token(folder)))
     credentials, secure = channel_credentials(folder)
     return grpc.secure_channel(address, credentials, options=(*options, *secure))
+
+
+class _WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Shows a token with every call. gRPC's own way to do so wants TLS."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:  # noqa: ANN401
+        return continuation(self._with_token(details), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:  # noqa: ANN401
+        return continuation(self._with_token(details), request)
+
+    def _with_token(self, details: Any) -> Any:  # noqa: ANN401  a named tuple of gRPC's
+        return details._replace(metadata=(*(details.metadata or ()), *self._metadata))
 
 
 def reason_of(error: grpc.RpcError) -> str:

@@ -3,12 +3,18 @@
 Files of one folder, named by ``EFFICIENTZERO_CREDENTIALS``; the path is no secret, the files are.
 TLS proves the learner to the workers, the token the workers to the learner: workers come and go,
 and one secret for all of them needs nothing signed when a host joins. Read by both ends.
+
+A folder with tokens alone is that of a run on loopback, which the launcher makes at every start: it
+keeps other users of the machine out. Nobody listens to loopback, so that TLS would add nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
+import secrets
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +30,10 @@ whoever holds this certificate's key is the learner, wherever it runs."""
 
 _SHORTEST_TOKEN = 16
 _CA, _TOKEN, _CERTIFICATE, _KEY = "ca.pem", "token", "learner.pem", "learner.key"
+_READ_TOKEN = "read_token"
+
+LOCAL_FOLDER = "credentials"
+"""In a run folder: the tokens that the launcher made for a run on loopback."""
 
 
 class CredentialsError(PlainError):
@@ -44,12 +54,61 @@ def read_token(folder: Path) -> str:
     Raises:
         CredentialsError: no such file, or a secret that is too short or not one line of ASCII.
     """
-    token = _read(folder / _TOKEN).strip()
-    if len(token) < _SHORTEST_TOKEN or not (token.isascii() and token.decode().isprintable()):
-        raise CredentialsError(
-            f"{folder / _TOKEN}: wanted one line of at least {_SHORTEST_TOKEN} ASCII characters"
-        )
-    return token.decode()
+    return _read_secret(folder / _TOKEN)
+
+
+def read_read_token(folder: Path) -> str | None:
+    """Return the secret that opens only what reads; None where the folder has none.
+
+    Raises:
+        CredentialsError: as ``read_token``.
+    """
+    return _read_secret(folder / _READ_TOKEN) if (folder / _READ_TOKEN).exists() else None
+
+
+def client_token(folder: Path) -> str:
+    """Return the secret to show the learner: the workers' or, in a folder without it, the reading.
+
+    Raises:
+        CredentialsError: as ``read_token``.
+    """
+    if not (folder / _TOKEN).exists() and (found := read_read_token(folder)) is not None:
+        return found
+    return read_token(folder)
+
+
+def has_tls(folder: Path) -> bool:
+    """Tell whether a folder is one for several machines; else it has tokens for loopback alone."""
+    return any((folder / name).exists() for name in (_CA, _CERTIFICATE, _KEY))
+
+
+def make_local_credentials(run_folder: Path) -> Path:
+    """Write tokens for a run on loopback, readable by this user alone; return their folder.
+
+    Those that are there stay, so that workers who joined may go on with a run that starts again.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    folder = run_folder / LOCAL_FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name in (_TOKEN, _READ_TOKEN):
+        path = folder / name
+        with contextlib.suppress(CredentialsError):  # none, or one that others know
+            _read_secret(path)
+            continue
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{secrets.token_hex(32)}\n")
+    return folder
+
+
+def use_local_credentials(run_folder: Path) -> None:
+    """Use a run's own tokens in this process and its children, where nothing else is named."""
+    folder = run_folder / LOCAL_FOLDER
+    if credentials_folder() is None and folder.is_dir():
+        os.environ[CREDENTIALS_VARIABLE] = str(folder)
 
 
 def channel_credentials(folder: Path) -> tuple[grpc.ChannelCredentials, Sequence[tuple[str, str]]]:
@@ -59,7 +118,7 @@ def channel_credentials(folder: Path) -> tuple[grpc.ChannelCredentials, Sequence
         CredentialsError: a file is missing or wrong.
     """
     tls = grpc.ssl_channel_credentials(root_certificates=_read(folder / _CA))
-    token = grpc.access_token_call_credentials(read_token(folder))
+    token = grpc.access_token_call_credentials(client_token(folder))
     options = (("grpc.ssl_target_name_override", _SERVER_NAME),)
     return grpc.composite_channel_credentials(tls, token), options
 
@@ -70,7 +129,7 @@ def server_credentials(folder: Path) -> grpc.ServerCredentials:
     Raises:
         CredentialsError: a file is missing.
     """
-    pair = (_read(folder / _KEY), _read(folder / _CERTIFICATE))
+    pair = (_read_private(folder / _KEY), _read(folder / _CERTIFICATE))
     return grpc.ssl_server_credentials([pair])
 
 
@@ -83,11 +142,14 @@ def check_bind(host: str) -> None:
     folder = credentials_folder()
     if folder is not None:
         read_token(folder)
+        read_read_token(folder)
+    if folder is not None and has_tls(folder):
         server_credentials(folder)
         _read(folder / _CA)
     elif not is_loopback(host):
+        found = "no credentials" if folder is None else f"no certificate in {folder}"
         raise CredentialsError(
-            f"cluster.bind_host: got {host}, which others can reach, and no credentials; wanted "
+            f"cluster.bind_host: got {host}, which others can reach, and {found}; wanted "
             f"--credentials DIR or {CREDENTIALS_VARIABLE}=DIR (deploy/scripts/make_certs.sh DIR)"
         )
 
@@ -98,6 +160,26 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _read_secret(path: Path) -> str:
+    token = _read_private(path).strip()
+    if len(token) < _SHORTEST_TOKEN or not (token.isascii() and token.decode().isprintable()):
+        raise CredentialsError(
+            f"{path}: wanted one line of at least {_SHORTEST_TOKEN} ASCII characters"
+        )
+    return token.decode()
+
+
+def _read_private(path: Path) -> bytes:
+    """Read a file that others must not read. A group may: that of a container's secrets."""
+    content = _read(path)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & stat.S_IROTH:
+        raise CredentialsError(
+            f"{path}: every user of this machine can read it (mode {mode:o}); run: chmod 600 {path}"
+        )
+    return content
 
 
 def _read(path: Path) -> bytes:

@@ -1,0 +1,201 @@
+"""What callers without the right token can do to a learner: nothing, and at no cost to others."""
+
+import asyncio
+import logging
+import os
+import re
+import socket
+import stat
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from efficientzero.rpc import cluster_pb2, run_pb2, run_pb2_grpc, weights_pb2
+from efficientzero.rpc.channel import open_channel
+from efficientzero.rpc.credentials import (
+    CREDENTIALS_VARIABLE,
+    CredentialsError,
+    make_local_credentials,
+    read_read_token,
+    read_token,
+)
+from learner.gate import Refusals
+from tests.integration.test_joining import Learner
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "security.md"
+SERVICES = [
+    file.services_by_name[name]
+    for file, name in (
+        (run_pb2.DESCRIPTOR, "RunService"),
+        (cluster_pb2.DESCRIPTOR, "ClusterService"),
+        (weights_pb2.DESCRIPTOR, "WeightService"),
+    )
+]
+METHODS = [method for service in SERVICES for method in service.methods]
+
+
+@pytest.fixture
+def learner(tmp_path, monkeypatch):
+    monkeypatch.setenv(CREDENTIALS_VARIABLE, str(make_local_credentials(tmp_path)))
+    learner = Learner(tmp_path)
+    yield learner
+    learner.server.close(0.0)
+
+
+def longest_answer_s(address: str, *, calls: int = 20) -> float:
+    """Return the longest of some legitimate calls, on a connection made for them."""
+    longest = 0.0
+    with open_channel(address) as channel:
+        stub = run_pb2_grpc.RunServiceStub(channel)
+        for _ in range(calls):
+            started = time.monotonic()
+            stub.GetStatus(run_pb2.GetStatusRequest(), timeout=10.0)
+            longest = max(longest, time.monotonic() - started)
+    return longest
+
+
+async def hold_calls(address: str, count: int, held: threading.Event, done: threading.Event) -> int:
+    """Open calls that send headers and no message; return how many were refused meanwhile."""
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(12)]
+    name = "/efficientzero.RunService/GetStatus"
+    calls = [channels[i % 12].stream_unary(name)() for i in range(count)]
+    await asyncio.sleep(1.0)
+    held.set()
+    await asyncio.to_thread(done.wait, 60.0)
+    refused = sum(call.done() for call in calls)
+    for call in calls:
+        call.cancel()
+    for channel in channels:
+        await channel.close()
+    return refused
+
+
+def test_two_thousand_half_open_calls_hold_nobody_up(learner, caplog):
+    held, done, refused = threading.Event(), threading.Event(), []
+
+    def hold() -> None:
+        refused.append(asyncio.run(hold_calls(learner.address, 2_000, held, done)))
+
+    attack = threading.Thread(target=hold)
+    with caplog.at_level(logging.WARNING):
+        attack.start()
+        try:
+            assert held.wait(60.0)
+            assert longest_answer_s(learner.address) < 0.1
+        finally:
+            done.set()
+            attack.join(60.0)
+    assert refused == [2_000]
+    lines = [r for r in caplog.records if "refused a call of" in r.getMessage()]
+    assert len(lines) == 1, "one line a minute for each peer and cause"
+
+
+def test_connections_that_say_nothing_hold_nobody_up(learner):
+    host, _, port = learner.address.rpartition(":")
+    silent = [socket.create_connection((host, int(port)), timeout=10.0) for _ in range(300)]
+    try:
+        assert longest_answer_s(learner.address) < 0.1
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+def test_refusals_are_counted_by_peer_and_cause(caplog):
+    now = [0.0]
+    refusals = Refusals(lambda: now[0])
+    with caplog.at_level(logging.WARNING):
+        for port in range(500):
+            refusals.note(f"ipv4:10.0.0.1:{port}", "a")
+        refusals.note("ipv4:10.0.0.2:1", "a")
+        refusals.note("ipv4:10.0.0.1:1", "b")
+        now[0] = 61.0
+        refusals.note("ipv4:10.0.0.1:9", "a")
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused a call of ipv4:10.0.0.1: a",
+        "refused a call of ipv4:10.0.0.2: a",
+        "refused a call of ipv4:10.0.0.1: b",
+        "refused a call of ipv4:10.0.0.1: a (499 more since the last line)",
+    ]
+    for host in range(5_000):
+        refusals.note(f"ipv4:host{host}:1", "a")
+    assert len(refusals._noted) == 1_000
+
+
+def rights_on_the_page() -> dict[str, dict[str, bool]]:
+    """Return who may call what, by method and caller, as the page's table has it."""
+    header, _, *rows = re.findall(r"^\|.*\|$", PAGE.read_text().partition("## Calls")[2], re.M)
+    callers = [cell.strip() for cell in header.strip("|").split("|")][1:]
+    table = {}
+    for row in rows:
+        name, *cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert {*cells} <= {"yes", "no"}, row
+        table[name.strip("`")] = dict(zip(callers, (cell == "yes" for cell in cells), strict=True))
+    return table
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_the_page_says_who_may_call_what(learner, method):
+    folder = Path(os.environ[CREDENTIALS_VARIABLE])
+    tokens = {
+        "nobody": None,
+        "wrong token": "0" * 64,
+        "read token": read_read_token(folder),
+        "worker token": read_token(folder),
+    }
+    wanted = rights_on_the_page()[f"{method.containing_service.name}.{method.name}"]
+    assert wanted.keys() == tokens.keys()
+    with grpc.insecure_channel(learner.address) as channel:
+        found = {caller: is_let_in(channel, method, token) for caller, token in tokens.items()}
+    assert found == wanted
+
+
+def is_let_in(channel, method, token: str | None) -> bool:
+    """Call with an empty message, which a service that is reached answers or finds wrong."""
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    try:
+        if method.server_streaming:
+            list(channel.unary_stream(path)(b"", timeout=10.0, metadata=metadata))
+        else:
+            channel.unary_unary(path)(b"", timeout=10.0, metadata=metadata)
+    except grpc.RpcError as error:
+        return error.code() is not grpc.StatusCode.UNAUTHENTICATED
+    return True
+
+
+def test_the_page_has_every_method_and_no_other():
+    names = {f"{method.containing_service.name}.{method.name}" for method in METHODS}
+    assert rights_on_the_page().keys() == names
+
+
+def test_own_tokens_are_this_users_alone_and_stay(tmp_path):
+    folder = make_local_credentials(tmp_path)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    before = {}
+    for path in folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        before[path.name] = path.read_text()
+    assert sorted(before) == ["read_token", "token"]
+    make_local_credentials(tmp_path)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+    (folder / "token").chmod(0o644)  # others may know it
+    make_local_credentials(tmp_path)
+    assert read_token(folder) != before["token"].strip()
+
+
+def test_a_secret_that_others_can_read_is_refused_with_the_command_that_mends_it(tmp_path):
+    token = make_local_credentials(tmp_path) / "token"
+    token.chmod(0o644)
+    with pytest.raises(CredentialsError, match=rf"mode 644\); run: chmod 600 {token}$"):
+        read_token(token.parent)
+    token.chmod(0o440)  # a container's secret, for its group
+    assert read_token(token.parent)
+
+
+def test_a_plain_token_leaves_no_machine(learner):
+    with pytest.raises(CredentialsError, match=r"may not go to 10\.0\.0\.1:7400 in plain text"):
+        open_channel("10.0.0.1:7400")
