@@ -61,7 +61,7 @@ def main(place: Place, stop: StopSignal) -> None:
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return
     tracker = run_tracker(run, ROLE, index, place.incarnation, stop=stop)
-    run_client = RunClient(run.learner_address, stop, incarnation=place.member)
+    run_client = RunClient(run.learner_address, stop, member=place.member)
     weights = WeightClient(
         run.learner_address, weights_pb2.LATEST, network.inference_state_dict(), stop
     )

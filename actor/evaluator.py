@@ -53,8 +53,9 @@ class Evaluator:
         tracker: Tracker,
         randomness: np.random.Generator,
         stop: StopSignal,
+        member: int | None = None,
     ) -> None:
-        """Build network and clients."""
+        """Build network and clients; ``member`` has the evaluator's place."""
         self._run, self._config, self._device = run, run.config, device
         self._tracker, self._randomness, self._stop = tracker, randomness, stop
         self._network = (
@@ -64,7 +65,7 @@ class Evaluator:
             .to(device)
             .eval()
         )
-        self._run_client = RunClient(run.learner_address, stop)
+        self._run_client = RunClient(run.learner_address, stop, member=member)
         self._weights = WeightClient(
             run.learner_address, weights_pb2.LATEST, self._network.inference_state_dict(), stop
         )
@@ -224,7 +225,14 @@ def main(place: Place, stop: StopSignal) -> None:
     tracker = run_tracker(run, ROLE, place.index, place.incarnation, stop=stop)
     randomness = generator(run.config.seed, ROLE, place.index, 1)
     try:
-        evaluator = Evaluator(run, device=device, tracker=tracker, randomness=randomness, stop=stop)
+        evaluator = Evaluator(
+            run,
+            device=device,
+            tracker=tracker,
+            randomness=randomness,
+            stop=stop,
+            member=place.member,
+        )
         place.membership.follow(evaluator.pulse)
         watch_for_hangs(evaluator.oldest_call, stop)
         evaluator.run()

@@ -146,6 +146,8 @@ def find_run(given: str) -> tuple[RunInfo | None, str]:
 
 def other_run(status: run_pb2.RunStatus, run: RunInfo) -> str:
     """Say that who answers at the run's old address is another run, if it is seen to be."""
+    if status.run_uid and status.run_uid != run.run_uid:
+        return f"another run answers at {run.learner_address} ({status.run_uid}, not {run.run_uid})"
     budget = run.config.budget
     here = (budget.env_steps, budget.total_train_steps)
     there = (status.env_steps_budget, status.train_steps_budget)

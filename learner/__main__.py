@@ -30,6 +30,7 @@ from efficientzero.runtime import (
 )
 from efficientzero.start_counts import count_start
 from learner.batch_loader import pinned_array
+from learner.claims import Claims
 from learner.cluster_server import ClusterServicer
 from learner.cluster_watch import ClusterWatch
 from learner.fairness_record import FairnessRecord
@@ -137,6 +138,8 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 publisher=publisher,
                 record=record,
                 cluster=ClusterServicer(run, roster, watch),
+                claims=Claims(run.config, governor, holds=roster.holds),
+                run_uid=run.run_uid,
             ):
                 watch.follow(stop)
                 learner.run()

@@ -17,7 +17,7 @@ from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.protocol import PROTOCOL, different_versions
 from efficientzero.run_folder import RunInfo
 from learner.cluster_watch import ClusterWatch, ProcessState
-from learner.roster import NoPlace, PlaceLost, Roster, Seat
+from learner.roster import MOST_PLACES, ONLY_ONE, NoPlace, PlaceLost, Roster, Seat
 
 _ROLES = ("actor", "reanalyzer", "evaluator")
 _LONGEST_TEXT = 255
@@ -120,9 +120,12 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 def _seat(seat: cluster_pb2.Seat, context: grpc.ServicerContext) -> Seat:
     numbers = (seat.index, seat.incarnation, seat.pid)
     is_sound = seat.role in _ROLES and len(seat.host) <= _LONGEST_TEXT
+    is_sound &= seat.index < (1 if seat.role in ONLY_ONE else MOST_PLACES)
     if not is_sound or not all(0 <= number < _HIGHEST for number in numbers) or not seat.member:
         _object(
-            context, f"seat: got {seat.role!r} {numbers}, wanted one of {_ROLES}, none negative"
+            context,
+            f"seat: got {seat.role!r} {numbers}, wanted one of {_ROLES}, none negative, an index "
+            f"below {MOST_PLACES:,} (of {ONLY_ONE} 0)",
         )
     return Seat(seat.role, seat.index, seat.incarnation, seat.member, seat.host, seat.pid)
 
@@ -139,7 +142,8 @@ def _vitals(request: cluster_pb2.HeartbeatRequest, context: grpc.ServicerContext
 def _process_status(process: ProcessState) -> cluster_pb2.ProcessStatus:
     seat, vitals = process.member.seat, process.member.vitals
     return cluster_pb2.ProcessStatus(
-        seat=cluster_pb2.Seat(**dataclasses.asdict(seat)),
+        # Without the member, by which a process proves that the place is its own.
+        seat=cluster_pb2.Seat(**dataclasses.asdict(dataclasses.replace(seat, member=0))),
         state=process.state,
         heartbeat_age_s=process.age_s,
         **vitals._asdict(),

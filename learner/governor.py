@@ -78,6 +78,7 @@ class Governor:
         """
         self.pace = Pace.from_config(config)
         """The run's budgets and rules."""
+        self._most_held = config.most_envs  # a turn of all its environments
         self._note_env_steps = note_env_steps
         self._lock = threading.Lock()
         self._completed_grew = threading.Condition(self._lock)
@@ -318,6 +319,11 @@ class Governor:
         What it holds and has not completed is not known here, so others may have been granted
         the last of the budget meanwhile; what does not fit any more is said and not counted.
         """
+        if completed > self._most_held:
+            raise ValueError(
+                f"completed: got {completed} of a time before this learner, wanted at most "
+                f"{self._most_held}: what an actor can hold"
+            )
         actor.is_adopted = False
         actor.request = request - 1
         actor.held = min(completed, self.pace.env_steps - self._granted)

@@ -23,6 +23,7 @@ from efficientzero.rpc.credentials import (
     read_token,
     server_credentials,
 )
+from learner.claims import Claims
 from learner.cluster_server import ClusterServicer
 from learner.gate import Gate
 from learner.governor import Governor
@@ -53,6 +54,8 @@ class GrpcServer:
         publisher: WeightPublisher,
         record: RunRecord,
         cluster: ClusterServicer | None = None,
+        claims: Claims | None = None,
+        run_uid: str = "",
     ) -> None:
         """Listen at ``host:port`` (port 0: a free one) and serve at once.
 
@@ -62,6 +65,8 @@ class GrpcServer:
             publisher: holds the weights.
             record: takes results.
             cluster: gives places to workers; without it nobody can join.
+            claims: checks what workers report; None: whoever calls is believed.
+            run_uid: of the run.
 
         Raises:
             OSError: nobody can listen there.
@@ -76,6 +81,8 @@ class GrpcServer:
             publisher,
             is_closing=self._closing.is_set,
             cause=(lambda: "") if cluster is None else cluster.cause,
+            claims=claims,
+            run_uid=run_uid,
         )
         self._server = grpc.server(
             ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="grpc"),

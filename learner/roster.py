@@ -23,8 +23,9 @@ LOST_S = 30.0
 FIRST_JOINED_INCARNATION = 1_000_000
 """A process that joins never has the seeds of one that a launcher started with the same index."""
 
-_ONLY_ONE = ("evaluator",)
-_MOST_PLACES = 10_000
+ONLY_ONE = ("evaluator",)
+MOST_PLACES = 10_000
+"""Of a role."""
 _RETURN_S = 10.0
 _SLEPT_S = 5.0
 
@@ -174,6 +175,12 @@ class Roster:
             log.warning("%s on %s is lost: silent for %.0f s", seat.name, seat.host, LOST_S)
             self._on_gone(seat)
 
+    def holds(self, role: str, index: int, member: int) -> bool:
+        """Tell whether a place is the member's."""
+        with self._lock:
+            known = self._members.get((role, index))
+            return known is not None and known.seat.member == member
+
     def members(self) -> list[tuple[Member, float]]:
         """Return everybody and the seconds since the last sign of life, by role and index."""
         now = self._clock()
@@ -193,10 +200,10 @@ class Roster:
             )
 
     def _free_index(self, role: str) -> int:
-        for index in range(_MOST_PLACES):
+        for index in range(MOST_PLACES):
             if (role, index) not in self._members and (role, index) not in self._kept:
                 return index
-            if role in _ONLY_ONE:
+            if role in ONLY_ONE:
                 break
         raise NoPlace(f"a run has one {role} and it is there; this one can take its place later")
 

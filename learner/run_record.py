@@ -70,6 +70,7 @@ class RunRecord:
         self._lock = threading.Lock()
         # Under the lock:
         self._episodes = 0
+        self._episode_env_steps = 0  # of all of them
         self._last_returns: deque[float] = deque(maxlen=_NUM_LAST_RETURNS)
         self._replay_items = 0
         self._last_eval_return_mean = float("nan")
@@ -102,6 +103,7 @@ class RunRecord:
             self._started = time.monotonic() - state["wall_s"]
             self._max_priority, self._has_priorities = state["max_priority"], True
             self._episodes = len(episodes)
+            self._episode_env_steps = sum(line["length"] for line in episodes)
             self._last_returns.extend(line["return"] for line in episodes)
             for line in evaluations:
                 self._last_eval_return_mean = line["return_mean"]
@@ -112,6 +114,11 @@ class RunRecord:
     def wall_s(self) -> float:
         """Seconds since the run started."""
         return time.monotonic() - self._started
+
+    @property
+    def episode_env_steps(self) -> int:
+        """Env_steps of all ended training episodes."""
+        return self._episode_env_steps
 
     @property
     def max_priority(self) -> float:
@@ -150,6 +157,7 @@ class RunRecord:
         with self._lock:
             self._append(self._episodes_path, lines)
             self._episodes += len(episodes)
+            self._episode_env_steps += sum(episode.length for episode in episodes)
             self._last_returns.extend(episode.episode_return for episode in episodes)
 
     def add_evaluation(

@@ -14,6 +14,7 @@ import grpc
 
 from efficientzero.rpc import run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.records import Phase
+from learner.claims import Claims
 from learner.governor import Governor
 from learner.lock_step import LockStepGovernor
 from learner.run_record import EpisodeResult, RunRecord
@@ -37,6 +38,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         *,
         is_closing: Callable[[], bool],
         cause: Callable[[], str] = lambda: "",
+        claims: Claims | None = None,
+        run_uid: str = "",
     ) -> None:
         """Keep the parts.
 
@@ -46,9 +49,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             publisher: tells which weights are out.
             is_closing: true once long polls should be given up.
             cause: tells why the learner waits, where that is known.
+            claims: checks what workers report; None: whoever calls is believed.
+            run_uid: of the run.
         """
         self._governor, self._record, self._publisher = governor, record, publisher
         self._is_closing, self._cause = is_closing, cause
+        self._claims, self._run_uid = claims, run_uid
         self._lock_step = governor if isinstance(governor, LockStepGovernor) else None
 
     def AcquireEnvSteps(  # noqa: N802
@@ -56,6 +62,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     ) -> run_pb2.AcquireEnvStepsReply:
         """Count what an actor completed and wait for a grant."""
         _check_wait(context, request.wait_seconds)
+        self._check_place(context, "actor", request.actor_index, request.incarnation)
         grant = _checked(
             context,
             lambda: self._governor.acquire_env_steps(
@@ -84,6 +91,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         if self._lock_step is None:
             _refuse(context, "turns: got a request for one, wanted cluster.deterministic")
         _check_wait(context, request.wait_seconds)
+        self._check_place(context, "reanalyzer", request.reanalyzer_index, request.member)
         priorities = self._lock_step.wait_for_batch(
             request.train_step,
             request.wait_seconds,
@@ -104,7 +112,11 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """Record ended training episodes."""
         if request.actor_index < 0:
             _refuse(context, f"actor_index: got {request.actor_index}, wanted 0 or more")
+        self._check_place(context, "actor", request.actor_index, request.member)
         episodes = _checked(context, lambda: _episodes(request.episodes))
+        if (claims := self._claims) is not None:
+            recorded = self._record.episode_env_steps
+            _checked(context, lambda: claims.check_training_episodes(episodes, recorded))
         self._record.add_episodes(request.actor_index, episodes, env_steps=self._governor.env_steps)
         return run_pb2.ReportEpisodesReply()
 
@@ -112,6 +124,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         self, request: run_pb2.ReportEvaluationRequest, context: grpc.ServicerContext
     ) -> run_pb2.ReportEvaluationReply:
         """Record an evaluation."""
+        self._check_place(context, "evaluator", 0, request.member)
         episodes = _checked(context, lambda: _episodes(request.episodes))
         made = self._governor.train_steps
         if not episodes:
@@ -120,6 +133,17 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             _refuse(context, f"weights_version: got {request.weights_version}, wanted 0 to {made}")
         if not (math.isfinite(request.seconds) and request.seconds >= 0.0):
             _refuse(context, f"seconds: got {request.seconds}, wanted a finite number from 0")
+        if (claims := self._claims) is not None:
+            _checked(
+                context,
+                lambda: claims.check_evaluation(
+                    episodes,
+                    weights_version=request.weights_version,
+                    is_final=request.is_final,
+                    published=self._published_train_step(weights_pb2.LATEST),
+                    phase=self._phase(),
+                ),
+            )
         self._record.add_evaluation(
             weights_version=request.weights_version,
             is_final=request.is_final,
@@ -158,6 +182,23 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             steps_inserted=record.steps_inserted,
             final_evaluation_received=record.final_evaluation_received,
             cause=self._cause(),
+            run_uid=self._run_uid,
+        )
+
+    def _check_place(
+        self, context: grpc.ServicerContext, role: str, index: int, member: int
+    ) -> None:
+        claims = self._claims
+        if claims is None:
+            return
+        _checked(
+            context,
+            lambda: claims.check_place(
+                role,
+                index,
+                member,
+                given_up=lambda: self._is_closing() or not context.is_active(),
+            ),
         )
 
     def _published_train_step(self, kind: weights_pb2.WeightsKind) -> int:

@@ -10,7 +10,6 @@ from efficientzero.rpc import weights_pb2
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient, WeightSource
-from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, generator, leave
 from efficientzero.search import BatchedSearch
@@ -56,7 +55,7 @@ def main(place: Place, stop: StopSignal) -> None:
     client = WeightClient(
         run.learner_address, weights_pb2.TARGET, network.inference_state_dict(), stop
     )
-    weights, slices, stored = _sources(run, client, sampling_randomness, stop)
+    weights, slices, stored = _sources(place, client, sampling_randomness, stop)
     try:
         reanalyzer = Reanalyzer(
             config,
@@ -78,17 +77,19 @@ def main(place: Place, stop: StopSignal) -> None:
 
 
 def _sources(
-    run: RunInfo, client: WeightClient, randomness: np.random.Generator, stop: StopSignal
+    place: Place, client: WeightClient, randomness: np.random.Generator, stop: StopSignal
 ) -> tuple[WeightSource, SliceSource, SliceSource | None]:
     """Return the newest weights and Reverb's samples, or in a deterministic run those in turn.
 
     The third: uniform samples, where priorities are to be refreshed.
     """
+    run = place.run
     address, spec, config = run.replay_address, run.env_spec, run.config
     if not config.cluster.deterministic:
         return client, *open_samplers(run.replay_addresses, spec, config, stop, randomness)
     sampler = OrderedSampler(address, spec, config, stop, generator=randomness)
-    turns = BatchTurns(RunClient(run.learner_address, stop), sampler, stop)
+    run_client = RunClient(run.learner_address, stop, member=place.member, index=place.index)
+    turns = BatchTurns(run_client, sampler, stop)
     return PinnedWeights(client, turns.next_target), sampler, None
 
 

@@ -43,7 +43,8 @@ class RunClient:
         address: str,
         stop: StopSignal,
         *,
-        incarnation: int | None = None,
+        member: int | None = None,
+        index: int = 0,
         patience_s: float = _PATIENCE_S,
     ) -> None:
         """Prepare a connection to ``host:port``; nothing is sent yet.
@@ -51,14 +52,15 @@ class RunClient:
         Args:
             address: of the learner.
             stop: ends every call within a quarter of a second.
-            incarnation: tells this process from others of its index; None: a random number.
+            member: holds this process's place in the run; None: a random number.
+            index: of that place.
             patience_s: seconds a call goes on trying while the learner does not answer.
         """
         self._address, self._stop, self._patience_s = address, stop, patience_s
         self._channel = open_channel(address)
         self._stub = run_pb2_grpc.RunServiceStub(self._channel)
-        # Tells this process from one of the same index before it; no part of the seed tree.
-        self._incarnation = incarnation or secrets.randbits(62) + 1
+        # Also tells this process from one of the same index before it; no part of the seed tree.
+        self._member, self._index = member or secrets.randbits(62) + 1, index
         self._answered: dict[int, int] = {}  # newest answered request number, by actor index
         self.latest_train_step: int | None = None
         """Train_steps behind the weights for acting that were out at the newest grant."""
@@ -98,7 +100,7 @@ class RunClient:
             completed=completed,
             wanted=wanted,
             wait_seconds=wait_s,
-            incarnation=self._incarnation,
+            incarnation=self._member,
             request=number,
         )
         reply = self._call(self._stub.AcquireEnvSteps, request, wait_s=wait_s)
@@ -124,7 +126,12 @@ class RunClient:
             LearnerUnavailable: no answer in ``wait_s`` and the client's patience.
             LearnerRefused: the learner refused the request: the run is not a deterministic one.
         """
-        request = run_pb2.AcquireBatchRequest(train_step=train_step, wait_seconds=wait_s)
+        request = run_pb2.AcquireBatchRequest(
+            train_step=train_step,
+            wait_seconds=wait_s,
+            reanalyzer_index=self._index,
+            member=self._member,
+        )
         reply = self._call(self._stub.AcquireBatch, request, wait_s=wait_s)
         if reply is None or not reply.granted:
             return None
@@ -138,7 +145,7 @@ class RunClient:
             LearnerRefused: the learner refused the report.
         """
         request = run_pb2.ReportEpisodesRequest(
-            actor_index=actor_index, episodes=_episode_results(episodes)
+            actor_index=actor_index, episodes=_episode_results(episodes), member=self._member
         )
         return self._call(self._stub.ReportEpisodes, request) is not None
 
@@ -167,6 +174,7 @@ class RunClient:
             is_final=is_final,
             episodes=_episode_results(episodes),
             seconds=seconds,
+            member=self._member,
         )
         return self._call(self._stub.ReportEvaluation, request) is not None
 

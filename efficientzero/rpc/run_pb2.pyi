@@ -52,12 +52,16 @@ class AcquireEnvStepsReply(_message.Message):
     def __init__(self, granted: _Optional[int] = ..., collection_ended: bool = ..., phase: _Optional[_Union[Phase, str]] = ..., max_priority: _Optional[float] = ..., env_steps: _Optional[int] = ..., latest_train_step: _Optional[int] = ...) -> None: ...
 
 class AcquireBatchRequest(_message.Message):
-    __slots__ = ("train_step", "wait_seconds")
+    __slots__ = ("train_step", "wait_seconds", "reanalyzer_index", "member")
     TRAIN_STEP_FIELD_NUMBER: _ClassVar[int]
     WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REANALYZER_INDEX_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
     train_step: int
     wait_seconds: float
-    def __init__(self, train_step: _Optional[int] = ..., wait_seconds: _Optional[float] = ...) -> None: ...
+    reanalyzer_index: int
+    member: int
+    def __init__(self, train_step: _Optional[int] = ..., wait_seconds: _Optional[float] = ..., reanalyzer_index: _Optional[int] = ..., member: _Optional[int] = ...) -> None: ...
 
 class AcquireBatchReply(_message.Message):
     __slots__ = ("granted", "target_train_step", "keys", "priorities")
@@ -80,28 +84,32 @@ class EpisodeResult(_message.Message):
     def __init__(self, episode_return: _Optional[float] = ..., length: _Optional[int] = ...) -> None: ...
 
 class ReportEpisodesRequest(_message.Message):
-    __slots__ = ("actor_index", "episodes")
+    __slots__ = ("actor_index", "episodes", "member")
     ACTOR_INDEX_FIELD_NUMBER: _ClassVar[int]
     EPISODES_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
     actor_index: int
     episodes: _containers.RepeatedCompositeFieldContainer[EpisodeResult]
-    def __init__(self, actor_index: _Optional[int] = ..., episodes: _Optional[_Iterable[_Union[EpisodeResult, _Mapping]]] = ...) -> None: ...
+    member: int
+    def __init__(self, actor_index: _Optional[int] = ..., episodes: _Optional[_Iterable[_Union[EpisodeResult, _Mapping]]] = ..., member: _Optional[int] = ...) -> None: ...
 
 class ReportEpisodesReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ReportEvaluationRequest(_message.Message):
-    __slots__ = ("weights_version", "is_final", "episodes", "seconds")
+    __slots__ = ("weights_version", "is_final", "episodes", "seconds", "member")
     WEIGHTS_VERSION_FIELD_NUMBER: _ClassVar[int]
     IS_FINAL_FIELD_NUMBER: _ClassVar[int]
     EPISODES_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
     weights_version: int
     is_final: bool
     episodes: _containers.RepeatedCompositeFieldContainer[EpisodeResult]
     seconds: float
-    def __init__(self, weights_version: _Optional[int] = ..., is_final: bool = ..., episodes: _Optional[_Iterable[_Union[EpisodeResult, _Mapping]]] = ..., seconds: _Optional[float] = ...) -> None: ...
+    member: int
+    def __init__(self, weights_version: _Optional[int] = ..., is_final: bool = ..., episodes: _Optional[_Iterable[_Union[EpisodeResult, _Mapping]]] = ..., seconds: _Optional[float] = ..., member: _Optional[int] = ...) -> None: ...
 
 class ReportEvaluationReply(_message.Message):
     __slots__ = ()
@@ -112,7 +120,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class RunStatus(_message.Message):
-    __slots__ = ("phase", "env_steps", "env_steps_budget", "train_steps", "train_steps_budget", "episodes", "last_returns", "replay_items", "last_eval_return_mean", "last_eval_version", "waiting_for", "final_evaluation_received", "warmup_env_steps", "steps_inserted", "cause")
+    __slots__ = ("phase", "env_steps", "env_steps_budget", "train_steps", "train_steps_budget", "episodes", "last_returns", "replay_items", "last_eval_return_mean", "last_eval_version", "waiting_for", "final_evaluation_received", "warmup_env_steps", "steps_inserted", "cause", "run_uid")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ENV_STEPS_FIELD_NUMBER: _ClassVar[int]
     ENV_STEPS_BUDGET_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +136,7 @@ class RunStatus(_message.Message):
     WARMUP_ENV_STEPS_FIELD_NUMBER: _ClassVar[int]
     STEPS_INSERTED_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
+    RUN_UID_FIELD_NUMBER: _ClassVar[int]
     phase: Phase
     env_steps: int
     env_steps_budget: int
@@ -143,4 +152,5 @@ class RunStatus(_message.Message):
     warmup_env_steps: int
     steps_inserted: int
     cause: str
-    def __init__(self, phase: _Optional[_Union[Phase, str]] = ..., env_steps: _Optional[int] = ..., env_steps_budget: _Optional[int] = ..., train_steps: _Optional[int] = ..., train_steps_budget: _Optional[int] = ..., episodes: _Optional[int] = ..., last_returns: _Optional[_Iterable[float]] = ..., replay_items: _Optional[int] = ..., last_eval_return_mean: _Optional[float] = ..., last_eval_version: _Optional[int] = ..., waiting_for: _Optional[str] = ..., final_evaluation_received: bool = ..., warmup_env_steps: _Optional[int] = ..., steps_inserted: _Optional[int] = ..., cause: _Optional[str] = ...) -> None: ...
+    run_uid: str
+    def __init__(self, phase: _Optional[_Union[Phase, str]] = ..., env_steps: _Optional[int] = ..., env_steps_budget: _Optional[int] = ..., train_steps: _Optional[int] = ..., train_steps_budget: _Optional[int] = ..., episodes: _Optional[int] = ..., last_returns: _Optional[_Iterable[float]] = ..., replay_items: _Optional[int] = ..., last_eval_return_mean: _Optional[float] = ..., last_eval_version: _Optional[int] = ..., waiting_for: _Optional[str] = ..., final_evaluation_received: bool = ..., warmup_env_steps: _Optional[int] = ..., steps_inserted: _Optional[int] = ..., cause: _Optional[str] = ..., run_uid: _Optional[str] = ...) -> None: ...

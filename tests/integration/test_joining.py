@@ -32,6 +32,7 @@ from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import EnvSpec
+from learner.claims import Claims
 from learner.cluster_server import ClusterServicer
 from learner.cluster_watch import ClusterWatch
 from learner.governor import Governor
@@ -98,12 +99,15 @@ class Learner:
             incarnation=0,
             has_evaluator=False,
         )
+        self.publisher = WeightPublisher()
         self.server = GrpcServer(
             address,
             governor=self.governor,
-            publisher=WeightPublisher(),
+            publisher=self.publisher,
             record=self.record,
             cluster=ClusterServicer(self.run, self.roster, self.watch),
+            claims=Claims(config, self.governor, holds=self.roster.holds),
+            run_uid=self.run.run_uid,
         )
         self.address = self.server.address
 
