@@ -44,9 +44,14 @@ StatusView = Callable[[run_pb2.RunStatus | None, float], None]
 
 
 @contextmanager
-def learner_status(address: str) -> Iterator[StatusSource]:
-    """Connect to the learner; ask without the retries that the roles' client makes."""
-    with open_channel(address, further=_CHANNEL_OPTIONS) as channel:
+def learner_status(address: str, credentials: Path | None = None) -> Iterator[StatusSource]:
+    """Connect to the learner; ask without the retries that the roles' client makes.
+
+    Args:
+        address: of the learner.
+        credentials: as ``open_channel`` takes them.
+    """
+    with open_channel(address, further=_CHANNEL_OPTIONS, credentials=credentials) as channel:
         stub = run_pb2_grpc.RunServiceStub(channel)
 
         def fetch() -> run_pb2.RunStatus:

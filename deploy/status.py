@@ -20,6 +20,7 @@ import grpc
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from deploy.ended_run import SUMMARY_FILE, EndedRun, ended_run, run_at
 from efficientzero.options import parse_options, port_problem
@@ -123,7 +124,7 @@ def _show_running(
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     console.print(process_table(cluster))
     for line in summary(status, cluster):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(Text(line), highlight=False, soft_wrap=True)
 
 
 def find_run(given: str) -> tuple[RunInfo | None, str]:
@@ -167,6 +168,9 @@ def fetch(address: str) -> tuple[run_pb2.RunStatus, cluster_pb2.Cluster]:
     return status, cluster
 
 
+_STATE_COLUMN = 3
+
+
 def process_table(cluster: cluster_pb2.Cluster) -> Table:
     """Return one row a process."""
     table = Table(box=None, pad_edge=False)
@@ -186,17 +190,21 @@ def process_table(cluster: cluster_pb2.Cluster) -> Table:
         seat = process.seat
         style = _STATE_STYLES.get(process.state, "")
         weights = process.weights_train_step
-        table.add_row(
+        cells = (
             f"{seat.role}-{seat.index}",
             seat.host,
             str(seat.pid or "-"),
-            f"[{style}]{process.state}[/]" if style else process.state,
+            process.state,
             f"{process.rate:.3g} {process.rate_unit}",
             "-" if math.isnan(process.busy) else f"{100 * process.busy:.0f} %",
             process.waiting_for or "-",
             "-" if weights < 0 else f"{weights:,}",
             f"{process.heartbeat_age_s:.0f} s ago",
         )
+        # As Text: what other processes say may look like rich's markup.
+        row = [Text(cell) for cell in cells]
+        row[_STATE_COLUMN].stylize(style)
+        table.add_row(*row)
     return table
 
 

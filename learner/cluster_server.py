@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from typing import Never
 
 import grpc
@@ -15,13 +14,16 @@ import grpc
 from efficientzero.metrics.pulse import Vitals
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.protocol import PROTOCOL, different_versions
+from efficientzero.rpc.texts import clean
 from efficientzero.run_folder import RunInfo
 from learner.cluster_watch import ClusterWatch, ProcessState
 from learner.roster import MOST_PLACES, ONLY_ONE, NoPlace, PlaceLost, Roster, Seat
 
 _ROLES = ("actor", "reanalyzer", "evaluator")
-_LONGEST_TEXT = 255
+_FASTEST = 1e12
+"""Work per second that nobody does; sums of larger rates would overflow somewhere."""
 _HIGHEST = 1 << 31
+_LONGEST_REASON = 1_000
 
 log = logging.getLogger(__name__)
 
@@ -112,14 +114,15 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
     @staticmethod
     def _refuse(context: grpc.ServicerContext, reason: str) -> Never:
-        log.warning("refused a process at %s: %s", context.peer(), reason)
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, reason)
+        said = clean(reason, most=_LONGEST_REASON)
+        log.warning("refused a process at %s: %s", context.peer(), said)
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, said)
         raise AssertionError("abort always raises")
 
 
 def _seat(seat: cluster_pb2.Seat, context: grpc.ServicerContext) -> Seat:
     numbers = (seat.index, seat.incarnation, seat.pid)
-    is_sound = seat.role in _ROLES and len(seat.host) <= _LONGEST_TEXT
+    is_sound = seat.role in _ROLES
     is_sound &= seat.index < (1 if seat.role in ONLY_ONE else MOST_PLACES)
     if not is_sound or not all(0 <= number < _HIGHEST for number in numbers) or not seat.member:
         _object(
@@ -127,15 +130,18 @@ def _seat(seat: cluster_pb2.Seat, context: grpc.ServicerContext) -> Seat:
             f"seat: got {seat.role!r} {numbers}, wanted one of {_ROLES}, none negative, an index "
             f"below {MOST_PLACES:,} (of {ONLY_ONE} 0)",
         )
-    return Seat(seat.role, seat.index, seat.incarnation, seat.member, seat.host, seat.pid)
+    host = clean(seat.host)
+    return Seat(seat.role, seat.index, seat.incarnation, seat.member, host, seat.pid)
 
 
 def _vitals(request: cluster_pb2.HeartbeatRequest, context: grpc.ServicerContext) -> Vitals:
-    texts = (request.rate_unit, request.waiting_for)
-    if not (math.isfinite(request.rate) and 0.0 <= request.busy <= 1.0):
-        _object(context, f"rate, busy: got {request.rate}, {request.busy}, wanted finite, 0 to 1")
-    if any(len(text) > _LONGEST_TEXT for text in texts):
-        _object(context, f"texts: got more than {_LONGEST_TEXT} characters")
+    texts = (clean(request.rate_unit), clean(request.waiting_for))
+    numbers = (request.rate, request.busy, request.weights_train_step)
+    # NaN fails, too.
+    if not (0.0 <= numbers[0] <= _FASTEST and 0.0 <= numbers[1] <= 1.0):
+        _object(context, f"rate, busy: got {numbers[:2]}, wanted 0 to {_FASTEST:g}, 0 to 1")
+    if not -1 <= numbers[2] < _HIGHEST:
+        _object(context, f"weights_train_step: got {numbers[2]}, wanted -1 or more")
     return Vitals(request.rate, *texts, request.busy, request.weights_train_step)
 
 
@@ -151,6 +157,7 @@ def _process_status(process: ProcessState) -> cluster_pb2.ProcessStatus:
 
 
 def _object(context: grpc.ServicerContext, reason: str) -> Never:
-    log.warning("refused a request of %s: %s", context.peer(), reason)
-    context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+    said = clean(reason, most=_LONGEST_REASON)
+    log.warning("refused a request of %s: %s", context.peer(), said)
+    context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
     raise AssertionError("abort always raises")

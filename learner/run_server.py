@@ -14,6 +14,7 @@ import grpc
 
 from efficientzero.rpc import run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.records import Phase
+from efficientzero.rpc.texts import clean
 from learner.claims import Claims
 from learner.governor import Governor
 from learner.lock_step import LockStepGovernor
@@ -21,6 +22,7 @@ from learner.run_record import EpisodeResult, RunRecord
 from learner.weight_server import WeightPublisher
 
 _MAX_WAIT_S = 60.0
+_LONGEST_REASON = 1_000
 
 _Answer = TypeVar("_Answer")
 
@@ -237,6 +239,7 @@ def _check_wait(context: grpc.ServicerContext, wait_s: float) -> None:
 
 
 def _refuse(context: grpc.ServicerContext, reason: str) -> Never:
-    log.warning("refused a request of %s: %s", context.peer(), reason)
-    context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+    said = clean(reason, most=_LONGEST_REASON)
+    log.warning("refused a request of %s: %s", context.peer(), said)
+    context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
     raise AssertionError("abort always raises")

@@ -88,7 +88,7 @@ def progress_block(runs: Sequence[CellRun]) -> RenderableType:
         if run.state == "running":
             bar = ProgressBar(total=1.0, completed=_share(run), width=30)
             share, wall = f"{_share(run):.0%}", format_duration(run.wall_s)
-            bars.add_row(run.checked.cell.label, bar, share, _steps(run), wall)
+            bars.add_row(Text(run.checked.cell.label), bar, share, _steps(run), wall)
     return Group(Text(_counts(runs), style="bold"), bars)
 
 
@@ -100,10 +100,10 @@ def plan_table(checked: CheckedGrid) -> Table:
     for cell in checked.cells:
         table.add_row(
             str(cell.cell.index),
-            cell.cell.label,
-            cell.group,
+            Text(cell.cell.label),
+            Text(cell.group),
             str(cell.cell.config.seed),
-            overrides_text(cell),
+            Text(overrides_text(cell)),
             _plan(cell),
         )
     return table
@@ -132,11 +132,11 @@ def results_table(runs: Sequence[CellRun]) -> Table:
         value = run.eval_return
         minutes = f"{run.wall_s / 60:.1f}" if run.wall_s else "-"
         table.add_row(
-            run.checked.cell.label,
+            Text(run.checked.cell.label),
             Text(run.state, _STYLES.get(run.state, "")),
             "-" if value is None else f"{value:.4g}",
             minutes,
-            _name(run.run_dir),
+            Text(_name(run.run_dir)),
         )
     return table
 

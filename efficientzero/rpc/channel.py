@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -53,7 +54,9 @@ _OPTIONS = (
 )
 
 
-def open_channel(address: str, *, further: Sequence[tuple[str, int]] = ()) -> grpc.Channel:
+def open_channel(
+    address: str, *, further: Sequence[tuple[str, int]] = (), credentials: Path | None = None
+) -> grpc.Channel:
     """Return a channel to ``host:port``; it connects with the first call, and again when needed.
 
     With TLS and the token where the environment names a credentials folder.
@@ -61,12 +64,13 @@ def open_channel(address: str, *, further: Sequence[tuple[str, int]] = ()) -> gr
     Args:
         address: of the learner.
         further: channel options that win over those here.
+        credentials: folder of token and certificate; None: the one that the environment names.
 
     Raises:
         CredentialsError: a credentials file is missing or wrong.
     """
     options = (*_OPTIONS, *further)
-    folder = credentials_folder()
+    folder = credentials or credentials_folder()
     if folder is None:
         return grpc.insecure_channel(address, options=options)
     if not has_tls(folder):
@@ -77,8 +81,8 @@ def open_channel(address: str, *, further: Sequence[tuple[str, int]] = ()) -> gr
             )
         channel = grpc.insecure_channel(address, options=options)
         return grpc.intercept_channel(channel, _WithToken(client_token(folder)))
-    credentials, secure = channel_credentials(folder)
-    return grpc.secure_channel(address, credentials, options=(*options, *secure))
+    tls, secure = channel_credentials(folder)
+    return grpc.secure_channel(address, tls, options=(*options, *secure))
 
 
 class _WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):

@@ -14,6 +14,7 @@ import grpc
 
 from deploy.monitor import learner_status
 from efficientzero.rpc import run_pb2
+from efficientzero.rpc.credentials import LOCAL_FOLDER
 from tests.chaos.clock_faults import check_clocks
 from tests.chaos.returns import compare
 from tests.chaos.site import Fault, Site
@@ -151,7 +152,7 @@ def _hurt(site: Site, faults: Sequence[Fault], result: Result) -> None:
 def _newest(run: LocalRun, before: run_pb2.RunStatus) -> run_pb2.RunStatus:
     """Return how far the run is after a fault; ``before``, where the learner has died of it."""
     try:
-        with learner_status(run.config["learner_address"]) as fetch:
+        with learner_status(run.config["learner_address"], run.directory / LOCAL_FOLDER) as fetch:
             return max(fetch(), before, key=lambda status: status.train_steps)
     except grpc.RpcError:
         return before
@@ -162,7 +163,7 @@ def _wait_for_recovery(run: LocalRun, fault: Fault, victim: int, before: run_pb2
     deadline = time.monotonic() + _PATIENCE_S
     known = before
     has_successor = not victim
-    with learner_status(run.config["learner_address"]) as fetch:
+    with learner_status(run.config["learner_address"], run.directory / LOCAL_FOLDER) as fetch:
         while run.process.poll() is None:
             assert time.monotonic() < deadline, f"no recovery from {fault.name}:\n{run.output}"
             if not has_successor:

@@ -24,6 +24,7 @@ import grpc
 from deploy.child import RUN_MARK
 from deploy.monitor import learner_status
 from efficientzero.rpc import run_pb2
+from efficientzero.rpc.credentials import LOCAL_FOLDER
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300.0
@@ -122,7 +123,7 @@ class LocalRun:
         """Return the first status seen that is what the test waits for."""
         deadline = time.monotonic() + timeout_s
         self.wait_for_config()
-        with learner_status(self.config["learner_address"]) as fetch:
+        with learner_status(self.config["learner_address"], self.directory / LOCAL_FOLDER) as fetch:
             statuses: list[run_pb2.RunStatus] = []
 
             def look() -> bool:

@@ -1,14 +1,19 @@
 """What a process with the workers' token can say that is not so: nothing that counts."""
 
+import io
+import logging
 import math
 
 import grpc
 import pytest
+from rich.console import Console
 
+from deploy.status import process_table
 from efficientzero.membership import new_seat
 from efficientzero.metrics.pulse import NO_VITALS
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.channel import open_channel
+from efficientzero.rpc.texts import clean
 from learner import claims as claims_module
 from learner.roster import Seat
 from tests.integration.test_joining import Learner
@@ -167,6 +172,58 @@ def test_places_beyond_the_roster_are_refused(learner, role, index):
             cluster_pb2_grpc.ClusterServiceStub(channel).Heartbeat, request
         )
     assert learner.names() == []
+
+
+def heartbeat(learner, **fields):
+    values = {"rate": 1.0, "busy": 0.5, "weights_train_step": 3, **fields}
+    seat = new_seat("actor")
+    seat.host = values.pop("host", "here")
+    with open_channel(learner.address) as channel:
+        cluster_pb2_grpc.ClusterServiceStub(channel).Heartbeat(
+            cluster_pb2.HeartbeatRequest(
+                seat=seat,
+                run_uid=learner.run.run_uid,
+                config_hash=learner.run.config_hash,
+                **values,
+            ),
+            timeout=20.0,
+        )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"rate": rate} for rate in (math.nan, math.inf, -1.0, 1e300)),
+        *({"busy": busy} for busy in (math.nan, -0.1, 1.1)),
+        *({"weights_train_step": step} for step in (-2, 2**63 - 1)),
+    ],
+)
+def test_numbers_that_would_spoil_a_sum_are_refused(learner, fields):
+    with pytest.raises(grpc.RpcError, match="wanted"):
+        heartbeat(learner, **fields)
+    assert learner.names() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["h[/]", "[red]x", "a\n00:00:00 learner-0 INFO forged", "\x1b[2J", "\u202eabc", "y" * 9999],
+)
+def test_texts_of_others_are_one_line_of_a_table_and_of_the_log(learner, text, caplog):
+    with caplog.at_level(logging.INFO):
+        heartbeat(learner, host=text, waiting_for=text, rate_unit=text)
+    with open_channel(learner.address) as channel:
+        cluster = cluster_pb2_grpc.ClusterServiceStub(channel).GetCluster(
+            cluster_pb2.GetClusterRequest(), timeout=20.0
+        )
+    (process,) = [p for p in cluster.processes if p.seat.role == "actor"]
+    for shown in (process.seat.host, process.waiting_for, process.rate_unit):
+        assert shown.isprintable()
+        assert len(shown) <= 255
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+    console = Console(width=3_000, file=io.StringIO())
+    console.print(process_table(cluster))
+    (line,) = [row for row in console.file.getvalue().splitlines() if row.startswith("actor-0")]
+    assert clean(text) in line
 
 
 def test_the_status_says_which_run_it_is(learner, stub):

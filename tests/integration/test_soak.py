@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from deploy.monitor import learner_status
+from efficientzero.rpc.credentials import LOCAL_FOLDER
 from tests.integration.local_runs import PATIENCE_S, TINY, LocalRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]
@@ -49,7 +50,7 @@ def follow(run):
     by_name = {name: pid for pid, name in run.pids().items() if name in ROLES}
     assert sorted(by_name) == sorted(ROLES)
     seen, deadline = [], time.monotonic() + max(PATIENCE_S, WINDOW)
-    with learner_status(run.config["learner_address"]) as fetch:
+    with learner_status(run.config["learner_address"], run.directory / LOCAL_FOLDER) as fetch:
         while not seen or seen[-1][0] < WARMUP + WINDOW:
             assert time.monotonic() < deadline, f"only {seen[-1][0]} env_steps:\n{run.output}"
             assert run.process.poll() is None, run.output
