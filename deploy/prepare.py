@@ -19,7 +19,6 @@ from deploy.fork import Fork, place_fork
 from deploy.fork_checks import check_fork, check_frozen
 from deploy.groups import run_group
 from deploy.memory import check_memory
-from deploy.on_disk import EVALUATIONS_FILE
 from deploy.preflight import (
     PreflightError,
     addresses,
@@ -40,6 +39,7 @@ from efficientzero.image_sizes import with_downsample
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.run_folder import RunInfo, read_lines
+from efficientzero.run_summary import EVALUATIONS_FILE
 from efficientzero.schema import EnvSpec
 
 _MAX_ENV_LENGTH = 50

@@ -37,7 +37,7 @@ OPTIONS = (
 )
 STAMP = """
 import dataclasses, json
-from deploy.fairness import make_stamp
+from efficientzero.fairness_stamp import make_stamp
 from efficientzero.run_folder import RunInfo
 run = RunInfo.load("/runs/run/config.json")
 stamp = make_stamp(run.directory, run.config, env_steps=run.config.budget.env_steps)
