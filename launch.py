@@ -38,15 +38,15 @@ from deploy.command_line import (
 from deploy.display import NoteHandler, RunConsole
 from deploy.explain import config_table
 from deploy.fork import Fork, fork_named
-from deploy.local import EXIT_FAILED, Graces, Outcome, StopRequests, Supervisor
+from deploy.local import EXIT_FAILED, Graces, StopRequests, Supervisor
 from deploy.monitor import RunMonitor, learner_status
 from deploy.next_steps import DEFAULT_CPU_PRESET, resume_advice, try_next
-from deploy.on_disk import EVALUATIONS_FILE, wandb_folders
+from deploy.on_disk import wandb_folders
 from deploy.preflight import PreflightError, has_cuda_device
 from deploy.prepare import Prepared, is_complete, prepare, prepare_resume
 from deploy.run_lock import run_lock
 from deploy.serve import existing_run
-from deploy.summary import save_summary, summarize, summary_lines
+from deploy.summary import summary_lines
 from deploy.topology import SERVER_ROLES, processes
 from efficientzero.config import Config
 from efficientzero.config_files import ConfigError, load_preset, nearest, preset_of_env
@@ -58,6 +58,7 @@ from efficientzero.rpc.credentials import (
     make_local_credentials,
 )
 from efficientzero.run_folder import CONFIG_FILE, RunInfo
+from efficientzero.run_summary import EVALUATIONS_FILE, Outcome, save_summary, summarize
 from efficientzero.runtime import LAUNCHED_WORKERS_VARIABLE, LAUNCHER_PID_VARIABLE, die_with_parent
 
 INCARNATIONS_PER_LAUNCH = 1_000

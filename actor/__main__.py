@@ -8,13 +8,13 @@ from actor.actor import Actor
 from actor.env_count import env_count
 from efficientzero.devices import setup_torch
 from efficientzero.envs import make_env_batch
-from efficientzero.envs.hang_watch import watch_for_hangs
+from efficientzero.envs.hang_watch import hang_in_words, watch_for_hangs
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc import weights_pb2
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.run_tracking import run_tracker
+from efficientzero.run_tracking import tracked
 from efficientzero.runtime import StopSignal, leave, seed_sequence
 from efficientzero.search import BatchedSearch
 from efficientzero.worker import Place, run_worker
@@ -60,35 +60,35 @@ def main(place: Place, stop: StopSignal) -> None:
     )
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return
-    tracker = run_tracker(run, ROLE, index, place.incarnation, stop=stop)
     run_client = RunClient(run.learner_address, stop, member=place.member)
     weights = WeightClient(
         run.learner_address, weights_pb2.LATEST, network.inference_state_dict(), stop
     )
     try:
-        actor = Actor(
-            config,
-            index=index,
-            envs=envs,
-            network=network,
-            search=search,
-            weights=PinnedWeights(weights, lambda: run_client.latest_train_step)
-            if config.cluster.deterministic
-            else weights,
-            writers=open_writers(
-                run.replay_addresses, spec, config, stop, num=num_envs, first=index
-            ),
-            run_client=run_client,
-            tracker=tracker,
-            generator=np.random.default_rng(action_seeds),
-            stop=stop,
-        )
-        place.membership.follow(actor.pulse)
-        watch_for_hangs(envs.oldest_call, stop)
-        actor.run()
+        with tracked(run, ROLE, index, place.incarnation, stop=stop) as tracker:
+            actor = Actor(
+                config,
+                index=index,
+                envs=envs,
+                network=network,
+                search=search,
+                weights=PinnedWeights(weights, lambda: run_client.latest_train_step)
+                if config.cluster.deterministic
+                else weights,
+                writers=open_writers(
+                    run.replay_addresses, spec, config, stop, num=num_envs, first=index
+                ),
+                run_client=run_client,
+                tracker=tracker,
+                generator=np.random.default_rng(action_seeds),
+                stop=stop,
+            )
+            place.membership.follow(actor.pulse)
+            actor.pulse.stuck_in = lambda: hang_in_words(envs.oldest_call)
+            watch_for_hangs(envs.oldest_call, stop)
+            actor.run()
     finally:
         envs.close()
-        tracker.close()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from actor.greedy_games import Actions, by_search, evaluation_seeds, play_episod
 from efficientzero.devices import setup_torch
 from efficientzero.envs import EnvBatch, make_env_batch
 from efficientzero.envs.atari_scores import atari100k_game, human_normalized
-from efficientzero.envs.hang_watch import Call, watch_for_hangs
+from efficientzero.envs.hang_watch import Call, hang_in_words, watch_for_hangs
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.pulse import Pulse
 from efficientzero.metrics.search_rates import SearchRates
@@ -29,7 +29,7 @@ from efficientzero.rpc import run_pb2, weights_pb2
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.run_folder import RunInfo
-from efficientzero.run_tracking import run_tracker
+from efficientzero.run_tracking import tracked
 from efficientzero.runtime import StopSignal, generator, leave
 from efficientzero.schedules import next_evaluation
 from efficientzero.schema import Frames
@@ -222,9 +222,8 @@ def main(place: Place, stop: StopSignal) -> None:
     """Build the evaluator and run it."""
     run = place.run
     device = setup_torch(run.config.cluster)
-    tracker = run_tracker(run, ROLE, place.index, place.incarnation, stop=stop)
     randomness = generator(run.config.seed, ROLE, place.index, 1)
-    try:
+    with tracked(run, ROLE, place.index, place.incarnation, stop=stop) as tracker:
         evaluator = Evaluator(
             run,
             device=device,
@@ -234,10 +233,9 @@ def main(place: Place, stop: StopSignal) -> None:
             member=place.member,
         )
         place.membership.follow(evaluator.pulse)
+        evaluator.pulse.stuck_in = lambda: hang_in_words(evaluator.oldest_call)
         watch_for_hangs(evaluator.oldest_call, stop)
         evaluator.run()
-    finally:
-        tracker.close()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from typing import Any
 from deploy.next_steps import resume_advice
 from deploy.summary import summary_lines
 from efficientzero.run_folder import RunInfo
+from efficientzero.run_summary import SUMMARY_FILE
 
-SUMMARY_FILE = "summary.json"
 _SIGNALLED = 128  # an exit code above it is this plus the signal's number
 
 
@@ -24,7 +24,7 @@ class EndedRun:
 
     run: RunInfo
     summary: dict[str, Any]
-    """As the launcher wrote it."""
+    """As the launcher, or a learner without one, wrote it."""
 
     @property
     def state(self) -> str:
@@ -35,7 +35,7 @@ class EndedRun:
 
     @property
     def exit_code(self) -> int:
-        """Of the launcher."""
+        """Of the launcher; of a run without one, what it would have been."""
         return int(self.summary["exit_code"])
 
     @property

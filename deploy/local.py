@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from deploy.child import Child, end_leftovers
 from deploy.topology import WORKER_ROLES
+from efficientzero.run_summary import Outcome
 from efficientzero.runtime import EXIT_FINAL, StopSignal, WaitReason
 from efficientzero.stop_signals import stop_signals
 
@@ -40,13 +41,6 @@ class Progress(NamedTuple):
     collection_has_ended: bool  # actors may leave
     has_finished: bool  # training is over; reanalyzers may leave
     is_evaluated: bool  # the final evaluation is reported; the evaluator may leave
-
-
-class Outcome(NamedTuple):
-    """How a run ended."""
-
-    exit_code: int  # 0 at budget, 1 failed, 128 + signal when interrupted
-    reason: str  # "budget", "interrupted", "failed: ..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,16 +196,18 @@ class Supervisor:
             return ""
         if watched.restart_at is None:
             child.finish_reading()
-            return self._after_exit(watched, code)
+            return self._after_exit(watched, code, progress)
         return self._restart(watched) if time.monotonic() >= watched.restart_at else ""
 
-    def _after_exit(self, watched: _Watched, code: int) -> str:
+    def _after_exit(self, watched: _Watched, code: int, progress: Progress) -> str:
         child = watched.child
         if code == EXIT_FINAL:
             return child.describe_exit()
         watched.left_cleanly = code == 0
         pause_s = self._clean_exit_pause_s  # then judge again: the progress known here may be old
-        ran_long = time.monotonic() - watched.started_at > _LONG_RUN_S
+        # After training only the final evaluation is left: what leaves without it, however late,
+        # has got the run no further.
+        ran_long = time.monotonic() - watched.started_at > _LONG_RUN_S and not progress.has_finished
         watched.clean_exits = 0 if code or ran_long else watched.clean_exits + 1
         if code != 0:
             watched.crashes = 1 if ran_long else watched.crashes + 1

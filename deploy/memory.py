@@ -1,22 +1,23 @@
-"""How much memory a run's replay takes, and how much there is. Called before anything starts.
+"""How much memory a run takes, and how much there is. Called before anything starts.
 
-Replay lies in memory as a whole: one that does not fit ends the run hours later.
+Replay lies in memory as a whole: one that does not fit ends the run hours later. So does a process
+that the kernel ends for the sum of all; what each takes is ``process_memory``'s to know.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from deploy.preflight import PreflightError, size
+from deploy.process_memory import ERROR, batch_bytes, number_of, process_memory
 from efficientzero.config import Config
 from efficientzero.schema import EnvSpec
-from replay.batch_codec import batch_spec
 
 MAX_MEMORY_SHARE = 0.8
 """Of what is available, for replay: the processes themselves need the rest."""
@@ -63,24 +64,20 @@ def replay_memory(config: Config, spec: EnvSpec) -> ReplayMemory:
     """Estimate the memory of a full replay."""
     frame_bytes = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
     stored = frame_bytes // _IMAGE_COMPRESSION if spec.is_image else frame_bytes
-    batch = sum(
-        math.prod(shape) * np.dtype(dtype).itemsize
-        for dtype, shape in batch_spec(spec, config).values()
-    )
     items = _ITEM_BYTES + (_SECOND_ITEM_BYTES if config.replay.priority_refresh_share else 0)
     return ReplayMemory(
         transitions=min(config.replay.capacity, config.budget.env_steps),
         per_transition=items + stored,
         most_per_transition=int(_ALLOCATOR * (items + frame_bytes) + _SHORTEST_EPISODE_BYTES),
-        queue=batch * config.replay.queue_size,
+        queue=batch_bytes(config, spec) * config.replay.queue_size,
     )
 
 
 def check_memory(config: Config, spec: EnvSpec) -> str:
-    """Check that a full replay fits, and say what it takes.
+    """Check that a full replay and the run's processes fit, and say what they take.
 
     Raises:
-        PreflightError: it does not; names the field to lower and the most that fits.
+        PreflightError: they surely do not; names the field to lower.
     """
     memory, available = replay_memory(config, spec), available_memory_bytes()
     takes = (
@@ -106,7 +103,49 @@ def check_memory(config: Config, spec: EnvSpec) -> str:
     bound = f"at most {size(memory.most)}"
     if memory.most > room:
         bound += ", more than there is room for, if frames do not compress"
-    return f"replay: {takes} ({bound}) of {size(available)} available"
+    processes = _check_processes(config, spec, memory, available)
+    return f"replay: {takes} ({bound}) of {size(available)} available; {processes}"
+
+
+def _check_processes(config: Config, spec: EnvSpec, memory: ReplayMemory, available: int) -> str:
+    """Say what every process takes, and warn or refuse where that is too much together.
+
+    Raises:
+        PreflightError: it is more than there is, even if each takes as little as any did.
+    """
+    each, numbers = process_memory(config, spec), number_of(config)
+    is_served = not config.cluster.bind_host.startswith("127.")
+    if is_served:  # the workers are on other hosts or in other containers
+        numbers = {role: numbers[role] for role in ("launcher", "replay", "learner")}
+    total = sum(each[role] * number for role, number in numbers.items()) + memory.total
+    parts = ", ".join(
+        f"{f'{number} x ' * (number > 1)}{role} {size(each[role])}"
+        for role, number in numbers.items()
+        if number
+    )
+    text = f"with its processes ({parts}) {size(total)}"
+    if total <= available:
+        return text
+    least = int((1.0 - ERROR) * (total - memory.total)) + memory.total
+    advice = _what_takes_less(config, each, numbers)
+    if least > available and not is_served:
+        raise PreflightError(
+            f"memory: got {size(available)} available, wanted about {size(total)} (at least "
+            f"{size(least)}) for replay's {size(memory.total)} and the processes {parts}; {advice}"
+        )
+    return f"{text}, MORE THAN THERE IS: {advice}, or the kernel may end processes"
+
+
+def _what_takes_less(config: Config, each: Mapping[str, int], numbers: Mapping[str, int]) -> str:
+    """Name the switch that lowers the largest part."""
+    largest = max(numbers, key=lambda role: each[role] * numbers[role])
+    switches = {
+        "actor": "--actors" if numbers.get("actor", 0) > 1 else "--actor.num-envs",
+        "reanalyzer": "--reanalyzers" if numbers.get("reanalyzer", 0) > 1 else "",
+        "evaluator": "--evaluator.final-num-episodes",
+    }
+    switch = switches.get(largest) or f"--learner.batch-size (now {config.learner.batch_size})"
+    return f"most is the {largest}'s: lower {switch}"
 
 
 def available_memory_bytes() -> int:

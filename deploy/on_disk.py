@@ -6,17 +6,19 @@ import re
 import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from deploy.wandb_history import has_rows
-from efficientzero.env_step_journal import newest_count
 from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE
-from efficientzero.run_folder import RunInfo, read_lines
+from efficientzero.run_folder import RunInfo
+from efficientzero.run_summary import (
+    EPISODES_FILE,
+    EVALUATIONS_FILE,
+    SUMMARY_FILE,
+    newest_train_step,
+)
 
-EVALUATIONS_FILE = "evaluations.jsonl"
-EPISODES_FILE = "episodes.jsonl"
-
-_FILES = ("summary.json", EVALUATIONS_FILE, EPISODES_FILE, "checkpoints", "logs")
+_FILES = (SUMMARY_FILE, EVALUATIONS_FILE, EPISODES_FILE, "checkpoints", "logs")
 _WANDB_FOLDER = re.compile(r"(?:offline-)?run-\d+_\d+-[0-9a-f]{8}-([a-z]+-\d+)(?:-offline)?")
 
 Row = tuple[str, str]
@@ -81,39 +83,9 @@ def files_row(run: RunInfo) -> Row:
     return "files", f"{run.directory} ({', '.join(names) or 'nothing is there'})"
 
 
-class Counts(NamedTuple):
-    """How far a run came."""
-
-    env_steps: int
-    train_steps: int
-    episodes: int  # ended games that were trained on
-
-
-def counts_on_disk(run: RunInfo) -> Counts:
-    """Return the largest counts that the run folder proves; zeros in a new one."""
-    evaluations = read_lines(run.directory / EVALUATIONS_FILE)
-    games = [line for line in read_lines(run.directory / EPISODES_FILE) if "return" in line]
-    counted = [int(line.get("env_steps", 0)) for line in (*evaluations, *games)]
-    trained = [int(line.get("train_steps", 0)) for line in evaluations]
-    return Counts(
-        env_steps=max(newest_count(run.directory), *counted, 0),
-        train_steps=max(_newest_checkpoint(run) or 0, *trained, 0),
-        episodes=len(games),
-    )
-
-
-def _newest_checkpoint(run: RunInfo) -> int | None:
-    """Return the train_step of the newest checkpoint, None without any."""
-    try:
-        names = [path.name for path in (run.directory / "checkpoints").glob("checkpoint_*.pt")]
-    except OSError:
-        return None
-    return max((int(name[11:-3]) for name in names if name[11:-3].isdecimal()), default=None)
-
-
 def unsaved_rows(run: RunInfo, summary: dict[str, Any]) -> list[Row]:
     """Say which train_steps no checkpoint holds, where there is one."""
-    newest = _newest_checkpoint(run)
+    newest = newest_train_step(run)
     if newest is None or newest >= summary["train_steps"]:
         return []
     lost = summary["train_steps"] - newest

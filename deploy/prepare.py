@@ -19,7 +19,6 @@ from deploy.fork import Fork, place_fork
 from deploy.fork_checks import check_fork, check_frozen
 from deploy.groups import run_group
 from deploy.memory import check_memory
-from deploy.on_disk import EVALUATIONS_FILE
 from deploy.preflight import (
     PreflightError,
     addresses,
@@ -42,6 +41,7 @@ from efficientzero.lineage import PARENT_CHECKPOINT
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.run_folder import CONFIG_FILE, RunInfo, read_lines
+from efficientzero.run_summary import EVALUATIONS_FILE
 from efficientzero.schema import EnvSpec
 
 LOG_FOLDER, REPLAY_FOLDER = "logs", "replay-0"

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy.fairness import Stamp, read_stamp
-from deploy.on_disk import EVALUATIONS_FILE
+from deploy.fairness import read_stamp
 from deploy.wandb_history import Row, read_rows
+from efficientzero.fairness_stamp import Stamp
 from efficientzero.run_folder import RunInfo, read_lines
+from efficientzero.run_summary import EVALUATIONS_FILE
 
 ROLES = ("actor", "reanalyzer", "learner")
 """Roles whose waiting is told."""

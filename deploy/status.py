@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deploy.ended_run import SUMMARY_FILE, EndedRun, ended_run, run_at
+from deploy.ended_run import EndedRun, ended_run, run_at
 from efficientzero.options import parse_options, port_problem
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
@@ -32,6 +32,7 @@ from efficientzero.rpc.credentials import (
     use_local_credentials,
 )
 from efficientzero.run_folder import RunInfo
+from efficientzero.run_summary import SUMMARY_FILE
 
 _ANSWER_S = 5.0
 _PLAIN_WIDTH = 160

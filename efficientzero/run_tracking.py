@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 from efficientzero.config_files import config_to_dict
 from efficientzero.metrics.tracker import Tracker, make_tracker
@@ -35,3 +37,20 @@ def run_tracker(
         stop=stop,
         incarnation=incarnation,
     )
+
+
+@contextlib.contextmanager
+def tracked(
+    run: RunInfo, role: str, index: int, incarnation: int = 0, *, stop: StopSignal
+) -> Iterator[Tracker]:
+    """Give ``run_tracker``'s tracker to a role's work, and close it as that ends.
+
+    What an exception or a failed thread ends is recorded as failed.
+    """
+    tracker = run_tracker(run, role, index, incarnation, stop=stop)
+    exit_code = 1
+    try:
+        yield tracker
+        exit_code = int(stop.failure is not None)
+    finally:
+        tracker.close(exit_code)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from efficientzero.membership import Membership, RunFinished, join, new_seat
+from efficientzero.own_log import keep_log
 from efficientzero.role_arguments import WorkerLine, bypass_proxies, parse_worker_line, read_run
 from efficientzero.rpc import cluster_pb2
 from efficientzero.rpc.credentials import CredentialsError, credentials_folder, is_loopback
@@ -49,6 +50,8 @@ def run_worker(role: str, module: str, description: str | None, work: Work) -> i
             return
         run, seat = found
         setup_logging(role, seat.index)
+        if line.join:
+            keep_log(run.directory, role, seat.index)
         membership = Membership(run, seat, stop)
         try:
             work(

@@ -18,6 +18,7 @@ import torch
 from efficientzero.devices import setup_torch
 from efficientzero.env_step_journal import EnvStepJournal
 from efficientzero.liveness import beat
+from efficientzero.own_log import keep_log
 from efficientzero.role_arguments import RoleArguments, parse_server_line
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_tracking import run_tracker
@@ -39,6 +40,7 @@ from learner.grpc_server import GrpcServer
 from learner.learner import Learner
 from learner.lock_step import LockStepGovernor
 from learner.network import describe_network
+from learner.own_summary import summarized
 from learner.priority_feedback import PrioritySink
 from learner.ranks import RankGroup, device_of_rank, meeting_point
 from learner.replay_follower import follow_replay
@@ -46,6 +48,7 @@ from learner.resume import resume, target_weights
 from learner.roster import Roster, Seat
 from learner.run_record import RunRecord
 from learner.saver import CheckpointSaver
+from learner.starvation import Starvation
 from learner.weight_server import WeightPublisher
 from replay.priority_router import PriorityRouter
 from replay.shard_board import ShardBoard
@@ -69,6 +72,7 @@ log = logging.getLogger(__name__)
 def main(arguments: RoleArguments, stop: StopSignal) -> None:
     """Build the learner's parts, go on where the run was, train, and serve until told to stop."""
     run = arguments.run
+    keep_log(run.directory, ROLE, arguments.index)
     device = device_of_rank(setup_torch(run.config.cluster), 0, run.config)
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation, stop=stop)
     exit_code = 1
@@ -82,6 +86,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         is_sharded = len(run.replay_addresses) > 1
         board = watch_shards(run.replay_addresses, stop) if is_sharded else None
         governor, priorities = _pace(run, journal, board, stop)
+        starvation = Starvation(governor)
         learner = Learner(
             run,
             device=device,
@@ -95,7 +100,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             priorities=priorities,
             publisher=publisher,
             governor=governor,
-            check_health=record.check,
+            check_health=lambda: _check(record, starvation),
             note_priorities=record.add_priorities,
             note_batch=fairness.add_batch,
             saver=_saver(run, stop),
@@ -126,29 +131,31 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             run,
             governor,
             board=board,
+            starvation=starvation,
             record=record,
             fairness=fairness,
             watch=watch,
             stop=stop,
         )
-        try:
-            with GrpcServer(
-                run.learner_listens_at,
-                governor=governor,
-                publisher=publisher,
-                record=record,
-                cluster=ClusterServicer(run, roster, watch),
-                claims=Claims(run.config, governor, holds=roster.holds),
-                run_uid=run.run_uid,
-            ):
-                watch.follow(stop)
-                learner.run()
-                _serve_to_the_end(watch, record, stop)
-                _wait_until_left(roster, watch)
-        finally:
-            if stop.is_set():
-                counting.join(_LAST_LOOK_S)
-            fairness.save()
+        with summarized(run, governor, record, is_complete=watch.is_complete, stop=stop):
+            try:
+                with GrpcServer(
+                    run.learner_listens_at,
+                    governor=governor,
+                    publisher=publisher,
+                    record=record,
+                    cluster=ClusterServicer(run, roster, watch),
+                    claims=Claims(run.config, governor, holds=roster.holds),
+                    run_uid=run.run_uid,
+                ):
+                    watch.follow(stop)
+                    learner.run()
+                    _serve_to_the_end(watch, record, stop)
+                    _wait_until_left(roster, watch)
+            finally:
+                if stop.is_set():
+                    counting.join(_LAST_LOOK_S)
+                fairness.save()
         stop.check()
         exit_code = 0
     except Exception:
@@ -158,6 +165,12 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         raise
     finally:
         tracker.close(exit_code)
+
+
+def _check(record: RunRecord, starvation: Starvation) -> None:
+    """Raise what keeps the learner from going on, found by threads that serve others."""
+    record.check()
+    starvation.check()
 
 
 def _steps_before(run: RunInfo) -> int:

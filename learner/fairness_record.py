@@ -1,7 +1,7 @@
 """Counts what makes runs comparable: the ages of what was trained on, and what was not.
 
-Filled by the learner's loop and by the thread that follows replay. The launcher makes the run's
-fairness stamp of the file.
+Filled by the learner's loop and by the thread that follows replay. Whoever ends the run makes
+its fairness stamp of the file.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import numpy as np
 import torch
 
 from efficientzero.config import Config
+from efficientzero.fairness_stamp import FAIRNESS_FILE
 from efficientzero.schema import I64, TrainingBatch
 from replay.info import ReplayCounts
-
-_FILE = "fairness.npz"
 
 
 class FairnessRecord:
@@ -33,7 +32,7 @@ class FairnessRecord:
     """
 
     def __init__(self, directory: Path, config: Config) -> None:
-        self._path = directory / _FILE
+        self._path = directory / FAIRNESS_FILE
         self._env_steps_budget = config.budget.env_steps
         self._lock = threading.Lock()
         length = config.budget.total_train_steps + 1

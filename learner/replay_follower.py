@@ -17,6 +17,7 @@ from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
 from learner.replay_tally import Loss, ReplayTally
 from learner.run_record import RunRecord
+from learner.starvation import Starvation
 from replay.info import ReplayCounts, ReplayInfo
 from replay.shard_board import ShardBoard
 
@@ -30,6 +31,7 @@ def follow_replay(
     governor: Governor,
     *,
     board: ShardBoard | None,
+    starvation: Starvation,
     record: RunRecord,
     fairness: FairnessRecord,
     watch: ClusterWatch,
@@ -41,6 +43,7 @@ def follow_replay(
         run: whose replay.
         governor: told when nothing has reached replay, so that actors may play on.
         board: tells what the shards count; None: there is one, which is asked itself.
+        starvation: told what replay holds.
         record: gets the counts for the run's status.
         fairness: gets them for the run's stamp.
         watch: told which services answered.
@@ -49,7 +52,9 @@ def follow_replay(
     Returns:
         The thread that looks.
     """
-    follower = ReplayFollower(run, governor, record=record, fairness=fairness, watch=watch)
+    follower = ReplayFollower(
+        run, governor, starvation=starvation, record=record, fairness=fairness, watch=watch
+    )
 
     def answers_of_one(info: ReplayInfo) -> Callable[[], Sequence[ReplayCounts | None]]:
         return lambda: [info.read()]
@@ -74,12 +79,14 @@ class ReplayFollower:
         run: RunInfo,
         governor: Governor,
         *,
+        starvation: Starvation,
         record: RunRecord,
         fairness: FairnessRecord,
         watch: ClusterWatch,
     ) -> None:
         """Keep the parts; see ``follow_replay``."""
         self._config, self._governor = run.config, governor
+        self._starvation = starvation
         self._record, self._fairness, self._watch = record, fairness, watch
         num_shards = len(run.replay_addresses)
         self._tally = ReplayTally(num_shards)
@@ -93,6 +100,8 @@ class ReplayFollower:
             self._say(loss)
         counts, is_deterministic = self._tally.counts, self._config.cluster.deterministic
         self._fairness.set_replay_counts(counts)
+        if not is_deterministic:  # there the table hands its steps on
+            self._starvation.look(counts)
         is_empty = not counts.num_steps and not is_deterministic
         if is_empty and self._governor.collect_more_if_stuck():
             log.info("no step has reached replay yet: the actors may play on")

@@ -10,7 +10,7 @@ from efficientzero.rpc import weights_pb2
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient, WeightSource
-from efficientzero.run_tracking import run_tracker
+from efficientzero.run_tracking import tracked
 from efficientzero.runtime import StopSignal, generator, leave
 from efficientzero.search import BatchedSearch
 from efficientzero.worker import Place, run_worker
@@ -51,12 +51,11 @@ def main(place: Place, stop: StopSignal) -> None:
     )
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return
-    tracker = run_tracker(run, ROLE, index, place.incarnation, stop=stop)
     client = WeightClient(
         run.learner_address, weights_pb2.TARGET, network.inference_state_dict(), stop
     )
     weights, slices, stored = _sources(place, client, sampling_randomness, stop)
-    try:
+    with tracked(run, ROLE, index, place.incarnation, stop=stop) as tracker:
         reanalyzer = Reanalyzer(
             config,
             network=network,
@@ -72,8 +71,6 @@ def main(place: Place, stop: StopSignal) -> None:
         )
         place.membership.follow(reanalyzer.pulse)
         reanalyzer.run()
-    finally:
-        tracker.close()
 
 
 def _sources(

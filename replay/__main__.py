@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from efficientzero.options import refuse_options
+from efficientzero.own_log import keep_log
 from efficientzero.role_arguments import parse_server_line
-from efficientzero.run_tracking import run_tracker
+from efficientzero.run_tracking import tracked
 from efficientzero.runtime import StopSignal, leave, run_role
 from replay.bind_address import reached_at
 from replay.server import serve
@@ -22,14 +23,14 @@ def main() -> None:
 
     def role(stop: StopSignal) -> None:
         run = arguments.run
-        tracker = run_tracker(run, "replay", index, arguments.incarnation, stop=stop)
-        metrics = ServiceMetrics(
-            reached_at(listens_at),
-            tracker,
-            interval_s=run.config.cluster.metrics_interval_seconds,
-            queue_size=run.config.replay.queue_size,
-        )
-        try:
+        keep_log(run.directory, "replay", index)
+        with tracked(run, "replay", index, arguments.incarnation, stop=stop) as tracker:
+            metrics = ServiceMetrics(
+                reached_at(listens_at),
+                tracker,
+                interval_s=run.config.cluster.metrics_interval_seconds,
+                queue_size=run.config.replay.queue_size,
+            )
             serve(
                 run.config.replay,
                 listens_at,
@@ -39,8 +40,6 @@ def main() -> None:
                 in_order=run.config.cluster.deterministic,
                 every_second=metrics.log_when_due,
             )
-        finally:
-            tracker.close()
 
     leave(run_role("replay", arguments.index, role))
 

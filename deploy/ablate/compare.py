@@ -8,9 +8,10 @@ from pathlib import Path
 
 from deploy.ablate.grid import ACTORS, SEED
 from deploy.ablate.runner import CellRun
-from deploy.fairness import Stamp, read_stamp, unfair
+from deploy.fairness import read_stamp, unfair
 from deploy.preflight import reason
 from deploy.scaling import read_scaling_run, scaling_points, scaling_table
+from efficientzero.fairness_stamp import Stamp
 
 _DONE = ("finished", "skipped")
 

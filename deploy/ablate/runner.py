@@ -21,9 +21,9 @@ from deploy.ablate.check import CheckedCell, read_summary
 from deploy.ablate.command import Slot, choose_run_id, launch_command
 from deploy.local import StopRequests
 from deploy.monitor import RunMonitor, learner_status
-from deploy.on_disk import EVALUATIONS_FILE
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo
+from efficientzero.run_summary import EVALUATIONS_FILE
 from efficientzero.runtime import LAUNCHER_PID_VARIABLE, StopSignal
 
 State = Literal["waiting", "running", "finished", "skipped", "failed", "interrupted", "not started"]

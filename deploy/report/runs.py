@@ -20,9 +20,10 @@ from efficientzero.config import Config
 from efficientzero.config_files import experiment_values, flatten
 from efficientzero.name_parts import canonical
 from efficientzero.naming import environment_part
+from efficientzero.run_folder import read_lines
+from efficientzero.run_summary import EVALUATIONS_FILE, SUMMARY_FILE
 from efficientzero.schema import F64
 
-_SUMMARY_FILE = "summary.json"
 _FAILED = (1, 2)
 """Exit codes of a run that must not be compared; others finished, were stopped, or run."""
 _LINEAGE = ("lineage.replay_digest", "lineage.weights_digest", "lineage.is_frozen")
@@ -172,13 +173,17 @@ def _read(
     started = min((row["_timestamp"] for file in files for row in file.rows), default=0.0)
     evaluations = [_evaluation(row, started) for row in rows if "eval/return_mean" in row]
     problems = list(damage)
+    if not evaluations:  # the evaluator may have written elsewhere: in a container of its own
+        evaluations = [_kept(line) for line in read_lines(path / EVALUATIONS_FILE)]
+        if evaluations:
+            problems.append(f"its wandb files have no evaluation: taken from {EVALUATIONS_FILE}")
     if not evaluations:
         why = f" ({'; '.join(damage)})" * bool(damage)
         raise ReportError(f"no evaluation in its wandb files{why}")
     is_finished = bool(summary.get("eval_is_final"))
     if is_finished and not any(each.is_final for each in evaluations):
         final = _final_evaluation(summary, after=evaluations)
-        taken = f"taken from {_SUMMARY_FILE}" if final else f"nor is it in {_SUMMARY_FILE}"
+        taken = f"taken from {SUMMARY_FILE}" if final else f"nor is it in {SUMMARY_FILE}"
         problems.append(f"the final evaluation is missing from its wandb files, {taken}")
         evaluations += [final] if final else []
     evaluations.sort(key=lambda e: (e.env_steps, e.minutes))
@@ -261,6 +266,17 @@ def _evaluation(row: dict[str, Any], started: float) -> Evaluation:
     )
 
 
+def _kept(line: Mapping[str, Any]) -> Evaluation:
+    """Return an evaluation as the learner keeps it in the run folder."""
+    return Evaluation(
+        returns=tuple(map(float, line["returns"])),
+        env_steps=int(line["env_steps"]),
+        train_steps=int(line["train_steps"]),
+        minutes=float(line["wall_s"]) / 60.0,
+        is_final=bool(line["is_final"]),
+    )
+
+
 def _final_evaluation(
     summary: Mapping[str, Any], *, after: Sequence[Evaluation]
 ) -> Evaluation | None:
@@ -325,7 +341,7 @@ def _summary(path: Path) -> dict[str, Any]:
         OSError: it may not be read.
         ReportError: it is damaged: whether the run failed is not known.
     """
-    file = path / _SUMMARY_FILE
+    file = path / SUMMARY_FILE
     try:
         summary = json.loads(file.read_text())
     except FileNotFoundError:

@@ -32,6 +32,15 @@ class Call(NamedTuple):
     since_s: float  # monotonic
 
 
+def hang_in_words(current: Callable[[], Call | None]) -> str:
+    """Say what does not return, for ``Pulse.stuck_in``; empty before 30 s have passed."""
+    call = current()
+    waited_s = 0.0 if call is None else time.monotonic() - call.since_s
+    if waited_s < _REPORT_S:
+        return ""
+    return f"an environment that has not returned for {waited_s:.0f} s"
+
+
 def watch_for_hangs(
     current: Callable[[], Call | None], stop: StopSignal, *, most_s: float = MOST_S
 ) -> None:

@@ -52,6 +52,8 @@ class Pulse:
         """Units done so far."""
         self.weights_train_step = -1
         """Train_steps behind the weights in use."""
+        self.stuck_in: Callable[[], str] = str
+        """Names a call that does not return, in a few words; empty where there is none."""
         self._timer, self._rate_unit, self._clock = timer, rate_unit, clock
         self._points = deque([(clock(), 0, timer.waited_s())])
 
@@ -65,11 +67,12 @@ class Pulse:
         elapsed = max(now - then, 1e-9)
         waits = {name: total - waited_then.get(name, 0.0) for name, total in waited.items()}
         busy = min(1.0, max(0.0, 1.0 - sum(waits.values()) / elapsed))
-        longest = max(waits, key=lambda name: waits[name], default="")
+        stuck_in = self.stuck_in()
+        longest = stuck_in or max(waits, key=lambda name: waits[name], default="")
         return Vitals(
             rate=(work - work_then) / elapsed,
             rate_unit=self._rate_unit,
-            waiting_for="" if busy >= _BUSY else longest.removeprefix("wait_"),
-            busy=busy,
+            waiting_for="" if busy >= _BUSY and not stuck_in else longest.removeprefix("wait_"),
+            busy=0.0 if stuck_in else busy,
             weights_train_step=self.weights_train_step,
         )

@@ -19,9 +19,8 @@ from deploy.ablate.grid import Grid, expand
 from deploy.ablate.runner import CellRun
 from deploy.fairness import read_stamp
 from deploy.fork import find_fork
-from deploy.local import Outcome
 from deploy.monitor import RunMonitor
-from deploy.summary import summarize, summary_lines
+from deploy.summary import summary_lines
 from efficientzero.checkpoint import UnreadableCheckpoint, newest_checkpoint, save_checkpoint
 from efficientzero.config_files import ConfigError, load_preset
 from efficientzero.liveness import read_life_signs
@@ -29,6 +28,7 @@ from efficientzero.membership import JoinRefused, _check_retry
 from efficientzero.metrics.tracker import resolve_mode
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo
+from efficientzero.run_summary import Outcome, summarize
 from efficientzero.runtime import StopSignal
 from efficientzero.weights_codec import OtherNetwork, decode_weights, encode_weights
 from learner.saver import CheckpointSaver

@@ -90,9 +90,13 @@ def test_every_service_is_restarted_after_a_failure_and_only_then_and_has_limits
         assert service["cap_drop"] == ["ALL"], name
         # As a mount: docker stack ignores "tmpfs:".
         scratch = {"type": "tmpfs", "target": "/tmp"}
-        assert service["volumes"] == ["runs:/runs", scratch], name
+        # A worker cannot change, nor fill the disk of, a run's folder.
+        folder = "workers:/workers" if name in WORKERS else "runs:/runs"
+        assert service["volumes"] == [folder, scratch], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not {"privileged", "cap_add", "user", "pid", "network_mode"} & service.keys(), name
         assert "tmpfs" not in service, name
-    assert compose["volumes"].keys() == {"runs"}
+    assert compose["volumes"].keys() == {"runs", "workers"}
 
 
 def test_learner_and_replay_stay_where_the_run_folder_is(compose):
@@ -125,8 +129,10 @@ def test_credentials_are_given_to_those_who_need_them(compose):
 
 
 @pytest.mark.parametrize("path", OVERRIDES, ids=lambda path: path.name)
-def test_override_adds_no_service(path, compose):
+def test_override_adds_no_service_and_takes_no_protection_away(path, compose):
     override = yaml.safe_load(path.read_text())
+    kept = {"volumes", "security_opt", "cap_drop", "cap_add", "privileged", "user", "read_only"}
+    assert not any(kept & service.keys() for service in override["services"].values())
     assert override["version"] == compose["version"]
     assert override["services"].keys() <= compose["services"].keys()
 
@@ -190,6 +196,21 @@ def test_kubernetes_runs_every_role_as_its_module_and_knows_stuck_from_busy():
         assert words({"command": found[role]["livenessProbe"]["exec"]["command"]}) == [
             *("python", "-m", "deploy.health")
         ]
+
+
+def test_no_pod_can_gain_a_right_and_only_the_head_has_the_run_folder():
+    for pod, container in containers():
+        assert pod["securityContext"]["runAsNonRoot"], container["name"]
+        assert pod["securityContext"]["runAsUser"] == 10001, container["name"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, container["name"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        claims = [v["name"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
+        assert claims == ([] if container["name"] in WORKERS else ["runs"]), container["name"]
+        assert not any("hostPath" in volume for volume in pod["volumes"])
 
 
 def test_selectors_find_the_pods_that_they_are_meant_for():
@@ -275,6 +296,16 @@ def test_no_key_gets_into_an_image_or_a_commit():
 def test_image_does_not_run_as_root():
     stages = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")
     assert re.findall(r"^USER (\S+)$", stages[-1], re.MULTILINE) == ["10001:10001"]
+
+
+def test_image_has_no_program_that_gives_rights_and_a_folder_for_every_volume(compose):
+    last = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")[-1]
+    # After the last package is installed, in the same layer.
+    assert re.search(r"apt-get install.*?-perm /6000 -exec chmod a-s \{\} \+", last, re.DOTALL)
+    assert last.count("apt-get install") == 1
+    (made,) = re.findall(r"install -d -o efficientzero -g efficientzero (.+)$", last, re.MULTILINE)
+    mounted = {v.partition(":")[2] for s in compose["services"].values() for v in s["volumes"][:1]}
+    assert set(made.split()) == mounted
 
 
 # Slurm

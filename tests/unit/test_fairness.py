@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from deploy.fairness import Stamp, make_stamp, read_stamp, stamp_line, unfair
-from deploy.local import Outcome
-from deploy.summary import save_summary, summarize, summary_lines
+from deploy.fairness import read_stamp, stamp_line, unfair
+from deploy.summary import summary_lines
 from efficientzero.env_step_journal import EnvStepJournal
+from efficientzero.fairness_stamp import Stamp, make_stamp
 from efficientzero.rpc import run_pb2
+from efficientzero.run_summary import Outcome, save_summary, summarize
 from efficientzero.schema import TrainingBatch
 from learner.fairness_record import FairnessRecord
 from replay.info import ReplayCounts

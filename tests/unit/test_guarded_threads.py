@@ -103,6 +103,7 @@ def start_replay_follower(patch, folder, stop):
         tiny_run(folder, tiny_config()),
         None,
         board=SimpleNamespace(counts=raising),
+        starvation=None,
         record=None,
         fairness=None,
         watch=None,

@@ -7,6 +7,7 @@ import pytest
 from deploy import memory
 from deploy.memory import available_memory_bytes, check_memory, replay_memory
 from deploy.preflight import PreflightError
+from deploy.process_memory import process_memory
 from efficientzero.config import Config
 from efficientzero.schema import EnvSpec
 from tests.config_cases import changed
@@ -130,13 +131,15 @@ def test_it_is_told_before_the_run_begins(machine):
 
 def test_frames_that_might_not_compress_are_warned_of(machine):
     machine("0::/\n", {"": second(GIB, 0)})
-    text = check_memory(changed(Config(), {"replay.capacity": 100_000}), RGB)
+    elsewhere = {"cluster.bind_host": "10.0.0.1"}
+    text = check_memory(changed(Config(), {"replay.capacity": 100_000, **elsewhere}), RGB)
     assert "more than there is room for, if frames do not compress" in text
 
 
 def test_replay_that_does_not_fit_names_the_field_and_what_fits(machine):
     machine("0::/\n", {"": second(300_000_000, 0)})
-    config = changed(Config(), {"replay.capacity": 100_000})
+    elsewhere = {"cluster.bind_host": "10.0.0.1"}  # the workers
+    config = changed(Config(), {"replay.capacity": 100_000, **elsewhere})
     with pytest.raises(PreflightError) as error:
         check_memory(config, RGB)
     queue = replay_memory(config, RGB).queue
@@ -149,3 +152,43 @@ def test_batches_that_do_not_fit_by_themselves_name_their_size(machine):
     machine("0::/\n", {"": second(100_000_000, 0)})
     with pytest.raises(PreflightError, match=r"^--learner.batch-size: got 256, wanted at most"):
         check_memory(Config(), RGB)
+
+
+SMALL = {"learner.batch_size": 16, "replay.capacity": 1_000, "evaluator.final_num_episodes": 8}
+
+
+def test_all_processes_count_and_a_run_that_surely_does_not_fit_is_refused(machine):
+    config = changed(Config(), {**SMALL, "cluster.num_actors": 12})
+    machine("0::/\n", {"": second(16 * GIB, 0)})
+    text = check_memory(config, VECTOR)
+    assert "launcher 65 MB, replay 80 MB, learner 310 MB, reanalyzer 301 MB, 12 x actor" in text
+    machine("0::/\n", {"": second(4 * GIB, 0)})  # 4.3 GB for an expected 4.6
+    text = check_memory(config, VECTOR)
+    assert "MORE THAN THERE IS: most is the actor's: lower --actors" in text
+    machine("0::/a/b\n", {"": second("max", 0), "a": second(GIB, 0), "a/b": second("max", 0)})
+    wanted = r"^memory: got 1\.1 GB available, wanted about .* 12 x actor .*; .* lower --actors$"
+    with pytest.raises(PreflightError, match=wanted):
+        check_memory(config, VECTOR)
+
+
+def test_workers_of_a_served_run_take_nothing_here(machine):
+    machine("0::/\n", {"": second(GIB, 0)})
+    served = {**SMALL, "cluster.num_actors": 12, "cluster.bind_host": "10.0.0.5"}
+    text = check_memory(changed(Config(), served), VECTOR)
+    assert "actor" not in text
+    assert "MORE THAN" not in text
+
+
+def test_larger_batches_images_and_searches_take_more():
+    def grown(role, spec=VECTOR, **fields):
+        values = {name.replace("__", "."): value for name, value in fields.items()}
+        config = changed(Config(), {**SMALL, **values})
+        before = process_memory(changed(Config(), SMALL), VECTOR)[role]
+        return process_memory(config, spec)[role] > before
+
+    assert grown("learner", learner__batch_size=512)
+    assert grown("learner", spec=RGB)
+    assert grown("reanalyzer", search__num_simulations=800)
+    assert grown("actor", actor__num_envs=200)
+    assert grown("evaluator", evaluator__final_num_episodes=100)
+    assert not grown("replay", learner__batch_size=512)

@@ -1,7 +1,10 @@
 """What a loop's last seconds were like, from its timer and its counts."""
 
+import time
+
 import pytest
 
+from efficientzero.envs.hang_watch import Call, hang_in_words
 from efficientzero.metrics.pulse import Pulse
 from efficientzero.metrics.section_timer import SectionTimer
 
@@ -66,3 +69,15 @@ def test_window_forgets_what_is_older_than_ten_seconds(loop):
         vitals = pulse.vitals()
     assert vitals.busy == pytest.approx(1.0)
     assert vitals.rate == pytest.approx(5.0)
+
+
+def test_call_that_does_not_return_is_what_the_loop_waits_for():
+    pulse = Pulse(SectionTimer("actor"), "env_steps/s")
+    assert pulse.vitals().waiting_for == ""
+    call = Call("environment 3's step", time.monotonic())
+    pulse.stuck_in = lambda: hang_in_words(lambda: call)
+    assert pulse.vitals().waiting_for == ""  # slow, as environments may be
+    call = Call("environment 3's step", time.monotonic() - 40.0)
+    stuck = pulse.vitals()
+    assert stuck.waiting_for == "an environment that has not returned for 40 s"
+    assert stuck.busy == 0.0

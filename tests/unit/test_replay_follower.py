@@ -12,6 +12,7 @@ from learner.governor import Governor
 from learner.replay_follower import ReplayFollower
 from learner.roster import Roster
 from learner.run_record import RunRecord
+from learner.starvation import ReplayEmpty, Starvation
 from replay.info import ReplayCounts
 from tests.fakes import tiny_config, tiny_run
 
@@ -23,6 +24,8 @@ class Scene:
         config = tiny_config()
         run = dataclasses.replace(tiny_run(folder, config), more_replay_addresses=("b:2",))
         self.governor, self.record = Governor(config), RunRecord(folder)
+        self.now = 0.0
+        self.starvation = Starvation(self.governor, clock=lambda: self.now)
         self.fairness = FairnessRecord(folder, config)
         self.watch = ClusterWatch(
             Roster(count_start=lambda name: 0),
@@ -36,6 +39,7 @@ class Scene:
         self.follower = ReplayFollower(
             run,
             self.governor,
+            starvation=self.starvation,
             record=self.record,
             fairness=self.fairness,
             watch=self.watch,
@@ -82,3 +86,28 @@ def test_actors_may_play_on_while_no_shard_that_is_there_holds_a_step(scene, mon
     assert asked == ["asked"]
     scene.look(1, None)
     assert asked == ["asked"]
+
+
+def test_empty_replay_after_the_last_env_step_ends_the_wait_with_its_reason(tmp_path):
+    scene = Scene(tmp_path)
+    budget = scene.governor.pace
+    scene.governor.restore(env_steps=budget.env_steps - 1, train_steps=0)
+    scene.look(0, 0)
+    scene.now = 1_000.0
+    scene.look(0, 0)
+    scene.starvation.check()  # an env_step is still to come
+
+    scene = Scene(tmp_path)
+    scene.governor.restore(env_steps=budget.env_steps, train_steps=0)
+    scene.look(0, 0)
+    scene.now = 59.0
+    scene.governor.train_step_completed(1)
+    scene.look(0, 0)  # a batch was on its way: the time begins again
+    scene.now = 118.0
+    scene.starvation.check()
+    scene.look(None, None)  # a replay that is away may come back with its steps: no answer tells
+    scene.now = 120.0
+    with pytest.raises(ReplayEmpty, match=r"replay is empty, all .* nothing is left to train on"):
+        scene.starvation.check()
+    scene.look(0, 1)
+    scene.starvation.check()

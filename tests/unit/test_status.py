@@ -7,11 +7,11 @@ import socket
 import pytest
 
 from deploy import status
-from deploy.local import Outcome
-from deploy.summary import save_summary, summarize, summary_lines
+from deploy.summary import summary_lines
 from efficientzero.config_files import load_preset
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo
+from efficientzero.run_summary import Outcome, save_summary, summarize
 from efficientzero.schema import EnvSpec
 from tests.wandb_cases import wandb_file
 

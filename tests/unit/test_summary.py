@@ -10,19 +10,14 @@ from pathlib import Path
 import pytest
 
 from deploy.display import PaceMeter, format_duration, progress_line
-from deploy.local import Outcome
-from deploy.summary import (
-    save_summary,
-    software_versions,
-    summarize,
-    summary_lines,
-)
+from deploy.summary import software_versions, summary_lines
 from efficientzero.checkpoint import save_checkpoint
 from efficientzero.config import Config
 from efficientzero.env_step_journal import EnvStepJournal
 from efficientzero.lineage import Lineage
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, read_lines
+from efficientzero.run_summary import Outcome, save_summary, summarize
 from efficientzero.schema import EnvSpec
 from tests.wandb_cases import wandb_file
 

@@ -264,9 +264,13 @@ def test_run_waits_for_the_final_evaluation(tmp_path, victim):
 
 def test_evaluator_that_never_reports_the_final_evaluation_fails_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "_MOST_CLEAN_EXITS", 1)
+    monkeypatch.setattr(local, "_LONG_RUN_S", 0.0)  # however long each evaluation took
     programs = {"replay-0": SERVE, "learner-0": SERVE, "evaluator-0": LEAVE}
     run = Run(tmp_path, programs, progress=TRAINED)
+    patience = threading.Timer(PATIENCE_S, run.interrupt)
+    patience.start()
     assert run.run() == Outcome(1, "failed: evaluator-0 left before the run was over 2 times")
+    patience.cancel()
     run = Run(tmp_path, programs, progress=TRAINED, max_restarts=None)
     assert run.run().reason.startswith("failed: evaluator-0 left before the run was over and a det")
 
