@@ -210,6 +210,13 @@ class _Endless:
 
     def __init__(self, batch: TrainingBatch) -> None:
         self._batch = batch
+        self.dropped_batches = 0
+
+    def drop(self, why: str) -> None:
+        raise RuntimeError(why)
+
+    def passed(self) -> None:
+        """Every batch is."""
 
     def get(self, *, timeout_s: float) -> TrainingBatch:
         del timeout_s

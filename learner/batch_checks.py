@@ -13,7 +13,7 @@ import numpy as np
 
 from efficientzero.config import Config
 from efficientzero.runtime import PlainError
-from efficientzero.schema import Bool, EnvSpec, TrainingBatch
+from efficientzero.schema import I64, Bool, EnvSpec, TrainingBatch
 from replay.batch_codec import batch_spec
 
 _FINITE = (
@@ -21,12 +21,18 @@ _FINITE = (
     "refreshed_priorities",
 )
 _MOST_OVERFLOW = 0.5
+_ROUNDING = 1e-3
+_MOST_TRAIN_STEPS = 2**40
 
 log = logging.getLogger(__name__)
 
 
-class BadBatch(PlainError):
-    """A training batch that must not be trained on."""
+class BadBatch(ValueError):
+    """A training batch that must not be trained on; the next one may be good."""
+
+
+class TargetsBeyondSupport(PlainError):
+    """What the run's settings make of good batches cannot be trained on."""
 
     is_final = True
 
@@ -44,6 +50,8 @@ class BatchChecks:
         """
         self._wanted, self._num_actions = batch_spec(spec, config), spec.num_actions
         self._num_shards = config.replay.num_shards
+        # Float32 rounds an env_step past 2^24 where it is stored.
+        self._most_env_steps = int(config.budget.env_steps * (1.0 + 2.0**-22)) + 1
         self._largest, self._bound = largest_target, config.network.support_bound
         self._has_warned = False
 
@@ -53,8 +61,8 @@ class BatchChecks:
         Such targets count as the largest that it can. The first of them are warned about.
 
         Raises:
-            BadBatch: shape, dtype or contents are not as wanted, or over half of the targets are
-                beyond the support.
+            BadBatch: shape, dtype or contents are not as wanted.
+            TargetsBeyondSupport: over half of the targets are beyond it.
         """
         for name, wanted in self._wanted.items():
             field = getattr(batch, name)
@@ -73,7 +81,20 @@ class BatchChecks:
         _check_range("shards", (batch.shards >= 0) & (batch.shards < self._num_shards))
         _check_range("probabilities", (batch.probabilities > 0) & (batch.probabilities <= 1))
         _check_range("table_sizes", batch.table_sizes >= 1)
+        _check_range("action_mask", batch.action_mask.view(np.uint8) <= 1)
+        _check_range("policies", (batch.policies >= 0) & (batch.policies <= 1 + _ROUNDING))
+        for name in ("weights_versions", "target_weights_versions"):
+            versions = getattr(batch, name)
+            _check_range(name, (versions >= 0) & (versions <= _MOST_TRAIN_STEPS))
+        _check_range("env_steps", self._are_steps(batch.env_steps, lowest=0))
+        _check_range("refreshed_steps", self._are_steps(batch.refreshed_steps, lowest=-1))
+        _check_range("refreshed_priorities", batch.refreshed_priorities >= 0)
         return self._overflow_share(batch)
+
+    def _are_steps(self, steps: I64, *, lowest: int) -> Bool:
+        """Return which are env_steps of this run; later ones would end the books on priorities."""
+        are: Bool = (steps >= lowest) & (steps <= self._most_env_steps)
+        return are
 
     def _overflow_share(self, batch: TrainingBatch) -> float:
         if math.isinf(self._largest):
@@ -89,7 +110,7 @@ class BatchChecks:
                 f"{targets.max():.6g}"
             )
             if share > _MOST_OVERFLOW:
-                raise BadBatch(message)
+                raise TargetsBeyondSupport(message)
             if not self._has_warned:
                 log.warning("%s", message)
                 self._has_warned = True
@@ -104,5 +125,12 @@ def _check_range(name: str, is_good: Bool) -> None:
             "shards": "0 to replay.num_shards less one",
             "probabilities": "more than 0, at most 1",
             "table_sizes": "at least 1",
+            "action_mask": "0 or 1",
+            "policies": "0 to 1",
+            "weights_versions": "train_steps",
+            "target_weights_versions": "train_steps",
+            "env_steps": "0 to budget.env_steps",
+            "refreshed_steps": "-1 to budget.env_steps",
+            "refreshed_priorities": "at least 0",
         }[name]
         raise BadBatch(f"training batch, {name}: got {bad} out of range, wanted {wanted}")

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from efficientzero.guarded_thread import guarded_thread
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import TrainingBatch
-from learner.batch_checks import BatchChecks
+from learner.batch_checks import BadBatch, BatchChecks
 from learner.batch_loader import BatchLoader, SentBatch
 
 _TURN_S = 0.2
@@ -26,6 +26,16 @@ class BatchSource(Protocol):
 
     def get(self, *, timeout_s: float) -> TrainingBatch | None:
         """Return the next batch, or None if none came in time."""
+
+    @property
+    def dropped_batches(self) -> int:
+        """Batches ever taken that could not be used."""
+
+    def drop(self, why: str) -> None:
+        """Count a batch that ``get`` returned as one that could not be used."""
+
+    def passed(self) -> None:
+        """Note that a batch that ``get`` returned was good."""
 
 
 class ReadyBatch(NamedTuple):
@@ -63,7 +73,7 @@ class BatchFeeder:
         """Return the next batch, or None at the timeout or when a stop is asked for.
 
         Raises:
-            BadBatch: the next batch must not be trained on.
+            PoisonedReplay: nothing but batches that cannot be used has come for long.
             Exception: what else the thread failed with; it has ended.
         """
         was_ready = not self._ready.empty()
@@ -90,6 +100,7 @@ class BatchFeeder:
         row = {
             "learner/batch_ready_share": self._were_ready / self._taken,
             "learner/batch_assembly_ms": 1_000.0 * self._assembly_s / self._taken,
+            "learner/dropped_batches": float(self._source.dropped_batches),
         }
         self._taken = self._were_ready = 0
         self._assembly_s = 0.0
@@ -115,6 +126,11 @@ class BatchFeeder:
         if batch is None:
             return None
         started = time.perf_counter()
-        overflow = self._checks.check(batch)
+        try:
+            overflow = self._checks.check(batch)
+        except BadBatch as error:
+            self._source.drop(str(error))
+            return None
+        self._source.passed()
         sent = self._loader.send(batch)
         return ReadyBatch(batch, sent, overflow, time.perf_counter() - started)

@@ -139,7 +139,7 @@ class Learner:
 
         Raises:
             TrainingDiverged: after saving what was there before the step that failed.
-            BadBatch: as well.
+            TargetsBeyondSupport: as well.
         """
         self._publish(weights_pb2.LATEST)
         self._publications.wait()

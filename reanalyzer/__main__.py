@@ -14,7 +14,6 @@ from efficientzero.run_tracking import tracked
 from efficientzero.runtime import StopSignal, generator, leave
 from efficientzero.search import BatchedSearch
 from efficientzero.worker import Place, run_worker
-from reanalyzer.finite_slices import FiniteSlices
 from reanalyzer.reanalyzer import Reanalyzer, SliceSource
 from reanalyzer.root_batch import root_batch_size
 from reanalyzer.turns import BatchTurns
@@ -61,13 +60,13 @@ def main(place: Place, stop: StopSignal) -> None:
             network=network,
             search=search,
             weights=weights,
-            slices=FiniteSlices(slices, run),
+            slices=slices,
             batches=TrainingQueueWriter(run.replay_address, stop),
             device=device,
             tracker=tracker,
             generator=randomness,
             stop=stop,
-            stored=stored and FiniteSlices(stored, run),
+            stored=stored,
         )
         place.membership.follow(reanalyzer.pulse)
         reanalyzer.run()

@@ -35,7 +35,11 @@ log = logging.getLogger(__name__)
 
 
 class SliceSource(Protocol):
-    """Where sampled slices come from."""
+    """Where sampled slices come from; all of them are fit to be used."""
+
+    @property
+    def dropped_items(self) -> int:
+        """Items ever drawn that were not."""
 
     def sample(self, num: int, *, timeout_s: float) -> SliceBatch | None:
         """Return ``num`` slices, or None if they did not come in time."""
@@ -83,6 +87,7 @@ class Reanalyzer:
         """
         self._config, self._network = config, network
         self._weights, self._slices, self._batches = weights, slices, batches
+        self._sources = [slices] if stored is None else [slices, stored]
         self._tracker, self._stop = tracker, stop
         self._timer, self._usage = SectionTimer("reanalyzer"), ProcessUsage("reanalyzer")
         self.pulse = Pulse(self._timer, "batches/s")
@@ -164,6 +169,7 @@ class Reanalyzer:
             "reanalyzer/train_steps": self._target_train_step,
             "reanalyzer/batches_per_s": batches_per_s,
             "reanalyzer/samples_per_s": batches_per_s * self._config.learner.batch_size,
+            "reanalyzer/dropped_items": float(sum(s.dropped_items for s in self._sources)),
             "reanalyzer/sent_bytes_per_s": self._bytes_made / elapsed,
             "reanalyzer/weights_age_s": now - self._weights_at,
             **self._targets.search_rates.row(elapsed),

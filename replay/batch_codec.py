@@ -23,6 +23,7 @@ from replay.priorities import num_refreshed
 
 _ZSTD_LEVEL = 1
 _NUMBER = struct.Struct("<I")
+_MOST_HEAD_BYTES = 16_384
 
 FieldSpec = tuple[str, tuple[int, ...]]
 """dtype name and shape"""
@@ -83,21 +84,49 @@ def decode_batch(
             ``wanted``.
     """
     view = _checked(memoryview(encoded))
-    (head_bytes,) = _NUMBER.unpack_from(view)
-    place = _NUMBER.size + head_bytes
-    header = json.loads(view[_NUMBER.size : place].tobytes())
+    header, place = _header(view)
     arrays: dict[str, NDArray[Any]] = {}
     for name, dtype, shape, is_packed, num_bytes in header:
-        got: FieldSpec = (dtype, tuple(shape))
-        if got != wanted.get(name):
+        got: FieldSpec = (dtype, shape)
+        if got != wanted.get(name) or name in arrays:
             raise ValueError(f"training batch, {name}: got {got}, wanted {wanted.get(name)}")
-        array = new_array(got[1], dtype)
+        array = new_array(shape, dtype)
         _fill(array, view[place : place + num_bytes], is_packed=is_packed)
         arrays[name] = array
         place += num_bytes
     if set(arrays) != set(wanted):
         raise ValueError(f"training batch: got {sorted(arrays)}, wanted {sorted(wanted)}")
     return TrainingBatch(**arrays)
+
+
+def _header(view: memoryview) -> tuple[list[tuple[str, str, tuple[int, ...], bool, int]], int]:
+    """Return name, dtype, shape, whether compressed and bytes of each field, and where they start.
+
+    Whoever made the bytes can have made the checksum as well: nothing is taken as it is.
+
+    Raises:
+        ValueError: it is no header.
+    """
+    (head_bytes,) = _NUMBER.unpack_from(view)
+    start = _NUMBER.size + head_bytes
+    if head_bytes > min(_MOST_HEAD_BYTES, len(view) - _NUMBER.size):
+        raise ValueError(f"training batch: got a header of {head_bytes} bytes of {len(view)}")
+    try:
+        fields = [
+            (
+                str(name),
+                str(dtype),
+                tuple(int(length) for length in shape),
+                bool(is_packed),
+                max(0, int(num_bytes)),
+            )
+            for name, dtype, shape, is_packed, num_bytes in json.loads(
+                view[_NUMBER.size : start].tobytes()
+            )
+        ]
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"training batch: its header cannot be read: {error}") from None
+    return fields, start
 
 
 def _checked(encoded: memoryview) -> memoryview:
@@ -121,7 +150,10 @@ def _fill(array: NDArray[Any], payload: memoryview, *, is_packed: bool) -> None:
         reader = zstandard.ZstdDecompressor().stream_reader(payload)
         filled = 0
         while filled < len(target):
-            count = reader.readinto(target[filled:])
+            try:
+                count = reader.readinto(target[filled:])
+            except zstandard.ZstdError as error:
+                raise ValueError(f"compressed field: {error}") from None
             if count == 0:
                 raise ValueError(f"compressed field: got {filled} bytes, wanted {len(target)}")
             filled += count

@@ -17,10 +17,12 @@ from efficientzero.runtime import PlainError, StopSignal
 from efficientzero.schema import EnvSpec
 from efficientzero.slices import SliceBatch
 from replay.info import ReplayInfo
+from replay.quarantine import PoisonedReplay
 from replay.slice_sampler import Sample, SampleStream, SliceDecoder
 from replay.step_pool import StepPool
 
 _NUM_AHEAD = 64
+_TURN_S = 0.2
 
 
 class OrderedSampler:
@@ -49,6 +51,11 @@ class OrderedSampler:
         )
         self._blocks: list[bytes] = []  # of the item before
 
+    @property
+    def dropped_items(self) -> int:
+        """Items ever taken in or drawn that could not be used."""
+        return self._stream.quarantine.dropped
+
     def update(self, keys: Iterable[int], priorities: Iterable[float]) -> None:
         """Set the priorities of drawn steps."""
         self._pool.update(keys, priorities)
@@ -60,7 +67,9 @@ class OrderedSampler:
             The slices, or None at the timeout or when a stop is asked for; nothing was drawn then.
 
         Raises:
-            PlainError: no step has arrived, and none will as long as the caller has the turn.
+            PlainError: no step has arrived, and none will as long as the caller has the turn; or
+                replay was emptied.
+            PoisonedReplay: nothing that has arrived can be used.
         """
         if not self._catch_up(timeout_s):
             return None
@@ -69,17 +78,29 @@ class OrderedSampler:
                 "replay: got no complete step in the warm-up, wanted at least one: raise "
                 "budget.warmup_env_steps"
             )
-        return self._decoder.decode(
-            [
+        samples: list[Sample] = []
+        while True:
+            samples += [
                 draw.item._replace(
                     key=draw.key,
                     probability=draw.probability,
                     table_size=draw.table_size,
                     priority=draw.priority,
                 )
-                for draw in self._pool.draw(num)
+                for draw in self._pool.draw(num - len(samples))
             ]
-        )
+            batch, bad = self._decoder.decode(samples)
+            if not bad:
+                return batch
+            for i, why in bad.items():
+                if self._pool.discard(samples[i].key):
+                    self._stream.quarantine.drop(why)
+            if not self._pool.has_any():
+                raise PoisonedReplay(
+                    f"replay: got {self._pool.num_added} steps, none of which can be used; the "
+                    f"last one: {why}"
+                )
+            samples = [sample for i, sample in enumerate(samples) if i not in bad]
 
     def _catch_up(self, timeout_s: float) -> bool:
         """Take in what the service has got so far; return False if that was not possible in time.
@@ -90,10 +111,19 @@ class OrderedSampler:
         counts = self._info.read()
         if counts is None:
             return False
-        while self._pool.num_added < counts.steps_inserted:
-            sample = self._stream.get(timeout_s=deadline - time.monotonic())
+        if counts.steps_inserted < self._pool.num_added:
+            raise PlainError(
+                f"replay: got {counts.steps_inserted} steps, wanted at least the "
+                f"{self._pool.num_added} that came before: it was emptied or started again; a "
+                "deterministic run cannot go on without them"
+            )
+        while self._pool.num_added + self._stream.num_dropped < counts.steps_inserted:
+            turn_s = min(_TURN_S, deadline - time.monotonic())
+            sample = self._stream.get(timeout_s=turn_s)
             if sample is None:
-                return False
+                if time.monotonic() >= deadline:
+                    return False
+                continue
             # Neighbours share most of their blocks.
             shared = {block: block for block in self._blocks}
             self._blocks = [shared.get(block, block) for block in sample.blocks]

@@ -60,8 +60,13 @@ class Client(Protocol):
     ) -> TrajectoryWriter:
         """Open a stream; waits without limit if items are to be validated."""
 
-    def mutate_priorities(self, table: str, updates: dict[int, float]) -> None:
-        """Change priorities by item key; waits without limit."""
+    def mutate_priorities(
+        self,
+        table: str,
+        updates: dict[int, float] | None = None,
+        deletes: list[int] | None = None,
+    ) -> None:
+        """Change priorities and delete items by item key; waits without limit."""
 
     def checkpoint(self) -> str:
         """Write all tables to the server's disk and return the folder; waits without limit."""

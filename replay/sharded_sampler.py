@@ -61,18 +61,38 @@ class ShardedSampler:
         self._streams: dict[int, tuple[ShardLink, SampleStream]] = {}
         self._due: list[int] = []  # shards of the next slices, last first
         self._taken: list[Sample] = []
+        self._past_dropped = 0
+
+    @property
+    def dropped_items(self) -> int:
+        """Items ever drawn that could not be used, of all shards."""
+        streams = self._streams.values()
+        return self._past_dropped + sum(stream.quarantine.dropped for _, stream in streams)
 
     def sample(self, num: int, *, timeout_s: float) -> SliceBatch | None:
         """Return ``num`` slices; as ``SliceSampler.sample``."""
         deadline = time.monotonic() + timeout_s
-        while len(self._taken) < num:
-            self._open_streams()
-            if not self._take(num - len(self._taken), deadline) and (
-                self._stop.is_set() or time.monotonic() >= deadline
-            ):
-                return None
-        samples, self._taken = self._taken[:num], self._taken[num:]
-        return self._decoder.decode(samples)
+        while True:
+            while len(self._taken) < num:
+                self._open_streams()
+                for _, stream in self._streams.values():
+                    stream.quarantine.check()
+                if not self._take(num - len(self._taken), deadline) and (
+                    self._stop.is_set() or time.monotonic() >= deadline
+                ):
+                    return None
+            samples = self._taken[:num]
+            batch, bad = self._decoder.decode(samples)
+            for i, sample in enumerate(samples):
+                quarantine = self._streams[sample.shard][1].quarantine
+                if i in bad:
+                    quarantine.drop(bad[i], key=sample.key)
+                else:
+                    quarantine.passed()
+            if not bad:
+                del self._taken[:num]
+                return batch
+            self._taken = [sample for i, sample in enumerate(self._taken) if i not in bad]
 
     def _take(self, num: int, deadline: float) -> bool:
         """Take up to ``num`` samples; return False if one that is due has not come yet."""
@@ -110,6 +130,8 @@ class ShardedSampler:
             link = self._board.link(number)
             if link is None or (number in self._streams and self._streams[number][0] is link):
                 continue
+            if number in self._streams:
+                self._past_dropped += self._streams[number][1].quarantine.dropped
             in_flight = min(MAX_IN_FLIGHT, self._ahead)
             stream = SampleStream(
                 address,

@@ -25,6 +25,7 @@ from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
 from efficientzero.slices import SliceBatch
 from replay.block_codec import BlockPacker, BlockUnpacker, block_format
 from replay.padding import copy_then_zeros, repeat_edges
+from replay.row_checks import RowChecks
 
 _ACTION, _REWARD, _ROOT_VALUE, _ENDING, _WEIGHTS_VERSION, _POSITION, _ENV_STEP, _POLICY = range(8)
 _RUNNING = int(Ending.RUNNING)  # not the enum: numpy converts it slowly
@@ -50,6 +51,9 @@ class SliceCodec:
         self._format = block_format(
             env_spec, row_size=self.row_size, frames_per_block=frames_per_block
         )
+        self.max_blocks = 2 + (self.num_frames - 1) // frames_per_block
+        """Blocks that a window can touch."""
+        self._row_checks = RowChecks(env_spec.num_actions)
         self._unpacker = BlockUnpacker(self._format)
         self._no_policy = np.zeros(env_spec.num_actions, np.float32)
 
@@ -130,8 +134,14 @@ class SliceCodec:
         """Unpack one item into place ``i`` of ``batch``, all but what prioritised replay says.
 
         Raises:
-            ValueError: the blocks are damaged, or do not hold the whole window.
+            ValueError: the blocks are damaged, do not hold the whole window, or hold what no actor
+                writes.
         """
+        if not 1 <= len(blocks) <= self.max_blocks or not 0 <= place < self.num_places:
+            raise ValueError(
+                f"item: got {len(blocks)} blocks and place {place}, wanted 1 to {self.max_blocks} "
+                f"blocks and a place below {self.num_places}"
+            )
         unpacked = [self._unpacker.unpack(block) for block in blocks]
         rows = self._rows_from(place, [block.rows() for block in unpacked])
         max_rows = self.window_steps + 1
@@ -153,12 +163,13 @@ class SliceCodec:
             raise ValueError(f"frames before step {position}: got {place}, wanted {num_before}")
         self._copy_frames(batch.frames[i][first:stop], unpacked, place - num_before)
         repeat_edges(batch.frames[i], first=first, stop=stop)
+        if batch.frames.dtype.kind == "f" and not np.isfinite(batch.frames[i]).all():
+            raise ValueError("frames: got numbers that are not finite, wanted finite ones")
 
     def _rows_from(self, place: int, pieces: Sequence[F32]) -> F32:
         """Return rows t .. t+K+n, clipped to the episode, of the blocks' consecutive rows."""
         rows = np.concatenate(pieces)
-        if not np.isfinite(rows[:, _ENDING:_POLICY]).all():  # the whole numbers among them
-            raise ValueError(f"rows in {len(pieces)} blocks: damaged: got counts not finite")
+        self._row_checks.check(rows)
         wanted = rows[0, _POSITION] + np.arange(len(rows))
         if not np.array_equal(rows[:, _POSITION], wanted):
             got = rows[:, _POSITION].tolist()

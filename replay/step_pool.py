@@ -11,7 +11,11 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from efficientzero.schema import F64
+
 _Item = TypeVar("_Item")
+_DISCARDED = -1.0
+"""In place of a priority."""
 
 
 class Draw(NamedTuple, Generic[_Item]):
@@ -50,8 +54,20 @@ class StepPool(Generic[_Item]):
         """Set priorities one after the other; items that are gone are left out."""
         for key, priority in zip(keys, priorities, strict=True):
             place = key % self._capacity
-            if self._keys[place] == key:
+            if self._keys[place] == key and self._priorities[place] != _DISCARDED:
                 self._priorities[place] = priority
+
+    def discard(self, key: int) -> bool:
+        """Never draw that item again; return False if it is gone already."""
+        place = key % self._capacity
+        if self._keys[place] != key or self._priorities[place] == _DISCARDED:
+            return False
+        self._priorities[place] = _DISCARDED
+        return True
+
+    def has_any(self) -> bool:
+        """Tell whether there is an item to draw."""
+        return bool((self._weights() > 0).any())
 
     def draw(self, num: int) -> list[Draw[_Item]]:
         """Return ``num`` items, drawn independently of each other.
@@ -62,16 +78,23 @@ class StepPool(Generic[_Item]):
         size = len(self._items)
         if not size:
             raise ValueError(f"draw: got {num} from an empty pool, wanted at least one step in it")
-        cumulated = np.cumsum(self._priorities[:size] ** self._exponent)
+        weights = self._weights()
+        cumulated = np.cumsum(weights)
         total = cumulated[-1]
         places = np.searchsorted(cumulated, self._generator.random(num) * total, side="right")
         # A product can round up to the total itself.
         places = np.minimum(places, size - 1)
-        chances = self._priorities[places] ** self._exponent / total
+        chances = weights[places] / total
         return [
             Draw(self._items[place], int(self._keys[place]), chance, size, self._priorities[place])
             for place, chance in zip(places.tolist(), chances.tolist(), strict=True)
         ]
+
+    def _weights(self) -> F64:
+        """Return what each item is drawn by, f64 [N]; 0 of those discarded."""
+        priorities = self._priorities[: len(self._items)]
+        weights: F64 = np.maximum(priorities, 0.0) ** self._exponent * (priorities != _DISCARDED)
+        return weights
 
     def _grow(self) -> None:
         """Make the arrays as long as the list, by doubling."""

@@ -20,6 +20,7 @@ from efficientzero.runtime import StopSignal
 from efficientzero.schema import EnvSpec, TrainingBatch
 from replay import reverb_lite
 from replay.batch_codec import NewArray, batch_spec, decode_batch, encode_batch
+from replay.quarantine import Quarantine
 from replay.tables import TRAINING_QUEUE
 
 _TURN_S = 0.2
@@ -113,6 +114,7 @@ class TrainingQueueReader:
         self._address = address
         self._wanted = batch_spec(env_spec, config)
         self._stop = stop
+        self._quarantine = Quarantine("batch", address, TRAINING_QUEUE, stop)
         self._ready: queue.Queue[TrainingBatch | Exception] = queue.Queue(1)
         self._room = threading.Semaphore(1)
         guarded_thread(self._run, stop, name="training-queue")
@@ -120,12 +122,15 @@ class TrainingQueueReader:
     def get(self, *, timeout_s: float) -> TrainingBatch | None:
         """Return the next batch, or None at the timeout or when a stop is asked for.
 
+        Batches that are damaged or do not fit the run's configuration are dropped.
+
         Raises:
-            ValueError: The batch is damaged or does not fit the run's configuration.
-            Exception: What else kept it from being decoded.
+            PoisonedReplay: nothing else has come for long.
+            Exception: What else kept a batch from being decoded.
         """
         deadline = time.monotonic() + timeout_s
         while not self._stop.is_set():
+            self._quarantine.check()
             left_s = deadline - time.monotonic()
             try:
                 item = self._ready.get(timeout=max(0.0, min(left_s, _TURN_S)))
@@ -139,6 +144,19 @@ class TrainingQueueReader:
             return item
         return None
 
+    @property
+    def dropped_batches(self) -> int:
+        """Batches ever taken that could not be used."""
+        return self._quarantine.dropped
+
+    def drop(self, why: str) -> None:
+        """Count a batch that ``get`` returned as one that could not be used."""
+        self._quarantine.drop(why)
+
+    def passed(self) -> None:
+        """Note that a batch that ``get`` returned was good."""
+        self._quarantine.passed()
+
     def _run(self) -> None:
         client = reverb_lite.load().Client(self._address)
         sampler = None
@@ -150,17 +168,35 @@ class TrainingQueueReader:
                 if sampler is None:
                     sampler = reverb_lite.new_sampler(client, TRAINING_QUEUE, max_in_flight=1)
                 sample = sampler.GetNextTrajectory()
+            except ValueError as error:  # an item that Reverb itself cannot put together
+                sampler = None
+                self._room.release()
+                self._quarantine.drop(f"Reverb: {error}")
+                self._stop.wait(_RETRY_S)
+                continue
             except RuntimeError as error:
                 log.warning("reading the training queue again after: %s", error)
                 sampler = None
                 self._room.release()
                 self._stop.wait(_RETRY_S)
                 continue
-            self._ready.put(self._decode(sample))
+            try:
+                decoded: TrainingBatch | Exception = self._decode(sample)
+            except ValueError as error:  # whoever made it, it is no batch of this run
+                self._room.release()
+                self._quarantine.drop(str(error))
+                continue
+            except Exception as error:  # ours: ``get`` raises it in its caller's thread
+                decoded = error
+            self._ready.put(decoded)
 
-    def _decode(self, sample: list[Any]) -> TrainingBatch | Exception:
-        """Return the batch, or the error for ``get`` to raise in its caller's thread."""
-        try:
-            return decode_batch(sample[_SAMPLE_COLUMN].tolist()[0], self._wanted, self._new_array)
-        except Exception as error:
-            return error
+    def _decode(self, sample: list[Any]) -> TrainingBatch:
+        """Return the batch; raise ValueError if there is none in ``sample``."""
+        cells = sample[_SAMPLE_COLUMN] if len(sample) == _SAMPLE_COLUMN + 1 else np.empty(0)
+        cell = cells.reshape(-1)[0] if cells.size == 1 else None
+        if not isinstance(cell, bytes):
+            raise ValueError(
+                f"training batch: got {len(sample)} columns, the last {cells.dtype} "
+                f"{cells.shape}, wanted one cell of bytes"
+            )
+        return decode_batch(cell, self._wanted, self._new_array)

@@ -239,6 +239,7 @@ class FakeSlices:
         self.batches = deque(batches)
         self._stop = stop
         self._lent: SliceBatch | None = None
+        self.dropped_items = 0
 
     def sample(self, num: int, *, timeout_s: float) -> SliceBatch | None:
         assert timeout_s > 0
@@ -277,6 +278,17 @@ class FakeBatchSource:
     def __init__(self, batches: Iterable[TrainingBatch], stop: StopSignal) -> None:
         self._batches = iter(batches)
         self._stop = stop
+        self.dropped: list[str] = []
+
+    @property
+    def dropped_batches(self) -> int:
+        return len(self.dropped)
+
+    def drop(self, why: str) -> None:
+        self.dropped.append(why)
+
+    def passed(self) -> None:
+        pass
 
     def get(self, *, timeout_s: float) -> TrainingBatch | None:
         assert timeout_s > 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficientzero.envs import probe_env_spec
-from learner.batch_checks import BadBatch, BatchChecks
+from learner.batch_checks import BadBatch, BatchChecks, TargetsBeyondSupport
 from tests.fakes import tiny_config
 from tests.training_batches import training_batch
 
@@ -54,6 +54,11 @@ def test_batches_as_reanalyzers_make_them_pass():
         ("table_sizes", filled(0), "table_sizes: got 2 out of range, wanted at least 1"),
         ("actions", filled(SPEC.num_actions), "actions: got 2 out of range, wanted 0 to"),
         ("actions", filled(-1, 1), "actions: got 1 out of range"),
+        ("action_mask", lambda a: np.full(a.shape, 7, np.uint8).view(bool), "action_mask: got "),
+        ("policies", filled(-0.5), "policies: got 2 out of range"),
+        ("env_steps", filled(2**62, 1), "env_steps: got 1 out of range"),
+        ("weights_versions", filled(-1, 1), "weights_versions: got 1 out of range"),
+        ("target_weights_versions", filled(2**62, 1), "target_weights_versions: got 1 out of"),
     ],
 )
 def test_a_bad_field_is_named_with_what_was_got_and_wanted(name, change, message):
@@ -81,6 +86,8 @@ def test_share_beyond_the_support_counts_real_targets_only_and_is_warned_about_o
 def test_more_than_half_of_the_targets_beyond_the_support_are_refused():
     batch = batch_with("values", lambda values: values + 1e3)
     batch = batch._replace(value_prefixes=batch.value_prefixes + 1e3)
-    with pytest.raises(BadBatch, match=r"network\.support_bound: got 5, .*100\.0% of a batch"):
+    with pytest.raises(
+        TargetsBeyondSupport, match=r"network\.support_bound: got 5, .*100\.0% of a batch"
+    ):
         checks().check(batch)
     assert checks(largest_target=np.inf).check(batch) == 0.0

@@ -7,7 +7,7 @@ import pytest
 
 from efficientzero.envs import probe_env_spec
 from efficientzero.runtime import StopSignal
-from learner.batch_checks import BadBatch, BatchChecks
+from learner.batch_checks import BatchChecks
 from learner.batch_feeder import BatchFeeder
 from tests.fakes import FakeBatchSource, tiny_config
 from tests.training_batches import training_batch
@@ -90,13 +90,15 @@ class WaitingSource(FakeBatchSource):
         return super().get(timeout_s=timeout_s)
 
 
-def test_bad_batch_is_told_after_the_good_one_before_it(stop):
-    good, bad = training_batch(CONFIG, 0), training_batch(CONFIG, 1)
+def test_a_bad_batch_is_dropped_and_counted_and_the_next_one_comes(stop):
+    good, bad, last = (training_batch(CONFIG, seed) for seed in range(3))
     bad.values[0, 0] = np.nan
-    feeder = feeder_of(CountedSource([good, bad], stop), stop)
+    source = CountedSource([good, bad, last], stop)
+    feeder = feeder_of(source, stop)
     assert feeder.get(timeout_s=PATIENCE_S).batch is good
-    with pytest.raises(BadBatch, match="values"):
-        feeder.get(timeout_s=PATIENCE_S)
+    assert feeder.get(timeout_s=PATIENCE_S).batch is last
+    assert feeder.row()["learner/dropped_batches"] == 1.0
+    assert "values" in source.dropped[0]
 
 
 def test_failure_of_the_queue_reaches_the_learner(stop):

@@ -12,13 +12,12 @@ from efficientzero.runtime import StopSignal
 from efficientzero.schema import Ending, SearchResult
 from efficientzero.search import BatchedSearch
 from efficientzero.slices import SliceBatch
-from reanalyzer.finite_slices import DamagedReplay, FiniteSlices
 from reanalyzer.reanalyzer import Reanalyzer
 from reanalyzer.root_batch import (
     equal_parts,
     most_roots,
 )
-from tests.fakes import FakeBatchSink, FakeSlices, FakeWeights, MemoryTracker, tiny_config, tiny_run
+from tests.fakes import FakeBatchSink, FakeSlices, FakeWeights, MemoryTracker, tiny_config
 from tests.replay_cases import random_episode, window
 
 TARGET_TRAIN_STEP = 7
@@ -371,23 +370,3 @@ def test_batch_goes_out_without_refreshed_priorities_if_no_steps_come_at_once():
     first, second = bench.sink.taken
     assert first.refreshed_steps.tolist() == [-1] * 4
     np.testing.assert_array_equal(second.refreshed_steps, half.env_steps)
-
-
-@pytest.mark.parametrize("field", ["frames", "rewards", "search_policies", "root_values"])
-def test_replay_with_a_nan_is_refused_by_its_name(tmp_path, field):
-    config = reanalyzer_config()
-    _, slices = episodes_and_slices(config)
-    values = getattr(slices, field).astype(np.float32)
-    values[3, ..., -1] = np.nan
-    damaged = slices._replace(**{field: values})
-    damaged.shards[3] = 1
-    run = tiny_run(tmp_path / "r", config)
-    size, stop = len(slices.keys), StopSignal()
-    source = FiniteSlices(FakeSlices([slices, damaged], stop), run)
-    assert source.sample(size, timeout_s=1.0) is not None
-    with pytest.raises(DamagedReplay) as told:
-        source.sample(size, timeout_s=1.0)
-    assert told.value.is_final
-    assert f"the replay of run tiny ({tmp_path}/r/replay-1)" in str(told.value)
-    assert f"{field} near env_step {slices.env_steps[3]}: got nan" in str(told.value)
-    assert source.sample(size, timeout_s=1.0) is None

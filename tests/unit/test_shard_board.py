@@ -9,6 +9,7 @@ from efficientzero.schema import Ending
 from replay import priority_router, sharded_sampler, sharded_writer
 from replay.info import ReplayCounts
 from replay.priority_router import PriorityRouter
+from replay.quarantine import Quarantine
 from replay.shard_board import NOTHING, ShardBoard, ShardMass, shares_of
 from replay.sharded_sampler import ShardedSampler
 from replay.sharded_writer import ShardedWriter
@@ -124,6 +125,7 @@ class FakeStream:
     def __init__(self, address, stop, *, table, max_in_flight, num_ahead):
         self.shard = int(address.partition(":")[2])
         self.stop, self.is_dry = stop, False
+        self.quarantine = Quarantine("item", address, table, stop)
 
     def get(self, *, timeout_s):
         if self.is_dry or self.stop.is_set():
@@ -138,7 +140,7 @@ class KeepsSamples:
         pass
 
     def decode(self, samples):
-        return samples
+        return samples, {}
 
 
 @pytest.fixture
