@@ -93,6 +93,8 @@ class Governor:
         self._queue: deque[_Ticket] = deque()
         self._learner_waits_for = ""
         self._follows_another = False  # actors may hold grants of a governor before this one
+        self._adoptable = 0  # env_steps of those grants that may still be reported here
+        self._adopted: set[int] = set()  # actors that have reported some
 
     def restore(self, *, env_steps: int, train_steps: int) -> None:
         """Continue from a checkpoint's counters; before the first request.
@@ -111,6 +113,9 @@ class Governor:
                 )
             self._completed, self._train_steps = env_steps, train_steps
             self._follows_another = True
+            # By Pace's first rule: no more was granted before and not completed.
+            warmup_left = self.pace.warmup_env_steps - env_steps
+            self._adoptable = max(self.pace.slack, warmup_left)
 
     @property
     def env_steps(self) -> int:
@@ -171,7 +176,7 @@ class Governor:
             )
         deadline = time.monotonic() + wait_s
         with self._lock:
-            ticket = self._enter(self._actor(actor_index, incarnation), request, completed, wanted)
+            ticket = self._enter(actor_index, incarnation, request, completed, wanted)
         while not ticket.answered.wait(max(0.0, min(_LOOK_S, deadline - time.monotonic()))):
             nobody_listens = given_up()
             if nobody_listens or time.monotonic() >= deadline:
@@ -313,32 +318,44 @@ class Governor:
             self._answer_now(actor.ticket, withdraw=True)
         self._held -= actor.held
 
-    def _adopt(self, actor: _Actor, request: int, completed: int) -> None:
+    def _adopt(self, index: int, actor: _Actor, request: int, completed: int) -> None:
         """Take over an actor that holds a grant of the governor before: exactly what it completed.
 
-        What it holds and has not completed is not known here, so others may have been granted
-        the last of the budget meanwhile; what does not fit any more is said and not counted.
+        Once for each index, and no more in all than the governor before can have granted. What it
+        holds and has not completed is not known here, so others may have been granted the last of
+        the budget meanwhile; what does not fit any more is said and not counted.
         """
         if completed > self._most_held:
             raise ValueError(
                 f"completed: got {completed} of a time before this learner, wanted at most "
                 f"{self._most_held}: what an actor can hold"
             )
+        if completed and index in self._adopted:
+            raise ValueError(
+                f"completed: got {completed} of a time before this learner a second time, wanted 0"
+            )
         actor.is_adopted = False
         actor.request = request - 1
-        actor.held = min(completed, self.pace.env_steps - self._granted)
+        actor.held = min(completed, self.pace.env_steps - self._granted, self._adoptable)
         self._held += actor.held
+        self._adoptable -= actor.held
+        if completed:
+            self._adopted.add(index)
         if actor.held < completed:
             log.warning(
-                "%d env_steps were played beyond the budget while the learner was away",
+                "%d env_steps were played beyond the budget while the learner was away, or were never "
+                "granted; they do not count",
                 completed - actor.held,
             )
 
-    def _enter(self, actor: _Actor, request: int, completed: int, wanted: int) -> _Ticket:
+    def _enter(
+        self, index: int, incarnation: int, request: int, completed: int, wanted: int
+    ) -> _Ticket:
+        actor = self._actor(index, incarnation)
         if actor.ticket is not None and request == actor.request:
             return actor.ticket
         if actor.is_adopted:
-            self._adopt(actor, request, completed)
+            self._adopt(index, actor, request, completed)
             completed = actor.held
         if request != actor.request + 1:
             raise ValueError(f"request number: got {request}, wanted {actor.request + 1}")

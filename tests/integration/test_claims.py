@@ -102,6 +102,24 @@ def test_after_a_restart_no_more_than_a_turn_is_believed(learner, stub):
     assert learner.governor.env_steps == 10 + most
 
 
+def test_after_a_restart_a_place_that_is_born_again_is_not_believed_again(learner, stub):
+    governor, config = learner.governor, learner.run.config
+    governor.restore(env_steps=10, train_steps=0)
+    believed = max(governor.pace.slack, governor.pace.warmup_env_steps - 10)
+    for turn in range(40):
+        index, member = turn % 20, MEMBER + turn
+        learner.roster.beat(seat("actor", index, member, incarnation=turn), NO_VITALS)
+        request = acquire(
+            actor_index=index, incarnation=member, completed=config.most_envs, wanted=0
+        )
+        if turn < 20:
+            stub.AcquireEnvSteps(request, timeout=20.0)
+        else:
+            assert "a second time" in refusal(stub.AcquireEnvSteps, request)
+    assert governor.env_steps == min(10 + believed, governor.pace.env_steps)
+    assert governor.env_steps < governor.pace.env_steps
+
+
 @pytest.mark.parametrize(
     "game", [(math.nan, 1), (math.inf, 1), (1e300, 1), (1.0, 0), (1.0, -5), (1.0, 10**12)]
 )
