@@ -343,8 +343,8 @@ class Governor:
             self._adopted.add(index)
         if actor.held < completed:
             log.warning(
-                "%d env_steps were played beyond the budget while the learner was away, or were never "
-                "granted; they do not count",
+                "%d env_steps were played beyond the budget while the learner was away, or "
+                "were never granted; they do not count",
                 completed - actor.held,
             )
 
