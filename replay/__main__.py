@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from efficientzero.lease import take_lease
 from efficientzero.options import refuse_options
 from efficientzero.role_arguments import parse_server_line
+from efficientzero.run_processes import check_alone
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import StopSignal, leave, run_role
 from replay.bind_address import reached_at
@@ -22,6 +24,8 @@ def main() -> None:
 
     def role(stop: StopSignal) -> None:
         run = arguments.run
+        check_alone(run.directory, f"replay-{index}")
+        lease = take_lease(run.directory, f"replay-{index}", launch=run.num_resumes)
         tracker = run_tracker(run, "replay", index, arguments.incarnation, stop=stop)
         metrics = ServiceMetrics(
             reached_at(listens_at),
@@ -37,6 +41,7 @@ def main() -> None:
                 folder=run.directory / f"replay-{index}",
                 shard=index,
                 in_order=run.config.cluster.deterministic,
+                check_lease=lease.check,
                 every_second=metrics.log_when_due,
             )
         finally:
