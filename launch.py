@@ -50,6 +50,7 @@ from deploy.summary import summary_lines
 from deploy.topology import SERVER_ROLES, processes
 from efficientzero.config import Config
 from efficientzero.config_files import ConfigError, load_preset, nearest, preset_of_env
+from efficientzero.lease import Fenced, Lease
 from efficientzero.options import wants_help, wants_version
 from efficientzero.rpc.credentials import (
     CREDENTIALS_VARIABLE,
@@ -122,6 +123,7 @@ class Plan(NamedTuple):
     run: RunInfo
     notes: list[tuple[str, str]]  # told first
     lock: ExitStack  # lets go of the run folder
+    lease: Lease  # the right to write the summary
     has_workers: bool  # start them here
     is_first_try: bool  # nothing was named: what to try next is told at the end
 
@@ -167,7 +169,7 @@ def make_plan(arguments: Sequence[str]) -> Plan | str:
         lock.close()
         return f"{options.run_id} is prepared: {prepared.run.directory}"
     notes = [("preset", f"{preset} ({why})"), *prepared.notes]
-    return Plan(prepared.run, notes, lock, options.local, is_first_try)
+    return Plan(prepared.run, notes, lock, prepared.lease, options.local, is_first_try)
 
 
 def check_command(arguments: Sequence[str]) -> None:
@@ -338,7 +340,10 @@ def report(
     run = plan.run
     summary = summarize(run, outcome, status=monitor.last_status, wall_s=wall_s)
     try:
+        plan.lease.check()
         save_summary(run, summary)
+    except Fenced as error:
+        print(f"launch.py: error: no summary: {error}", file=sys.stderr)
     except OSError as error:
         text = f"cannot write {run.directory}/summary.json ({error.strerror})"
         print(f"launch.py: error: {text}", file=sys.stderr)

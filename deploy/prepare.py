@@ -18,6 +18,7 @@ from deploy.env_trial import check_rewards, env_facts, env_notes
 from deploy.fork import Fork, place_fork
 from deploy.fork_checks import check_fork, check_frozen
 from deploy.groups import run_group
+from deploy.leftovers import end_earlier_launch
 from deploy.memory import check_memory
 from deploy.preflight import (
     PreflightError,
@@ -37,6 +38,7 @@ from efficientzero.config import Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import hyperparameters
 from efficientzero.image_sizes import with_downsample
+from efficientzero.lease import LEASE_FOLDER, Fenced, Lease, take_over
 from efficientzero.lineage import PARENT_CHECKPOINT
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.metrics.wandb_tracker import check_environment
@@ -57,6 +59,8 @@ class Prepared:
     notes: list[tuple[str, str]]
     lock: ExitStack
     """Lets go of a new run's folder; of one that goes on the caller holds the lock."""
+    lease: Lease
+    """The launcher's, under which it writes the run's summary."""
 
 
 def prepare(
@@ -106,7 +110,7 @@ def prepare(
         versions=versions,
         lineage=fork.lineage if fork else None,
     )
-    _fill(run, fork, folder)
+    lease = _fill(run, fork, folder)
     notes = [
         ("run", run.run_id),
         ("group", f"{group}  (config {run.config_hash})"),
@@ -130,7 +134,7 @@ def prepare(
         )
     if folder.note:
         notes.append(("lock", folder.note))
-    return Prepared(run=run, notes=notes, lock=folder.lock)
+    return Prepared(run=run, notes=notes, lock=folder.lock, lease=lease)
 
 
 def prepare_resume(run: RunInfo, config: Config) -> Prepared:
@@ -163,6 +167,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         )
     tracking = _tracking_mode(config)
     check_device(config.cluster)
+    end_earlier_launch(run.directory)  # before the addresses, which it may hold
     replay_addresses, learner_address = addresses(config)
     memory = check_memory(config, spec)
     was_at = run.moved_from()
@@ -179,8 +184,12 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
 
     try:
+        # From here on nothing of an earlier launch writes, on whatever host it may be.
+        lease = take_over(run.directory, launch=resumed.num_resumes)
         saved = list_checkpoints(run.directory / "checkpoints")
         resumed.save()
+    except Fenced as error:
+        raise PreflightError(f"--resume: {error}") from error
     except OSError as error:
         what = error.filename or run.config_path
         raise PreflightError(f"--resume: {what}: {reason(error)}") from error
@@ -198,7 +207,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     if was_at is not None:
         what = f"the folder was {was_at} when it last ran: from here on it is a run of its own"
         notes.insert(1, ("identity", f"{what}, with new wandb runs ({resumed.run_uid})"))
-    return Prepared(run=resumed, notes=notes, lock=ExitStack())
+    return Prepared(run=resumed, notes=notes, lock=ExitStack(), lease=lease)
 
 
 def _new_uid() -> str:
@@ -291,13 +300,14 @@ def _tracking_mode(config: Config) -> ModeDecision:
         raise PreflightError(one_line(error)) from error
 
 
-def _fill(run: RunInfo, fork: Fork | None, folder: NewRunFolder) -> None:
+def _fill(run: RunInfo, fork: Fork | None, folder: NewRunFolder) -> Lease:
     """Write what a new run's folder begins with; what was written is removed where that fails."""
-    made = (CONFIG_FILE, LOG_FOLDER, REPLAY_FOLDER, PARENT_CHECKPOINT)
+    made = (CONFIG_FILE, LOG_FOLDER, REPLAY_FOLDER, PARENT_CHECKPOINT, LEASE_FOLDER)
     try:
         if fork is not None:
             place_fork(fork, run.directory)
         (run.directory / LOG_FOLDER).mkdir()
+        lease = take_over(run.directory, launch=run.num_resumes)
         run.save()
     except PreflightError:
         folder.give_up(*made)
@@ -311,3 +321,4 @@ def _fill(run: RunInfo, fork: Fork | None, folder: NewRunFolder) -> None:
     except BaseException:  # Ctrl-C
         folder.give_up(*made)
         raise
+    return lease

@@ -9,8 +9,9 @@ import hashlib
 import logging
 import os
 import re
+import secrets
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,22 +28,39 @@ class UnreadableCheckpoint(ValueError):
     """The file system does not give a checkpoint; it need not be damaged."""
 
 
-def save_checkpoint(folder: Path, train_step: int, state: dict[str, Any], *, keep: int) -> Path:
+def save_checkpoint(
+    folder: Path,
+    train_step: int,
+    state: dict[str, Any],
+    *,
+    keep: int,
+    check_lease: Callable[[], None] = lambda: None,
+) -> Path:
     """Write ``state`` as the checkpoint of ``train_step`` and delete all but the newest ``keep``.
 
     The file appears under its name only once it is complete and on the disk.
 
+    Args:
+        folder: for the checkpoints.
+        train_step: names the file.
+        state: what to write.
+        keep: the newest ones kept.
+        check_lease: raises if the folder is another process's by now.
+
     Raises:
         OSError: disk full, folder not writable; checkpoints written before stay.
     """
+    check_lease()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _NAME.format(train_step)
-    temporary = path.with_suffix(".tmp")
+    # Not the name that another learner would use: the one that is fenced may be writing still.
+    temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
             _save(state, file)
             file.flush()
             os.fsync(file.fileno())
+        check_lease()  # writing takes its time
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -7,20 +7,22 @@ itself, unless launch.py started it, which tells it to stop.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from efficientzero.devices import setup_torch
 from efficientzero.env_step_journal import EnvStepJournal
+from efficientzero.lease import Lease, take_lease
 from efficientzero.liveness import beat
 from efficientzero.own_log import keep_log
 from efficientzero.role_arguments import RoleArguments, parse_server_line
 from efficientzero.run_folder import RunInfo
+from efficientzero.run_processes import check_alone
 from efficientzero.run_tracking import run_tracker
 from efficientzero.runtime import (
     LAUNCHED_WORKERS_VARIABLE,
@@ -72,21 +74,31 @@ log = logging.getLogger(__name__)
 def main(arguments: RoleArguments, stop: StopSignal) -> None:
     """Build the learner's parts, go on where the run was, train, and serve until told to stop."""
     run = arguments.run
+    name = f"{ROLE}-{arguments.index}"
+    check_alone(run.directory, name)
+    lease = take_lease(run.directory, name, launch=run.num_resumes)
     keep_log(run.directory, ROLE, arguments.index)
     device = device_of_rank(setup_torch(run.config.cluster), 0, run.config)
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation, stop=stop)
     exit_code = 1
     try:
-        journal, record = EnvStepJournal(run.directory, run.num_resumes), RunRecord(run.directory)
-        fairness = FairnessRecord(run.directory, run.config)
+        journal = EnvStepJournal(run.directory, run.num_resumes)
+        record = RunRecord(run.directory, check_lease=lease.check)
+        fairness = FairnessRecord(run.directory, run.config, check_lease=lease.check)
         steps_noted, steps_before = journal.read(), _steps_before(run)
         publisher = WeightPublisher(incarnation=arguments.incarnation)
         if not wait_for_shards(run.replay_addresses, stop, timeout_s=_REPLAY_START_S):
             return
         is_sharded = len(run.replay_addresses) > 1
         board = watch_shards(run.replay_addresses, stop) if is_sharded else None
-        governor, priorities = _pace(run, journal, board, stop)
+
+        governor, priorities = _pace(run, journal, lease, board, stop)
         starvation = Starvation(governor)
+
+        def check_health() -> None:
+            _check(record, starvation)
+            lease.check_now_and_then()
+
         learner = Learner(
             run,
             device=device,
@@ -100,10 +112,10 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             priorities=priorities,
             publisher=publisher,
             governor=governor,
-            check_health=lambda: _check(record, starvation),
+            check_health=check_health,
             note_priorities=record.add_priorities,
             note_batch=fairness.add_batch,
-            saver=_saver(run, stop),
+            saver=_saver(run, lease, stop),
             further_state=lambda: {
                 "record": record.state(),
                 "fairness": fairness.state(),
@@ -125,7 +137,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             steps_noted=steps_noted,
             steps_before=steps_before,
         )
-        roster, watch = _cluster(arguments, governor, record, learner)
+        roster, watch = _cluster(arguments, lease, governor, record, learner)
         fairness.begin()
         counting = follow_replay(
             run,
@@ -150,7 +162,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 ):
                     watch.follow(stop)
                     learner.run()
-                    _serve_to_the_end(watch, record, stop)
+                    _serve_to_the_end(watch, check_health, stop)
                     _wait_until_left(roster, watch)
             finally:
                 if stop.is_set():
@@ -180,7 +192,11 @@ def _steps_before(run: RunInfo) -> int:
 
 
 def _cluster(
-    arguments: RoleArguments, governor: Governor, record: RunRecord, learner: Learner
+    arguments: RoleArguments,
+    lease: Lease,
+    governor: Governor,
+    record: RunRecord,
+    learner: Learner,
 ) -> tuple[Roster, ClusterWatch]:
     """Return the places of the run's workers, and who looks after them."""
     run = arguments.run
@@ -189,8 +205,12 @@ def _cluster(
         if seat.role == "actor":
             governor.forget(seat.index, seat.member)
 
+    def count(name: str) -> int:
+        lease.check()
+        return count_start(run.directory, name)
+
     roster = Roster(
-        count_start=functools.partial(count_start, run.directory),
+        count_start=count,
         on_gone=give_back,
         awaits_return=arguments.incarnation > 0,
     )
@@ -207,12 +227,14 @@ def _cluster(
     return roster, watch
 
 
-def _serve_to_the_end(watch: ClusterWatch, record: RunRecord, stop: StopSignal) -> None:
+def _serve_to_the_end(
+    watch: ClusterWatch, check_health: Callable[[], None], stop: StopSignal
+) -> None:
     """Serve until told to stop; without a launcher until nothing is left to do."""
     is_launched = LAUNCHER_PID_VARIABLE in os.environ
     while not stop.wait(1.0):
         beat("serving the last weights")
-        record.check()
+        check_health()
         if watch.is_complete() and not is_launched:
             log.info("the run is complete")
             return
@@ -226,7 +248,11 @@ def _wait_until_left(roster: Roster, watch: ClusterWatch) -> None:
 
 
 def _pace(
-    run: RunInfo, journal: EnvStepJournal, board: ShardBoard | None, stop: StopSignal
+    run: RunInfo,
+    journal: EnvStepJournal,
+    lease: Lease,
+    board: ShardBoard | None,
+    stop: StopSignal,
 ) -> tuple[Governor, PrioritySink | None]:
     """Return who grants the steps, and who takes new priorities to where steps are sampled."""
     if run.config.cluster.deterministic:
@@ -234,7 +260,12 @@ def _pace(
         return lock_step, lock_step
     has_priorities = run.config.replay.priority_exponent > 0
     router = PriorityRouter(run.replay_addresses, stop, board=board) if has_priorities else None
-    return Governor(run.config, note_env_steps=journal.write), router
+
+    def note(count: int) -> None:
+        lease.check()
+        journal.write(count)
+
+    return Governor(run.config, note_env_steps=note), router
 
 
 def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:
@@ -245,7 +276,7 @@ def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:
     return RankGroup(meeting_point(run), rank=0, num_ranks=num_ranks, device=device)
 
 
-def _saver(run: RunInfo, stop: StopSignal) -> CheckpointSaver:
+def _saver(run: RunInfo, lease: Lease, stop: StopSignal) -> CheckpointSaver:
     def snapshot_replay() -> str:
         return request_snapshots(run.replay_addresses, timeout_s=_SNAPSHOT_S)
 
@@ -255,6 +286,7 @@ def _saver(run: RunInfo, stop: StopSignal) -> CheckpointSaver:
         stop=stop,
         # A deterministic run's steps are with its reanalyzer; it is started anew, not resumed.
         snapshot_replay=None if run.config.cluster.deterministic else snapshot_replay,
+        check_lease=lease.check,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,21 @@ class FairnessRecord:
     training batches queued; -1 where not known.
     """
 
-    def __init__(self, directory: Path, config: Config) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        config: Config,
+        *,
+        check_lease: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Count from zero.
+
+        Args:
+            directory: the run folder.
+            config: the run's.
+            check_lease: raises if the folder is another process's by now.
+        """
+        self._check_lease = check_lease
         self._path = directory / FAIRNESS_FILE
         self._env_steps_budget = config.budget.env_steps
         self._lock = threading.Lock()
@@ -48,7 +62,9 @@ class FairnessRecord:
 
         Raises:
             OSError: the disk does not allow it.
+            Fenced: the folder is another process's.
         """
+        self._check_lease()
         self._path.unlink(missing_ok=True)
 
     def add_batch(self, batch: TrainingBatch, train_steps: int, env_steps: int) -> None:
@@ -95,10 +111,12 @@ class FairnessRecord:
 
         Raises:
             OSError: the disk does not take it.
+            Fenced: the folder is another process's.
         """
         packed = io.BytesIO()  # on a full disk numpy's zip file would print a traceback of its own
         with self._lock:
             np.savez_compressed(packed, **self._counts)
         temporary = self._path.with_suffix(".tmp")
+        self._check_lease()
         temporary.write_bytes(packed.getvalue())
         os.replace(temporary, self._path)

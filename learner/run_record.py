@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from efficientzero.lease import Fenced
 from efficientzero.run_folder import append_lines, read_lines
 from replay.priorities import MIN_PRIORITY
 
@@ -62,8 +63,14 @@ def _keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str
 class RunRecord:
     """Writes ``evaluations.jsonl`` and ``episodes.jsonl`` and remembers the newest of them."""
 
-    def __init__(self, directory: Path) -> None:
-        """Append to the files in ``directory``; wall time counts from now."""
+    def __init__(self, directory: Path, *, check_lease: Callable[[], None] = lambda: None) -> None:
+        """Append to the files in ``directory``; wall time counts from now.
+
+        Args:
+            directory: the run folder.
+            check_lease: raises if the folder is another process's by now.
+        """
+        self._check_lease = check_lease
         self._evaluations_path = directory / "evaluations.jsonl"
         self._episodes_path = directory / "episodes.jsonl"
         self._started = time.monotonic()
@@ -76,7 +83,7 @@ class RunRecord:
         self._last_eval_return_mean = float("nan")
         self._last_eval_version = 0
         self._final_evaluation_received = False
-        self._failure: OSError | None = None
+        self._failure: OSError | Fenced | None = None
         self._max_priority = 1.0
         self._has_priorities = False
         self._steps_inserted = 0
@@ -95,6 +102,7 @@ class RunRecord:
             env_steps: the run's count now.
             train_steps: the run's count now.
         """
+        self._check_lease()
         evaluations = _keep(
             self._evaluations_path, lambda line: line["weights_version"] <= train_steps
         )
@@ -216,6 +224,7 @@ class RunRecord:
 
         Raises:
             OSError: disk full, folder gone. Results would be lost from here on.
+            Fenced: the folder is another process's.
         """
         with self._lock:
             if self._failure is not None:
@@ -224,6 +233,7 @@ class RunRecord:
     def _append(self, path: Path, lines: Sequence[dict[str, Any]]) -> None:
         """Write whole lines and hand them to the system, so that a reader sees them at once."""
         try:
+            self._check_lease()
             append_lines(path, map(json.dumps, lines))
-        except OSError as error:
+        except (OSError, Fenced) as error:
             self._failure = error

@@ -35,6 +35,7 @@ class CheckpointSaver:
         stop: StopSignal,
         snapshot_replay: Callable[[], str] | None = None,
         patience_s: float = 10.0,
+        check_lease: Callable[[], None] = lambda: None,
     ) -> None:
         """Write into ``folder``.
 
@@ -44,10 +45,11 @@ class CheckpointSaver:
             stop: set when the thread fails.
             snapshot_replay: has replay write a snapshot and returns its name; raises what kept it.
             patience_s: how long a save that waits gives the one before it.
+            check_lease: raises if the folder is another process's by now.
         """
         self._folder, self._keep, self._snapshot_replay = folder, keep, snapshot_replay
         self._stop = stop
-        self._patience_s = patience_s
+        self._patience_s, self._check_lease = patience_s, check_lease
         self._thread: GuardedThread | None = None
 
     def save(self, state: dict[str, Any], *, wait: bool) -> bool:
@@ -89,6 +91,7 @@ class CheckpointSaver:
             )
 
     def _write(self, state: dict[str, Any], *, with_replay: bool = True) -> None:
+        self._check_lease()
         state["replay_snapshot"] = ""
         if not with_replay:
             log.warning(
@@ -103,7 +106,13 @@ class CheckpointSaver:
                 log.warning(
                     "checkpoint without a snapshot of replay: %s", error, exc_info=not is_known
                 )
-        path = save_checkpoint(self._folder, state["train_step"], state, keep=self._keep)
+        path = save_checkpoint(
+            self._folder,
+            state["train_step"],
+            state,
+            keep=self._keep,
+            check_lease=self._check_lease,
+        )
         log.info("saved %s", path)
 
 

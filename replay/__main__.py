@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from efficientzero.lease import take_lease
 from efficientzero.options import refuse_options
 from efficientzero.own_log import keep_log
 from efficientzero.role_arguments import parse_server_line
+from efficientzero.run_processes import check_alone
 from efficientzero.run_tracking import tracked
 from efficientzero.runtime import StopSignal, leave, run_role
 from replay.bind_address import reached_at
@@ -23,6 +25,8 @@ def main() -> None:
 
     def role(stop: StopSignal) -> None:
         run = arguments.run
+        check_alone(run.directory, f"replay-{index}")
+        lease = take_lease(run.directory, f"replay-{index}", launch=run.num_resumes)
         keep_log(run.directory, "replay", index)
         with tracked(run, "replay", index, arguments.incarnation, stop=stop) as tracker:
             metrics = ServiceMetrics(
@@ -38,6 +42,7 @@ def main() -> None:
                 folder=run.directory / f"replay-{index}",
                 shard=index,
                 in_order=run.config.cluster.deterministic,
+                check_lease=lease.check,
                 every_second=metrics.log_when_due,
             )
 

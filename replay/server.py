@@ -50,6 +50,7 @@ def serve(
     folder: Path,
     shard: int = 0,
     in_order: bool = False,
+    check_lease: Callable[[], None] = lambda: None,
     every_second: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on ``address`` (``host:port``, host an IPv4 address) until a stop is asked for.
@@ -61,10 +62,12 @@ def serve(
         folder: for its snapshots, of this service alone.
         shard: which part of replay it holds.
         in_order: steps leave in order of arrival, as ``build_tables`` says.
+        check_lease: raises if the folder is another process's by now.
         every_second: called about once a second while serving.
 
     Raises:
         PortTakenError: The port is in use.
+        Fenced: The folder is another process's.
         OtherFormat: The snapshot to start from is of another version.
         PublicAddress: The internet could reach it.
         RuntimeError: The service could not be kept on its address.
@@ -77,6 +80,7 @@ def serve(
         # Named, so that the redirections live as long as the server.
         library = sys.modules["reverb.libpybind"].__file__ or ""
         redirections = (BindAddress(library, host), ForeignPid(library))
+        check_lease()
         snapshots = SnapshotFolder(folder, keep=_SNAPSHOTS_KEPT)
         restored = snapshots.prepare()
         if restored:
@@ -95,8 +99,10 @@ def serve(
                 raise RuntimeError(f"port {port}: got listeners {listening}, wanted {host}")
             log.info("serving on %s", address)
             while not stop.wait(1.0):
+                check_lease()
                 _keep_newest(snapshots)
                 every_second()
+            check_lease()
             _keep_newest(snapshots)
         finally:
             server.stop()

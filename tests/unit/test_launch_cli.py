@@ -16,6 +16,7 @@ from deploy.memory import replay_memory
 from deploy.prepare import default_run_id, prepare
 from efficientzero.config import Config, EnvConfig
 from efficientzero.config_files import load_preset
+from efficientzero.lease import take_lease
 from efficientzero.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 
@@ -117,10 +118,9 @@ def test_machine_with_cuda_gets_the_reference(monkeypatch):
 
 def advised(run: RunInfo, exit_code: int, *, is_final: bool, **plan) -> dict[str, str]:
     summary = {"exit_code": exit_code, "eval_is_final": is_final}
-    lines = launch.advice_lines(
-        launch.Plan(run, [], ExitStack(), **{"has_workers": True, "is_first_try": True, **plan}),
-        summary,
-    )
+    lease = take_lease(run.directory, "launcher", launch=run.num_resumes)
+    rest = {"has_workers": True, "is_first_try": True, **plan}
+    lines = launch.advice_lines(launch.Plan(run, [], ExitStack(), lease, **rest), summary)
     return [(line[:10].strip(), line[11:]) for line in lines]
 
 

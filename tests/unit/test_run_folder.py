@@ -155,10 +155,14 @@ def test_a_device_that_is_here_is_kept():
 def test_a_folder_that_cannot_be_read_is_not_one_without_checkpoints(tmp_path, monkeypatch):
     assert list_checkpoints(tmp_path / "missing") == []
 
-    def refused(path):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    listdir = os.listdir
 
-    monkeypatch.setattr("efficientzero.checkpoint.os.listdir", refused)
+    def refused(path="."):
+        if Path(path).name == "checkpoints":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refused)
     run = tiny_run(tmp_path, tiny_config())
     run.save()
     with pytest.raises(ValueError, match=r"checkpoints: cannot be read \(Permission denied\)"):
