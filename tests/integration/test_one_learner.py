@@ -32,7 +32,7 @@ def test_run_that_goes_on_after_a_hung_learner_has_one_learner(tmp_path):
         try:
             first.process.kill()
             first.process.wait(10.0)
-            with LocalRun(tmp_path, *TINY, resume=True) as second:
+            with LocalRun(tmp_path, resume=True) as second:
                 second.wait_for_status("a status", lambda status: True)
                 learners = [pid for pid, name in second.pids().items() if name == "learner-0"]
                 assert len(learners) == 1
