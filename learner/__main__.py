@@ -149,7 +149,14 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             watch=watch,
             stop=stop,
         )
-        with summarized(run, governor, record, is_complete=watch.is_complete, stop=stop):
+        with summarized(
+            run,
+            governor,
+            record,
+            is_complete=watch.is_complete,
+            stop=stop,
+            check_lease=lease.check,
+        ):
             try:
                 with GrpcServer(
                     run.learner_listens_at,

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
+from efficientzero.lease import Fenced
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_summary import Outcome, save_summary, summarize
@@ -29,6 +30,7 @@ def summarized(
     *,
     is_complete: Callable[[], bool],
     stop: StopSignal,
+    check_lease: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Write the summary when the block is left, however that happens; nothing under a launcher.
 
@@ -38,6 +40,7 @@ def summarized(
         record: has the count of games, and the time.
         is_complete: tells whether nothing is left to do in the run.
         stop: tells why the learner ends early.
+        check_lease: raises if the folder is another process's by now.
     """
     if LAUNCHER_PID_VARIABLE in os.environ:
         yield
@@ -51,7 +54,10 @@ def summarized(
     finally:
         outcome = outcome_of(failure, stop, is_complete=is_complete())
         try:
+            check_lease()
             _save(run, outcome, governor, record)
+        except Fenced as error:
+            log.error("no summary: %s", error)
         except OSError as error:
             log.error("cannot write %s/summary.json: %s", run.directory, error)
 

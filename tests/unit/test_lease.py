@@ -18,9 +18,11 @@ from efficientzero.lease import LEASE_FOLDER, Fenced, take_lease, take_over
 from efficientzero.run_processes import AtWork, check_alone, processes_in
 from efficientzero.runtime import EXIT_FINAL, LAUNCHER_PID_VARIABLE, StopSignal
 from learner.fairness_record import FairnessRecord
+from learner.governor import Governor
+from learner.own_summary import summarized
 from learner.run_record import EpisodeResult, RunRecord
 from learner.saver import CheckpointSaver
-from tests.fakes import tiny_config
+from tests.fakes import tiny_config, tiny_run
 
 LEARNER = "learner-0"
 
@@ -102,6 +104,20 @@ def test_fenced_learner_writes_nothing(tmp_path):
         record.restore({"wall_s": 0.0, "max_priority": 1.0}, env_steps=0, train_steps=0)
     assert contents(tmp_path) == before
     assert snapshots == []
+
+
+def test_fenced_learner_without_a_launcher_leaves_no_summary(tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv(LAUNCHER_PID_VARIABLE, raising=False)
+    config = tiny_config()
+    run = tiny_run(tmp_path, config)
+    lease = take_lease(run.directory, LEARNER, launch=0)
+    take_lease(run.directory, LEARNER, launch=0)
+    parts = (run, Governor(config), RunRecord(run.directory))
+    end = {"is_complete": lambda: False, "stop": StopSignal(), "check_lease": lease.check}
+    with pytest.raises(Fenced), summarized(*parts, **end):
+        lease.check()
+    assert not (run.directory / "summary.json").exists()
+    assert "no summary: learner-0" in caplog.text
 
 
 def test_checkpoint_of_a_learner_fenced_while_it_writes_does_not_appear(tmp_path):
