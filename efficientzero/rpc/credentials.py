@@ -14,7 +14,9 @@ import contextlib
 import ipaddress
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,12 +88,23 @@ def make_local_credentials(run_folder: Path) -> Path:
     """Write tokens for a run on loopback, readable by this user alone; return their folder.
 
     Those that are there stay, so that workers who joined may go on with a run that starts again.
+    Where the file system keeps no modes the folder is a temporary one that only this launch knows.
 
     Raises:
         OSError: the disk refuses.
     """
     folder = run_folder / LOCAL_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
+    _write_tokens(folder)
+    if all(_is_private(folder / name) for name in (_TOKEN, _READ_TOKEN)):
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="efficientzero-"))
+    _write_tokens(folder)
+    return folder
+
+
+def _write_tokens(folder: Path) -> None:
     for name in (_TOKEN, _READ_TOKEN):
         path = folder / name
         with contextlib.suppress(CredentialsError):  # none, or one that others know
@@ -101,7 +114,6 @@ def make_local_credentials(run_folder: Path) -> Path:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{secrets.token_hex(32)}\n")
-    return folder
 
 
 def use_local_credentials(run_folder: Path) -> None:
@@ -174,12 +186,16 @@ def _read_secret(path: Path) -> str:
 def _read_private(path: Path) -> bytes:
     """Read a file that others must not read. A group may: that of a container's secrets."""
     content = _read(path)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & stat.S_IROTH:
+    if not _is_private(path):
+        mode = stat.S_IMODE(path.stat().st_mode)
         raise CredentialsError(
             f"{path}: every user of this machine can read it (mode {mode:o}); run: chmod 600 {path}"
         )
     return content
+
+
+def _is_private(path: Path) -> bool:
+    return not path.stat().st_mode & stat.S_IROTH
 
 
 def _read(path: Path) -> bytes:

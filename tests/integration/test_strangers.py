@@ -7,6 +7,7 @@ import re
 import socket
 import stat
 import statistics
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from efficientzero.rpc import cluster_pb2, run_pb2, run_pb2_grpc, weights_pb2
+from efficientzero.rpc import cluster_pb2, credentials, run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.credentials import (
     CREDENTIALS_VARIABLE,
@@ -189,6 +190,23 @@ def test_own_tokens_are_this_users_alone_and_stay(tmp_path):
     (folder / "token").chmod(0o644)  # others may know it
     make_local_credentials(tmp_path)
     assert read_token(folder) != before["token"].strip()
+
+
+def test_a_file_system_without_modes_gets_no_tokens(tmp_path, monkeypatch):
+    run, private = tmp_path / "run", tmp_path / "private"
+    run.mkdir()
+    private.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(private))
+    is_private = credentials._is_private
+    monkeypatch.setattr(
+        credentials,
+        "_is_private",
+        lambda path: not path.is_relative_to(run) and is_private(path),
+    )
+    folder = make_local_credentials(run)
+    assert folder.is_relative_to(private)
+    assert read_token(folder)
+    assert list(run.iterdir()) == []
 
 
 def test_a_secret_that_others_can_read_is_refused_with_the_command_that_mends_it(tmp_path):
