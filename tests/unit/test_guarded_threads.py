@@ -33,6 +33,7 @@ from learner.gate import Gate
 from learner.saver import CheckpointSaver
 from replay import shard_watch, snapshot_request
 from replay.priorities import PriorityUpdater
+from replay.quarantine import Quarantine
 from replay.shard_board import ShardLink
 from replay.slice_sampler import SampleStream
 from replay.training_queue import TrainingQueueReader
@@ -116,6 +117,11 @@ def start_priority_updater(patch, folder, stop):
     PriorityUpdater(ADDRESS, stop)
 
 
+def start_quarantine(patch, folder, stop):
+    patch.setattr(Quarantine, "_run", raising)
+    Quarantine("item", ADDRESS, "steps", stop).drop("no item", key=1)
+
+
 def start_hang_watch(patch, folder, stop):
     watch_for_hangs(raising, stop, most_s=0.01)
 
@@ -194,6 +200,7 @@ STARTS = {
     "cluster": start_cluster_watch,
     "replay-counts": start_replay_follower,
     "priority-updater": start_priority_updater,
+    "quarantine": start_quarantine,
     "env-hangs": start_hang_watch,
     "shard-{}": start_shard_watch,
     "slice-sampler": start_sample_stream,
