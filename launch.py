@@ -42,7 +42,7 @@ from deploy.local import EXIT_FAILED, Graces, StopRequests, Supervisor
 from deploy.monitor import RunMonitor, learner_status
 from deploy.next_steps import DEFAULT_CPU_PRESET, resume_advice, try_next
 from deploy.on_disk import wandb_folders
-from deploy.preflight import PreflightError, has_cuda_device
+from deploy.preflight import PreflightError, has_cuda_device, reason
 from deploy.prepare import Prepared, is_complete, prepare, prepare_resume
 from deploy.run_lock import run_lock
 from deploy.serve import existing_run
@@ -95,8 +95,12 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed terminal must not kill the launcher
     if LAUNCHER_PID_VARIABLE in os.environ:
         die_with_parent()  # started by `launch.py ablate`, which must not leave runs behind
-    with plan.lock, local_credentials(plan.run):
-        return run_locally(plan)
+    try:
+        with plan.lock, local_credentials(plan.run):
+            return run_locally(plan)
+    except PreflightError as error:
+        print(f"launch.py: error: {error}", file=sys.stderr)
+        return 2
 
 
 @contextmanager
@@ -105,11 +109,20 @@ def local_credentials(run: RunInfo) -> Iterator[None]:
     if is_secured(run):
         yield
         return
-    os.environ[CREDENTIALS_VARIABLE] = str(make_local_credentials(run.directory))
+    os.environ[CREDENTIALS_VARIABLE] = str(own_tokens(run))
     try:
         yield
     finally:
         del os.environ[CREDENTIALS_VARIABLE]
+
+
+def own_tokens(run: RunInfo) -> Path:
+    """Return the folder of the run's own tokens, written where they are missing."""
+    try:
+        return make_local_credentials(run.directory)
+    except OSError as error:
+        where = error.filename or run.directory
+        raise PreflightError(f"{where}: cannot write the run's tokens ({reason(error)})") from error
 
 
 def is_secured(run: RunInfo) -> bool:
@@ -165,7 +178,7 @@ def make_plan(arguments: Sequence[str]) -> Plan | str:
     prepared, lock = take(interrupted, config, options, fork)
     if options.prepare:
         if not is_secured(prepared.run):
-            make_local_credentials(prepared.run.directory)
+            own_tokens(prepared.run)
         lock.close()
         return f"{options.run_id} is prepared: {prepared.run.directory}"
     notes = [("preset", f"{preset} ({why})"), *prepared.notes]

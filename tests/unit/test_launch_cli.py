@@ -311,3 +311,15 @@ def test_replay_estimate_meets_the_measured_size():
     assert memory.per_transition == pytest.approx(measured, rel=0.05)
     assert memory.transitions == 100_000  # the budget: less than the capacity
     assert memory.most_per_transition > 31_135  # random frames, measured
+
+
+def test_tokens_that_cannot_be_written_are_one_line(tmp_path, monkeypatch, capsys):
+    def refused(folder):
+        raise OSError(28, "No space left on device", str(folder / "credentials"))
+
+    monkeypatch.delenv("EFFICIENTZERO_CREDENTIALS", raising=False)
+    monkeypatch.setattr(launch, "make_local_credentials", refused)
+    arguments = ["--prepare", "--run-id", "x", "--preset", "catch", "--runs-dir", str(tmp_path)]
+    assert launch.main([*arguments, "--tracking.mode", "disabled"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("x/credentials: cannot write the run's tokens (the disk is full)")
