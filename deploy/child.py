@@ -39,6 +39,8 @@ of one row differs in the last bits when its address is no multiple of 16 bytes.
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 _KEPT_LINES = 40
+_MOST_LOG_BYTES = 50_000_000
+"""Of a process's log, before a new one is begun and the one before kept beside it."""
 _REOPEN_S = 1.0
 """Between two tries to open a log file that could not be written."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -153,8 +155,15 @@ class _LogFile:
     What a full disk did not take is missing; how much that is, the file says where it goes on.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        most_bytes: int = _MOST_LOG_BYTES,
+    ) -> None:
         self._path, self._clock = path, clock
+        self._num_bytes, self._most_bytes = 0, most_bytes
         self._file: io.FileIO | None = None
         self._is_torn = False  # the last line is there in part
         self._num_missing, self._error = 0, ""
@@ -166,12 +175,14 @@ class _LogFile:
             return
         try:
             if self._file is None:
-                self._file = self._path.open("ab", buffering=0)
+                self._open()
             if self._num_missing:
                 gap = f"[launcher: {self._num_missing} lines are missing: {self._error}]\n"
                 self._append(b"\n" * self._is_torn + gap.encode())
                 log.info("%s is written again; it lacks %d lines", self._path, self._num_missing)
                 self._num_missing = 0
+            if self._num_bytes and self._num_bytes + len(raw) > self._most_bytes:
+                self._rotate()
             self._append(raw)
         except OSError as error:
             if not self._num_missing:
@@ -179,6 +190,16 @@ class _LogFile:
             self._num_missing, self._error = self._num_missing + 1, str(error)
             self._next_try_s = self._clock() + _REOPEN_S
             self.close()
+
+    def _open(self) -> None:
+        self._file = self._path.open("ab", buffering=0)
+        self._num_bytes = self._file.tell()
+
+    def _rotate(self) -> None:
+        """Begin a new file; the one before is kept as ``NAME.log.1``, older ones are not."""
+        self.close()
+        os.replace(self._path, self._path.with_name(f"{self._path.name}.1"))
+        self._open()
 
     def close(self) -> None:
         file, self._file = self._file, None
@@ -190,7 +211,9 @@ class _LogFile:
         assert self._file is not None
         left = memoryview(data)
         while left:  # a disk that is nearly full takes a part
-            left = left[self._file.write(left) :]
+            taken = self._file.write(left)
+            self._num_bytes += taken
+            left = left[taken:]
             self._is_torn = bool(left)
 
 

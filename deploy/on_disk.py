@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from deploy.wandb_history import has_rows
+from efficientzero.episode_lines import EPISODES_FILE
 from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_summary import (
-    EPISODES_FILE,
     EVALUATIONS_FILE,
     SUMMARY_FILE,
     newest_train_step,

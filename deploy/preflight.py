@@ -7,7 +7,6 @@ Imports neither torch nor a role, so that the answer comes at once.
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import os
 import re
@@ -18,6 +17,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from efficientzero.config import ClusterConfig, Config, TrackingConfig
+from efficientzero.disk_space import is_full
 from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.rpc.credentials import CredentialsError, check_bind
 from efficientzero.run_folder import check_run_id
@@ -175,7 +175,7 @@ def size(num_bytes: int) -> str:
 
 def reason(error: Exception) -> str:
     """Return what the system said, in one line."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if is_full(error):
         return "the disk is full"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -15,10 +15,10 @@ from deploy.display import format_duration
 from deploy.fairness import stamp_line
 from deploy.on_disk import files_row, unsaved_rows, wandb_rows
 from efficientzero.config import BudgetConfig
+from efficientzero.episode_lines import EPISODES_FILE, num_episodes
 from efficientzero.fairness_stamp import Stamp
 from efficientzero.options import git_commit
 from efficientzero.run_folder import RunInfo, read_lines
-from efficientzero.run_summary import EPISODES_FILE
 
 _NEWEST_GAMES = 100
 
@@ -76,11 +76,12 @@ def _lineage_row(run: RunInfo) -> list[tuple[str, str]]:
 
 def _training(path: Path) -> str:
     """Say what the newest games returned that were played to train on."""
-    returns = [line["return"] for line in read_lines(path) if "return" in line]
-    newest = returns[-_NEWEST_GAMES:]
+    games = [line for line in read_lines(path) if "return" in line]
+    newest = [line["return"] for line in games[-_NEWEST_GAMES:]]  # each of one game
     if not newest:
         return "no game has ended"
-    of_all = f"the newest {len(newest)} of {len(returns):,} games played to train on"
+    num_games = sum(map(num_episodes, games))
+    of_all = f"the newest {len(newest)} of {num_games:,} games played to train on"
     return f"{sum(newest) / len(newest):.4g} (mean of {of_all})"
 
 

@@ -37,9 +37,15 @@ class EnvStepJournal:
     """One launch's count: a run that is resumed as a whole starts a new one."""
 
     def __init__(self, directory: Path, launch: int) -> None:
-        """Open or create the file of launch number ``launch`` in the run folder."""
+        """Open or create the file of launch number ``launch`` in the run folder.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written.
+        """
         path = directory / f"{_NAME}{launch}"
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if os.fstat(self._file).st_size < _COUNT.size:
+            self.write(0)  # from here on a full disk takes every count: its place is there
 
     def read(self) -> int:
         """Return the last count; 0 in a new file."""
@@ -49,6 +55,6 @@ class EnvStepJournal:
         """Set the count; takes about a microsecond.
 
         Raises:
-            OSError: the disk is full and the file still empty.
+            OSError: the disk does not take it; a full one does.
         """
         os.pwrite(self._file, _COUNT.pack(count), 0)

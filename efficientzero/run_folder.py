@@ -242,6 +242,22 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
             raise
 
 
+def rewrite_lines(path: Path, records: Iterable[Any]) -> None:
+    """Replace a ``.jsonl`` file as a whole, by one line for each record.
+
+    Raises:
+        OSError: the file is as before.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write_json(path: Path, values: Any) -> None:  # noqa: ANN401  any JSON value
     """Write JSON so that a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,14 +10,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from efficientzero.disk_space import is_full, release_reserve
 from efficientzero.env_step_journal import newest_count
+from efficientzero.episode_lines import EPISODES_FILE, num_episodes
 from efficientzero.fairness_stamp import Stamp, make_stamp
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo, read_lines, write_json
 
 SUMMARY_FILE = "summary.json"
 EVALUATIONS_FILE = "evaluations.jsonl"
-EPISODES_FILE = "episodes.jsonl"
 
 
 class Outcome(NamedTuple):
@@ -108,7 +109,12 @@ def save_summary(run: RunInfo, summary: dict[str, Any]) -> Path:
         OSError: the disk does not take it.
     """
     path = run.directory / SUMMARY_FILE
-    write_json(path, summary)
+    try:
+        write_json(path, summary)
+    except OSError as error:
+        if not (is_full(error) and release_reserve(run.directory)):
+            raise
+        write_json(path, summary)  # its learner was killed, or would have given it back
     return path
 
 
@@ -129,7 +135,7 @@ def counts_on_disk(run: RunInfo) -> Counts:
     return Counts(
         env_steps=max(newest_count(run.directory), *counted, 0),
         train_steps=max(newest_train_step(run) or 0, *trained, 0),
-        episodes=len(games),
+        episodes=sum(map(num_episodes, games)),
     )
 
 

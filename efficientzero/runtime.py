@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import FrameType
 from typing import ClassVar
@@ -167,14 +168,22 @@ def setup_logging(role: str, index: int, *, level: int = logging.INFO) -> None:
     )
 
 
+_lost_lines: Counter[str] = Counter()
+
+
 def _tell_lost_line(handler: logging.Handler, record: logging.LogRecord) -> None:
     """Say that a line is lost, where logging prints two stacks that look like a role's end."""
     error = sys.exc_info()[1]
     if not isinstance(error, OSError):
         _print_stacks(handler, record)
         return
+    _lost_lines[record.name] += 1
+    count = _lost_lines[record.name]
+    if count & (count - 1):
+        return  # the first, second, fourth and so on are enough
     with contextlib.suppress(OSError, ValueError):  # stderr may be what cannot be written to
-        print(f"{record.name}: a line of its log is lost: {error}", file=sys.stderr, flush=True)
+        lost = f"{count} lines of its log are lost" if count > 1 else "a line of its log is lost"
+        print(f"{record.name}: {lost}: {error}", file=sys.stderr, flush=True)
 
 
 def run_role(
@@ -212,7 +221,7 @@ def _exit_code_of(error: Exception | SystemExit, process: str) -> int:
     elif isinstance(error, PlainError):
         log.error("%s", error)
         return EXIT_FINAL if error.is_final else 1
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = error.filename or "the run folder"
         log.error("the disk is full (%s): free some space or choose another --runs-dir", where)
         return EXIT_FINAL

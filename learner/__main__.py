@@ -7,6 +7,7 @@ itself, unless launch.py started it, which tells it to stop.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import time
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from efficientzero.devices import setup_torch
+from efficientzero.disk_space import DiskPause, release_reserve
 from efficientzero.env_step_journal import EnvStepJournal
 from efficientzero.lease import Lease, take_lease
 from efficientzero.liveness import beat
@@ -49,13 +51,12 @@ from learner.replay_follower import follow_replay
 from learner.resume import resume, target_weights
 from learner.roster import Roster, Seat
 from learner.run_record import RunRecord
-from learner.saver import CheckpointSaver
+from learner.saver import saver_of
 from learner.starvation import Starvation
 from learner.weight_server import WeightPublisher
 from replay.priority_router import PriorityRouter
 from replay.shard_board import ShardBoard
 from replay.shard_watch import steps_in_replay, wait_for_shards, watch_shards
-from replay.snapshot_request import request_snapshots
 from replay.training_queue import TrainingQueueReader
 
 ROLE = "learner"
@@ -66,7 +67,6 @@ _INFO_S = 30
 _RANKS_FIRST_S = 3.0
 _LEAVE_S = 6.0
 _LAST_LOOK_S = 3.0
-_SNAPSHOT_S = 40.0  # at the end: less than the grace, so that the weights are saved without it
 
 log = logging.getLogger(__name__)
 
@@ -76,29 +76,29 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
     run = arguments.run
     name = f"{ROLE}-{arguments.index}"
     check_alone(run.directory, name)
-    lease = take_lease(run.directory, name, launch=run.num_resumes)
+    pause = DiskPause(stop)
+    lease = pause.write(
+        lambda: take_lease(run.directory, name, launch=run.num_resumes), run.directory / name
+    )
     keep_log(run.directory, ROLE, arguments.index)
     device = device_of_rank(setup_torch(run.config.cluster), 0, run.config)
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation, stop=stop)
     exit_code = 1
     try:
-        journal = EnvStepJournal(run.directory, run.num_resumes)
-        record = RunRecord(run.directory, check_lease=lease.check)
+        journal = pause.write(
+            lambda: EnvStepJournal(run.directory, run.num_resumes), run.directory / "env_steps"
+        )
+        record = RunRecord(run.directory, pause, check_lease=lease.check)
         fairness = FairnessRecord(run.directory, run.config, check_lease=lease.check)
         steps_noted, steps_before = journal.read(), _steps_before(run)
         publisher = WeightPublisher(incarnation=arguments.incarnation)
         if not wait_for_shards(run.replay_addresses, stop, timeout_s=_REPLAY_START_S):
             return
-        is_sharded = len(run.replay_addresses) > 1
-        board = watch_shards(run.replay_addresses, stop) if is_sharded else None
-
+        board = _board(run, stop)
         governor, priorities = _pace(run, journal, lease, board, stop)
+        pause.on_change = governor.pause
         starvation = Starvation(governor)
-
-        def check_health() -> None:
-            _check(record, starvation)
-            lease.check_now_and_then()
-
+        check_health = functools.partial(_check, record, starvation, lease)
         learner = Learner(
             run,
             device=device,
@@ -115,7 +115,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             check_health=check_health,
             note_priorities=record.add_priorities,
             note_batch=fairness.add_batch,
-            saver=_saver(run, lease, stop),
+            saver=saver_of(run, lease, stop, pause),
             further_state=lambda: {
                 "record": record.state(),
                 "fairness": fairness.state(),
@@ -174,7 +174,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             finally:
                 if stop.is_set():
                     counting.join(_LAST_LOOK_S)
-                fairness.save()
+                _write_the_rest(run, record, fairness)
         stop.check()
         exit_code = 0
     except Exception:
@@ -186,10 +186,11 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         tracker.close(exit_code)
 
 
-def _check(record: RunRecord, starvation: Starvation) -> None:
+def _check(record: RunRecord, starvation: Starvation, lease: Lease) -> None:
     """Raise what keeps the learner from going on, found by threads that serve others."""
     record.check()
     starvation.check()
+    lease.check_now_and_then()
 
 
 def _steps_before(run: RunInfo) -> int:
@@ -254,6 +255,18 @@ def _wait_until_left(roster: Roster, watch: ClusterWatch) -> None:
         time.sleep(0.1)
 
 
+def _write_the_rest(run: RunInfo, record: RunRecord, fairness: FairnessRecord) -> None:
+    """Write what only memory holds, after the last checkpoint."""
+    release_reserve(run.directory)  # it is small
+    record.finish()
+    fairness.save()
+
+
+def _board(run: RunInfo, stop: StopSignal) -> ShardBoard | None:
+    is_sharded = len(run.replay_addresses) > 1
+    return watch_shards(run.replay_addresses, stop) if is_sharded else None
+
+
 def _pace(
     run: RunInfo,
     journal: EnvStepJournal,
@@ -281,20 +294,6 @@ def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:
     if num_ranks == 1:
         return None
     return RankGroup(meeting_point(run), rank=0, num_ranks=num_ranks, device=device)
-
-
-def _saver(run: RunInfo, lease: Lease, stop: StopSignal) -> CheckpointSaver:
-    def snapshot_replay() -> str:
-        return request_snapshots(run.replay_addresses, timeout_s=_SNAPSHOT_S)
-
-    return CheckpointSaver(
-        run.directory / "checkpoints",
-        keep=run.config.learner.checkpoints_kept,
-        stop=stop,
-        # A deterministic run's steps are with its reanalyzer; it is started anew, not resumed.
-        snapshot_replay=None if run.config.cluster.deterministic else snapshot_replay,
-        check_lease=lease.check,
-    )
 
 
 if __name__ == "__main__":

@@ -135,6 +135,9 @@ class ClusterWatch:
         """Look once."""
         self._roster.expire()
         self._own_vitals, now = self._vitals(), self._clock()
+        if paused_by := self._governor.paused_by:
+            self.cause = f"the run waits: {paused_by}"
+            return
         cause = cause_of(
             self._own_vitals,
             self._roster.members(),

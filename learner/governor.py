@@ -14,12 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from efficientzero.config import Config
+from efficientzero.recent_set import RecentSet
 from efficientzero.rpc.records import Grant, Phase
 from efficientzero.runtime import StopSignal
 from learner.pace import Pace
 
 _LOOK_S = 0.5
 """Longest a waiting thread goes without a look at whether anybody still wants its answer."""
+
+_MOST_REPLACED = 20_000
+"""Actor processes that are refused if they come back; older ones ended long ago."""
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +93,10 @@ class Governor:
         self._ahead = 0  # what collection may be ahead of its pace, beside the slack
         self._may_end = False  # collection may end before the paired train_steps are made
         self._actors: dict[int, _Actor] = {}
-        self._replaced: set[tuple[int, int]] = set()  # (actor_index, incarnation)
+        self._replaced = RecentSet[tuple[int, int]](_MOST_REPLACED)  # (actor_index, incarnation)
         self._queue: deque[_Ticket] = deque()
         self._learner_waits_for = ""
+        self._paused_by = ""  # nothing is granted meanwhile
         self._follows_another = False  # actors may hold grants of a governor before this one
         self._adoptable = 0  # env_steps of those grants that may still be reported here
         self._adopted: set[int] = set()  # actors that have reported some
@@ -209,7 +214,7 @@ class Governor:
         """Wait until ``train_step`` may be made; return False after ``timeout_s`` or on stop."""
         deadline = time.monotonic() + timeout_s
         with self._lock:
-            while not self._may_train(train_step):
+            while self._paused_by or not self._may_train(train_step):
                 left_s = deadline - time.monotonic()
                 if left_s <= 0 or stop.is_set():
                     return False
@@ -240,12 +245,26 @@ class Governor:
         paired train_steps. Returns whether it was so.
         """
         with self._lock:
-            is_stuck = bool(self._queue) and not self._held and not self._room()
+            is_waiting = bool(self._queue) and not self._held and not self._room()
+            is_stuck = is_waiting and not self._paused_by
             if is_stuck and self._granted < self.pace.env_steps:
                 self._ahead += self.pace.slack
                 self._may_end |= self._granted == self.pace.env_steps - 1
                 self._serve()
             return is_stuck
+
+    def pause(self, why: str) -> None:
+        """Grant neither env_steps nor train_steps until told an empty ``why``; counts go on."""
+        with self._lock:
+            self._paused_by = why
+            if not why:
+                self._completed_grew.notify_all()
+                self._serve()
+
+    @property
+    def paused_by(self) -> str:
+        """Why nothing is granted; empty while it is."""
+        return self._paused_by
 
     def set_waiting_for(self, what: str) -> None:
         """Say what else than the pace the learner waits for; empty when it waits no more."""
@@ -254,6 +273,8 @@ class Governor:
     def why_waiting(self) -> str:
         """Say in a few words what the learner waits for; empty while it trains."""
         with self._lock:
+            if self._paused_by:
+                return self._paused_by
             env_steps, next_step, pace = self._completed, self._train_steps, self.pace
             if next_step >= pace.total_train_steps:
                 left = pace.env_steps - env_steps
@@ -382,6 +403,8 @@ class Governor:
     def _serve(self) -> None:
         """Answer those in line who can have their whole share."""
         while self._queue:
+            if self._paused_by and not self._has_ended():
+                return
             share = self._share(self._queue[0])
             if not self._has_ended() and not 0 < share <= self._room():
                 return
@@ -392,7 +415,8 @@ class Governor:
         if ticket.answered.is_set():
             return
         self._queue.remove(ticket)
-        self._answer(ticket, 0 if withdraw else min(self._share(ticket), self._room()))
+        is_void = withdraw or bool(self._paused_by)
+        self._answer(ticket, 0 if is_void else min(self._share(ticket), self._room()))
         self._serve()  # those behind it moved up
 
     def _answer(self, ticket: _Ticket, granted: int) -> None:

@@ -206,7 +206,7 @@ class Learner:
         """Make one train_step once pace and data allow it."""
         self._check_health()
         with self._timer.section("wait_pace"):
-            if not self._wait_for_pace("the actors"):
+            if not self._wait_for_pace("the pace"):
                 return
         with self._timer.section("wait_batch"):
             ready = self._next_batch()

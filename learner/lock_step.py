@@ -138,7 +138,8 @@ class LockStepGovernor(Governor):
     def why_waiting(self) -> str:
         """Say in a few words what the learner waits for; empty while it trains."""
         with self._lock:
-            reason = self._not_yet() if self._pays_for_a_train_step() else ""
+            is_turn = self._pays_for_a_train_step() and not self._paused_by
+            reason = self._not_yet() if is_turn else ""
         return reason or super().why_waiting()
 
     # Everything below is called under the lock.

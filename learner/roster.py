@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from efficientzero.disk_space import is_full
 from efficientzero.metrics.pulse import NO_VITALS, Vitals
+from efficientzero.recent_set import RecentSet
 
 LATE_S = 10.0
 """Silence after which a process is shown as late: five heartbeats."""
@@ -26,6 +28,8 @@ FIRST_JOINED_INCARNATION = 1_000_000
 ONLY_ONE = ("evaluator",)
 MOST_PLACES = 10_000
 """Of a role."""
+_MOST_GONE = 20_000
+"""Those that left and are refused if they come back; older ones ended long ago."""
 _RETURN_S = 10.0
 _SLEPT_S = 5.0
 
@@ -93,7 +97,7 @@ class Roster:
         self._lock = threading.Lock()
         # Under the lock:
         self._members: dict[tuple[str, int], Member] = {}
-        self._gone: set[int] = set()
+        self._gone = RecentSet[int](_MOST_GONE)
         self._kept: set[tuple[str, int]] = set()  # places of processes with an index of their own
         self._looked_at = clock()
 
@@ -116,7 +120,12 @@ class Roster:
             if self._clock() < self._opens_at:
                 raise NoPlace("the learner has just started again; its processes come back first")
             index = self._free_index(wish.role)
-        started = self._count_start(f"{wish.role}-{index}")
+        try:
+            started = self._count_start(f"{wish.role}-{index}")
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise NoPlace("the learner's disk is full; there is a place once it has room") from None
         seat = dataclasses.replace(
             wish, index=index, incarnation=FIRST_JOINED_INCARNATION + started
         )

@@ -15,8 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from efficientzero.disk_space import DiskPause, is_full
+from efficientzero.episode_lines import (
+    EPISODES_FILE,
+    MOST_LINES,
+    num_env_steps,
+    num_episodes,
+    shorten_file,
+)
 from efficientzero.lease import Fenced
-from efficientzero.run_folder import append_lines, read_lines
+from efficientzero.run_folder import append_lines, read_lines, rewrite_lines
 from replay.priorities import MIN_PRIORITY
 
 _PRIORITY_DECAY = 0.99  # per training batch
@@ -28,6 +36,9 @@ class EpisodeResult(NamedTuple):
 
     episode_return: float  # raw score
     length: int  # env_steps
+
+
+_Line = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,33 +60,39 @@ class RecordSnapshot:
     """Env_steps that ever reached replay, as last told."""
 
 
-def _keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+def _keep(path: Path, wanted: Callable[[_Line], bool]) -> list[_Line]:
     """Leave only the lines that are whole and wanted in a file of records; return them."""
     if not path.exists():
         return []
     kept = [line for line in read_lines(path) if wanted(line)]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-    temporary.replace(path)
+    rewrite_lines(path, kept)
     return kept
 
 
 class RunRecord:
     """Writes ``evaluations.jsonl`` and ``episodes.jsonl`` and remembers the newest of them."""
 
-    def __init__(self, directory: Path, *, check_lease: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        pause: DiskPause | None = None,
+        *,
+        check_lease: Callable[[], None] = lambda: None,
+    ) -> None:
         """Append to the files in ``directory``; wall time counts from now.
 
         Args:
             directory: the run folder.
+            pause: told of a full disk, whose lines wait in memory; None: a full disk is an error.
             check_lease: raises if the folder is another process's by now.
         """
-        self._check_lease = check_lease
+        self._pause, self._check_lease = pause, check_lease
         self._evaluations_path = directory / "evaluations.jsonl"
-        self._episodes_path = directory / "episodes.jsonl"
+        self._episodes_path = directory / EPISODES_FILE
         self._started = time.monotonic()
         self._lock = threading.Lock()
         # Under the lock:
+        self._num_episode_lines = 0
         self._episodes = 0
         self._episode_env_steps = 0  # of all of them
         self._last_returns: deque[float] = deque(maxlen=_NUM_LAST_RETURNS)
@@ -83,6 +100,7 @@ class RunRecord:
         self._last_eval_return_mean = float("nan")
         self._last_eval_version = 0
         self._final_evaluation_received = False
+        self._unwritten: dict[Path, list[str]] = {}
         self._failure: OSError | Fenced | None = None
         self._max_priority = 1.0
         self._has_priorities = False
@@ -103,20 +121,26 @@ class RunRecord:
             train_steps: the run's count now.
         """
         self._check_lease()
-        evaluations = _keep(
+        evaluations = self._kept(
             self._evaluations_path, lambda line: line["weights_version"] <= train_steps
         )
-        episodes = _keep(self._episodes_path, lambda line: line["env_steps"] <= env_steps)
+        episodes = self._kept(self._episodes_path, lambda line: line["env_steps"] <= env_steps)
         with self._lock:
             self._started = time.monotonic() - state["wall_s"]
             self._max_priority, self._has_priorities = state["max_priority"], True
-            self._episodes = len(episodes)
-            self._episode_env_steps = sum(line["length"] for line in episodes)
+            self._num_episode_lines = len(episodes)
+            self._episodes = sum(map(num_episodes, episodes))
+            self._episode_env_steps = sum(map(num_env_steps, episodes))
             self._last_returns.extend(line["return"] for line in episodes)
             for line in evaluations:
                 self._last_eval_return_mean = line["return_mean"]
                 self._last_eval_version = line["weights_version"]
             self._final_evaluation_received = any(line["is_final"] for line in evaluations)
+
+    def _kept(self, path: Path, wanted: Callable[[_Line], bool]) -> list[_Line]:
+        if self._pause is None:
+            return _keep(path, wanted)
+        return self._pause.write(lambda: _keep(path, wanted), path)
 
     @property
     def wall_s(self) -> float:
@@ -164,6 +188,9 @@ class RunRecord:
         ]
         with self._lock:
             self._append(self._episodes_path, lines)
+            self._num_episode_lines += len(lines)
+            if self._num_episode_lines > MOST_LINES:
+                self._shorten()
             self._episodes += len(episodes)
             self._episode_env_steps += sum(episode.length for episode in episodes)
             self._last_returns.extend(episode.episode_return for episode in episodes)
@@ -223,17 +250,57 @@ class RunRecord:
         """Raise what kept a result from being written; the learner looks here in its loop.
 
         Raises:
-            OSError: disk full, folder gone. Results would be lost from here on.
+            OSError: folder gone, disk full for too long. Results would be lost from here on.
             Fenced: the folder is another process's.
         """
         with self._lock:
+            self._write()
             if self._failure is not None:
                 raise self._failure
 
+    def finish(self) -> None:
+        """Write what a full disk has not taken yet, for the last time.
+
+        Raises:
+            OSError: it is lost.
+        """
+        self._pause = None
+        self.check()
+
     def _append(self, path: Path, lines: Sequence[dict[str, Any]]) -> None:
         """Write whole lines and hand them to the system, so that a reader sees them at once."""
+        self._unwritten.setdefault(path, []).extend(map(json.dumps, lines))
+        self._write()
+
+    def _write(self) -> None:
+        """Write the lines that are not written yet, as far as the disk takes them."""
+        for path, lines in list(self._unwritten.items()):
+            try:
+                self._check_lease()
+                append_lines(path, lines)
+            except Fenced as error:
+                self._failure = error
+                return
+            except OSError as error:
+                self._note_failure(path, error)
+                continue
+            del self._unwritten[path]
+            if self._pause is not None:
+                self._pause.written(path)
+
+    def _shorten(self) -> None:
+        if self._episodes_path in self._unwritten:
+            return  # it is not whole now
         try:
-            self._check_lease()
-            append_lines(path, map(json.dumps, lines))
-        except (OSError, Fenced) as error:
-            self._failure = error
+            self._num_episode_lines = shorten_file(self._episodes_path)
+        except OSError as error:
+            if not is_full(error):
+                self._failure = error
+
+    def _note_failure(self, path: Path, error: OSError) -> None:
+        try:
+            if self._pause is None:
+                raise error
+            self._pause.failed(path, error)
+        except OSError as final:
+            self._failure = final

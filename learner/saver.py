@@ -17,9 +17,16 @@ import torch
 from torch.utils._pytree import tree_map
 
 from efficientzero.checkpoint import save_checkpoint
+from efficientzero.disk_space import DiskPause, Reserve, check_room, is_full
 from efficientzero.guarded_thread import GuardedThread, guarded_thread
+from efficientzero.lease import Lease
+from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal
-from replay.snapshot_request import SnapshotFailed
+from replay.snapshot_request import SnapshotFailed, request_snapshots
+from replay.snapshots import newest_size
+
+_MARGIN = 4 << 20  # bytes: for logs and small files, and what ``check_room`` leaves free
+_SNAPSHOT_S = 40.0  # at the end: less than the learner's grace, so that the weights are saved
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +42,9 @@ class CheckpointSaver:
         stop: StopSignal,
         snapshot_replay: Callable[[], str] | None = None,
         patience_s: float = 10.0,
+        pause: DiskPause | None = None,
+        reserve: Reserve | None = None,
+        snapshot_bytes: Callable[[], int] = lambda: 0,
         check_lease: Callable[[], None] = lambda: None,
     ) -> None:
         """Write into ``folder``.
@@ -45,11 +55,16 @@ class CheckpointSaver:
             stop: set when the thread fails.
             snapshot_replay: has replay write a snapshot and returns its name; raises what kept it.
             patience_s: how long a save that waits gives the one before it.
+            pause: where a save waits for room on a full disk; None: it is an error.
+            reserve: room for the save that waits, used when the disk is full.
+            snapshot_bytes: returns the size of replay's newest snapshot.
             check_lease: raises if the folder is another process's by now.
         """
         self._folder, self._keep, self._snapshot_replay = folder, keep, snapshot_replay
         self._stop = stop
         self._patience_s, self._check_lease = patience_s, check_lease
+        self._pause, self._reserve, self._snapshot_bytes = pause, reserve, snapshot_bytes
+        self._newest_bytes = 0  # of the newest checkpoint
         self._thread: GuardedThread | None = None
 
     def save(self, state: dict[str, Any], *, wait: bool) -> bool:
@@ -60,8 +75,8 @@ class CheckpointSaver:
             wait: return only when it is on disk.
 
         Raises:
-            OSError: with ``wait``, the disk did not take it. Without, that is logged, and training
-                goes on with the checkpoints that are there.
+            OSError: with ``wait``, the disk did not take it, or was full for too long. Without,
+                that is logged, and training goes on with the checkpoints that are there.
         """
         if not wait and self._is_writing():
             return False
@@ -69,8 +84,12 @@ class CheckpointSaver:
         if wait:
             if self._thread is not None:
                 self._thread.join(self._patience_s)
-            # Two snapshots at once would delete each other's files.
-            self._write(copied, with_replay=not self._is_writing())
+            is_writing = self._is_writing()
+            if is_writing:  # two snapshots at once would delete each other's files
+                log.warning(
+                    "checkpoint without a snapshot of replay: the one before is not written yet"
+                )
+            self._write_last(copied, with_replay=not is_writing)
             return True
         self._thread = guarded_thread(
             self._write_or_log, self._stop, name="checkpoint", args=(copied,)
@@ -82,27 +101,59 @@ class CheckpointSaver:
 
     def _write_or_log(self, state: dict[str, Any]) -> None:
         try:
-            self._write(state)
+            self._write_when_there_is_room(state)
+            if self._reserve is not None:
+                self._reserve.keep(self._wanted() + _MARGIN)
         except OSError as error:
+            if self._pause is not None and is_full(error) and not self._stop.is_set():
+                raise  # full for too long: the run ends
             log.error(
                 "no checkpoint of train_step %d: %s; training goes on, older ones are kept",
                 state["train_step"],
                 error,
             )
 
+    def _write_last(self, state: dict[str, Any], *, with_replay: bool) -> None:
+        try:
+            self._write(state, with_replay=with_replay)
+        except OSError as error:
+            if self._pause is None or not is_full(error):
+                raise
+            is_kept = self._reserve is not None and self._reserve.release()
+            log.warning("%s%s", error, "; the room kept for this save is used" * is_kept)
+            try:
+                self._write_when_there_is_room(state, with_replay=with_replay)
+            except OSError as still:
+                if not (with_replay and is_full(still)):
+                    raise
+                log.warning("%s; the weights are saved without a snapshot of replay", still)
+                self._write(state, with_replay=False)
+
+    def _write_when_there_is_room(self, state: dict[str, Any], *, with_replay: bool = True) -> None:
+        if self._pause is None:
+            self._write(state, with_replay=with_replay)
+            return
+        self._pause.write(
+            lambda: self._write(state, with_replay=with_replay),
+            self._folder / "checkpoint",
+            wanted=self._wanted(),
+        )
+
+    def _wanted(self) -> int:
+        """Return the bytes that the next checkpoint and its snapshot are likely to need."""
+        return self._newest_bytes + self._snapshot_bytes()
+
     def _write(self, state: dict[str, Any], *, with_replay: bool = True) -> None:
         self._check_lease()
         state["replay_snapshot"] = ""
-        if not with_replay:
-            log.warning(
-                "checkpoint without a snapshot of replay: the one before is not written yet"
-            )
-        elif self._snapshot_replay is not None:
+        if with_replay and self._snapshot_replay is not None:
             try:
                 state["replay_snapshot"] = self._snapshot_replay()
             except Exception as error:
+                if is_full(error) and not self._stop.is_set():
+                    raise
                 # Weights without their data are worth more than nothing at all.
-                is_known = isinstance(error, SnapshotFailed)
+                is_known = isinstance(error, SnapshotFailed) or is_full(error)
                 log.warning(
                     "checkpoint without a snapshot of replay: %s", error, exc_info=not is_known
                 )
@@ -113,8 +164,35 @@ class CheckpointSaver:
             keep=self._keep,
             check_lease=self._check_lease,
         )
+        self._newest_bytes = path.stat().st_size
         log.info("saved %s", path)
 
 
 def _copied(value: Any) -> Any:  # noqa: ANN401  a leaf of any type
     return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
+
+
+def saver_of(run: RunInfo, lease: Lease, stop: StopSignal, pause: DiskPause) -> CheckpointSaver:
+    """Return what saves a run's checkpoints into its folder, each with a snapshot of replay."""
+
+    def snapshot_replay() -> str:
+        try:
+            return request_snapshots(run.replay_addresses, timeout_s=_SNAPSHOT_S)
+        finally:
+            # Reverb does not notice: it answers that it has stored a snapshot of empty files.
+            check_room(run.directory)
+
+    def snapshot_bytes() -> int:
+        return sum(newest_size(folder) for folder in run.directory.glob("replay-*"))
+
+    return CheckpointSaver(
+        run.directory / "checkpoints",
+        keep=run.config.learner.checkpoints_kept,
+        stop=stop,
+        pause=pause,
+        reserve=Reserve(run.directory),
+        snapshot_bytes=snapshot_bytes,
+        # A deterministic run's steps are with its reanalyzer; it begins again, nothing is resumed.
+        snapshot_replay=None if run.config.cluster.deterministic else snapshot_replay,
+        check_lease=lease.check,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from efficientzero.disk_space import DiskPause
 from efficientzero.lease import take_lease
 from efficientzero.options import refuse_options
 from efficientzero.own_log import keep_log
@@ -26,7 +27,10 @@ def main() -> None:
     def role(stop: StopSignal) -> None:
         run = arguments.run
         check_alone(run.directory, f"replay-{index}")
-        lease = take_lease(run.directory, f"replay-{index}", launch=run.num_resumes)
+        name = f"replay-{index}"
+        lease = DiskPause(stop).write(
+            lambda: take_lease(run.directory, name, launch=run.num_resumes), run.directory / name
+        )
         keep_log(run.directory, "replay", index)
         with tracked(run, "replay", index, arguments.incarnation, stop=stop) as tracker:
             metrics = ServiceMetrics(

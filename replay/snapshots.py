@@ -65,17 +65,34 @@ class SnapshotFolder:
             _remove(path)
 
     def keep_newest(self) -> None:
-        """Move newly completed snapshots into ``kept``, numbered, and drop the oldest there."""
+        """Move newly completed snapshots into ``kept``, numbered, and drop the oldest there.
+
+        A damaged one is removed: on a full disk Reverb writes empty or cut files, says that it has
+        stored a snapshot, and deletes the one before. What is in ``kept`` must outlive that.
+        """
         kept = in_order(self._kept.iterdir())
         number = _order(kept[-1])[0] if kept else 0
         for path in sorted(path for path in self.live.iterdir() if (path / _DONE).exists()):
             if path.name not in map(reverbs_name, kept):
+                if not is_intact(path):
+                    log.error("replay snapshot %s is damaged (a full disk?) and removed", path)
+                    _remove(path)
+                    continue
                 number += 1
                 kept.append(self._kept / f"{number:06d}-{path.name}")
                 _link(path, kept[-1])
             _remove(path)
         for path in kept[: -self._keep]:
             _remove(path)
+
+
+def newest_size(folder: Path) -> int:
+    """Return the bytes of the newest snapshot kept in a service's folder; 0 without one."""
+    try:
+        kept = in_order((folder / "kept").iterdir())
+        return sum(file.stat().st_size for file in kept[-1].iterdir()) if kept else 0
+    except OSError:  # none yet, or removed meanwhile
+        return 0
 
 
 def in_order(snapshots: Iterable[Path]) -> list[Path]:

@@ -16,7 +16,8 @@ from tests.chaos.clock_faults import drift_apart, jump, set_back_and_kill_replay
 from tests.chaos.site import Fault, Site
 from tests.integration.local_runs import fill
 
-_FREE_BYTES = 128 * 1024
+_QUIET_S = 3.0
+"""From the first write that waits until nothing is played or trained any more, and longer."""
 
 
 def kill(role: str) -> Callable[[Site], None]:
@@ -39,17 +40,24 @@ def pause(role: str) -> Callable[[Site], None]:
     return inject
 
 
-def fill_disk_for_a_checkpoint(site: Site) -> None:
-    """Leave too little room for a checkpoint until one has failed, then make room again."""
-    complaints = site.run.output.count("no checkpoint of train_step")
-    ballast = fill(site.folder, leave_bytes=_FREE_BYTES)
+def fill_disk(site: Site) -> None:
+    """Leave no room at all until the run waits for it, then make room again."""
+    waits = site.run.output.count("the run waits for room")
+    over = site.run.output.count("the wait for room is over")
+    ballast = fill(site.folder)
     try:
-        site.wait(
-            "a checkpoint that does not fit",
-            lambda: site.run.output.count("no checkpoint of train_step") > complaints,
-        )
+        site.wait("a pause", lambda: site.run.output.count("the run waits for room") > waits)
+        time.sleep(_QUIET_S)
+        before = site.run.wait_for_status("what was done", lambda known: True)
+        time.sleep(_QUIET_S)
+        after = site.run.wait_for_status("that no more is done", lambda known: True)
+        assert (before.env_steps, before.train_steps) == (after.env_steps, after.train_steps)
+        assert "disk full" in after.waiting_for
     finally:
         ballast.unlink()
+    site.wait(
+        "the end of the pause", lambda: site.run.output.count("the wait for room is over") > over
+    )
 
 
 def damage_newest_checkpoint(site: Site) -> None:
@@ -94,8 +102,8 @@ FAULTS = {
         # An actor gives up an episode that replay does not take for 30 s.
         Fault(name="pause replay", inject=pause("replay"), episodes=2),
         Fault(
-            name="disk full at a checkpoint",
-            inject=fill_disk_for_a_checkpoint,
+            name="disk full",
+            inject=fill_disk,
             disk_bytes=260 * 10**6,
         ),
         Fault(

@@ -18,7 +18,7 @@ CASES = {
         # The evaluator last: until it is back, the learner would write more checkpoints.
         *("damaged checkpoint", "kill evaluator"),
     ),
-    "full disk": ("disk full at a checkpoint",),
+    "full disk": ("disk full",),
 }
 
 

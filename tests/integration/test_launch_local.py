@@ -223,22 +223,25 @@ def small_disk(tmp_path):
         yield mount
 
 
-def test_disk_that_fills_up_ends_the_run_and_is_named(small_disk):
+def test_run_that_waits_for_a_full_disk_saves_all_when_interrupted(small_disk):
     disk = small_disk(260 * 10**6)  # the launcher wants 200 MB to begin with
     with LocalRun(disk / "runs", *TINY, *BUDGET, *ENDLESS) as run:
         run.wait_for_status("a checkpoint", lambda status: status.train_steps > 20)
         printed_before = len(run.output.splitlines())
         fill(disk)
-        assert run.wait(END_S) == 1
+        run.wait_for_status("the pause", lambda status: "disk full" in status.waiting_for)
+        reached = run.wait_for_status("its cause", lambda status: "disk full" in status.cause)
+        run.process.send_signal(signal.SIGINT)
+        assert run.wait(END_S) == 130
         assert run.pids() == {}
-        said = [line for line in run.output.splitlines() if "the disk is full" in line]
-        assert any(line.startswith("learner-0") for line in said)
         assert "Traceback" not in run.output
         assert len(run.output.splitlines()) - printed_before < 100
-        # What was saved before can be read; of what did not fit nothing is left.
         kept = list_checkpoints(run.directory / "checkpoints")
-        assert [load_checkpoint(path)["network"] for path in kept]
+        # Nothing was trained in the pause, and the room that was kept took the last checkpoint.
+        assert load_checkpoint(kept[-1])["train_step"] == reached.train_steps
         assert sorted((run.directory / "checkpoints").iterdir()) == kept
+        assert run.summary["exit_reason"] == "interrupted"
+        assert not (run.directory / "reserved_space").exists()
 
 
 def test_disk_without_room_for_a_run_is_refused_before_anything_starts(small_disk):

@@ -102,3 +102,15 @@ def test_foreign_file_is_removed_before_reverb_could_take_it_for_the_newest(fold
     (folder.live / "zzz.txt").touch()
     assert folder.prepare() == "2026-01-01"
     assert names(folder.live) == ["2026-01-01"]
+
+
+def test_snapshots_of_a_full_disk_never_take_the_place_of_whole_ones(folder, tmp_path):
+    write(folder.live, "2026-01-01")
+    folder.keep_newest()
+    for day in range(2, 6):  # as Reverb leaves them: complete by name, empty, none before them
+        damaged = write(folder.live, f"2026-01-{day:02d}")
+        for stream in STREAMS:
+            (damaged / stream).write_bytes(b"")
+        folder.keep_newest()
+    assert names(folder.live) == []
+    assert folder.prepare() == "2026-01-01"
