@@ -6,6 +6,7 @@ run folder and hands the processes to the supervisor. Knows no role beyond its n
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -19,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy.interrupt import leave_when_interrupted
+from deploy.interrupt import flush_or_drop, leave_when_interrupted
 
 if __name__ == "__main__":
     leave_when_interrupted()
@@ -360,13 +361,10 @@ def report(
     except OSError as error:
         text = f"cannot write {run.directory}/summary.json ({error.strerror})"
         print(f"launch.py: error: {text}", file=sys.stderr)
-    try:
-        lines = summary_lines(run, summary, expected=expected, wandb_before=wandb_before)
-        lines += advice_lines(plan, summary)
+    lines = summary_lines(run, summary, expected=expected, wandb_before=wandb_before)
+    lines += advice_lines(plan, summary)
+    with contextlib.suppress(OSError):  # nobody reads any more
         print("\n".join(["", *lines]), flush=True)
-    except OSError:
-        # Nobody reads any more. Python would flush once more at exit and change the exit code.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return outcome.exit_code
 
 
@@ -384,4 +382,7 @@ def advice_lines(plan: Plan, summary: Mapping[str, Any]) -> list[str]:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "--help | head" is no error
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    finally:
+        flush_or_drop()

@@ -5,6 +5,7 @@ Installed by ``launch.py`` before its other imports, which take most of its star
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -28,3 +29,18 @@ def _leave(signum: int, frame: FrameType | None) -> Never:
     name = signal.Signals(signum).name
     print(f"launch.py: interrupted by {name}", file=sys.stderr, flush=True)
     sys.exit(128 + signum)
+
+
+def flush_or_drop() -> None:
+    """Flush stdout and stderr; what nobody reads any more (a closed terminal) is dropped.
+
+    Python flushes once more when it ends, and an error then would change the exit code to 120.
+    """
+    for stream in (sys.__stdout__, sys.__stderr__):  # a live display may stand before them
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+            os.write(stream.fileno(), b"")  # a terminal that is gone takes not even nothing
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
