@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from efficientzero.membership import Membership, RunFinished, join, new_seat
+from efficientzero.membership import Membership, RunFinished, join, seat_in
 from efficientzero.own_log import keep_log
 from efficientzero.role_arguments import WorkerLine, bypass_proxies, parse_worker_line, read_run
 from efficientzero.rpc import cluster_pb2
@@ -75,7 +75,7 @@ def _launched(line: WorkerLine, role: str, module: str) -> tuple[RunInfo, cluste
     assert line.config is not None
     run = read_run(module, line.config)
     bypass_proxies(*run.replay_addresses, run.learner_address)
-    return run, new_seat(role, line.index, line.incarnation)
+    return run, seat_in(run, role, line.index, line.incarnation)
 
 
 def _joined(

@@ -12,6 +12,7 @@ from typing import Never
 import grpc
 
 from efficientzero.metrics.pulse import Vitals
+from efficientzero.place_proofs import PlaceProofs
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.protocol import PROTOCOL, different_versions
 from efficientzero.rpc.texts import clean
@@ -38,9 +39,13 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             run: what newcomers are told.
             roster: gives places.
             watch: tells who is there and whether the run is over.
+
+        Raises:
+            PlaceSecretError: the run folder's secret can neither be read nor made.
         """
         self._run, self._roster, self._watch = run, roster, watch
         self._run_file = run.to_json()
+        self._proofs = PlaceProofs(run.directory, run.run_uid)
 
     def Join(  # noqa: N802  named by the contract
         self, request: cluster_pb2.JoinRequest, context: grpc.ServicerContext
@@ -65,6 +70,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         return cluster_pb2.JoinReply(
             index=seat.index,
             incarnation=seat.incarnation,
+            proof=self._proofs.proof(seat.role, seat.index, seat.incarnation, seat.member),
             run_file=self._run_file,
             replay_hosts=list(filter(None, self._run.config.cluster.replay_host.split(","))),
         )
@@ -79,6 +85,13 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                 context,
                 f"{seat.name}: got run {request.run_uid} with config {request.config_hash}, "
                 f"wanted run {run.run_uid} with config {run.config_hash}",
+            )
+        proof = request.seat.proof
+        if not self._proofs.fits(proof, seat.role, seat.index, seat.incarnation, seat.member):
+            self._refuse(
+                context,
+                f"{seat.name}: got no proof that this process may have the place, wanted the one "
+                "that Join gives or the run folder's secret makes",
             )
         vitals = _vitals(request, context)
         try:

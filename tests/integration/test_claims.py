@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from deploy.status import process_table
-from efficientzero.membership import new_seat
+from efficientzero.membership import seat_in
 from efficientzero.metrics.pulse import NO_VITALS
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.channel import open_channel
@@ -182,7 +182,7 @@ def test_members_are_nobody_elses_to_see(learner):
 def test_places_beyond_the_roster_are_refused(learner, role, index):
     with open_channel(learner.address) as channel:
         request = cluster_pb2.HeartbeatRequest(
-            seat=new_seat(role, index),
+            seat=seat_in(learner.run, role, index),
             run_uid=learner.run.run_uid,
             config_hash=learner.run.config_hash,
         )
@@ -194,7 +194,7 @@ def test_places_beyond_the_roster_are_refused(learner, role, index):
 
 def heartbeat(learner, **fields):
     values = {"rate": 1.0, "busy": 0.5, "weights_train_step": 3, **fields}
-    seat = new_seat("actor")
+    seat = seat_in(learner.run, "actor", 0)
     seat.host = values.pop("host", "here")
     with open_channel(learner.address) as channel:
         cluster_pb2_grpc.ClusterServiceStub(channel).Heartbeat(
