@@ -24,7 +24,7 @@ from efficientzero.rpc.credentials import (
     read_read_token,
     read_token,
 )
-from learner.gate import Refusals
+from learner.refusals import Refusals
 from tests.integration.test_joining import Learner
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "security.md"
@@ -128,6 +128,18 @@ def test_refusals_are_counted_by_peer_and_cause(caplog):
     for host in range(5_000):
         refusals.note(f"ipv4:host{host}:1", "a")
     assert len(refusals._noted) == 1_000
+
+
+def test_many_peers_have_a_bounded_number_of_lines_together(caplog):
+    now = [0.0]
+    refusals = Refusals(lambda: now[0])
+    for minute in (1, 2):
+        caplog.clear()
+        for host in range(5_000):
+            refusals.note(f"ipv6:[2001:db8::{host:x}]:1", "a")
+        assert len(caplog.records) == 60
+        assert "no more lines" in caplog.records[-1].getMessage()
+        now[0] = 61.0 * minute
 
 
 def rights_on_the_page() -> dict[str, dict[str, bool]]:
