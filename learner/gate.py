@@ -2,7 +2,8 @@
 
 In front of all of the learner's services. Two tokens: one of the workers, one that only reads.
 Without a token, on loopback, only the messages count. A stranger is refused by the headers of a
-call: nothing waits for its message, which may never come.
+call: nothing waits for its message, which may never come. Of those let in, a host can hold its
+share of the server's threads (``held_calls``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from learner.guarded_handler import GuardedHandler
+from learner.held_calls import HeldCalls
 from learner.refusals import Refusals
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -32,12 +34,15 @@ _WRONG_TOKEN = (
 class Gate(grpc.ServerInterceptor):
     """Checks every call before it reaches a service."""
 
-    def __init__(self, token: str | None, read_token: str | None = None) -> None:
+    def __init__(
+        self, token: str | None, read_token: str | None = None, *, held: HeldCalls
+    ) -> None:
         """Want a token of every caller, as ``authorization: Bearer <token>``.
 
         Args:
             token: opens every method; None: all of them are open.
             read_token: opens those of ``READ_ONLY``; None: nobody has one.
+            held: bounds the calls that are let in.
 
         A service refuses by ``CallRefused``. Where it raises anything else, the traceback is logged
         and the caller is answered "unknown". That does not end the process as a failing thread
@@ -46,20 +51,23 @@ class Gate(grpc.ServerInterceptor):
         self._wanted, self._wanted_to_read = (
             None if given is None else f"Bearer {given}".encode() for given in (token, read_token)
         )
-        self._refusals = Refusals()
+        self._held, self._refusals = held, Refusals()
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], _Handler | None],
         details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
-        """Return the service's handler, or one that refuses."""
+        """Return the service's handler, or one that refuses; called before a thread is taken."""
+        self._held.end_overdue()
         cause = self._why_refused(details)
         if cause:
             return self._refuse(cause)
         handler = continuation(details)
         if handler is not None and handler.request_deserializer is not None:
-            return GuardedHandler(handler, details.method, self._refusals).handler()
+            return GuardedHandler(
+                handler, details.method, refusals=self._refusals, held=self._held
+            ).handler()
         return handler
 
     def _why_refused(self, details: grpc.HandlerCallDetails) -> str:
