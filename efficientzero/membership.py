@@ -24,7 +24,7 @@ from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.place_proofs import PlaceProofs
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
-from efficientzero.rpc.channel import open_channel, reason_of
+from efficientzero.rpc.channel import EXPIRED, NOT_YET_VALID, open_channel, reason_of
 from efficientzero.rpc.protocol import PROTOCOL, installed_versions
 from efficientzero.run_folder import RunInfo, check_run_id
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
@@ -272,6 +272,10 @@ class Membership:
 def _check_retry(error: grpc.RpcError, address: str) -> None:
     """Raise JoinRefused unless a later try may succeed."""
     text = reason_of(error)
+    if EXPIRED in text:
+        raise JoinRefused(f"learner at {address}: a certificate has expired ({text})")
+    if NOT_YET_VALID in text:
+        raise JoinRefused(f"learner at {address}: a certificate is not valid yet ({text})")
     if any(sign in text for sign in _FOREIGN_CERTIFICATE):
         raise JoinRefused(
             f"learner at {address}: its certificate is not of this cluster's CA, or not of this "

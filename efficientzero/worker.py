@@ -14,6 +14,7 @@ from efficientzero.membership import Membership, RunFinished, join, seat_in
 from efficientzero.own_log import keep_log
 from efficientzero.role_arguments import WorkerLine, bypass_proxies, parse_worker_line, read_run
 from efficientzero.rpc import cluster_pb2
+from efficientzero.rpc.certificates import expiry_notes
 from efficientzero.rpc.credentials import CredentialsError, credentials_folder, is_loopback
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal, run_role, setup_logging
@@ -86,6 +87,8 @@ def _joined(
         raise CredentialsError(
             f"--join: got {line.join}, another host, and no credentials; wanted --credentials DIR"
         )
+    for note in expiry_notes(credentials_folder()):
+        log.warning("%s", note)
     bypass_proxies(line.join)
     try:
         found = join(line.join, role, stop, runs_dir=line.runs_dir)

@@ -110,7 +110,8 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         """List the run's processes."""
         del request, context
         processes = [_process_status(process) for process in self._watch.processes()]
-        return cluster_pb2.Cluster(processes=processes, cause=self._watch.cause)
+        watch = self._watch
+        return cluster_pb2.Cluster(processes=processes, cause=watch.cause, warnings=watch.warnings)
 
     def cause(self) -> str:
         """Return why the learner waits; empty while nothing stalls."""

@@ -117,9 +117,11 @@ class ProcessStatus(_message.Message):
     def __init__(self, seat: _Optional[_Union[Seat, _Mapping]] = ..., state: _Optional[str] = ..., rate: _Optional[float] = ..., rate_unit: _Optional[str] = ..., waiting_for: _Optional[str] = ..., busy: _Optional[float] = ..., weights_train_step: _Optional[int] = ..., heartbeat_age_s: _Optional[float] = ...) -> None: ...
 
 class Cluster(_message.Message):
-    __slots__ = ("processes", "cause")
+    __slots__ = ("processes", "cause", "warnings")
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     processes: _containers.RepeatedCompositeFieldContainer[ProcessStatus]
     cause: str
-    def __init__(self, processes: _Optional[_Iterable[_Union[ProcessStatus, _Mapping]]] = ..., cause: _Optional[str] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, processes: _Optional[_Iterable[_Union[ProcessStatus, _Mapping]]] = ..., cause: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
