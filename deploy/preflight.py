@@ -13,13 +13,15 @@ import re
 import secrets
 import shutil
 import socket
+from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
 
 from efficientzero.config import ClusterConfig, Config, TrackingConfig
 from efficientzero.disk_space import is_full
 from efficientzero.metrics.wandb_names import check_wandb_name
-from efficientzero.rpc.credentials import CredentialsError, check_bind
+from efficientzero.rpc.certificates import expiries
+from efficientzero.rpc.credentials import CredentialsError, check_bind, credentials_folder
 from efficientzero.run_folder import check_run_id
 
 _MIN_FREE_BYTES = 200 * 10**6
@@ -103,12 +105,21 @@ def addresses(config: Config) -> tuple[list[str], str]:
         check_bind(cluster.bind_host)
     except CredentialsError as error:
         raise PreflightError(str(error)) from error
+    check_certificates(credentials_folder())
     ports, learner_port = choose_ports(cluster, num_shards)
     here = "127.0.0.1" if cluster.bind_host == "0.0.0.0" else cluster.bind_host
     hosts = (cluster.replay_host or here).split(",")
     hosts = hosts * num_shards if len(hosts) == 1 else hosts
     shards = [f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
     return shards, f"{here}:{learner_port}"
+
+
+def check_certificates(folder: Path | None) -> None:
+    """Check that the certificates in a credentials folder, if there are any, have not expired."""
+    now = datetime.now(UTC)
+    for expiry in () if folder is None else expiries(folder):
+        if expiry.is_over(now):
+            raise PreflightError(expiry.note(now))
 
 
 def check_run_name(run_id: str) -> None:

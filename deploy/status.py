@@ -218,6 +218,7 @@ def summary(status: run_pb2.RunStatus, cluster: cluster_pb2.Cluster) -> list[str
     ]
     if cluster.cause or status.waiting_for:
         lines.append(cluster.cause or f"learner waits for {status.waiting_for}")
+    lines.extend(cluster.warnings)
     return lines
 
 
@@ -231,6 +232,7 @@ def as_values(status: run_pb2.RunStatus, cluster: cluster_pb2.Cluster) -> dict[s
         "train_steps_budget": status.train_steps_budget,
         "waiting_for": status.waiting_for,
         "cause": cluster.cause,
+        "warnings": list(cluster.warnings),
         "processes": [_process_values(process) for process in cluster.processes],
     }
 

@@ -22,8 +22,9 @@ from efficientzero.metrics.pulse import NO_VITALS, Pulse
 from efficientzero.metrics.tracker import resolve_mode
 from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.metrics.wandb_tracker import check_environment
+from efficientzero.place_proofs import PlaceProofs
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
-from efficientzero.rpc.channel import open_channel, reason_of
+from efficientzero.rpc.channel import EXPIRED, NOT_YET_VALID, open_channel, reason_of
 from efficientzero.rpc.protocol import PROTOCOL, installed_versions
 from efficientzero.run_folder import RunInfo, check_run_id
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
@@ -78,6 +79,18 @@ def new_seat(role: str, index: int = 0, incarnation: int = 0) -> cluster_pb2.Sea
     )
 
 
+def seat_in(run: RunInfo, role: str, index: int, incarnation: int = 0) -> cluster_pb2.Seat:
+    """Return this process in a place that it has without asking, by the run folder's secret.
+
+    Raises:
+        PlaceSecretError: this process cannot read the secret.
+    """
+    seat = new_seat(role, index, incarnation)
+    proofs = PlaceProofs(run.directory, run.run_uid)
+    seat.proof = proofs.proof(role, index, incarnation, seat.member)
+    return seat
+
+
 def join(
     address: str,
     role: str,
@@ -124,7 +137,7 @@ def join(
             return None
     if reply.has_finished:
         raise RunFinished
-    seat.index, seat.incarnation = reply.index, reply.incarnation
+    seat.index, seat.incarnation, seat.proof = reply.index, reply.incarnation, reply.proof
     return _run_seen_from_here(reply, address, runs_dir), seat
 
 
@@ -259,6 +272,10 @@ class Membership:
 def _check_retry(error: grpc.RpcError, address: str) -> None:
     """Raise JoinRefused unless a later try may succeed."""
     text = reason_of(error)
+    if EXPIRED in text:
+        raise JoinRefused(f"learner at {address}: a certificate has expired ({text})")
+    if NOT_YET_VALID in text:
+        raise JoinRefused(f"learner at {address}: a certificate is not valid yet ({text})")
     if any(sign in text for sign in _FOREIGN_CERTIFICATE):
         raise JoinRefused(
             f"learner at {address}: its certificate is not of this cluster's CA, or not of this "

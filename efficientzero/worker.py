@@ -10,10 +10,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from efficientzero.membership import Membership, RunFinished, join, new_seat
+from efficientzero.membership import Membership, RunFinished, join, seat_in
 from efficientzero.own_log import keep_log
 from efficientzero.role_arguments import WorkerLine, bypass_proxies, parse_worker_line, read_run
 from efficientzero.rpc import cluster_pb2
+from efficientzero.rpc.certificates import expiry_notes
 from efficientzero.rpc.credentials import CredentialsError, credentials_folder, is_loopback
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal, run_role, setup_logging
@@ -75,7 +76,7 @@ def _launched(line: WorkerLine, role: str, module: str) -> tuple[RunInfo, cluste
     assert line.config is not None
     run = read_run(module, line.config)
     bypass_proxies(*run.replay_addresses, run.learner_address)
-    return run, new_seat(role, line.index, line.incarnation)
+    return run, seat_in(run, role, line.index, line.incarnation)
 
 
 def _joined(
@@ -86,6 +87,8 @@ def _joined(
         raise CredentialsError(
             f"--join: got {line.join}, another host, and no credentials; wanted --credentials DIR"
         )
+    for note in expiry_notes(credentials_folder()):
+        log.warning("%s", note)
     bypass_proxies(line.join)
     try:
         found = join(line.join, role, stop, runs_dir=line.runs_dir)

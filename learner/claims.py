@@ -16,7 +16,7 @@ from learner.run_record import EpisodeResult
 
 _PLACE_WAIT_S = 10.0
 """For the heartbeat by which a new learner hears of a worker; they come every two seconds."""
-_LOOK_S = 0.05
+_LOOK_S = 0.2
 _LARGEST_RETURN = 1e30
 """Of a game. What environments give is far below; sums of larger ones would overflow."""
 

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Never
 
 import grpc
 
 from efficientzero.metrics.pulse import Vitals
+from efficientzero.place_proofs import PlaceProofs
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.protocol import PROTOCOL, different_versions
 from efficientzero.rpc.texts import clean
 from efficientzero.run_folder import RunInfo
 from learner.cluster_watch import ClusterWatch, ProcessState
+from learner.refusals import CallRefused
 from learner.roster import MOST_PLACES, ONLY_ONE, NoPlace, PlaceLost, Roster, Seat
 
 _ROLES = ("actor", "reanalyzer", "evaluator")
 _FASTEST = 1e12
 """Work per second that nobody does; sums of larger rates would overflow somewhere."""
 _HIGHEST = 1 << 31
-_LONGEST_REASON = 1_000
 
 log = logging.getLogger(__name__)
 
@@ -38,33 +38,38 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             run: what newcomers are told.
             roster: gives places.
             watch: tells who is there and whether the run is over.
+
+        Raises:
+            PlaceSecretError: the run folder's secret can neither be read nor made.
         """
         self._run, self._roster, self._watch = run, roster, watch
         self._run_file = run.to_json()
+        self._proofs = PlaceProofs(run.directory, run.run_uid)
 
     def Join(  # noqa: N802  named by the contract
         self, request: cluster_pb2.JoinRequest, context: grpc.ServicerContext
     ) -> cluster_pb2.JoinReply:
         """Give a place."""
-        wish = _seat(request.seat, context)
+        wish = _seat(request.seat)
         if request.protocol != PROTOCOL:
-            self._refuse(context, f"protocol: got {request.protocol}, wanted {PROTOCOL}")
+            raise _never(f"protocol: got {request.protocol}, wanted {PROTOCOL}")
         different = different_versions(self._run.versions, request.versions)
         if different:
-            self._refuse(context, different)
+            raise _never(different)
         if self._run.config.cluster.deterministic:
-            self._refuse(context, "got a wish to join, wanted none: the run is deterministic")
+            raise _never("got a wish to join, wanted none: the run is deterministic")
         if self._watch.is_complete():
             return cluster_pb2.JoinReply(has_finished=True)
         try:
             seat = self._roster.join(wish)
         except PlaceLost as error:
-            self._refuse(context, str(error))
+            raise _never(str(error)) from error
         except NoPlace as error:
-            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            raise CallRefused(str(error), grpc.StatusCode.UNAVAILABLE) from error
         return cluster_pb2.JoinReply(
             index=seat.index,
             incarnation=seat.incarnation,
+            proof=self._proofs.proof(seat.role, seat.index, seat.incarnation, seat.member),
             run_file=self._run_file,
             replay_hosts=list(filter(None, self._run.config.cluster.replay_host.split(","))),
         )
@@ -73,25 +78,30 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         self, request: cluster_pb2.HeartbeatRequest, context: grpc.ServicerContext
     ) -> cluster_pb2.HeartbeatReply:
         """Note a sign of life."""
-        run, seat = self._run, _seat(request.seat, context)
+        run, seat = self._run, _seat(request.seat)
         if (request.run_uid, request.config_hash) != (run.run_uid, run.config_hash):
-            self._refuse(
-                context,
+            raise _never(
                 f"{seat.name}: got run {request.run_uid} with config {request.config_hash}, "
                 f"wanted run {run.run_uid} with config {run.config_hash}",
             )
-        vitals = _vitals(request, context)
+        proof = request.seat.proof
+        if not self._proofs.fits(proof, seat.role, seat.index, seat.incarnation, seat.member):
+            raise _never(
+                f"{seat.name}: got no proof that this process may have the place, wanted the one "
+                "that Join gives or the run folder's secret makes",
+            )
+        vitals = _vitals(request)
         try:
             self._roster.beat(seat, vitals)
         except PlaceLost as error:
-            self._refuse(context, str(error))
+            raise _never(str(error)) from error
         return cluster_pb2.HeartbeatReply(has_finished=self._has_finished(seat))
 
     def Leave(  # noqa: N802
         self, request: cluster_pb2.LeaveRequest, context: grpc.ServicerContext
     ) -> cluster_pb2.LeaveReply:
         """Empty a place."""
-        self._roster.leave(_seat(request.seat, context))
+        self._roster.leave(_seat(request.seat))
         return cluster_pb2.LeaveReply()
 
     def GetCluster(  # noqa: N802
@@ -100,7 +110,8 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         """List the run's processes."""
         del request, context
         processes = [_process_status(process) for process in self._watch.processes()]
-        return cluster_pb2.Cluster(processes=processes, cause=self._watch.cause)
+        watch = self._watch
+        return cluster_pb2.Cluster(processes=processes, cause=watch.cause, warnings=watch.warnings)
 
     def cause(self) -> str:
         """Return why the learner waits; empty while nothing stalls."""
@@ -112,21 +123,18 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             return self._watch.is_complete() or self._watch.awaits_evaluation()
         return self._watch.is_complete()
 
-    @staticmethod
-    def _refuse(context: grpc.ServicerContext, reason: str) -> Never:
-        said = clean(reason, most=_LONGEST_REASON)
-        log.warning("refused a process at %s: %s", context.peer(), said)
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, said)
-        raise AssertionError("abort always raises")
+
+def _never(reason: str) -> CallRefused:
+    """Return the refusal that a worker does not try again after."""
+    return CallRefused(reason, grpc.StatusCode.FAILED_PRECONDITION)
 
 
-def _seat(seat: cluster_pb2.Seat, context: grpc.ServicerContext) -> Seat:
+def _seat(seat: cluster_pb2.Seat) -> Seat:
     numbers = (seat.index, seat.incarnation, seat.pid)
     is_sound = seat.role in _ROLES
     is_sound &= seat.index < (1 if seat.role in ONLY_ONE else MOST_PLACES)
     if not is_sound or not all(0 <= number < _HIGHEST for number in numbers) or not seat.member:
-        _object(
-            context,
+        raise CallRefused(
             f"seat: got {seat.role!r} {numbers}, wanted one of {_ROLES}, none negative, an index "
             f"below {MOST_PLACES:,} (of {ONLY_ONE} 0)",
         )
@@ -134,14 +142,14 @@ def _seat(seat: cluster_pb2.Seat, context: grpc.ServicerContext) -> Seat:
     return Seat(seat.role, seat.index, seat.incarnation, seat.member, host, seat.pid)
 
 
-def _vitals(request: cluster_pb2.HeartbeatRequest, context: grpc.ServicerContext) -> Vitals:
+def _vitals(request: cluster_pb2.HeartbeatRequest) -> Vitals:
     texts = (clean(request.rate_unit), clean(request.waiting_for))
     numbers = (request.rate, request.busy, request.weights_train_step)
     # NaN fails, too.
     if not (0.0 <= numbers[0] <= _FASTEST and 0.0 <= numbers[1] <= 1.0):
-        _object(context, f"rate, busy: got {numbers[:2]}, wanted 0 to {_FASTEST:g}, 0 to 1")
+        raise CallRefused(f"rate, busy: got {numbers[:2]}, wanted 0 to {_FASTEST:g}, 0 to 1")
     if not -1 <= numbers[2] < _HIGHEST:
-        _object(context, f"weights_train_step: got {numbers[2]}, wanted -1 or more")
+        raise CallRefused(f"weights_train_step: got {numbers[2]}, wanted -1 or more")
     return Vitals(request.rate, *texts, request.busy, request.weights_train_step)
 
 
@@ -154,10 +162,3 @@ def _process_status(process: ProcessState) -> cluster_pb2.ProcessStatus:
         heartbeat_age_s=process.age_s,
         **vitals._asdict(),
     )
-
-
-def _object(context: grpc.ServicerContext, reason: str) -> Never:
-    said = clean(reason, most=_LONGEST_REASON)
-    log.warning("refused a request of %s: %s", context.peer(), said)
-    context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
-    raise AssertionError("abort always raises")

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.pulse import NO_VITALS, Vitals
+from efficientzero.rpc.certificates import expiry_notes
+from efficientzero.rpc.credentials import credentials_folder
 from efficientzero.rpc.records import Phase
 from efficientzero.runtime import StopSignal
 from learner.governor import Governor
@@ -27,6 +29,7 @@ _LOOK_S = 1.0
 _STALLED_S = 10.0
 """What goes away by itself sooner is no stall."""
 _SAID_AGAIN_S = 300.0
+_CERTIFICATES_S, _WARNED_AGAIN_S = 3_600.0, 86_400.0
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +102,9 @@ class ClusterWatch:
         self._waits_since = math.inf
         self.cause = ""
         """Why the learner waits and has waited for ten seconds; empty while nothing stalls."""
+        self._warned_at = -math.inf
+        self.warnings: Sequence[str] = ()
+        """What will keep workers out soon, or does: certificates that expire."""
 
     def replay_answered(self, steps_per_s: float, shard: int = 0) -> None:
         """Note that a replay service told its counts."""
@@ -151,10 +157,23 @@ class ClusterWatch:
         self._waits_since = min(self._waits_since, now) if cause else math.inf
         self.cause = cause if now - self._waits_since >= _STALLED_S else ""
 
+    def look_at_certificates(self) -> None:
+        """Look once whether any expires; which is said at once, and again every day."""
+        self.warnings = expiry_notes(credentials_folder())
+        now = self._clock()
+        if now - self._warned_at < _WARNED_AGAIN_S:
+            return
+        for warning in self.warnings:
+            log.warning("%s", warning)
+            self._warned_at = now
+
     def _follow(self, stop: StopSignal) -> None:
-        said_at = -math.inf
+        said_at = looked_at = -math.inf
         while not stop.wait(_LOOK_S):
             self.look()
+            if self._clock() - looked_at > _CERTIFICATES_S:
+                self.look_at_certificates()
+                looked_at = self._clock()
             if self.cause and self._clock() - said_at > _SAID_AGAIN_S:
                 log.warning("%s", self.cause)
                 said_at = self._clock()

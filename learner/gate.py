@@ -2,20 +2,21 @@
 
 In front of all of the learner's services. Two tokens: one of the workers, one that only reads.
 Without a token, on loopback, only the messages count. A stranger is refused by the headers of a
-call: nothing waits for its message, which may never come.
+call: nothing waits for its message, which may never come. Of those let in, a host can hold its
+share of the server's threads (``held_calls``).
 """
 
 from __future__ import annotations
 
 import hmac
-import logging
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import grpc
+
+from learner.guarded_handler import GuardedHandler
+from learner.held_calls import HeldCalls
+from learner.refusals import Refusals
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -28,42 +29,45 @@ _WRONG_TOKEN = (
     "got a wrong token or none, wanted this run's: --credentials DIR, the folder that "
     "make_certs.sh made or, on loopback, RUN/credentials"
 )
-_LINE_EVERY_S = 60.0
-_MOST_PEERS = 1_000
-
-log = logging.getLogger(__name__)
 
 
 class Gate(grpc.ServerInterceptor):
     """Checks every call before it reaches a service."""
 
-    def __init__(self, token: str | None, read_token: str | None = None) -> None:
+    def __init__(
+        self, token: str | None, read_token: str | None = None, *, held: HeldCalls
+    ) -> None:
         """Want a token of every caller, as ``authorization: Bearer <token>``.
 
         Args:
             token: opens every method; None: all of them are open.
             read_token: opens those of ``READ_ONLY``; None: nobody has one.
+            held: bounds the calls that are let in.
 
-        Where a service raises, gRPC logs the traceback and answers its caller "unknown". That does
-        not end the process as a failing thread does: whoever can call could end the run.
+        A service refuses by ``CallRefused``. Where it raises anything else, the traceback is logged
+        and the caller is answered "unknown". That does not end the process as a failing thread
+        does: whoever can call could end the run.
         """
         self._wanted, self._wanted_to_read = (
             None if given is None else f"Bearer {given}".encode() for given in (token, read_token)
         )
-        self._refusals = Refusals()
+        self._held, self._refusals = held, Refusals()
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], _Handler | None],
         details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
-        """Return the service's handler, or one that refuses."""
+        """Return the service's handler, or one that refuses; called before a thread is taken."""
+        self._held.end_overdue()
         cause = self._why_refused(details)
         if cause:
             return self._refuse(cause)
         handler = continuation(details)
         if handler is not None and handler.request_deserializer is not None:
-            return _quiet(handler, details.method, self._refusals)
+            return GuardedHandler(
+                handler, details.method, refusals=self._refusals, held=self._held
+            ).handler()
         return handler
 
     def _why_refused(self, details: grpc.HandlerCallDetails) -> str:
@@ -89,62 +93,3 @@ class Gate(grpc.ServerInterceptor):
         # A handler of single messages would hold a thread until one comes; this one is called
         # with the headers. To the caller both look alike.
         return grpc.stream_stream_rpc_method_handler(refuse)
-
-
-class Refusals:
-    """One log line a minute for each peer and cause, with the count since the last one."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._lock = clock, threading.Lock()
-        self._noted: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
-
-    def note(self, peer: str, cause: str) -> None:
-        """Count one refused call of ``peer``, as gRPC names it; the port is left out."""
-        key, now = (peer.rpartition(":")[0], cause), self._clock()
-        with self._lock:
-            said_at, unsaid = self._noted.pop(key, (-_LINE_EVERY_S, 0))
-            is_due = now - said_at >= _LINE_EVERY_S
-            self._noted[key] = (now, 0) if is_due else (said_at, unsaid + 1)
-            if len(self._noted) > _MOST_PEERS:
-                self._noted.popitem(last=False)
-        if is_due:
-            more = f" ({unsaid} more since the last line)" if unsaid else ""
-            log.warning("refused a call of %s: %s%s", key[0], cause, more)
-
-
-class _Malformed:
-    """Stands in for a message that could not be read."""
-
-
-def _quiet(handler: _Handler, method: str, refusals: Refusals) -> _Handler:
-    """Answer what cannot be read with one line; gRPC would log a traceback for each."""
-    read = handler.request_deserializer
-    assert read is not None
-
-    def read_or_mark(raw: bytes) -> Any:  # noqa: ANN401  a message of the method's type
-        try:
-            return read(raw)
-        except Exception:  # protobuf has one of its own for every implementation
-            return _Malformed()
-
-    def refuse_malformed(request: Any, context: grpc.ServicerContext) -> None:  # noqa: ANN401
-        if isinstance(request, _Malformed):
-            refusals.note(context.peer(), f"malformed message for {method}")
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{method}: malformed message")
-
-    if handler.unary_unary is not None:
-        answer = handler.unary_unary
-
-        def unary(request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
-            refuse_malformed(request, context)
-            return answer(request, context)
-
-        return grpc.unary_unary_rpc_method_handler(unary, read_or_mark, handler.response_serializer)
-    stream_of = handler.unary_stream
-    assert stream_of is not None  # there are no other kinds of calls
-
-    def stream(request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
-        refuse_malformed(request, context)
-        return stream_of(request, context)
-
-    return grpc.unary_stream_rpc_method_handler(stream, read_or_mark, handler.response_serializer)

@@ -27,6 +27,7 @@ from learner.claims import Claims
 from learner.cluster_server import ClusterServicer
 from learner.gate import Gate
 from learner.governor import Governor
+from learner.held_calls import HeldCalls
 from learner.run_record import RunRecord
 from learner.run_server import RunServicer
 from learner.weight_server import WeightPublisher, weight_service
@@ -34,6 +35,8 @@ from learner.weight_server import WeightPublisher, weight_service
 _MAX_THREADS = 1_024
 """Threads are made when a call finds none idle, and a waiting actor holds one, asleep. So this
 only has to exceed twice the number of processes that will ever call."""
+_MOST_HELD, _MOST_HELD_OF_A_HOST = _MAX_THREADS - 64, _MAX_THREADS // 2
+"""Calls. The threads above are for those who are refused or have another one end."""
 _HANDSHAKE_MS, _KEEPALIVE_MS, _IDLE_MS = 10_000, 30_000, 600_000
 _MOST_CALLS_PER_CONNECTION = 64
 """A process has a connection for each of its clients, and on it one or two calls at a time."""
@@ -86,7 +89,7 @@ class GrpcServer:
         )
         self._server = grpc.server(
             ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="grpc"),
-            interceptors=[Gate(None) if folder is None else _gate(folder)],
+            interceptors=[_gate(folder)],
             options=(
                 ("grpc.so_reuseport", 0),  # or two learners would share a port unnoticed
                 ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
@@ -135,8 +138,11 @@ class GrpcServer:
         log.info("stopped serving at %s", self.address)
 
 
-def _gate(folder: Path) -> Gate:
-    return Gate(read_token(folder), read_read_token(folder))
+def _gate(folder: Path | None) -> Gate:
+    held = HeldCalls(most=_MOST_HELD, most_of_a_host=_MOST_HELD_OF_A_HOST)
+    if folder is None:
+        return Gate(None, held=held)
+    return Gate(read_token(folder), read_read_token(folder), held=held)
 
 
 def _description(folder: Path | None) -> str:

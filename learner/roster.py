@@ -139,6 +139,8 @@ class Roster:
     def beat(self, seat: Seat, vitals: Vitals) -> None:
         """Note a sign of life; one that is not known yet takes its place with it.
 
+        The caller has checked that the place is this process's to have (``place_proofs``).
+
         Raises:
             PlaceLost: the place is another's now.
         """
@@ -224,8 +226,11 @@ class Roster:
         if holder is None:
             return None
         holder_is_given = holder.incarnation >= FIRST_JOINED_INCARNATION
-        is_older = seat.incarnation < holder.incarnation
-        if is_older if is_given == holder_is_given else is_given:
-            raise PlaceLost(f"{seat.name}: {holder.host} has this place (process {holder.pid})")
+        is_newer = seat.incarnation > holder.incarnation
+        if is_given if is_given != holder_is_given else not is_newer:
+            raise PlaceLost(
+                f"{seat.name}: got incarnation {seat.incarnation}, which replaces none of "
+                f"{holder.incarnation}: process {holder.pid} on {holder.host} has this place"
+            )
         self._gone.add(holder.member)
         return holder

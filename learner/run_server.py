@@ -8,21 +8,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
-from typing import Never, TypeVar
+from typing import TypeVar
 
 import grpc
 
 from efficientzero.rpc import run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.records import Phase
-from efficientzero.rpc.texts import clean
 from learner.claims import Claims
 from learner.governor import Governor
 from learner.lock_step import LockStepGovernor
+from learner.refusals import CallRefused
 from learner.run_record import EpisodeResult, RunRecord
 from learner.weight_server import WeightPublisher
 
 _MAX_WAIT_S = 60.0
-_LONGEST_REASON = 1_000
 
 _Answer = TypeVar("_Answer")
 
@@ -63,10 +62,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         self, request: run_pb2.AcquireEnvStepsRequest, context: grpc.ServicerContext
     ) -> run_pb2.AcquireEnvStepsReply:
         """Count what an actor completed and wait for a grant."""
-        _check_wait(context, request.wait_seconds)
+        _check_wait(request.wait_seconds)
         self._check_place(context, "actor", request.actor_index, request.incarnation)
         grant = _checked(
-            context,
             lambda: self._governor.acquire_env_steps(
                 request.actor_index,
                 incarnation=request.incarnation,
@@ -91,8 +89,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     ) -> run_pb2.AcquireBatchReply:
         """Wait for the turn to make a training batch."""
         if self._lock_step is None:
-            _refuse(context, "turns: got a request for one, wanted cluster.deterministic")
-        _check_wait(context, request.wait_seconds)
+            raise CallRefused("turns: got a request for one, wanted cluster.deterministic")
+        _check_wait(request.wait_seconds)
         self._check_place(context, "reanalyzer", request.reanalyzer_index, request.member)
         priorities = self._lock_step.wait_for_batch(
             request.train_step,
@@ -113,12 +111,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     ) -> run_pb2.ReportEpisodesReply:
         """Record ended training episodes."""
         if request.actor_index < 0:
-            _refuse(context, f"actor_index: got {request.actor_index}, wanted 0 or more")
+            raise CallRefused(f"actor_index: got {request.actor_index}, wanted 0 or more")
         self._check_place(context, "actor", request.actor_index, request.member)
-        episodes = _checked(context, lambda: _episodes(request.episodes))
+        episodes = _checked(lambda: _episodes(request.episodes))
         if (claims := self._claims) is not None:
             recorded = self._record.episode_env_steps
-            _checked(context, lambda: claims.check_training_episodes(episodes, recorded))
+            _checked(lambda: claims.check_training_episodes(episodes, recorded))
         self._record.add_episodes(request.actor_index, episodes, env_steps=self._governor.env_steps)
         return run_pb2.ReportEpisodesReply()
 
@@ -127,17 +125,16 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     ) -> run_pb2.ReportEvaluationReply:
         """Record an evaluation."""
         self._check_place(context, "evaluator", 0, request.member)
-        episodes = _checked(context, lambda: _episodes(request.episodes))
+        episodes = _checked(lambda: _episodes(request.episodes))
         made = self._governor.train_steps
         if not episodes:
-            _refuse(context, "episodes: got none, wanted at least one")
+            raise CallRefused("episodes: got none, wanted at least one")
         if not 0 <= request.weights_version <= made:
-            _refuse(context, f"weights_version: got {request.weights_version}, wanted 0 to {made}")
+            raise CallRefused(f"weights_version: got {request.weights_version}, wanted 0 to {made}")
         if not (math.isfinite(request.seconds) and request.seconds >= 0.0):
-            _refuse(context, f"seconds: got {request.seconds}, wanted a finite number from 0")
+            raise CallRefused(f"seconds: got {request.seconds}, wanted a finite number from 0")
         if (claims := self._claims) is not None:
             _checked(
-                context,
                 lambda: claims.check_evaluation(
                     episodes,
                     weights_version=request.weights_version,
@@ -194,7 +191,6 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         if claims is None:
             return
         _checked(
-            context,
             lambda: claims.check_place(
                 role,
                 index,
@@ -225,21 +221,18 @@ def _episodes(episodes: Iterable[run_pb2.EpisodeResult]) -> list[EpisodeResult]:
     return results
 
 
-def _checked(context: grpc.ServicerContext, answer: Callable[[], _Answer]) -> _Answer:
-    """Return ``answer()``; tell the caller if it objects to what was sent."""
+def _checked(answer: Callable[[], _Answer]) -> _Answer:
+    """Return ``answer()``; the caller hears if it objects to what was sent.
+
+    Raises:
+        CallRefused: it does.
+    """
     try:
         return answer()
     except ValueError as error:
-        _refuse(context, str(error))
+        raise CallRefused(str(error)) from error
 
 
-def _check_wait(context: grpc.ServicerContext, wait_s: float) -> None:
+def _check_wait(wait_s: float) -> None:
     if not 0.0 <= wait_s <= _MAX_WAIT_S:
-        _refuse(context, f"wait_seconds: got {wait_s}, wanted 0 to {_MAX_WAIT_S}")
-
-
-def _refuse(context: grpc.ServicerContext, reason: str) -> Never:
-    said = clean(reason, most=_LONGEST_REASON)
-    log.warning("refused a request of %s: %s", context.peer(), said)
-    context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
-    raise AssertionError("abort always raises")
+        raise CallRefused(f"wait_seconds: got {wait_s}, wanted 0 to {_MAX_WAIT_S}")

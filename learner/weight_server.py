@@ -18,6 +18,7 @@ from torch import Tensor
 
 from efficientzero.rpc import weights_pb2
 from efficientzero.weights_codec import encode_weights
+from learner.refusals import CallRefused
 
 _KINDS = (weights_pb2.LATEST, weights_pb2.TARGET)
 _CHUNK_BYTES = 512 * 1024
@@ -132,10 +133,9 @@ class WeightServicer:
         self, request: weights_pb2.GetWeightsRequest, context: grpc.ServicerContext
     ) -> Iterator[bytes]:
         """Yield the newest snapshot's serialised messages: its header, then its bytes in order."""
+        del context
         if request.kind not in _KINDS:
-            context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, f"kind: got {request.kind}, wanted {_KINDS}"
-            )
+            raise CallRefused(f"kind: got {request.kind}, wanted {_KINDS}")
         snapshot = self._publisher.newest(request.kind)
         # Equal, not "at least": a caller who outlived another learner may know a higher version.
         if snapshot is None or snapshot.version == request.known_version:

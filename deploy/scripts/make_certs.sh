@@ -6,7 +6,9 @@
 # DIR gets ca.pem and token (for every host), read_token (with ca.pem, for whoever only looks at
 # `launch.py status`), learner.pem and learner.key (with the tokens, for the learner's host alone)
 # and ca.key (for nobody: put it away, it signs new certificates). DAYS: validity, 365.
-# An existing CA is used again, existing tokens are kept.
+# An existing CA is used again, existing tokens are kept. Run again, it renews the learner's
+# certificate, which a running learner takes up by itself; and ca.pem if that expires within
+# a month, with the same key: then copy ca.pem to every host.
 set -euo pipefail
 umask 077
 
@@ -18,17 +20,33 @@ days=${2:-365}
 mkdir -p "$1"
 cd "$1"
 
+# In place: the file keeps its owner, and stays the one that a container has been given.
+replace() {
+  cat "$1.new" >"$1"
+  rm "$1.new"
+}
+
+if [ -f ca.pem ] && [ ! -f ca.key ]; then
+  echo "make_certs.sh: error: $PWD: got ca.pem and no ca.key, which signs; wanted it back here," \
+    "or no ca.pem for a new CA, which every host then needs" >&2
+  exit 2
+fi
 if [ ! -f ca.key ]; then
   openssl ecparam -name prime256v1 -genkey -noout -out ca.key
-  openssl req -x509 -new -key ca.key -sha256 -days "$days" -subj "/CN=efficientzero cluster" \
-    -addext "keyUsage=critical,keyCertSign" -out ca.pem
 fi
-openssl ecparam -name prime256v1 -genkey -noout -out learner.key
-openssl req -new -key learner.key -subj "/CN=learner.efficientzero" |
+if ! openssl x509 -checkend $((30 * 86400)) -noout -in ca.pem >/dev/null 2>&1; then
+  openssl req -x509 -new -key ca.key -sha256 -days "$days" -subj "/CN=efficientzero cluster" \
+    -addext "keyUsage=critical,keyCertSign" -out ca.pem.new
+  replace ca.pem
+fi
+openssl ecparam -name prime256v1 -genkey -noout -out learner.key.new
+openssl req -new -key learner.key.new -subj "/CN=learner.efficientzero" |
   openssl x509 -req -CA ca.pem -CAkey ca.key -set_serial "0x$(openssl rand -hex 16)" -sha256 \
     -days "$days" -extfile <(printf '%s\n' \
     "subjectAltName=DNS:learner.efficientzero" "extendedKeyUsage=serverAuth") \
-    -out learner.pem 2>/dev/null
+    -out learner.pem.new 2>/dev/null
+replace learner.key
+replace learner.pem
 [ -f token ] || openssl rand -hex 32 >token
 [ -f read_token ] || openssl rand -hex 32 >read_token
 echo "$(pwd): ca.pem and token for every host, learner.pem and learner.key for the learner's"

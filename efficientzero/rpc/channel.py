@@ -44,6 +44,14 @@ _SERVICE_CONFIG = {
     ]
 }
 
+EXPIRED, NOT_YET_VALID = "certificate has expired", "certificate is not yet valid"
+"""What TLS says, in the details of a call that could not connect."""
+_MENDS = {
+    EXPIRED: "(renew it: deploy/scripts/make_certs.sh DIR in the folder with ca.key; copy ca.pem "
+    "to every host, learner.pem and learner.key to the learner's, which takes them up by itself)",
+    NOT_YET_VALID: "(the clock of this host or of the one that made it is wrong)",
+}
+
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),  # the learner is on loopback or in a private network
     ("grpc.use_local_subchannel_pool", 1),  # clients of one process share no backoff
@@ -102,7 +110,9 @@ class _WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterce
 
 
 def reason_of(error: grpc.RpcError) -> str:
-    """Return a call's failure in one line."""
+    """Return a call's failure in one line, with what mends it where that is known."""
     if not isinstance(error, grpc.Call):
         return str(error)
-    return f"{error.code().name}: {error.details()}"
+    text = f"{error.code().name}: {error.details()}"
+    mends = [mend for sign, mend in _MENDS.items() if sign in text]
+    return " ".join([text, *mends])

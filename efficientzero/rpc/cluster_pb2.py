@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65\x66\x66icientzero/rpc/cluster.proto\x12\refficientzero\"c\n\x04Seat\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x13\n\x0bincarnation\x18\x03 \x01(\x03\x12\x0e\n\x06member\x18\x04 \x01(\x06\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x05\"\xaf\x01\n\x0bJoinRequest\x12\x10\n\x08protocol\x18\x01 \x01(\x05\x12!\n\x04seat\x18\x02 \x01(\x0b\x32\x13.efficientzero.Seat\x12:\n\x08versions\x18\x03 \x03(\x0b\x32(.efficientzero.JoinRequest.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"m\n\tJoinReply\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x13\n\x0bincarnation\x18\x02 \x01(\x03\x12\x10\n\x08run_file\x18\x03 \x01(\t\x12\x14\n\x0creplay_hosts\x18\x04 \x03(\t\x12\x14\n\x0chas_finished\x18\x05 \x01(\x08\"\xbb\x01\n\x10HeartbeatRequest\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\x12\x0f\n\x07run_uid\x18\x02 \x01(\t\x12\x13\n\x0b\x63onfig_hash\x18\x03 \x01(\t\x12\x0c\n\x04rate\x18\x04 \x01(\x01\x12\x11\n\trate_unit\x18\x05 \x01(\t\x12\x13\n\x0bwaiting_for\x18\x06 \x01(\t\x12\x0c\n\x04\x62usy\x18\x07 \x01(\x01\x12\x1a\n\x12weights_train_step\x18\x08 \x01(\x03\"&\n\x0eHeartbeatReply\x12\x14\n\x0chas_finished\x18\x01 \x01(\x08\"1\n\x0cLeaveRequest\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\"\x0c\n\nLeaveReply\"\x13\n\x11GetClusterRequest\"\xba\x01\n\rProcessStatus\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04rate\x18\x03 \x01(\x01\x12\x11\n\trate_unit\x18\x04 \x01(\t\x12\x13\n\x0bwaiting_for\x18\x05 \x01(\t\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x01\x12\x1a\n\x12weights_train_step\x18\x07 \x01(\x03\x12\x17\n\x0fheartbeat_age_s\x18\x08 \x01(\x01\"I\n\x07\x43luster\x12/\n\tprocesses\x18\x01 \x03(\x0b\x32\x1c.efficientzero.ProcessStatus\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t2\xa4\x02\n\x0e\x43lusterService\x12<\n\x04Join\x12\x1a.efficientzero.JoinRequest\x1a\x18.efficientzero.JoinReply\x12K\n\tHeartbeat\x12\x1f.efficientzero.HeartbeatRequest\x1a\x1d.efficientzero.HeartbeatReply\x12?\n\x05Leave\x12\x1b.efficientzero.LeaveRequest\x1a\x19.efficientzero.LeaveReply\x12\x46\n\nGetCluster\x12 .efficientzero.GetClusterRequest\x1a\x16.efficientzero.Clusterb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65\x66\x66icientzero/rpc/cluster.proto\x12\refficientzero\"r\n\x04Seat\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x13\n\x0bincarnation\x18\x03 \x01(\x03\x12\x0e\n\x06member\x18\x04 \x01(\x06\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x05\x12\r\n\x05proof\x18\x07 \x01(\x0c\"\xaf\x01\n\x0bJoinRequest\x12\x10\n\x08protocol\x18\x01 \x01(\x05\x12!\n\x04seat\x18\x02 \x01(\x0b\x32\x13.efficientzero.Seat\x12:\n\x08versions\x18\x03 \x03(\x0b\x32(.efficientzero.JoinRequest.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"|\n\tJoinReply\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x13\n\x0bincarnation\x18\x02 \x01(\x03\x12\x10\n\x08run_file\x18\x03 \x01(\t\x12\x14\n\x0creplay_hosts\x18\x04 \x03(\t\x12\x14\n\x0chas_finished\x18\x05 \x01(\x08\x12\r\n\x05proof\x18\x06 \x01(\x0c\"\xbb\x01\n\x10HeartbeatRequest\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\x12\x0f\n\x07run_uid\x18\x02 \x01(\t\x12\x13\n\x0b\x63onfig_hash\x18\x03 \x01(\t\x12\x0c\n\x04rate\x18\x04 \x01(\x01\x12\x11\n\trate_unit\x18\x05 \x01(\t\x12\x13\n\x0bwaiting_for\x18\x06 \x01(\t\x12\x0c\n\x04\x62usy\x18\x07 \x01(\x01\x12\x1a\n\x12weights_train_step\x18\x08 \x01(\x03\"&\n\x0eHeartbeatReply\x12\x14\n\x0chas_finished\x18\x01 \x01(\x08\"1\n\x0cLeaveRequest\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\"\x0c\n\nLeaveReply\"\x13\n\x11GetClusterRequest\"\xba\x01\n\rProcessStatus\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04rate\x18\x03 \x01(\x01\x12\x11\n\trate_unit\x18\x04 \x01(\t\x12\x13\n\x0bwaiting_for\x18\x05 \x01(\t\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x01\x12\x1a\n\x12weights_train_step\x18\x07 \x01(\x03\x12\x17\n\x0fheartbeat_age_s\x18\x08 \x01(\x01\"[\n\x07\x43luster\x12/\n\tprocesses\x18\x01 \x03(\x0b\x32\x1c.efficientzero.ProcessStatus\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t2\xa4\x02\n\x0e\x43lusterService\x12<\n\x04Join\x12\x1a.efficientzero.JoinRequest\x1a\x18.efficientzero.JoinReply\x12K\n\tHeartbeat\x12\x1f.efficientzero.HeartbeatRequest\x1a\x1d.efficientzero.HeartbeatReply\x12?\n\x05Leave\x12\x1b.efficientzero.LeaveRequest\x1a\x19.efficientzero.LeaveReply\x12\x46\n\nGetCluster\x12 .efficientzero.GetClusterRequest\x1a\x16.efficientzero.Clusterb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,27 +24,27 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_JOINREQUEST_VERSIONSENTRY']._options = None
   _globals['_JOINREQUEST_VERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_SEAT']._serialized_start=50
-  _globals['_SEAT']._serialized_end=149
-  _globals['_JOINREQUEST']._serialized_start=152
-  _globals['_JOINREQUEST']._serialized_end=327
-  _globals['_JOINREQUEST_VERSIONSENTRY']._serialized_start=280
-  _globals['_JOINREQUEST_VERSIONSENTRY']._serialized_end=327
-  _globals['_JOINREPLY']._serialized_start=329
-  _globals['_JOINREPLY']._serialized_end=438
-  _globals['_HEARTBEATREQUEST']._serialized_start=441
-  _globals['_HEARTBEATREQUEST']._serialized_end=628
-  _globals['_HEARTBEATREPLY']._serialized_start=630
-  _globals['_HEARTBEATREPLY']._serialized_end=668
-  _globals['_LEAVEREQUEST']._serialized_start=670
-  _globals['_LEAVEREQUEST']._serialized_end=719
-  _globals['_LEAVEREPLY']._serialized_start=721
-  _globals['_LEAVEREPLY']._serialized_end=733
-  _globals['_GETCLUSTERREQUEST']._serialized_start=735
-  _globals['_GETCLUSTERREQUEST']._serialized_end=754
-  _globals['_PROCESSSTATUS']._serialized_start=757
-  _globals['_PROCESSSTATUS']._serialized_end=943
-  _globals['_CLUSTER']._serialized_start=945
-  _globals['_CLUSTER']._serialized_end=1018
-  _globals['_CLUSTERSERVICE']._serialized_start=1021
-  _globals['_CLUSTERSERVICE']._serialized_end=1313
+  _globals['_SEAT']._serialized_end=164
+  _globals['_JOINREQUEST']._serialized_start=167
+  _globals['_JOINREQUEST']._serialized_end=342
+  _globals['_JOINREQUEST_VERSIONSENTRY']._serialized_start=295
+  _globals['_JOINREQUEST_VERSIONSENTRY']._serialized_end=342
+  _globals['_JOINREPLY']._serialized_start=344
+  _globals['_JOINREPLY']._serialized_end=468
+  _globals['_HEARTBEATREQUEST']._serialized_start=471
+  _globals['_HEARTBEATREQUEST']._serialized_end=658
+  _globals['_HEARTBEATREPLY']._serialized_start=660
+  _globals['_HEARTBEATREPLY']._serialized_end=698
+  _globals['_LEAVEREQUEST']._serialized_start=700
+  _globals['_LEAVEREQUEST']._serialized_end=749
+  _globals['_LEAVEREPLY']._serialized_start=751
+  _globals['_LEAVEREPLY']._serialized_end=763
+  _globals['_GETCLUSTERREQUEST']._serialized_start=765
+  _globals['_GETCLUSTERREQUEST']._serialized_end=784
+  _globals['_PROCESSSTATUS']._serialized_start=787
+  _globals['_PROCESSSTATUS']._serialized_end=973
+  _globals['_CLUSTER']._serialized_start=975
+  _globals['_CLUSTER']._serialized_end=1066
+  _globals['_CLUSTERSERVICE']._serialized_start=1069
+  _globals['_CLUSTERSERVICE']._serialized_end=1361
 # @@protoc_insertion_point(module_scope)

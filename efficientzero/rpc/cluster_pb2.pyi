@@ -6,20 +6,22 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Seat(_message.Message):
-    __slots__ = ("role", "index", "incarnation", "member", "host", "pid")
+    __slots__ = ("role", "index", "incarnation", "member", "host", "pid", "proof")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
     role: str
     index: int
     incarnation: int
     member: int
     host: str
     pid: int
-    def __init__(self, role: _Optional[str] = ..., index: _Optional[int] = ..., incarnation: _Optional[int] = ..., member: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
+    proof: bytes
+    def __init__(self, role: _Optional[str] = ..., index: _Optional[int] = ..., incarnation: _Optional[int] = ..., member: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
     __slots__ = ("protocol", "seat", "versions")
@@ -39,18 +41,20 @@ class JoinRequest(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., seat: _Optional[_Union[Seat, _Mapping]] = ..., versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class JoinReply(_message.Message):
-    __slots__ = ("index", "incarnation", "run_file", "replay_hosts", "has_finished")
+    __slots__ = ("index", "incarnation", "run_file", "replay_hosts", "has_finished", "proof")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     RUN_FILE_FIELD_NUMBER: _ClassVar[int]
     REPLAY_HOSTS_FIELD_NUMBER: _ClassVar[int]
     HAS_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
     index: int
     incarnation: int
     run_file: str
     replay_hosts: _containers.RepeatedScalarFieldContainer[str]
     has_finished: bool
-    def __init__(self, index: _Optional[int] = ..., incarnation: _Optional[int] = ..., run_file: _Optional[str] = ..., replay_hosts: _Optional[_Iterable[str]] = ..., has_finished: bool = ...) -> None: ...
+    proof: bytes
+    def __init__(self, index: _Optional[int] = ..., incarnation: _Optional[int] = ..., run_file: _Optional[str] = ..., replay_hosts: _Optional[_Iterable[str]] = ..., has_finished: bool = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ("seat", "run_uid", "config_hash", "rate", "rate_unit", "waiting_for", "busy", "weights_train_step")
@@ -113,9 +117,11 @@ class ProcessStatus(_message.Message):
     def __init__(self, seat: _Optional[_Union[Seat, _Mapping]] = ..., state: _Optional[str] = ..., rate: _Optional[float] = ..., rate_unit: _Optional[str] = ..., waiting_for: _Optional[str] = ..., busy: _Optional[float] = ..., weights_train_step: _Optional[int] = ..., heartbeat_age_s: _Optional[float] = ...) -> None: ...
 
 class Cluster(_message.Message):
-    __slots__ = ("processes", "cause")
+    __slots__ = ("processes", "cause", "warnings")
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     processes: _containers.RepeatedCompositeFieldContainer[ProcessStatus]
     cause: str
-    def __init__(self, processes: _Optional[_Iterable[_Union[ProcessStatus, _Mapping]]] = ..., cause: _Optional[str] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, processes: _Optional[_Iterable[_Union[ProcessStatus, _Mapping]]] = ..., cause: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...

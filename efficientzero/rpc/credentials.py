@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import secrets
 import shutil
+import ssl
 import stat
 import tempfile
 from collections.abc import Sequence
@@ -31,11 +33,14 @@ _SERVER_NAME = "learner.efficientzero"
 whoever holds this certificate's key is the learner, wherever it runs."""
 
 _SHORTEST_TOKEN = 16
-_CA, _TOKEN, _CERTIFICATE, _KEY = "ca.pem", "token", "learner.pem", "learner.key"
+CA, CERTIFICATE, _TOKEN, _KEY = "ca.pem", "learner.pem", "token", "learner.key"
 _READ_TOKEN = "read_token"
 
 LOCAL_FOLDER = "credentials"
 """In a run folder: the tokens that the launcher made for a run on loopback."""
+
+
+log = logging.getLogger(__name__)
 
 
 class CredentialsError(PlainError):
@@ -81,7 +86,7 @@ def client_token(folder: Path) -> str:
 
 def has_tls(folder: Path) -> bool:
     """Tell whether a folder is one for several machines; else it has tokens for loopback alone."""
-    return any((folder / name).exists() for name in (_CA, _CERTIFICATE, _KEY))
+    return any((folder / name).exists() for name in (CA, CERTIFICATE, _KEY))
 
 
 def make_local_credentials(run_folder: Path) -> Path:
@@ -129,20 +134,67 @@ def channel_credentials(folder: Path) -> tuple[grpc.ChannelCredentials, Sequence
     Raises:
         CredentialsError: a file is missing or wrong.
     """
-    tls = grpc.ssl_channel_credentials(root_certificates=_read(folder / _CA))
+    tls = grpc.ssl_channel_credentials(root_certificates=_read(folder / CA))
     token = grpc.access_token_call_credentials(client_token(folder))
     options = (("grpc.ssl_target_name_override", _SERVER_NAME),)
     return grpc.composite_channel_credentials(tls, token), options
 
 
 def server_credentials(folder: Path) -> grpc.ServerCredentials:
-    """Return what the learner serves with.
+    """Return what the learner serves with; a renewed certificate is used from then on.
 
     Raises:
-        CredentialsError: a file is missing.
+        CredentialsError: a file is missing, or they do not belong together.
     """
-    pair = (_read_private(folder / _KEY), _read(folder / _CERTIFICATE))
-    return grpc.ssl_server_credentials([pair])
+    begin, known = _read_pair(folder), _seen(folder)
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        """Return the pair if it was replaced, else None; called for every connection."""
+        nonlocal known
+        seen = _seen(folder)
+        if seen == known or seen is None:
+            return None
+        try:
+            pair = _read_pair(folder)
+        except CredentialsError as error:
+            log.warning("the certificate in use stays: %s", error)
+            return None
+        finally:
+            known = seen
+        log.info("%s: renewed, in use from now on", folder / CERTIFICATE)
+        return grpc.ssl_server_certificate_configuration([pair])
+
+    return grpc.dynamic_ssl_server_credentials(
+        grpc.ssl_server_certificate_configuration([begin]),
+        renewed,  # type: ignore[arg-type]
+    )
+
+
+def _read_pair(folder: Path) -> tuple[bytes, bytes]:
+    """Return the learner's key and its certificate, which belong together.
+
+    Raises:
+        CredentialsError: a file is missing, others can read the key, or they do not fit.
+    """
+    pair = (_read_private(folder / _KEY), _read(folder / CERTIFICATE))
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            folder / CERTIFICATE, folder / _KEY, password=""
+        )
+    except (OSError, ValueError) as error:
+        raise CredentialsError(
+            f"{folder / CERTIFICATE}: wanted the certificate of {folder / _KEY} ({error})"
+        ) from error
+    return pair
+
+
+def _seen(folder: Path) -> tuple[int, ...] | None:
+    """Return what changes with the learner's key or certificate; None: one is missing."""
+    try:
+        stats = [(folder / name).stat() for name in (CERTIFICATE, _KEY)]
+    except OSError:
+        return None
+    return tuple(value for s in stats for value in (s.st_mtime_ns, s.st_ino, s.st_size))
 
 
 def check_bind(host: str) -> None:
@@ -157,7 +209,7 @@ def check_bind(host: str) -> None:
         read_read_token(folder)
     if folder is not None and has_tls(folder):
         server_credentials(folder)
-        _read(folder / _CA)
+        _read(folder / CA)
     elif not is_loopback(host):
         found = "no credentials" if folder is None else f"no certificate in {folder}"
         raise CredentialsError(

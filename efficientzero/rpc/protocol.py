@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import metadata
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Of the messages in ``protos/`` and the records in replay; grows with every change to them."""
 
 _MUST_BE_EQUAL = {

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from deploy.status import process_table
-from efficientzero.membership import new_seat
+from efficientzero.membership import new_seat, seat_in
 from efficientzero.metrics.pulse import NO_VITALS
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.channel import open_channel
@@ -182,7 +182,7 @@ def test_members_are_nobody_elses_to_see(learner):
 def test_places_beyond_the_roster_are_refused(learner, role, index):
     with open_channel(learner.address) as channel:
         request = cluster_pb2.HeartbeatRequest(
-            seat=new_seat(role, index),
+            seat=seat_in(learner.run, role, index),
             run_uid=learner.run.run_uid,
             config_hash=learner.run.config_hash,
         )
@@ -194,7 +194,7 @@ def test_places_beyond_the_roster_are_refused(learner, role, index):
 
 def heartbeat(learner, **fields):
     values = {"rate": 1.0, "busy": 0.5, "weights_train_step": 3, **fields}
-    seat = new_seat("actor")
+    seat = seat_in(learner.run, "actor", 0)
     seat.host = values.pop("host", "here")
     with open_channel(learner.address) as channel:
         cluster_pb2_grpc.ClusterServiceStub(channel).Heartbeat(
@@ -247,3 +247,22 @@ def test_texts_of_others_are_one_line_of_a_table_and_of_the_log(learner, text, c
 def test_the_status_says_which_run_it_is(learner, stub):
     status = stub.GetStatus(run_pb2.GetStatusRequest(), timeout=20.0)
     assert status.run_uid == learner.run.run_uid
+
+
+def test_refused_reports_cost_a_few_lines_however_many_they_are(learner, stub, caplog):
+    """Whoever has the token could else fill the disk of the learner, or hide what is in its log."""
+    take_place(learner, "actor")
+    take_place(learner, "evaluator")
+    told = set()
+    with caplog.at_level(logging.INFO), open_channel(learner.address) as channel:
+        cluster = cluster_pb2_grpc.ClusterServiceStub(channel)
+        for number in range(1, 101):
+            told.add(refusal(stub.ReportEpisodes, episodes((1.0, -number))))
+            told.add(refusal(stub.ReportEvaluation, evaluation(count=1, weights_version=number)))
+            told.add(refusal(stub.AcquireEnvSteps, acquire(completed=number)))
+            told.add(refusal(stub.AcquireEnvSteps, acquire(wait_seconds=60.0 + number)))
+            request = cluster_pb2.LeaveRequest(seat=new_seat(f"role {number}", number))
+            told.add(refusal(cluster.Leave, request))
+    assert len(told) >= 400, "every caller is told what was wrong with its own"
+    lines = [record.getMessage() for record in caplog.records]
+    assert 4 <= len(lines) <= 6, lines

@@ -23,6 +23,7 @@ from efficientzero.membership import (
     RunFinished,
     join,
     new_seat,
+    seat_in,
 )
 from efficientzero.metrics.pulse import NO_VITALS, Pulse, Vitals
 from efficientzero.metrics.section_timer import SectionTimer
@@ -285,7 +286,7 @@ def test_worker_whose_place_is_anothers_ends_and_says_so(start):
     learner, stop = start(), StopSignal()
     run, seat = ask(learner.address)
     membership = Membership(run, seat, stop)
-    launched = Membership(run, new_seat("actor", 0, 0), StopSignal())
+    launched = Membership(run, seat_in(learner.run, "actor", 0), StopSignal())
     wait_until(stop.is_set)
     with pytest.raises(PlaceLost, match="replaced"):
         membership.check()

@@ -10,6 +10,8 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -24,7 +26,8 @@ from efficientzero.rpc.credentials import (
     read_read_token,
     read_token,
 )
-from learner.gate import Refusals
+from learner import held_calls
+from learner.refusals import Refusals
 from tests.integration.test_joining import Learner
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "security.md"
@@ -62,12 +65,15 @@ def answer_s(address: str) -> float:
     return statistics.median(seconds)
 
 
-async def hold_calls(address: str, count: int, held: threading.Event, done: threading.Event) -> int:
+async def hold_calls(
+    address: str, count: int, held: threading.Event, done: threading.Event, token: str | None = None
+) -> int:
     """Open calls that send headers and no message; return how many were refused meanwhile."""
     options = (("grpc.use_local_subchannel_pool", 1),)
-    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(12)]
+    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(20)]
     name = "/efficientzero.RunService/GetStatus"
-    calls = [channels[i % 12].stream_unary(name)() for i in range(count)]
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    calls = [channels[i % 20].stream_unary(name)(metadata=metadata) for i in range(count)]
     await asyncio.sleep(1.0)
     held.set()
     await asyncio.to_thread(done.wait, 60.0)
@@ -79,24 +85,60 @@ async def hold_calls(address: str, count: int, held: threading.Event, done: thre
     return refused
 
 
-def test_two_thousand_half_open_calls_hold_nobody_up(learner, caplog):
+@contextmanager
+def half_open_calls(address: str, count: int, token: str | None = None) -> Iterator[list[int]]:
+    """Hold half-open calls for a while; the list has afterwards how many of them were refused."""
     held, done, refused = threading.Event(), threading.Event(), []
 
     def hold() -> None:
-        refused.append(asyncio.run(hold_calls(learner.address, 2_000, held, done)))
+        refused.append(asyncio.run(hold_calls(address, count, held, done, token)))
 
     attack = threading.Thread(target=hold)
-    with caplog.at_level(logging.WARNING):
-        attack.start()
-        try:
-            assert held.wait(60.0)
-            assert answer_s(learner.address) < 0.1
-        finally:
-            done.set()
-            attack.join(60.0)
+    attack.start()
+    try:
+        assert held.wait(60.0)
+        yield refused
+    finally:
+        done.set()
+        attack.join(60.0)
+
+
+def test_two_thousand_half_open_calls_hold_nobody_up(learner, caplog):
+    with caplog.at_level(logging.WARNING), half_open_calls(learner.address, 2_000) as refused:
+        assert answer_s(learner.address) < 0.1
     assert refused == [2_000]
     lines = [r for r in caplog.records if "refused a call of" in r.getMessage()]
     assert len(lines) == 1, "one line a minute for each peer and cause"
+
+
+@pytest.mark.parametrize("right", ["token", "read_token"])
+def test_half_open_calls_with_a_token_hold_nobody_up(learner, right):
+    token = (Path(os.environ[CREDENTIALS_VARIABLE]) / right).read_text().strip()
+    with half_open_calls(learner.address, 1_200, token):
+        assert answer_s(learner.address) < 0.1
+
+
+def test_a_half_open_call_ends_by_itself_and_leaves_no_line(learner, caplog, monkeypatch):
+    monkeypatch.setattr(held_calls, "MESSAGE_S", 0.1)
+    token = read_token(Path(os.environ[CREDENTIALS_VARIABLE]))
+    metadata = (("authorization", f"Bearer {token}"),)
+    with (
+        caplog.at_level(logging.WARNING),
+        grpc.insecure_channel(learner.address) as channel,
+        grpc.insecure_channel(learner.address) as other,
+    ):
+        never = threading.Event()
+        call = channel.stream_unary("/efficientzero.RunService/GetStatus").future(
+            iter(never.wait, True), metadata=metadata, timeout=30.0
+        )
+        deadline = time.monotonic() + 20.0
+        while not call.done():  # whoever asks next ends it
+            assert time.monotonic() < deadline
+            other.unary_unary("/efficientzero.RunService/GetStatus")(b"", metadata=metadata)
+            time.sleep(0.05)
+        assert call.code() is grpc.StatusCode.CANCELLED
+        never.set()
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_connections_that_say_nothing_hold_nobody_up(learner):
@@ -128,6 +170,18 @@ def test_refusals_are_counted_by_peer_and_cause(caplog):
     for host in range(5_000):
         refusals.note(f"ipv4:host{host}:1", "a")
     assert len(refusals._noted) == 1_000
+
+
+def test_many_peers_have_a_bounded_number_of_lines_together(caplog):
+    now = [0.0]
+    refusals = Refusals(lambda: now[0])
+    for minute in (1, 2):
+        caplog.clear()
+        for host in range(5_000):
+            refusals.note(f"ipv6:[2001:db8::{host:x}]:1", "a")
+        assert len(caplog.records) == 60
+        assert "no more lines" in caplog.records[-1].getMessage()
+        now[0] = 61.0 * minute
 
 
 def rights_on_the_page() -> dict[str, dict[str, bool]]:

@@ -30,6 +30,7 @@ from learner import replay_follower
 from learner.batch_feeder import BatchFeeder
 from learner.cluster_watch import ClusterWatch
 from learner.gate import Gate
+from learner.held_calls import HeldCalls
 from learner.saver import CheckpointSaver
 from replay import shard_watch, snapshot_request
 from replay.priorities import PriorityUpdater
@@ -326,7 +327,8 @@ def test_a_service_that_raises_shows_its_traceback_and_the_server_goes_on(kind, 
 
     behave = answer if kind == "unary_unary" else stream
     handler = getattr(grpc, f"{kind}_rpc_method_handler")(behave, request_deserializer=bytes)
-    server = grpc.server(ThreadPoolExecutor(2), interceptors=[Gate(None)])
+    held = HeldCalls(most=1, most_of_a_host=1)
+    server = grpc.server(ThreadPoolExecutor(2), interceptors=[Gate(None, held=held)])
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("Run", {"Get": handler})])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -1,0 +1,100 @@
+"""What proves that a place in a run belongs to a process: a digest by a secret in the run folder.
+
+Whoever has the run folder (the launcher's workers, and one that is started by hand with
+``--config``) makes the proof itself; who joins gets it from the learner with the place. So the
+workers' token alone takes no place from anybody, also not from a learner that has just started
+again and knows of nobody yet. The secret outlives the learner, and no process tells it to another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from pathlib import Path
+
+from efficientzero.runtime import PlainError
+
+SECRET_FILE = "place_secret"
+"""In the run folder, for its owner alone."""
+
+_SECRET_BYTES = 32
+_WRITING_S = 5.0
+"""For another process that is writing the file; then it was torn by a crash."""
+_LOOK_S = 0.05
+
+
+class PlaceSecretError(PlainError):
+    """The run folder's secret cannot be read or made; the message says why."""
+
+    is_final = True
+
+
+class PlaceProofs:
+    """Makes and checks proofs for the places of one run. Safe to use from any thread."""
+
+    def __init__(self, run_folder: Path, run_uid: str) -> None:
+        """Read the run's secret, or make it.
+
+        Args:
+            run_folder: of the run.
+            run_uid: of the run; a copy of the folder is another one.
+
+        Raises:
+            PlaceSecretError: this process can neither read nor make it.
+        """
+        path = run_folder / SECRET_FILE
+        try:
+            self._secret = _read(path) or _make(path)
+        except OSError as error:
+            raise PlaceSecretError(
+                f"{path}: {error.strerror}; wanted the secret of the run's places, or --join "
+                "instead of --config on a host without the run folder"
+            ) from error
+        self._run_uid = run_uid
+
+    def proof(self, role: str, index: int, incarnation: int, member: int) -> bytes:
+        """Return the proof, 32 bytes, that a process with the random number ``member`` shows."""
+        place = f"{self._run_uid} {role} {index} {incarnation} {member}"
+        return hmac.new(self._secret, place.encode(), hashlib.sha256).digest()
+
+    def fits(self, proof: bytes, role: str, index: int, incarnation: int, member: int) -> bool:
+        """Tell whether a proof is the one for this process and place."""
+        return hmac.compare_digest(proof, self.proof(role, index, incarnation, member))
+
+
+def _read(path: Path) -> bytes | None:
+    """Return the secret; None where there is none, or a part of one that nobody completes."""
+    deadline = time.monotonic() + _WRITING_S
+    while True:
+        try:
+            text = path.read_text("ascii")
+            secret = bytes.fromhex(text)
+            if len(secret) == _SECRET_BYTES and text.endswith("\n"):
+                return secret
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            pass
+        if time.monotonic() >= deadline:
+            path.unlink(missing_ok=True)
+            return None
+        time.sleep(_LOOK_S)
+
+
+def _make(path: Path) -> bytes:
+    secret = secrets.token_bytes(_SECRET_BYTES)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:  # another process of the run was faster
+        found = _read(path)
+        if found is None:
+            raise
+        return found
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret.hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return secret
