@@ -14,13 +14,14 @@ import re
 import secrets
 import shutil
 import socket
+from collections.abc import Sequence
 from importlib import metadata, util
 from pathlib import Path
 
 from efficientzero.config import ClusterConfig, Config, TrackingConfig
 from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.rpc.credentials import CredentialsError, check_bind
-from efficientzero.run_folder import check_run_id
+from efficientzero.run_folder import RELAYED, check_run_id
 
 _MIN_FREE_BYTES = 200 * 10**6
 _GROUP_SUFFIX = re.compile(r"[A-Za-z0-9._=+-]*")
@@ -92,8 +93,22 @@ def choose_ports(cluster: ClusterConfig, num_shards: int = 1) -> tuple[list[int]
     return ports[:-1], ports[-1]
 
 
+def _free_ports(count: int, *, other_than: Sequence[int]) -> list[int]:
+    """Return free ports of loopback."""
+    with contextlib.ExitStack() as stack:
+        found: list[int] = []
+        while len(found) < count:
+            held = stack.enter_context(socket.socket())
+            held.bind(("127.0.0.1", 0))
+            port = held.getsockname()[1]
+            found += [] if port in other_than else [port]
+        return found
+
+
 def addresses(config: Config) -> tuple[list[str], str]:
     """Return where processes on this host reach replay, shard by shard, and the learner.
+
+    A relay is for others: where replay is on this host, it is reached without.
 
     Raises:
         PreflightError: a port is taken, or credentials are missing.
@@ -107,7 +122,13 @@ def addresses(config: Config) -> tuple[list[str], str]:
     here = "127.0.0.1" if cluster.bind_host == "0.0.0.0" else cluster.bind_host
     hosts = (cluster.replay_host or here).split(",")
     hosts = hosts * num_shards if len(hosts) == 1 else hosts
-    shards = [f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
+    if cluster.has_relay and not cluster.replay_host:
+        hosts, ports = (
+            ["127.0.0.1"] * num_shards,
+            _free_ports(num_shards, other_than=(*ports, learner_port)),
+        )
+    mark = RELAYED if cluster.has_relay and cluster.replay_host else ""
+    shards = [f"{mark}{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
     return shards, f"{here}:{learner_port}"
 
 

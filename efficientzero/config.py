@@ -352,6 +352,8 @@ class ClusterConfig:
     """Where others reach replay: one name, or with commas one per shard. Empty: at the learner."""
     replay_port: int = 0
     """Port of replay, one higher for each further shard. 0: free ones, on loopback only."""
+    replay_tls: bool = True
+    """Beyond loopback replay is reached over TLS with the workers' token; off: in plain text."""
     learner_port: int = 0
     """Port of the learner's gRPC service. 0: a free one, on loopback only."""
     device: str = "auto"
@@ -366,6 +368,11 @@ class ClusterConfig:
     """Seconds between metric rows of actors and reanalyzers."""
     deterministic: bool = False
     """Roles take turns by counts, not by time: one seed, the same weights bit by bit. CPU only."""
+
+    @property
+    def has_relay(self) -> bool:
+        """Whether others reach replay through its relay; on loopback there are no others."""
+        return self.replay_tls and not self.bind_host.startswith("127.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,14 +8,12 @@ call: nothing waits for its message, which may never come.
 from __future__ import annotations
 
 import hmac
-import logging
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import grpc
+
+from efficientzero.refusals import Refusals
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -28,10 +26,6 @@ _WRONG_TOKEN = (
     "got a wrong token or none, wanted this run's: --credentials DIR, the folder that "
     "make_certs.sh made or, on loopback, RUN/credentials"
 )
-_LINE_EVERY_S = 60.0
-_MOST_PEERS = 1_000
-
-log = logging.getLogger(__name__)
 
 
 class Gate(grpc.ServerInterceptor):
@@ -89,27 +83,6 @@ class Gate(grpc.ServerInterceptor):
         # A handler of single messages would hold a thread until one comes; this one is called
         # with the headers. To the caller both look alike.
         return grpc.stream_stream_rpc_method_handler(refuse)
-
-
-class Refusals:
-    """One log line a minute for each peer and cause, with the count since the last one."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._lock = clock, threading.Lock()
-        self._noted: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
-
-    def note(self, peer: str, cause: str) -> None:
-        """Count one refused call of ``peer``, as gRPC names it; the port is left out."""
-        key, now = (peer.rpartition(":")[0], cause), self._clock()
-        with self._lock:
-            said_at, unsaid = self._noted.pop(key, (-_LINE_EVERY_S, 0))
-            is_due = now - said_at >= _LINE_EVERY_S
-            self._noted[key] = (now, 0) if is_due else (said_at, unsaid + 1)
-            if len(self._noted) > _MOST_PEERS:
-                self._noted.popitem(last=False)
-        if is_due:
-            more = f" ({unsaid} more since the last line)" if unsaid else ""
-            log.warning("refused a call of %s: %s%s", key[0], cause, more)
 
 
 class _Malformed:

@@ -9,7 +9,8 @@ from efficientzero.role_arguments import parse_server_line
 from efficientzero.run_processes import check_alone
 from efficientzero.run_tracking import tracked
 from efficientzero.runtime import StopSignal, leave, run_role
-from replay.bind_address import reached_at
+from replay.bind_address import reached_at, with_port
+from replay.relay import relayed
 from replay.server import serve
 from replay.service_metrics import ServiceMetrics
 
@@ -21,14 +22,17 @@ def main() -> None:
     if index >= num_shards:
         wanted = f"less than replay.num_shards ({num_shards})"
         refuse_options("replay", f"--index: got {index}, wanted {wanted}")
-    listens_at = arguments.run.replay_listens_at(index)
+    run = arguments.run
 
     def role(stop: StopSignal) -> None:
-        run = arguments.run
         check_alone(run.directory, f"replay-{index}")
         lease = take_lease(run.directory, f"replay-{index}", launch=run.num_resumes)
         keep_log(run.directory, "replay", index)
-        with tracked(run, "replay", index, arguments.incarnation, stop=stop) as tracker:
+        listens_at = with_port(run.replay_listens_at(index))
+        with (
+            relayed(run.config.cluster, run.relay_port(index), to=listens_at, stop=stop),
+            tracked(run, "replay", index, arguments.incarnation, stop=stop) as tracker,
+        ):
             metrics = ServiceMetrics(
                 reached_at(listens_at),
                 tracker,

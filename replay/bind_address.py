@@ -82,6 +82,16 @@ def reached_at(address: str) -> str:
     return f"{'127.0.0.1' if host == ANY else host}:{port}"
 
 
+def with_port(address: str) -> str:
+    """Return ``address``, ``host:port``, with a free port where it has port 0."""
+    host, _, port = address.rpartition(":")
+    if int(port):
+        return address
+    with socket.socket() as held:
+        held.bind((host, 0))
+        return f"{host}:{held.getsockname()[1]}"
+
+
 def listening_addresses(port: int) -> list[str]:
     """Return the addresses this machine listens on at ``port``, IPv4-mapped ones as IPv4."""
     addresses = []

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import metadata
 
-PROTOCOL = 5
-"""Of the messages in ``protos/`` and the records in replay; grows with every change to them."""
+PROTOCOL = 6
+"""Of the messages in ``protos/``, the records in replay and the way there; grows with every change
+to them."""
 
 _MUST_BE_EQUAL = {
     "efficientzero": "efficientzero-distributed",

@@ -67,7 +67,9 @@ class Service:
         config = Config(
             learner=CONFIG.learner,
             replay=CONFIG.replay,
-            cluster=ClusterConfig(bind_host=host, replay_port=self.port, learner_port=1),
+            cluster=ClusterConfig(
+                bind_host=host, replay_port=self.port, learner_port=1, replay_tls=False
+            ),
         )
         run = RunInfo(
             run_id="test",

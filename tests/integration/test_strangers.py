@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from efficientzero.refusals import Refusals
 from efficientzero.rpc import cluster_pb2, credentials, run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.credentials import (
@@ -24,7 +25,6 @@ from efficientzero.rpc.credentials import (
     read_read_token,
     read_token,
 )
-from learner.gate import Refusals
 from tests.integration.test_joining import Learner
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "security.md"

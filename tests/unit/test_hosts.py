@@ -16,6 +16,7 @@ from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError
 from efficientzero.start_counts import count_start
 from replay.bind_address import PublicAddress, check_private, reached_at
 from replay.tables import shard_capacity
+from tests.fakes import tiny_run
 from tests.replay_cases import IMAGES
 
 FIXED = {"replay_port": 7401, "learner_port": 7400}
@@ -122,6 +123,34 @@ def test_shards_have_ports_one_after_the_other_and_names_of_their_own():
     free, learner = addresses(sharded(3))
     assert len({*free, learner}) == 4
     assert all(address.startswith("127.0.0.1:") for address in free)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "listens_at", "relay_port"),
+    [
+        # On one host with the learner: here without the relay, which is for the others.
+        ({}, "127.0.0.1:{free}", "127.0.0.1:{free}", "given"),
+        ({"replay_host": "replay"}, "tls://replay:{given}", "127.0.0.1:0", "given"),
+        ({"replay_tls": False}, "127.0.0.1:{given}", "0.0.0.0:{given}", None),
+        ({"bind_host": "127.0.0.1"}, "127.0.0.1:{given}", "127.0.0.1:{given}", None),
+    ],
+)
+def test_beyond_loopback_replay_is_behind_its_relay(
+    monkeypatch, tmp_path, given, wanted, listens_at, relay_port
+):
+    monkeypatch.setattr("deploy.preflight.check_bind", lambda host: None)
+    port = two_free_ports()
+    ports = {"replay_port": port, "learner_port": port + 1}
+    config = Config(cluster=ClusterConfig(**{"bind_host": "0.0.0.0", **ports, **given}))
+    validate(config, IMAGES)
+    [address], _ = addresses(config)
+    names = {"given": port, "free": address.rpartition(":")[2]}
+    assert address == wanted.format(**names)
+    assert "{free}" not in wanted or names["free"] not in (str(port), str(port + 1))
+    run = dataclasses.replace(tiny_run(tmp_path, config), replay_address=address)
+    assert run.replay_listens_at() == listens_at.format(**names)
+    assert run.relay_port() == (relay_port and port)
+    assert config_hash(config) == config_hash(Config())
 
 
 def test_shards_share_the_capacity():
