@@ -39,7 +39,7 @@ class PipeEnd(asyncio.Protocol):
         """Take the connection."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_BUFFERED_BYTES)
-        _keep_alive(self._transport.get_extra_info("socket"))
+        _set_options(self._transport.get_extra_info("socket"))
         if self.line.done():
             self._transport.pause_reading()
 
@@ -112,9 +112,11 @@ class PipeEnd(asyncio.Protocol):
             self._transport.abort()
 
 
-def _keep_alive(connection: socket.socket) -> None:
-    """Have the kernel end a connection whose other host has been away for a minute."""
+def _set_options(connection: socket.socket) -> None:
+    """Send at once what is written; end a connection whose other host is away for a minute."""
     if connection.family == socket.AF_INET:
+        # asyncio does so only where the socket was made with this protocol's number.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -58,9 +58,9 @@ class Limits:
 
     token_s: float = 10.0
     """Seconds from the connection to the token's line."""
-    most_without_token: int = 128
+    most_without_token: int = 256
     """Connections in all; 0.3 MB each. The oldest makes room, of the peer that has most of them."""
-    youngest_s: float = 1.0
+    youngest_s: float = 0.5
     """Seconds that each of them has in any case."""
 
 
