@@ -22,6 +22,7 @@ from efficientzero.config import ClusterConfig, Config, TrackingConfig
 from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.rpc.credentials import CredentialsError, check_bind
 from efficientzero.run_folder import RELAYED, check_run_id
+from replay.bind_address import PublicAddress, check_private
 
 _MIN_FREE_BYTES = 200 * 10**6
 _GROUP_SUFFIX = re.compile(r"[A-Za-z0-9._=+-]*")
@@ -111,12 +112,14 @@ def addresses(config: Config) -> tuple[list[str], str]:
     A relay is for others: where replay is on this host, it is reached without.
 
     Raises:
-        PreflightError: a port is taken, or credentials are missing.
+        PreflightError: a port is taken, credentials are missing, or replay may not listen there.
     """
     cluster, num_shards = config.cluster, config.replay.num_shards
     try:
         check_bind(cluster.bind_host)
-    except CredentialsError as error:
+        if not cluster.replay_host:  # replay is here
+            check_private(cluster.bind_host, cluster.replay_networks, is_relayed=cluster.has_relay)
+    except (CredentialsError, PublicAddress) as error:
         raise PreflightError(str(error)) from error
     ports, learner_port = choose_ports(cluster, num_shards)
     here = "127.0.0.1" if cluster.bind_host == "0.0.0.0" else cluster.bind_host

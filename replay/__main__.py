@@ -45,6 +45,7 @@ def main() -> None:
                 stop,
                 folder=run.directory / f"replay-{index}",
                 shard=index,
+                networks=run.config.cluster.replay_networks,
                 in_order=run.config.cluster.deterministic,
                 check_lease=lease.check,
                 every_second=metrics.log_when_due,

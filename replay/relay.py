@@ -47,6 +47,7 @@ _FDS_EACH = 3
 """From outside, to Reverb, and Reverb's own."""
 _OTHER_FDS, _MOST_FDS = 256, 32_768
 _CONNECT_S = 5.0
+_LOOPBACK = IPv4Network("127.0.0.0/8")
 _GONE = "it left, or sent no line of a token's length"
 
 log = logging.getLogger(__name__)
@@ -70,12 +71,12 @@ def relayed(
     """Return the relay at ``port`` in front of ``to``; nothing where there is none.
 
     Raises:
-        PublicAddress: The internet could reach it.
+        PublicAddress: it is not where others may reach it.
         CredentialsError, PortTakenError, OSError: as ``Relay``.
     """
     if port is None:
         return contextlib.nullcontext()
-    check_private(cluster.bind_host)
+    check_private(cluster.bind_host, cluster.replay_networks, is_relayed=True)
     folder = credentials_folder()
     if folder is None or not has_tls(folder):
         raise CredentialsError(
@@ -83,7 +84,9 @@ def relayed(
             "with learner.pem, learner.key and token; wanted --credentials DIR, or in a private "
             "network --cluster.no-replay-tls"
         )
-    return Relay(f"{cluster.bind_host}:{port}", to, stop, folder=folder)
+    # Processes of this host come from loopback, and other users of it have no token.
+    peers = (*cluster.replay_networks, _LOOPBACK) if cluster.replay_network else ()
+    return Relay(f"{cluster.bind_host}:{port}", to, stop, folder=folder, networks=peers)
 
 
 class Relay:

@@ -12,10 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from efficientzero.rpc.credentials import SERVER_NAME, client_tls, read_read_token, read_token
+from efficientzero.config import ClusterConfig
+from efficientzero.rpc.credentials import (
+    CREDENTIALS_VARIABLE,
+    SERVER_NAME,
+    client_tls,
+    read_read_token,
+    read_token,
+)
 from efficientzero.runtime import StopSignal
+from replay import relay as relay_module
 from replay.byte_pipe import ACCEPTED
-from replay.relay import Limits, Relay
+from replay.relay import Limits, Relay, relayed
 from replay.relay_client import RelayClient
 
 ROOT = Path(__file__).parents[2]
@@ -121,15 +129,14 @@ WELCOME = f"{ACCEPTED}\nhello".encode()
 
 
 def test_with_the_workers_token_bytes_go_both_ways(service, credentials):
-    sent = bytes(range(256)) * 20_000
+    sent = bytes(range(256)) * 1_000
     with relay_to(service, credentials) as relay, connect(relay, credentials) as connection:
         # What follows the token at once belongs to the service.
         connection.sendall(read_token(credentials).encode() + b"\nfirst")
         assert read_exactly(connection, len(WELCOME) + 5) == WELCOME + b"first"
-        thread = threading.Thread(target=connection.sendall, args=(sent,))
-        thread.start()
-        assert read_exactly(connection, len(sent)) == sent
-        thread.join(PATIENCE_S)
+        for _ in range(20):
+            connection.sendall(sent)
+            assert read_exactly(connection, len(sent)) == sent
 
 
 @pytest.mark.parametrize(
@@ -224,6 +231,19 @@ def test_peers_outside_the_named_networks_are_closed(service, credentials, caplo
     with relay_to(service, credentials, networks=networks) as relay, plain(relay) as connection:
         assert read_all(connection) == b""
     assert "it is outside cluster.replay_network" in caplog.text
+
+
+def test_the_named_networks_and_this_host_reach_the_relay(service, credentials, monkeypatch):
+    made = []
+    monkeypatch.setenv(CREDENTIALS_VARIABLE, str(credentials))
+    monkeypatch.setattr(relay_module, "check_private", lambda *args, **options: made.append(args))
+    cluster = ClusterConfig(bind_host="127.0.0.1", replay_network="10.0.0.0/8")
+    with relayed(cluster, 0, to=service.address, stop=StopSignal()) as relay:
+        assert relay._networks == (IPv4Network("10.0.0.0/8"), IPv4Network("127.0.0.0/8"))
+        with connect(relay, credentials) as connection:
+            connection.sendall(read_token(credentials).encode() + b"\n")
+            assert read_exactly(connection, len(WELCOME)) == WELCOME
+    assert made == [("127.0.0.1", (IPv4Network("10.0.0.0/8"),))]
 
 
 def test_a_side_that_does_not_read_holds_the_other_back(service, credentials):
