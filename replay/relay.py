@@ -45,7 +45,7 @@ _BACKLOG = 1_024
 _LOOK_S = 0.2
 _FDS_EACH = 3
 """From outside, to Reverb, and Reverb's own."""
-_OTHER_FDS, _MOST_FDS = 256, 32_768
+_OTHER_FDS, _MOST_FDS, _LEAST_JOINED = 512, 32_768, 64
 _CONNECT_S = 5.0
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 _GONE = "it left, or sent no line of a token's length"
@@ -125,7 +125,8 @@ class Relay:
         self._refusals = Refusals(line="refused a connection of {peer}: {cause}")
         self._waiting: dict[asyncio.Task[None], tuple[str, float]] = {}  # peer, since when
         self._joined: set[PipeEnd] = set()
-        self._most_joined = (_raised_fd_limit() - _OTHER_FDS) // _FDS_EACH
+        most = (_raised_fd_limit() - _OTHER_FDS) // _FDS_EACH
+        self._most_joined = max(_LEAST_JOINED, most)
         self._listener = _listen(address)
         self._is_closed = False
         host, port_of_it = self._listener.getsockname()
@@ -169,8 +170,8 @@ class Relay:
             try:
                 connection, (host, port) = await loop.sock_accept(self._listener)
             except OSError as error:
-                # Those that others broke, or no file descriptor left: both pass.
-                log.warning("relay at %s: a connection is not taken: %s", self.address, error)
+                # One that its peer broke, or no file descriptor left: both pass.
+                self._refusals.note("ipv4:any:0", f"it cannot be taken ({error.strerror})")
                 await asyncio.sleep(_LOOK_S)
                 continue
             peer = f"ipv4:{host}:{port}"

@@ -162,4 +162,4 @@ def _user_of(connection: socket.socket) -> int:
 def _in_words(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not of this run's CA, or has expired ({error.verify_message})"
-    return str(error) or type(error).__name__
+    return str(error) or "closed by the other side"
