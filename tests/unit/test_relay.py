@@ -25,6 +25,7 @@ from replay import relay as relay_module
 from replay.byte_pipe import ACCEPTED
 from replay.relay import Limits, Relay, relayed
 from replay.relay_client import RelayClient
+from tests.integration.test_strangers import RELAY, rights_on_the_page
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 10.0
@@ -158,9 +159,26 @@ def test_any_other_token_gets_a_reason_and_nothing_of_replay(service, credential
     assert not service.connections
 
 
+def test_the_page_says_who_passes_the_relay(service, credentials):
+    first_lines = {
+        "nobody": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "wrong token": b"0" * 64 + b"\n",
+        "read token": read_read_token(credentials).encode() + b"\n",
+        "worker token": read_token(credentials).encode() + b"\n",
+    }
+    passes = {}
+    with relay_to(service, credentials) as relay:
+        for caller, line in first_lines.items():
+            with connect(relay, credentials) as connection:
+                connection.sendall(line)
+                passes[caller] = connection.recv(2) == b"ok"
+    assert passes == rights_on_the_page()[RELAY]
+
+
 def test_a_line_without_end_is_closed(service, credentials):
     with relay_to(service, credentials) as relay, connect(relay, credentials) as connection:
-        connection.sendall(b"x" * 100_000)
+        with suppress(OSError):  # closed before all is sent
+            connection.sendall(b"x" * 100_000)
         assert b"hello" not in read_all(connection)
     assert not service.connections
 
