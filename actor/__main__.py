@@ -19,6 +19,7 @@ from efficientzero.runtime import StopSignal, leave, seed_sequence
 from efficientzero.search import BatchedSearch
 from efficientzero.worker import Place, run_worker
 from replay.info import wait_until_ready
+from replay.relay_client import reached_through_relays
 from replay.sharded_writer import open_writers
 
 ROLE = "actor"
@@ -27,7 +28,7 @@ _REPLAY_START_S = 120.0
 
 def main(place: Place, stop: StopSignal) -> None:
     """Build the actor's parts and run it."""
-    run, index = place.run, place.index
+    run, index = reached_through_relays(place.run, stop), place.index
     config, spec = run.config, run.env_spec
     device = setup_torch(config.cluster)
     env_seeds, search_seeds, action_seeds = seed_sequence(

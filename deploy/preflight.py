@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
@@ -22,7 +23,8 @@ from efficientzero.disk_space import is_full
 from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.rpc.certificates import expiries
 from efficientzero.rpc.credentials import CredentialsError, check_bind, credentials_folder
-from efficientzero.run_folder import check_run_id
+from efficientzero.run_folder import RELAYED, check_run_id
+from replay.bind_address import PublicAddress, check_private
 
 _MIN_FREE_BYTES = 200 * 10**6
 _GROUP_SUFFIX = re.compile(r"[A-Za-z0-9._=+-]*")
@@ -94,23 +96,45 @@ def choose_ports(cluster: ClusterConfig, num_shards: int = 1) -> tuple[list[int]
     return ports[:-1], ports[-1]
 
 
+def _free_ports(count: int, *, other_than: Sequence[int]) -> list[int]:
+    """Return free ports of loopback."""
+    with contextlib.ExitStack() as stack:
+        found: list[int] = []
+        while len(found) < count:
+            held = stack.enter_context(socket.socket())
+            held.bind(("127.0.0.1", 0))
+            port = held.getsockname()[1]
+            found += [] if port in other_than else [port]
+        return found
+
+
 def addresses(config: Config) -> tuple[list[str], str]:
     """Return where processes on this host reach replay, shard by shard, and the learner.
 
+    A relay is for others: where replay is on this host, it is reached without.
+
     Raises:
-        PreflightError: a port is taken, or credentials are missing.
+        PreflightError: a port is taken, credentials are missing, or replay may not listen there.
     """
     cluster, num_shards = config.cluster, config.replay.num_shards
     try:
         check_bind(cluster.bind_host)
-    except CredentialsError as error:
+        if not cluster.replay_host:  # replay is here
+            check_private(cluster.bind_host, cluster.replay_networks, is_relayed=cluster.has_relay)
+    except (CredentialsError, PublicAddress) as error:
         raise PreflightError(str(error)) from error
     check_certificates(credentials_folder())
     ports, learner_port = choose_ports(cluster, num_shards)
     here = "127.0.0.1" if cluster.bind_host == "0.0.0.0" else cluster.bind_host
     hosts = (cluster.replay_host or here).split(",")
     hosts = hosts * num_shards if len(hosts) == 1 else hosts
-    shards = [f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
+    if cluster.has_relay and not cluster.replay_host:
+        hosts, ports = (
+            ["127.0.0.1"] * num_shards,
+            _free_ports(num_shards, other_than=(*ports, learner_port)),
+        )
+    mark = RELAYED if cluster.has_relay and cluster.replay_host else ""
+    shards = [f"{mark}{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
     return shards, f"{here}:{learner_port}"
 
 

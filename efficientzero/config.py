@@ -8,6 +8,7 @@ a field is that field's ``--help``. Derived values are properties. Nothing here 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from typing import Literal
 
 EnvKwargs = dict[str, bool | int | float | str]
@@ -352,6 +353,10 @@ class ClusterConfig:
     """Where others reach replay: one name, or with commas one per shard. Empty: at the learner."""
     replay_port: int = 0
     """Port of replay, one higher for each further shard. 0: free ones, on loopback only."""
+    replay_tls: bool = True
+    """Beyond loopback replay is reached over TLS with the workers' token; off: in plain text."""
+    replay_network: str = ""
+    """Where replay listens and its peers are, 10.0.0.0/8 or several. Empty: any private network."""
     learner_port: int = 0
     """Port of the learner's gRPC service. 0: a free one, on loopback only."""
     device: str = "auto"
@@ -366,6 +371,20 @@ class ClusterConfig:
     """Seconds between metric rows of actors and reanalyzers."""
     deterministic: bool = False
     """Roles take turns by counts, not by time: one seed, the same weights bit by bit. CPU only."""
+
+    @property
+    def replay_networks(self) -> tuple[IPv4Network, ...]:
+        """The named networks.
+
+        Raises:
+            ValueError: ``replay_network`` is none or several of them.
+        """
+        return tuple(map(IPv4Network, filter(None, self.replay_network.split(","))))
+
+    @property
+    def has_relay(self) -> bool:
+        """Whether others reach replay through its relay; on loopback there are no others."""
+        return self.replay_tls and not self.bind_host.startswith("127.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -292,6 +292,13 @@ def _check_hosts(cluster: ClusterConfig) -> None:
         f"cluster.replay_host: got {cluster.replay_host!r}, wanted a host name or IPv4 address, "
         "or as many as replay.num_shards with commas between them",
     )
+    try:
+        _ = cluster.replay_networks
+    except ValueError as error:
+        raise ConfigError(
+            f"cluster.replay_network: got {cluster.replay_network!r} ({error}), wanted networks "
+            "such as 10.0.0.0/8, with commas between them"
+        ) from None
     for name, port in (("learner", cluster.learner_port), ("replay", cluster.replay_port)):
         _require(
             port > 0 or bound.is_loopback,

@@ -26,7 +26,7 @@ from efficientzero.place_proofs import PlaceProofs
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.channel import EXPIRED, NOT_YET_VALID, open_channel, reason_of
 from efficientzero.rpc.protocol import PROTOCOL, installed_versions
-from efficientzero.run_folder import RunInfo, check_run_id
+from efficientzero.run_folder import RELAYED, RunInfo, check_run_id
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
 
 HEARTBEAT_S = 2.0
@@ -147,13 +147,19 @@ def _run_seen_from_here(reply: cluster_pb2.JoinReply, address: str, runs_dir: Pa
         _check_names(run)
     except ValueError as error:
         raise JoinRefused(str(error)) from error
-    here, ports = address.rpartition(":")[0], [a.rpartition(":")[2] for a in run.replay_addresses]
+    here, num_shards = address.rpartition(":")[0], len(run.replay_addresses)
+    is_relayed = run.config.cluster.has_relay
+    ports = [
+        run.relay_port(shard) if is_relayed else run.replay_addresses[shard].rpartition(":")[2]
+        for shard in range(num_shards)
+    ]
     # One name is that of every shard.
     hosts = list(reply.replay_hosts) or [here]
     hosts = hosts * len(ports) if len(hosts) == 1 else hosts
     if len(hosts) != len(ports):
         raise JoinRefused(f"replay's shards: got {len(hosts)} hosts, wanted {len(ports)}")
-    first, *others = (f"{host}:{port}" for host, port in zip(hosts, ports, strict=True))
+    mark = RELAYED if is_relayed else ""
+    first, *others = (f"{mark}{host}:{port}" for host, port in zip(hosts, ports, strict=True))
     mode = run.tracking_mode
     return dataclasses.replace(
         run,

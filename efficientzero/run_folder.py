@@ -30,6 +30,9 @@ from efficientzero.schema import EnvSpec
 
 log = logging.getLogger(__name__)
 CONFIG_FILE = "config.json"
+RELAYED = "tls://"
+"""Before an address of replay: others reach it through its relay, with TLS and a token."""
+
 _MAX_RUN_ID_LENGTH = 100
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 
@@ -62,7 +65,8 @@ class RunInfo:
     config: Config
     env_spec: EnvSpec
     replay_address: str
-    """host:port by which the Reverb service is reached; of several, the one with the queue."""
+    """host:port by which the Reverb service is reached; of several, the one with the queue.
+    ``tls://`` before it where that is replay's relay."""
     learner_address: str
     """host:port by which the learner's gRPC services are reached."""
     tracking_mode: str
@@ -92,8 +96,16 @@ class RunInfo:
         return (self.replay_address, *self.more_replay_addresses)
 
     def replay_listens_at(self, shard: int = 0) -> str:
-        """Return host:port that a shard's Reverb service binds."""
-        return self._bound(self.replay_addresses[shard])
+        """Return host:port that a shard's Reverb service binds; port 0: a free one."""
+        address = self.replay_addresses[shard]
+        if not self.config.cluster.has_relay:
+            return self._bound(address)
+        return address if address.startswith("127.") else "127.0.0.1:0"
+
+    def relay_port(self, shard: int = 0) -> int | None:
+        """Return the port at which others reach a shard's relay; None: there is none."""
+        cluster = self.config.cluster
+        return cluster.replay_port + shard if cluster.has_relay else None
 
     def _bound(self, address: str) -> str:
         return f"{self.config.cluster.bind_host}:{address.rpartition(':')[2]}"

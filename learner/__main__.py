@@ -55,6 +55,7 @@ from learner.saver import saver_of
 from learner.starvation import Starvation
 from learner.weight_server import WeightPublisher
 from replay.priority_router import PriorityRouter
+from replay.relay_client import reached_through_relays
 from replay.shard_board import ShardBoard
 from replay.shard_watch import steps_in_replay, wait_for_shards, watch_shards
 from replay.training_queue import TrainingQueueReader
@@ -73,7 +74,7 @@ log = logging.getLogger(__name__)
 
 def main(arguments: RoleArguments, stop: StopSignal) -> None:
     """Build the learner's parts, go on where the run was, train, and serve until told to stop."""
-    run = arguments.run
+    run = reached_through_relays(arguments.run, stop)
     name = f"{ROLE}-{arguments.index}"
     check_alone(run.directory, name)
     pause = DiskPause(stop)
@@ -163,7 +164,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                     governor=governor,
                     publisher=publisher,
                     record=record,
-                    cluster=ClusterServicer(run, roster, watch),
+                    cluster=ClusterServicer(arguments.run, roster, watch),
                     claims=Claims(run.config, governor, holds=roster.holds),
                     run_uid=run.run_uid,
                 ):

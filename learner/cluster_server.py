@@ -16,8 +16,8 @@ from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.protocol import PROTOCOL, different_versions
 from efficientzero.rpc.texts import clean
 from efficientzero.run_folder import RunInfo
+from learner.call_refused import CallRefused
 from learner.cluster_watch import ClusterWatch, ProcessState
-from learner.refusals import CallRefused
 from learner.roster import MOST_PLACES, ONLY_ONE, NoPlace, PlaceLost, Roster, Seat
 
 _ROLES = ("actor", "reanalyzer", "evaluator")

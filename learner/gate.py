@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from efficientzero.refusals import Refusals
 from learner.guarded_handler import GuardedHandler
 from learner.held_calls import HeldCalls
-from learner.refusals import Refusals
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from efficientzero.refusals import Refusals
+from learner.call_refused import CallRefused
 from learner.held_calls import HeldCall, HeldCalls
-from learner.refusals import CallRefused, Refusals
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -77,7 +78,8 @@ class GuardedHandler:
             yield
         except CallRefused as refusal:
             code, said = refusal.code, str(refusal)
-            self._refusals.note(peer, f"{self._method} {refusal.cause}", said)
+            if context.is_active():  # a cancelled call can look like one without a message
+                self._refusals.note(peer, f"{self._method} {refusal.cause}", said)
         except grpc.RpcError:
             raise  # by gRPC itself: the call was cancelled while its message was waited for
         except Exception as error:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import grpc
 
-from learner.refusals import CallRefused
+from learner.call_refused import CallRefused
 
 MESSAGE_S = 10.0
 """From a call's headers to its message. A worker sends both together."""

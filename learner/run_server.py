@@ -14,10 +14,10 @@ import grpc
 
 from efficientzero.rpc import run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.records import Phase
+from learner.call_refused import CallRefused
 from learner.claims import Claims
 from learner.governor import Governor
 from learner.lock_step import LockStepGovernor
-from learner.refusals import CallRefused
 from learner.run_record import EpisodeResult, RunRecord
 from learner.weight_server import WeightPublisher
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from efficientzero.rpc import weights_pb2
 from efficientzero.weights_codec import encode_weights
-from learner.refusals import CallRefused
+from learner.call_refused import CallRefused
 
 _KINDS = (weights_pb2.LATEST, weights_pb2.TARGET)
 _CHUNK_BYTES = 512 * 1024

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from efficientzero.devices import setup_torch
@@ -19,6 +21,7 @@ from reanalyzer.root_batch import root_batch_size
 from reanalyzer.turns import BatchTurns
 from replay.info import wait_until_ready
 from replay.ordered_sampler import OrderedSampler
+from replay.relay_client import reached_through_relays
 from replay.sharded_sampler import open_samplers
 from replay.training_queue import TrainingQueueWriter
 
@@ -28,6 +31,7 @@ _REPLAY_START_S = 120.0
 
 def main(place: Place, stop: StopSignal) -> None:
     """Build the reanalyzer's parts and run it."""
+    place = dataclasses.replace(place, run=reached_through_relays(place.run, stop))
     run, index = place.run, place.index
     config, spec = run.config, run.env_spec
     device = setup_torch(config.cluster)

@@ -10,7 +10,8 @@ from efficientzero.role_arguments import parse_server_line
 from efficientzero.run_processes import check_alone
 from efficientzero.run_tracking import tracked
 from efficientzero.runtime import StopSignal, leave, run_role
-from replay.bind_address import reached_at
+from replay.bind_address import reached_at, with_port
+from replay.relay import relayed
 from replay.server import serve
 from replay.service_metrics import ServiceMetrics
 
@@ -22,17 +23,20 @@ def main() -> None:
     if index >= num_shards:
         wanted = f"less than replay.num_shards ({num_shards})"
         refuse_options("replay", f"--index: got {index}, wanted {wanted}")
-    listens_at = arguments.run.replay_listens_at(index)
+    run = arguments.run
 
     def role(stop: StopSignal) -> None:
-        run = arguments.run
         check_alone(run.directory, f"replay-{index}")
         name = f"replay-{index}"
         lease = DiskPause(stop).write(
             lambda: take_lease(run.directory, name, launch=run.num_resumes), run.directory / name
         )
         keep_log(run.directory, "replay", index)
-        with tracked(run, "replay", index, arguments.incarnation, stop=stop) as tracker:
+        listens_at = with_port(run.replay_listens_at(index))
+        with (
+            relayed(run.config.cluster, run.relay_port(index), to=listens_at, stop=stop),
+            tracked(run, "replay", index, arguments.incarnation, stop=stop) as tracker,
+        ):
             metrics = ServiceMetrics(
                 reached_at(listens_at),
                 tracker,
@@ -45,6 +49,7 @@ def main() -> None:
                 stop,
                 folder=run.directory / f"replay-{index}",
                 shard=index,
+                networks=run.config.cluster.replay_networks,
                 in_order=run.config.cluster.deterministic,
                 check_lease=lease.check,
                 every_second=metrics.log_when_due,

@@ -12,6 +12,7 @@ import ipaddress
 import re
 import socket
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from efficientzero.runtime import PlainError
@@ -27,7 +28,7 @@ _OWN_ADDRESS = re.compile(r"\|-- (\S+)\n\s+/32 host LOCAL")
 
 
 class PublicAddress(PlainError):
-    """Whoever reaches Reverb can read and write all of replay; the internet must not."""
+    """Whoever reaches Reverb can read and write all of replay; others must not."""
 
     is_final = True
 
@@ -59,17 +60,37 @@ class BindAddress:
         return int(self._libc.bind(fd, redirected, len(redirected)))
 
 
-def check_private(host: str, *, own: Path = Path("/proc/net/fib_trie")) -> None:
-    """Check that no one on the internet can reach what listens at ``host``, an IPv4 address.
+def check_private(
+    host: str,
+    networks: Sequence[ipaddress.IPv4Network] = (),
+    *,
+    is_relayed: bool = False,
+    own: Path = Path("/proc/net/fib_trie"),
+) -> None:
+    """Check that replay may listen at ``host``, an IPv4 address: where no one else can reach it.
+
+    Args:
+        host: where it or its relay listens.
+        networks: that the user names; none: any private one.
+        is_relayed: with TLS and a token. Then a named network may be a public one.
+        own: where Linux lists the addresses of this host.
 
     Raises:
-        PublicAddress: it is a public address, or all addresses of a host that has a public one.
+        PublicAddress: it is another address, or all addresses of a host that has another one.
     """
     hosts = [host]
     if host == ANY:
         hosts = _OWN_ADDRESS.findall(own.read_text()) if own.exists() else []
-    public = [name for name in hosts if ipaddress.IPv4Address(name).is_global]
-    if public:
+    found = [address for address in map(ipaddress.IPv4Address, hosts) if not address.is_loopback]
+    outside = [a for a in found if networks and not any(a in network for network in networks)]
+    if outside:
+        named = ",".join(map(str, networks))
+        raise PublicAddress(
+            f"cluster.bind_host: got {host}{f', here {outside[0]} too' * (host == ANY)}, wanted an "
+            f"address in cluster.replay_network ({named})"
+        )
+    public = [address for address in found if address.is_global]
+    if public and not (networks and is_relayed):
         raise PublicAddress(
             f"cluster.bind_host: got {host}, which is {public[0]} to the internet; replay has no "
             "login: wanted an address of a private network"
@@ -80,6 +101,16 @@ def reached_at(address: str) -> str:
     """Return how a process of the same host reaches who listens at ``address``, ``host:port``."""
     host, _, port = address.rpartition(":")
     return f"{'127.0.0.1' if host == ANY else host}:{port}"
+
+
+def with_port(address: str) -> str:
+    """Return ``address``, ``host:port``, with a free port where it has port 0."""
+    host, _, port = address.rpartition(":")
+    if int(port):
+        return address
+    with socket.socket() as held:
+        held.bind((host, 0))
+        return f"{host}:{held.getsockname()[1]}"
 
 
 def listening_addresses(port: int) -> list[str]:

@@ -15,6 +15,9 @@ from efficientzero.runtime import StopSignal, WaitReason
 from replay import reverb_lite
 from replay.tables import STORED_STEPS, TRAINING_QUEUE, TRAJECTORIES
 
+WAY_TO_RELAY = "unix-abstract:"
+"""Before an address: a socket of this process's own ``RelayClient``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayCounts:
@@ -132,9 +135,19 @@ def is_listening(address: str) -> bool:
 
 def connection_problem(address: str) -> str:
     """Return why no connection to ``address`` can be made, empty if one can; as quick as above."""
-    host, _, port = address.rpartition(":")
     try:
+        if address.startswith(WAY_TO_RELAY):
+            return _problem_behind_relay(address)
+        host, _, port = address.rpartition(":")
         with socket.create_connection((host, int(port)), timeout=1.0):
             return ""
     except OSError as error:
         return str(error)
+
+
+def _problem_behind_relay(address: str) -> str:
+    """Return why replay does not speak first, as it does once all the way to it is open."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1.0)
+        connection.connect("\0" + address.removeprefix(WAY_TO_RELAY))
+        return "" if connection.recv(1) else "closed before replay said anything"

@@ -13,6 +13,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import os
+import ssl  # noqa: F401  before TensorFlow's library, whose BoringSSL would be taken for OpenSSL
 import sys
 import threading
 import types

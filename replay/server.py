@@ -12,7 +12,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from efficientzero.config import ReplayConfig
@@ -49,6 +50,7 @@ def serve(
     *,
     folder: Path,
     shard: int = 0,
+    networks: Sequence[IPv4Network] = (),
     in_order: bool = False,
     check_lease: Callable[[], None] = lambda: None,
     every_second: Callable[[], None] = lambda: None,
@@ -61,6 +63,7 @@ def serve(
         stop: ends the service.
         folder: for its snapshots, of this service alone.
         shard: which part of replay it holds.
+        networks: where ``address`` may be; none: in any private one.
         in_order: steps leave in order of arrival, as ``build_tables`` says.
         check_lease: raises if the folder is another process's by now.
         every_second: called about once a second while serving.
@@ -69,11 +72,11 @@ def serve(
         PortTakenError: The port is in use.
         Fenced: The folder is another process's.
         OtherFormat: The snapshot to start from is of another version.
-        PublicAddress: The internet could reach it.
+        PublicAddress: Others could reach it.
         RuntimeError: The service could not be kept on its address.
     """
     host, _, port_text = address.rpartition(":")
-    check_private(host)
+    check_private(host, networks)
     port = int(port_text)
     reverb = reverb_lite.load()
     with _port_to_itself(port):

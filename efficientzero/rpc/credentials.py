@@ -28,7 +28,7 @@ from efficientzero.runtime import PlainError
 
 CREDENTIALS_VARIABLE = "EFFICIENTZERO_CREDENTIALS"
 
-_SERVER_NAME = "learner.efficientzero"
+SERVER_NAME = "learner.efficientzero"
 """In the one certificate that the cluster's CA signs. Containers change their names and addresses;
 whoever holds this certificate's key is the learner, wherever it runs."""
 
@@ -136,7 +136,7 @@ def channel_credentials(folder: Path) -> tuple[grpc.ChannelCredentials, Sequence
     """
     tls = grpc.ssl_channel_credentials(root_certificates=_read(folder / CA))
     token = grpc.access_token_call_credentials(client_token(folder))
-    options = (("grpc.ssl_target_name_override", _SERVER_NAME),)
+    options = (("grpc.ssl_target_name_override", SERVER_NAME),)
     return grpc.composite_channel_credentials(tls, token), options
 
 
@@ -195,6 +195,40 @@ def _seen(folder: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return tuple(value for s in stats for value in (s.st_mtime_ns, s.st_ino, s.st_size))
+
+
+def client_tls(folder: Path) -> ssl.SSLContext:
+    """Return what a client speaks TLS with, to a server that is named ``SERVER_NAME``.
+
+    Raises:
+        CredentialsError: a file is missing or wrong.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cadata=_read(folder / CA).decode())
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise CredentialsError(f"{folder / CA}: wanted a CA's certificate: {error}") from None
+    return context
+
+
+def server_tls(folder: Path) -> ssl.SSLContext:
+    """Return what replay's relay speaks TLS with: the learner's certificate.
+
+    Raises:
+        CredentialsError: a file is missing or wrong.
+    """
+    _read_private(folder / _KEY)
+    _read(folder / CERTIFICATE)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_cert_chain(folder / CERTIFICATE, folder / _KEY)
+    except ssl.SSLError as error:
+        raise CredentialsError(
+            f"{folder}: {CERTIFICATE} and {_KEY} do not belong together: {error}"
+        ) from None
+    return context
 
 
 def check_bind(host: str) -> None:

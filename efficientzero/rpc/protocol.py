@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from importlib import metadata
 
 PROTOCOL = 6
-"""Of the messages in ``protos/`` and the records in replay; grows with every change to them."""
+"""Of the messages in ``protos/``, the records in replay and the way there; grows with every change
+to them."""
 
 _MUST_BE_EQUAL = {
     "efficientzero": "efficientzero-distributed",

@@ -209,6 +209,20 @@ def test_a_newcomer_hears_of_every_shard_of_replay(start, given, wanted):
     assert ask(learner.address)[0].replay_addresses == wanted
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, "tls://127.0.0.1:7401"),
+        ({"replay_host": "replay"}, "tls://replay:7401"),
+        ({"replay_tls": False}, f"127.0.0.1:{REPLAY_PORT}"),
+    ],
+)
+def test_a_newcomer_hears_where_the_relay_of_replay_is(start, given, wanted):
+    cluster = ClusterConfig(bind_host="0.0.0.0", replay_port=7401, learner_port=7400, **given)
+    learner = start(config=dataclasses.replace(CONFIG, cluster=cluster))
+    assert ask(learner.address)[0].replay_address == wanted
+
+
 def test_heartbeats_tell_how_a_worker_fares_and_leaving_empties_its_place(start):
     learner = start()
     run, seat = ask(learner.address)

@@ -8,14 +8,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from efficientzero.config import ClusterConfig, Config, LearnerConfig, ReplayConfig
+from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import EXIT_FINAL, StopSignal
+from efficientzero.schema import Ending
 from replay.bind_address import listening_addresses
-from replay.info import wait_until_ready
-from tests.replay_cases import IMAGES
+from replay.episode_writer import EpisodeWriter
+from replay.info import ReplayInfo, connection_problem, wait_until_ready
+from replay.relay_client import RelayClient
+from replay.slice_sampler import SliceSampler
+from tests.replay_cases import IMAGES, random_episode
 
 pytestmark = pytest.mark.reverb
 
@@ -62,12 +68,17 @@ def free_port() -> int:
 class Service:
     """One replay process. Use as a context manager."""
 
-    def __init__(self, folder: Path, host: str, *, before: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, host: str, *, before: tuple[str, ...] = (), has_relay: bool = False
+    ) -> None:
         self.port = free_port()
+        self.inner_port = free_port() if has_relay else self.port
         config = Config(
             learner=CONFIG.learner,
             replay=CONFIG.replay,
-            cluster=ClusterConfig(bind_host=host, replay_port=self.port, learner_port=1),
+            cluster=ClusterConfig(
+                bind_host=host, replay_port=self.port, learner_port=1, replay_tls=has_relay
+            ),
         )
         run = RunInfo(
             run_id="test",
@@ -76,14 +87,17 @@ class Service:
             directory=folder,
             config=config,
             env_spec=IMAGES,
-            replay_address=f"{host}:{self.port}",
+            replay_address=f"{'127.0.0.1' if has_relay else host}:{self.inner_port}",
             learner_address="127.0.0.1:1",
             tracking_mode="disabled",
             versions={},
         )
         run.save()
-        command = [*before, sys.executable, "-m", "replay", "--config", str(run.config_path)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        self._command = [*before, sys.executable, "-m", "replay", "--config", str(run.config_path)]
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
     def __enter__(self):
         return self
@@ -118,6 +132,63 @@ def test_replay_refuses_a_public_address_for_good(tmp_path):
         assert (
             "replay has no login: wanted an address of a private" in service.process.stderr.read()
         )
+
+
+def write_episode(address: str, number: int) -> None:
+    episode = random_episode(
+        IMAGES, np.random.default_rng(0), number=number, length=40, ending=Ending.TERMINATED
+    )
+    writer = EpisodeWriter(address, IMAGES, CONFIG, StopSignal())
+    for t in range(len(episode)):
+        writer.append(episode.step(t))
+    writer.end(episode.frames[-1], episode.ending)
+    writer.close()
+
+
+@pytest.mark.slow
+def test_others_reach_replay_through_its_relay_alone(tmp_path, monkeypatch):
+    credentials = tmp_path / "credentials"
+    subprocess.run([ROOT / "deploy/scripts/make_certs.sh", credentials], check=True, timeout=60)
+    monkeypatch.setenv(CREDENTIALS_VARIABLE, str(credentials))
+    with Service(tmp_path / "run", "0.0.0.0", has_relay=True) as service:
+        relay = f"127.0.0.2:{service.port}"
+        stop = StopSignal()
+        way = RelayClient([f"tls://{relay}"], stop, folder=credentials).addresses[f"tls://{relay}"]
+        assert wait_until_ready(way, stop, timeout_s=PATIENCE_S)
+        assert listening_addresses(service.port) == ["0.0.0.0"]
+        assert listening_addresses(service.inner_port) == ["127.0.0.1"]
+        write_episode(way, 0)
+        sampler = SliceSampler(way, IMAGES, CONFIG, stop)
+        assert len(sampler.sample(8, timeout_s=PATIENCE_S).frames) == 8
+
+        stranger = ReplayInfo(relay)  # Reverb's own client, in plain text
+        assert stranger.read(timeout_s=1) is None
+        silent = [socket.create_connection(("127.0.0.2", service.port), 5.0) for _ in range(50)]
+        assert ReplayInfo(way).read().num_steps == 40
+
+        # To Reverb's client a relay that goes away is a server that does.
+        service.process.kill()
+        service.process.communicate()
+        assert connection_problem(way)
+        service.start()
+        assert wait_until_ready(way, stop, timeout_s=PATIENCE_S)
+        write_episode(way, 1)
+        deadline = time.monotonic() + PATIENCE_S
+        while (batch := sampler.sample(8, timeout_s=1.0)) is None:
+            assert time.monotonic() < deadline
+        assert len(batch.frames) == 8
+        for connection in silent:
+            connection.close()
+        stop.set("end of the test")
+
+
+@pytest.mark.slow
+def test_replay_beyond_loopback_does_not_start_without_credentials(tmp_path, monkeypatch):
+    monkeypatch.delenv(CREDENTIALS_VARIABLE, raising=False)
+    with Service(tmp_path, "0.0.0.0", has_relay=True) as service:
+        assert service.process.wait(PATIENCE_S) == EXIT_FINAL
+        [line] = [line for line in service.process.stderr if "cluster.bind_host" in line]
+        assert "wanted --credentials DIR" in line
 
 
 needs_namespaces = pytest.mark.skipif(

@@ -117,7 +117,7 @@ def test_credentials_are_given_to_those_who_need_them(compose):
         for name, service in compose["services"].items()
     }
     assert targets == {
-        "replay": set(),
+        "replay": HEAD_FILES,
         "learner": HEAD_FILES,
         **dict.fromkeys(WORKERS, WORKER_FILES),
     }

@@ -24,6 +24,7 @@ from efficientzero.membership import Membership, new_seat
 from efficientzero.metrics import wandb_tracker
 from efficientzero.metrics.wandb_tracker import WandbTracker
 from efficientzero.rpc import weights_pb2
+from efficientzero.rpc.credentials import make_local_credentials
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.runtime import StopSignal, ThreadFailed
 from learner import replay_follower
@@ -32,7 +33,7 @@ from learner.cluster_watch import ClusterWatch
 from learner.gate import Gate
 from learner.held_calls import HeldCalls
 from learner.saver import CheckpointSaver
-from replay import shard_watch, snapshot_request
+from replay import relay, relay_client, shard_watch, snapshot_request
 from replay.priorities import PriorityUpdater
 from replay.quarantine import Quarantine
 from replay.shard_board import ShardLink
@@ -123,6 +124,18 @@ def start_quarantine(patch, folder, stop):
     Quarantine("item", ADDRESS, "steps", stop).drop("no item", key=1)
 
 
+def start_relay(patch, folder, stop):
+    patch.setattr(relay, "server_tls", lambda folder: None)
+    patch.setattr(relay.Relay, "_accept", raising)
+    relay.Relay(ADDRESS.replace(":1", ":0"), ADDRESS, stop, folder=make_local_credentials(folder))
+
+
+def start_relay_client(patch, folder, stop):
+    patch.setattr(relay_client, "client_tls", lambda folder: None)
+    patch.setattr(relay_client.RelayClient, "_accept", raising)
+    relay_client.RelayClient([f"tls://{ADDRESS}"], stop, folder=make_local_credentials(folder))
+
+
 def start_hang_watch(patch, folder, stop):
     watch_for_hangs(raising, stop, most_s=0.01)
 
@@ -202,6 +215,8 @@ STARTS = {
     "replay-counts": start_replay_follower,
     "priority-updater": start_priority_updater,
     "quarantine": start_quarantine,
+    "replay-relay": start_relay,
+    "relay-client": start_relay_client,
     "env-hangs": start_hang_watch,
     "shard-{}": start_shard_watch,
     "slice-sampler": start_sample_stream,

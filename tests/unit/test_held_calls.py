@@ -2,8 +2,8 @@
 
 import pytest
 
+from learner.call_refused import CallRefused
 from learner.held_calls import CALL_S, MESSAGE_S, HeldCalls, host_of
-from learner.refusals import CallRefused
 
 
 class Calls:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from deploy.preflight import addresses
+from deploy.preflight import PreflightError, addresses
 from efficientzero.config import ClusterConfig, Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import ConfigError, config_hash, hyperparameters
@@ -16,6 +16,7 @@ from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError
 from efficientzero.start_counts import count_start
 from replay.bind_address import PublicAddress, check_private, reached_at
 from replay.tables import shard_capacity
+from tests.fakes import tiny_run
 from tests.replay_cases import IMAGES
 
 FIXED = {"replay_port": 7401, "learner_port": 7400}
@@ -81,6 +82,44 @@ def test_replay_may_not_listen_where_the_internet_is(tmp_path):
         check_private("0.0.0.0", own=table)
 
 
+def networks(text):
+    return ClusterConfig(replay_network=text).replay_networks
+
+
+def test_replay_listens_in_the_networks_that_the_user_names(tmp_path):
+    check_private("127.0.0.1", networks("10.0.0.0/8"))
+    check_private("10.1.2.3", networks("10.0.0.0/8"))
+    check_private("10.1.2.3", networks("192.168.0.0/16,10.1.2.3/32"))
+    # A private address that the internet may be forwarded to.
+    with pytest.raises(PublicAddress, match=r"got 192\.168\.0\.9, wanted .*network \(10\.0\."):
+        check_private("192.168.0.9", networks("10.0.0.0/8"))
+    table = tmp_path / "fib_trie"
+    table.write_text(ADDRESSES.format(address="172.17.0.2"))
+    check_private("0.0.0.0", networks("172.16.0.0/12"), own=table)
+    with pytest.raises(PublicAddress, match=r"got 0\.0\.0\.0, here 172\.17\.0\.2 too, wanted"):
+        check_private("0.0.0.0", networks("10.0.0.0/8"), own=table)
+
+
+def test_a_public_network_must_be_named_and_behind_the_relay():
+    for named, is_relayed in (("", True), ("", False), ("8.8.8.0/24", False), ("0.0.0.0/0", False)):
+        with pytest.raises(PublicAddress, match=r"got 8\.8\.8\.8"):
+            check_private("8.8.8.8", networks(named), is_relayed=is_relayed)
+    check_private("8.8.8.8", networks("8.8.8.0/24"), is_relayed=True)
+
+
+@pytest.mark.parametrize("given", ["10.0.0.5/8", "private", "10.0.0.0/8;10.0.0.0/9", "::/0"])
+def test_networks_that_are_none_are_refused(given):
+    with pytest.raises(ConfigError, match=r"cluster\.replay_network: got .*, wanted networks"):
+        check(replay_network=given)
+
+
+def test_an_address_outside_is_refused_before_anything_starts(monkeypatch):
+    monkeypatch.setattr("deploy.preflight.check_bind", lambda host: None)
+    cluster = ClusterConfig(bind_host="10.0.0.5", replay_network="192.168.0.0/16", **FIXED)
+    with pytest.raises(PreflightError, match=r"bind_host: got 10\.0\.0\.5, .*192\.168\.0\.0/16"):
+        addresses(Config(cluster=cluster))
+
+
 def sharded(num, **cluster):
     replay = dataclasses.replace(Config().replay, num_shards=num)
     return Config(replay=replay, cluster=ClusterConfig(**cluster))
@@ -122,6 +161,34 @@ def test_shards_have_ports_one_after_the_other_and_names_of_their_own():
     free, learner = addresses(sharded(3))
     assert len({*free, learner}) == 4
     assert all(address.startswith("127.0.0.1:") for address in free)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "listens_at", "relay_port"),
+    [
+        # On one host with the learner: here without the relay, which is for the others.
+        ({}, "127.0.0.1:{free}", "127.0.0.1:{free}", "given"),
+        ({"replay_host": "replay"}, "tls://replay:{given}", "127.0.0.1:0", "given"),
+        ({"replay_tls": False}, "127.0.0.1:{given}", "0.0.0.0:{given}", None),
+        ({"bind_host": "127.0.0.1"}, "127.0.0.1:{given}", "127.0.0.1:{given}", None),
+    ],
+)
+def test_beyond_loopback_replay_is_behind_its_relay(
+    monkeypatch, tmp_path, given, wanted, listens_at, relay_port
+):
+    monkeypatch.setattr("deploy.preflight.check_bind", lambda host: None)
+    port = two_free_ports()
+    ports = {"replay_port": port, "learner_port": port + 1}
+    config = Config(cluster=ClusterConfig(**{"bind_host": "0.0.0.0", **ports, **given}))
+    validate(config, IMAGES)
+    [address], _ = addresses(config)
+    names = {"given": port, "free": address.rpartition(":")[2]}
+    assert address == wanted.format(**names)
+    assert "{free}" not in wanted or names["free"] not in (str(port), str(port + 1))
+    run = dataclasses.replace(tiny_run(tmp_path, config), replay_address=address)
+    assert run.replay_listens_at() == listens_at.format(**names)
+    assert run.relay_port() == (relay_port and port)
+    assert config_hash(config) == config_hash(Config())
 
 
 def test_shards_share_the_capacity():

@@ -29,3 +29,18 @@ finally:
 
 def test_modules_are_forgotten_while_another_thread_imports():
     subprocess.run([sys.executable, "-c", BESIDE_IMPORTS], check=True)
+
+
+TLS_BESIDE_REVERB = """
+from replay import reverb_lite
+
+reverb_lite.load()
+import ssl
+
+context = ssl.create_default_context()
+assert any("TLS_AES" in cipher["name"] for cipher in context.get_ciphers())
+"""
+
+
+def test_python_speaks_tls_after_reverb_is_loaded():
+    subprocess.run([sys.executable, "-c", TLS_BESIDE_REVERB], check=True)

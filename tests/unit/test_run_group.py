@@ -44,6 +44,8 @@ CANNOT_CHANGE_RESULTS = {
     "cluster.bind_host",
     "cluster.replay_host",
     "cluster.replay_port",
+    "cluster.replay_tls",
+    "cluster.replay_network",
     "cluster.learner_port",
     "cluster.device",
     "cluster.max_restarts",

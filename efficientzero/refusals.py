@@ -1,56 +1,35 @@
-"""How a service refuses a call, and how many lines that may cost in the log.
+"""What a server says of callers that it refuses: little, however often they call.
 
-Raised by the services, answered and counted by the gate in front of them.
+Used by the learner's gate and by replay's relay.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-import grpc
-
-from efficientzero.rpc.texts import clean
-
 _LINE_EVERY_S = 60.0
 _MOST_PEERS = 1_000
 _MOST_LINES = 60
 """In one minute, whoever calls: a caller may have many addresses."""
-_LONGEST_REASON = 1_000
 
 log = logging.getLogger(__name__)
-
-
-class CallRefused(Exception):
-    """A call is refused: the caller gets code and reason."""
-
-    def __init__(
-        self, reason: str, code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT
-    ) -> None:
-        """Keep both.
-
-        Args:
-            reason: ``what: got ..., wanted ...``; may have texts of the caller in it.
-            code: of the answer.
-        """
-        super().__init__(clean(reason, most=_LONGEST_REASON))
-        self.code = code
-
-    @property
-    def cause(self) -> str:
-        """What the reason begins with, which no caller can vary: all but numbers, up to "got"."""
-        return re.sub(r"\d+", "", str(self).partition("got ")[0])
 
 
 class Refusals:
     """One log line a minute for each peer and cause, with the count since the last one."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._lock = clock, threading.Lock()
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        line: str = "refused a call of {peer}: {cause}",
+    ) -> None:
+        """Have refused nothing yet; ``line`` is what the log says."""
+        self._clock, self._line, self._lock = clock, line, threading.Lock()
         self._noted: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
         self._minute, self._lines = -_LINE_EVERY_S, 0
 
@@ -73,8 +52,8 @@ class Refusals:
         if is_due:
             more = f" ({unsaid} more since the last line)" if unsaid else ""
             level = logging.WARNING if failure is None else logging.ERROR
-            text = ("refused a call of %s: %s%s", key[0], said or cause, more)
-            log.log(level, *text, exc_info=failure)
+            text = self._line.format(peer=key[0], cause=said or cause)
+            log.log(level, "%s%s", text, more, exc_info=failure)
 
     def _has_line(self, now: float) -> bool:
         if now - self._minute >= _LINE_EVERY_S:
