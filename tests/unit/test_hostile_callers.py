@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efficientzero.config import Config
+from efficientzero.config import Config, EnvConfig
 from efficientzero.rpc.records import Phase
 from learner.claims import Claims
 from learner.governor import Governor
@@ -209,3 +211,24 @@ def test_an_evaluation_that_is_believed_can_be(
     assert 0 <= version <= published
     assert not is_final or (phase is Phase.FINISHED and version == governor.pace.total_train_steps)
     assert all(game.length >= 1 and abs(game.episode_return) <= 1e30 for game in episodes)
+
+
+@pytest.mark.parametrize(
+    ("env", "game", "is_possible"),
+    [
+        (EnvConfig(id="Catch-v0"), (1.0, 9), True),
+        (EnvConfig(id="Catch-v0"), (1.5, 9), False),
+        (EnvConfig(id="CartPole-v1"), (9.0, 9), True),
+        (EnvConfig(id="CartPole-v1"), (10.0, 9), False),
+        (EnvConfig(id="CartPole-v1", action_repeat=2), (18.0, 9), True),
+        (EnvConfig(id="ALE/Pong-v5"), (1e29, 9), True),
+        (EnvConfig(id="ALE/Pong-v5"), (1e31, 9), False),
+    ],
+)
+def test_a_game_is_worth_no_more_than_its_environment_gives(env, game, is_possible):
+    config = dataclasses.replace(make_config(), env=env)
+    governor = Governor(config)
+    claims = Claims(config, governor, holds=lambda *_: True)
+    refused = nullcontext() if is_possible else pytest.raises(ValueError, match="a return of at")
+    with refused:
+        claims.check_training_episodes([EpisodeResult(*game)], -game[1])
