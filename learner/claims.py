@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from efficientzero.config import Config
+from efficientzero.config import Config, EnvConfig
+from efficientzero.envs.known_returns import largest_return
 from efficientzero.rpc.records import Phase
 from learner.governor import Governor
 from learner.run_record import EpisodeResult
@@ -17,8 +18,6 @@ from learner.run_record import EpisodeResult
 _PLACE_WAIT_S = 10.0
 """For the heartbeat by which a new learner hears of a worker; they come every two seconds."""
 _LOOK_S = 0.2
-_LARGEST_RETURN = 1e30
-"""Of a game. What environments give is far below; sums of larger ones would overflow."""
 
 
 class Claims:
@@ -64,7 +63,7 @@ class Claims:
         Raises:
             ValueError: they do not, or one cannot be.
         """
-        _check_games(episodes)
+        _check_games(episodes, self._config.env)
         # A learner that is new does not know what the one before it had granted.
         most = self._governor.env_steps_granted + self._governor.pace.slack
         total = recorded_env_steps + sum(game.length for game in episodes)
@@ -95,7 +94,7 @@ class Claims:
         Raises:
             ValueError: it is not.
         """
-        _check_games(episodes)
+        _check_games(episodes, self._config.env)
         evaluator, last = self._config.evaluator, self._governor.pace.total_train_steps
         wanted = evaluator.final_num_episodes if is_final else evaluator.num_episodes
         if len(episodes) != wanted:
@@ -109,11 +108,11 @@ class Claims:
             )
 
 
-def _check_games(episodes: Sequence[EpisodeResult]) -> None:
+def _check_games(episodes: Sequence[EpisodeResult], env: EnvConfig) -> None:
     for game in episodes:
+        most = largest_return(env, max(1, game.length))
         # NaN fails, too.
-        if not abs(game.episode_return) <= _LARGEST_RETURN or game.length < 1:
+        if not abs(game.episode_return) <= most or game.length < 1:
             raise ValueError(
-                f"episode: got {game}, wanted a return of at most {_LARGEST_RETURN:g} and a length "
-                "from 1"
+                f"episode: got {game}, wanted a return of at most {most:g} and a length from 1"
             )

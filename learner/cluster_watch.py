@@ -12,12 +12,13 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.pulse import NO_VITALS, Vitals
 from efficientzero.rpc.certificates import expiry_notes
-from efficientzero.rpc.credentials import credentials_folder
+from efficientzero.rpc.credentials import credentials_folder, has_tls
 from efficientzero.rpc.records import Phase
 from efficientzero.runtime import StopSignal
 from learner.governor import Governor
@@ -153,6 +154,7 @@ class ClusterWatch:
             host=self._learner.host,
             cores=self._cores,
             are_launched=self._are_launched,
+            credentials=_for_workers(credentials_folder()),
         )
         self._waits_since = min(self._waits_since, now) if cause else math.inf
         self.cause = cause if now - self._waits_since >= _STALLED_S else ""
@@ -177,3 +179,8 @@ class ClusterWatch:
             if self.cause and self._clock() - said_at > _SAID_AGAIN_S:
                 log.warning("%s", self.cause)
                 said_at = self._clock()
+
+
+def _for_workers(folder: Path | None) -> str:
+    """Return the credentials folder to name to who joins: on loopback this one, else a copy."""
+    return "DIR" if folder is None or has_tls(folder) else str(folder)

@@ -15,7 +15,7 @@ import grpc
 
 from efficientzero.refusals import Refusals
 from learner.call_refused import CallRefused
-from learner.held_calls import HeldCall, HeldCalls
+from learner.held_calls import CallEnded, HeldCall, HeldCalls
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -65,6 +65,8 @@ class GuardedHandler:
 
     def _message(self, requests: Iterator[Any], call: HeldCall) -> Any:  # noqa: ANN401
         message = next(requests, None)
+        if call.is_ended:
+            raise CallEnded
         if message is None or isinstance(message, _Malformed):
             what = "no message" if message is None else "malformed message"
             raise CallRefused(f"{what} for {self._method}")
@@ -76,6 +78,8 @@ class GuardedHandler:
         peer = context.peer()  # gRPC forgets it with the connection
         try:
             yield
+        except CallEnded:
+            code, said = grpc.StatusCode.CANCELLED, f"{self._method} was ended"
         except CallRefused as refusal:
             code, said = refusal.code, str(refusal)
             if context.is_active():  # a cancelled call can look like one without a message

@@ -31,6 +31,10 @@ _FEW = 2
 on each of its connections."""
 
 
+class CallEnded(Exception):
+    """This call was ended here while its message was waited for."""
+
+
 @dataclass(slots=True, eq=False)
 class HeldCall:
     """A call that holds a thread."""
@@ -42,9 +46,11 @@ class HeldCall:
     started_at: float
     """Seconds of the clock."""
     has_message: bool = field(default=False)
+    is_ended: bool = field(default=False)
 
     def end(self) -> None:
         """Cancel the call; whatever its thread waits for sees that."""
+        self.is_ended = True
         self.context.cancel()
 
 

@@ -32,6 +32,7 @@ def cause_of(
     host: str,
     cores: int,
     are_launched: bool = False,
+    credentials: str = "DIR",
 ) -> str:
     """Return what the learner waits for, why, and what would help; empty where nothing stalls.
 
@@ -44,9 +45,11 @@ def cause_of(
         host: of the learner.
         cores: that its processes may use there.
         are_launched: a launcher starts all workers, and starts them again.
+        credentials: the folder that a worker who joins by hand is given.
     """
+    join = "" if are_launched else f"--join <this learner> --credentials {credentials}"
     if awaits_evaluation:
-        return "learner waits for the final evaluation" + _why("evaluator", members, are_launched)
+        return "learner waits for the final evaluation" + _why("evaluator", members, join)
     if learner.busy >= _STARVED or learner.waiting_for not in _AWAITED:
         return ""
     if learner.waiting_for == "warmup" and not in_warmup:
@@ -55,7 +58,7 @@ def cause_of(
     if replay_silent_s > LATE_S:
         return f"{waits}: replay has not answered for {replay_silent_s:.0f} s"
     role = _AWAITED[learner.waiting_for]
-    return waits + _why(role, members, are_launched, where=_room(learner, members, host, cores))
+    return waits + _why(role, members, join, where=_room(learner, members, host, cores))
 
 
 def _room(
@@ -71,15 +74,22 @@ def _room(
 def _why(
     role: str,
     members: Sequence[tuple[Member, float]],
-    are_launched: bool,
+    join: str,
     *,
     where: tuple[str, str] = ("", ""),
 ) -> str:
-    """Say why no more comes from ``role``; ``where`` goes around the advice to add some."""
+    """Say why no more comes from ``role``.
+
+    Args:
+        role: whose work is awaited.
+        members: all workers.
+        join: options of one that is started by hand; empty: a launcher starts them.
+        where: goes around the advice to add some.
+    """
     those = [(member, age) for member, age in members if member.seat.role == role]
     if not those:
-        join = f"start one: python -m {_MODULES[role]} --join <this learner>"
-        return f": no {role} is there, {'the launcher starts it' if are_launched else join}"
+        by_hand = f"start one: python -m {_MODULES[role]} {join}"
+        return f": no {role} is there, {by_hand if join else 'the launcher starts it'}"
     heard = [member for member, age in those if age <= LATE_S]
     if not heard:
         silent_s = min(age for _, age in those)

@@ -5,7 +5,12 @@ import math
 import pytest
 
 from efficientzero.metrics.pulse import NO_VITALS, Vitals
-from learner.cluster_watch import ClusterWatch
+from efficientzero.rpc.credentials import (
+    CREDENTIALS_VARIABLE,
+    credentials_folder,
+    make_local_credentials,
+)
+from learner.cluster_watch import ClusterWatch, _for_workers
 from learner.governor import Governor
 from learner.roster import Roster, Seat
 from learner.run_record import EpisodeResult, RunRecord
@@ -130,3 +135,11 @@ def test_run_without_evaluator_is_complete_when_it_has_trained(tmp_path):
     scene = Scene(tmp_path, has_evaluator=False)
     scene.finish()
     assert scene.watch.is_complete()
+
+
+def test_who_joins_by_hand_on_loopback_is_named_the_runs_own_tokens(tmp_path, monkeypatch):
+    folder = make_local_credentials(tmp_path)
+    monkeypatch.setenv(CREDENTIALS_VARIABLE, str(folder))
+    assert _for_workers(credentials_folder()) == str(folder)
+    (folder / "ca.pem").touch()  # of several machines: each has a copy of its own
+    assert _for_workers(credentials_folder()) == "DIR"

@@ -30,7 +30,7 @@ MODULES = {
 }
 WORKERS = {"reanalyzer", "actor", "evaluator"}
 WORKER_FILES = {"ca.pem", "token"}
-HEAD_FILES = {"ca.pem", "token", "learner.pem", "learner.key"}
+HEAD_FILES = {"ca.pem", "token", "read_token", "learner.pem", "learner.key"}
 PORTS = {"--cluster.learner-port": "7400", "--cluster.replay-port": "7401"}
 
 

@@ -76,6 +76,7 @@ def test_workers_of_another_machine_take_no_cores_of_the_learners():
 def test_missing_role_is_named_with_the_command_that_starts_it(waiting_for, role):
     text = cause(learner(waiting_for), worker("evaluator", 0))
     assert f"no {role} is there, start one: python -m {role} --join" in text
+    assert text.endswith("--join <this learner> --credentials DIR")
 
 
 @pytest.mark.parametrize("waiting_for", ["pace", "warmup", "batch"])

@@ -1,0 +1,23 @@
+"""What a game can be worth at most, in the few environments of which that is known.
+
+For checks of what other processes report; imports no environment.
+"""
+
+from __future__ import annotations
+
+from efficientzero.config import EnvConfig
+
+LARGEST_RETURN = 1e30
+"""Of any game. What environments give is far below; sums of larger ones would overflow."""
+
+_OF_A_GAME = {"Catch-v0": 1.0}
+_OF_A_STEP = {"CartPole-v0": 1.0, "CartPole-v1": 1.0, "Acrobot-v1": 1.0, "MountainCar-v0": 1.0}
+
+
+def largest_return(config: EnvConfig, env_steps: int) -> float:
+    """Return the largest absolute score that a game of so many env_steps can have."""
+    if config.id in _OF_A_GAME:
+        return _OF_A_GAME[config.id]
+    if config.id in _OF_A_STEP:
+        return _OF_A_STEP[config.id] * config.action_repeat * env_steps
+    return LARGEST_RETURN
