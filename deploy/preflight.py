@@ -146,6 +146,14 @@ def check_certificates(folder: Path | None) -> None:
             raise PreflightError(expiry.note(now))
 
 
+def addresses_text(cluster: ClusterConfig, replay: Sequence[str], learner: str) -> str:
+    """Return ``addresses`` for a person, and where others reach a relay that is on this host."""
+    has_own = cluster.has_relay and not cluster.replay_host
+    relay = f"{RELAYED}{cluster.bind_host}:{cluster.replay_port}"
+    others = f" (from other hosts {relay})" if has_own else ""
+    return f"replay {', '.join(replay)}{others}, learner {learner}"
+
+
 def check_run_name(run_id: str) -> None:
     """Check a name given for the run folder."""
     try:

@@ -23,6 +23,7 @@ from deploy.memory import check_memory
 from deploy.preflight import (
     PreflightError,
     addresses,
+    addresses_text,
     check_device,
     check_installation,
     check_run_name,
@@ -118,7 +119,7 @@ def prepare(
         ("budget", budget_text(config.budget)),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
-        ("addresses", f"replay {', '.join(replay_addresses)}, learner {run.learner_address}"),
+        ("addresses", addresses_text(config.cluster, replay_addresses, learner_address)),
         ("logs", str(folder.path / LOG_FOLDER)),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
@@ -201,7 +202,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         *_env_notes(config),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
-        ("addresses", f"replay {', '.join(replay_addresses)}, learner {learner_address}"),
+        ("addresses", addresses_text(config.cluster, replay_addresses, learner_address)),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
     if was_at is not None:

@@ -29,6 +29,7 @@ class PipeEnd(asyncio.Protocol):
         """Expect a first line from the other side, or none."""
         self.line: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         """The line, without its end; None: the connection is lost or the line is too long."""
+        self._lost = asyncio.Event()
         self.when_lost: Callable[[], None] = lambda: None
         self._early, self._other = bytearray(), cast("PipeEnd | None", None)
         self._transport = cast("asyncio.Transport | None", None)
@@ -73,6 +74,7 @@ class PipeEnd(asyncio.Protocol):
             self.line.set_result(None)
         if self._other is not None:
             self._other.close()
+        self._lost.set()
         self.when_lost()
 
     def join(self, other: PipeEnd) -> None:
@@ -105,6 +107,11 @@ class PipeEnd(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
             asyncio.get_running_loop().call_later(_LAST_BYTES_S, self._transport.abort)
+
+    async def wait_lost(self) -> None:
+        """Return once there is no connection, or at once if there never was one."""
+        if self._transport is not None:
+            await self._lost.wait()
 
     def abort(self) -> None:
         """Close at once."""

@@ -47,6 +47,7 @@ _FDS_EACH = 3
 """From outside, to Reverb, and Reverb's own."""
 _OTHER_FDS, _MOST_FDS, _LEAST_JOINED = 512, 32_768, 64
 _CONNECT_S = 5.0
+_LAST_WORD_S = 1.0
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 _GONE = "it left, or sent no line of a token's length"
 
@@ -210,9 +211,13 @@ class Relay:
         except _Refused as refused:
             self._refusals.note(peer, str(refused))
             inbound.write(f"{refused}\n".encode())
+            inbound.close()
+            # It counts as open until it is not: TLS waits for the other side to close, too.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(inbound.wait_lost(), _LAST_WORD_S)
         finally:
             if not is_joined:
-                inbound.close()
+                inbound.abort()
 
     async def _check(self, inbound: PipeEnd, connection: socket.socket) -> None:
         """Wait for the token."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from deploy.preflight import PreflightError, addresses
+from deploy.preflight import PreflightError, addresses, addresses_text
 from efficientzero.config import ClusterConfig, Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import ConfigError, config_hash, hyperparameters
@@ -181,7 +181,9 @@ def test_beyond_loopback_replay_is_behind_its_relay(
     ports = {"replay_port": port, "learner_port": port + 1}
     config = Config(cluster=ClusterConfig(**{"bind_host": "0.0.0.0", **ports, **given}))
     validate(config, IMAGES)
-    [address], _ = addresses(config)
+    [address], learner = addresses(config)
+    text = addresses_text(config.cluster, [address], learner)
+    assert (f"from other hosts tls://0.0.0.0:{port}" in text) == ("{free}" in wanted)
     names = {"given": port, "free": address.rpartition(":")[2]}
     assert address == wanted.format(**names)
     assert "{free}" not in wanted or names["free"] not in (str(port), str(port + 1))

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 
+import psutil
 import pytest
 
 from efficientzero.config import ClusterConfig
@@ -157,6 +158,24 @@ def test_any_other_token_gets_a_reason_and_nothing_of_replay(service, credential
     assert got.startswith(why)
     assert b"hello" not in got
     assert not service.connections
+
+
+def test_who_is_refused_and_stays_is_closed_too(service, credentials):
+    with relay_to(service, credentials) as relay:
+        port, held = int(relay.address.rpartition(":")[2]), []
+        for _ in range(5):
+            connection = connect(relay, credentials)
+            connection.sendall(b"0" * 64 + b"\n")
+            held.append(connection)  # and neither reads nor closes
+        deadline = time.monotonic() + 6.0
+        while any(
+            found.laddr and found.laddr.port == port and found.status == "ESTABLISHED"
+            for found in psutil.Process().net_connections("tcp4")
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        for connection in held:
+            connection.close()
 
 
 def test_the_page_says_who_passes_the_relay(service, credentials):
