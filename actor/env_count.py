@@ -8,8 +8,7 @@ which the pace's slack follows: what was chosen, and on which machine, changes n
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -21,7 +20,7 @@ from efficientzero.config import Config
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
-from efficientzero.step_timing import step_seconds
+from efficientzero.step_timing import step_clock, step_seconds
 
 _UNTIMED = 4
 _ENOUGH = 0.9  # of the best rate: the fewest environments with that much
@@ -56,15 +55,15 @@ def env_count(
         return config.actor.num_envs
     if config.cluster.deterministic:
         return min(_UNTIMED, config.most_envs)
-    env_s = _env_step_seconds(config, spec)
+    env_s = _env_step_seconds(config, spec, step_clock(device))
     groups = 2 if halves_take_turns(config, on_gpu=device.type != "cpu") else 1
-
-    def times(num_envs: int) -> TurnTimes:
-        together = -(-num_envs // groups)
-        step_s = step_seconds(config.search, network, device, together)
-        return TurnTimes(config.search.num_simulations * step_s, together * env_s, groups)
-
-    return choose((count, times(count)) for count in candidates(config.most_envs))
+    together = {count: -(-count // groups) for count in candidates(config.most_envs)}
+    step_s = step_seconds(config.search, network, device, dict.fromkeys(together.values()))
+    simulations = config.search.num_simulations
+    return choose(
+        (count, TurnTimes(simulations * step_s[size], size * env_s, groups))
+        for count, size in together.items()
+    )
 
 
 def candidates(most: int) -> list[int]:
@@ -82,8 +81,8 @@ def choose(timed: Iterable[tuple[int, TurnTimes]]) -> int:
     return chosen
 
 
-def _env_step_seconds(config: Config, spec: EnvSpec) -> float:
-    """Return the median seconds of an env_step with random actions."""
+def _env_step_seconds(config: Config, spec: EnvSpec, clock: Callable[[], float]) -> float:
+    """Return the median seconds of an env_step with random actions, by ``clock``."""
     envs = make_env_batch(
         config.env,
         num_envs=1,
@@ -96,9 +95,9 @@ def _env_step_seconds(config: Config, spec: EnvSpec) -> float:
     envs.reset([0])
     seconds = []
     for action in actions:
-        started = time.perf_counter()
+        started = clock()
         steps = envs.step([0], action)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
         if steps.terminated[0] or steps.truncated[0]:
             envs.reset([0])
     envs.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 
 import torch
 
@@ -45,9 +45,9 @@ def candidate_sizes(num_roots: int) -> list[int]:
     return sizes
 
 
-def choose_size(sizes: Iterable[int], seconds_of: Callable[[int], float]) -> int:
+def choose_size(seconds: Mapping[int, float]) -> int:
     """Return the largest size whose seconds per root are within 5 % of the best."""
-    per_root = {size: seconds_of(size) / size for size in sizes}
+    per_root = {size: cost / size for size, cost in seconds.items()}
     limit = min(per_root.values()) * _TOLERANCE
     chosen = max(size for size, cost in per_root.items() if cost <= limit)
     costs = ", ".join(f"{size}: {1e6 * cost:.0f}" for size, cost in per_root.items())
@@ -65,6 +65,4 @@ def root_batch_size(config: Config, network: EfficientZeroNet, device: torch.dev
         return equal_parts(num_roots, config.reanalyzer.search_batch_size)
     if config.cluster.deterministic:
         return equal_parts(num_roots, _UNTIMED)
-    return choose_size(
-        candidate_sizes(num_roots), lambda size: step_seconds(config.search, network, device, size)
-    )
+    return choose_size(step_seconds(config.search, network, device, candidate_sizes(num_roots)))

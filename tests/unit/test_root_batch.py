@@ -6,6 +6,7 @@ import torch
 
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
+from efficientzero.step_timing import step_seconds
 from efficientzero.targets import most_roots
 from reanalyzer.root_batch import (
     candidate_sizes,
@@ -61,8 +62,8 @@ def test_candidates_halve_down_to_small_ones():
 
 def test_the_largest_of_equally_fast_sizes_is_chosen():
     costs = {100: 104.0, 50: 50.0, 25: 30.0}  # per root: 1.04, 1.0, 1.2
-    assert choose_size(costs, costs.__getitem__) == 100
-    assert choose_size(costs, lambda size: costs[size] * (2.0 if size == 100 else 1.0)) == 50
+    assert choose_size(costs) == 100
+    assert choose_size({**costs, 100: 208.0}) == 50
 
 
 def test_a_configured_size_is_kept_and_a_timed_one_is_a_candidate():
@@ -88,3 +89,14 @@ def test_deterministic_run_takes_a_size_that_no_clock_chose(monkeypatch):
     network = EfficientZeroNet(config.network, SPEC, value_prefix=True)
     # 600 roots in three parts of at most 256.
     assert root_batch_size(config, network, torch.device("cpu")) == 200
+
+
+def test_on_a_cpu_the_clock_is_the_process_own(monkeypatch):
+    """What other processes do while this one waits must not choose a size."""
+    network = EfficientZeroNet(tiny_config().network, SPEC, value_prefix=True).eval()
+    search, cpu = tiny_config().search, torch.device("cpu")
+    slow = iter(range(10**6))
+    monkeypatch.setattr("efficientzero.step_timing.time.perf_counter", lambda: 1e3 * next(slow))
+    seconds = step_seconds(search, network, cpu, [8, 2, 4])
+    assert list(seconds) == [8, 2, 4]
+    assert all(0 < cost < 1 for cost in seconds.values())
