@@ -8,6 +8,7 @@ anew when these have changed. Same function up to rounding.
 from __future__ import annotations
 
 import copy
+import math
 from itertools import chain
 
 import torch
@@ -28,7 +29,9 @@ from efficientzero.networks import EfficientZeroNet, ScalarSupport
 from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock
 from efficientzero.networks.conv_trunk import ConvDynamics
 
-_IMAGES_AT_ONCE = 16  # activations of more 96x96 images leave the caches
+_PIXELS_AT_ONCE = 16 * 96 * 96
+"""Activations of more than 16 images of 96x96 leave the caches; of small images a call's cost
+is mostly the same for any number of them, so that 192 of 10x10 cost least at once."""
 _IMAGE_RANK = 4  # [B, C, H, W]
 
 
@@ -85,12 +88,12 @@ class _InParts(nn.Module):
         self.representation = representation
 
     def forward(self, observations: Tensor) -> Tensor:
-        if observations.ndim != _IMAGE_RANK or len(observations) <= _IMAGES_AT_ONCE:
+        images_at_once = max(1, _PIXELS_AT_ONCE // math.prod(observations.shape[2:]))
+        if observations.ndim != _IMAGE_RANK or len(observations) <= images_at_once:
             latents: Tensor = self.representation(observations)
             return latents
-        return torch.cat(
-            [self.representation(x) for x in torch.split(observations, _IMAGES_AT_ONCE)]
-        )
+        parts = torch.split(observations, images_at_once)
+        return torch.cat([self.representation(part) for part in parts])
 
 
 def _replace_children(module: nn.Module, latent_shape: tuple[int, ...]) -> None:

@@ -113,6 +113,21 @@ class BatchedSearch:
             part.collect()
         return self._result(num_roots, values, logits)
 
+    @torch.inference_mode()
+    def network_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's values of ``observations``, raw scale, f32 [N]; nothing is searched.
+
+        From the network as the search's backend runs it, but always in float32: a target keeps the
+        precision that a search may do without.
+
+        Args:
+            observations: [N, *observation], any N, uint8 or float32.
+        """
+        on_device = torch.as_tensor(observations).to(self._device)
+        self._inference.refresh()
+        logits = self._inference.network.initial_inference(on_device).value_logits
+        return _to_numpy(self._network.support.decode(logits))
+
     def export_tree(self, root: int) -> ExportedTree:
         """Return all nodes of one root's tree after ``run``, as values that ``json`` takes."""
         part = int(np.searchsorted(self._bounds, root, side="right")) - 1

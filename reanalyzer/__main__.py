@@ -66,7 +66,6 @@ def main(place: Place, stop: StopSignal) -> None:
             weights=weights,
             slices=slices,
             batches=TrainingQueueWriter(run.replay_address, stop),
-            device=device,
             tracker=tracker,
             generator=randomness,
             stop=stop,

@@ -12,7 +12,6 @@ import time
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from efficientzero.config import Config
 from efficientzero.metrics.process_usage import ProcessUsage
@@ -64,7 +63,6 @@ class Reanalyzer:
         weights: WeightSource,
         slices: SliceSource,
         batches: BatchSink,
-        device: torch.device,
         tracker: Tracker,
         generator: np.random.Generator,
         stop: StopSignal,
@@ -74,12 +72,11 @@ class Reanalyzer:
 
         Args:
             config: the run's config.
-            network: in eval mode on ``device``; gets the target weights.
+            network: in eval mode; gets the target weights.
             search: on the same network; larger batches of roots are cut to its size.
             weights: client of the ``target`` weights.
             slices: prioritised samples.
             batches: the training queue.
-            device: where the network lives.
             tracker: metrics.
             generator: for actions past the end and the choice of reanalysed slices.
             stop: ends ``run``.
@@ -92,14 +89,7 @@ class Reanalyzer:
         self._timer, self._usage = SectionTimer("reanalyzer"), ProcessUsage("reanalyzer")
         self.pulse = Pulse(self._timer, "batches/s")
         """How making batches fares just now."""
-        self._targets = TargetMaker(
-            config,
-            network=network,
-            search=search,
-            device=device,
-            generator=generator,
-            timer=self._timer,
-        )
+        self._targets = TargetMaker(config, search=search, generator=generator, timer=self._timer)
         self._refresh = (
             None
             if stored is None

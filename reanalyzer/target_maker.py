@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 
 from efficientzero.config import Config
 from efficientzero.metrics.search_rates import SearchRates
 from efficientzero.metrics.section_timer import SectionTimer
-from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, F64, I32, I64, Bool, Frames, SearchResult, TrainingBatch
 from efficientzero.search import BatchedSearch
 from efficientzero.slices import SliceBatch, stack_window
@@ -43,9 +41,7 @@ class TargetMaker:
         self,
         config: Config,
         *,
-        network: EfficientZeroNet,
         search: BatchedSearch,
-        device: torch.device,
         generator: np.random.Generator,
         timer: SectionTimer,
     ) -> None:
@@ -53,13 +49,12 @@ class TargetMaker:
 
         Args:
             config: the run's config.
-            network: in eval mode on ``device``, with the target weights.
-            search: on the same network; larger batches of roots are cut to its size.
-            device: where the network lives.
+            search: on the network with the target weights; larger batches of roots are cut to
+                its size.
             generator: for actions past the end and the choice of reanalysed slices.
             timer: gets the sections ``values`` and ``search``.
         """
-        self._config, self._network, self._search, self._device = config, network, search, device
+        self._config, self._search = config, search
         self._generator, self._timer = generator, timer
         self._value_batch_size = value_batch_size(config, search.batch_size)
         self._newest = Newest()
@@ -212,14 +207,11 @@ class TargetMaker:
         chosen[self._generator.permutation(num_slices)[:num_fresh]] = True
         return chosen
 
-    @torch.inference_mode()
     def _network_values(self, frames: Frames, cells: Bool) -> F32:
-        parts = []
-        for part in self._observations(frames, cells, self._value_batch_size):
-            logits = self._network.initial_inference(
-                torch.from_numpy(part).to(self._device)
-            ).value_logits
-            parts.append(self._network.support.decode(logits).float().cpu().numpy())
+        parts = [
+            self._search.network_values(part)
+            for part in self._observations(frames, cells, self._value_batch_size)
+        ]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def _searched(self, observations: Iterable[Frames]) -> SearchResult | None:

@@ -212,9 +212,7 @@ def make_targets(config, spec):
     )
     return TargetMaker(
         config,
-        network=network,
         search=search,
-        device=torch.device("cpu"),
         generator=np.random.default_rng(1),
         timer=SectionTimer("reanalyzer"),
     )

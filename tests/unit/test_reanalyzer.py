@@ -99,7 +99,6 @@ class Bench:
             weights=self.weights,
             slices=self.source,
             batches=self.sink,
-            device=torch.device("cpu"),
             tracker=self.tracker,
             generator=np.random.default_rng(4),
             stop=self.stop,

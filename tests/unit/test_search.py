@@ -247,6 +247,23 @@ def test_a_recorded_search_equals_an_eager_one_and_follows_new_weights(backend, 
     assert_same_results(*(s.run(roots, exploration_noise=True) for _, s in searches))
 
 
+@pytest.mark.parametrize("fields", [{"inference_backend": "eager"}, {"precision": "bfloat16"}, {}])
+def test_values_without_a_search_are_the_networks_own_in_float32(fields):
+    search = make_search(4, **fields)
+    given = torch.from_numpy(observations(9))  # more than the search's batch
+    network = search._network
+    with torch.inference_mode():
+        wanted = network.support.decode(network.initial_inference(given).value_logits)
+    np.testing.assert_allclose(search.network_values(given), wanted, rtol=1e-5, atol=1e-5)
+    torch.manual_seed(2)
+    other = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
+    network.load_inference_state_dict(other.inference_state_dict())
+    with torch.inference_mode():
+        changed = other.support.decode(other.initial_inference(given).value_logits)
+    np.testing.assert_allclose(search.network_values(given), changed, rtol=1e-5, atol=1e-5)
+    assert np.abs(changed - wanted).max() > 1e-2
+
+
 def test_a_bfloat16_search_stays_close_to_float32():
     roots = observations(4)
     exact, rounded = (

@@ -14,6 +14,7 @@ from efficientzero.config import Config
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import Ending, EnvSpec, SearchResult
+from efficientzero.search import BatchedSearch
 from efficientzero.slices import SliceBatch
 from efficientzero.targets import most_roots
 from reanalyzer.target_maker import TargetMaker
@@ -40,8 +41,21 @@ class TellingSearch:
 
     num_simulations = 4
 
-    def __init__(self, batch_size: int):
+    def __init__(self, config: Config, batch_size: int):
         self.batch_size = batch_size
+        torch.manual_seed(0)
+        self.network = EfficientZeroNet(
+            config.network, SPEC, value_prefix=config.agent.value_prefix
+        ).eval()
+        self.network_values = BatchedSearch(
+            self.network,
+            search=config.search,
+            agent=config.agent,
+            num_actions=SPEC.num_actions,
+            batch_size=1,
+            device=torch.device("cpu"),
+            generator=np.random.default_rng(0),
+        ).network_values
         self.seen: list[np.ndarray] = []
         self.sizes: list[int] = []
 
@@ -150,14 +164,10 @@ def make_case(config: Config, *, seed: int):
 
 
 def make_maker(config: Config, *, batch_size=None):
-    search = TellingSearch(batch_size or most_roots(config))
-    torch.manual_seed(0)
-    network = EfficientZeroNet(config.network, SPEC, value_prefix=config.agent.value_prefix)
+    search = TellingSearch(config, batch_size or most_roots(config))
     maker = TargetMaker(
         config,
-        network=network.eval(),
         search=search,  # type: ignore[arg-type]
-        device=torch.device("cpu"),
         generator=np.random.default_rng(1),
         timer=SectionTimer("reanalyzer"),
     )
@@ -364,14 +374,14 @@ def test_newest_step_is_followed_when_the_table_is_full():
 
 def test_targets_depend_on_slices_and_weights_alone_not_on_what_was_made_before():
     config = make_config(bootstrap="network")
-    fresh, worn = make_maker(config)[0], make_maker(config)[0]
+    fresh, (worn, worn_search) = make_maker(config)[0], make_maker(config)
     torch.manual_seed(1)
     other = EfficientZeroNet(config.network, SPEC, value_prefix=config.agent.value_prefix)
-    own = {k: v.clone() for k, v in worn._network.inference_state_dict().items()}
-    worn._network.load_inference_state_dict(other.inference_state_dict())
+    own = {k: v.clone() for k, v in worn_search.network.inference_state_dict().items()}
+    worn_search.network.load_inference_state_dict(other.inference_state_dict())
     for seed in (5, 6):
         worn.make_batch(make_case(config, seed=seed)[1], TARGET_TRAIN_STEP - 300)
-    worn._network.load_inference_state_dict(own)
+    worn_search.network.load_inference_state_dict(own)
     _, slices = make_case(config, seed=7)
     wanted = fresh.make_batch(slices, TARGET_TRAIN_STEP)
     got = worn.make_batch(slices, TARGET_TRAIN_STEP)
