@@ -8,13 +8,15 @@ every ``evaluator.interval_train_steps``, once more when training has finished, 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from actor.greedy_games import Actions, by_search, evaluation_seeds, play_episodes
+from actor.greedy_games import Actions, evaluation_seeds, play_episodes
+from actor.value_bias import ValueBias
 from efficientzero.devices import setup_torch
 from efficientzero.envs import EnvBatch, make_env_batch
 from efficientzero.envs.atari_scores import atari100k_game, human_normalized
@@ -133,15 +135,21 @@ class Evaluator:
         rates = SearchRates(
             ROLE, num_simulations=search.num_simulations, batch_size=search.batch_size
         )
-        choose = by_search(search)
+        bias = ValueBias(
+            num_envs, discount=config.agent.discount, clip_rewards=config.env.clip_rewards
+        )
 
-        def timed(observations: Frames) -> Actions:
+        def choose(observations: Frames) -> Actions:
             rates.add(len(observations))
             with self._timer.section("search"):
-                return choose(observations)
+                found = search.run(observations, exploration_noise=False)
+            bias.predict(found.predicted_values)
+            return found.best_actions
 
         try:
-            results = play_episodes(envs, timed, self._stop, timer=self._timer)
+            results = play_episodes(
+                envs, choose, self._stop, timer=self._timer, observe=bias.observe
+            )
         finally:
             envs.close()
             self._envs = None
@@ -165,6 +173,7 @@ class Evaluator:
                 "eval/is_final": int(is_final),
                 "eval/length_mean": float(np.mean([r.length for r in results])),
                 "eval/seconds": seconds,
+                **({} if math.isnan(bias.mean()) else {"eval/value_bias": bias.mean()}),
                 **return_statistics(returns, config.env.id),
                 **rates.row(seconds),
             }

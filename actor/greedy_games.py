@@ -21,7 +21,7 @@ from efficientzero.envs.frame_stack import FrameStack
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.runtime import StopSignal, seed_sequence
-from efficientzero.schema import Frames
+from efficientzero.schema import EnvSteps, Frames
 from efficientzero.search import BatchedSearch
 
 Actions = NDArray[np.integer[Any]]
@@ -55,7 +55,12 @@ def by_chance(num_actions: int, generator: np.random.Generator) -> Chooser:
 
 
 def play_episodes(
-    envs: EnvBatch, choose: Chooser, stop: StopSignal, *, timer: SectionTimer | None = None
+    envs: EnvBatch,
+    choose: Chooser,
+    stop: StopSignal,
+    *,
+    timer: SectionTimer | None = None,
+    observe: Callable[[Sequence[int], EnvSteps], None] | None = None,
 ) -> list[GameResult] | None:
     """Play one game in each environment, side by side.
 
@@ -64,6 +69,7 @@ def play_episodes(
         choose: who plays.
         stop: gives up.
         timer: gets the section ``envs``.
+        observe: gets the environments that played and their env_steps, after each.
 
     Returns:
         One result per environment, or None if a stop was asked for first.
@@ -80,6 +86,8 @@ def play_episodes(
         actions = choose(stack.observations()[playing])
         with nullcontext() if timer is None else timer.section("envs"):
             steps = envs.step(playing, actions)
+        if observe is not None:
+            observe(playing, steps)
         for slot, i in enumerate(playing):
             stack.push(i, steps.frames[slot])
             over = bool(steps.game_over[slot] or steps.truncated[slot])

@@ -114,6 +114,9 @@ class NetworkConfig:
     """Bottleneck of the SimSiam predictor."""
     support_bound: int = 300
     """Values and prefixes are categorical over -bound..bound in transformed space."""
+    norm: Literal["batch", "batch_by_call", "layer"] = "batch"
+    """Of the convolutional trunk; the MLP trunk has layer norm. batch: one running statistic of all
+    calls. batch_by_call: the prediction heads keep those of roots and of unrolled steps apart."""
     batch_norm_momentum: float = 0.1
     """Momentum of the batch-norm running statistics."""
     categorical_values: bool = True

@@ -49,6 +49,7 @@ _NOT_IN_OLDER_HASHES = {
     "compat.recomputed_bounds": False,
     "compat.warmup_earns_train_steps": False,
     "network.downsample": 0,
+    "network.norm": "batch",
 }
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 

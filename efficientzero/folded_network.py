@@ -102,7 +102,7 @@ def _replace_children(module: nn.Module, latent_shape: tuple[int, ...]) -> None:
 
 
 def _folded(module: nn.Module, latent_shape: tuple[int, ...]) -> nn.Module:
-    if isinstance(module, ConvDynamics):
+    if isinstance(module, ConvDynamics) and isinstance(module.norm, nn.BatchNorm2d):
         return FoldedDynamics(module, _folded(module.blocks, latent_shape), latent_shape[1:])
     layer = _folded_layer(module)
     if layer is not None:
@@ -115,7 +115,7 @@ def _folded(module: nn.Module, latent_shape: tuple[int, ...]) -> nn.Module:
 
 def _folded_layer(module: nn.Module) -> FoldedLayer | None:
     """Return what takes the place of the whole of ``module``, or None."""
-    if isinstance(module, ResidualBlock):
+    if isinstance(module, ResidualBlock) and isinstance(module.norm1, nn.BatchNorm2d):
         return FoldedResidualBlock(module)
     if isinstance(module, LstmCell) and cpu_kernels.lstm_pays(module.hidden_size):
         return PackedLstmCell(module)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.pulse import Pulse
@@ -28,6 +29,7 @@ from efficientzero.schema import TrainingBatch
 from learner.batch_checks import BatchChecks
 from learner.batch_feeder import BatchFeeder, BatchSource, ReadyBatch
 from learner.batch_loader import BatchLoader
+from learner.eval_values import eval_values
 from learner.freshness import Freshness
 from learner.governor import Governor
 from learner.loss import LossInput
@@ -217,6 +219,8 @@ class Learner:
         is_logged = (self.train_step + 1) % self._config.learner.log_interval == 0
         with self._timer.section("share"):
             part = self._ranks.share(inputs, self.train_step, measure=is_logged)
+        with self._timer.section("log"):
+            evaluated = eval_values(self.network, inputs, self._config) if is_logged else None
         update = self._updater.step(part, self.train_step, measure=is_logged)
         self._asked.append(_Asked(update, ready.batch, ready.overflow_share))
         self._finish_updates(most_left=_MOST_STEPS_AHEAD)
@@ -227,7 +231,9 @@ class Learner:
         # Only now: whoever may go on with this step in the count finds its weights published, or
         # soon will; in a deterministic run already.
         self._governor.train_step_completed(self.train_step)
-        self._after_step(ready.batch, inputs, update)
+        self._after_step(ready.batch)
+        if evaluated is not None:
+            self._log(ready.batch, inputs, update, evaluated)
 
     def _check_health(self) -> None:
         """Raise what went wrong in threads; called in every wait."""
@@ -284,7 +290,7 @@ class Learner:
             reason.tick(self._freshness.detail())
         return None
 
-    def _after_step(self, batch: TrainingBatch, inputs: LossInput, update: Update) -> None:
+    def _after_step(self, batch: TrainingBatch) -> None:
         learner, step = self._config.learner, self.train_step
         self._note_batch(batch, step, self._governor.env_steps)
         is_old = time.monotonic() - self._saved_at > _SAVE_EVERY_S
@@ -294,8 +300,6 @@ class Learner:
             with self._timer.section("checkpoint"):
                 self._publications.wait()  # or it would hold target weights that are out of date
                 self.save(wait=False)
-        if step % learner.log_interval == 0:
-            self._log(batch, inputs, update)
 
     def _start_training(self) -> None:
         if self._publisher.newest(weights_pb2.TARGET) is None:
@@ -326,10 +330,14 @@ class Learner:
     def _publish(self, *kinds: weights_pb2.WeightsKind) -> None:
         self._publications.publish(kinds, self._live_weights, self.train_step)
 
-    def _log(self, batch: TrainingBatch, inputs: LossInput, update: Update) -> None:
+    def _log(
+        self, batch: TrainingBatch, inputs: LossInput, update: Update, evaluated: Tensor
+    ) -> None:
         with self._timer.section("log"):
             # First of all: it waits for all that was asked for, so that nothing else has to.
-            statistics = training_statistics(self.train_step, batch, inputs, update, self.network)
+            statistics = training_statistics(
+                self.train_step, batch, inputs, update, self.network, evaluated=evaluated
+            )
         self._finish_updates(most_left=0)
         with self._timer.section("log"):
             self._log_row(batch, statistics)

@@ -96,7 +96,7 @@ def compute_loss(
     """
     support, with_consistency = network.support, learner.consistency_coefficient > 0
     targets = _target_projections(network, batch) if with_consistency else None
-    root, steps = _unroll(network, batch, agent=agent, gradient_scaling=gradient_scaling)
+    root, steps = unroll(network, batch, agent=agent, gradient_scaling=gradient_scaling)
     value_logits = torch.stack([root.value_logits, *(step.value_logits for step in steps)], 1)
     policy_logits = torch.stack([root.policy_logits, *(step.policy_logits for step in steps)], 1)
     prefix_logits = torch.stack([step.value_prefix_logits for step in steps], 1)
@@ -149,7 +149,7 @@ def importance_weights(probabilities: Tensor, table_sizes: Tensor, exponent: flo
     return (weights / weights.max()).float()
 
 
-def _unroll(
+def unroll(
     network: EfficientZeroNet,
     batch: LossInput,
     *,

@@ -61,6 +61,8 @@ def training_statistics(
     inputs: LossInput,
     update: Update,
     network: EfficientZeroNet,
+    *,
+    evaluated: Tensor,
 ) -> Mapping[str, float]:
     """Return the statistics of one train_step.
 
@@ -74,11 +76,13 @@ def training_statistics(
         inputs: the batch on the device.
         update: of this batch.
         network: decodes values; its weights do not matter.
+        evaluated: f32 [B, K + 1] ``eval_values`` of the same inputs before the update.
     """
     terms = update.terms
     numbers = {
         **_losses(terms),
         **_value_numbers(inputs, terms, network),
+        **_eval_numbers(inputs, terms, network, evaluated),
         **_prefix_numbers(inputs, terms, network),
         **_policy_numbers(inputs, terms),
         **_latent_numbers(terms),
@@ -119,6 +123,19 @@ def _value_numbers(
     reached = _reached(inputs)
     for k in range(values.shape[1]):
         numbers[f"value_error_k{k}"] = _mean_where(errors[:, k].abs(), reached[:, k])
+    return numbers
+
+
+def _eval_numbers(
+    inputs: LossInput, terms: LossTerms, network: EfficientZeroNet, evaluated: Tensor
+) -> dict[str, Tensor]:
+    """Return how far values in evaluation mode are from training mode's and from the targets."""
+    trained = network.support.decode(terms.value_logits[:, 0])
+    numbers = {"value_eval_gap": (evaluated[:, 0] - trained).abs().mean()}
+    reached, errors = _reached(inputs), evaluated - inputs.values
+    for k in range(evaluated.shape[1]):
+        numbers[f"value_eval_bias_k{k}"] = _mean_where(errors[:, k], reached[:, k])
+        numbers[f"value_eval_error_k{k}"] = _mean_where(errors[:, k].abs(), reached[:, k])
     return numbers
 
 

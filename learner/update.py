@@ -185,9 +185,13 @@ class Updater:
         log.warning("%s: %s, no update is made", what, limit)
 
     def _modules(self) -> list[tuple[str, list[Tensor]]]:
-        children: list[tuple[str, list[Tensor]]] = [
-            (n, list(m.parameters())) for n, m in self._network.named_children()
-        ]
+        # Named from the whole network: what two modules share is counted once.
+        owned = {id(parameter) for _, parameter in self._network.named_parameters()}
+        children: list[tuple[str, list[Tensor]]] = []
+        for name, module in self._network.named_children():
+            parameters: list[Tensor] = [p for p in module.parameters() if id(p) in owned]
+            owned -= {id(p) for p in parameters}
+            children.append((name, parameters))
         return [(name, parameters) for name, parameters in children if parameters]
 
     @torch.no_grad()

@@ -35,26 +35,26 @@ def scale_pixels(observations: Tensor) -> Tensor:
 
 
 def conv3x3(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Conv2d:
-    """Return a 3x3 convolution with padding 1 and no bias (a BatchNorm follows)."""
+    """Return a 3x3 convolution with padding 1 and no bias (a norm follows)."""
     return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
 
 
 class ResidualBlock(nn.Module):
-    """conv-BN-ReLU-conv-BN, add the shortcut, ReLU.
+    """conv-norm-ReLU-conv-norm, add the shortcut, ReLU.
 
     With ``stride`` 2 the block halves height and width, and its shortcut is a 3x3 convolution
-    without BatchNorm.
+    without a norm.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, momentum: float, stride: int = 1
+        self, in_channels: int, out_channels: int, *, norm: NormFactory, stride: int = 1
     ) -> None:
         """Create the block; its shortcut is the identity when shape and width stay."""
         super().__init__()
         self.conv1 = conv3x3(in_channels, out_channels, stride=stride)
-        self.norm1 = nn.BatchNorm2d(out_channels, momentum=momentum)
+        self.norm1 = norm(out_channels)
         self.conv2 = conv3x3(out_channels, out_channels)
-        self.norm2 = nn.BatchNorm2d(out_channels, momentum=momentum)
+        self.norm2 = norm(out_channels)
         is_identity = stride == 1 and in_channels == out_channels
         self.shortcut = None if is_identity else conv3x3(in_channels, out_channels, stride=stride)
 

@@ -2,7 +2,7 @@
 
 Built by ``efficientzero_net`` for image environments. The layers for 96x96 frames are the
 reference's, less its unused ones; smaller images take fewer strides (``image_sizes``).
-BatchNorm throughout, and the latent itself is not normalised: it ends in a ReLU.
+``network.norm`` throughout, and the latent itself is not normalised: it ends in a ReLU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from efficientzero.config import NetworkConfig
 from efficientzero.image_sizes import downsample_of, latent_size
-from efficientzero.networks.blocks import ResidualBlock, Trunk, conv3x3, scale_pixels
+from efficientzero.networks.blocks import NormFactory, ResidualBlock, Trunk, conv3x3, scale_pixels
+from efficientzero.networks.norms import conv_norm, vector_norm
 from efficientzero.schema import EnvSpec
 
 _BLOCK_FROM, _POOLED_FROM = 4, 8
@@ -40,14 +41,14 @@ class ConvDynamics(nn.Module):
     """A latent and an action to the next latent."""
 
     def __init__(
-        self, channels: int, *, num_actions: int, num_blocks: int, momentum: float
+        self, channels: int, *, num_actions: int, num_blocks: int, norm: NormFactory
     ) -> None:
         """Create the action-conditioned convolution and ``num_blocks`` residual blocks."""
         super().__init__()
         self.num_actions = num_actions
         self.conv = conv3x3(channels + 1, channels)
-        self.norm = nn.BatchNorm2d(channels, momentum=momentum)
-        self.blocks = _residual_blocks(channels, num_blocks, momentum)
+        self.norm = norm(channels)
+        self.blocks = _residual_blocks(channels, num_blocks, norm)
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Map latents f32 [B, C, h, w] and actions i64 [B] to the next latents, alike."""
@@ -68,7 +69,7 @@ class ConvDynamics(nn.Module):
 def make_conv_trunk(config: NetworkConfig, spec: EnvSpec) -> Trunk:
     """Build the trunk for image frames of any height and width."""
     frame_channels, *frame_size = spec.observation_shape
-    channels, momentum = config.channels, config.batch_norm_momentum
+    channels, norm = config.channels, conv_norm(config)
     downsample = downsample_of(config, spec)
     height, width = latent_size(tuple(frame_size), downsample)
     return Trunk(
@@ -77,12 +78,12 @@ def make_conv_trunk(config: NetworkConfig, spec: EnvSpec) -> Trunk:
             channels,
             num_actions=spec.num_actions,
             num_blocks=config.num_blocks,
-            momentum=momentum,
+            norm=norm,
         ),
-        prediction_body=_residual_blocks(channels, config.num_blocks, momentum),
-        make_stem=partial(_head_stem, channels, config.reduced_channels, momentum),
+        prediction_body=_residual_blocks(channels, config.num_blocks, norm),
+        make_stem=partial(_head_stem, channels, config.reduced_channels, norm),
         stem_size=config.reduced_channels * height * width,
-        head_norm=partial(nn.BatchNorm1d, momentum=momentum),
+        head_norm=vector_norm(config),
         latent_shape=(channels, height, width),
     )
 
@@ -93,35 +94,35 @@ def _layers(frame_channels: int, config: NetworkConfig, downsample: int) -> list
     A layer of stride 2 for each factor of 2, with kernel 3 and padding 1: a convolution, a residual
     block, and from then on pooling. With the reference's 16: 96x96 -> 48 -> 24 -> 12 -> 6x6.
     """
-    channels, num_blocks, momentum = config.channels, config.num_blocks, config.batch_norm_momentum
+    channels, num_blocks, norm = config.channels, config.num_blocks, conv_norm(config)
     width = channels if downsample < _BLOCK_FROM else channels // 2
     layers: list[nn.Module] = [
         conv3x3(frame_channels, width, stride=min(2, downsample)),
-        nn.BatchNorm2d(width, momentum=momentum),
+        norm(width),
         nn.ReLU(inplace=True),
-        _residual_blocks(width, num_blocks, momentum),
+        _residual_blocks(width, num_blocks, norm),
     ]
     if downsample >= _BLOCK_FROM:
-        layers.append(ResidualBlock(width, channels, momentum=momentum, stride=2))
-        layers.append(_residual_blocks(channels, num_blocks, momentum))
+        layers.append(ResidualBlock(width, channels, norm=norm, stride=2))
+        layers.append(_residual_blocks(channels, num_blocks, norm))
     factor = _POOLED_FROM
     while factor <= downsample:
         layers.append(nn.AvgPool2d(3, stride=2, padding=1))  # the padding's zeros counted
-        layers.append(_residual_blocks(channels, num_blocks, momentum))
+        layers.append(_residual_blocks(channels, num_blocks, norm))
         factor *= 2
     return layers
 
 
-def _residual_blocks(channels: int, num_blocks: int, momentum: float) -> nn.Sequential:
-    blocks = (ResidualBlock(channels, channels, momentum=momentum) for _ in range(num_blocks))
+def _residual_blocks(channels: int, num_blocks: int, norm: NormFactory) -> nn.Sequential:
+    blocks = (ResidualBlock(channels, channels, norm=norm) for _ in range(num_blocks))
     return nn.Sequential(*blocks)
 
 
-def _head_stem(channels: int, reduced_channels: int, momentum: float) -> nn.Module:
-    """Return 1x1 convolution, BatchNorm, ReLU, flatten: [B, C, h, w] -> [B, reduced * h * w]."""
+def _head_stem(channels: int, reduced_channels: int, norm: NormFactory) -> nn.Module:
+    """Return 1x1 convolution, norm, ReLU, flatten: [B, C, h, w] -> [B, reduced * h * w]."""
     return nn.Sequential(
         nn.Conv2d(channels, reduced_channels, 1),
-        nn.BatchNorm2d(reduced_channels, momentum=momentum),
+        norm(reduced_channels),
         nn.ReLU(inplace=True),
         nn.Flatten(),
     )

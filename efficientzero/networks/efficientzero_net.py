@@ -25,6 +25,7 @@ from efficientzero.networks.blocks import (
 )
 from efficientzero.networks.conv_trunk import make_conv_trunk
 from efficientzero.networks.mlp_trunk import make_mlp_trunk
+from efficientzero.networks.norms import with_own_statistics
 from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 from efficientzero.schema import EnvSpec
 
@@ -111,6 +112,10 @@ class EfficientZeroNet(nn.Module):
             value_head=make_head(self.support.num_bins),
             policy_head=make_head(spec.num_actions),
         )
+        self.root_prediction: nn.Module | None = None
+        """Of encoded latents, where their running statistics are kept apart."""
+        if spec.is_image and config.norm == "batch_by_call":
+            self.root_prediction = with_own_statistics(self.prediction)
         if projection:
             self._add_projection(config)
         # Convolutions are quicker on channels-last weights, on CPU and GPU alike; the layout of
@@ -141,7 +146,8 @@ class EfficientZeroNet(nn.Module):
             got = tuple(observations.shape)
             raise ValueError(f"observations: got shape {got}, wanted [B, *{wanted}]")
         latents = self.representation(observations)
-        return InitialInference(latents, *self.prediction(latents))
+        predict = self.prediction if self.root_prediction is None else self.root_prediction
+        return InitialInference(latents, *predict(latents))
 
     def recurrent_inference(
         self, latents: Tensor, lstm_states: Tensor, actions: Tensor

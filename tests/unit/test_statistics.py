@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from learner.eval_values import eval_values
 from learner.loss import LossTerms
 from learner.readback import Readback
 from learner.statistics import StepRecord, effective_rank, training_statistics
@@ -33,8 +34,15 @@ def row_of(config, size=40, **changes):
     network, inputs = make_network(config), make_batch(config, size=size)
     inputs = dataclasses.replace(inputs, **changes)
     terms = loss_of(network, inputs, config)
-    row = training_statistics(10, BATCH, inputs, result_of(terms), network)
+    row = training_statistics(
+        10, BATCH, inputs, result_of(terms), network, evaluated=evaluated_of(terms)
+    )
     return row, network, inputs, terms
+
+
+def evaluated_of(terms: LossTerms) -> torch.Tensor:
+    """Return made-up values in evaluation mode, f64 [B, K + 1]."""
+    return torch.arange(terms.value.numel(), dtype=torch.float64).view_as(terms.value) / 100
 
 
 def test_losses_are_sums_over_the_unroll_that_add_up():
@@ -130,8 +138,9 @@ def test_staleness_is_the_age_of_the_weights_in_train_steps():
     network, inputs = make_network(config), make_batch(config)
     acting, target = np.arange(8, dtype=np.int64) * 10, np.full(8, 60, np.int64)
     batch = BATCH._replace(weights_versions=acting, target_weights_versions=target)
+    terms = loss_of(network, inputs, config)
     row = training_statistics(
-        100, batch, inputs, result_of(loss_of(network, inputs, config)), network
+        100, batch, inputs, result_of(terms), network, evaluated=evaluated_of(terms)
     )
     assert row["learner/acting_weights_staleness_mean"] == 65
     # 0.95 of the way along 30, 40 .. 100: 6.65 intervals.
@@ -170,12 +179,46 @@ def test_latents_rank_and_dormant_channels():
     latents[:, 2] = 0.01
     # Mean absolute activations 1/3, 1, 0.01, 0; mean 0.336; dormant at most 0.0084: one of four.
     terms = dataclasses.replace(terms, latents=latents)
-    row = training_statistics(10, BATCH, inputs, result_of(terms), network)
+    row = training_statistics(
+        10, BATCH, inputs, result_of(terms), network, evaluated=evaluated_of(terms)
+    )
     assert row["learner/dormant_share"] == 0.25
     assert 1.9 < row["learner/latent_rank"] < 2.1
     terms = dataclasses.replace(terms, latents=latents[:, :, 0, 0])
-    row = training_statistics(10, BATCH, inputs, result_of(terms), network)
+    row = training_statistics(
+        10, BATCH, inputs, result_of(terms), network, evaluated=evaluated_of(terms)
+    )
     assert row["learner/dormant_share"] == 0.25
+
+
+def test_values_in_evaluation_mode_are_compared_with_trainings_and_with_the_targets():
+    config = case()
+    row, network, inputs, terms = row_of(config)
+    trained = network.support.decode(terms.value_logits).numpy()
+    evaluated, targets = evaluated_of(terms).numpy(), inputs.values.numpy()
+    gap = np.abs(evaluated[:, 0] - trained[:, 0]).mean()
+    assert row["learner/value_eval_gap"] == pytest.approx(gap)
+    mask = inputs.mask.numpy().astype(bool)
+    for k in range(config.agent.num_unroll_steps + 1):
+        reached = np.ones(len(mask), bool) if k == 0 else mask[:, k - 1]
+        errors = (evaluated - targets)[reached, k]
+        assert row[f"learner/value_eval_bias_k{k}"] == pytest.approx(errors.mean())
+        assert row[f"learner/value_eval_error_k{k}"] == pytest.approx(np.abs(errors).mean())
+
+
+def test_values_in_evaluation_mode_change_no_weight_and_no_statistic():
+    config = tiny_config()
+    network, inputs = make_network(config).train(), make_batch(config)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    values = eval_values(network, inputs, config)
+    assert values.shape == inputs.values.shape
+    assert not values.requires_grad
+    assert all(module.training for module in network.modules())
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    with torch.no_grad():
+        root = network.eval().initial_inference(inputs.root_observations)
+    torch.testing.assert_close(values[:, 0], network.support.decode(root.value_logits))
 
 
 def test_update_ratios_go_into_the_row():
@@ -183,7 +226,9 @@ def test_update_ratios_go_into_the_row():
     network, inputs = make_network(config), make_batch(config)
     terms = loss_of(network, inputs, config)
     update = result_of(terms, dynamics=torch.tensor(0.25))
-    row = training_statistics(10, BATCH, inputs, update, network)
+    row = training_statistics(
+        10, BATCH, inputs, update, network, evaluated=evaluated_of(update.terms)
+    )
     assert row["learner/update_ratio_dynamics"] == 0.25
 
 
@@ -221,7 +266,7 @@ def test_row_waits_for_the_device_once(monkeypatch):
             return original(self, *args, **kwargs)
 
         monkeypatch.setattr(torch.Tensor, name, counted)
-    training_statistics(10, BATCH, inputs, update, network)
+    training_statistics(10, BATCH, inputs, update, network, evaluated=evaluated_of(update.terms))
     assert waits == ["cpu", "numpy"]
 
 
