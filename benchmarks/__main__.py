@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from benchmarks.baselines.command import BaselinesCommand, train_baselines
 from benchmarks.beside_mctx import MctxCommand, measure_mctx
 from benchmarks.curves import CurvesCommand, write_curves
 from benchmarks.learning.command import LearningCommand, measure_learning
@@ -20,6 +21,7 @@ _MORE = (
     "\nMore: `python -m benchmarks search --json` prints one JSON object a row;"
     "\n      `python -m benchmarks mctx` compares the trees with mctx;"
     "\n      `python -m benchmarks learning` trains small tasks for hours (--dry-run: how long);"
+    "\n      `python -m benchmarks baselines` trains plain DQN and PPO on the same tasks;"
     "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
     "\n      `python -m benchmarks logging` measures what metric rows cost;"
     "\n      `python -m benchmarks pipeline` measures replay, actors and their scaling;"
@@ -31,6 +33,7 @@ _Command = (
     | Annotated[MctxCommand, tyro.conf.subcommand("mctx")]
     | Annotated[LearningCommand, tyro.conf.subcommand("learning")]
     | Annotated[CurvesCommand, tyro.conf.subcommand("curves")]
+    | Annotated[BaselinesCommand, tyro.conf.subcommand("baselines")]
     | Annotated[LoggingCommand, tyro.conf.subcommand("logging")]
     | Annotated[PipelineCommand, tyro.conf.subcommand("pipeline")]
 )
@@ -43,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         | MctxCommand
         | LearningCommand
         | CurvesCommand
+        | BaselinesCommand
         | LoggingCommand
         | PipelineCommand
     )
@@ -59,6 +63,8 @@ def main(arguments: Sequence[str]) -> int:
             measure_mctx(command)
         elif isinstance(command, LearningCommand):
             return measure_learning(command, arguments)
+        elif isinstance(command, BaselinesCommand):
+            return train_baselines(command)
         elif isinstance(command, LoggingCommand):
             measure_logging(command)
         elif isinstance(command, PipelineCommand):

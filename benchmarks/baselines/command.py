@@ -1,0 +1,175 @@
+"""The command ``baselines``: train what a user would pick instead, and write its curves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import torch
+import tyro
+
+from benchmarks.baselines.dqn import DqnConfig, train_dqn
+from benchmarks.baselines.ppo import PpoConfig, train_ppo
+from benchmarks.baselines.tasks import Curve, Point, Task, play_randomly
+from benchmarks.learning.intervals import mean_interval
+from efficientzero.config import Config
+from efficientzero.config_files import PRESETS, load_preset
+from efficientzero.run_folder import write_json
+
+AlgorithmName = Literal["dqn", "ppo", "random"]
+
+TRAIN: dict[AlgorithmName, Callable[[Task], Curve]] = {
+    "dqn": lambda task: train_dqn(task, DqnConfig()),
+    "ppo": lambda task: train_ppo(task, PpoConfig()),
+    "random": play_randomly,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselinesCommand:
+    """Train plain DQN and PPO, untuned, on the presets' environments; play at random.
+
+    One thread each. What has finished is not trained again: the same command goes on after an
+    interruption.
+    """
+
+    tasks: tuple[str, ...] = ("catch", "cartpole", "minatar")
+    """Presets: their environment, budget of env_steps and limits of an episode's length."""
+    algorithms: tuple[AlgorithmName, ...] = get_args(AlgorithmName)
+    """What to train."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One training for each task, algorithm and seed."""
+    env: str = ""
+    """Another environment of the preset's kind: MinAtar/Freeway-v1."""
+    env_steps: int = 0
+    """Budget. 0: the preset's."""
+    num_evaluations: int = 12
+    """Over the budget, the last at its end."""
+    num_episodes: int = 20
+    """Greedy ones in each evaluation."""
+    out: Path = Path("runs/baselines")
+    """Folder for a file for each training, and curves.csv with all of them."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print what would be trained and end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One training."""
+
+    task: str
+    algorithm: AlgorithmName
+    config: Config
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"{self.config.env.id} {self.algorithm} s{self.config.seed}"
+
+
+def train_baselines(command: BaselinesCommand) -> int:
+    """Train what is missing, write curves.csv and print the last point of each; returns 0.
+
+    Raises:
+        ValueError: the command makes no sense; nothing has been trained.
+    """
+    cells = plan(command)
+    torch.set_num_threads(1)
+    for number, cell in enumerate(cells, start=1):
+        is_finished = cell.path.exists()
+        state = "finished" if is_finished else "to train" if command.dry_run else "training"
+        _note(f"{number}/{len(cells)} {cell.name}: {state}")
+        if is_finished or command.dry_run:
+            continue
+        curve = _train(cell, command)
+        last = curve.points[-1]
+        _note(f"    return {last.return_mean:.4g}, {last.cpu_seconds:.0f} CPU-s")
+    if not command.dry_run:
+        _report(cells, command.out)
+    return 0
+
+
+def plan(command: BaselinesCommand) -> list[Cell]:
+    """Return the trainings, seed by seed, so that an interrupted plan has whole seeds.
+
+    Raises:
+        ValueError: no such preset, or numbers that make no sense.
+    """
+    for task in command.tasks:
+        if task not in PRESETS:
+            raise ValueError(f"--tasks: got {task!r}, wanted some of {', '.join(PRESETS)}")
+    for name in ("num_evaluations", "num_episodes"):
+        if getattr(command, name) < 1:
+            raise ValueError(f"{name}: got {getattr(command, name)}, wanted at least 1")
+    if command.env_steps < 0 or min(command.seeds, default=-1) < 0:
+        raise ValueError("got a negative number or no seed, wanted env_steps and seeds from 0 on")
+    return [
+        _cell(command, task, algorithm, seed)
+        for seed in command.seeds
+        for task in command.tasks
+        for algorithm in command.algorithms
+    ]
+
+
+def _cell(command: BaselinesCommand, task: str, algorithm: AlgorithmName, seed: int) -> Cell:
+    preset = load_preset(task)
+    env = replace(preset.env, id=command.env or preset.env.id)
+    steps = command.env_steps or preset.budget.env_steps
+    budget = replace(preset.budget, env_steps=steps)
+    what = env.id.replace("/", "-")
+    path = command.out / f"{what}_{task}_{steps}_{algorithm}_s{seed}.json"
+    config = replace(preset, env=env, budget=budget, seed=seed)
+    return Cell(task=task, algorithm=algorithm, config=config, path=path)
+
+
+def _train(cell: Cell, command: BaselinesCommand) -> Curve:
+    task = Task(
+        cell.config,
+        num_evaluations=1 if cell.algorithm == "random" else command.num_evaluations,
+        num_episodes=command.num_episodes,
+    )
+    curve = TRAIN[cell.algorithm](task)
+    write_json(
+        cell.path,
+        {
+            "env": cell.config.env.id,
+            "preset": cell.task,
+            "algorithm": cell.algorithm,
+            "seed": cell.config.seed,
+            "points": [asdict(point) for point in curve.points],
+        },
+    )
+    return curve
+
+
+def _report(cells: Sequence[Cell], out: Path) -> None:
+    """Write all points to curves.csv, and print each algorithm's mean at the end."""
+    ends: dict[tuple[str, str], list[Point]] = {}
+    with (out / "curves.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["env", "algorithm", "seed", "env_steps", "return_mean", "cpu_seconds"])
+        for cell in cells:
+            points = [Point(**point) for point in json.loads(cell.path.read_text())["points"]]
+            key = (cell.config.env.id, cell.algorithm)
+            ends.setdefault(key, []).append(points[-1])
+            for point in points:
+                numbers = (f"{point.return_mean:.4g}", f"{point.cpu_seconds:.1f}")
+                writer.writerow([*key, cell.config.seed, point.env_steps, *numbers])
+    for (env, algorithm), points in ends.items():
+        interval = mean_interval([point.return_mean for point in points])
+        between = f", {interval.low:.4g} to {interval.high:.4g}" if interval.n > 1 else ""
+        cpu_s = sum(point.cpu_seconds for point in points) / len(points)
+        print(
+            f"{env:<22} {algorithm:<7} return {interval.mean:.4g} (seeds: {interval.n}{between}) "
+            f"at {points[0].env_steps:,} env_steps, {cpu_s:.0f} CPU-s"
+        )
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
