@@ -63,6 +63,7 @@ def summary_lines(
         ("weights", _weights(summary["weights_sha256"], problems.get("weights_sha256", ""))),
         *unsaved_rows(run, summary),
         ("wall time", format_duration(summary["wall_s"])),
+        *_cost_row(summary.get("cpu_seconds") or {}),
         ("fairness", stamp_line(stamp, problems.get("fairness", ""))),
         files_row(run),
         *wandb_rows(run, expected, wandb_before),
@@ -72,6 +73,13 @@ def summary_lines(
 
 def _lineage_row(run: RunInfo) -> list[tuple[str, str]]:
     return [("lineage", run.lineage.description)] if run.lineage else []
+
+
+def _cost_row(cpu_seconds: dict[str, float]) -> list[tuple[str, str]]:
+    if not cpu_seconds:
+        return []
+    of_roles = ", ".join(f"{role} {seconds:,.0f}" for role, seconds in cpu_seconds.items())
+    return [("cost", f"{sum(cpu_seconds.values()):,.0f} CPU-seconds: {of_roles}")]
 
 
 def _training(path: Path) -> str:

@@ -258,6 +258,7 @@ class Membership:
             seat=self._seat,
             run_uid=self._run.run_uid,
             config_hash=self._run.config_hash,
+            cpu_seconds=time.process_time(),
             **vitals._asdict(),
         )
 

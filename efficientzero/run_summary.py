@@ -10,6 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from efficientzero.cpu_seconds import cpu_seconds_of
 from efficientzero.disk_space import is_full, release_reserve
 from efficientzero.env_step_journal import newest_count
 from efficientzero.episode_lines import EPISODES_FILE, num_episodes
@@ -57,6 +58,7 @@ def summarize(
         "env_steps_lost": stamp.env_steps_lost if stamp else None,
         "episodes": max(status.episodes, kept.episodes),
         "wall_s": round(wall_s, 1),
+        "cpu_seconds": cpu_seconds_of(run.directory),
         "fairness": stamp and dataclasses.asdict(stamp),
         "config_hash": run.config_hash,
         "weights_sha256": saved.weights_sha256,

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from efficientzero.cpu_seconds import CpuSeconds
 from efficientzero.devices import setup_torch
 from efficientzero.disk_space import DiskPause, release_reserve
 from efficientzero.env_step_journal import EnvStepJournal
@@ -138,7 +139,8 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             steps_noted=steps_noted,
             steps_before=steps_before,
         )
-        roster, watch = _cluster(arguments, lease, governor, record, learner)
+        cost = CpuSeconds(run.directory, check_lease=lease.check)
+        roster, watch = _cluster(arguments, lease, governor, record, learner=learner, cost=cost)
         fairness.begin()
         counting = follow_replay(
             run,
@@ -164,7 +166,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                     governor=governor,
                     publisher=publisher,
                     record=record,
-                    cluster=ClusterServicer(arguments.run, roster, watch),
+                    cluster=ClusterServicer(arguments.run, roster, watch, cost),
                     claims=Claims(run.config, governor, holds=roster.holds),
                     run_uid=run.run_uid,
                 ):
@@ -175,7 +177,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             finally:
                 if stop.is_set():
                     counting.join(_LAST_LOOK_S)
-                _write_the_rest(run, record, fairness)
+                _write_the_rest(run, record, fairness, cost)
         stop.check()
         exit_code = 0
     except Exception:
@@ -205,7 +207,9 @@ def _cluster(
     lease: Lease,
     governor: Governor,
     record: RunRecord,
+    *,
     learner: Learner,
+    cost: CpuSeconds,
 ) -> tuple[Roster, ClusterWatch]:
     """Return the places of the run's workers, and who looks after them."""
     run = arguments.run
@@ -213,6 +217,10 @@ def _cluster(
     def give_back(seat: Seat) -> None:
         if seat.role == "actor":
             governor.forget(seat.index, seat.member)
+
+    def note_cost() -> None:
+        cost.note_own(ROLE)
+        cost.save_when_due()
 
     def count(name: str) -> int:
         lease.check()
@@ -232,6 +240,7 @@ def _cluster(
         incarnation=arguments.incarnation,
         has_evaluator=run.config.cluster.evaluator,
         are_launched=LAUNCHED_WORKERS_VARIABLE in os.environ,
+        every_second=note_cost,
     )
     return roster, watch
 
@@ -256,11 +265,15 @@ def _wait_until_left(roster: Roster, watch: ClusterWatch) -> None:
         time.sleep(0.1)
 
 
-def _write_the_rest(run: RunInfo, record: RunRecord, fairness: FairnessRecord) -> None:
+def _write_the_rest(
+    run: RunInfo, record: RunRecord, fairness: FairnessRecord, cost: CpuSeconds
+) -> None:
     """Write what only memory holds, after the last checkpoint."""
     release_reserve(run.directory)  # it is small
     record.finish()
     fairness.save()
+    cost.note_own(ROLE)
+    cost.save()
 
 
 def _board(run: RunInfo, stop: StopSignal) -> ShardBoard | None:

@@ -10,6 +10,7 @@ import logging
 
 import grpc
 
+from efficientzero.cpu_seconds import CpuSeconds
 from efficientzero.metrics.pulse import Vitals
 from efficientzero.place_proofs import PlaceProofs
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
@@ -23,6 +24,7 @@ from learner.roster import MOST_PLACES, ONLY_ONE, NoPlace, PlaceLost, Roster, Se
 _ROLES = ("actor", "reanalyzer", "evaluator")
 _FASTEST = 1e12
 """Work per second that nobody does; sums of larger rates would overflow somewhere."""
+_LONGEST_S = 1e12
 _HIGHEST = 1 << 31
 
 log = logging.getLogger(__name__)
@@ -31,18 +33,26 @@ log = logging.getLogger(__name__)
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     """Answers from the roster and the watch."""
 
-    def __init__(self, run: RunInfo, roster: Roster, watch: ClusterWatch) -> None:
+    def __init__(
+        self,
+        run: RunInfo,
+        roster: Roster,
+        watch: ClusterWatch,
+        cpu_seconds: CpuSeconds | None = None,
+    ) -> None:
         """Keep the parts.
 
         Args:
             run: what newcomers are told.
             roster: gives places.
             watch: tells who is there and whether the run is over.
+            cpu_seconds: gets what workers have spent.
 
         Raises:
             PlaceSecretError: the run folder's secret can neither be read nor made.
         """
         self._run, self._roster, self._watch = run, roster, watch
+        self._cpu_seconds = cpu_seconds
         self._run_file = run.to_json()
         self._proofs = PlaceProofs(run.directory, run.run_uid)
 
@@ -90,11 +100,13 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                 f"{seat.name}: got no proof that this process may have the place, wanted the one "
                 "that Join gives or the run folder's secret makes",
             )
-        vitals = _vitals(request)
+        vitals, spent_s = _vitals(request), _cpu_seconds(request)
         try:
             self._roster.beat(seat, vitals)
         except PlaceLost as error:
             raise _never(str(error)) from error
+        if self._cpu_seconds is not None:
+            self._cpu_seconds.note(seat.role, seat.member, spent_s)
         return cluster_pb2.HeartbeatReply(has_finished=self._has_finished(seat))
 
     def Leave(  # noqa: N802
@@ -151,6 +163,12 @@ def _vitals(request: cluster_pb2.HeartbeatRequest) -> Vitals:
     if not -1 <= numbers[2] < _HIGHEST:
         raise CallRefused(f"weights_train_step: got {numbers[2]}, wanted -1 or more")
     return Vitals(request.rate, *texts, request.busy, request.weights_train_step)
+
+
+def _cpu_seconds(request: cluster_pb2.HeartbeatRequest) -> float:
+    if not 0.0 <= request.cpu_seconds <= _LONGEST_S:  # NaN fails, too
+        raise CallRefused(f"cpu_seconds: got {request.cpu_seconds}, wanted 0 to {_LONGEST_S:g}")
+    return request.cpu_seconds
 
 
 def _process_status(process: ProcessState) -> cluster_pb2.ProcessStatus:

@@ -74,6 +74,7 @@ class ClusterWatch:
         incarnation: int,
         has_evaluator: bool,
         are_launched: bool = False,
+        every_second: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keep the parts.
@@ -87,12 +88,13 @@ class ClusterWatch:
             incarnation: the learner's.
             has_evaluator: the run ends with an evaluation.
             are_launched: a launcher starts all workers, and starts them again.
+            every_second: called by the watch's thread.
             clock: seconds.
         """
         self._clock = clock
         self._roster, self._governor, self._record = roster, governor, record
         self._vitals, self._has_evaluator = vitals, has_evaluator
-        self._are_launched = are_launched
+        self._are_launched, self._every_second = are_launched, every_second
         self._shards = [
             _Shard(Seat("replay", i, 0, 0, address, 0), clock())
             for i, address in enumerate(replay_addresses)
@@ -173,6 +175,7 @@ class ClusterWatch:
         said_at = looked_at = -math.inf
         while not stop.wait(_LOOK_S):
             self.look()
+            self._every_second()
             if self._clock() - looked_at > _CERTIFICATES_S:
                 self.look_at_certificates()
                 looked_at = self._clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from efficientzero.cpu_seconds import CpuSeconds
 from efficientzero.disk_space import DiskPause
 from efficientzero.lease import take_lease
 from efficientzero.options import refuse_options
@@ -43,6 +44,13 @@ def main() -> None:
                 interval_s=run.config.cluster.metrics_interval_seconds,
                 queue_size=run.config.replay.queue_size,
             )
+            cost = CpuSeconds(run.directory / name, check_lease=lease.check)
+
+            def every_second() -> None:
+                metrics.log_when_due()
+                cost.note_own("replay")
+                cost.save_when_due()
+
             serve(
                 run.config.replay,
                 listens_at,
@@ -52,8 +60,10 @@ def main() -> None:
                 networks=run.config.cluster.replay_networks,
                 in_order=run.config.cluster.deterministic,
                 check_lease=lease.check,
-                every_second=metrics.log_when_due,
+                every_second=every_second,
             )
+            cost.note_own("replay")
+            cost.save()
 
     leave(run_role("replay", arguments.index, role))
 
