@@ -64,6 +64,8 @@ class GuardedHandler:
 
     def _message(self, requests: Iterator[Any], call: HeldCall) -> Any:  # noqa: ANN401
         message = next(requests, None)
+        if message is None and call.is_ended:  # gRPC may see the end before the cause
+            raise _Ended
         if message is None or isinstance(message, _Malformed):
             what = "no message" if message is None else "malformed message"
             raise CallRefused(f"{what} for {self._method}")
@@ -78,6 +80,8 @@ class GuardedHandler:
         except CallRefused as refusal:
             code, said = refusal.code, str(refusal)
             self._refusals.note(peer, f"{self._method} {refusal.cause}", said)
+        except _Ended:
+            code, said = grpc.StatusCode.CANCELLED, f"{self._method}: no message in time"
         except grpc.RpcError:
             raise  # by gRPC itself: the call was cancelled while its message was waited for
         except Exception as error:
@@ -86,6 +90,10 @@ class GuardedHandler:
         else:
             return
         context.abort(code, said)
+
+
+class _Ended(Exception):
+    """The call was ended while its message was waited for."""
 
 
 class _Malformed:

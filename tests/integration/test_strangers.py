@@ -63,7 +63,7 @@ def test_half_open_calls_with_a_token_hold_nobody_up(learner, right):
 
 
 def test_a_half_open_call_ends_by_itself_and_leaves_no_line(learner, caplog, monkeypatch):
-    monkeypatch.setattr(held_calls, "MESSAGE_S", 0.1)
+    monkeypatch.setattr(held_calls, "MESSAGE_S", 1.0)
     token = read_token(Path(os.environ[CREDENTIALS_VARIABLE]))
     metadata = (("authorization", f"Bearer {token}"),)
     with (
