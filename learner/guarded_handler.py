@@ -15,7 +15,7 @@ import grpc
 
 from efficientzero.refusals import Refusals
 from learner.call_refused import CallRefused
-from learner.held_calls import CallEnded, HeldCall, HeldCalls
+from learner.held_calls import HeldCall, HeldCalls
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -65,8 +65,8 @@ class GuardedHandler:
 
     def _message(self, requests: Iterator[Any], call: HeldCall) -> Any:  # noqa: ANN401
         message = next(requests, None)
-        if call.is_ended:
-            raise CallEnded
+        if message is None and call.is_ended:  # gRPC may see the end before the cause
+            raise _Ended
         if message is None or isinstance(message, _Malformed):
             what = "no message" if message is None else "malformed message"
             raise CallRefused(f"{what} for {self._method}")
@@ -78,12 +78,12 @@ class GuardedHandler:
         peer = context.peer()  # gRPC forgets it with the connection
         try:
             yield
-        except CallEnded:
-            code, said = grpc.StatusCode.CANCELLED, f"{self._method} was ended"
         except CallRefused as refusal:
             code, said = refusal.code, str(refusal)
-            if context.is_active():  # a cancelled call can look like one without a message
+            if context.is_active():  # a call that its caller gave up looks like one without message
                 self._refusals.note(peer, f"{self._method} {refusal.cause}", said)
+        except _Ended:
+            code, said = grpc.StatusCode.CANCELLED, f"{self._method}: no message in time"
         except grpc.RpcError:
             raise  # by gRPC itself: the call was cancelled while its message was waited for
         except Exception as error:
@@ -92,6 +92,10 @@ class GuardedHandler:
         else:
             return
         context.abort(code, said)
+
+
+class _Ended(Exception):
+    """The call was ended while its message was waited for."""
 
 
 class _Malformed:

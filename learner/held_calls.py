@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import unquote
 
 import grpc
@@ -31,10 +31,6 @@ _FEW = 2
 on each of its connections."""
 
 
-class CallEnded(Exception):
-    """This call was ended here while its message was waited for."""
-
-
 @dataclass(slots=True, eq=False)
 class HeldCall:
     """A call that holds a thread."""
@@ -45,8 +41,9 @@ class HeldCall:
     host: str
     started_at: float
     """Seconds of the clock."""
-    has_message: bool = field(default=False)
-    is_ended: bool = field(default=False)
+    has_message: bool = False
+    is_ended: bool = False
+    """It is to make room, or has lasted too long."""
 
     def end(self) -> None:
         """Cancel the call; whatever its thread waits for sees that."""

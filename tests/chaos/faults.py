@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.clock_faults import drift_apart, jump, set_back_and_kill_replay
+from tests.chaos.gate_faults import hold_half_open_calls, report_what_is_not_so, steal_places
 from tests.chaos.site import Fault, Site
 from tests.integration.local_runs import fill
 
@@ -119,6 +120,9 @@ FAULTS = {
             episodes=1,
             snapshots=2,
         ),
+        Fault(name="stolen places", inject=steal_places),
+        Fault(name="half-open calls", inject=hold_half_open_calls),
+        Fault(name="false reports", inject=report_what_is_not_so),
         Fault(name="clocks jump", inject=jump, sets_clocks=True),
         Fault(name="clocks apart", inject=drift_apart, sets_clocks=True),
         Fault(

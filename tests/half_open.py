@@ -1,0 +1,69 @@
+"""Calls that send headers and no message, and what they cost those who send both."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from efficientzero.rpc import run_pb2, run_pb2_grpc
+from efficientzero.rpc.channel import open_channel
+
+
+def answer_s(address: str, credentials: Path | None = None) -> float:
+    """Return the median of some legitimate calls, on a connection made for them.
+
+    The machine may be busy with other tests, which can hold up any one of them.
+    """
+    seconds = []
+    with open_channel(address, credentials=credentials) as channel:
+        stub = run_pb2_grpc.RunServiceStub(channel)
+        for _ in range(20):
+            started = time.monotonic()
+            stub.GetStatus(run_pb2.GetStatusRequest(), timeout=10.0)
+            seconds.append(time.monotonic() - started)
+    return statistics.median(seconds)
+
+
+async def hold_calls(
+    address: str, count: int, held: threading.Event, done: threading.Event, token: str | None = None
+) -> int:
+    """Open calls that send headers and no message; return how many were refused meanwhile."""
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(20)]
+    name = "/efficientzero.RunService/GetStatus"
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    calls = [channels[i % 20].stream_unary(name)(metadata=metadata) for i in range(count)]
+    await asyncio.sleep(2.5)  # calls younger than a second do not give way
+    held.set()
+    await asyncio.to_thread(done.wait, 60.0)
+    refused = sum(call.done() for call in calls)
+    for call in calls:
+        call.cancel()
+    for channel in channels:
+        await channel.close()
+    return refused
+
+
+@contextmanager
+def half_open_calls(address: str, count: int, token: str | None = None) -> Iterator[list[int]]:
+    """Hold half-open calls for a while; the list has afterwards how many of them were refused."""
+    held, done, refused = threading.Event(), threading.Event(), []
+
+    def hold() -> None:
+        refused.append(asyncio.run(hold_calls(address, count, held, done, token)))
+
+    attack = threading.Thread(target=hold)
+    attack.start()
+    try:
+        assert held.wait(60.0)
+        yield refused
+    finally:
+        done.set()
+        attack.join(60.0)
