@@ -37,6 +37,7 @@ from deploy.summary import budget_text, software_versions
 from efficientzero.config import Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import hyperparameters
+from efficientzero.disk_space import RESERVE_FILE, SMALL_FILES, Reserve
 from efficientzero.image_sizes import with_downsample
 from efficientzero.lease import LEASE_FOLDER, Fenced, Lease, take_over
 from efficientzero.lineage import PARENT_CHECKPOINT
@@ -302,13 +303,15 @@ def _tracking_mode(config: Config) -> ModeDecision:
 
 def _fill(run: RunInfo, fork: Fork | None, folder: NewRunFolder) -> Lease:
     """Write what a new run's folder begins with; what was written is removed where that fails."""
-    made = (CONFIG_FILE, LOG_FOLDER, REPLAY_FOLDER, PARENT_CHECKPOINT, LEASE_FOLDER)
+    made = (CONFIG_FILE, LOG_FOLDER, REPLAY_FOLDER, PARENT_CHECKPOINT, LEASE_FOLDER, RESERVE_FILE)
     try:
         if fork is not None:
             place_fork(fork, run.directory)
         (run.directory / LOG_FOLDER).mkdir()
         lease = take_over(run.directory, launch=run.num_resumes)
         run.save()
+        # So that there is a summary even if the disk fills up before the first checkpoint.
+        Reserve(run.directory).keep(SMALL_FILES)
     except PreflightError:
         folder.give_up(*made)
         raise

@@ -22,6 +22,7 @@ from efficientzero.env_step_journal import EnvStepJournal
 from efficientzero.lease import Lease, take_lease
 from efficientzero.liveness import beat
 from efficientzero.own_log import keep_log
+from efficientzero.place_proofs import SECRET_FILE
 from efficientzero.role_arguments import RoleArguments, parse_server_line
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_processes import check_alone
@@ -150,6 +151,9 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             watch=watch,
             stop=stop,
         )
+        cluster = pause.write(
+            lambda: ClusterServicer(arguments.run, roster, watch), run.directory / SECRET_FILE
+        )
         with summarized(
             run,
             governor,
@@ -164,7 +168,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                     governor=governor,
                     publisher=publisher,
                     record=record,
-                    cluster=ClusterServicer(arguments.run, roster, watch),
+                    cluster=cluster,
                     claims=Claims(run.config, governor, holds=roster.holds),
                     run_uid=run.run_uid,
                 ):

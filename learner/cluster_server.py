@@ -40,6 +40,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             watch: tells who is there and whether the run is over.
 
         Raises:
+            OSError: the disk is full, so that the secret cannot be made.
             PlaceSecretError: the run folder's secret can neither be read nor made.
         """
         self._run, self._roster, self._watch = run, roster, watch
