@@ -43,6 +43,8 @@ from efficientzero.lease import LEASE_FOLDER, Fenced, Lease, take_over
 from efficientzero.lineage import PARENT_CHECKPOINT
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.metrics.wandb_tracker import check_environment
+from efficientzero.place_proofs import forget_secret
+from efficientzero.rpc.credentials import forget_local_credentials
 from efficientzero.run_folder import CONFIG_FILE, RunInfo, read_lines
 from efficientzero.run_summary import EVALUATIONS_FILE
 from efficientzero.schema import EnvSpec
@@ -187,6 +189,9 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     try:
         # From here on nothing of an earlier launch writes, on whatever host it may be.
         lease = take_over(run.directory, launch=resumed.num_resumes)
+        if was_at is not None:
+            forget_local_credentials(run.directory)
+            forget_secret(run.directory)
         saved = list_checkpoints(run.directory / "checkpoints")
         resumed.save()
     except Fenced as error:
@@ -207,7 +212,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     ]
     if was_at is not None:
         what = f"the folder was {was_at} when it last ran: from here on it is a run of its own"
-        notes.insert(1, ("identity", f"{what}, with new wandb runs ({resumed.run_uid})"))
+        notes.insert(1, ("identity", f"{what}, with new wandb runs and tokens ({resumed.run_uid})"))
     return Prepared(run=resumed, notes=notes, lock=ExitStack(), lease=lease)
 
 

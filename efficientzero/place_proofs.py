@@ -72,6 +72,15 @@ class PlaceProofs:
         return hmac.compare_digest(proof, self.proof(role, index, incarnation, member))
 
 
+def forget_secret(run_folder: Path) -> None:
+    """Have a folder that is another run now make a secret that only it knows.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    (run_folder / SECRET_FILE).unlink(missing_ok=True)
+
+
 def _read_or_make(path: Path) -> bytes:
     for _ in range(_TRIES):
         secret = _read(path) or _make(path)

@@ -109,6 +109,18 @@ def make_local_credentials(run_folder: Path) -> Path:
     return folder
 
 
+def forget_local_credentials(run_folder: Path) -> None:
+    """Have a folder that is another run now make its own tokens, unless it is told to use these.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    folder, named = run_folder / LOCAL_FOLDER, credentials_folder()
+    if named is None or named.resolve() != folder.resolve():
+        for name in (_TOKEN, _READ_TOKEN):
+            (folder / name).unlink(missing_ok=True)
+
+
 def _write_tokens(folder: Path) -> None:
     for name in (_TOKEN, _READ_TOKEN):
         path = folder / name
