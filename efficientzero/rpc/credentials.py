@@ -55,6 +55,11 @@ def credentials_folder() -> Path | None:
     return Path(given) if given else None
 
 
+def credentials_of(run_folder: Path) -> Path:
+    """Return the folder that the environment names, else the one for the run's own tokens."""
+    return credentials_folder() or run_folder / LOCAL_FOLDER
+
+
 def read_token(folder: Path) -> str:
     """Return the shared secret.
 
