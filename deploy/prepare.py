@@ -194,6 +194,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
             forget_secret(run.directory)
         saved = list_checkpoints(run.directory / "checkpoints")
         resumed.save()
+        Reserve(run.directory).keep(SMALL_FILES)  # as in a new run's folder
     except Fenced as error:
         raise PreflightError(f"--resume: {error}") from error
     except OSError as error:

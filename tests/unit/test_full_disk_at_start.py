@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deploy.prepare import prepare
+from deploy.prepare import prepare, prepare_resume
 from efficientzero import disk_space, place_proofs, worker
 from efficientzero.config import ReplayConfig
 from efficientzero.disk_space import RESERVE_FILE, SMALL_FILES, DiskPause, Reserve
@@ -107,12 +107,16 @@ def test_the_summary_takes_away_the_reserve_of_a_learner_that_was_killed(tmp_pat
     assert not (tmp_path / RESERVE_FILE).exists()
 
 
-def test_a_new_run_keeps_room_for_its_summary(tmp_path):
+def test_a_run_keeps_room_for_its_summary_each_time_it_starts(tmp_path):
     prepared = prepare(
         tiny_config(), run_id="x", runs_dir=tmp_path, checkout=Path.cwd(), now=datetime.now()
     )
     prepared.lock.close()
-    assert (tmp_path / "x" / RESERVE_FILE).stat().st_blocks * 512 >= SMALL_FILES
+    reserve = tmp_path / "x" / RESERVE_FILE
+    assert reserve.stat().st_blocks * 512 >= SMALL_FILES
+    reserve.unlink()
+    prepare_resume(prepared.run, prepared.run.config)
+    assert reserve.stat().st_blocks * 512 >= SMALL_FILES
 
 
 def test_a_reserve_that_cannot_grow_stays_as_it_was(tmp_path, monkeypatch):
