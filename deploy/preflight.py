@@ -26,7 +26,7 @@ from efficientzero.rpc.credentials import CredentialsError, check_bind, credenti
 from efficientzero.run_folder import RELAYED, check_run_id
 from replay.bind_address import PublicAddress, check_private
 
-_MIN_FREE_BYTES = 200 * 10**6
+MIN_FREE_BYTES = 200 * 10**6
 _GROUP_SUFFIX = re.compile(r"[A-Za-z0-9._=+-]*")
 
 
@@ -204,10 +204,10 @@ def check_runs_dir(runs_dir: Path) -> None:
         raise PreflightError(
             f"--runs-dir: cannot write to {runs_dir} ({reason(error)}); choose another folder"
         ) from error
-    if free < _MIN_FREE_BYTES:
+    if free < MIN_FREE_BYTES:
         raise PreflightError(
             f"--runs-dir: {runs_dir} has {size(free)} free, wanted at least "
-            f"{size(_MIN_FREE_BYTES)}; free some space or choose another folder"
+            f"{size(MIN_FREE_BYTES)}; free some space or choose another folder"
         )
 
 

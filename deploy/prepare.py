@@ -38,11 +38,14 @@ from deploy.summary import budget_text, software_versions
 from efficientzero.config import Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import hyperparameters
+from efficientzero.disk_space import RESERVE_FILE, SMALL_FILES, Reserve
 from efficientzero.image_sizes import with_downsample
 from efficientzero.lease import LEASE_FOLDER, Fenced, Lease, take_over
 from efficientzero.lineage import PARENT_CHECKPOINT
 from efficientzero.metrics.tracker import ModeDecision, resolve_mode
 from efficientzero.metrics.wandb_tracker import check_environment
+from efficientzero.place_proofs import forget_secret
+from efficientzero.rpc.credentials import forget_local_credentials
 from efficientzero.run_folder import CONFIG_FILE, RunInfo, read_lines
 from efficientzero.run_summary import EVALUATIONS_FILE
 from efficientzero.schema import EnvSpec
@@ -187,8 +190,12 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     try:
         # From here on nothing of an earlier launch writes, on whatever host it may be.
         lease = take_over(run.directory, launch=resumed.num_resumes)
+        if was_at is not None:
+            forget_local_credentials(run.directory)
+            forget_secret(run.directory)
         saved = list_checkpoints(run.directory / "checkpoints")
         resumed.save()
+        Reserve(run.directory).keep(SMALL_FILES)  # as in a new run's folder
     except Fenced as error:
         raise PreflightError(f"--resume: {error}") from error
     except OSError as error:
@@ -207,7 +214,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     ]
     if was_at is not None:
         what = f"the folder was {was_at} when it last ran: from here on it is a run of its own"
-        notes.insert(1, ("identity", f"{what}, with new wandb runs ({resumed.run_uid})"))
+        notes.insert(1, ("identity", f"{what}, with new wandb runs and tokens ({resumed.run_uid})"))
     return Prepared(run=resumed, notes=notes, lock=ExitStack(), lease=lease)
 
 
@@ -303,13 +310,15 @@ def _tracking_mode(config: Config) -> ModeDecision:
 
 def _fill(run: RunInfo, fork: Fork | None, folder: NewRunFolder) -> Lease:
     """Write what a new run's folder begins with; what was written is removed where that fails."""
-    made = (CONFIG_FILE, LOG_FOLDER, REPLAY_FOLDER, PARENT_CHECKPOINT, LEASE_FOLDER)
+    made = (CONFIG_FILE, LOG_FOLDER, REPLAY_FOLDER, PARENT_CHECKPOINT, LEASE_FOLDER, RESERVE_FILE)
     try:
         if fork is not None:
             place_fork(fork, run.directory)
         (run.directory / LOG_FOLDER).mkdir()
         lease = take_over(run.directory, launch=run.num_resumes)
         run.save()
+        # So that there is a summary even if the disk fills up before the first checkpoint.
+        Reserve(run.directory).keep(SMALL_FILES)
     except PreflightError:
         folder.give_up(*made)
         raise

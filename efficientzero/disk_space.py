@@ -25,7 +25,9 @@ LONGEST_WAIT_S = 12 * 3600.0
 _LOOK_S = 2.0
 _AS_GOOD_AS_FULL = 1 << 20  # bytes free
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_RESERVE_FILE = "reserved_space"
+RESERVE_FILE = "reserved_space"
+SMALL_FILES = 4 << 20
+"""Bytes for a run's logs and small files, and for what ``check_room`` leaves free."""
 
 _Result = TypeVar("_Result")
 
@@ -160,22 +162,22 @@ class Reserve:
 
     def __init__(self, directory: Path) -> None:
         """Keep nothing yet; what an earlier process kept stays until ``release``."""
-        self._path = directory / _RESERVE_FILE
+        self._path = directory / RESERVE_FILE
         self._can_keep = True
 
     def keep(self, num_bytes: int) -> None:
-        """Hold ``num_bytes``; where the disk has no room for it, nothing is held."""
+        """Hold ``num_bytes``; where the disk has no room for it, what was held before."""
         try:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                if os.fstat(handle).st_size > num_bytes:
+                before = os.fstat(handle).st_size
+                if before > num_bytes:
                     os.ftruncate(handle, num_bytes)
                 if num_bytes:
-                    os.posix_fallocate(handle, 0, num_bytes)
+                    self._allocate(handle, num_bytes, before)
             finally:
                 os.close(handle)
         except OSError as error:
-            self.release()
             if self._can_keep:
                 log.warning(
                     "no room is kept for the last checkpoint (%.1f MB): %s", num_bytes / 1e6, error
@@ -183,6 +185,15 @@ class Reserve:
             self._can_keep = False
         else:
             self._can_keep = True
+
+    def _allocate(self, handle: int, num_bytes: int, before: int) -> None:
+        try:
+            os.posix_fallocate(handle, 0, num_bytes)
+        except OSError:
+            os.ftruncate(handle, before)  # some file systems leave a part
+            if not before:
+                self.release()
+            raise
 
     def release(self) -> bool:
         """Give the room back; return whether there was any."""

@@ -83,6 +83,7 @@ def seat_in(run: RunInfo, role: str, index: int, incarnation: int = 0) -> cluste
     """Return this process in a place that it has without asking, by the run folder's secret.
 
     Raises:
+        OSError: the disk is full, and there is no secret yet.
         PlaceSecretError: this process cannot read the secret.
     """
     seat = new_seat(role, index, incarnation)

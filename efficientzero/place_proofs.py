@@ -8,6 +8,7 @@ again and knows of nobody yet. The secret outlives the learner, and no process t
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import os
@@ -15,6 +16,7 @@ import secrets
 import time
 from pathlib import Path
 
+from efficientzero.disk_space import is_full
 from efficientzero.runtime import PlainError
 
 SECRET_FILE = "place_secret"
@@ -24,6 +26,8 @@ _SECRET_BYTES = 32
 _WRITING_S = 5.0
 """For another process that is writing the file; then it was torn by a crash."""
 _LOOK_S = 0.05
+_TRIES = 3
+"""Between a look and the making another process may have made it, and given up."""
 
 
 class PlaceSecretError(PlainError):
@@ -43,12 +47,15 @@ class PlaceProofs:
             run_uid: of the run; a copy of the folder is another one.
 
         Raises:
+            OSError: the disk is full; nothing is left behind, and a later try may succeed.
             PlaceSecretError: this process can neither read nor make it.
         """
         path = run_folder / SECRET_FILE
         try:
-            self._secret = _read(path) or _make(path)
+            self._secret = _read_or_make(path)
         except OSError as error:
+            if is_full(error):
+                raise
             raise PlaceSecretError(
                 f"{path}: {error.strerror}; wanted the secret of the run's places, or --join "
                 "instead of --config on a host without the run folder"
@@ -63,6 +70,23 @@ class PlaceProofs:
     def fits(self, proof: bytes, role: str, index: int, incarnation: int, member: int) -> bool:
         """Tell whether a proof is the one for this process and place."""
         return hmac.compare_digest(proof, self.proof(role, index, incarnation, member))
+
+
+def forget_secret(run_folder: Path) -> None:
+    """Have a folder that is another run now make a secret that only it knows.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    (run_folder / SECRET_FILE).unlink(missing_ok=True)
+
+
+def _read_or_make(path: Path) -> bytes:
+    for _ in range(_TRIES):
+        secret = _read(path) or _make(path)
+        if secret is not None:
+            return secret
+    raise FileExistsError(errno.EEXIST, "is made and removed by another process", str(path))
 
 
 def _read(path: Path) -> bytes | None:
@@ -84,17 +108,19 @@ def _read(path: Path) -> bytes | None:
         time.sleep(_LOOK_S)
 
 
-def _make(path: Path) -> bytes:
+def _make(path: Path) -> bytes | None:
+    """Write a new secret; return None if another process of the run was faster."""
     secret = secrets.token_bytes(_SECRET_BYTES)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:  # another process of the run was faster
-        found = _read(path)
-        if found is None:
-            raise
-        return found
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secret.hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    except FileExistsError:
+        return None
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secret.hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return secret

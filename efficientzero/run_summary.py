@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from efficientzero.cpu_seconds import cpu_seconds_of
-from efficientzero.disk_space import is_full, release_reserve
+from efficientzero.disk_space import release_reserve
 from efficientzero.env_step_journal import newest_count
 from efficientzero.episode_lines import EPISODES_FILE, num_episodes
 from efficientzero.fairness_stamp import Stamp, make_stamp
@@ -111,12 +111,8 @@ def save_summary(run: RunInfo, summary: dict[str, Any]) -> Path:
         OSError: the disk does not take it.
     """
     path = run.directory / SUMMARY_FILE
-    try:
-        write_json(path, summary)
-    except OSError as error:
-        if not (is_full(error) and release_reserve(run.directory)):
-            raise
-        write_json(path, summary)  # its learner was killed, or would have given it back
+    release_reserve(run.directory)  # nobody saves after this; a learner that was killed kept it
+    write_json(path, summary)
     return path
 
 

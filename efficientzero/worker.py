@@ -10,8 +10,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from efficientzero.disk_space import DiskPause
 from efficientzero.membership import Membership, RunFinished, join, seat_in
 from efficientzero.own_log import keep_log
+from efficientzero.place_proofs import SECRET_FILE
 from efficientzero.role_arguments import WorkerLine, bypass_proxies, parse_worker_line, read_run
 from efficientzero.rpc import cluster_pb2
 from efficientzero.rpc.certificates import expiry_notes
@@ -46,7 +48,7 @@ def run_worker(role: str, module: str, description: str | None, work: Work) -> i
     line = parse_worker_line(module, description)
 
     def main(stop: StopSignal) -> None:
-        found = _joined(line, role, stop) if line.join else _launched(line, role, module)
+        found = _joined(line, role, stop) if line.join else _launched(line, role, module, stop)
         if found is None:
             return
         run, seat = found
@@ -72,11 +74,16 @@ def run_worker(role: str, module: str, description: str | None, work: Work) -> i
     return run_role(role, line.index, main)
 
 
-def _launched(line: WorkerLine, role: str, module: str) -> tuple[RunInfo, cluster_pb2.Seat]:
+def _launched(
+    line: WorkerLine, role: str, module: str, stop: StopSignal
+) -> tuple[RunInfo, cluster_pb2.Seat]:
     assert line.config is not None
     run = read_run(module, line.config)
     bypass_proxies(*run.replay_addresses, run.learner_address)
-    return run, seat_in(run, role, line.index, line.incarnation)
+    seat = DiskPause(stop).write(
+        lambda: seat_in(run, role, line.index, line.incarnation), run.directory / SECRET_FILE
+    )
+    return run, seat
 
 
 def _joined(

@@ -23,6 +23,7 @@ from efficientzero.env_step_journal import EnvStepJournal
 from efficientzero.lease import Lease, take_lease
 from efficientzero.liveness import beat
 from efficientzero.own_log import keep_log
+from efficientzero.place_proofs import SECRET_FILE
 from efficientzero.role_arguments import RoleArguments, parse_server_line
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_processes import check_alone
@@ -141,6 +142,9 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         )
         cost = CpuSeconds(run.directory, check_lease=lease.check)
         roster, watch = _cluster(arguments, lease, governor, record, learner=learner, cost=cost)
+        cluster = pause.write(
+            lambda: ClusterServicer(arguments.run, roster, watch, cost), run.directory / SECRET_FILE
+        )
         fairness.begin()
         counting = follow_replay(
             run,
@@ -166,7 +170,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                     governor=governor,
                     publisher=publisher,
                     record=record,
-                    cluster=ClusterServicer(arguments.run, roster, watch, cost),
+                    cluster=cluster,
                     claims=Claims(run.config, governor, holds=roster.holds),
                     run_uid=run.run_uid,
                 ):
@@ -175,8 +179,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                     _serve_to_the_end(watch, check_health, stop)
                     _wait_until_left(roster, watch)
             finally:
-                if stop.is_set():
-                    counting.join(_LAST_LOOK_S)
+                counting.join(_LAST_LOOK_S if stop.is_set() else 0.0)
                 _write_the_rest(run, record, fairness, cost)
         stop.check()
         exit_code = 0

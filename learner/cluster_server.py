@@ -49,6 +49,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             cpu_seconds: gets what workers have spent.
 
         Raises:
+            OSError: the disk is full, so that the secret cannot be made.
             PlaceSecretError: the run folder's secret can neither be read nor made.
         """
         self._run, self._roster, self._watch = run, roster, watch

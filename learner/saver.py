@@ -17,7 +17,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from efficientzero.checkpoint import save_checkpoint
-from efficientzero.disk_space import DiskPause, Reserve, check_room, is_full
+from efficientzero.disk_space import SMALL_FILES, DiskPause, Reserve, check_room, is_full
 from efficientzero.guarded_thread import GuardedThread, guarded_thread
 from efficientzero.lease import Lease
 from efficientzero.run_folder import RunInfo
@@ -25,7 +25,6 @@ from efficientzero.runtime import StopSignal
 from replay.snapshot_request import SnapshotFailed, request_snapshots
 from replay.snapshots import newest_size
 
-_MARGIN = 4 << 20  # bytes: for logs and small files, and what ``check_room`` leaves free
 _SNAPSHOT_S = 40.0  # at the end: less than the learner's grace, so that the weights are saved
 
 log = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ class CheckpointSaver:
         try:
             self._write_when_there_is_room(state)
             if self._reserve is not None:
-                self._reserve.keep(self._wanted() + _MARGIN)
+                self._reserve.keep(self._wanted() + SMALL_FILES)
         except OSError as error:
             if self._pause is not None and is_full(error) and not self._stop.is_set():
                 raise  # full for too long: the run ends

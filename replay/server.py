@@ -17,6 +17,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from efficientzero.config import ReplayConfig
+from efficientzero.disk_space import DiskPause
 from efficientzero.runtime import PlainError, StopSignal
 from replay import reverb_lite
 from replay.bind_address import BindAddress, check_private, listening_addresses, reached_at
@@ -84,8 +85,9 @@ def serve(
         library = sys.modules["reverb.libpybind"].__file__ or ""
         redirections = (BindAddress(library, host), ForeignPid(library))
         check_lease()
-        snapshots = SnapshotFolder(folder, keep=_SNAPSHOTS_KEPT)
-        restored = snapshots.prepare()
+        pause = DiskPause(stop)
+        snapshots = pause.write(lambda: SnapshotFolder(folder, keep=_SNAPSHOTS_KEPT), folder)
+        restored = pause.write(snapshots.prepare, folder)
         if restored:
             _check_format(snapshots.live / restored)
         checkpointer = reverb.checkpointers.DefaultCheckpointer(str(snapshots.live))

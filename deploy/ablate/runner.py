@@ -21,7 +21,10 @@ from deploy.ablate.check import CheckedCell, read_summary
 from deploy.ablate.command import Slot, choose_run_id, launch_command
 from deploy.local import StopRequests
 from deploy.monitor import RunMonitor, learner_status
+from deploy.preflight import MIN_FREE_BYTES, size
+from efficientzero.disk_space import LONGEST_WAIT_S, free_bytes
 from efficientzero.rpc import run_pb2
+from efficientzero.rpc.credentials import CredentialsError, credentials_of
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_summary import EVALUATIONS_FILE
 from efficientzero.runtime import LAUNCHER_PID_VARIABLE, StopSignal
@@ -66,6 +69,8 @@ class _Running:
     process: subprocess.Popen[bytes]
     slot: Slot
     watch: ExitStack = field(default_factory=ExitStack)
+    launch_before: int = -1
+    """Of the run folder when the cell was started: an older config names older addresses."""
     is_watched: bool = False
     asked_at: float = 0.0  # monotonic seconds; 0 before it was asked to stop
     insisted_at: float = 0.0
@@ -98,6 +103,7 @@ class GridRunner:
         self._runs_dir, self._note, self._show = runs_dir.resolve(), note, show
         self._free = list(slots)
         self._running: list[_Running] = []
+        self._full_since_s: float | None = None  # monotonic; None while there is room
         self._stop = StopSignal()
         self._command_of = command_of or self._launch
 
@@ -131,8 +137,20 @@ class GridRunner:
         return next((run for run in self.runs if run.state == "waiting"), None)
 
     def _fill(self) -> None:
-        while self._free and (run := self._next()) is not None:
+        while self._free and (run := self._next()) is not None and self._has_room():
             self._start(run, self._free.pop(0))
+
+    def _has_room(self) -> bool:
+        """Tell whether the disk has the room that a run wants; a full one is a pause."""
+        free, now = free_bytes(self._runs_dir), time.monotonic()
+        if free >= MIN_FREE_BYTES:
+            self._full_since_s = None
+            return True
+        if self._full_since_s is None:
+            self._full_since_s = now
+            wanted = f"{size(free)} free, wanted at least {size(MIN_FREE_BYTES)}"
+            self._note(f"waiting   for room to start the next cell: {self._runs_dir} has {wanted}")
+        return now - self._full_since_s > LONGEST_WAIT_S
 
     def _start(self, run: CellRun, slot: Slot) -> None:
         run_id = choose_run_id(run.checked, self._runs_dir)
@@ -141,7 +159,7 @@ class GridRunner:
         config = run.checked.cell.config
         env = slot.environment(os.environ, config)
         env[LAUNCHER_PID_VARIABLE] = str(os.getpid())
-        before = os.sched_getaffinity(0)
+        before, launch_before = os.sched_getaffinity(0), _newest_launch(run.run_dir)
         try:
             # What the main thread may use is inherited by all that it starts meanwhile.
             os.sched_setaffinity(0, slot.cpus)
@@ -162,7 +180,9 @@ class GridRunner:
         finally:
             os.sched_setaffinity(0, before)
         run.state = "running"
-        self._running.append(_Running(run=run, process=process, slot=slot))
+        self._running.append(
+            _Running(run=run, process=process, slot=slot, launch_before=launch_before)
+        )
         verb = "resumed  " if run.checked.stopped else "started  "
         self._note(f"{verb} {run.checked.cell.label} as {run_id}")
 
@@ -225,21 +245,35 @@ def _watch(running: _Running, stop: StopSignal) -> None:
     run = running.run
     if running.is_watched or run.run_dir is None or not (run.run_dir / "config.json").exists():
         return
-    running.is_watched = True
     try:
-        address = RunInfo.load(run.run_dir / "config.json").learner_address
-    except ValueError:  # a launcher that is no launcher; its cell is run without being watched
+        info = RunInfo.load(run.run_dir / "config.json")
+        if info.num_resumes <= running.launch_before:
+            return  # the launcher has not written it yet
+        credentials = credentials_of(run.run_dir)
+        fetch = running.watch.enter_context(learner_status(info.learner_address, credentials))
+    except CredentialsError:  # not yet: the tokens are written after the config
         return
+    except ValueError:  # a launcher that is no launcher; its cell is run without being watched
+        running.is_watched = True
+        return
+    running.is_watched = True
 
     def take(status: run_pb2.RunStatus | None, silent_s: float) -> None:
         del silent_s
         run.status = status
 
-    fetch = running.watch.enter_context(learner_status(address))
     evaluations = run.run_dir / EVALUATIONS_FILE
     running.watch.enter_context(
         RunMonitor(fetch, evaluations_path=evaluations, show=take, stop=stop)
     )
+
+
+def _newest_launch(run_dir: Path) -> int:
+    """Return the number of a run folder's newest launch; -1 where there is none."""
+    try:
+        return RunInfo.load(run_dir / "config.json").num_resumes
+    except ValueError:
+        return -1
 
 
 def _saved(run_dir: Path) -> str:

@@ -49,4 +49,5 @@ replace learner.key
 replace learner.pem
 [ -f token ] || openssl rand -hex 32 >token
 [ -f read_token ] || openssl rand -hex 32 >read_token
-echo "$(pwd): ca.pem and token for every host, learner.pem and learner.key for the learner's"
+echo "$(pwd): ca.pem and token for every host, ca.pem and read_token for who only looks," \
+  "learner.pem, learner.key and both tokens for the learner's host"

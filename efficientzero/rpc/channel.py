@@ -24,8 +24,14 @@ from efficientzero.rpc.credentials import (
 MAX_CHUNK_BYTES = 1 << 20
 """Most payload bytes in one weights message."""
 
-AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-"""Status codes of a learner that is not there, not there yet, or too busy; all others are bugs."""
+AWAY = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+)
+"""Status codes of a learner that is not there, not there yet, too busy, or stops while it answers;
+all others are bugs.
+"""
 
 # A call whose connection breaks is sent again by gRPC; with wait_for_ready it then waits for the
 # channel to connect, until the call's deadline. So the deadline is the whole retry budget.
@@ -38,7 +44,7 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2.0,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ]

@@ -55,6 +55,11 @@ def credentials_folder() -> Path | None:
     return Path(given) if given else None
 
 
+def credentials_of(run_folder: Path) -> Path:
+    """Return the folder that the environment names, else the one for the run's own tokens."""
+    return credentials_folder() or run_folder / LOCAL_FOLDER
+
+
 def read_token(folder: Path) -> str:
     """Return the shared secret.
 
@@ -107,6 +112,18 @@ def make_local_credentials(run_folder: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="efficientzero-"))
     _write_tokens(folder)
     return folder
+
+
+def forget_local_credentials(run_folder: Path) -> None:
+    """Have a folder that is another run now make its own tokens, unless it is told to use these.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    folder, named = run_folder / LOCAL_FOLDER, credentials_folder()
+    if named is None or named.resolve() != folder.resolve():
+        for name in (_TOKEN, _READ_TOKEN):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _write_tokens(folder: Path) -> None:

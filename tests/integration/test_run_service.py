@@ -323,8 +323,12 @@ def test_call_outlives_a_short_absence_of_the_learner(tmp_path):
     assert [answer.env_steps_budget for answer in answers] == [40]
 
 
-def test_lost_answer_is_neither_counted_nor_granted_twice(tmp_path):
-    """A server that breaks the connection after the work is done, as a dying network would."""
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+def test_lost_answer_is_neither_counted_nor_granted_twice(code):
+    """A server that breaks the connection after the work is done, as a dying network would.
+
+    Or that stops: calls which come while it does end with CANCELLED.
+    """
     governor = Governor(CONFIG)
     calls = []
 
@@ -341,7 +345,7 @@ def test_lost_answer_is_neither_counted_nor_granted_twice(tmp_path):
             )
             calls.append(request.request)
             if len(calls) == 1:
-                context.abort(grpc.StatusCode.UNAVAILABLE, "connection lost")
+                context.abort(code, "connection lost")
             return run_pb2.AcquireEnvStepsReply(granted=grant.granted, phase=grant.phase.name)
 
     server = grpc.server(futures.ThreadPoolExecutor(2))

@@ -199,8 +199,14 @@ def lying_server(messages: list[weights_pb2.WeightsMessage]) -> Iterator[str]:
         def GetWeights(self, request, context):
             yield from messages
 
+    with serving(Servicer()) as address:
+        yield address
+
+
+@contextmanager
+def serving(servicer: weights_pb2_grpc.WeightServiceServicer) -> Iterator[str]:
     server = grpc.server(futures.ThreadPoolExecutor(2))
-    weights_pb2_grpc.add_WeightServiceServicer_to_server(Servicer(), server)
+    weights_pb2_grpc.add_WeightServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
@@ -271,6 +277,24 @@ def test_client_survives_the_learners_absence(start_server, make_client):
     publisher.publish(LATEST, make_state(), 20)
     start_server(publisher, server.address)
     assert next_weights(client).train_step == 20
+
+
+def test_client_outlives_a_call_that_a_stopping_learner_drops(make_client):
+    """gRPC's server leaves calls that come while it stops unanswered: they end with CANCELLED."""
+    calls = []
+
+    class Servicer(weights_pb2_grpc.WeightServiceServicer):
+        def GetWeights(self, request, context):
+            calls.append(None)
+            if len(calls) < 3:
+                context.cancel()
+                return
+            yield header(GOOD)
+            yield chunk(GOOD)
+
+    with serving(Servicer()) as address:
+        assert next_weights(make_client(address)).train_step == 0
+    assert len(calls) >= 3
 
 
 def test_client_may_start_before_the_learner(start_server, make_client):

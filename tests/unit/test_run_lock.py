@@ -12,6 +12,8 @@ import pytest
 from deploy.preflight import PreflightError
 from deploy.prepare import prepare, prepare_resume
 from deploy.run_lock import new_run_folder, run_lock
+from efficientzero.place_proofs import SECRET_FILE, PlaceProofs
+from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, make_local_credentials, read_token
 from efficientzero.run_folder import RunInfo
 from tests.fakes import tiny_config
 
@@ -136,6 +138,33 @@ def test_a_copied_run_goes_on_as_another_run_and_says_so(tmp_path):
     assert again.run.run_uid == prepared.run.run_uid
     assert "identity" not in dict(again.notes)
     assert RunInfo.load(original.config_path).run_uid == original.run_uid
+
+
+def secrets_of(run: RunInfo) -> tuple[str, bytes]:
+    PlaceProofs(run.directory, run.run_uid)
+    token = read_token(make_local_credentials(run.directory))
+    return token, (run.directory / SECRET_FILE).read_bytes()
+
+
+def resumed(folder: Path) -> RunInfo:
+    run = RunInfo.load(folder / "config.json")
+    return prepare_resume(run, run.config).run
+
+
+def test_a_copied_run_shares_no_secret_with_the_original(tmp_path):
+    original = secrets_of(started(tmp_path / "a"))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    copy = secrets_of(resumed(tmp_path / "b"))
+    assert not set(copy) & set(original)
+    assert secrets_of(resumed(tmp_path / "b")) == copy  # in its place it keeps them
+    assert secrets_of(resumed(tmp_path / "a")) == original
+
+
+def test_a_copied_run_uses_the_tokens_that_are_named_for_it(tmp_path, monkeypatch):
+    original = secrets_of(started(tmp_path / "a"))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    monkeypatch.setenv(CREDENTIALS_VARIABLE, str(tmp_path / "b" / "credentials"))
+    assert secrets_of(resumed(tmp_path / "b"))[0] == original[0]
 
 
 def test_a_run_in_its_place_keeps_its_identity_by_whatever_path_it_is_named(tmp_path):
