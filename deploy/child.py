@@ -40,7 +40,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 _KEPT_LINES = 40
 _MOST_LOG_BYTES = 50_000_000
-"""Of a process's log, before a new one is begun and the one before kept beside it."""
+"""Of a process's log, before a new one is begun; the one before is kept."""
 _REOPEN_S = 1.0
 """Between two tries to open a log file that could not be written."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -254,7 +254,7 @@ class Governor:
             return is_stuck
 
     def pause(self, why: str) -> None:
-        """Grant neither env_steps nor train_steps until told an empty ``why``; counts go on."""
+        """Grant neither env_steps nor train_steps until ``why`` is empty; counts go on."""
         with self._lock:
             self._paused_by = why
             if not why:

@@ -83,7 +83,7 @@ class RunRecord:
 
         Args:
             directory: the run folder.
-            pause: told of a full disk, whose lines wait in memory; None: a full disk is an error.
+            pause: notes a full disk; its lines wait in memory. None: a full disk is an error.
             check_lease: raises if the folder is another process's by now.
         """
         self._pause, self._check_lease = pause, check_lease
