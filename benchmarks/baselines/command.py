@@ -149,18 +149,20 @@ def _train(cell: Cell, command: BaselinesCommand) -> Curve:
 
 
 def _report(cells: Sequence[Cell], out: Path) -> None:
-    """Write all points to curves.csv, and print each algorithm's mean at the end."""
-    ends: dict[tuple[str, str], list[Point]] = {}
+    """Write the points of all trainings in ``out`` to curves.csv; print the means of ``cells``."""
     with (out / "curves.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["env", "algorithm", "seed", "env_steps", "return_mean", "cpu_seconds"])
-        for cell in cells:
-            points = [Point(**point) for point in json.loads(cell.path.read_text())["points"]]
-            key = (cell.config.env.id, cell.algorithm)
-            ends.setdefault(key, []).append(points[-1])
-            for point in points:
+        for path in sorted(out.glob("*.json")):
+            training = json.loads(path.read_text())
+            for point in (Point(**values) for values in training["points"]):
                 numbers = (f"{point.return_mean:.4g}", f"{point.cpu_seconds:.1f}")
-                writer.writerow([*key, cell.config.seed, point.env_steps, *numbers])
+                which = (training["env"], training["algorithm"], training["seed"])
+                writer.writerow([*which, point.env_steps, *numbers])
+    ends: dict[tuple[str, str], list[Point]] = {}
+    for cell in cells:
+        last = Point(**json.loads(cell.path.read_text())["points"][-1])
+        ends.setdefault((cell.config.env.id, cell.algorithm), []).append(last)
     for (env, algorithm), points in ends.items():
         interval = mean_interval([point.return_mean for point in points])
         between = f", {interval.low:.4g} to {interval.high:.4g}" if interval.n > 1 else ""

@@ -22,6 +22,7 @@ from benchmarks.curves import Run, on_common_points, read_run
 from benchmarks.learning.cell_runner import CHECKOUT
 from benchmarks.learning.cells import FULL, Cell
 from benchmarks.learning.intervals import Interval, mean_band, mean_interval
+from efficientzero.episode_lines import num_episodes
 from efficientzero.run_folder import read_lines, write_json
 from efficientzero.schema import F64
 
@@ -138,7 +139,11 @@ def read_result(cell: Cell, directory: Path) -> Result:
         played = {p: json.loads(_baseline_path(directory, p).read_text()) for p in policies}
         means = {policy: float(values["return_mean"]) for policy, values in played.items()}
         lines = read_lines(directory / "episodes.jsonl")
-        games = [(float(line["env_steps"]), float(line["return"])) for line in lines]
+        games = [
+            (float(line["env_steps"]), float(line["return"]))
+            for line in lines
+            for _ in range(num_episodes(line))
+        ]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{directory}: {type(error).__name__}: {error}") from error
     return Result(

@@ -1,6 +1,7 @@
 """The baselines that a user would pick instead: their parts by hand, and short trainings."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -89,6 +90,10 @@ def test_trainings_are_written_and_not_done_again(tmp_path, capsys):
     with (command.out / "curves.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2 * (2 + 2 + 1)
     assert "seeds: 2" in capsys.readouterr().out
+    more = dataclasses.replace(command, algorithms=("random",), seeds=(2,))
+    assert train_baselines(more) == 0
+    with (command.out / "curves.csv").open() as file:  # of both commands
+        assert len(list(csv.DictReader(file))) == 2 * (2 + 2 + 1) + 1
 
 
 @pytest.mark.parametrize(
