@@ -23,6 +23,7 @@ SECRET_FILE = "place_secret"
 """In the run folder, for its owner alone."""
 
 _SECRET_BYTES = 32
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _WRITING_S = 5.0
 """For another process that is writing the file; then it was torn by a crash."""
 _LOOK_S = 0.05
@@ -109,18 +110,50 @@ def _read(path: Path) -> bytes | None:
 
 
 def _make(path: Path) -> bytes | None:
-    """Write a new secret; return None if another process of the run was faster."""
+    """Write a new secret; return None if another process of the run was faster.
+
+    The file appears under its name complete and on the disk: another process may read it at once,
+    so that from then on it cannot be taken back.
+    """
     secret = secrets.token_bytes(_SECRET_BYTES)
+    line = f"{secret.hex()}\n".encode("ascii")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return None
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secret.hex() + "\n")
+        descriptor = os.open(unfinished, _NEW_FILE, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+        try:
+            os.link(unfinished, path)
+        except FileExistsError:
+            return None
+        except OSError as error:
+            if is_full(error):
+                raise
+            return secret if _write_in_place(path, line) else None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return secret
+
+
+def _write_in_place(path: Path, line: bytes) -> bool:
+    """Write the file where the file system has no hard links; return False if it is there.
+
+    Readers wait while it is a part of a secret. There is no fsync: its failure would come when
+    others have read the whole.
+    """
+    try:
+        descriptor = os.open(path, _NEW_FILE, 0o600)
+    except FileExistsError:
+        return False
+    try:
+        written = os.write(descriptor, line)
+        if written < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    except OSError:
         path.unlink(missing_ok=True)
         raise
-    return secret
+    finally:
+        os.close(descriptor)
+    return True

@@ -13,7 +13,7 @@ from deploy.prepare import prepare, prepare_resume
 from efficientzero import disk_space, place_proofs, worker
 from efficientzero.config import ReplayConfig
 from efficientzero.disk_space import RESERVE_FILE, SMALL_FILES, DiskPause, Reserve
-from efficientzero.place_proofs import PlaceProofs
+from efficientzero.place_proofs import SECRET_FILE, PlaceProofs
 from efficientzero.role_arguments import WorkerLine
 from efficientzero.run_summary import save_summary
 from efficientzero.runtime import StopSignal
@@ -61,7 +61,29 @@ def test_a_full_disk_leaves_no_part_of_the_secret(tmp_path, monkeypatch):
     PlaceProofs(tmp_path, "run")
 
 
-def test_processes_that_wait_for_each_others_secret_outlive_a_full_disk(tmp_path, monkeypatch):
+def test_a_secret_that_another_process_read_is_never_taken_back(tmp_path, monkeypatch):
+    seen = []
+
+    def fsync(handle):
+        seen.append((tmp_path / SECRET_FILE).exists())
+        raise FULL
+
+    monkeypatch.setattr(place_proofs.os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space"):
+        PlaceProofs(tmp_path, "run")
+    assert seen == [False]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard-links", "no-hard-links"])
+def test_processes_that_wait_for_each_others_secret_outlive_a_full_disk(
+    tmp_path, monkeypatch, links
+):
+    if not links:
+
+        def link(source, target):
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(place_proofs.os, "link", link)
     real = os.fsync
     fails = iter([True] * 4)
 
