@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from efficientzero.config import Config
-from efficientzero.image_sizes import downsample_of, latent_size
+from efficientzero.image_sizes import downsample_of, has_conv_trunk, latent_size
 from efficientzero.schema import EnvSpec
 from replay.batch_codec import batch_spec
 
@@ -51,7 +51,7 @@ def process_memory(config: Config, spec: EnvSpec) -> dict[str, int]:
     batch, learner = batch_bytes(config, spec), config.learner
     stack = math.prod(spec.observation_shape) * _FLOAT_BYTES
     latent = config.network.mlp_latent_size * _FLOAT_BYTES
-    if spec.is_image:
+    if has_conv_trunk(config.network, spec):
         factor = downsample_of(config.network, spec)
         cells = math.prod(latent_size(spec.frame_shape[1:], factor))
         latent = config.network.channels * cells * _FLOAT_BYTES

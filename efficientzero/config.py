@@ -90,6 +90,9 @@ Downsample = Literal[0, 1, 2, 4, 8, 16, 32]
 class NetworkConfig:
     """Sizes of the network. Images take the convolutional trunk, vectors the MLP one."""
 
+    trunk: Literal["auto", "mlp"] = "auto"
+    """mlp: also images take the MLP trunk, after a convolution (one for each halving of
+    downsample). Cheap where they are small."""
     channels: int = 64
     """Latent channels of the convolutional trunk; the first stage has half."""
     num_blocks: int = 1
@@ -99,7 +102,7 @@ class NetworkConfig:
     reduced_channels: int = 16
     """Width of the 1x1 convolution before each head."""
     mlp_latent_size: int = 64
-    """Latent size of the MLP trunk (vector observations)."""
+    """Latent size of the MLP trunk."""
     mlp_hidden_size: int = 128
     """Hidden width of the MLP trunk."""
     head_hidden_size: int = 32

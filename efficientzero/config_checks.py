@@ -73,6 +73,12 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     _require(
         any(coefficients), "learner: got 0 for all four coefficients, wanted at least one above 0"
     )
+    network = config.network
+    _require(
+        network.trunk != "mlp" or network.norm == "batch",
+        f"network.norm: got {network.norm} with network.trunk mlp, which has layer norm in "
+        "any case, wanted batch (the default)",
+    )
     _require(
         staleness_bound(config) >= healthy_staleness(config),
         f"learner.max_batch_staleness: got {learner.max_batch_staleness}, wanted 0 or at least "

@@ -50,6 +50,7 @@ _NOT_IN_OLDER_HASHES = {
     "compat.warmup_earns_train_steps": False,
     "network.downsample": 0,
     "network.norm": "batch",
+    "network.trunk": "auto",
 }
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 

@@ -20,6 +20,11 @@ _CHOICES: tuple[Downsample, ...] = (1, 2, 4, 8, 16)
 _LARGEST_FULL_RESOLUTION = 32
 
 
+def has_conv_trunk(config: NetworkConfig, spec: EnvSpec) -> bool:
+    """Return whether latents are planes [C, h, w]; else they are vectors [L]."""
+    return spec.is_image and config.trunk == "auto"
+
+
 def latent_size(frame_size: tuple[int, ...], downsample: int) -> tuple[int, ...]:
     """Return (h, w) of the latent: each layer of stride 2 halves and rounds up."""
     return tuple(math.ceil(side / downsample) for side in frame_size)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from efficientzero.config import NetworkConfig
+from efficientzero.image_sizes import has_conv_trunk
 from efficientzero.networks.blocks import (
     Classifier,
     Prediction,
@@ -83,7 +84,8 @@ class EfficientZeroNet(nn.Module):
             ScalarSupport(config.support_bound) if config.categorical_values else ScalarRegression()
         )
         """Turns what the heads answer into scalars."""
-        trunk = make_conv_trunk(config, spec) if spec.is_image else make_mlp_trunk(config, spec)
+        is_conv = has_conv_trunk(config, spec)
+        trunk = make_conv_trunk(config, spec) if is_conv else make_mlp_trunk(config, spec)
         self.latent_shape = trunk.latent_shape
         self.representation = trunk.representation
         self.dynamics = trunk.dynamics
@@ -114,7 +116,7 @@ class EfficientZeroNet(nn.Module):
         )
         self.root_prediction: nn.Module | None = None
         """Of encoded latents, where their running statistics are kept apart."""
-        if spec.is_image and config.norm == "batch_by_call":
+        if is_conv and config.norm == "batch_by_call":
             self.root_prediction = with_own_statistics(self.prediction)
         if projection:
             self._add_projection(config)

@@ -1,6 +1,8 @@
-"""The MLP trunk: vector observations to latents [L] and on to the next latents.
+"""The MLP trunk: observations to latents [L] and on to the next latents.
 
-Built by ``efficientzero_net`` for environments such as CartPole. LayerNorm throughout: search runs
+Built by ``efficientzero_net`` for vectors, and for images where ``network.trunk`` asks for it: then
+convolutions come first, and the model's steps, most of all calls, are those of an MLP. LayerNorm
+throughout: search runs
 on running statistics while training runs on batch statistics, and in a small BatchNorm net trained
 on a fast-changing policy the two come apart. Every latent, encoded or predicted, has mean 0 and
 variance 1 over its entries, so that no path through the dynamics can grow or fade.
@@ -8,11 +10,14 @@ variance 1 over its entries, so that no path through the dynamics can grow or fa
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from efficientzero.config import NetworkConfig
-from efficientzero.networks.blocks import ResidualMlp, Trunk, scale_pixels
+from efficientzero.image_sizes import downsample_of, latent_size
+from efficientzero.networks.blocks import ResidualMlp, Trunk, conv3x3, scale_pixels
 from efficientzero.schema import EnvSpec
 
 
@@ -22,15 +27,7 @@ class MlpRepresentation(nn.Module):
     def __init__(self, in_size: int, config: NetworkConfig) -> None:
         """Create two layers and ``num_blocks`` residual blocks."""
         super().__init__()
-        size, hidden_size = config.mlp_latent_size, config.mlp_hidden_size
-        self.layers = nn.Sequential(
-            nn.Linear(in_size, hidden_size),
-            nn.LayerNorm(hidden_size),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden_size, size),
-            *(ResidualMlp(size, hidden_size) for _ in range(config.num_blocks)),
-            _latent_norm(size),
-        )
+        self.layers = _mlp_layers(in_size, config)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Map float or u8 [B, S*D] to latents f32 [B, L]."""
@@ -38,6 +35,26 @@ class MlpRepresentation(nn.Module):
         # Vectors come in the environment's own units, some unbounded: sign(x) ln(1 + |x|) leaves
         # small entries as they are and keeps large ones from drowning them.
         latents: Tensor = self.layers(x.sign() * x.abs().log1p())
+        return latents.float()
+
+
+class ImageRepresentation(nn.Module):
+    """Stacked images to a latent that is a vector."""
+
+    def __init__(self, config: NetworkConfig, spec: EnvSpec) -> None:
+        """Create the convolutions, and ``MlpRepresentation``'s layers after them."""
+        super().__init__()
+        frame_channels, *frame_size = spec.observation_shape
+        downsample = downsample_of(config, spec)
+        cells = math.prod(latent_size(tuple(frame_size), downsample))
+        self.convolutions = nn.Sequential(
+            *_convolutions(frame_channels, config.channels, downsample), nn.Flatten()
+        )
+        self.layers = _mlp_layers(config.channels * cells, config)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Map u8, or float in 0..1, [B, S*C, H, W] to latents f32 [B, L]."""
+        latents: Tensor = self.layers(self.convolutions(scale_pixels(observations)))
         return latents.float()
 
 
@@ -63,13 +80,17 @@ class MlpDynamics(nn.Module):
 
 
 def make_mlp_trunk(config: NetworkConfig, spec: EnvSpec) -> Trunk:
-    """Build the trunk for vector frames."""
+    """Build the trunk for vector frames, or for images of any height and width."""
     size = config.mlp_latent_size
-    if len(spec.observation_shape) != 1:
+    representation: nn.Module
+    if spec.is_image:
+        representation = ImageRepresentation(config, spec)
+    elif len(spec.observation_shape) == 1:
+        representation = MlpRepresentation(spec.observation_shape[0], config)
+    else:
         raise ValueError(f"frame shape: got {spec.frame_shape}, wanted (C, H, W) or (D,)")
-    (in_size,) = spec.observation_shape
     return Trunk(
-        representation=MlpRepresentation(in_size, config),
+        representation=representation,
         dynamics=MlpDynamics(config, num_actions=spec.num_actions),
         prediction_body=ResidualMlp(size, config.mlp_hidden_size),
         make_stem=nn.Identity,
@@ -77,6 +98,35 @@ def make_mlp_trunk(config: NetworkConfig, spec: EnvSpec) -> Trunk:
         head_norm=nn.LayerNorm,
         latent_shape=(size,),
     )
+
+
+def _mlp_layers(in_size: int, config: NetworkConfig) -> nn.Sequential:
+    """Return two layers and ``num_blocks`` residual blocks: [B, in_size] -> latents [B, L]."""
+    size, hidden_size = config.mlp_latent_size, config.mlp_hidden_size
+    return nn.Sequential(
+        nn.Linear(in_size, hidden_size),
+        nn.LayerNorm(hidden_size),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden_size, size),
+        *(ResidualMlp(size, hidden_size) for _ in range(config.num_blocks)),
+        _latent_norm(size),
+    )
+
+
+def _convolutions(in_channels: int, channels: int, downsample: int) -> list[nn.Module]:
+    """Return convolutions that divide height and width by ``downsample``, rounding up.
+
+    One of stride 2 for each factor of 2, at least one in all, each with layer norm and ReLU.
+    """
+    layers: list[nn.Module] = []
+    for stride in [2] * int(math.log2(downsample)) or [1]:
+        layers += [
+            conv3x3(in_channels, channels, stride=stride),
+            nn.GroupNorm(1, channels),
+            nn.ReLU(inplace=True),
+        ]
+        in_channels = channels
+    return layers
 
 
 def _latent_norm(size: int) -> nn.Module:
