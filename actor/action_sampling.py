@@ -1,10 +1,74 @@
-"""From visit counts to actions."""
+"""From what a search found to the actions that are played in training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from efficientzero.schema import I32, I64
+from efficientzero.config import Config
+from efficientzero.schedules import temperature
+from efficientzero.schema import I32, I64, SearchResult
+
+_MOST_REPEATS = 10_000
+
+
+class ActionChooser:
+    """Chooses an actor's actions; some environments may be in the middle of a random one.
+
+    With ``actor.random_action_repeat`` random actions are those of eps-z-greedy (Dabney et al.,
+    2021, "Temporally-Extended epsilon-Greedy Exploration"): what is many steps away is found by
+    the same action again and again rather than by a random walk.
+    """
+
+    def __init__(self, config: Config, num_envs: int, generator: np.random.Generator) -> None:
+        """Start with no random action under way.
+
+        Args:
+            config: of the run.
+            num_envs: E.
+            generator: for all draws; none by ``actor.random_action_share`` where that is 0.
+        """
+        self._config, self._generator = config, generator
+        self._repeated = np.zeros(num_envs, np.int64)  # the action
+        self._repeats_left = np.zeros(num_envs, np.int64)
+
+    def choose(
+        self, result: SearchResult, envs: Sequence[int], train_step: int, *, is_random: bool
+    ) -> I64:
+        """Return actions i64 [B]: sampled by visits, or Gumbel's own; a share of them random.
+
+        Args:
+            result: of B roots, with exploration noise.
+            envs: whose roots they are.
+            train_step: of the weights; sets the temperature.
+            is_random: no search was made: ``result`` has the same visits everywhere.
+        """
+        config = self._config
+        if config.search.algorithm == "gumbel" and not is_random:
+            actions: I64 = result.best_actions.astype(np.int64)
+        else:
+            heat = temperature(train_step, config.actor, config.budget)
+            actions = sample_actions(result.visit_counts, heat, self._generator)
+        if config.actor.random_action_share and not is_random:
+            self._begin_random_actions(envs, result.visit_counts.shape[1])
+            is_repeating = self._repeats_left[envs] > 0
+            actions = np.where(is_repeating, self._repeated[envs], actions)
+            self._repeats_left[envs] -= is_repeating
+        return actions
+
+    def reset(self, env: int) -> None:
+        """End the random action of an environment whose episode has ended."""
+        self._repeats_left[env] = 0
+
+    def _begin_random_actions(self, envs: Sequence[int], num_actions: int) -> None:
+        actor, generator, size = self._config.actor, self._generator, len(envs)
+        begins = generator.random(size) < actor.random_action_share
+        begins &= self._repeats_left[envs] == 0
+        beginning = np.asarray(envs)[begins]
+        self._repeated[beginning] = generator.integers(num_actions, size=size)[begins]
+        lengths = generator.zipf(2.0, size) if actor.random_action_repeat else np.ones(size, int)
+        self._repeats_left[beginning] = np.minimum(lengths, _MOST_REPEATS)[begins]
 
 
 def sample_actions(visit_counts: I32, temperature: float, generator: np.random.Generator) -> I64:

@@ -15,7 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor  # noqa: TID251  eac
 
 import numpy as np
 
-from actor.action_sampling import sample_actions
+from actor.action_sampling import ActionChooser
 from actor.episode import GameResult, GameTally
 from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, Turn, halves_take_turns, make_groups
@@ -33,7 +33,7 @@ from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.runtime import StopSignal, WaitReason
 from efficientzero.schedules import temperature
-from efficientzero.schema import I64, EnvSteps, Frames, SearchResult
+from efficientzero.schema import EnvSteps, Frames, SearchResult
 from efficientzero.search import BatchedSearch, uniform_search_result
 from efficientzero.search_statistics import SearchStatistics
 
@@ -77,7 +77,8 @@ class Actor:
         """
         self._config, self._index, self._envs, self._network = config, index, envs, network
         self._search, self._weights, self._run_client = search, weights, run_client
-        self._tracker, self._generator, self._stop = tracker, generator, stop
+        self._tracker, self._stop = tracker, stop
+        self._chooser = ActionChooser(config, envs.num_envs, generator)
         self._timer, self._usage = SectionTimer("actor"), ProcessUsage("actor")
         self.pulse = Pulse(self._timer, "env_steps/s")
         """How playing fares just now."""
@@ -149,7 +150,7 @@ class Actor:
         playing = group.envs[: grant.granted]
         with self._timer.section("search"):
             result = self._think(self._stack.observations()[playing], grant)
-        actions = self._choose(result, grant)
+        actions = self._chooser.choose(result, playing, self._train_step, is_random=grant.is_random)
         steps = stepper.submit(self._envs.step, playing, actions)
         group.turn = Turn(playing, grant, result, actions, self._train_step, steps)
         return True
@@ -198,13 +199,6 @@ class Actor:
         self._searches.add(result)
         return result
 
-    def _choose(self, result: SearchResult, grant: Grant) -> I64:
-        """Return the actions to play, i64: sampled by visits, or Gumbel's own choice."""
-        if self._config.search.algorithm == "gumbel" and not grant.is_random:
-            return result.best_actions.astype(np.int64)
-        heat = temperature(self._train_step, self._config.actor, self._config.budget)
-        return sample_actions(result.visit_counts, heat, self._generator)
-
     def _record(self, turn: Turn, steps: EnvSteps) -> None:
         frames = self._recorder.record(turn, steps)
         for row, i in enumerate(turn.envs):
@@ -220,6 +214,7 @@ class Actor:
         for i, frame in zip(indices, self._envs.reset(indices), strict=True):
             self._recorder.start(i, frame)
             self._stack.reset(i, frame)
+            self._chooser.reset(i)
 
     def _acquire(self, wanted: int) -> Grant | None:
         """Return the grant of up to ``wanted``; None at the end of collection or on stop."""

@@ -144,6 +144,9 @@ class SearchConfig:
     """Concentration of the Dirichlet noise mixed into root priors."""
     root_exploration_fraction: float = 0.25
     """Share of that noise; evaluation uses none."""
+    root_policy_temperature: float = 1.0
+    """Root priors are the policy head's logits over this; above 1 they are flatter, so that
+    policies forget preferences that no value supports. Evaluation uses 1."""
     value_delta_max: float = 0.01
     """Lower bound of the min-max range that normalises Q."""
     normalize_q: bool = True
@@ -224,6 +227,10 @@ class ActorConfig:
     """Visit-count temperatures; train_steps are split by temperature_steps."""
     temperature_fractions: tuple[float, ...] = (0.5, 0.75)
     """Fractions of budget.train_steps at which the next temperature begins."""
+    random_action_share: float = 0.0
+    """Share of actions in training that are drawn uniformly (DQN's epsilon)."""
+    random_action_repeat: bool = False
+    """Each of these goes on for some steps, n of them with probability proportional to 1 / n^2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -162,6 +162,7 @@ _AT_LEAST_ONE = (
 _FRACTIONS = (
     "env.atari.sticky_action_probability",
     "search.root_exploration_fraction",
+    "actor.random_action_share",
     "reanalyzer.policy_reanalyze_ratio",
     "learner.lr_warmup_fraction",
     "network.batch_norm_momentum",
@@ -174,6 +175,7 @@ _POSITIVE = (
     "search.pb_c_init",
     "search.pb_c_base",
     "search.root_dirichlet_alpha",
+    "search.root_policy_temperature",
     "search.value_delta_max",
     "reanalyzer.off_policy_tau",
     "learner.learning_rate",

@@ -51,6 +51,9 @@ _NOT_IN_OLDER_HASHES = {
     "network.downsample": 0,
     "network.norm": "batch",
     "network.trunk": "auto",
+    "actor.random_action_share": 0.0,
+    "actor.random_action_repeat": False,
+    "search.root_policy_temperature": 1.0,
 }
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 

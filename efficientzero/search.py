@@ -60,6 +60,7 @@ class BatchedSearch:
         self._network = network
         self._generator, self.batch_size = generator, batch_size
         self.num_simulations = search.num_simulations
+        self._root_temperature = search.root_policy_temperature
         if num_parts is None:
             num_parts = 2 if device.type != "cpu" and batch_size >= _SMALLEST_SPLIT else 1
         self._inference = SearchNetwork(
@@ -93,8 +94,9 @@ class BatchedSearch:
 
         Args:
             observations: [N, *observation] with 1 <= N <= batch_size, uint8 or float32.
-            exploration_noise: explore at the root: Dirichlet noise in the priors, or with
-                Gumbel's search its Gumbel variables; without them it is deterministic.
+            exploration_noise: explore at the root: flatter priors by root_policy_temperature, and
+                Dirichlet noise in them, or with Gumbel's search its Gumbel variables; without
+                them it is deterministic.
 
         Raises:
             ValueError: N out of range, or the network answered with a number that is not finite.
@@ -138,12 +140,15 @@ class BatchedSearch:
         root = self._inference.initial_inference(observations)
         values = _to_numpy(self._network.support.decode(root.value_logits))
         policy_logits = _to_numpy(root.policy_logits)
+        priors = policy_logits
+        if exploration_noise and self._root_temperature != 1.0:
+            priors = policy_logits / np.float32(self._root_temperature)
         seeds = self._generator.integers(0, 2**64, size=self.batch_size, dtype=np.uint64)
         for part, start in zip(self._parts, self._bounds, strict=False):
             rows = slice(start, start + part.batch_size)
             part.expand_roots(
                 root.latents[rows],
-                policy_logits[rows],
+                priors[rows],
                 values[rows],
                 seeds=seeds[rows],
                 draw_noise=exploration_noise,

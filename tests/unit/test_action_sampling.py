@@ -1,9 +1,13 @@
-"""Action sampling by frequencies."""
+"""Actions in training: by frequencies of visits, Gumbel's own, and a share of uniform ones."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
-from actor.action_sampling import sample_actions
+from actor.action_sampling import ActionChooser, sample_actions
+from efficientzero.config import Config
+from efficientzero.schema import SearchResult
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.25])
@@ -19,3 +23,85 @@ def test_an_unvisited_action_is_never_taken():
     rng = np.random.default_rng(1)
     actions = sample_actions(np.tile(np.array([0, 1, 0], np.int32), (1000, 1)), 1.0, rng)
     assert set(actions.tolist()) == {1}
+
+
+def found(num_roots, *, visits=(0, 0, 8, 0)):
+    """Return the result of a search that recommends action 2."""
+    counts = np.tile(np.array(visits, np.int32), (num_roots, 1))
+    return SearchResult(
+        visit_counts=counts,
+        policies=np.zeros((num_roots, 4), np.float32),
+        best_actions=np.full(num_roots, 2, np.int32),
+        root_values=np.zeros(num_roots, np.float32),
+        predicted_values=np.zeros(num_roots, np.float32),
+        prior_logits=np.zeros((num_roots, 4), np.float32),
+        search_depths=np.ones(num_roots, np.int32),
+    )
+
+
+def configured(algorithm="gumbel", **actor):
+    config = Config()
+    return dataclasses.replace(
+        config,
+        search=dataclasses.replace(config.search, algorithm=algorithm),
+        actor=dataclasses.replace(config.actor, **actor),
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
+def test_a_share_of_the_actions_is_uniform(algorithm):
+    config = configured(algorithm, random_action_share=0.2)
+    chooser = ActionChooser(config, 20_000, np.random.default_rng(0))
+    for _ in range(3):
+        actions = chooser.choose(found(20_000), range(20_000), 0, is_random=False)
+        assert actions.dtype == np.int64
+        shares = np.bincount(actions, minlength=4) / len(actions)
+        np.testing.assert_allclose(shares, [0.05, 0.05, 0.85, 0.05], atol=0.01)
+
+
+@pytest.mark.parametrize(("algorithm", "draws"), [("puct", 5), ("gumbel", 0)])
+def test_without_a_share_nothing_is_drawn_for_it(algorithm, draws):
+    ours, other = np.random.default_rng(0), np.random.default_rng(0)
+    chooser = ActionChooser(configured(algorithm), 5, ours)
+    assert set(chooser.choose(found(5), range(5), 0, is_random=False).tolist()) == {2}
+    other.random(draws)
+    assert ours.random() == other.random()
+
+
+def test_play_before_training_has_no_share_and_is_uniform():
+    chooser = ActionChooser(configured(random_action_share=1.0), 9_000, np.random.default_rng(0))
+    result = found(9_000, visits=(2, 2, 2, 2))
+    shares = np.bincount(chooser.choose(result, range(9_000), 0, is_random=True)) / 9_000
+    np.testing.assert_allclose(shares, 0.25, atol=0.02)
+
+
+def lengths_of_random_actions(chooser, num_steps):
+    """Return how many steps each random action of environment 0 takes, in order."""
+    lengths, steps = [], 0
+    for _ in range(num_steps):
+        chooser.choose(found(1), [0], 0, is_random=False)
+        steps += 1
+        if chooser._repeats_left[0] == 0:
+            lengths.append(steps)
+            steps = 0
+    return np.array(lengths)
+
+
+def test_repeated_random_actions_last_as_long_as_eps_z_greedy_says():
+    config = configured(random_action_share=1.0, random_action_repeat=True)
+    chooser = ActionChooser(config, 2, np.random.default_rng(0))
+    lengths = lengths_of_random_actions(chooser, 30_000)
+    zeta_2 = np.pi**2 / 6
+    for n in (1, 2, 3):
+        assert (lengths == n).mean() == pytest.approx(1 / (zeta_2 * n**2), abs=0.02)
+
+
+def test_a_repeated_action_stays_the_same_and_ends_with_its_episode():
+    config = configured(random_action_share=1.0, random_action_repeat=True)
+    chooser = ActionChooser(config, 3, np.random.default_rng(0))
+    while chooser._repeats_left[1] < 3:
+        (first,) = chooser.choose(found(1), [1], 0, is_random=False)
+    for _ in range(2):
+        assert chooser.choose(found(2), [0, 1], 0, is_random=False)[1] == first
+    chooser.reset(1)
+    assert chooser._repeats_left[1] == 0

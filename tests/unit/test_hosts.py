@@ -209,6 +209,9 @@ def test_hash_tells_the_shards_of_several_and_is_what_it_was_with_one():
         "network.downsample",
         "network.norm",
         "network.trunk",
+        "actor.random_action_share",
+        "actor.random_action_repeat",
+        "search.root_policy_temperature",
     ):
         del values[added_later]
     text = json.dumps(values, sort_keys=True)

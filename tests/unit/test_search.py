@@ -368,3 +368,30 @@ def test_parts_that_take_turns_find_what_one_batch_finds(num_parts):
         tree = split.export_tree(root)
         assert tree["nodes"][0]["visits"] == 13
         assert tree["nodes"][0]["value"] == pytest.approx(float(second.root_values[root]))
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
+def test_flatter_root_priors_leave_less_of_what_no_value_supports(algorithm):
+    def searched(**fields):
+        # Values are all zero, so that the search has no reason to prefer an action.
+        config = dataclasses.replace(SMALL, zero_init_heads=True)
+        search = make_search(64, config=config, algorithm=algorithm, simulations=60, **fields)
+        with torch.no_grad():
+            head = search._network.prediction.policy_head[-1].output
+            head.bias.copy_(torch.tensor([0.0, 1.0, 2.0]))
+        return search
+
+    flat = {"root_policy_temperature": 2.0, "root_exploration_fraction": 0.0}
+    plain, flatter = searched(root_exploration_fraction=0.0), searched(**flat)
+    policies = [
+        search.run(observations(64), exploration_noise=True).policies.mean(0)
+        for search in (plain, flatter)
+    ]
+    for policy, heat in zip(policies, (1.0, 2.0), strict=True):
+        expected = np.exp(np.arange(3) / heat) / np.exp(np.arange(3) / heat).sum()
+        np.testing.assert_allclose(policy, expected, atol=0.05)
+    played = [search.run(observations(64), exploration_noise=False) for search in (plain, flatter)]
+    for a, b in zip(*played, strict=True):  # evaluation takes the policy as it is
+        np.testing.assert_array_equal(a, b)
+    logits = flatter.run(observations(64), exploration_noise=True).prior_logits
+    np.testing.assert_allclose(logits, np.tile([0.0, 1.0, 2.0], (64, 1)), atol=1e-6)
