@@ -164,11 +164,11 @@ def secure(start, credentials, monkeypatch) -> Learner:
     return start()
 
 
-def ask(address: str, role: str = "actor", patience_s: float = 0.0):
+def ask(address: str, role: str = "actor", patience_s: float = 60.0):
     return join(address, role, StopSignal(), runs_dir=Path("runs"), patience_s=patience_s)
 
 
-def wait_until(what, timeout_s: float = 30.0) -> None:
+def wait_until(what, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < deadline
@@ -374,7 +374,7 @@ def test_deterministic_run_takes_nobody(start):
 
 
 def status_through(channel: grpc.Channel) -> run_pb2.RunStatus:
-    return run_pb2_grpc.RunServiceStub(channel).GetStatus(run_pb2.GetStatusRequest(), timeout=20.0)
+    return run_pb2_grpc.RunServiceStub(channel).GetStatus(run_pb2.GetStatusRequest(), timeout=60.0)
 
 
 def refusal(channel: grpc.Channel) -> grpc.RpcError:
@@ -447,7 +447,7 @@ def test_malformed_message_is_refused_with_one_line(secure, caplog):
     with open_channel(secure.address) as channel, caplog.at_level(logging.INFO):
         call = channel.unary_unary("/efficientzero.ClusterService/Join")
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"\xff" * 100, timeout=20.0)
+            call(b"\xff" * 100, timeout=60.0)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "malformed message for /efficientzero.ClusterService/Join" in record.getMessage()
@@ -459,7 +459,7 @@ def test_malformed_request_for_a_stream_is_refused(secure):
     with open_channel(secure.address) as channel:
         call = channel.unary_stream("/efficientzero.WeightService/GetWeights")
         with pytest.raises(grpc.RpcError) as caught:
-            list(call(b"\xff" * 100, timeout=20.0))
+            list(call(b"\xff" * 100, timeout=60.0))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -467,7 +467,7 @@ def test_oversized_message_is_refused_and_costs_nothing(secure):
     with open_channel(secure.address) as channel:
         call = channel.unary_unary("/efficientzero.ClusterService/Join")
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"\x00" * (8 << 20), timeout=20.0)
+            call(b"\x00" * (8 << 20), timeout=60.0)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert is_well(secure)
 
@@ -483,7 +483,7 @@ def test_impossible_seat_is_refused(start, field, value, said):
     with open_channel(learner.address) as channel:
         stub = cluster_pb2_grpc.ClusterServiceStub(channel)
         with pytest.raises(grpc.RpcError, match=said):
-            stub.Leave(cluster_pb2.LeaveRequest(seat=seat), timeout=20.0)
+            stub.Leave(cluster_pb2.LeaveRequest(seat=seat), timeout=60.0)
 
 
 def test_nobody_listens_beyond_loopback_without_credentials(start, monkeypatch):
