@@ -24,7 +24,13 @@ from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.place_proofs import PlaceProofs
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
-from efficientzero.rpc.channel import EXPIRED, NOT_YET_VALID, open_channel, reason_of
+from efficientzero.rpc.channel import (
+    EXPIRED,
+    NOT_YET_VALID,
+    credentials_problem,
+    open_channel,
+    reason_of,
+)
 from efficientzero.rpc.protocol import PROTOCOL, installed_versions
 from efficientzero.run_folder import RELAYED, RunInfo, check_run_id
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
@@ -294,6 +300,8 @@ def _check_retry(error: grpc.RpcError, address: str) -> None:
             f"learner at {address}: it speaks no TLS; got credentials here, wanted them there too "
             f"({text})"
         )
+    if _code(error) is grpc.StatusCode.UNAVAILABLE and (missing := credentials_problem(address)):
+        raise JoinRefused(missing)
     if _code(error) in _FOR_GOOD:
         details = error.details() if isinstance(error, grpc.Call) else text
         raise JoinRefused(f"learner at {address} refused: {details}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from deploy import status
 from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config
 from efficientzero.membership import (
     JoinRefused,
@@ -29,7 +31,12 @@ from efficientzero.metrics.pulse import NO_VITALS, Pulse, Vitals
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, protocol, run_pb2, run_pb2_grpc
 from efficientzero.rpc.channel import open_channel
-from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError, read_token
+from efficientzero.rpc.credentials import (
+    CREDENTIALS_VARIABLE,
+    CredentialsError,
+    make_local_credentials,
+    read_token,
+)
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import EnvSpec
@@ -421,6 +428,27 @@ def test_plain_text_client_is_refused(secure, caplog):
     with caplog.at_level(logging.INFO):
         error = refusal(grpc.insecure_channel(secure.address))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert is_well(secure)
+
+
+@pytest.mark.parametrize("has_token", [False, True])
+def test_who_has_no_certificate_is_told_that_the_learner_speaks_tls(
+    secure, credentials, tmp_path, monkeypatch, capsys, has_token
+):
+    got = "no credentials"
+    with monkeypatch.context() as patch:
+        patch.delenv(CREDENTIALS_VARIABLE)
+        if has_token:
+            folder = make_local_credentials(tmp_path)
+            patch.setenv(CREDENTIALS_VARIABLE, str(folder))
+            got = f"{folder}, which has no ca.pem"
+        said = f"the learner at {secure.address} speaks TLS: got {got}, wanted --credentials DIR"
+        with pytest.raises(JoinRefused, match=re.escape(said)):
+            ask(secure.address)
+        assert status.main([secure.address]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"launch.py status: error: {said}")
+    assert status.main([secure.address, "--credentials", str(credentials)]) == 0
     assert is_well(secure)
 
 
