@@ -23,6 +23,7 @@ from efficientzero.metrics.tracker import resolve_mode
 from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.place_proofs import PlaceProofs
+from efficientzero.process_seconds import WANDB_SECONDS
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.channel import (
     EXPIRED,
@@ -266,6 +267,7 @@ class Membership:
             run_uid=self._run.run_uid,
             config_hash=self._run.config_hash,
             cpu_seconds=time.process_time(),
+            wandb_cpu_seconds=WANDB_SECONDS.read(),
             **vitals._asdict(),
         )
 

@@ -171,6 +171,10 @@ class Learner:
             self._publications.wait()
             log.info("trained %d steps: the budget is spent", self.train_step)
 
+    def other_ranks_seconds(self) -> float:
+        """Return the CPU-seconds of the processes on further devices; from any thread."""
+        return self._ranks.others_seconds()
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint; before ``run``."""
         self.network.load_state_dict(state["network"])

@@ -87,6 +87,8 @@ def test_summary_holds_the_result_and_what_it_takes_to_repeat_it(finished):
     assert summary["group"].startswith("Catch-v0_catch")
     assert summary["config_hash"] == config["config_hash"]
     assert summary["wall_s"] > 0
+    spenders = {"learner", "actor", "reanalyzer", "evaluator", "replay", "wandb"}
+    assert summary["cpu_seconds"].keys() == spenders
     assert summary["episodes"] >= 1
     assert summary["versions"].keys() >= {"python", "torch", "reverb", "gymnasium", "wandb"}
     assert summary["eval_is_final"] is True
