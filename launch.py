@@ -174,14 +174,15 @@ def make_plan(arguments: Sequence[str]) -> Plan | str:
         interrupted = existing_run(options.runs_dir, options.run_id, config)
         if interrupted is not None and is_complete(interrupted):
             return f"{options.run_id} is complete: {interrupted.directory}"
-        if interrupted is not None and options.prepare:
+        if interrupted is not None and options.prepare and interrupted.moved_from() is None:
             return f"{options.run_id} is prepared: {interrupted.directory}"
     prepared, lock = take(interrupted, config, options, fork)
     if options.prepare:
         if not is_secured(prepared.run):
             own_tokens(prepared.run)
         lock.close()
-        return f"{options.run_id} is prepared: {prepared.run.directory}"
+        said = f"{options.run_id} is prepared: {prepared.run.directory}"
+        return "\n".join([said, *(text for name, text in prepared.notes if name == "identity")])
     notes = [("preset", f"{preset} ({why})"), *prepared.notes]
     return Plan(prepared.run, notes, lock, prepared.lease, options.local, is_first_try)
 

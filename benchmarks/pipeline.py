@@ -11,6 +11,7 @@ import tyro
 from benchmarks.measuring import Usage, describe_machine
 from benchmarks.pipeline_actor import measure_actor
 from benchmarks.pipeline_learner import learner_rows
+from benchmarks.pipeline_relay import measure_relay
 from benchmarks.pipeline_replay import measure_replay
 from benchmarks.pipeline_scaling import measure_scaling
 from benchmarks.report import print_rows
@@ -37,6 +38,7 @@ def measure_pipeline(command: PipelineCommand) -> None:
         print(machine, flush=True)
     rows = [
         *measure_replay(),
+        *measure_relay(),
         *measure_scaling(),
         *measure_actor(),
         *learner_rows(quick=True),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientzero.config import Config
+from efficientzero.free_ports import free_port
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import EnvSpec
@@ -74,11 +74,3 @@ def replay_process(
     finally:
         process.kill()
         process.wait()
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from efficientzero.config import ClusterConfig, Config, TrackingConfig
 from efficientzero.disk_space import is_full
+from efficientzero.free_ports import bind_free_port
 from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.rpc.certificates import expiries
 from efficientzero.rpc.credentials import CredentialsError, check_bind, credentials_folder
@@ -85,7 +86,10 @@ def choose_ports(cluster: ClusterConfig, num_shards: int = 1) -> tuple[list[int]
             held = stack.enter_context(socket.socket())
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                held.bind((cluster.bind_host, port))
+                if port:
+                    held.bind((cluster.bind_host, port))
+                else:
+                    bind_free_port(held, cluster.bind_host)
                 held.listen(1)
             except (OSError, OverflowError) as error:
                 raise PreflightError(
@@ -102,8 +106,7 @@ def _free_ports(count: int, *, other_than: Sequence[int]) -> list[int]:
         found: list[int] = []
         while len(found) < count:
             held = stack.enter_context(socket.socket())
-            held.bind(("127.0.0.1", 0))
-            port = held.getsockname()[1]
+            port = bind_free_port(held, "127.0.0.1")
             found += [] if port in other_than else [port]
         return found
 

@@ -29,6 +29,8 @@ _TRAINED_STACKS = 25
 """What a train_step keeps of each slice, in stacks of frames as f32: activations, gradients."""
 _SEARCHED_STACKS = 4
 """What a search's largest call takes for each root, in the same unit."""
+_RELAYED_BYTES, _STRANGERS_BYTES = 500_000, 77 * 10**6
+"""Of replay's relay, measured: a worker's connection, and all that strangers can hold at once."""
 _BATCHES_HELD = 3
 """Training batches in a process: one is used, one is ready, one is encoded or decoded."""
 _MOST_ROOTS = 2_048
@@ -59,12 +61,21 @@ def process_memory(config: Config, spec: EnvSpec) -> dict[str, int]:
     episodes = max(config.evaluator.num_episodes, config.evaluator.final_num_episodes)
     roots = min(_MOST_ROOTS, learner.batch_size * (config.agent.num_unroll_steps + 1))
     grown = {
+        "replay": _relay_bytes(config),
         "learner": _BATCHES_HELD * batch + _TRAINED_STACKS * learner.batch_size * stack,
         "reanalyzer": _BATCHES_HELD * batch + roots * per_root,
         "actor": config.most_envs * per_root,
         "evaluator": episodes * per_root,
     }
     return {role: alone + grown.get(role, 0) for role, alone in _ALONE.items()}
+
+
+def _relay_bytes(config: Config) -> int:
+    """Return what replay's relay takes in its process; workers that join count as configured."""
+    if not config.cluster.has_relay:
+        return 0
+    workers = config.cluster.num_actors + config.cluster.num_reanalyzers
+    return _STRANGERS_BYTES + workers * _RELAYED_BYTES
 
 
 def number_of(config: Config) -> dict[str, int]:

@@ -25,7 +25,7 @@ from rich.text import Text
 from deploy.ended_run import EndedRun, ended_run, run_at
 from efficientzero.options import parse_options, port_problem
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
-from efficientzero.rpc.channel import AWAY, open_channel, reason_of
+from efficientzero.rpc.channel import AWAY, credentials_problem, open_channel, reason_of
 from efficientzero.rpc.credentials import (
     CREDENTIALS_VARIABLE,
     CredentialsError,
@@ -76,7 +76,7 @@ def _show(options: _Options) -> int:
 
     Raises:
         ValueError: no address and no run's folder, or a folder that cannot be read.
-        CredentialsError: see ``open_channel``.
+        CredentialsError: see ``open_channel``; or the learner wants some, and none are named.
     """
     run, address = find_run(options.run)
     known = run or run_at(address, options.runs_dir)
@@ -89,6 +89,9 @@ def _show(options: _Options) -> int:
         status, cluster = fetch(address)
         problem = other_run(status, run) if run is not None else ""
     except grpc.RpcError as error:
+        missing = credentials_problem(address) if _is_away(error) else ""
+        if missing:
+            raise CredentialsError(missing) from error
         problem = f"{_verb(error)} from {address}: {reason_of(error)}"
     if not problem:
         _show_running(status, cluster, options)
@@ -104,8 +107,11 @@ def _show(options: _Options) -> int:
 
 def _verb(error: grpc.RpcError) -> str:
     """Say whether nobody answered or somebody refused."""
-    is_away = isinstance(error, grpc.Call) and error.code() in AWAY
-    return "no answer" if is_away else "a refusal"
+    return "no answer" if _is_away(error) else "a refusal"
+
+
+def _is_away(error: grpc.RpcError) -> bool:
+    return isinstance(error, grpc.Call) and error.code() in AWAY
 
 
 def _show_ended(ended: EndedRun, options: _Options) -> int:

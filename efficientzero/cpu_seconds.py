@@ -1,7 +1,9 @@
 """What a run has cost so far: CPU-seconds by role, kept in its folder.
 
 The learner adds up what workers report with their heartbeats, replay writes its own. A process that
-starts again, a learner too, goes on with the sums: what was spent before a crash was spent.
+starts again, a learner too, goes on with the sums: what was spent before a crash was spent. Two
+sums are of no role: ``rank`` (a learner's processes on further devices) and ``wandb`` (processes
+that wandb starts for each role).
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from efficientzero.process_seconds import WANDB_SECONDS
 from efficientzero.run_folder import write_json
 
+WANDB, RANK = "wandb", "rank"
+
 _FILE = "cpu_seconds.json"
-_MOST_MEMBERS = 1_000
-"""Whose last report is remembered; others left long ago."""
+_MOST_REPORTS = 2_000
+"""The last ones are remembered, at most two of a process; other processes left long ago."""
 _MOST_CORES = 1_024
 """That one process can keep busy: it reports no more than those spend in the time it has had."""
 _HEAD_START_S = 600.0
@@ -55,22 +60,30 @@ class CpuSeconds:
         """Take a process's report.
 
         Args:
-            role: its sum grows by what was spent since this process's report before.
+            role: its sum grows by what was spent since this process's report before; ``WANDB`` and
+                ``RANK`` for what the process reports of others.
             member: random number of the process.
             seconds: that it has spent since its start.
         """
-        name, most = str(member), _MOST_CORES * (self._clock() - self._started_at + _HEAD_START_S)
+        name = f"{role} {member}" if role in (WANDB, RANK) else str(member)
+        most = _MOST_CORES * (self._clock() - self._started_at + _HEAD_START_S)
         with self._lock:
             before = self._reported.pop(name, 0.0)
             spent = min(most, max(0.0, seconds - before))
-            self._of_role[role] = self._of_role.get(role, 0.0) + spent
+            if spent:
+                self._of_role[role] = self._of_role.get(role, 0.0) + spent
             self._reported[name] = before + spent
-            while len(self._reported) > _MOST_MEMBERS:
+            while len(self._reported) > _MOST_REPORTS:
                 del self._reported[next(iter(self._reported))]
 
     def note_own(self, role: str) -> None:
-        """Take what this process has spent until now."""
+        """Take what this process and wandb's processes under it have spent until now."""
         self.note(role, self._own, time.process_time())
+        self.note(WANDB, self._own, WANDB_SECONDS.read())
+
+    def note_ranks(self, seconds: float) -> None:
+        """Take what this learner's processes on further devices have spent until now."""
+        self.note(RANK, self._own, seconds)
 
     def save_when_due(self) -> None:
         """Save if ten seconds have passed since the last time.

@@ -23,8 +23,15 @@ from efficientzero.metrics.tracker import resolve_mode
 from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.place_proofs import PlaceProofs
+from efficientzero.process_seconds import WANDB_SECONDS
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
-from efficientzero.rpc.channel import EXPIRED, NOT_YET_VALID, open_channel, reason_of
+from efficientzero.rpc.channel import (
+    EXPIRED,
+    NOT_YET_VALID,
+    credentials_problem,
+    open_channel,
+    reason_of,
+)
 from efficientzero.rpc.protocol import PROTOCOL, installed_versions
 from efficientzero.run_folder import RELAYED, RunInfo, check_run_id
 from efficientzero.runtime import PlainError, StopSignal, WaitReason
@@ -260,6 +267,7 @@ class Membership:
             run_uid=self._run.run_uid,
             config_hash=self._run.config_hash,
             cpu_seconds=time.process_time(),
+            wandb_cpu_seconds=WANDB_SECONDS.read(),
             **vitals._asdict(),
         )
 
@@ -294,6 +302,8 @@ def _check_retry(error: grpc.RpcError, address: str) -> None:
             f"learner at {address}: it speaks no TLS; got credentials here, wanted them there too "
             f"({text})"
         )
+    if _code(error) is grpc.StatusCode.UNAVAILABLE and (missing := credentials_problem(address)):
+        raise JoinRefused(missing)
     if _code(error) in _FOR_GOOD:
         details = error.details() if isinstance(error, grpc.Call) else text
         raise JoinRefused(f"learner at {address} refused: {details}")

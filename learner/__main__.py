@@ -180,7 +180,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                     _wait_until_left(roster, watch)
             finally:
                 counting.join(_LAST_LOOK_S if stop.is_set() else 0.0)
-                _write_the_rest(run, record, fairness, cost)
+                _write_the_rest(run, record, fairness, learner, cost)
         stop.check()
         exit_code = 0
     except Exception:
@@ -222,7 +222,7 @@ def _cluster(
             governor.forget(seat.index, seat.member)
 
     def note_cost() -> None:
-        cost.note_own(ROLE)
+        _note_cost(cost, learner)
         cost.save_when_due()
 
     def count(name: str) -> int:
@@ -269,14 +269,20 @@ def _wait_until_left(roster: Roster, watch: ClusterWatch) -> None:
 
 
 def _write_the_rest(
-    run: RunInfo, record: RunRecord, fairness: FairnessRecord, cost: CpuSeconds
+    run: RunInfo, record: RunRecord, fairness: FairnessRecord, learner: Learner, cost: CpuSeconds
 ) -> None:
     """Write what only memory holds, after the last checkpoint."""
     release_reserve(run.directory)  # it is small
     record.finish()
     fairness.save()
-    cost.note_own(ROLE)
+    _note_cost(cost, learner)
     cost.save()
+
+
+def _note_cost(cost: CpuSeconds, learner: Learner) -> None:
+    """Note what the learner has spent until now, on all its devices."""
+    cost.note_own(ROLE)
+    cost.note_ranks(learner.other_ranks_seconds())
 
 
 def _board(run: RunInfo, stop: StopSignal) -> ShardBoard | None:

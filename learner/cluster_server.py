@@ -10,7 +10,7 @@ import logging
 
 import grpc
 
-from efficientzero.cpu_seconds import CpuSeconds
+from efficientzero.cpu_seconds import WANDB, CpuSeconds
 from efficientzero.metrics.pulse import Vitals
 from efficientzero.place_proofs import PlaceProofs
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
@@ -101,13 +101,18 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                 f"{seat.name}: got no proof that this process may have the place, wanted the one "
                 "that Join gives or the run folder's secret makes",
             )
-        vitals, spent_s = _vitals(request), _cpu_seconds(request)
+        vitals = _vitals(request)
+        spent_s = {
+            seat.role: _cpu_seconds("cpu_seconds", request.cpu_seconds),
+            WANDB: _cpu_seconds("wandb_cpu_seconds", request.wandb_cpu_seconds),
+        }
         try:
             self._roster.beat(seat, vitals)
         except PlaceLost as error:
             raise _never(str(error)) from error
         if self._cpu_seconds is not None:
-            self._cpu_seconds.note(seat.role, seat.member, spent_s)
+            for role, seconds in spent_s.items():
+                self._cpu_seconds.note(role, seat.member, seconds)
         return cluster_pb2.HeartbeatReply(has_finished=self._has_finished(seat))
 
     def Leave(  # noqa: N802
@@ -166,10 +171,10 @@ def _vitals(request: cluster_pb2.HeartbeatRequest) -> Vitals:
     return Vitals(request.rate, *texts, request.busy, request.weights_train_step)
 
 
-def _cpu_seconds(request: cluster_pb2.HeartbeatRequest) -> float:
-    if not 0.0 <= request.cpu_seconds <= _LONGEST_S:  # NaN fails, too
-        raise CallRefused(f"cpu_seconds: got {request.cpu_seconds}, wanted 0 to {_LONGEST_S:g}")
-    return request.cpu_seconds
+def _cpu_seconds(name: str, seconds: float) -> float:
+    if not 0.0 <= seconds <= _LONGEST_S:  # NaN fails, too
+        raise CallRefused(f"{name}: got {seconds}, wanted 0 to {_LONGEST_S:g}")
+    return seconds
 
 
 def _process_status(process: ProcessState) -> cluster_pb2.ProcessStatus:

@@ -171,6 +171,10 @@ class Learner:
             self._publications.wait()
             log.info("trained %d steps: the budget is spent", self.train_step)
 
+    def other_ranks_seconds(self) -> float:
+        """Return the CPU-seconds of the processes on further devices; from any thread."""
+        return self._ranks.others_seconds()
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint; before ``run``."""
         self.network.load_state_dict(state["network"])
@@ -295,7 +299,9 @@ class Learner:
         self._note_batch(batch, step, self._governor.env_steps)
         is_old = time.monotonic() - self._saved_at > _SAVE_EVERY_S
         self._save_is_due |= is_old or step % learner.checkpoint_interval == 0
-        if self._save_is_due:
+        # After the last step ``run`` saves at once, with its snapshot: one of each is enough.
+        is_last = step >= self._config.budget.total_train_steps or self._stop.is_set()
+        if self._save_is_due and not is_last:
             self._finish_updates(most_left=0)
             with self._timer.section("checkpoint"):
                 self._publications.wait()  # or it would hold target weights that are out of date

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_map
 
 from efficientzero.config import Config
 from efficientzero.file_locks import has_locks
+from efficientzero.process_seconds import ProcessSeconds, read_process
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import PlainError
 from learner.loss import LossInput, LossTerms
@@ -62,6 +63,9 @@ Command = Idle | Step | State | End
 class Ranks(Protocol):
     """What the learner's loop and its updates want of the ranks."""
 
+    def others_seconds(self) -> float:
+        """Return the CPU-seconds that the other ranks have spent until now; from any thread."""
+
     def wrap(self, loss: nn.Module, network: nn.Module, config: Config) -> nn.Module:
         """Return the loss whose gradients are those of the whole batch."""
 
@@ -77,6 +81,10 @@ class Ranks(Protocol):
 
 class Alone:
     """The only rank."""
+
+    def others_seconds(self) -> float:
+        """Return 0."""
+        return 0.0
 
     def wrap(self, loss: nn.Module, network: nn.Module, config: Config) -> nn.Module:
         """Return ``loss``."""
@@ -129,16 +137,25 @@ class RankGroup:
         for library in ("GLOO", "NCCL"):
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
         self._device, self._num_ranks = device, num_ranks
+        # Not as a URL, which would end at a "#" or "?" in the path.
+        store = dist.FileStore(  # type: ignore[attr-defined]
+            str(meeting_point.resolve()), num_ranks
+        )
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            # Not as a URL, which would end at a "#" or "?" in the path.
-            store=dist.FileStore(  # type: ignore[attr-defined]
-                str(meeting_point.resolve()), num_ranks
-            ),
+            store=store,
             rank=rank,
             world_size=num_ranks,
             timeout=timedelta(seconds=_TIMEOUT_S),
         )
+        store.set(f"pid-{rank}", str(os.getpid()))
+        others = [other for other in range(num_ranks) if other != rank]
+        pids = [int(store.get(f"pid-{other}")) for other in others]
+        self._others = ProcessSeconds(lambda: filter(None, map(read_process, pids)))
+
+    def others_seconds(self) -> float:
+        """Return the CPU-seconds that the other ranks' processes have spent until now."""
+        return self._others.read()
 
     def close(self) -> None:
         """Leave the group."""

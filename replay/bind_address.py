@@ -15,6 +15,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+from efficientzero.free_ports import free_port
 from efficientzero.runtime import PlainError
 from replay.relocation import replace_call
 
@@ -106,11 +107,7 @@ def reached_at(address: str) -> str:
 def with_port(address: str) -> str:
     """Return ``address``, ``host:port``, with a free port where it has port 0."""
     host, _, port = address.rpartition(":")
-    if int(port):
-        return address
-    with socket.socket() as held:
-        held.bind((host, 0))
-        return f"{host}:{held.getsockname()[1]}"
+    return address if int(port) else f"{host}:{free_port(host)}"
 
 
 def listening_addresses(port: int) -> list[str]:

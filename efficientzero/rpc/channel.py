@@ -6,6 +6,8 @@ Called by the clients in this package; knows no message.
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import grpc
 
 from efficientzero.rpc.credentials import (
+    CREDENTIALS_VARIABLE,
     CredentialsError,
     channel_credentials,
     client_token,
@@ -57,6 +60,8 @@ _MENDS = {
     "to every host, learner.pem and learner.key to the learner's, which takes them up by itself)",
     NOT_YET_VALID: "(the clock of this host or of the one that made it is wrong)",
 }
+
+_TLS_ANSWER_S = 2.0
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),  # the learner is on loopback or in a private network
@@ -122,3 +127,36 @@ def reason_of(error: grpc.RpcError) -> str:
     text = f"{error.code().name}: {error.details()}"
     mends = [mend for sign, mend in _MENDS.items() if sign in text]
     return " ".join([text, *mends])
+
+
+def credentials_problem(address: str) -> str:
+    """Say what is missing where the learner at ``address`` speaks TLS and this process does not.
+
+    Empty otherwise. To be asked after a call has failed: in plain text it then ends with "Socket
+    closed", as if the learner had ended.
+    """
+    folder = credentials_folder()
+    if folder is not None and has_tls(folder):
+        return ""
+    if not _speaks_tls(address):
+        return ""
+    got = "no credentials" if folder is None else f"{folder}, which has no ca.pem"
+    return (
+        f"the learner at {address} speaks TLS: got {got}, wanted --credentials DIR or "
+        f"{CREDENTIALS_VARIABLE}, a folder with ca.pem and a token of this run"
+    )
+
+
+def _speaks_tls(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent to it
+    context.set_alpn_protocols(["h2"])
+    try:
+        with (
+            socket.create_connection((host, int(port)), timeout=_TLS_ANSWER_S) as connection,
+            context.wrap_socket(connection),
+        ):
+            return True
+    except (OSError, ValueError):
+        return False

@@ -57,7 +57,7 @@ class JoinReply(_message.Message):
     def __init__(self, index: _Optional[int] = ..., incarnation: _Optional[int] = ..., run_file: _Optional[str] = ..., replay_hosts: _Optional[_Iterable[str]] = ..., has_finished: bool = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
-    __slots__ = ("seat", "run_uid", "config_hash", "rate", "rate_unit", "waiting_for", "busy", "weights_train_step", "cpu_seconds")
+    __slots__ = ("seat", "run_uid", "config_hash", "rate", "rate_unit", "waiting_for", "busy", "weights_train_step", "cpu_seconds", "wandb_cpu_seconds")
     SEAT_FIELD_NUMBER: _ClassVar[int]
     RUN_UID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_HASH_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class HeartbeatRequest(_message.Message):
     BUSY_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_TRAIN_STEP_FIELD_NUMBER: _ClassVar[int]
     CPU_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WANDB_CPU_SECONDS_FIELD_NUMBER: _ClassVar[int]
     seat: Seat
     run_uid: str
     config_hash: str
@@ -76,7 +77,8 @@ class HeartbeatRequest(_message.Message):
     busy: float
     weights_train_step: int
     cpu_seconds: float
-    def __init__(self, seat: _Optional[_Union[Seat, _Mapping]] = ..., run_uid: _Optional[str] = ..., config_hash: _Optional[str] = ..., rate: _Optional[float] = ..., rate_unit: _Optional[str] = ..., waiting_for: _Optional[str] = ..., busy: _Optional[float] = ..., weights_train_step: _Optional[int] = ..., cpu_seconds: _Optional[float] = ...) -> None: ...
+    wandb_cpu_seconds: float
+    def __init__(self, seat: _Optional[_Union[Seat, _Mapping]] = ..., run_uid: _Optional[str] = ..., config_hash: _Optional[str] = ..., rate: _Optional[float] = ..., rate_unit: _Optional[str] = ..., waiting_for: _Optional[str] = ..., busy: _Optional[float] = ..., weights_train_step: _Optional[int] = ..., cpu_seconds: _Optional[float] = ..., wandb_cpu_seconds: _Optional[float] = ...) -> None: ...
 
 class HeartbeatReply(_message.Message):
     __slots__ = ("has_finished",)

@@ -12,12 +12,10 @@ from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.credentials import LOCAL_FOLDER, read_token
 from learner.roster import FIRST_JOINED_INCARNATION
 from tests.chaos.site import Site
-from tests.half_open import answer_s, half_open_calls
+from tests.half_open import PROMPT_S, answer_s, half_open_calls
 
 _CALLS = 1_200
 _HELD_S = 5.0
-_MOST_S = 0.5
-"""For a call meanwhile, on a machine that trains."""
 _REPORTS, _MOST_LINES = 500, 10
 _REFUSED = "refused a call of"
 _ANSWER_S = 30.0
@@ -64,7 +62,7 @@ def hold_half_open_calls(site: Site) -> None:
         until = time.monotonic() + _HELD_S
         while time.monotonic() < until:
             took_s = answer_s(address, credentials)
-            assert took_s < _MOST_S, f"a call took {took_s:.2f} s"
+            assert took_s < PROMPT_S, f"a call took {took_s:.2f} s"
 
 
 def report_what_is_not_so(site: Site) -> None:

@@ -50,7 +50,7 @@ def publish(learner, train_step):
 
 def refusal(call, request) -> str:
     with pytest.raises(grpc.RpcError) as caught:
-        call(request, timeout=20.0)
+        call(request, timeout=60.0)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     return caught.value.details()
 
@@ -86,7 +86,7 @@ def test_only_who_has_the_place_is_granted_and_counted(learner, stub, place):
 
 def test_a_place_that_the_learner_hears_of_soon_is_waited_for(learner, stub, monkeypatch):
     monkeypatch.setattr(claims_module, "_PLACE_WAIT_S", 20.0)
-    pending = stub.AcquireEnvSteps.future(acquire(), timeout=20.0)
+    pending = stub.AcquireEnvSteps.future(acquire(), timeout=60.0)
     take_place(learner, "actor")
     assert pending.result().granted > 0
 
@@ -98,7 +98,7 @@ def test_after_a_restart_no_more_than_a_turn_is_believed(learner, stub):
     assert "wanted at most" in refusal(stub.AcquireEnvSteps, acquire(completed=10**15))
     assert f"wanted at most {most}" in refusal(stub.AcquireEnvSteps, acquire(completed=most + 1))
     assert learner.governor.env_steps == 10
-    stub.AcquireEnvSteps(acquire(completed=most), timeout=20.0)
+    stub.AcquireEnvSteps(acquire(completed=most), timeout=60.0)
     assert learner.governor.env_steps == 10 + most
 
 
@@ -113,7 +113,7 @@ def test_after_a_restart_a_place_that_is_born_again_is_not_believed_again(learne
             actor_index=index, incarnation=member, completed=config.most_envs, wanted=0
         )
         if turn < 20:
-            stub.AcquireEnvSteps(request, timeout=20.0)
+            stub.AcquireEnvSteps(request, timeout=60.0)
         else:
             assert "a second time" in refusal(stub.AcquireEnvSteps, request)
     assert governor.env_steps == min(10 + believed, governor.pace.env_steps)
@@ -131,8 +131,8 @@ def test_games_that_cannot_be_are_refused(learner, stub, game):
 
 def test_games_longer_than_all_that_was_granted_are_refused(learner, stub):
     take_place(learner, "actor")
-    granted = stub.AcquireEnvSteps(acquire(), timeout=20.0).granted
-    stub.ReportEpisodes(episodes((1.0, granted)), timeout=20.0)
+    granted = stub.AcquireEnvSteps(acquire(), timeout=60.0).granted
+    stub.ReportEpisodes(episodes((1.0, granted)), timeout=60.0)
     slack = learner.governor.pace.slack
     refusal(stub.ReportEpisodes, episodes((1.0, slack), (1.0, 1)))
     assert learner.record.episode_env_steps == granted
@@ -144,7 +144,7 @@ def test_an_evaluation_is_the_evaluators_and_of_what_is_published(learner, stub)
     assert "evaluator-0: got a process" in refusal(stub.ReportEvaluation, good)
     take_place(learner, "evaluator")
     publish(learner, 0)
-    stub.ReportEvaluation(good, timeout=20.0)
+    stub.ReportEvaluation(good, timeout=60.0)
     for wrong, said in (
         (evaluation(count=config.num_episodes + 1), "episodes: got"),
         (evaluation(count=config.num_episodes, weights_version=7), "weights_version: got 7"),
@@ -163,7 +163,7 @@ def test_a_final_evaluation_is_of_the_last_weights_of_a_finished_run(learner, st
     early = evaluation(count=count, is_final=True, weights_version=last - 1)
     assert f"wanted one of train_step {last}" in refusal(stub.ReportEvaluation, early)
     stub.ReportEvaluation(
-        evaluation(count=count, is_final=True, weights_version=last), timeout=20.0
+        evaluation(count=count, is_final=True, weights_version=last), timeout=60.0
     )
     assert learner.record.snapshot().final_evaluation_received
 
@@ -172,7 +172,7 @@ def test_members_are_nobody_elses_to_see(learner):
     take_place(learner, "actor")
     with open_channel(learner.address) as channel:
         cluster = cluster_pb2_grpc.ClusterServiceStub(channel).GetCluster(
-            cluster_pb2.GetClusterRequest(), timeout=20.0
+            cluster_pb2.GetClusterRequest(), timeout=60.0
         )
     assert "actor" in [process.seat.role for process in cluster.processes]
     assert {process.seat.member for process in cluster.processes} == {0}
@@ -204,7 +204,7 @@ def heartbeat(learner, **fields):
                 config_hash=learner.run.config_hash,
                 **values,
             ),
-            timeout=20.0,
+            timeout=60.0,
         )
 
 
@@ -231,7 +231,7 @@ def test_texts_of_others_are_one_line_of_a_table_and_of_the_log(learner, text, c
         heartbeat(learner, host=text, waiting_for=text, rate_unit=text)
     with open_channel(learner.address) as channel:
         cluster = cluster_pb2_grpc.ClusterServiceStub(channel).GetCluster(
-            cluster_pb2.GetClusterRequest(), timeout=20.0
+            cluster_pb2.GetClusterRequest(), timeout=60.0
         )
     (process,) = [p for p in cluster.processes if p.seat.role == "actor"]
     for shown in (process.seat.host, process.waiting_for, process.rate_unit):
@@ -245,7 +245,7 @@ def test_texts_of_others_are_one_line_of_a_table_and_of_the_log(learner, text, c
 
 
 def test_the_status_says_which_run_it_is(learner, stub):
-    status = stub.GetStatus(run_pb2.GetStatusRequest(), timeout=20.0)
+    status = stub.GetStatus(run_pb2.GetStatusRequest(), timeout=60.0)
     assert status.run_uid == learner.run.run_uid
 
 

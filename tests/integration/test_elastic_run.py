@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from efficientzero.free_ports import free_port
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from tests.integration.local_runs import PATIENCE_S, TINY
 
@@ -27,12 +27,6 @@ BUDGET = (
     *("--budget.train-steps", "200", "--budget.last-train-steps", "2"),
     *("--evaluator.interval-train-steps", "1000", "--evaluator.final-num-episodes", "2"),
 )
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
 
 
 class Cluster:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from deploy import status
 from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config
 from efficientzero.membership import (
     JoinRefused,
@@ -29,7 +31,12 @@ from efficientzero.metrics.pulse import NO_VITALS, Pulse, Vitals
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, protocol, run_pb2, run_pb2_grpc
 from efficientzero.rpc.channel import open_channel
-from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError, read_token
+from efficientzero.rpc.credentials import (
+    CREDENTIALS_VARIABLE,
+    CredentialsError,
+    make_local_credentials,
+    read_token,
+)
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal
 from efficientzero.schema import EnvSpec
@@ -164,11 +171,11 @@ def secure(start, credentials, monkeypatch) -> Learner:
     return start()
 
 
-def ask(address: str, role: str = "actor", patience_s: float = 0.0):
+def ask(address: str, role: str = "actor", patience_s: float = 60.0):
     return join(address, role, StopSignal(), runs_dir=Path("runs"), patience_s=patience_s)
 
 
-def wait_until(what, timeout_s: float = 30.0) -> None:
+def wait_until(what, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < deadline
@@ -374,7 +381,7 @@ def test_deterministic_run_takes_nobody(start):
 
 
 def status_through(channel: grpc.Channel) -> run_pb2.RunStatus:
-    return run_pb2_grpc.RunServiceStub(channel).GetStatus(run_pb2.GetStatusRequest(), timeout=20.0)
+    return run_pb2_grpc.RunServiceStub(channel).GetStatus(run_pb2.GetStatusRequest(), timeout=60.0)
 
 
 def refusal(channel: grpc.Channel) -> grpc.RpcError:
@@ -424,6 +431,27 @@ def test_plain_text_client_is_refused(secure, caplog):
     assert is_well(secure)
 
 
+@pytest.mark.parametrize("has_token", [False, True])
+def test_who_has_no_certificate_is_told_that_the_learner_speaks_tls(
+    secure, credentials, tmp_path, monkeypatch, capsys, has_token
+):
+    got = "no credentials"
+    with monkeypatch.context() as patch:
+        patch.delenv(CREDENTIALS_VARIABLE)
+        if has_token:
+            folder = make_local_credentials(tmp_path)
+            patch.setenv(CREDENTIALS_VARIABLE, str(folder))
+            got = f"{folder}, which has no ca.pem"
+        said = f"the learner at {secure.address} speaks TLS: got {got}, wanted --credentials DIR"
+        with pytest.raises(JoinRefused, match=re.escape(said)):
+            ask(secure.address)
+        assert status.main([secure.address]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"launch.py status: error: {said}")
+    assert status.main([secure.address, "--credentials", str(credentials)]) == 0
+    assert is_well(secure)
+
+
 def test_learner_of_another_clusters_ca_is_refused(secure, tmp_path, monkeypatch):
     others = tmp_path / "others"
     subprocess.run([ROOT / "deploy/scripts/make_certs.sh", others], check=True, timeout=60)
@@ -447,7 +475,7 @@ def test_malformed_message_is_refused_with_one_line(secure, caplog):
     with open_channel(secure.address) as channel, caplog.at_level(logging.INFO):
         call = channel.unary_unary("/efficientzero.ClusterService/Join")
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"\xff" * 100, timeout=20.0)
+            call(b"\xff" * 100, timeout=60.0)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "malformed message for /efficientzero.ClusterService/Join" in record.getMessage()
@@ -459,7 +487,7 @@ def test_malformed_request_for_a_stream_is_refused(secure):
     with open_channel(secure.address) as channel:
         call = channel.unary_stream("/efficientzero.WeightService/GetWeights")
         with pytest.raises(grpc.RpcError) as caught:
-            list(call(b"\xff" * 100, timeout=20.0))
+            list(call(b"\xff" * 100, timeout=60.0))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -467,7 +495,7 @@ def test_oversized_message_is_refused_and_costs_nothing(secure):
     with open_channel(secure.address) as channel:
         call = channel.unary_unary("/efficientzero.ClusterService/Join")
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"\x00" * (8 << 20), timeout=20.0)
+            call(b"\x00" * (8 << 20), timeout=60.0)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert is_well(secure)
 
@@ -483,7 +511,7 @@ def test_impossible_seat_is_refused(start, field, value, said):
     with open_channel(learner.address) as channel:
         stub = cluster_pb2_grpc.ClusterServiceStub(channel)
         with pytest.raises(grpc.RpcError, match=said):
-            stub.Leave(cluster_pb2.LeaveRequest(seat=seat), timeout=20.0)
+            stub.Leave(cluster_pb2.LeaveRequest(seat=seat), timeout=60.0)
 
 
 def test_nobody_listens_beyond_loopback_without_credentials(start, monkeypatch):

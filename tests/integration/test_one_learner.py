@@ -25,9 +25,9 @@ def test_run_that_goes_on_after_a_hung_learner_has_one_learner(tmp_path):
         os.kill(hung, signal.SIGSTOP)
         try:
             first.process.kill()
-            first.process.wait(10.0)
+            first.process.wait(60.0)
             with LocalRun(tmp_path, resume=True) as second:
-                deadline = time.monotonic() + 60.0
+                deadline = time.monotonic() + 180.0
                 while f"learner-0 (process {hung})" not in second.output:
                     assert learners(second) == [hung], second.output
                     assert second.process.poll() is None, second.output

@@ -44,7 +44,7 @@ def beat(learner, seat) -> str:
     )
     with open_channel(learner.address) as channel:
         try:
-            cluster_pb2_grpc.ClusterServiceStub(channel).Heartbeat(request, timeout=20.0)
+            cluster_pb2_grpc.ClusterServiceStub(channel).Heartbeat(request, timeout=60.0)
         except grpc.RpcError as error:
             assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
             return error.details()
@@ -52,7 +52,7 @@ def beat(learner, seat) -> str:
 
 
 def joined(learner, role):
-    return join(learner.address, role, StopSignal(), runs_dir=Path("runs"), patience_s=0.0)[1]
+    return join(learner.address, role, StopSignal(), runs_dir=Path("runs"), patience_s=60.0)[1]
 
 
 def thefts(learner, place):
@@ -109,7 +109,7 @@ def test_proofs_are_never_sent_to_others(start):
     beat(learner, seat_in(learner.run, "actor", 0))
     with open_channel(learner.address) as channel:
         cluster = cluster_pb2_grpc.ClusterServiceStub(channel).GetCluster(
-            cluster_pb2.GetClusterRequest(), timeout=20.0
+            cluster_pb2.GetClusterRequest(), timeout=60.0
         )
     assert {process.seat.proof for process in cluster.processes} == {b""}
 

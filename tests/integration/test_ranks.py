@@ -59,6 +59,7 @@ def test_a_run_with_two_ranks_ends_at_its_budget(tmp_path):
         assert run.summary["exit_reason"] == "budget"
         assert "Traceback" not in run.output
         assert "rank-1" in run.output
+        assert run.summary["cpu_seconds"]["rank"] > 1.0
 
 
 def test_a_rank_that_dies_ends_the_run_and_is_named(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from efficientzero.config import ClusterConfig, Config, LearnerConfig, ReplayConfig
+from efficientzero.free_ports import free_port
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import EXIT_FINAL, StopSignal
@@ -57,12 +58,6 @@ CONFIG = Config(
     learner=LearnerConfig(batch_size=8),
     replay=ReplayConfig(capacity=1_000, priority_exponent=1.0),
 )
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
 
 
 class Service:

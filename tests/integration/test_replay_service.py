@@ -14,6 +14,7 @@ import pytest
 from scipy.stats import chisquare
 
 from efficientzero.config import Config, LearnerConfig, ReplayConfig
+from efficientzero.free_ports import free_port
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import EXIT_FINAL, StopSignal
 from efficientzero.schema import Ending
@@ -46,9 +47,7 @@ CONFIG = Config(
 
 
 def free_address():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def start_service(directory, address, config=CONFIG):
@@ -356,7 +355,7 @@ def test_the_service_stops_when_asked_to_while_clients_hang_on_it(process_and_ad
     assert sampler.sample(1, timeout_s=0.5) is None
     assert reader.get(timeout_s=0.1) is None
     process.send_signal(signal.SIGTERM)
-    _, output = process.communicate(timeout=15.0)
+    _, output = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert f"serving on {address}" in output
     assert "stopped (SIGTERM)" in output

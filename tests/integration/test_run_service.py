@@ -32,7 +32,7 @@ CONFIG = Config(
     actor=ActorConfig(num_envs=4),
     cluster=ClusterConfig(num_actors=2),
 )
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Learner:

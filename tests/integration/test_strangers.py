@@ -24,7 +24,7 @@ from efficientzero.rpc.credentials import (
     read_token,
 )
 from learner import held_calls
-from tests.half_open import answer_s, half_open_calls
+from tests.half_open import PROMPT_S, answer_s, half_open_calls
 from tests.integration.test_joining import Learner
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "security.md"
@@ -51,7 +51,7 @@ def learner(tmp_path, monkeypatch):
 
 def test_two_thousand_half_open_calls_hold_nobody_up(learner, caplog):
     with caplog.at_level(logging.WARNING), half_open_calls(learner.address, 2_000) as refused:
-        assert answer_s(learner.address) < 0.1
+        assert answer_s(learner.address) < PROMPT_S
     assert refused == [2_000]
     lines = [r for r in caplog.records if "refused a call of" in r.getMessage()]
     assert len(lines) == 1, "one line a minute for each peer and cause"
@@ -61,7 +61,7 @@ def test_two_thousand_half_open_calls_hold_nobody_up(learner, caplog):
 def test_half_open_calls_with_a_token_hold_nobody_up(learner, right):
     token = (Path(os.environ[CREDENTIALS_VARIABLE]) / right).read_text().strip()
     with half_open_calls(learner.address, 1_200, token):
-        assert answer_s(learner.address) < 0.1
+        assert answer_s(learner.address) < PROMPT_S
 
 
 def test_a_half_open_call_ends_by_itself_and_leaves_no_line(learner, caplog, monkeypatch):
@@ -75,9 +75,9 @@ def test_a_half_open_call_ends_by_itself_and_leaves_no_line(learner, caplog, mon
     ):
         never = threading.Event()
         call = channel.stream_unary("/efficientzero.RunService/GetStatus").future(
-            iter(never.wait, True), metadata=metadata, timeout=30.0
+            iter(never.wait, True), metadata=metadata, timeout=60.0
         )
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 60.0
         while not call.done():  # whoever asks next ends it
             assert time.monotonic() < deadline
             other.unary_unary("/efficientzero.RunService/GetStatus")(b"", metadata=metadata)
@@ -89,9 +89,9 @@ def test_a_half_open_call_ends_by_itself_and_leaves_no_line(learner, caplog, mon
 
 def test_connections_that_say_nothing_hold_nobody_up(learner):
     host, _, port = learner.address.rpartition(":")
-    silent = [socket.create_connection((host, int(port)), timeout=10.0) for _ in range(300)]
+    silent = [socket.create_connection((host, int(port)), timeout=60.0) for _ in range(300)]
     try:
-        assert answer_s(learner.address) < 0.1
+        assert answer_s(learner.address) < PROMPT_S
     finally:
         for connection in silent:
             connection.close()
@@ -164,9 +164,9 @@ def is_let_in(channel, method, token: str | None) -> bool:
     metadata = () if token is None else (("authorization", f"Bearer {token}"),)
     try:
         if method.server_streaming:
-            list(channel.unary_stream(path)(b"", timeout=10.0, metadata=metadata))
+            list(channel.unary_stream(path)(b"", timeout=60.0, metadata=metadata))
         else:
-            channel.unary_unary(path)(b"", timeout=10.0, metadata=metadata)
+            channel.unary_unary(path)(b"", timeout=60.0, metadata=metadata)
     except grpc.RpcError as error:
         return error.code() is not grpc.StatusCode.UNAUTHENTICATED
     return True

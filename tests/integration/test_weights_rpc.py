@@ -27,7 +27,7 @@ from learner.run_record import RunRecord
 from learner.weight_server import WeightPublisher
 
 LATEST, TARGET = weights_pb2.LATEST, weights_pb2.TARGET
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def make_state(fill: float = 0.0, *, size: int = 3) -> dict[str, Tensor]:

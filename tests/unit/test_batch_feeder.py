@@ -75,7 +75,13 @@ def test_row_tells_how_many_batches_were_there_when_wanted(stop):
     assert row["learner/batch_assembly_ms"] > 0
     late = threading.Event()
     feeder_late = feeder_of(WaitingSource([training_batch(CONFIG)], stop, late), stop)
-    threading.Timer(0.05, late.set).start()
+    take = feeder_late._ready.get
+
+    def take_late(**options):
+        late.set()  # the batch comes only while it is waited for
+        return take(**options)
+
+    feeder_late._ready.get = take_late
     assert feeder_late.get(timeout_s=PATIENCE_S) is not None
     assert feeder_late.row()["learner/batch_ready_share"] == 0.0
 
@@ -123,6 +129,10 @@ def test_closed_feeder_takes_nothing_more(stop):
     source.wait_for(1)
     feeder.close()
     assert feeder.get(timeout_s=PATIENCE_S) is not None
-    feeder.get(timeout_s=0.5)  # at most the one that it was about to take
-    assert feeder.get(timeout_s=0.5) is None
+    for thread in threading.enumerate():
+        if thread.name == "batch-feeder":
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+    feeder.get(timeout_s=0.0)  # at most the one that it was about to take
+    assert feeder.get(timeout_s=0.0) is None
     assert source.handed_out <= 2

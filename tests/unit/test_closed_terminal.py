@@ -32,5 +32,5 @@ def test_a_closed_terminal_does_not_change_the_exit_code(last, code):
     )
     os.close(terminal)
     os.close(controller)
-    process.communicate(b"\n", timeout=30.0)
+    process.communicate(b"\n", timeout=180.0)
     assert process.returncode == code

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from efficientzero.cpu_seconds import CpuSeconds, cpu_seconds_of
+from efficientzero.cpu_seconds import RANK, WANDB, CpuSeconds, cpu_seconds_of
 from efficientzero.lease import Fenced
 
 
@@ -35,6 +35,25 @@ def test_reports_of_processes_add_up_by_role(tmp_path):
     assert list(cpu_seconds_of(tmp_path)) == ["reanalyzer", "replay", "actor"]
 
 
+def test_what_a_process_reports_of_others_is_a_sum_beside_its_own(tmp_path):
+    cost = CpuSeconds(tmp_path)
+    for role, member, seconds in [
+        ("actor", 1, 10.0),
+        (WANDB, 1, 2.0),
+        ("actor", 1, 12.0),
+        (WANDB, 1, 3.0),
+        ("reanalyzer", 2, 1.0),
+        (WANDB, 2, 0.0),  # tracks nothing
+    ]:
+        cost.note(role, member, seconds)
+    cost.note_ranks(40.0)
+    cost.note_ranks(41.0)
+    cost.save()
+    CpuSeconds(tmp_path).save()
+    sums = {RANK: 41.0, "actor": 12.0, WANDB: 3.0, "reanalyzer": 1.0}
+    assert cpu_seconds_of(tmp_path) == sums
+
+
 def test_a_learner_that_starts_again_counts_nothing_twice(tmp_path):
     before = CpuSeconds(tmp_path)
     before.note("actor", 1, 10.0)
@@ -59,9 +78,10 @@ def test_the_file_stays_small(tmp_path):
     cost = CpuSeconds(tmp_path)
     for member in range(5_000):
         cost.note("actor", member, 1.0)
+        cost.note(WANDB, member, 0.5)
     cost.save()
-    assert cpu_seconds_of(tmp_path) == {"actor": 5_000.0}
-    assert len(json.loads((tmp_path / "cpu_seconds.json").read_text())["reported"]) == 1_000
+    assert cpu_seconds_of(tmp_path) == {"actor": 5_000.0, WANDB: 2_500.0}
+    assert len(json.loads((tmp_path / "cpu_seconds.json").read_text())["reported"]) == 2_000
 
 
 def test_it_is_saved_now_and_then_and_not_by_who_is_fenced(tmp_path):

@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import kubernetes_validate
@@ -314,11 +315,17 @@ FAKE = """#!/bin/bash
 name=${0##*/}
 case $name in
   scontrol) [[ $1 = show ]] && printf '%s\\n' n1 n2 n3 || echo "scontrol $*" >> "$CALLS" ;;
-  getent) echo "10.0.0.1 STREAM n1" ;;
+  getent) echo "10.0.0.1 STREAM n1"
+          if [[ -p $CALLS.hold ]]; then echo getent >> "$CALLS"; read -r < "$CALLS.hold"; fi ;;
   srun) while [[ $1 = --* ]]; do echo "$1"; shift; done | grep nodelist | tr '\\n' ' ' > "$CALLS.$$"
         while [[ $1 = --* ]]; do shift; done
+        [[ "$*" != *--serve* ]] || trap 'echo "asked $$" >> "$CALLS"; asked=yes' TERM
         echo "$(cat "$CALLS.$$")${*:2}" >> "$CALLS"; rm "$CALLS.$$"
-        [[ "$*" != *--serve* ]] || { trap 'exit 143' TERM; sleep "$SERVES_S" & wait; } ;;
+        [[ "$*" = *--serve* ]] || exit 0
+        for ((i = 0; i < SERVES_S * 10; i++)); do [[ -z $asked ]] || break; sleep 0.1; done
+        [[ -n $asked ]] || exit 0
+        for ((i = 0; i < SAVES_S * 10; i++)); do sleep 0.1; done
+        exit 143 ;;
 esac
 """
 
@@ -330,12 +337,13 @@ def slurm(tmp_path):
         (tmp_path / name).write_text(FAKE)
         (tmp_path / name).chmod(0o755)
 
-    def start(*arguments, serves_s="2"):
+    def start(*arguments, serves_s="2", saves_s="0"):
         environment = {
             **os.environ,
             "PATH": f"{tmp_path}:{os.environ['PATH']}",
             "CALLS": str(tmp_path / "calls"),
             "SERVES_S": serves_s,
+            "SAVES_S": saves_s,
             "SLURM_JOB_ID": "7",
             "SLURM_JOB_NODELIST": "n[1-3]",
             "SLURM_SUBMIT_DIR": str(tmp_path),
@@ -375,26 +383,48 @@ def test_slurm_puts_the_head_on_the_first_node_and_workers_on_the_others(slurm):
     assert not any(line.startswith("scontrol requeue") for line in lines)
 
 
-def read_if_there(path):
-    try:
-        return path.read_bytes()
-    except OSError:  # the process has ended meanwhile
-        return b""
+def wait_for_call(job, calls, words):
+    while not (calls.exists() and words in calls.read_text()):
+        assert job.poll() is None
+        time.sleep(0.01)
 
 
 def test_slurm_job_that_is_asked_to_end_is_queued_again(slurm):
     start, calls = slurm
     job = start("pong", serves_s="600")
-    while not (calls.exists() and "--serve" in calls.read_text()):
-        assert job.poll() is None
+    wait_for_call(job, calls, "--serve")
     job.terminate()
     assert job.wait(60) == 143
-    assert "scontrol requeue 7" in calls.read_text()
+    lines = calls.read_text().splitlines()
+    assert "scontrol requeue 7" in lines
     # The signal has reached srun itself, else the learner would not hear of it and save.
-    lines = [read_if_there(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
-    assert not [
-        line for line in lines if f"{calls.parent}/srun".encode() in line and b"--serve" in line
-    ]
+    (asked,) = [line for line in lines if line.startswith("asked ")]
+    assert not Path("/proc", asked.removeprefix("asked ")).exists()
+
+
+def test_slurm_learner_gets_one_signal_only_while_it_saves(slurm):
+    start, calls = slurm
+    job = start("pong", serves_s="600", saves_s="1")
+    wait_for_call(job, calls, "--serve")
+    job.terminate()
+    wait_for_call(job, calls, "asked")
+    job.terminate()
+    assert job.wait(60) == 143
+    lines = calls.read_text().splitlines()
+    assert [line.split()[0] for line in lines].count("asked") == 1
+    assert lines[-1] == "scontrol requeue 7"
+
+
+def test_slurm_job_that_is_asked_to_end_while_it_starts_is_queued_again(slurm):
+    start, calls = slurm
+    hold = calls.with_name("calls.hold")
+    os.mkfifo(hold)
+    job = start("pong", serves_s="600")
+    wait_for_call(job, calls, "getent")
+    job.terminate()
+    hold.write_text("go\n")
+    assert job.wait(60) == 143
+    assert calls.read_text().splitlines() == ["getent", "scontrol requeue 7"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--preset", "catch")])

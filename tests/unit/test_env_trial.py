@@ -40,11 +40,11 @@ class E(CartPoleEnv):
     def __init__(self, manner="good"):
         print("Hello from the simulator")
         if manner == "hangs":
-            time.sleep(60)
+            time.sleep(600)
         if manner == "ends":
             os._exit(0)
         if manner == "starts":
-            simulator = subprocess.Popen(["sleep", "60"], start_new_session=True)
+            simulator = subprocess.Popen(["sleep", "600"], start_new_session=True)
             open("pid", "w").write(str(simulator.pid))
         if manner == "file":
             open("levels.txt").close()
@@ -69,7 +69,7 @@ def mine(**kwargs):
 
 def test_the_environment_is_found_where_the_launcher_was_started(folder):
     (folder / "levels.txt").touch()
-    facts = env_facts(mine(manner="file"), limit_s=60.0)
+    facts = env_facts(mine(manner="file"), limit_s=300.0)
     assert (facts.spec.frame_shape, facts.spec.num_actions) == ((4,), 2)
     assert facts.time_limit == 0
 
@@ -83,8 +83,8 @@ def test_an_environment_whose_file_is_missing_is_one_line_and_exit_code_2(folder
 
 
 def test_a_simulator_in_another_session_is_ended(folder):
-    env_facts(mine(manner="starts"), limit_s=60.0)
-    pid, deadline = int((folder / "pid").read_text()), time.monotonic() + 5.0
+    env_facts(mine(manner="starts"), limit_s=300.0)
+    pid, deadline = int((folder / "pid").read_text()), time.monotonic() + 60.0
     while b"sleep" in command_of(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -105,7 +105,7 @@ def command_of(pid):
             4.0,
             "its (constructor|import) did not end; .* 4 s .*--cluster.env-check-seconds",
         ),
-        ("ends", 60.0, "its process ended with code 0 in its constructor: Hello from the"),
+        ("ends", 300.0, "its process ended with code 0 in its constructor: Hello from the"),
     ],
 )
 @pytest.mark.slow

@@ -28,6 +28,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv(LIVENESS_DIRECTORY_VARIABLE, str(tmp_path / "life"))
     monkeypatch.setattr(liveness, "_writer", [])
     monkeypatch.setattr(liveness, "_INTERVAL_S", 0.0)
+    # A clock that stands still: ages in the output do not depend on the machine.
+    monkeypatch.setattr("time.monotonic", lambda: 5_000.0)
     return tmp_path / "life"
 
 

@@ -12,6 +12,7 @@ from deploy.preflight import PreflightError, addresses, addresses_text
 from efficientzero.config import ClusterConfig, Config
 from efficientzero.config_checks import validate
 from efficientzero.config_files import ConfigError, config_hash, hyperparameters
+from efficientzero.free_ports import bind_free_port
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError, check_bind
 from efficientzero.start_counts import count_start
 from replay.bind_address import PublicAddress, check_private, reached_at
@@ -146,8 +147,7 @@ def two_free_ports():
     """Return a port that is free, as is the next one."""
     while True:
         with socket.socket() as one, socket.socket() as other, suppress(OSError, OverflowError):
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+            port = bind_free_port(one, "127.0.0.1")
             other.bind(("127.0.0.1", port + 1))
             return port
 

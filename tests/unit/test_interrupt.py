@@ -18,11 +18,11 @@ from pathlib import Path
 class Slow(gym.Env):
     def __init__(self):
         Path(os.environ["SIGN"]).write_text(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(600)
 
 gym.register(id="Slow-v0", entry_point=Slow)
 """
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -40,6 +40,7 @@ def test_a_signal_while_the_environment_is_tried_ends_both_in_one_line(tmp_path,
     until = time.monotonic() + PATIENCE_S
     while not (sign.exists() and sign.read_text()) and time.monotonic() < until:
         time.sleep(0.05)
+    assert sign.exists() and sign.read_text(), process.poll()
     process.send_signal(signum)
     _, printed = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + signum

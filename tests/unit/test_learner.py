@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -306,6 +307,14 @@ def test_late_results_change_nothing_but_when_priorities_are_sent(tmp_path, monk
     for got, wanted in zip(late.priorities.updates, prompt.priorities.updates, strict=True):
         np.testing.assert_array_equal(got, wanted)
     assert_same_state(late.learner.network.state_dict(), prompt.learner.network.state_dict())
+
+
+@pytest.mark.parametrize("train_steps", [6, 5])
+def test_the_last_train_step_is_saved_once(tmp_path, caplog, train_steps):
+    with caplog.at_level(logging.INFO):
+        whole_run(tmp_path, train_steps=train_steps, checkpoint_interval=3)
+    saved = [r.getMessage() for r in caplog.records if r.getMessage().startswith("saved ")]
+    assert [int(line[-11:-3]) for line in saved] == [0, 3, train_steps]
 
 
 @pytest.mark.usefixtures("late_results")

@@ -165,7 +165,7 @@ sys.exit(run_role("learner", 0, main))
 def role(tmp_path):
     """Start what looks like a learner on a folder, as an orphan or not."""
     started = []
-    (tmp_path / "learner.py").write_text("import time\ntime.sleep(60)\n")
+    (tmp_path / "learner.py").write_text("import time\ntime.sleep(600)\n")
 
     def start(folder: Path, *, is_orphan: bool, is_stopped: bool = False) -> int:
         config = folder / "config.json"
@@ -180,15 +180,16 @@ def role(tmp_path):
         started.append(process)
         if is_stopped:
             process.send_signal(signal.SIGSTOP)
-        deadline = time.monotonic() + 10.0
-        while not processes_in(folder) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60.0
+        while not processes_in(folder):
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         return process.pid
 
     yield start
     for process in started:
         process.kill()
-        process.wait(10.0)
+        process.wait(60.0)
 
 
 def test_hung_orphan_is_named_and_ended_and_nobody_else(tmp_path, role, capsys):

@@ -10,6 +10,7 @@ from deploy.preflight import PreflightError
 from deploy.process_memory import process_memory
 from efficientzero.config import Config
 from efficientzero.schema import EnvSpec
+from replay.relay import Limits
 from tests.config_cases import changed
 
 GIB = 2**30
@@ -192,3 +193,16 @@ def test_larger_batches_images_and_searches_take_more():
     assert grown("actor", actor__num_envs=200)
     assert grown("evaluator", evaluator__final_num_episodes=100)
     assert not grown("replay", learner__batch_size=512)
+
+
+def test_what_the_relay_holds_is_counted_where_there_is_one():
+    def replay_bytes(**cluster):
+        fields = {f"cluster.{name}": value for name, value in cluster.items()}
+        return process_memory(changed(Config(), {**SMALL, **fields}), VECTOR)["replay"]
+
+    beyond = {"bind_host": "10.0.0.5", "num_reanalyzers": 4}
+    alone, relayed = replay_bytes(), replay_bytes(**beyond, num_actors=1)
+    # 0.3 MB each, see ``Limits``.
+    assert relayed - alone >= 300_000 * Limits().most_without_token
+    assert replay_bytes(**beyond, num_actors=101) - relayed == 100 * 500_000
+    assert replay_bytes(**beyond, num_actors=101, replay_tls=False) == alone

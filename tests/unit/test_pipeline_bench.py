@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from benchmarks.pipeline_frames import play_game
+from benchmarks.pipeline_relay import measure_relay
 from benchmarks.pipeline_scaling import Run, fairness_rows, scaling_rows
 from benchmarks.simulated_actors import RepeatedGame
+from replay.bind_address import PublicAddress
 
 
 def run(*, turn_s, env_steps=4_100, in_replay=4_100, ratio=0.25) -> Run:
@@ -46,3 +48,25 @@ def test_played_games_are_reproducible_and_their_policies_are_visit_shares():
     np.testing.assert_array_equal(one.policies, two.policies)
     np.testing.assert_allclose(one.policies.sum(1), 1.0, rtol=1e-6)
     assert one.frames.shape == (21, 3, 96, 96)
+
+
+@pytest.mark.slow
+@pytest.mark.reverb
+def test_the_relays_cost_is_a_ratio_of_the_same_work_both_ways():
+    rows = measure_relay(num_steps=60, batches=1, rounds=1)
+    assert [row.unit for row in rows] == ["x", "x"]
+    for row in rows:
+        assert row.value > 0
+        relayed, direct = (
+            float(rate.split()[0].replace(",", "")) for rate in row.note.split(" against ")
+        )
+        assert row.value == pytest.approx(direct / relayed, rel=0.05)
+
+
+def test_without_a_place_for_the_relay_its_cost_has_no_value(monkeypatch):
+    def refuse(host, *, is_relayed):
+        raise PublicAddress(f"{host} is a public address")
+
+    monkeypatch.setattr("benchmarks.pipeline_relay.check_private", refuse)
+    (row,) = measure_relay()
+    assert (row.value, row.note) == (None, "0.0.0.0 is a public address")

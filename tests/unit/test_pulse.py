@@ -71,7 +71,8 @@ def test_window_forgets_what_is_older_than_ten_seconds(loop):
     assert vitals.rate == pytest.approx(5.0)
 
 
-def test_call_that_does_not_return_is_what_the_loop_waits_for():
+def test_call_that_does_not_return_is_what_the_loop_waits_for(monkeypatch):
+    monkeypatch.setattr("efficientzero.envs.hang_watch.time.monotonic", lambda: 5_000.0)
     pulse = Pulse(SectionTimer("actor"), "env_steps/s")
     assert pulse.vitals().waiting_for == ""
     call = Call("environment 3's step", time.monotonic())

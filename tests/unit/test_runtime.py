@@ -26,7 +26,7 @@ def run(body, *, before=""):
         [sys.executable, "-c", ROLE.format(body=body, before=before)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

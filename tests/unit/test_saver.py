@@ -10,7 +10,7 @@ from efficientzero.checkpoint import list_checkpoints, load_checkpoint, newest_c
 from efficientzero.runtime import StopSignal
 from learner.saver import CheckpointSaver
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def state_of(step, **more):

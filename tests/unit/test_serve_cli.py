@@ -1,11 +1,12 @@
 """The launcher's ways to start a run on several machines: what they write, repeat and refuse."""
 
 import json
+import shutil
 
 import pytest
 
 import launch
-from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
+from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, LOCAL_FOLDER
 from efficientzero.run_folder import RunInfo
 
 pytestmark = pytest.mark.slow
@@ -32,6 +33,22 @@ def test_prepare_writes_the_run_folder_and_may_be_repeated(call, tmp_path):
     before = (tmp_path / "x" / "config.json").read_text()
     assert call("--prepare", "--run-id", "x") == (0, f"x is prepared: {tmp_path / 'x'}\n")
     assert (tmp_path / "x" / "config.json").read_text() == before
+
+
+def test_prepare_gives_a_copied_folder_an_identity_of_its_own(call, tmp_path):
+    call("--prepare", "--run-id", "x")
+    shutil.copytree(tmp_path / "x", tmp_path / "y")
+    code, said = call("--prepare", "--run-id", "y")
+    original, copy = (RunInfo.load(tmp_path / name / "config.json") for name in "xy")
+    assert code == 0
+    assert copy.run_uid != original.run_uid
+    assert f"was {tmp_path / 'x'} when it last ran" in said
+    # Nothing of the original's opens the copy.
+    tokens = {(tmp_path / name / LOCAL_FOLDER / "token").read_text() for name in "xy"}
+    assert len(tokens) == 2
+    before = (tmp_path / "y" / "config.json").read_text()
+    assert call("--prepare", "--run-id", "y") == (0, f"y is prepared: {tmp_path / 'y'}\n")
+    assert (tmp_path / "y" / "config.json").read_text() == before
 
 
 def test_other_experiment_in_the_folder_is_refused(call):

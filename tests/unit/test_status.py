@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import socket
 
 import pytest
 
 from deploy import status
 from deploy.summary import summary_lines
 from efficientzero.config_files import load_preset
+from efficientzero.free_ports import free_port
 from efficientzero.rpc import run_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.run_summary import Outcome, save_summary, summarize
@@ -19,9 +19,7 @@ from tests.wandb_cases import wandb_file
 @pytest.fixture
 def run(tmp_path) -> RunInfo:
     """Return a run whose learner's port nobody listens at."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    port = free_port()
     folder = tmp_path / "my runs" / "catch 1"
     folder.mkdir(parents=True)
     made = RunInfo(

@@ -20,7 +20,7 @@ from efficientzero.runtime import EXIT_FINAL
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 RUN_UID = "0123abcd"
 RUNNING = Progress(collection_has_ended=False, has_finished=False, is_evaluated=False)
 COLLECTED = RUNNING._replace(collection_has_ended=True)
@@ -234,8 +234,12 @@ def test_actor_may_leave_when_collection_has_ended(tmp_path):
     programs = {"replay-0": SERVE, "learner-0": SERVE, "actor-0": LEAVE, "reanalyzer-0": SERVE}
     run = Run(tmp_path, programs, progress=COLLECTED)
     first_pid = []
-    run.when("actor-0", "leaving", lambda: first_pid.append(run.children["actor-0"].pid))
-    threading.Timer(1.0, run.interrupt).start()  # longer than the pause before a restart
+
+    def interrupt_later():
+        first_pid.append(run.children["actor-0"].pid)
+        threading.Timer(1.0, run.interrupt).start()  # longer than the pause before a restart
+
+    run.when("actor-0", "leaving", interrupt_later)
     assert run.run() == Outcome(130, "interrupted")
     assert run.children["actor-0"].pid == first_pid[0]
 
@@ -328,7 +332,13 @@ def test_a_run_started_by_nohup_outlives_its_terminal(tmp_path):
 def test_process_that_ignores_sigterm_is_killed_after_its_grace(tmp_path):
     graces = Graces(workers_s=0.3, learner_s=10.0, replay_s=10.0, leftovers_s=0.3)
     run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE, "actor-0": DEAF}, graces=graces)
-    run.when("actor-0", "deaf", run.interrupt)
+    serves = run.when("learner-0", "serving", lambda: None)
+
+    def interrupt_when_both_are_there():
+        serves.join()
+        run.interrupt()
+
+    run.when("actor-0", "deaf", interrupt_when_both_are_there)
     assert run.run() == Outcome(130, "interrupted")
     assert run.children["actor-0"].exit_code() == -signal.SIGKILL
     assert ("learner-0", "asked to stop") in run.lines
