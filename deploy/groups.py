@@ -48,6 +48,7 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("network.project", "network.predictor"): (
         lambda values: values["learner.consistency_coefficient"]
     ),
+    ("reanalyzer.mixed_",): lambda values: values["reanalyzer.value_target"] == "mixed",
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
 }
 """Beginnings of fields that nothing reads unless the others' values say so."""

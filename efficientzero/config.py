@@ -255,6 +255,13 @@ class ReanalyzerConfig:
     """Share of each batch whose policy targets come from a fresh search."""
     value_bootstrap: Literal["network", "search"] = "network"
     """Value at the end of the td_steps: the target network's, or the root's of a fresh search."""
+    value_target: Literal["td", "search", "mixed"] = "td"
+    """td: n-step returns. search: root values of fresh searches at the positions themselves, with
+    no stored rewards. mixed: td early in training and for new steps, all n of them, else search."""
+    mixed_start_train_steps: int = 40_000
+    """mixed: with target weights of fewer train_steps every value target is td's."""
+    mixed_fresh_env_steps: int = 20_000
+    """mixed: steps younger than so many env_steps keep td's value targets."""
     off_policy_correction: bool = True
     """Shorten td_steps for old data."""
     off_policy_tau: float = 0.3

@@ -11,6 +11,7 @@ import re
 
 from efficientzero.config import ClusterConfig, Config
 from efficientzero.config_files import ConfigError, config_to_dict, flatten, nearest
+from efficientzero.reanalysis_checks import check_reanalysis
 from efficientzero.schema import EnvSpec
 from efficientzero.staleness import healthy_staleness, staleness_bound
 
@@ -81,6 +82,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     )
     if config.replay.priority_refresh_share:
         _check_refresh(config)
+    check_reanalysis(config)
     if config.cluster.deterministic:
         _check_deterministic(config)
     _check_hosts(config.cluster)

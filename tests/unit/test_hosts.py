@@ -208,6 +208,9 @@ def test_hash_tells_the_shards_of_several_and_is_what_it_was_with_one():
         "compat.warmup_earns_train_steps",
         "network.downsample",
         "network.norm",
+        "reanalyzer.value_target",
+        "reanalyzer.mixed_start_train_steps",
+        "reanalyzer.mixed_fresh_env_steps",
     ):
         del values[added_later]
     text = json.dumps(values, sort_keys=True)
