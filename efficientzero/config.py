@@ -323,6 +323,10 @@ class LearnerConfig:
     weights_dtype: Literal["float32", "bfloat16"] = "float32"
     """Of published matrices and kernels. bfloat16: half the bytes. It rounds what a search in
     bfloat16 rounds anyway, and the heads' last layers, which run in float32."""
+    average_decay: float = 0.0
+    """Per train_step, of an exponential moving average of the weights. 0: no average."""
+    average_for: Literal["acting", "targets", "both"] = "acting"
+    """Who gets the average: actors and evaluations, the reanalyzers, or both; others the newest."""
     checkpoint_interval: int = 1_000
     """Train_steps between checkpoints."""
     checkpoints_kept: int = 2
@@ -333,6 +337,11 @@ class LearnerConfig:
     """auto: bfloat16 autocast on CUDA, float32 on CPU."""
     compile: bool = False
     """torch.compile the network's parts: minutes at the start, same up to rounding after it."""
+
+    @property
+    def acts_on_average(self) -> bool:
+        """Whether actors and evaluations play with averaged weights."""
+        return self.average_decay > 0 and self.average_for != "targets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,10 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"learner.batch_size: got {learner.batch_size}, wanted a multiple of learner.num_devices "
         f"({learner.num_devices})",
     )
+    _require(
+        learner.average_decay < 1,
+        f"learner.average_decay: got {learner.average_decay}, wanted 0 or more and less than 1",
+    )
     coefficients = (
         learner.value_prefix_coefficient,
         learner.value_coefficient,
