@@ -127,10 +127,10 @@ class NetworkConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """Monte-Carlo tree search, the same in actors, reanalyzers and the evaluator."""
+    """Monte-Carlo tree search of actors, reanalyzers and the evaluator."""
 
     num_simulations: int = 50
-    """Simulations per search (M)."""
+    """Simulations per search (M); reanalyzer.search_simulations may say otherwise there."""
     algorithm: Literal["puct", "gumbel"] = "puct"
     """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
     pb_c_init: float = 1.25
@@ -266,6 +266,8 @@ class ReanalyzerConfig:
     """Shorten td_steps for old data."""
     off_policy_tau: float = 0.3
     """Every tau * budget.train_steps of age takes one td step away."""
+    search_simulations: int = 0
+    """Simulations of a reanalyzer's search. 0: search.num_simulations, as in actors."""
     search_batch_size: int = 0
     """Roots searched at once at the most. 0: the fastest, timed at start; 256 if deterministic."""
 
@@ -448,6 +450,11 @@ class Config:
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    @property
+    def reanalyzer_simulations(self) -> int:
+        """Simulations of a reanalyzer's search."""
+        return self.reanalyzer.search_simulations or self.search.num_simulations
 
     @property
     def max_env_steps_ahead(self) -> int:

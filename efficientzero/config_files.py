@@ -56,6 +56,7 @@ _NOT_IN_OLDER_HASHES = {
     "reanalyzer.value_target": "td",
     "reanalyzer.mixed_start_train_steps": 40_000,
     "reanalyzer.mixed_fresh_env_steps": 20_000,
+    "reanalyzer.search_simulations": 0,
     "learner.average_decay": 0.0,
     "learner.average_for": "acting",
 }

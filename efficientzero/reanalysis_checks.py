@@ -1,4 +1,4 @@
-"""Which value targets a config can have: called by ``config_checks``."""
+"""Which searches and value targets a config can have in reanalysis: called by ``config_checks``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from efficientzero.config_files import ConfigError
 
 
 def check_reanalysis(config: Config) -> None:
-    """Refuse value targets that cannot be learned from, or that would never come.
+    """Refuse targets that cannot be learned from, or that would never come.
 
     Raises:
         ConfigError: one line with the field, what was got and what was wanted.
     """
     reanalyzer, name = config.reanalyzer, "reanalyzer.value_target"
+    if reanalyzer.search_simulations == 1 and config.search.algorithm == "puct":
+        raise ConfigError(
+            "reanalyzer.search_simulations: got 1 with search.algorithm puct, wanted 0, at least 2 "
+            "or gumbel: the visit counts of one simulation are a single action"
+        )
     if reanalyzer.value_target == "td":
         return
-    if config.search.num_simulations == 1:
+    if config.reanalyzer_simulations == 1:
+        key = "reanalyzer.search" if reanalyzer.search_simulations else "search.num"
         raise ConfigError(
-            f"{name}: got {reanalyzer.value_target} with search.num_simulations 1, wanted td or at "
+            f"{name}: got {reanalyzer.value_target} with {key}_simulations 1, wanted td or at "
             "least 2: the root value would be little more than the network's own"
         )
     if not config.learner.value_prefix_coefficient:

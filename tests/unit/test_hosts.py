@@ -211,6 +211,7 @@ def test_hash_tells_the_shards_of_several_and_is_what_it_was_with_one():
         "reanalyzer.value_target",
         "reanalyzer.mixed_start_train_steps",
         "reanalyzer.mixed_fresh_env_steps",
+        "reanalyzer.search_simulations",
         "learner.average_decay",
         "learner.average_for",
     ):

@@ -166,6 +166,13 @@ MIXED = {"value_target": "mixed", "mixed_start_train_steps": 10, "mixed_fresh_en
             r"reanalyzer.value_target: got search with search.num_simulations 1, wanted td or at",
         ),
         (
+            {
+                "reanalyzer": {"value_target": "search", "search_simulations": 1},
+                "search": {"algorithm": "gumbel"},
+            },
+            r"reanalyzer.value_target: got search with reanalyzer.search_simulations 1, wanted td",
+        ),
+        (
             {"reanalyzer": MIXED, "learner": {"value_prefix_coefficient": 0.0}},
             r"reanalyzer.value_target: got mixed with learner.value_prefix_coefficient 0, wanted",
         ),
