@@ -37,7 +37,9 @@ class WeightAverage:
         names = [name for name, tensor in live.items() if tensor.is_floating_point()]
         self._averaged = [self.weights[name] for name in names]
         self._sources = [live[name] for name in names]
-        self._counts = [(self.weights[name], live[name]) for name in live.keys() - set(names)]
+        others = [name for name in live if name not in names]
+        self._counts = [self.weights[name] for name in others]
+        self._newest_counts = [live[name] for name in others]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -45,8 +47,8 @@ class WeightAverage:
         self._num_updates += 1
         share = (1.0 - self._decay) / (1.0 - self._decay**self._num_updates)
         torch._foreach_lerp_(self._averaged, self._sources, share)
-        for count, newest in self._counts:
-            count.copy_(newest)
+        if self._counts:
+            torch._foreach_copy_(self._counts, self._newest_counts)
 
     @torch.no_grad()
     def distance(self) -> float:
