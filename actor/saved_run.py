@@ -49,6 +49,9 @@ class Played:
 def load_network(run: RunInfo, device: torch.device) -> tuple[EfficientZeroNet, int]:
     """Return the network of the newest checkpoint, in eval mode, and its train_step.
 
+    Its weights are those that the run's actors and evaluator would get: the average of the
+    learner's weights, where they play with that.
+
     Raises:
         ValueError: there is no checkpoint, or it cannot be read.
     """
@@ -62,7 +65,12 @@ def load_network(run: RunInfo, device: torch.device) -> tuple[EfficientZeroNet, 
     network = EfficientZeroNet(
         run.config.network, run.env_spec, value_prefix=run.config.agent.value_prefix
     )
-    network.load_inference_state_dict(inference_entries(state["network"]))
+    weights = (
+        state["weight_average"]["weights"]
+        if run.config.learner.acts_on_average
+        else inference_entries(state["network"])
+    )
+    network.load_inference_state_dict(weights)
     return network.to(device).eval(), int(state["train_step"])
 
 

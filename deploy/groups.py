@@ -37,6 +37,7 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ),
     ("search.gumbel_",): lambda values: values["search.algorithm"] == "gumbel",
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
+    ("learner.average_for",): lambda values: values["learner.average_decay"],
     ("learner.momentum",): lambda values: values["learner.optimizer"] != "adamw",
     ("agent.value_prefix_horizon", "network.lstm_hidden_size"): (
         lambda values: values["agent.value_prefix"]
@@ -48,6 +49,7 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("network.project", "network.predictor"): (
         lambda values: values["learner.consistency_coefficient"]
     ),
+    ("reanalyzer.mixed_",): lambda values: values["reanalyzer.value_target"] == "mixed",
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
 }
 """Beginnings of fields that nothing reads unless the others' values say so."""

@@ -57,15 +57,18 @@ def process_memory(config: Config, spec: EnvSpec) -> dict[str, int]:
         factor = downsample_of(config.network, spec)
         cells = math.prod(latent_size(spec.frame_shape[1:], factor))
         latent = config.network.channels * cells * _FLOAT_BYTES
-    per_root = (config.search.num_simulations + 1) * latent + _SEARCHED_STACKS * stack
+    played, reanalysed = (
+        (simulations + 1) * latent + _SEARCHED_STACKS * stack
+        for simulations in (config.search.num_simulations, config.reanalyzer_simulations)
+    )
     episodes = max(config.evaluator.num_episodes, config.evaluator.final_num_episodes)
     roots = min(_MOST_ROOTS, learner.batch_size * (config.agent.num_unroll_steps + 1))
     grown = {
         "replay": _relay_bytes(config),
         "learner": _BATCHES_HELD * batch + _TRAINED_STACKS * learner.batch_size * stack,
-        "reanalyzer": _BATCHES_HELD * batch + roots * per_root,
-        "actor": config.most_envs * per_root,
-        "evaluator": episodes * per_root,
+        "reanalyzer": _BATCHES_HELD * batch + roots * reanalysed,
+        "actor": config.most_envs * played,
+        "evaluator": episodes * played,
     }
     return {role: alone + grown.get(role, 0) for role, alone in _ALONE.items()}
 

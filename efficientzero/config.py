@@ -130,10 +130,10 @@ class NetworkConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """Monte-Carlo tree search, the same in actors, reanalyzers and the evaluator."""
+    """Monte-Carlo tree search of actors, reanalyzers and the evaluator."""
 
     num_simulations: int = 50
-    """Simulations per search (M)."""
+    """Simulations per search (M); reanalyzer.search_simulations may say otherwise there."""
     algorithm: Literal["puct", "gumbel"] = "puct"
     """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
     pb_c_init: float = 1.25
@@ -265,10 +265,19 @@ class ReanalyzerConfig:
     """Share of each batch whose policy targets come from a fresh search."""
     value_bootstrap: Literal["network", "search"] = "network"
     """Value at the end of the td_steps: the target network's, or the root's of a fresh search."""
+    value_target: Literal["td", "search", "mixed"] = "td"
+    """td: n-step returns. search: root values of fresh searches at the positions themselves, with
+    no stored rewards. mixed: td early in training and for new steps, all n of them, else search."""
+    mixed_start_train_steps: int = 40_000
+    """mixed: with target weights of fewer train_steps every value target is td's."""
+    mixed_fresh_env_steps: int = 20_000
+    """mixed: steps younger than so many env_steps keep td's value targets."""
     off_policy_correction: bool = True
     """Shorten td_steps for old data."""
     off_policy_tau: float = 0.3
     """Every tau * budget.train_steps of age takes one td step away."""
+    search_simulations: int = 0
+    """Simulations of a reanalyzer's search. 0: search.num_simulations, as in actors."""
     search_batch_size: int = 0
     """Roots searched at once at the most. 0: the fastest, timed at start; 256 if deterministic."""
 
@@ -326,6 +335,10 @@ class LearnerConfig:
     weights_dtype: Literal["float32", "bfloat16"] = "float32"
     """Of published matrices and kernels. bfloat16: half the bytes. It rounds what a search in
     bfloat16 rounds anyway, and the heads' last layers, which run in float32."""
+    average_decay: float = 0.0
+    """Per train_step, of an exponential moving average of the weights. 0: no average."""
+    average_for: Literal["acting", "targets", "both"] = "acting"
+    """Who gets the average: actors and evaluations, the reanalyzers, or both; others the newest."""
     checkpoint_interval: int = 1_000
     """Train_steps between checkpoints."""
     checkpoints_kept: int = 2
@@ -336,6 +349,11 @@ class LearnerConfig:
     """auto: bfloat16 autocast on CUDA, float32 on CPU."""
     compile: bool = False
     """torch.compile the network's parts: minutes at the start, same up to rounding after it."""
+
+    @property
+    def acts_on_average(self) -> bool:
+        """Whether actors and evaluations play with averaged weights."""
+        return self.average_decay > 0 and self.average_for != "targets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -442,6 +460,11 @@ class Config:
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    @property
+    def reanalyzer_simulations(self) -> int:
+        """Simulations of a reanalyzer's search."""
+        return self.reanalyzer.search_simulations or self.search.num_simulations
 
     @property
     def max_env_steps_ahead(self) -> int:

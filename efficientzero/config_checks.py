@@ -11,6 +11,7 @@ import re
 
 from efficientzero.config import ClusterConfig, Config
 from efficientzero.config_files import ConfigError, config_to_dict, flatten, nearest
+from efficientzero.reanalysis_checks import check_reanalysis
 from efficientzero.schema import EnvSpec
 from efficientzero.staleness import healthy_staleness, staleness_bound
 
@@ -64,6 +65,10 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"learner.batch_size: got {learner.batch_size}, wanted a multiple of learner.num_devices "
         f"({learner.num_devices})",
     )
+    _require(
+        learner.average_decay < 1,
+        f"learner.average_decay: got {learner.average_decay}, wanted 0 or more and less than 1",
+    )
     coefficients = (
         learner.value_prefix_coefficient,
         learner.value_coefficient,
@@ -87,6 +92,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     )
     if config.replay.priority_refresh_share:
         _check_refresh(config)
+    check_reanalysis(config)
     if config.cluster.deterministic:
         _check_deterministic(config)
     _check_hosts(config.cluster)

@@ -21,7 +21,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from efficientzero.config import Config
 
-PRESETS = ("atari100k", "muzero", "atari-small", "minatar", "cartpole", "acrobot", "catch")
+PRESETS = (
+    *("atari100k", "muzero", "atari100k-v2", "atari-small"),
+    *("minatar", "cartpole", "acrobot", "catch"),
+)
 """Names of the presets, the reference first. Each is a TOML file of differences."""
 
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
@@ -54,6 +57,12 @@ _NOT_IN_OLDER_HASHES = {
     "actor.random_action_share": 0.0,
     "actor.random_action_repeat": False,
     "search.root_policy_temperature": 1.0,
+    "reanalyzer.value_target": "td",
+    "reanalyzer.mixed_start_train_steps": 40_000,
+    "reanalyzer.mixed_fresh_env_steps": 20_000,
+    "reanalyzer.search_simulations": 0,
+    "learner.average_decay": 0.0,
+    "learner.average_for": "acting",
 }
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
 

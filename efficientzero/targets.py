@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientzero.config import Config
+from efficientzero.config import Config, ReanalyzerConfig
 from efficientzero.schema import F32, I32, I64, Bool, Ending
 from efficientzero.slices import SliceBatch
 
@@ -55,6 +55,36 @@ def corrected_td_steps(*, ages: I64, td_steps: int, age_per_step: float) -> I32:
     shortening = np.floor(np.maximum(ages, 0) / age_per_step)
     steps: I32 = np.clip(td_steps - shortening, 1, td_steps).astype(np.int32)
     return steps
+
+
+def takes_search_values(
+    reanalyzer: ReanalyzerConfig, *, env_step_ages: I64, target_train_step: int
+) -> Bool:
+    """Return which slices take their value targets from a search's roots, bool [B].
+
+    EfficientZero V2's mixed value targets: n-step returns are right for data of the present policy
+    and need no good model; searches are right for any data once the model is good.
+
+    Args:
+        reanalyzer: which value targets, and the two limits of mixed ones.
+        env_step_ages: i64 [B], env_steps played after each slice's step t.
+        target_train_step: of the target weights.
+    """
+    if reanalyzer.value_target == "mixed":
+        if target_train_step < reanalyzer.mixed_start_train_steps:
+            return np.zeros(len(env_step_ages), np.bool_)
+        return env_step_ages >= reanalyzer.mixed_fresh_env_steps
+    return np.full(len(env_step_ages), reanalyzer.value_target == "search")
+
+
+def search_value_mask(ends: SliceEnds, num_unroll_steps: int) -> Bool:
+    """Return at which positions a search's root value is a value target, bool [B, K + 1].
+
+    At every real observation, the last one of a truncated episode included; past the end, and at
+    an end that is worth nothing, the target is zero.
+    """
+    at_once = np.zeros(len(ends.offsets), np.int32)
+    return bootstrap_offsets(ends, at_once, num_unroll_steps)[1]
 
 
 def bootstrap_offsets(ends: SliceEnds, td_steps: I32, num_unroll_steps: int) -> tuple[I32, Bool]:
@@ -156,9 +186,10 @@ def num_fresh_policies(config: Config, num_slices: int) -> int:
 def most_roots(config: Config) -> int:
     """Return how many roots the targets of one training batch can need."""
     size, positions = config.learner.batch_size, config.agent.num_unroll_steps + 1
-    fresh = num_fresh_policies(config, size)
-    if config.reanalyzer.value_bootstrap == "network":
-        return max(1, fresh * positions)
+    fresh, value_target = num_fresh_policies(config, size), config.reanalyzer.value_target
+    own_values = 0 if value_target == "td" else size * positions  # where policies are, too
+    if value_target == "search" or config.reanalyzer.value_bootstrap == "network":
+        return max(1, own_values, fresh * positions)
     # Values are at offsets n .. K + n, policies at 0 .. K: what both need is searched once.
     shared = max(0, positions - config.agent.td_steps)
     return size * positions + fresh * (positions - shared)

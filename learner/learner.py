@@ -24,7 +24,6 @@ from efficientzero.metrics.tracker import Tracker
 from efficientzero.rpc import weights_pb2
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import PlainError, StopSignal, WaitReason, seed_sequence
-from efficientzero.schedules import is_published
 from efficientzero.schema import TrainingBatch
 from learner.batch_checks import BatchChecks
 from learner.batch_feeder import BatchFeeder, BatchSource, ReadyBatch
@@ -37,11 +36,10 @@ from learner.network import make_network
 from learner.optimizers import make_optimizer
 from learner.parent_weights import adopt_weights
 from learner.priority_feedback import PriorityFeedback, PrioritySink
-from learner.publications import Publications
+from learner.publishing import Publishing
 from learner.ranks import Alone, End, Idle, Ranks, State
 from learner.saver import CheckpointSaver
 from learner.statistics import StepRecord, training_statistics
-from learner.target_lag import TargetLag
 from learner.update import TrainingDiverged, Update, Updater
 from learner.weight_server import WeightPublisher
 
@@ -49,7 +47,6 @@ _WAIT_S = 0.5
 _SAVE_EVERY_S = 600.0
 _MOST_STEPS_AHEAD = 2
 """Train_steps the host may have asked for beyond one that is made: enough to keep a GPU busy."""
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 log = logging.getLogger(__name__)
 
@@ -104,23 +101,20 @@ class Learner:
         self._run, self._config, self._device = run, run.config, device
         feedback = None if priorities is None else PriorityFeedback(self._config, priorities)
         self._priorities, self._publisher = feedback, publisher
-        self._publications = Publications(
-            publisher, dtype=_DTYPES[run.config.learner.weights_dtype]
-        )
         self._governor, self._tracker, self._stop = governor, tracker, stop
         self._check_record, self._note_priorities = check_health, note_priorities
         self._note_batch = note_batch
         self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
         self.pulse = Pulse(self._timer, "train_steps/s")
         """How training fares just now."""
-        self._target_lag = TargetLag(self._config.compat.target_weights_lag)
         self.network = make_network(run).to(device).train()
         self._optimizer = make_optimizer(self.network, self._config)
         self._ranks: Ranks = ranks or Alone()
         self._updater = Updater(
             self.network, self._optimizer, self._config, self._timer, ranks=self._ranks
         )
-        self._live_weights = self.network.inference_state_dict()  # training keeps their addresses
+        live_weights = self.network.inference_state_dict()  # training keeps their addresses
+        self._publishing = Publishing(live_weights, self._config, publisher)
         seeds = seed_sequence(self._config.seed, "learner", 0, 1)
         self.loader = BatchLoader(self._config, run.env_spec, device, seeds)
         """Makes loss inputs of training batches."""
@@ -144,7 +138,7 @@ class Learner:
             TargetsBeyondSupport: as well.
         """
         self._publish(weights_pb2.LATEST)
-        self._publications.wait()
+        self._publishing.wait()
         total = self._config.budget.total_train_steps
         self._ranks.tell(State(self.network.state_dict(), self._optimizer.state_dict()))
         try:
@@ -158,7 +152,7 @@ class Learner:
             while not self._stop.is_set() and self.train_step < total:
                 self._advance()
             self._finish_updates(most_left=0)
-            self._publications.wait()
+            self._publishing.wait()
             self._ranks.tell(End())
         except PlainError:
             self._ranks.tell(End())
@@ -168,7 +162,7 @@ class Learner:
             self.save(wait=True)
         if not self._stop.is_set():
             self._publish(weights_pb2.LATEST, weights_pb2.TARGET)
-            self._publications.wait()
+            self._publishing.wait()
             log.info("trained %d steps: the budget is spent", self.train_step)
 
     def other_ranks_seconds(self) -> float:
@@ -180,7 +174,7 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.loader.load_state_dict(state["loader"])
-        self._target_lag.restore(state["target_lag"])
+        self._publishing.restore(state)
         if self._priorities is not None:
             self._priorities.restore(state["priorities"])
         self.train_step = state["train_step"]
@@ -189,6 +183,7 @@ class Learner:
     def adopt(self, state: Mapping[str, Any]) -> None:
         """Begin with the weights of another run's checkpoint; before ``run``."""
         adopt_weights(self.network, self._optimizer, state)
+        self._publishing.adopt(state)
         self.train_step = self._logged_step = state["train_step"]
 
     def save(self, *, wait: bool) -> None:
@@ -199,7 +194,7 @@ class Learner:
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "loader": self.loader.state_dict(),
-            "target_lag": self._target_lag.state(),
+            **self._publishing.state(),
             "priorities": self._priorities and self._priorities.state(),
             "run_uid": self._run.run_uid,
             "config_hash": self._run.config_hash,
@@ -231,7 +226,7 @@ class Learner:
         self.train_step += 1
         self.pulse.work, self.pulse.weights_train_step = self.pulse.work + 1, self.train_step
         with self._timer.section("publish"):
-            self._publish_when_due()
+            self._publishing.train_step_made(self.train_step)
         # Only now: whoever may go on with this step in the count finds its weights published, or
         # soon will; in a deterministic run already.
         self._governor.train_step_completed(self.train_step)
@@ -241,7 +236,7 @@ class Learner:
 
     def _check_health(self) -> None:
         """Raise what went wrong in threads; called in every wait."""
-        self._publications.check()
+        self._publishing.check()
         self._check_record()
 
     def _finish_updates(self, *, most_left: int) -> None:
@@ -304,37 +299,18 @@ class Learner:
         if self._save_is_due and not is_last:
             self._finish_updates(most_left=0)
             with self._timer.section("checkpoint"):
-                self._publications.wait()  # or it would hold target weights that are out of date
+                self._publishing.wait()  # or it would hold target weights that are out of date
                 self.save(wait=False)
 
     def _start_training(self) -> None:
         if self._publisher.newest(weights_pb2.TARGET) is None:
             self._publish(weights_pb2.TARGET)
-            self._publications.wait()
+            self._publishing.wait()
             # The warm-up's data are on disk before anything is learned from them.
             self.save(wait=False)
 
-    def _publish_when_due(self) -> None:
-        learner, step, kinds = (
-            self._config.learner,
-            self.train_step,
-            list[weights_pb2.WeightsKind](),
-        )
-        if is_published(step, learner):
-            kinds.append(weights_pb2.LATEST)
-        if step % learner.target_interval == 0:
-            due = self._target_lag.exchange(self._live_weights, step)
-            if due is not None and due.train_step == step:
-                kinds.append(weights_pb2.TARGET)
-            elif due is not None:
-                self._publications.publish([weights_pb2.TARGET], due.state, due.train_step)
-        if kinds:
-            self._publish(*kinds)
-        if self._config.cluster.deterministic:
-            self._publications.wait()
-
     def _publish(self, *kinds: weights_pb2.WeightsKind) -> None:
-        self._publications.publish(kinds, self._live_weights, self.train_step)
+        self._publishing.publish(*kinds, train_step=self.train_step)
 
     def _log(
         self, batch: TrainingBatch, inputs: LossInput, update: Update, evaluated: Tensor
@@ -365,6 +341,7 @@ class Learner:
             **self._steps.row(),
             **(self._priorities.row(self.train_step) if self._priorities else {}),
             **statistics,
+            **self._publishing.row(),
             **self._feeder.row(),
             **self._usage.row(),
             **self._timer.row(),

@@ -69,7 +69,7 @@ def train_step_cost(network: EfficientZeroNet, config: Config) -> Cost:
     network.train(was_training)
     forward = initial.get_total_flops() + agent.num_unroll_steps * step
     per_slice = (1 + _BACKWARD) * forward + agent.num_unroll_steps * target
-    root = initial.get_total_flops() + config.search.num_simulations * recurrent.get_total_flops()
+    root = initial.get_total_flops() + config.reanalyzer_simulations * recurrent.get_total_flops()
     num_roots = most_roots(config) if most_roots(config) > 1 else 0
     return Cost(float(learner.batch_size * per_slice), float(num_roots * root))
 

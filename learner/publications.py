@@ -1,6 +1,6 @@
 """Publishes weights without holding up whoever trains them.
 
-Used by the learner's loop. The caller pays for a copy from memory to warm memory on the weights'
+Used by ``publishing``. The caller pays for a copy from memory to warm memory on the weights'
 device; transfer to the host, rounding, checks, encoding and checksum happen in a thread, once per
 publication.
 """

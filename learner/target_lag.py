@@ -1,6 +1,6 @@
 """Target weights that are published some intervals late, as the reference does.
 
-Held by the learner's loop. Without a lag nothing is kept or copied.
+Held by ``publishing``. Without a lag nothing is kept or copied.
 """
 
 from __future__ import annotations

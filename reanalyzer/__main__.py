@@ -14,10 +14,9 @@ from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightClient, WeightSource
 from efficientzero.run_tracking import tracked
 from efficientzero.runtime import StopSignal, generator, leave
-from efficientzero.search import BatchedSearch
 from efficientzero.worker import Place, run_worker
 from reanalyzer.reanalyzer import Reanalyzer, SliceSource
-from reanalyzer.root_batch import root_batch_size
+from reanalyzer.root_batch import reanalysis_search
 from reanalyzer.turns import BatchTurns
 from replay.info import wait_until_ready
 from replay.ordered_sampler import OrderedSampler
@@ -42,16 +41,7 @@ def main(place: Place, stop: StopSignal) -> None:
     )
     randomness = generator(config.seed, ROLE, index, place.incarnation)
     search_randomness, sampling_randomness = randomness.spawn(2)
-    search = BatchedSearch(
-        network,
-        search=config.search,
-        agent=config.agent,
-        compat=config.compat,
-        num_actions=spec.num_actions,
-        batch_size=root_batch_size(config, network, device),
-        device=device,
-        generator=search_randomness,
-    )
+    search = reanalysis_search(config, spec, network, device, search_randomness)
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
         return
     client = WeightClient(

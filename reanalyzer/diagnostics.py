@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from efficientzero.schema import I32, I64, Bool, SearchResult
+from efficientzero.schema import F32, I32, I64, Bool, SearchResult
 from efficientzero.search_statistics import SearchStatistics
 from efficientzero.slices import SliceBatch
 
@@ -61,9 +61,9 @@ class BatchDiagnostics:
             slices: what it was made of.
             newest: moments that ages are counted from.
             target_train_step: of the target weights.
-            td_steps: i32 [B].
+            td_steps: i32 [B], 0 where value targets are a search's.
             action_mask: bool [B, K].
-            bootstraps: bool [B, K + 1].
+            bootstraps: bool [B, K + 1], where a value target has a value of the model in it.
         """
         self._num_batches += 1
         self._train_step_ages.append(newest.train_step - slices.weights_versions)
@@ -76,6 +76,20 @@ class BatchDiagnostics:
             ("target_staleness", newest.train_step - target_train_step),
         ):
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
+
+    def add_value_targets(self, takes_search: Bool, differences: F32) -> None:
+        """Count where one batch's value targets come from.
+
+        Args:
+            takes_search: bool [B], the slices whose value targets are a search's.
+            differences: f32 [N, K + 1] of the other slices, root value minus n-step return; NaN
+                where nothing was searched.
+        """
+        name = "search_value_share"
+        self._sums[name] = self._sums.get(name, 0.0) + float(takes_search.mean())
+        known = differences[~np.isnan(differences)]
+        self._difference += float(known.sum())
+        self._num_differences += known.size
 
     def add_searches(self, policy_roots: SearchResult) -> None:
         """Count what the searches for policies found."""
@@ -91,6 +105,8 @@ class BatchDiagnostics:
             **{f"reanalyzer/{name}": sum_ / self._num_batches for name, sum_ in self._sums.items()},
             **self._searches.take_row(),
         }
+        if self._num_differences:
+            row["reanalyzer/search_minus_td"] = self._difference / self._num_differences
         if self._train_step_ages:
             ages = np.concatenate(self._train_step_ages)
             row["reanalyzer/sample_age"] = float(ages.mean())
@@ -100,5 +116,6 @@ class BatchDiagnostics:
 
     def _start(self) -> None:
         self._num_batches = 0
+        self._difference, self._num_differences = 0.0, 0
         self._sums: dict[str, float] = {}
         self._train_step_ages: list[I64] = []

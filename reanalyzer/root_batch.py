@@ -1,4 +1,4 @@
-"""How many roots to search at once: found by timing at start, or as configured.
+"""A reanalyzer's search: how many roots it takes at once, timed at start or as configured.
 
 Called by ``reanalyzer.__main__``. One training batch needs up to B * (K + 1) roots for policies
 and, where values are searched too, as many again; cut into equal parts, they cost least per root
@@ -7,14 +7,18 @@ at a size that only the device knows.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 
 from efficientzero.config import Config
 from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import EnvSpec
+from efficientzero.search import BatchedSearch
 from efficientzero.step_timing import step_seconds
 from efficientzero.targets import most_roots
 
@@ -66,3 +70,33 @@ def root_batch_size(config: Config, network: EfficientZeroNet, device: torch.dev
     if config.cluster.deterministic:
         return equal_parts(num_roots, _UNTIMED)
     return choose_size(step_seconds(config.search, network, device, candidate_sizes(num_roots)))
+
+
+def reanalysis_search(
+    config: Config,
+    spec: EnvSpec,
+    network: EfficientZeroNet,
+    device: torch.device,
+    generator: np.random.Generator,
+) -> BatchedSearch:
+    """Return the search of a reanalyzer: as many roots at once as are fastest, its own simulations.
+
+    The size is one for any number of simulations: what a simulation costs does not depend on it.
+
+    Args:
+        config: the run's config.
+        spec: the environment's shape.
+        network: in eval mode on ``device``.
+        device: where the network lives.
+        generator: source of the trees' seeds.
+    """
+    return BatchedSearch(
+        network,
+        search=dataclasses.replace(config.search, num_simulations=config.reanalyzer_simulations),
+        agent=config.agent,
+        compat=config.compat,
+        num_actions=spec.num_actions,
+        batch_size=root_batch_size(config, network, device),
+        device=device,
+        generator=generator,
+    )

@@ -7,6 +7,7 @@ grid: slice and offset. What is needed at a cell, as value or as policy, is comp
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +23,9 @@ from efficientzero.targets import (
     corrected_td_steps,
     num_fresh_policies,
     policy_mask,
+    search_value_mask,
     slice_ends,
+    takes_search_values,
     value_prefix_targets,
     value_targets,
 )
@@ -32,6 +35,17 @@ from replay.priorities import num_refreshed
 
 NO_STEP = -1
 """In place of an env_step whose priority would be refreshed."""
+
+
+class _Found(NamedTuple):
+    """What network and searches made of a batch's observations."""
+
+    values: F32
+    """[B, K + n + 1] to bootstrap from, zero where none is needed."""
+    root_values: F32
+    """[B, K + 1] of the searches, NaN where there was none."""
+    policies: F32
+    """[B, K + 1, A], searched again for the configured share."""
 
 
 class TargetMaker:
@@ -76,21 +90,44 @@ class TargetMaker:
         steps = agent.num_unroll_steps
         self._newest.update(slices, target_train_step)
         ends = slice_ends(slices, block_length=config.compat.block_length)
-        td_steps = self._td_steps(slices, target_train_step)
-        offsets, bootstraps = bootstrap_offsets(ends, td_steps, steps)
-        exists = policy_mask(ends, steps)
-        values, policies = self._values_and_policies(
-            slices, _cells(offsets, bootstraps, steps + agent.td_steps + 1), exists
+        takes_search = takes_search_values(
+            config.reanalyzer,
+            env_step_ages=self._newest.env_step - slices.env_steps,
+            target_train_step=target_train_step,
         )
-        mask = action_mask(ends, steps)
+        by_search = search_value_mask(ends, steps) & takes_search[:, None]
+        td_steps = self._horizons(slices, target_train_step)
+        offsets, bootstraps = bootstrap_offsets(ends, td_steps, steps)
+        bootstraps &= ~takes_search[:, None]
+        found = self._values_and_policies(
+            slices,
+            _cells(offsets, bootstraps, steps + agent.td_steps + 1),
+            by_search,
+            policy_mask(ends, steps),
+        )
+        td_values = value_targets(
+            slices,
+            ends,
+            bootstrap_values=np.take_along_axis(found.values, offsets, 1),
+            bootstraps=bootstraps,
+            td_steps=td_steps,
+            discount=agent.discount,
+        )
+        values = np.where(
+            takes_search[:, None], np.where(by_search, found.root_values, 0.0), td_values
+        ).astype(np.float32)
+        policies, mask = found.policies, action_mask(ends, steps)
         random_actions = self._generator.integers(0, policies.shape[2], size=mask.shape)
         self.diagnostics.add_batch(
             slices,
             self._newest,
             target_train_step=target_train_step,
-            td_steps=td_steps,
+            td_steps=np.where(takes_search, 0, td_steps),
             action_mask=mask,
-            bootstraps=bootstraps,
+            bootstraps=bootstraps | by_search,
+        )
+        self.diagnostics.add_value_targets(
+            takes_search, (found.root_values - td_values)[~takes_search]
         )
         return TrainingBatch(
             frames=slices.frames[:, : config.env.num_stacked_frames + steps],
@@ -100,14 +137,7 @@ class TargetMaker:
                 num_unroll_steps=steps,
                 horizon=agent.value_prefix_horizon if agent.value_prefix else 1,
             ),
-            values=value_targets(
-                slices,
-                ends,
-                bootstrap_values=np.take_along_axis(values, offsets, 1),
-                bootstraps=bootstraps,
-                td_steps=td_steps,
-                discount=agent.discount,
-            ),
+            values=values,
             policies=policies,
             action_mask=mask,
             shards=slices.shards,
@@ -125,7 +155,8 @@ class TargetMaker:
         """Return |V(o[t]) - z[0]| of any number of slices under the network's weights, f64 [B].
 
         The priority of PER (section 3.3): what the learner would find, had it these weights. The
-        bootstrap is the network's value even where training targets take a search's.
+        bootstrap is the network's value even where training targets take a search's, and the
+        error is of the n-step return even where the value target is a search's.
         """
         agent = self._config.agent
         ends = slice_ends(slices, block_length=self._config.compat.block_length)
@@ -146,6 +177,13 @@ class TargetMaker:
         errors: F64 = np.abs(values[:, 0] - targets[:, 0]).astype(np.float64)
         return errors
 
+    def _horizons(self, slices: SliceBatch, target_train_step: int) -> I32:
+        """Return the horizon of each slice's training targets, where they are n-step returns."""
+        if self._config.reanalyzer.value_target != "td":
+            # Mixed: n-step returns are for new data alone, which needs no correction.
+            return np.full(len(slices.steps_left), self._config.agent.td_steps, np.int32)
+        return self._td_steps(slices, target_train_step)
+
     def _td_steps(self, slices: SliceBatch, target_train_step: int) -> I32:
         """Return the horizon of each slice, i32 [B]."""
         agent, reanalyzer = self._config.agent, self._config.reanalyzer
@@ -164,18 +202,15 @@ class TargetMaker:
         )
 
     def _values_and_policies(
-        self, slices: SliceBatch, value_cells: Bool, exists: Bool
-    ) -> tuple[F32, F32]:
+        self, slices: SliceBatch, value_cells: Bool, by_search: Bool, exists: Bool
+    ) -> _Found:
         """Return fresh values and policy targets.
 
         Args:
             slices: B of them.
-            value_cells: bool [B, K + n + 1], where a value is needed.
+            value_cells: bool [B, K + n + 1], where a value to bootstrap from is needed.
+            by_search: bool [B, K + 1], where the value target is a search's root value.
             exists: bool [B, K + 1], where a policy target exists.
-
-        Returns:
-            values: f32 [B, K + n + 1], zero where none is needed.
-            policies: f32 [B, K + 1, A]: searched anew for the configured share.
         """
         num_policies = exists.shape[1]
         values = np.zeros(value_cells.shape, np.float32)
@@ -185,20 +220,23 @@ class TargetMaker:
         if self._config.reanalyzer.value_bootstrap == "network":
             with self._timer.section("values"):
                 values[value_cells] = self._network_values(slices.frames, value_cells)
-            cells = policy_cells
+            cells = policy_cells.copy()
         else:
             cells = policy_cells | value_cells
+        cells[:, :num_policies] |= by_search
+        root_values = np.full(cells.shape, np.nan, np.float32)
         with self._timer.section("search"):
             found = self._searched(
                 self._observations(slices.frames, cells, self._search.batch_size)
             )
         if found is not None:
+            root_values[cells] = found.root_values
             if self._config.reanalyzer.value_bootstrap == "search":
                 values[cells] = found.root_values
             for_policy = SearchResult._make(column[policy_cells[cells]] for column in found)
             policies[policy_cells[:, :num_policies]] = for_policy.policies
             self.diagnostics.add_searches(for_policy)
-        return values, policies
+        return _Found(values, root_values[:, :num_policies], policies)
 
     def _chosen(self, num_slices: int) -> Bool:
         """Return which slices get policies from a fresh search, bool [B]."""

@@ -8,6 +8,7 @@ COMPONENTS: dict[str, dict[str, Any]] = {
     "consistency": {"learner.consistency_coefficient": 0.0},
     "value_prefix": {"agent.value_prefix": False},
     "off_policy": {"reanalyzer.off_policy_correction": False},
+    "mixed_value": {"reanalyzer.value_target": "td"},
     "reanalyze": {"reanalyzer.policy_reanalyze_ratio": 0.0},
     "priority": {"replay.priority_exponent": 0.0},
     "max_priority": {"replay.initial_priority": "value_error"},

@@ -2,16 +2,23 @@
 
 import dataclasses
 
+import numpy as np
+import pytest
 import torch
 
+from deploy.process_memory import process_memory
+from efficientzero.config_checks import validate
+from efficientzero.config_files import ConfigError
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
 from efficientzero.step_timing import step_seconds
 from efficientzero.targets import most_roots
+from learner.network import train_step_cost
 from reanalyzer.root_batch import (
     candidate_sizes,
     choose_size,
     equal_parts,
+    reanalysis_search,
     root_batch_size,
     value_batch_size,
 )
@@ -100,3 +107,45 @@ def test_on_a_cpu_the_clock_is_the_process_own(monkeypatch):
     seconds = step_seconds(search, network, cpu, [8, 2, 4])
     assert list(seconds) == [8, 2, 4]
     assert all(0 < cost < 1 for cost in seconds.values())
+
+
+def with_simulations(number, algorithm="puct"):
+    config = tiny_config()
+    return dataclasses.replace(
+        config,
+        search=dataclasses.replace(config.search, algorithm=algorithm),
+        reanalyzer=dataclasses.replace(config.reanalyzer, search_simulations=number),
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
+@pytest.mark.parametrize(("number", "wanted"), [(0, 6), (2, 2), (9, 9)])
+def test_reanalyzers_search_with_their_own_simulations_if_they_have_any(number, wanted, algorithm):
+    config = with_simulations(number, algorithm)
+    network = EfficientZeroNet(config.network, SPEC, value_prefix=True).eval()
+    generator = np.random.default_rng(0)
+    search = reanalysis_search(config, SPEC, network, torch.device("cpu"), generator)
+    assert search.num_simulations == wanted
+    observations = np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32)
+    found = search.run(observations, exploration_noise=True)
+    assert (found.visit_counts.sum(1) == wanted).all()
+    np.testing.assert_allclose(found.policies.sum(1), 1, rtol=1e-5)
+
+
+def test_one_simulation_whose_visit_counts_are_the_policy_is_refused():
+    message = "reanalyzer.search_simulations: got 1 with search.algorithm puct, wanted 0, at least"
+    with pytest.raises(ConfigError, match=message):
+        validate(with_simulations(1))
+    validate(with_simulations(1, "gumbel"))
+    validate(with_simulations(2))
+
+
+def test_cost_and_memory_are_those_of_the_reanalyzers_own_simulations():
+    few, many = with_simulations(2), with_simulations(200)
+    network = EfficientZeroNet(few.network, SPEC, value_prefix=True, projection=True)
+    costs = [train_step_cost(network, config) for config in (few, many)]
+    assert costs[0].training == costs[1].training
+    assert costs[0].searching < 0.1 * costs[1].searching
+    memory = [process_memory(config, SPEC) for config in (few, many)]
+    assert memory[0].pop("reanalyzer") < memory[1].pop("reanalyzer")
+    assert memory[0] == memory[1]

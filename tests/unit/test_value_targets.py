@@ -1,0 +1,193 @@
+"""Value targets from searches, and mixed with n-step returns by age."""
+
+import numpy as np
+import pytest
+
+from efficientzero.config_checks import validate
+from efficientzero.config_files import ConfigError, config_from_dict
+from efficientzero.targets import most_roots
+from tests.reference_targets import value_target
+from tests.target_cases import (
+    BATCH,
+    TARGET_TRAIN_STEP,
+    make_case,
+    make_config,
+    make_maker,
+    observation_at,
+    told_value,
+)
+from tests.unit.test_target_maker import rules_of
+
+NEWEST = 950
+"""Env_steps in replay, by the table's size in ``make_case``."""
+
+
+def made(config, slices, *, target_train_step=TARGET_TRAIN_STEP):
+    maker, search = make_maker(config)
+    return maker.make_batch(slices, target_train_step), maker, search
+
+
+def with_env_steps(slices, ages):
+    """Return slices so many env_steps old, at least 1: none is newer than the table."""
+    return slices._replace(env_steps=NEWEST - ages)
+
+
+def search_target(episode, t, k):
+    """Return the root value of o[t + k], 0 past the end and at one that is worth nothing."""
+    end = len(episode.actions)
+    is_last = t + k == end and episode.ending.name == "TRUNCATED"
+    return told_value(observation_at(episode, t + k)) if t + k < end or is_last else 0.0
+
+
+@pytest.mark.parametrize("bootstrap", ["network", "search"])
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+def test_search_values_are_the_roots_of_their_own_positions(bootstrap, ratio):
+    config = make_config(value_target="search", bootstrap=bootstrap, ratio=ratio)
+    origins, slices = make_case(config, seed=1)
+    batch, maker, search = made(config, slices)
+    plain = made(make_config(bootstrap=bootstrap, ratio=ratio), slices)[0]
+    ends = set()
+    for b, (episode, t) in enumerate(origins):
+        for k in range(6):
+            assert batch.values[b, k] == pytest.approx(search_target(episode, t, k)), (b, k)
+            if t + k >= len(episode.actions):
+                ends.add((episode.ending.name, t + k == len(episode.actions)))
+    assert len(ends) == 4, "both endings, at the end and past it"
+    assert len(search.seen) <= most_roots(config) == BATCH * 6
+    assert np.isfinite(batch.values).all()
+    for name in ("policies", "actions", "value_prefixes", "action_mask"):
+        np.testing.assert_array_equal(getattr(batch, name), getattr(plain, name), err_msg=name)
+    row = maker.diagnostics.take_row()
+    assert row["reanalyzer/search_value_share"] == 1.0
+    assert row["reanalyzer/td_steps"] == 0.0
+    assert "reanalyzer/search_minus_td" not in row
+
+
+def test_mixed_takes_all_td_steps_for_new_data_and_searches_for_old():
+    config = make_config(value_target="mixed", start=TARGET_TRAIN_STEP, fresh=100)
+    origins, slices = make_case(config, seed=2)
+    ages = np.resize([99, 100, 1, 900], BATCH)
+    slices = with_env_steps(slices, ages)._replace(
+        # Old enough for a correction, had there been one.
+        weights_versions=np.zeros(BATCH, np.int64)
+    )
+    batch, maker, search = made(config, slices)
+    rules = rules_of(config)
+    differences = []
+    for b, (episode, t) in enumerate(origins):
+        for k in range(6):
+            root = search_target(episode, t, k)
+            wanted = value_target(
+                episode,
+                t,
+                k,
+                horizon=config.agent.td_steps,
+                value_of=lambda i, e=episode: told_value(observation_at(e, i)),
+                rules=rules,
+            )
+            if ages[b] >= 100:
+                wanted = root
+            elif t + k < len(episode.actions):
+                differences.append(root - wanted)
+            assert batch.values[b, k] == pytest.approx(wanted, abs=1e-4), (b, k)
+    assert len(search.seen) <= most_roots(config)
+    row = maker.diagnostics.take_row()
+    assert row["reanalyzer/search_value_share"] == 0.5
+    assert row["reanalyzer/td_steps"] == config.agent.td_steps / 2
+    assert row["reanalyzer/search_minus_td"] == pytest.approx(np.mean(differences), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("target_train_step", "share"),
+    [(TARGET_TRAIN_STEP - 1, 0.0), (TARGET_TRAIN_STEP, 1.0), (TARGET_TRAIN_STEP + 1, 1.0)],
+)
+def test_mixed_begins_to_search_when_the_target_weights_are_trained_enough(
+    target_train_step, share
+):
+    config = make_config(value_target="mixed", start=TARGET_TRAIN_STEP, fresh=0)
+    _, slices = make_case(config, seed=3)
+    batch, maker, _ = made(config, slices, target_train_step=target_train_step)
+    row = maker.diagnostics.take_row()
+    assert row["reanalyzer/search_value_share"] == share
+    other = make_config(
+        value_target="search" if share else "td", correction=False, bootstrap="search"
+    )
+    wanted = made(other, slices, target_train_step=target_train_step)[0]
+    np.testing.assert_array_equal(batch.values, wanted.values)
+
+
+@pytest.mark.parametrize("bootstrap", ["network", "search"])
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_as_many_roots_as_most_roots_says_are_reached(bootstrap, ratio):
+    """By slices far from any end; early under mixed ones n-step returns may need more."""
+    for value_target_, start in (("search", 0), ("mixed", 0), ("mixed", 10_000)):
+        config = make_config(
+            value_target=value_target_, start=start, bootstrap=bootstrap, ratio=ratio
+        )
+        _, slices = make_case(config, seed=4)
+        steps = config.agent.num_unroll_steps + config.agent.td_steps + 1
+        slices = slices._replace(
+            steps_left=np.full(BATCH, steps, np.int32), endings=np.zeros(BATCH, np.uint8)
+        )
+        _, _, search = made(config, slices)
+        is_late = start == 0
+        td_roots = BATCH * 6 * (bootstrap == "search") + int(BATCH * ratio) * (
+            5 if bootstrap == "search" else 6
+        )
+        assert len(search.seen) == (BATCH * 6 if is_late else td_roots)
+        searched = BATCH * 6 if value_target_ == "search" else max(BATCH * 6, td_roots)
+        assert most_roots(config) == searched
+
+
+def test_priorities_of_stored_steps_stay_those_of_n_step_returns():
+    plain, searched = (make_config(value_target=name) for name in ("td", "search"))
+    _, slices = make_case(plain, seed=5)
+    errors = [make_maker(c)[0].value_errors(slices, TARGET_TRAIN_STEP) for c in (plain, searched)]
+    np.testing.assert_array_equal(*errors)
+
+
+def test_td_reports_what_a_search_would_have_said():
+    config = make_config(bootstrap="network", ratio=0.5)
+    _, slices = make_case(config, seed=6)
+    _, maker, _ = made(config, slices)
+    row = maker.diagnostics.take_row()
+    assert row["reanalyzer/search_value_share"] == 0.0
+    assert np.isfinite(row["reanalyzer/search_minus_td"])
+
+
+MIXED = {"value_target": "mixed", "mixed_start_train_steps": 10, "mixed_fresh_env_steps": 10}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"reanalyzer": {"value_target": "search"}, "search": {"num_simulations": 1}},
+            r"reanalyzer.value_target: got search with search.num_simulations 1, wanted td or at",
+        ),
+        (
+            {
+                "reanalyzer": {"value_target": "search", "search_simulations": 1},
+                "search": {"algorithm": "gumbel"},
+            },
+            r"reanalyzer.value_target: got search with reanalyzer.search_simulations 1, wanted td",
+        ),
+        (
+            {"reanalyzer": MIXED, "learner": {"value_prefix_coefficient": 0.0}},
+            r"reanalyzer.value_target: got mixed with learner.value_prefix_coefficient 0, wanted",
+        ),
+        (
+            {"reanalyzer": {**MIXED, "mixed_start_train_steps": 120_000}},
+            r"reanalyzer.mixed_start_train_steps: got 120000, wanted less than the run's 120000 tr",
+        ),
+        (
+            {"reanalyzer": {**MIXED, "mixed_fresh_env_steps": 100_000}},
+            r"reanalyzer.mixed_fresh_env_steps: got 100000, wanted less than the run's 100000 env_",
+        ),
+    ],
+)
+def test_value_targets_that_cannot_be_learned_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(config_from_dict(values))
+    for value_target_ in ("td", "search", "mixed"):
+        validate(config_from_dict({"reanalyzer": {**MIXED, "value_target": value_target_}}))
