@@ -11,6 +11,7 @@ import tyro
 from benchmarks.baselines.command import BaselinesCommand, train_baselines
 from benchmarks.beside_mctx import MctxCommand, measure_mctx
 from benchmarks.curves import CurvesCommand, write_curves
+from benchmarks.games.command import GamesCommand, write_games
 from benchmarks.learning.command import LearningCommand, measure_learning
 from benchmarks.logging_cost import LoggingCommand, measure_logging
 from benchmarks.pipeline import PipelineCommand, measure_pipeline
@@ -22,6 +23,7 @@ _MORE = (
     "\n      `python -m benchmarks mctx` compares the trees with mctx;"
     "\n      `python -m benchmarks learning` trains small tasks for hours (--dry-run: how long);"
     "\n      `python -m benchmarks baselines` trains plain DQN and PPO on the same tasks;"
+    "\n      `python -m benchmarks games GRID.toml --out PAGE.md` compares over games;"
     "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
     "\n      `python -m benchmarks logging` measures what metric rows cost;"
     "\n      `python -m benchmarks pipeline` measures replay, actors and their scaling;"
@@ -34,6 +36,7 @@ _Command = (
     | Annotated[LearningCommand, tyro.conf.subcommand("learning")]
     | Annotated[CurvesCommand, tyro.conf.subcommand("curves")]
     | Annotated[BaselinesCommand, tyro.conf.subcommand("baselines")]
+    | Annotated[GamesCommand, tyro.conf.subcommand("games")]
     | Annotated[LoggingCommand, tyro.conf.subcommand("logging")]
     | Annotated[PipelineCommand, tyro.conf.subcommand("pipeline")]
 )
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         | LearningCommand
         | CurvesCommand
         | BaselinesCommand
+        | GamesCommand
         | LoggingCommand
         | PipelineCommand
     )
@@ -65,6 +69,8 @@ def main(arguments: Sequence[str]) -> int:
             return measure_learning(command, arguments)
         elif isinstance(command, BaselinesCommand):
             return train_baselines(command)
+        elif isinstance(command, GamesCommand):
+            return write_games(command, arguments)
         elif isinstance(command, LoggingCommand):
             measure_logging(command)
         elif isinstance(command, PipelineCommand):

@@ -20,6 +20,7 @@ from benchmarks.learning.results import (
     select,
     training_returns,
 )
+from benchmarks.markdown import interval_text, number_text, revision_text, table
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 _NUM_PARTS = 8  # of the env_steps, each with its training games
@@ -89,17 +90,17 @@ def _final_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
             (
                 chosen[0].cell.config.env.id,
                 reached.n,
-                _text(reached),
-                *map(_text, levels),
+                interval_text(reached),
+                *map(interval_text, levels),
                 " / ".join(apart),
-                _text(gain_of_search(chosen)),
+                interval_text(gain_of_search(chosen)),
                 chosen[0].run.last.env_steps,
                 chosen[0].run.last.train_steps,
                 f"{minutes:.1f}",
             )
         )
     titles = ("task", "n", "with search", "without search", "random", "apart from these")
-    return _table((*titles, "gain of search", "env_steps", "train_steps", "minutes"), rows)
+    return table((*titles, "gain of search", "env_steps", "train_steps", "minutes"), rows)
 
 
 def _curve_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
@@ -115,9 +116,9 @@ def _curve_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
                 cells.append("")
                 continue
             mean, low, high = (float(np.interp(x, points, y)) for y in (means, lows, highs))
-            cells.append(_text(Interval(mean=mean, low=low, high=high, n=len(chosen))))
+            cells.append(interval_text(Interval(mean=mean, low=low, high=high, n=len(chosen))))
         rows.append((chosen[0].cell.config.env.id, budget, *cells))
-    return _table(("task", "all env_steps", *(f"at {f:.4g}" for f in _FRACTIONS)), rows)
+    return table(("task", "all env_steps", *(f"at {f:.4g}" for f in _FRACTIONS)), rows)
 
 
 def _training_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
@@ -126,9 +127,9 @@ def _training_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
         chosen = select(results, task)
         edges = np.linspace(0, chosen[0].cell.config.budget.env_steps, _NUM_PARTS + 1).tolist()
         found = training_returns(chosen, edges)
-        cells = ["" if interval is None else _text(interval) for interval in found]
+        cells = ["" if interval is None else interval_text(interval) for interval in found]
         rows.append((chosen[0].cell.config.env.id, *cells))
-    return _table(("task", *(f"{i}/{_NUM_PARTS}" for i in range(1, _NUM_PARTS + 1))), rows)
+    return table(("task", *(f"{i}/{_NUM_PARTS}" for i in range(1, _NUM_PARTS + 1))), rows)
 
 
 def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]) -> str:
@@ -142,9 +143,11 @@ def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]
         apart = "" if variant == FULL else " / ".join(_apart(a, b) for a, b in pairs)
         apart = apart if baseline == FULL else f"{baseline}: {apart}"
         n = len(select(results, task, variant))
-        rows.append((variant, options, n, *("" if i is None else _text(i) for i in found), apart))
+        rows.append(
+            (variant, options, n, *("" if i is None else interval_text(i) for i in found), apart)
+        )
     measures = ("final return", "mean over training", "last games to train on")
-    return _table(("variant", "options", "n", *measures, "apart from full"), rows)
+    return table(("variant", "options", "n", *measures, "apart from full"), rows)
 
 
 def _levels(results: Sequence[Result]) -> list[Interval | None]:
@@ -175,14 +178,14 @@ def _runs_table(results: Sequence[Result]) -> str:
                 cell.seed,
                 f"{last.mean:.2f}",
                 len(last.returns),
-                *(_number(result.baselines.get(policy)) for policy in BASELINES),
+                *(number_text(result.baselines.get(policy)) for policy in BASELINES),
                 f"{result.summary['wall_s'] / 60.0:.1f}",
                 cell.key[0],
-                _revision(result.summary["versions"].get("git_commit", "")),
+                revision_text(result.summary["versions"].get("git_commit", "")),
             )
         )
     titles = ("task", "variant", "seed", "with search", "episodes", "without search", "random")
-    return _table((*titles, "minutes", "config", "revision"), rows)
+    return table((*titles, "minutes", "config", "revision"), rows)
 
 
 def _versions(results: Sequence[Result]) -> str:
@@ -193,25 +196,4 @@ def _versions(results: Sequence[Result]) -> str:
         values = {result.summary["versions"].get(name, "unknown") for result in results}
         rows.append((name, ", ".join(sorted(values))))
     rows += [(f"{name} (this page)", metadata.version(name)) for name in ("scipy", "matplotlib")]
-    return _table(("what", "version"), rows)
-
-
-def _revision(commit: str) -> str:
-    """Shorten ``<40 digits>`` and ``<40 digits>-dirty``."""
-    digits, dash, state = commit.partition("-")
-    return f"{digits[:12]}{dash}{state}"
-
-
-def _text(interval: Interval) -> str:
-    if np.isnan(interval.low):
-        return f"{interval.mean:.2f}"
-    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+    return table(("what", "version"), rows)
