@@ -46,8 +46,12 @@ def draw_curves(
             axes.axhline(level.mean, color=color, linewidth=width, linestyle=":")
             continue
         lines = [line for curve in curves if (line := _known(curve, x))[0].size]
-        points, values = on_common_points(lines) if lines else (np.empty(0), np.empty(0))
-        if not points.size:
+        if not lines:
+            continue
+        points, values = on_common_points(lines)
+        if not points.size:  # no x is covered by all: the seeds' ends
+            ends = np.array([(at[-1], returns[-1]) for at, returns in lines])
+            axes.plot(*ends.T, color=color, linewidth=0, marker="o")
             continue
         means, lows, highs = mean_band(values)
         axes.fill_between(points, lows, highs, color=color, alpha=_BAND, linewidth=0)

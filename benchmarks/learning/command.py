@@ -13,6 +13,7 @@ from typing import Annotated
 
 import tyro
 
+from benchmarks.baselines.curves import LearningCurve, read_curves
 from benchmarks.learning.cell_runner import Outcome, finished_runs, run_cells
 from benchmarks.learning.cells import (
     FULL,
@@ -54,6 +55,9 @@ class LearningCommand:
     """Where run folders lie; runs found there count."""
     out: Path = Path("docs/learning.png")
     """The picture; the page gets the same name with .md."""
+    plain: Path = Path("docs/baselines.csv")
+    """Curves of plain DQN and PPO, as `python -m benchmarks baselines` writes them; those of the
+    same environments are shown."""
     overrides: tuple[str, ...] = ()
     """Options of launch.py for every run, without their dashes: budget.env-steps=1000."""
     limit_minutes: float = 240.0
@@ -75,6 +79,7 @@ def measure_learning(command: LearningCommand, arguments: Sequence[str]) -> int:
         ValueError: the command makes no sense; nothing has been started.
     """
     _check(command)
+    plain = read_curves(command.plain)
     cells = make_plan(
         tasks=command.tasks,
         seeds=command.seeds,
@@ -100,7 +105,7 @@ def measure_learning(command: LearningCommand, arguments: Sequence[str]) -> int:
         raise ValueError(
             f"no run of {FULL} has finished, so there is no page: {'; '.join(missing)}"
         )
-    _write(results, missing, command, arguments)
+    _write(results, plain, missing, command, arguments)
     return 1 if missing else 0
 
 
@@ -189,6 +194,7 @@ def _read(outcomes: Sequence[Outcome]) -> tuple[list[Result], list[str]]:
 
 def _write(
     results: Sequence[Result],
+    plain: Sequence[LearningCurve],
     missing: Sequence[str],
     command: LearningCommand,
     arguments: Sequence[str],
@@ -203,6 +209,7 @@ def _write(
     picture, page = command.out, command.out.with_suffix(".md")
     text = make_page(
         results,
+        plain=plain,
         variant_task=command.variant_task,
         picture=picture.name,
         command=shlex.join(("python", "-m", "benchmarks", *arguments)),
@@ -210,7 +217,8 @@ def _write(
     )
     try:
         picture.parent.mkdir(parents=True, exist_ok=True)
-        draw(results, variant_task=command.variant_task).savefig(picture, dpi=_DPI)
+        figure = draw(results, plain=plain, variant_task=command.variant_task)
+        figure.savefig(picture, dpi=_DPI)
         page.write_text(text)
     except OSError as error:
         where = error.filename or picture

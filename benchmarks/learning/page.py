@@ -7,12 +7,15 @@ from importlib import metadata
 
 import numpy as np
 
+from benchmarks.baselines.curves import LEVELS, LearningCurve, by_algorithm
+from benchmarks.baselines.drawing import NAMES
 from benchmarks.learning.cells import BASELINES_OF_VARIANTS, CHANGES, FULL, TASKS, VARIANTS
 from benchmarks.learning.intervals import CONFIDENCE, Interval, mean_interval
 from benchmarks.learning.results import (
     BASELINES,
     Result,
     baseline_return,
+    final_cpu_seconds,
     final_return,
     gain_of_search,
     return_curve,
@@ -21,6 +24,7 @@ from benchmarks.learning.results import (
     training_returns,
 )
 from benchmarks.markdown import interval_text, number_text, revision_text, table
+from efficientzero.config import Config
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 _NUM_PARTS = 8  # of the env_steps, each with its training games
@@ -29,6 +33,7 @@ _NUM_PARTS = 8  # of the env_steps, each with its training games
 def make_page(
     results: Sequence[Result],
     *,
+    plain: Sequence[LearningCurve],
     variant_task: str,
     picture: str,
     command: str,
@@ -38,6 +43,7 @@ def make_page(
 
     Args:
         results: finished cells, at least one of them full.
+        plain: curves of plain DQN, PPO and the like, of any environments.
         variant_task: the task whose variants are told.
         picture: the picture's file name.
         command: what made the page.
@@ -51,10 +57,11 @@ def make_page(
         f"Returns are means over n seeds with the {CONFIDENCE:.0%} bootstrap interval in brackets "
         "(percentile; with n = 3 that is the smallest to the largest seed). A seed's return is the "
         "mean of its final evaluation's episodes. The gain of search is the mean of the seeds' own "
-        "differences, for both play the same weights.",
+        "differences, for both play the same weights. CPU-s: CPU-seconds of training, a seed's "
+        "mean, evaluations not counted.",
         f"![return against env_steps]({picture})",
         "## Final return",
-        _final_table(results, tasks),
+        _final_table(results, tasks, plain),
         "## Return against env_steps",
         _curve_table(results, tasks),
         "## Return of the games played to train on, with exploration, by parts of the env_steps",
@@ -78,7 +85,9 @@ def make_page(
     return "\n\n".join(parts) + "\n"
 
 
-def _final_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
+def _final_table(
+    results: Sequence[Result], tasks: Sequence[str], plain: Sequence[LearningCurve]
+) -> str:
     rows = []
     for task in tasks:
         chosen = select(results, task)
@@ -97,10 +106,28 @@ def _final_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
                 chosen[0].run.last.env_steps,
                 chosen[0].run.last.train_steps,
                 f"{minutes:.1f}",
+                number_text(final_cpu_seconds([r.learning_curve for r in chosen]), 0),
             )
         )
+        rows += _plain_rows(chosen[0].cell.config, plain)
     titles = ("task", "n", "with search", "without search", "random", "apart from these")
-    return table((*titles, "gain of search", "env_steps", "train_steps", "minutes"), rows)
+    steps = ("gain of search", "env_steps", "train_steps", "minutes", "CPU-s")
+    return table((*titles, *steps), rows)
+
+
+def _plain_rows(config: Config, plain: Sequence[LearningCurve]) -> list[tuple[object, ...]]:
+    """Return a row for each plain algorithm on the task; it searches nothing."""
+    methods = by_algorithm(plain, config.env.id, config.budget.env_steps)
+    rows: list[tuple[object, ...]] = []
+    for method, curves in methods.items():
+        if method in LEVELS:
+            continue  # each run plays at random itself, on its own games
+        reached = mean_interval([curve.last_return for curve in curves])
+        env_steps = f"{max(curve.env_steps[-1] for curve in curves):.0f}"
+        name, cost = f"{config.env.id}: {NAMES.get(method, method)}", final_cpu_seconds(curves)
+        start = (name, reached.n, "", interval_text(reached), "", "", "")
+        rows.append((*start, env_steps, "", "", number_text(cost, 0)))
+    return rows
 
 
 def _curve_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
