@@ -17,6 +17,7 @@ from benchmarks.learning.command import LearningCommand, measure_learning
 from benchmarks.logging_cost import LoggingCommand, measure_logging
 from benchmarks.pipeline import PipelineCommand, measure_pipeline
 from benchmarks.report import SearchCommand, measure_search
+from benchmarks.simulations import SimulationsCommand, measure_simulations
 from efficientzero.options import parse_options
 
 _MORE = (
@@ -26,6 +27,7 @@ _MORE = (
     "\n      `python -m benchmarks baselines` trains plain DQN and PPO on the same tasks;"
     "\n      `python -m benchmarks games GRID.toml --out PAGE.md` compares over games;"
     "\n      `python -m benchmarks cpu runs/*` tells where their CPU-seconds went;"
+    "\n      `python -m benchmarks simulations runs/*` plays their weights with other searches;"
     "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
     "\n      `python -m benchmarks logging` measures what metric rows cost;"
     "\n      `python -m benchmarks pipeline` measures replay, actors and their scaling;"
@@ -40,6 +42,7 @@ _Command = (
     | Annotated[BaselinesCommand, tyro.conf.subcommand("baselines")]
     | Annotated[GamesCommand, tyro.conf.subcommand("games")]
     | Annotated[CpuCommand, tyro.conf.subcommand("cpu")]
+    | Annotated[SimulationsCommand, tyro.conf.subcommand("simulations")]
     | Annotated[LoggingCommand, tyro.conf.subcommand("logging")]
     | Annotated[PipelineCommand, tyro.conf.subcommand("pipeline")]
 )
@@ -53,6 +56,7 @@ _RUN: dict[type, Callable[[Any, Sequence[str]], int | None]] = {
     BaselinesCommand: lambda command, _: train_baselines(command),
     GamesCommand: write_games,
     CpuCommand: write_profile,
+    SimulationsCommand: measure_simulations,
     LoggingCommand: lambda command, _: measure_logging(command),
     PipelineCommand: lambda command, _: measure_pipeline(command),
 }

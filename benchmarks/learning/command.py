@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from benchmarks.baselines.curves import LearningCurve, read_curves
+from benchmarks.baselines.curves import LearningCurve, read_curves, write_curves
 from benchmarks.learning.cell_runner import Outcome, finished_runs, run_cells
 from benchmarks.learning.cells import (
     FULL,
@@ -54,7 +54,7 @@ class LearningCommand:
     runs_dir: Path = Path("runs/learning")
     """Where run folders lie; runs found there count."""
     out: Path = Path("docs/learning.png")
-    """The picture; the page gets the same name with .md."""
+    """The picture; the page gets the same name with .md, all points of all runs with .csv."""
     plain: Path = Path("docs/baselines.csv")
     """Curves of plain DQN and PPO, as `python -m benchmarks baselines` writes them; those of the
     same environments are shown."""
@@ -139,6 +139,8 @@ def _check(command: LearningCommand) -> None:
         raise ValueError("--tasks, --seeds: got none, wanted at least one of each")
     if command.out.suffix != ".png":
         raise ValueError(f"--out: got {command.out}, wanted a .png")
+    if command.out.with_suffix(".csv").resolve() == command.plain.resolve():
+        raise ValueError(f"--out: got {command.out}, whose CSV would replace {command.plain}")
     if command.limit_minutes <= 0:
         raise ValueError(f"--limit-minutes: got {command.limit_minutes}, wanted more than 0")
 
@@ -219,6 +221,7 @@ def _write(
         picture.parent.mkdir(parents=True, exist_ok=True)
         figure = draw(results, plain=plain, variant_task=command.variant_task)
         figure.savefig(picture, dpi=_DPI)
+        write_curves(picture.with_suffix(".csv"), [result.learning_curve for result in results])
         page.write_text(text)
     except OSError as error:
         where = error.filename or picture

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from benchmarks.learning.results import (
     final_cpu_seconds,
     final_return,
     gain_of_search,
+    paired_difference,
     return_curve,
     return_over_training,
     select,
@@ -45,10 +47,11 @@ def make_page(
         results: finished cells, at least one of them full.
         plain: curves of plain DQN, PPO and the like, of any environments.
         variant_task: the task whose variants are told.
-        picture: the picture's file name.
+        picture: the picture's file name; the CSV of all points has the same with .csv.
         command: what made the page.
         missing: one line for each cell of the plan that is not among the results.
     """
+    points = Path(picture).with_suffix(".csv").name
     tasks = [task for task in TASKS if select(results, task)]
     variants = [v for v in (FULL, *VARIANTS) if select(results, variant_task, v)]
     parts = [
@@ -58,7 +61,7 @@ def make_page(
         "(percentile; with n = 3 that is the smallest to the largest seed). A seed's return is the "
         "mean of its final evaluation's episodes. The gain of search is the mean of the seeds' own "
         "differences, for both play the same weights. CPU-s: CPU-seconds of training, a seed's "
-        "mean, evaluations not counted.",
+        f"mean, evaluations not counted. Every point of every run: [{points}]({points}).",
         f"![return against env_steps]({picture})",
         "## Final return",
         _final_table(results, tasks, plain),
@@ -75,7 +78,8 @@ def make_page(
             f"alike. The last games to train on are of the last 1/{_NUM_PARTS} of the env_steps, "
             "and with exploration. no-search is trained without search, too: with one simulation "
             "of Gumbel's search. It is compared with that search at the preset's simulations, "
-            "which where the preset's is pUCT is the variant gumbel.",
+            "which where the preset's is pUCT is the variant gumbel. Pairs: mean of the seeds' own "
+            "differences to what the variant is compared with.",
             _variant_table(results, variant_task, variants),
         ]
     parts += ["## Runs", _runs_table(results)]
@@ -170,11 +174,25 @@ def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]
         apart = "" if variant == FULL else " / ".join(_apart(a, b) for a, b in pairs)
         apart = apart if baseline == FULL else f"{baseline}: {apart}"
         n = len(select(results, task, variant))
-        rows.append(
-            (variant, options, n, *("" if i is None else interval_text(i) for i in found), apart)
+        means = ("" if i is None else interval_text(i) for i in found)
+        differences = (
+            ["", ""] if variant == FULL else _differences(results, task, variant, baseline)
         )
+        rows.append((variant, options, n, *means, apart, *differences))
     measures = ("final return", "mean over training", "last games to train on")
-    return table(("variant", "options", "n", *measures, "apart from full"), rows)
+    pairs_of = ("pairs: final return", "pairs: mean over training")
+    return table(("variant", "options", "n", *measures, "apart from full", *pairs_of), rows)
+
+
+def _differences(results: Sequence[Result], task: str, variant: str, baseline: str) -> list[str]:
+    """Return the seeds' own differences to what the variant is compared with, as text."""
+    pair = select(results, task, variant), select(results, task, baseline)
+    measures: tuple[Callable[[Result], float], ...] = (
+        lambda result: result.run.last.mean,
+        lambda result: result.mean_over_training,
+    )
+    found = [paired_difference(*pair, measure) for measure in measures]
+    return ["" if i is None else f"{interval_text(i)} (n = {i.n})" for i in found]
 
 
 def _levels(results: Sequence[Result]) -> list[Interval | None]:

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -208,6 +208,19 @@ def gain_of_search(results: Sequence[Result]) -> Interval:
     than two intervals side by side, which hold how much seeds differ twice over.
     """
     return mean_interval([r.run.last.mean - r.baselines["prior"] for r in results])
+
+
+def paired_difference(
+    results: Sequence[Result], baseline: Sequence[Result], measure: Callable[[Result], float]
+) -> Interval | None:
+    """Return mean and interval of the seeds' own differences to the baseline; None without pairs.
+
+    Runs of one seed begin with the same weights where the network is the same, and are evaluated
+    on the same games.
+    """
+    known = {result.cell.seed: measure(result) for result in baseline}
+    pairs = [(measure(r), known[r.cell.seed]) for r in results if r.cell.seed in known]
+    return mean_interval([value - other for value, other in pairs]) if pairs else None
 
 
 def return_curve(results: Sequence[Result]) -> tuple[F64, F64, F64, F64]:

@@ -22,6 +22,7 @@ from benchmarks.learning.intervals import Interval, mean_band, mean_interval
 from benchmarks.learning.picture import draw
 from benchmarks.learning.results import (
     gain_of_search,
+    paired_difference,
     read_result,
     return_curve,
     return_over_training,
@@ -150,8 +151,8 @@ def test_the_page_names_what_play_without_a_tree_is_compared_with(tmp_path, no_s
     page = (tmp_path / "docs" / "a.md").read_text()
     (gumbel,) = (line for line in page.splitlines() if line.startswith("| gumbel |"))
     (without,) = (line for line in page.splitlines() if line.startswith("| no-search |"))
-    assert gumbel.endswith("| yes / yes / - |")
-    assert without.endswith("| gumbel: no / no / - |")
+    assert "| yes / yes / - | -0.80 [-0.80, -0.80] (n = 3) |" in gumbel
+    assert "| gumbel: no / no / - | 0.00 [0.00, 0.00] (n = 3) |" in without
 
 
 def test_overrides_reach_every_cell():
@@ -347,6 +348,16 @@ def test_gain_of_search_is_the_mean_of_pairs():
     assert (gain.mean, gain.low, gain.high, gain.n) == (0.75, 0.5, 1.0, 3)
 
 
+def test_a_variant_is_paired_by_seed_with_what_it_is_compared_with():
+    def result(seed, value):
+        return SimpleNamespace(cell=SimpleNamespace(seed=seed), value=value)
+
+    ours = [result(0, 1.0), result(1, 5.0), result(7, 90.0)]
+    found = paired_difference(ours, [result(1, 4.5), result(0, 0.0)], lambda r: r.value)
+    assert (found.mean, found.low, found.high, found.n) == (0.75, 0.5, 1.0, 2)
+    assert paired_difference(ours, [result(2, 0.0)], lambda r: r.value) is None
+
+
 def test_a_band_is_the_interval_of_each_point():
     values = np.array([[1.0, 10.0], [2.0, 30.0], [3.0, 20.0]])
     means, lows, highs = mean_band(values)
@@ -442,6 +453,9 @@ def test_plain_baselines_of_the_same_environment_are_in_table_and_picture(
     (row,) = (line for line in page.splitlines() if line.startswith("| Catch-v0: "))
     assert row == ("| Catch-v0: DQN | 2 |  | 0.50 [0.25, 0.75] |  |  |  | 12000 |  |  | 8 |")
     assert "CartPole" not in page
+    points = (tmp_path / "docs" / "a.csv").read_text().splitlines()
+    assert points[1:3] == ["Catch-v0,full,0,1500,0,", "Catch-v0,full,0,3000,1,70.0"]
+    assert len(points) == 1 + 3 * 2
 
 
 def test_the_picture_has_returns_over_env_steps_and_over_cpu_seconds(tmp_path):
@@ -551,6 +565,7 @@ def test_without_any_result_no_page_is_written(tmp_path, capsys, no_signal_handl
         (("--jobs", "-1"), "--jobs: got -1"),
         (("--out", "a.pdf"), "--out: got a.pdf, wanted a .png"),
         (("--seeds",), "got none"),
+        (("--out", "docs/baselines.png"), "whose CSV would replace docs/baselines.csv"),
         (("--limit-minutes", "0"), "--limit-minutes: got 0.0"),
         (("--overrides", "budget.env-steps=0"), "budget.env_steps: got 0"),
     ],
