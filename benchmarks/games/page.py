@@ -11,6 +11,7 @@ from benchmarks.baselines.drawing import NAMES
 from benchmarks.games.collect import Collection
 from benchmarks.games.scores import (
     RANDOM,
+    SAMPLES,
     Aggregates,
     final_interval,
     final_returns,
@@ -105,7 +106,7 @@ def _aggregate_parts(aggregates: Aggregates, games: Sequence[str], reference: st
         f"A game's score is (return - random play's mean) / ({name}'s mean - random play's mean), "
         "both over the seeds here: 0 is random play, 1 is what "
         f"{name} reaches on average. IQM: mean of the middle half of all scores (Agarwal et al., "
-        f"2021), by rliable, with the {CONFIDENCE:.0%} interval of 2,000 resamples of seeds "
+        f"2021), by rliable, with the {CONFIDENCE:.0%} interval of {SAMPLES:,} resamples of seeds "
         "within games. The two means are taken as known. Only seeds count that a method has of "
         "every game.",
     ]

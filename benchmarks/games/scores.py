@@ -13,7 +13,7 @@ from deploy.report.estimates import Estimate, aggregate
 from efficientzero.schema import F64
 
 RANDOM = "random"
-_SAMPLES = 2_000
+SAMPLES = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,11 @@ def final_interval(curves: Sequence[LearningCurve], env_id: str, method: str) ->
 
 
 def normalized_aggregates(
-    curves: Sequence[LearningCurve], games: Sequence[str], reference: str
+    curves: Sequence[LearningCurve],
+    games: Sequence[str],
+    reference: str,
+    *,
+    samples: int = SAMPLES,
 ) -> Aggregates:
     """Return the aggregates of every method over the games where they mean something.
 
@@ -54,6 +58,7 @@ def normalized_aggregates(
         curves: of all methods.
         games: of the grid.
         reference: the method whose mean return counts as 1.
+        samples: resamples for the intervals.
 
     A game without both levels, or where the reference is not clearly above random play, would
     divide by a difference that is noise: it is left out and named.
@@ -83,7 +88,7 @@ def normalized_aggregates(
         games=tuple(levels),
         left_out=tuple(left_out),
         seeds=seeds,
-        estimates=aggregate(matrices, samples=_SAMPLES) if matrices else {},
+        estimates=aggregate(matrices, samples=samples) if matrices else {},
     )
 
 

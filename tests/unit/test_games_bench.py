@@ -72,7 +72,7 @@ def test_scores_are_0_at_random_play_and_1_at_the_reference():
         *(*curves("a", "dqn", 2.0, 4.0), *curves("b", "dqn", 0.0, 2.0)),
         *(*curves("a", "us", 5.0, 3.0), *curves("b", "us", nan, 3.0)),
     ]
-    found = normalized_aggregates(known, ["a", "b"], "dqn")
+    found = normalized_aggregates(known, ["a", "b"], "dqn", samples=200)
     assert found.games == ("a", "b") and not found.left_out
     # Seed 0 of ours has no game b: only seed 1 counts, (3 - 1) / 2 and (3 + 1) / 2.
     assert found.seeds == {"random": (0, 1), "dqn": (0, 1), "us": (1,)}
@@ -90,7 +90,7 @@ def test_a_game_whose_reference_is_not_above_random_play_counts_for_nobody():
         *(*curves("b", "random", 0.0, 0.5), *curves("b", "dqn", 0.4, 0.6)),
         *curves("c", "dqn", 1.0, 1.0),
     ]
-    found = normalized_aggregates(known, ["a", "b", "c"], "dqn")
+    found = normalized_aggregates(known, ["a", "b", "c"], "dqn", samples=20)
     assert found.games == ("a",)
     assert [line.partition(":")[0] for line in found.left_out] == ["b", "c"]
     assert "not clearly above random (0.25)" in found.left_out[0]
