@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import tyro
 
 from benchmarks.baselines.command import BaselinesCommand, train_baselines
 from benchmarks.beside_mctx import MctxCommand, measure_mctx
+from benchmarks.cpu_profile import CpuCommand, write_profile
 from benchmarks.curves import CurvesCommand, write_curves
+from benchmarks.games.command import GamesCommand, write_games
 from benchmarks.learning.command import LearningCommand, measure_learning
 from benchmarks.logging_cost import LoggingCommand, measure_logging
 from benchmarks.pipeline import PipelineCommand, measure_pipeline
 from benchmarks.report import SearchCommand, measure_search
+from benchmarks.simulations import SimulationsCommand, measure_simulations
 from efficientzero.options import parse_options
 
 _MORE = (
@@ -22,6 +25,9 @@ _MORE = (
     "\n      `python -m benchmarks mctx` compares the trees with mctx;"
     "\n      `python -m benchmarks learning` trains small tasks for hours (--dry-run: how long);"
     "\n      `python -m benchmarks baselines` trains plain DQN and PPO on the same tasks;"
+    "\n      `python -m benchmarks games GRID.toml --out PAGE.md` compares over games;"
+    "\n      `python -m benchmarks cpu runs/*` tells where their CPU-seconds went;"
+    "\n      `python -m benchmarks simulations runs/*` plays their weights with other searches;"
     "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
     "\n      `python -m benchmarks logging` measures what metric rows cost;"
     "\n      `python -m benchmarks pipeline` measures replay, actors and their scaling;"
@@ -34,22 +40,31 @@ _Command = (
     | Annotated[LearningCommand, tyro.conf.subcommand("learning")]
     | Annotated[CurvesCommand, tyro.conf.subcommand("curves")]
     | Annotated[BaselinesCommand, tyro.conf.subcommand("baselines")]
+    | Annotated[GamesCommand, tyro.conf.subcommand("games")]
+    | Annotated[CpuCommand, tyro.conf.subcommand("cpu")]
+    | Annotated[SimulationsCommand, tyro.conf.subcommand("simulations")]
     | Annotated[LoggingCommand, tyro.conf.subcommand("logging")]
     | Annotated[PipelineCommand, tyro.conf.subcommand("pipeline")]
 )
 
 
+_RUN: dict[type, Callable[[Any, Sequence[str]], int | None]] = {
+    SearchCommand: lambda command, _: measure_search(command),
+    MctxCommand: lambda command, _: measure_mctx(command),
+    LearningCommand: measure_learning,
+    CurvesCommand: lambda command, _: write_curves(command),
+    BaselinesCommand: lambda command, _: train_baselines(command),
+    GamesCommand: write_games,
+    CpuCommand: write_profile,
+    SimulationsCommand: measure_simulations,
+    LoggingCommand: lambda command, _: measure_logging(command),
+    PipelineCommand: lambda command, _: measure_pipeline(command),
+}
+"""What runs each command, given it and the command line; None is exit code 0."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    command: (
-        SearchCommand
-        | MctxCommand
-        | LearningCommand
-        | CurvesCommand
-        | BaselinesCommand
-        | LoggingCommand
-        | PipelineCommand
-    )
     command = parse_options(
         _Command,
         arguments or ["search"],
@@ -57,26 +72,13 @@ def main(arguments: Sequence[str]) -> int:
         description="Measure search, processes, learning or logging, or draw. Nothing: search.",
     )
     try:
-        if isinstance(command, SearchCommand):
-            measure_search(command)
-        elif isinstance(command, MctxCommand):
-            measure_mctx(command)
-        elif isinstance(command, LearningCommand):
-            return measure_learning(command, arguments)
-        elif isinstance(command, BaselinesCommand):
-            return train_baselines(command)
-        elif isinstance(command, LoggingCommand):
-            measure_logging(command)
-        elif isinstance(command, PipelineCommand):
-            measure_pipeline(command)
-        else:
-            write_curves(command)
+        exit_code = _RUN[type(command)](command, arguments)
     except ValueError as error:
         print(f"benchmarks: error: {error}", file=sys.stderr)
         return 2
     if not arguments:
         print(_MORE)
-    return 0
+    return exit_code or 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -10,12 +9,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
+import numpy as np
 import torch
 import tyro
 
+from benchmarks.baselines.curves import LearningCurve, write_curves
 from benchmarks.baselines.dqn import DqnConfig, train_dqn
 from benchmarks.baselines.ppo import PpoConfig, train_ppo
 from benchmarks.baselines.tasks import Curve, Point, Task, play_randomly
+from benchmarks.grid_cells import read_cells
 from benchmarks.learning.intervals import mean_interval
 from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, load_preset
@@ -46,6 +48,8 @@ class BaselinesCommand:
     """One training for each task, algorithm and seed."""
     env: str = ""
     """Another environment of the preset's kind: MinAtar/Freeway-v1."""
+    grid: Path | None = None
+    """A grid file of `launch.py ablate`: its environments, budget and seeds, instead of those."""
     env_steps: int = 0
     """Budget. 0: the preset's."""
     num_evaluations: int = 12
@@ -101,31 +105,73 @@ def plan(command: BaselinesCommand) -> list[Cell]:
     Raises:
         ValueError: no such preset, or numbers that make no sense.
     """
-    for task in command.tasks:
-        if task not in PRESETS:
-            raise ValueError(f"--tasks: got {task!r}, wanted some of {', '.join(PRESETS)}")
     for name in ("num_evaluations", "num_episodes"):
         if getattr(command, name) < 1:
             raise ValueError(f"{name}: got {getattr(command, name)}, wanted at least 1")
     if command.env_steps < 0 or min(command.seeds, default=-1) < 0:
         raise ValueError("got a negative number or no seed, wanted env_steps and seeds from 0 on")
     return [
-        _cell(command, task, algorithm, seed)
-        for seed in command.seeds
-        for task in command.tasks
+        Cell(
+            task=config.preset,
+            algorithm=algorithm,
+            config=config,
+            path=training_path(command.out, config, algorithm),
+        )
+        for config in _configs(command)
         for algorithm in command.algorithms
     ]
 
 
-def _cell(command: BaselinesCommand, task: str, algorithm: AlgorithmName, seed: int) -> Cell:
+def training_path(out: Path, config: Config, algorithm: str) -> Path:
+    """Return the file of one training in the folder ``out``."""
+    env, steps = config.env.id.replace("/", "-"), config.budget.env_steps
+    return out / f"{env}_{config.preset}_{steps}_{algorithm}_s{config.seed}.json"
+
+
+def read_training(path: Path) -> LearningCurve:
+    """Return what one training left.
+
+    Raises:
+        ValueError: it cannot be read, or is no such file.
+    """
+    try:
+        training = json.loads(path.read_text())
+        points = [Point(**values) for values in training["points"]]
+        return LearningCurve(
+            env_id=training["env"],
+            algorithm=training["algorithm"],
+            seed=training["seed"],
+            env_steps=np.array([p.env_steps for p in points], np.float64),
+            returns=np.array([p.return_mean for p in points], np.float64),
+            cpu_seconds=np.array([p.cpu_seconds for p in points], np.float64),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no training ({type(error).__name__}: {error})") from error
+
+
+def _configs(command: BaselinesCommand) -> list[Config]:
+    """Return a config for each environment and seed, seed by seed."""
+    if command.grid is not None:
+        own = BaselinesCommand()
+        for name in ("tasks", "seeds", "env"):
+            if getattr(command, name) != getattr(own, name):
+                raise ValueError(f"got --grid and --{name}, wanted one: the grid has its own")
+        steps = (f"budget.env-steps={command.env_steps}",) if command.env_steps else ()
+        found: dict[tuple[str, int], Config] = {}
+        for cell in read_cells(command.grid, steps):  # arms of one environment are one here
+            found.setdefault((cell.config.env.id, cell.config.seed), cell.config)
+        return list(found.values())
+    for task in command.tasks:
+        if task not in PRESETS:
+            raise ValueError(f"--tasks: got {task!r}, wanted some of {', '.join(PRESETS)}")
+    return [_config(command, task, seed) for seed in command.seeds for task in command.tasks]
+
+
+def _config(command: BaselinesCommand, task: str, seed: int) -> Config:
     preset = load_preset(task)
     env = replace(preset.env, id=command.env or preset.env.id)
     steps = command.env_steps or preset.budget.env_steps
-    budget = replace(preset.budget, env_steps=steps)
-    what = env.id.replace("/", "-")
-    path = command.out / f"{what}_{task}_{steps}_{algorithm}_s{seed}.json"
-    config = replace(preset, env=env, budget=budget, seed=seed)
-    return Cell(task=task, algorithm=algorithm, config=config, path=path)
+    return replace(preset, env=env, budget=replace(preset.budget, env_steps=steps), seed=seed)
 
 
 def _train(cell: Cell, command: BaselinesCommand) -> Curve:
@@ -150,15 +196,7 @@ def _train(cell: Cell, command: BaselinesCommand) -> Curve:
 
 def _report(cells: Sequence[Cell], out: Path) -> None:
     """Write the points of all trainings in ``out`` to curves.csv; print the means of ``cells``."""
-    with (out / "curves.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["env", "algorithm", "seed", "env_steps", "return_mean", "cpu_seconds"])
-        for path in sorted(out.glob("*.json")):
-            training = json.loads(path.read_text())
-            for point in (Point(**values) for values in training["points"]):
-                numbers = (f"{point.return_mean:.4g}", f"{point.cpu_seconds:.1f}")
-                which = (training["env"], training["algorithm"], training["seed"])
-                writer.writerow([*which, point.env_steps, *numbers])
+    write_curves(out / "curves.csv", [read_training(path) for path in sorted(out.glob("*.json"))])
     ends: dict[tuple[str, str], list[Point]] = {}
     for cell in cells:
         last = Point(**json.loads(cell.path.read_text())["points"][-1])

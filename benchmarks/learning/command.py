@@ -13,6 +13,7 @@ from typing import Annotated
 
 import tyro
 
+from benchmarks.baselines.curves import LearningCurve, read_curves, write_curves
 from benchmarks.learning.cell_runner import Outcome, finished_runs, run_cells
 from benchmarks.learning.cells import (
     FULL,
@@ -53,7 +54,10 @@ class LearningCommand:
     runs_dir: Path = Path("runs/learning")
     """Where run folders lie; runs found there count."""
     out: Path = Path("docs/learning.png")
-    """The picture; the page gets the same name with .md."""
+    """The picture; the page gets the same name with .md, all points of all runs with .csv."""
+    plain: Path = Path("docs/baselines.csv")
+    """Curves of plain DQN and PPO, as `python -m benchmarks baselines` writes them; those of the
+    same environments are shown."""
     overrides: tuple[str, ...] = ()
     """Options of launch.py for every run, without their dashes: budget.env-steps=1000."""
     limit_minutes: float = 240.0
@@ -75,6 +79,7 @@ def measure_learning(command: LearningCommand, arguments: Sequence[str]) -> int:
         ValueError: the command makes no sense; nothing has been started.
     """
     _check(command)
+    plain = read_curves(command.plain)
     cells = make_plan(
         tasks=command.tasks,
         seeds=command.seeds,
@@ -100,7 +105,7 @@ def measure_learning(command: LearningCommand, arguments: Sequence[str]) -> int:
         raise ValueError(
             f"no run of {FULL} has finished, so there is no page: {'; '.join(missing)}"
         )
-    _write(results, missing, command, arguments)
+    _write(results, plain, missing, command, arguments)
     return 1 if missing else 0
 
 
@@ -134,6 +139,8 @@ def _check(command: LearningCommand) -> None:
         raise ValueError("--tasks, --seeds: got none, wanted at least one of each")
     if command.out.suffix != ".png":
         raise ValueError(f"--out: got {command.out}, wanted a .png")
+    if command.out.with_suffix(".csv").resolve() == command.plain.resolve():
+        raise ValueError(f"--out: got {command.out}, whose CSV would replace {command.plain}")
     if command.limit_minutes <= 0:
         raise ValueError(f"--limit-minutes: got {command.limit_minutes}, wanted more than 0")
 
@@ -189,6 +196,7 @@ def _read(outcomes: Sequence[Outcome]) -> tuple[list[Result], list[str]]:
 
 def _write(
     results: Sequence[Result],
+    plain: Sequence[LearningCurve],
     missing: Sequence[str],
     command: LearningCommand,
     arguments: Sequence[str],
@@ -203,6 +211,7 @@ def _write(
     picture, page = command.out, command.out.with_suffix(".md")
     text = make_page(
         results,
+        plain=plain,
         variant_task=command.variant_task,
         picture=picture.name,
         command=shlex.join(("python", "-m", "benchmarks", *arguments)),
@@ -210,7 +219,9 @@ def _write(
     )
     try:
         picture.parent.mkdir(parents=True, exist_ok=True)
-        draw(results, variant_task=command.variant_task).savefig(picture, dpi=_DPI)
+        figure = draw(results, plain=plain, variant_task=command.variant_task)
+        figure.savefig(picture, dpi=_DPI)
+        write_curves(picture.with_suffix(".csv"), [result.learning_curve for result in results])
         page.write_text(text)
     except OSError as error:
         where = error.filename or picture

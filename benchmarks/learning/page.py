@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 
+from benchmarks.baselines.curves import LEVELS, LearningCurve, by_algorithm
+from benchmarks.baselines.drawing import NAMES
 from benchmarks.learning.cells import BASELINES_OF_VARIANTS, CHANGES, FULL, TASKS, VARIANTS
 from benchmarks.learning.intervals import CONFIDENCE, Interval, mean_interval
 from benchmarks.learning.results import (
     BASELINES,
     Result,
     baseline_return,
+    final_cpu_seconds,
     final_return,
     gain_of_search,
+    paired_difference,
     return_curve,
     return_over_training,
     select,
     training_returns,
 )
+from benchmarks.markdown import interval_text, number_text, revision_text, table
+from efficientzero.config import Config
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 _NUM_PARTS = 8  # of the env_steps, each with its training games
@@ -28,6 +35,7 @@ _NUM_PARTS = 8  # of the env_steps, each with its training games
 def make_page(
     results: Sequence[Result],
     *,
+    plain: Sequence[LearningCurve],
     variant_task: str,
     picture: str,
     command: str,
@@ -37,11 +45,13 @@ def make_page(
 
     Args:
         results: finished cells, at least one of them full.
+        plain: curves of plain DQN, PPO and the like, of any environments.
         variant_task: the task whose variants are told.
-        picture: the picture's file name.
+        picture: the picture's file name; the CSV of all points has the same with .csv.
         command: what made the page.
         missing: one line for each cell of the plan that is not among the results.
     """
+    points = Path(picture).with_suffix(".csv").name
     tasks = [task for task in TASKS if select(results, task)]
     variants = [v for v in (FULL, *VARIANTS) if select(results, variant_task, v)]
     parts = [
@@ -50,10 +60,11 @@ def make_page(
         f"Returns are means over n seeds with the {CONFIDENCE:.0%} bootstrap interval in brackets "
         "(percentile; with n = 3 that is the smallest to the largest seed). A seed's return is the "
         "mean of its final evaluation's episodes. The gain of search is the mean of the seeds' own "
-        "differences, for both play the same weights.",
+        "differences, for both play the same weights. CPU-s: CPU-seconds of training, a seed's "
+        f"mean, evaluations not counted. Every point of every run: [{points}]({points}).",
         f"![return against env_steps]({picture})",
         "## Final return",
-        _final_table(results, tasks),
+        _final_table(results, tasks, plain),
         "## Return against env_steps",
         _curve_table(results, tasks),
         "## Return of the games played to train on, with exploration, by parts of the env_steps",
@@ -67,7 +78,8 @@ def make_page(
             f"alike. The last games to train on are of the last 1/{_NUM_PARTS} of the env_steps, "
             "and with exploration. no-search is trained without search, too: with one simulation "
             "of Gumbel's search. It is compared with that search at the preset's simulations, "
-            "which where the preset's is pUCT is the variant gumbel.",
+            "which where the preset's is pUCT is the variant gumbel. Pairs: mean of the seeds' own "
+            "differences to what the variant is compared with.",
             _variant_table(results, variant_task, variants),
         ]
     parts += ["## Runs", _runs_table(results)]
@@ -77,7 +89,9 @@ def make_page(
     return "\n\n".join(parts) + "\n"
 
 
-def _final_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
+def _final_table(
+    results: Sequence[Result], tasks: Sequence[str], plain: Sequence[LearningCurve]
+) -> str:
     rows = []
     for task in tasks:
         chosen = select(results, task)
@@ -89,17 +103,35 @@ def _final_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
             (
                 chosen[0].cell.config.env.id,
                 reached.n,
-                _text(reached),
-                *map(_text, levels),
+                interval_text(reached),
+                *map(interval_text, levels),
                 " / ".join(apart),
-                _text(gain_of_search(chosen)),
+                interval_text(gain_of_search(chosen)),
                 chosen[0].run.last.env_steps,
                 chosen[0].run.last.train_steps,
                 f"{minutes:.1f}",
+                number_text(final_cpu_seconds([r.learning_curve for r in chosen]), 0),
             )
         )
+        rows += _plain_rows(chosen[0].cell.config, plain)
     titles = ("task", "n", "with search", "without search", "random", "apart from these")
-    return _table((*titles, "gain of search", "env_steps", "train_steps", "minutes"), rows)
+    steps = ("gain of search", "env_steps", "train_steps", "minutes", "CPU-s")
+    return table((*titles, *steps), rows)
+
+
+def _plain_rows(config: Config, plain: Sequence[LearningCurve]) -> list[tuple[object, ...]]:
+    """Return a row for each plain algorithm on the task; it searches nothing."""
+    methods = by_algorithm(plain, config.env.id, config.budget.env_steps)
+    rows: list[tuple[object, ...]] = []
+    for method, curves in methods.items():
+        if method in LEVELS:
+            continue  # each run plays at random itself, on its own games
+        reached = mean_interval([curve.last_return for curve in curves])
+        env_steps = f"{max(curve.env_steps[-1] for curve in curves):.0f}"
+        name, cost = f"{config.env.id}: {NAMES.get(method, method)}", final_cpu_seconds(curves)
+        start = (name, reached.n, "", interval_text(reached), "", "", "")
+        rows.append((*start, env_steps, "", "", number_text(cost, 0)))
+    return rows
 
 
 def _curve_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
@@ -115,9 +147,9 @@ def _curve_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
                 cells.append("")
                 continue
             mean, low, high = (float(np.interp(x, points, y)) for y in (means, lows, highs))
-            cells.append(_text(Interval(mean=mean, low=low, high=high, n=len(chosen))))
+            cells.append(interval_text(Interval(mean=mean, low=low, high=high, n=len(chosen))))
         rows.append((chosen[0].cell.config.env.id, budget, *cells))
-    return _table(("task", "all env_steps", *(f"at {f:.4g}" for f in _FRACTIONS)), rows)
+    return table(("task", "all env_steps", *(f"at {f:.4g}" for f in _FRACTIONS)), rows)
 
 
 def _training_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
@@ -126,9 +158,9 @@ def _training_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
         chosen = select(results, task)
         edges = np.linspace(0, chosen[0].cell.config.budget.env_steps, _NUM_PARTS + 1).tolist()
         found = training_returns(chosen, edges)
-        cells = ["" if interval is None else _text(interval) for interval in found]
+        cells = ["" if interval is None else interval_text(interval) for interval in found]
         rows.append((chosen[0].cell.config.env.id, *cells))
-    return _table(("task", *(f"{i}/{_NUM_PARTS}" for i in range(1, _NUM_PARTS + 1))), rows)
+    return table(("task", *(f"{i}/{_NUM_PARTS}" for i in range(1, _NUM_PARTS + 1))), rows)
 
 
 def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]) -> str:
@@ -142,9 +174,25 @@ def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]
         apart = "" if variant == FULL else " / ".join(_apart(a, b) for a, b in pairs)
         apart = apart if baseline == FULL else f"{baseline}: {apart}"
         n = len(select(results, task, variant))
-        rows.append((variant, options, n, *("" if i is None else _text(i) for i in found), apart))
+        means = ("" if i is None else interval_text(i) for i in found)
+        differences = (
+            ["", ""] if variant == FULL else _differences(results, task, variant, baseline)
+        )
+        rows.append((variant, options, n, *means, apart, *differences))
     measures = ("final return", "mean over training", "last games to train on")
-    return _table(("variant", "options", "n", *measures, "apart from full"), rows)
+    pairs_of = ("pairs: final return", "pairs: mean over training")
+    return table(("variant", "options", "n", *measures, "apart from full", *pairs_of), rows)
+
+
+def _differences(results: Sequence[Result], task: str, variant: str, baseline: str) -> list[str]:
+    """Return the seeds' own differences to what the variant is compared with, as text."""
+    pair = select(results, task, variant), select(results, task, baseline)
+    measures: tuple[Callable[[Result], float], ...] = (
+        lambda result: result.run.last.mean,
+        lambda result: result.mean_over_training,
+    )
+    found = [paired_difference(*pair, measure) for measure in measures]
+    return ["" if i is None else f"{interval_text(i)} (n = {i.n})" for i in found]
 
 
 def _levels(results: Sequence[Result]) -> list[Interval | None]:
@@ -175,14 +223,14 @@ def _runs_table(results: Sequence[Result]) -> str:
                 cell.seed,
                 f"{last.mean:.2f}",
                 len(last.returns),
-                *(_number(result.baselines.get(policy)) for policy in BASELINES),
+                *(number_text(result.baselines.get(policy)) for policy in BASELINES),
                 f"{result.summary['wall_s'] / 60.0:.1f}",
                 cell.key[0],
-                _revision(result.summary["versions"].get("git_commit", "")),
+                revision_text(result.summary["versions"].get("git_commit", "")),
             )
         )
     titles = ("task", "variant", "seed", "with search", "episodes", "without search", "random")
-    return _table((*titles, "minutes", "config", "revision"), rows)
+    return table((*titles, "minutes", "config", "revision"), rows)
 
 
 def _versions(results: Sequence[Result]) -> str:
@@ -193,25 +241,4 @@ def _versions(results: Sequence[Result]) -> str:
         values = {result.summary["versions"].get(name, "unknown") for result in results}
         rows.append((name, ", ".join(sorted(values))))
     rows += [(f"{name} (this page)", metadata.version(name)) for name in ("scipy", "matplotlib")]
-    return _table(("what", "version"), rows)
-
-
-def _revision(commit: str) -> str:
-    """Shorten ``<40 digits>`` and ``<40 digits>-dirty``."""
-    digits, dash, state = commit.partition("-")
-    return f"{digits[:12]}{dash}{state}"
-
-
-def _text(interval: Interval) -> str:
-    if np.isnan(interval.low):
-        return f"{interval.mean:.2f}"
-    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+    return table(("what", "version"), rows)

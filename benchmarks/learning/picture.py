@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from benchmarks.baselines.curves import LEVELS, LearningCurve, by_algorithm
+from benchmarks.baselines.drawing import COLORS, draw_curves, legend_lines
 from benchmarks.learning.cells import FULL, TASKS, VARIANTS
 from benchmarks.learning.intervals import CONFIDENCE, mean_interval
 from benchmarks.learning.results import (
@@ -27,29 +29,43 @@ _COLORS = {"prior": "#ee7733", "random": "#777777"}
 _NAMES = {"prior": "trained network without search", "random": "uniformly random actions"}
 _STYLES: dict[str, Literal["--", ":"]] = {"prior": "--", "random": ":"}
 _BAND = 0.18
-_COLUMNS = 2
 _PANEL_INCHES = (4.6, 2.7)
 _ROW_INCHES = 0.34  # of a variant
 
 
-def draw(results: Sequence[Result], *, variant_task: str) -> Figure:
-    """Return the figure; ``results`` hold at least one full cell."""
+def draw(results: Sequence[Result], *, plain: Sequence[LearningCurve], variant_task: str) -> Figure:
+    """Return the figure: a task a row, over env_steps and over CPU-seconds, then the variants.
+
+    Args:
+        results: at least one full cell.
+        plain: curves of plain DQN, PPO and the like; those of other environments are left out.
+        variant_task: the task whose variants are shown.
+    """
     tasks = [task for task in TASKS if select(results, task)]
     variants = [v for v in (FULL, *VARIANTS) if select(results, variant_task, v)]
     has_variants = len(variants) > 1
-    columns = min(_COLUMNS, len(tasks))
-    rows = -(-len(tasks) // columns)
-    heights = [rows * _PANEL_INCHES[1] + 0.5]
+    heights = [len(tasks) * _PANEL_INCHES[1] + 0.7]
     if has_variants:
         heights.append(len(variants) * _ROW_INCHES + 1.0)
-    figure = Figure(figsize=(_COLUMNS * _PANEL_INCHES[0], sum(heights)), layout="constrained")
+    figure = Figure(figsize=(2 * _PANEL_INCHES[0], sum(heights)), layout="constrained")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    panels = parts[0].subplots(rows, columns, squeeze=False).flat
-    for panel, task in zip(panels, tasks, strict=False):
-        _draw_task(panel, select(results, task))
-    for panel in list(panels)[len(tasks) :]:
-        panel.set_visible(False)
-    parts[0].legend(handles=_legend(), loc="outside upper center", ncols=2, frameon=False)
+    rows = parts[0].subplots(len(tasks), 2, sharey="row", squeeze=False)
+    shown: dict[str, None] = {}
+    for (left, right), task in zip(rows, tasks, strict=True):
+        chosen = select(results, task)
+        config = chosen[0].cell.config
+        methods = by_algorithm(plain, config.env.id, config.budget.env_steps)
+        methods = {name: of for name, of in methods.items() if name not in LEVELS}
+        _draw_task(left, chosen)
+        draw_curves(left, methods, "env_steps")
+        _draw_cost(right, chosen, methods)
+        shown |= dict.fromkeys(methods)
+    parts[0].legend(
+        handles=[*_legend(), *legend_lines([*shown])],
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+    )
     if has_variants:
         groups = [(variant, select(results, variant_task, variant)) for variant in variants]
         pair = parts[1].subplots(1, 2, sharey=True)
@@ -80,6 +96,21 @@ def _draw_task(axes: Axes, results: Sequence[Result]) -> None:
     axes.set_ylabel("return")
     axes.set_xlim(0, config.budget.env_steps * 1.03)
     axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _plain(axes)
+
+
+def _draw_cost(
+    axes: Axes, results: Sequence[Result], methods: Mapping[str, Sequence[LearningCurve]]
+) -> None:
+    """Draw the same returns over CPU-seconds; the panel says where the runs kept none."""
+    curves = [result.learning_curve for result in results]
+    draw_curves(axes, {FULL: curves, **methods}, "cpu_seconds", colors={FULL: _AGENT, **COLORS})
+    if all(np.isnan(curve.cpu_seconds).all() for curve in curves):
+        text = "these runs kept no CPU-seconds"
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=_AGENT)
+    axes.set_xlabel("CPU-seconds of training")
+    axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     _plain(axes)
 

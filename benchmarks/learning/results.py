@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.baselines.curves import LearningCurve
 from benchmarks.curves import Run, on_common_points, read_run
 from benchmarks.learning.cell_runner import CHECKOUT
 from benchmarks.learning.cells import FULL, Cell
 from benchmarks.learning.intervals import Interval, mean_band, mean_interval
+from benchmarks.run_cost import training_cpu_seconds
 from efficientzero.episode_lines import num_episodes
 from efficientzero.run_folder import read_lines, write_json
 from efficientzero.schema import F64
@@ -40,12 +42,28 @@ class Result:
     summary: dict[str, Any]
     baselines: dict[str, float]  # mean return by policy; of full cells
     training_games: F64  # [N, 2] env_steps and return of the games played to train on
+    cpu_seconds: F64  # [P] spent until each evaluation, the evaluator's apart; nan: not known
 
     @property
     def curve(self) -> tuple[F64, F64]:
         """Env_steps, ascending, and mean returns; of several evaluations at one x the last."""
-        means = {evaluation.env_steps: evaluation.mean for evaluation in self.run.evaluations}
-        return np.array(list(means), np.float64), np.array(list(means.values()))
+        curve = self.learning_curve
+        return curve.env_steps, curve.returns
+
+    @property
+    def learning_curve(self) -> LearningCurve:
+        """The curve with its cost, as the baselines have theirs."""
+        evaluations, costs = self.run.evaluations, self.cpu_seconds.tolist()
+        points = {e.env_steps: (e.mean, cost) for e, cost in zip(evaluations, costs, strict=True)}
+        returns, spent = np.array(list(points.values()), np.float64).T
+        return LearningCurve(
+            env_id=self.cell.config.env.id,
+            algorithm=self.cell.variant,
+            seed=self.cell.seed,
+            env_steps=np.array(list(points), np.float64),
+            returns=returns,
+            cpu_seconds=spent,
+        )
 
     @property
     def mean_over_training(self) -> float:
@@ -66,7 +84,7 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as one object."""
-        last, (env_steps, returns) = self.run.last, self.curve
+        last, curve = self.run.last, self.learning_curve
         return {
             "task": self.cell.task,
             "env_id": self.cell.config.env.id,
@@ -81,7 +99,12 @@ class Result:
             "minutes": round(self.summary["wall_s"] / 60.0, 2),
             "mean_over_training": self.mean_over_training,
             "last_training_games": self.last_training_games,
-            "curve": {"env_steps": env_steps.tolist(), "return_mean": returns.tolist()},
+            "cpu_seconds": _or_none(curve.cpu_seconds)[-1],
+            "curve": {
+                "env_steps": curve.env_steps.tolist(),
+                "return_mean": curve.returns.tolist(),
+                "cpu_seconds": _or_none(curve.cpu_seconds),
+            },
             "config_hash": self.cell.key[0],
             "run": str(self.directory),
             "versions": self.summary["versions"],
@@ -146,14 +169,21 @@ def read_result(cell: Cell, directory: Path) -> Result:
         ]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{directory}: {type(error).__name__}: {error}") from error
+    train_steps = [evaluation.train_steps for evaluation in run.evaluations]
     return Result(
         cell=cell,
         directory=directory,
+        cpu_seconds=training_cpu_seconds(directory, summary, train_steps),
         run=run,
         summary=summary,
         baselines=means,
         training_games=np.array(games, np.float64).reshape(-1, 2),
     )
+
+
+def final_cpu_seconds(curves: Sequence[LearningCurve]) -> float:
+    """Return the mean over seeds of what a training cost; nan where it is not known of all."""
+    return float(np.mean([curve.cpu_seconds[-1] for curve in curves]))
 
 
 def final_return(results: Sequence[Result]) -> Interval:
@@ -178,6 +208,19 @@ def gain_of_search(results: Sequence[Result]) -> Interval:
     than two intervals side by side, which hold how much seeds differ twice over.
     """
     return mean_interval([r.run.last.mean - r.baselines["prior"] for r in results])
+
+
+def paired_difference(
+    results: Sequence[Result], baseline: Sequence[Result], measure: Callable[[Result], float]
+) -> Interval | None:
+    """Return mean and interval of the seeds' own differences to the baseline; None without pairs.
+
+    Runs of one seed begin with the same weights where the network is the same, and are evaluated
+    on the same games.
+    """
+    known = {result.cell.seed: measure(result) for result in baseline}
+    pairs = [(measure(r), known[r.cell.seed]) for r in results if r.cell.seed in known]
+    return mean_interval([value - other for value, other in pairs]) if pairs else None
 
 
 def return_curve(results: Sequence[Result]) -> tuple[F64, F64, F64, F64]:
@@ -206,6 +249,11 @@ def select(results: Sequence[Result], task: str, variant: str = FULL) -> list[Re
     """Return the results of one task and variant, in the order of seeds."""
     chosen = [r for r in results if (r.cell.task, r.cell.variant) == (task, variant)]
     return sorted(chosen, key=lambda result: result.cell.seed)
+
+
+def _or_none(values: F64) -> list[float | None]:
+    """Return numbers as JSON has them: no nan."""
+    return [None if np.isnan(value) else round(float(value), 1) for value in values]
 
 
 def _baseline_path(directory: Path, policy: str) -> Path:

@@ -156,7 +156,7 @@ def finished_runs(runs_dir: Path) -> dict[Identity, Path]:
     for path in sorted(runs_dir.glob("*/summary.json")):
         if read_summary(path.parent).get("exit_code") == 0:
             with contextlib.suppress(ValueError):  # no run, or written by another version
-                found[_identity_of(RunInfo.load(path.parent / "config.json"))] = path.parent
+                found[identity_of(RunInfo.load(path.parent / "config.json"))] = path.parent
     return found
 
 
@@ -174,11 +174,12 @@ def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
         with contextlib.suppress(OSError, ValueError):  # another user's, or another version's
             if code in _STOPPED and list_checkpoints(path.parent / "checkpoints"):
                 run = RunInfo.load(path)
-                found[_identity_of(run)] = run
+                found[identity_of(run)] = run
     return found
 
 
-def _identity_of(run: RunInfo) -> Identity:
+def identity_of(run: RunInfo) -> Identity:
+    """Return what tells a recorded run from other experiments."""
     return dataclasses.replace(_identity(run.config, None), config_hash=run.config_hash)
 
 

@@ -14,7 +14,7 @@ _PROGRESS = {
 }
 """First part of a metric's name -> the axis of what tells of learning."""
 
-_MACHINE_GROUPS = ("time", "process")
+_MACHINE_GROUPS = ("time", "cpu", "process")
 _MACHINE_ENDINGS = ("_per_s", "_s", "_ms", "queue_fill_share", "_bytes")
 """Metrics that tell of the machine, not of learning, and are drawn over wall time."""
 

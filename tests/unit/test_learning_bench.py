@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.baselines.curves import read_curves
+from benchmarks.baselines.drawing import COLORS
 from benchmarks.learning import cell_runner
 from benchmarks.learning.cell_runner import finished_runs, run_cells
 from benchmarks.learning.cells import CHANGES, FULL, TASKS, VARIANTS, Cell, make_plan
 from benchmarks.learning.command import plan_lines
 from benchmarks.learning.intervals import Interval, mean_band, mean_interval
+from benchmarks.learning.picture import draw
 from benchmarks.learning.results import (
     gain_of_search,
+    paired_difference,
     read_result,
     return_curve,
     return_over_training,
@@ -147,8 +151,8 @@ def test_the_page_names_what_play_without_a_tree_is_compared_with(tmp_path, no_s
     page = (tmp_path / "docs" / "a.md").read_text()
     (gumbel,) = (line for line in page.splitlines() if line.startswith("| gumbel |"))
     (without,) = (line for line in page.splitlines() if line.startswith("| no-search |"))
-    assert gumbel.endswith("| yes / yes / - |")
-    assert without.endswith("| gumbel: no / no / - |")
+    assert "| yes / yes / - | -0.80 [-0.80, -0.80] (n = 3) |" in gumbel
+    assert "| gumbel: no / no / - | 0.00 [0.00, 0.00] (n = 3) |" in without
 
 
 def test_overrides_reach_every_cell():
@@ -344,6 +348,16 @@ def test_gain_of_search_is_the_mean_of_pairs():
     assert (gain.mean, gain.low, gain.high, gain.n) == (0.75, 0.5, 1.0, 3)
 
 
+def test_a_variant_is_paired_by_seed_with_what_it_is_compared_with():
+    def result(seed, value):
+        return SimpleNamespace(cell=SimpleNamespace(seed=seed), value=value)
+
+    ours = [result(0, 1.0), result(1, 5.0), result(7, 90.0)]
+    found = paired_difference(ours, [result(1, 4.5), result(0, 0.0)], lambda r: r.value)
+    assert (found.mean, found.low, found.high, found.n) == (0.75, 0.5, 1.0, 2)
+    assert paired_difference(ours, [result(2, 0.0)], lambda r: r.value) is None
+
+
 def test_a_band_is_the_interval_of_each_point():
     values = np.array([[1.0, 10.0], [2.0, 30.0], [3.0, 20.0]])
     means, lows, highs = mean_band(values)
@@ -413,6 +427,63 @@ def test_of_two_evaluations_at_the_same_env_steps_the_later_one_counts(tmp_path)
 def report(tmp_path, *options: str) -> int:
     places = ("--runs-dir", str(tmp_path / "runs"), "--out", str(tmp_path / "docs" / "a.png"))
     return main(["learning", "--jobs", "0", "--tasks", "catch", *options, *places])
+
+
+PLAIN = """env,algorithm,seed,env_steps,return_mean,cpu_seconds
+Catch-v0,dqn,7,6000,0.25,3.0
+Catch-v0,dqn,7,12000,0.75,7.0
+Catch-v0,dqn,7,20000,1,15.0
+Catch-v0,dqn,8,12000,0.25,9.0
+Catch-v0,random,7,12000,-0.5,0.0
+CartPole-v1,dqn,7,12000,90,3.0
+"""
+
+
+def test_plain_baselines_of_the_same_environment_are_in_table_and_picture(
+    tmp_path, no_signal_handlers
+):
+    for cell in catch_plan():
+        finish(cell, tmp_path / "runs", [0.0, 1.0], cpu_seconds={"learner": 70, "evaluator": 9})
+    plain = tmp_path / "plain.csv"
+    plain.write_text(PLAIN)
+    assert report(tmp_path, "--variants", "--plain", str(plain)) == 0
+    page = (tmp_path / "docs" / "a.md").read_text()
+    assert "| 3000 | 200 | 1.5 | 70 |" in page
+    # At most the preset's 12,000 env_steps; random play is in the runs' own row.
+    (row,) = (line for line in page.splitlines() if line.startswith("| Catch-v0: "))
+    assert row == ("| Catch-v0: DQN | 2 |  | 0.50 [0.25, 0.75] |  |  |  | 12000 |  |  | 8 |")
+    assert "CartPole" not in page
+    points = (tmp_path / "docs" / "a.csv").read_text().splitlines()
+    assert points[1:3] == ["Catch-v0,full,0,1500,0,", "Catch-v0,full,0,3000,1,70.0"]
+    assert len(points) == 1 + 3 * 2
+
+
+def test_the_picture_has_returns_over_env_steps_and_over_cpu_seconds(tmp_path):
+    plain_file = tmp_path / "plain.csv"
+    plain_file.write_text(PLAIN)
+    (cell,) = catch_plan(seeds=(0,))
+    directory = finish(cell, tmp_path, [0.0, 1.0], cpu_seconds={"learner": 70.0})
+    result = read_result(cell, directory)
+    assert result.as_json()["curve"]["cpu_seconds"] == [None, 70.0]
+    figure = draw([result], plain=read_curves(plain_file), variant_task="catch")
+    left, right = figure.axes
+    assert (left.get_xlabel(), right.get_xlabel()) == ("env_steps", "CPU-seconds of training")
+    dqn = [line for line in left.lines if line.get_color() == COLORS["dqn"]]
+    assert [line.get_xdata().tolist() for line in dqn] == [[12_000.0]]  # where both seeds are
+    agent, dqn = right.lines
+    assert (agent.get_xdata().tolist(), agent.get_ydata().tolist()) == ([70.0], [1.0])
+    assert dqn.get_color() == COLORS["dqn"]
+    # No number of CPU-seconds lies in both seeds' curves.
+    assert (dqn.get_xdata().tolist(), dqn.get_ydata().tolist()) == ([7.0, 9.0], [0.75, 0.25])
+    names = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
+    assert "DQN" in names
+
+
+def test_curves_that_are_none_are_refused_before_anything_starts(tmp_path, capsys):
+    plain = tmp_path / "plain.csv"
+    plain.write_text("env,seed\nCatch-v0,1\n")
+    assert report(tmp_path, "--plain", str(plain)) == 2
+    assert "not the curves of baselines (KeyError: 'algorithm')" in capsys.readouterr().err
 
 
 def test_runs_from_before_a_field_was_added_count_and_forks_do_not(tmp_path):
@@ -494,6 +565,7 @@ def test_without_any_result_no_page_is_written(tmp_path, capsys, no_signal_handl
         (("--jobs", "-1"), "--jobs: got -1"),
         (("--out", "a.pdf"), "--out: got a.pdf, wanted a .png"),
         (("--seeds",), "got none"),
+        (("--out", "docs/baselines.png"), "whose CSV would replace docs/baselines.csv"),
         (("--limit-minutes", "0"), "--limit-minutes: got 0.0"),
         (("--overrides", "budget.env-steps=0"), "budget.env_steps: got 0"),
     ],

@@ -1,5 +1,7 @@
 """SectionTimer against times set by hand."""
 
+import time
+
 import pytest
 
 from efficientzero.metrics import SectionTimer
@@ -22,7 +24,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def timer(clock: Clock) -> SectionTimer:
-    return SectionTimer("actor", clock=clock)
+    return SectionTimer("actor", clock=clock, cpu_clock=lambda: 5.0)
 
 
 def spend(timer: SectionTimer, clock: Clock, name: str, seconds: float) -> None:
@@ -43,6 +45,9 @@ def test_mean_is_per_call_and_share_is_of_wall_time(timer: SectionTimer, clock: 
             "actor/time/wait_grant_share": 0.2,
             "actor/time/wait_share": 0.2,
             "actor/time/other_share": 0.4,
+            "actor/cpu/search_share": 0.0,
+            "actor/cpu/wait_grant_share": 0.0,
+            "actor/cpu/other_share": 0.0,
         }
     )
 
@@ -108,4 +113,38 @@ def test_section_names_are_words_that_are_not_taken(timer: SectionTimer, name: s
 
 
 def test_a_row_without_time_passed_is_finite(timer: SectionTimer) -> None:
-    assert timer.row() == {"actor/time/wait_share": 0.0, "actor/time/other_share": 1.0}
+    assert timer.row() == {
+        "actor/time/wait_share": 0.0,
+        "actor/time/other_share": 1.0,
+        "actor/cpu/other_share": 0.0,
+    }
+
+
+def test_processor_time_is_told_by_section_over_wall_time(clock: Clock) -> None:
+    cpu = Clock()
+    timer = SectionTimer("actor", clock=clock, cpu_clock=cpu)
+    cpu.now_s += 0.5  # in no section
+    with timer.section("search"):
+        clock.now_s, cpu.now_s = clock.now_s + 2.0, cpu.now_s + 1.5
+    with timer.section("wait_grant"):
+        clock.now_s, cpu.now_s = clock.now_s + 2.0, cpu.now_s + 0.25
+        row = timer.row()
+        clock.now_s, cpu.now_s = clock.now_s + 1.0, cpu.now_s + 0.5
+    after = timer.row()
+    found = [row[f"actor/cpu/{name}_share"] for name in ("search", "wait_grant", "other")]
+    assert found == pytest.approx([1.5 / 4, 0.25 / 4, 0.5 / 4])
+    assert after["actor/cpu/wait_grant_share"] == pytest.approx(0.5)
+    assert after["actor/cpu/search_share"] == after["actor/cpu/other_share"] == 0.0
+
+
+def test_waiting_takes_no_processor_time_and_working_does() -> None:
+    timer = SectionTimer("actor")
+    with timer.section("wait_grant"):
+        time.sleep(0.05)
+    with timer.section("search"):
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
+    row = timer.row()
+    assert row["actor/cpu/search_share"] > 3 * row["actor/cpu/wait_grant_share"]
+    assert row["actor/cpu/search_share"] <= row["actor/time/search_share"] + 0.01
