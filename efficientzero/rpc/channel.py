@@ -67,7 +67,8 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),  # the learner is on loopback or in a private network
     ("grpc.use_local_subchannel_pool", 1),  # clients of one process share no backoff
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Not the pause between attempts, whatever its name says: how long each of them may take.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
 )
