@@ -121,11 +121,38 @@ def test_hash_ignores_seed_and_processes_but_sees_hyperparameters():
     ) != config_hash(base)
 
 
+MINATAR_OF_OLDER_RUNS = {
+    "budget": {"train_steps": 4_000, "last_train_steps": 400},
+    "agent": {"td_steps": 10},
+    "network": {
+        "trunk": "auto",
+        "reduced_channels": 4,
+        "mlp_latent_size": 64,
+        "mlp_hidden_size": 128,
+    },
+    "search": {"value_delta_max": 0.01, "root_policy_temperature": 1.0},
+    "actor": {"random_action_share": 0.0, "random_action_repeat": False},
+    "replay": {"frames_per_block": 8},
+    "reanalyzer": {"policy_reanalyze_ratio": 0.25},
+    "learner": {
+        "learning_rate": 0.003,
+        "lr_decay_steps": 3_500,
+        "value_coefficient": 0.25,
+        "publish_interval": 25,
+        "target_interval": 50,
+    },
+    "evaluator": {"interval_train_steps": 500},
+}
+"""The preset with which runs were made before env.action_repeat, where it has changed since."""
+
+
 def test_a_field_added_later_leaves_the_hash_of_older_runs_as_it_was():
     preset = load_preset("minatar")
-    older = dataclasses.replace(preset.replay, frames_per_block=8)
-    # Of the runs in docs/minatar.md, before env.action_repeat.
-    assert config_hash(dataclasses.replace(preset, replay=older)) == "54575ba6cf54"
+    older = {
+        section: dataclasses.replace(getattr(preset, section), **values)
+        for section, values in MINATAR_OF_OLDER_RUNS.items()
+    }
+    assert config_hash(dataclasses.replace(preset, **older)) == "54575ba6cf54"
     recomputed = dataclasses.replace(preset.compat, recomputed_bounds=True)
     assert config_hash(dataclasses.replace(preset, compat=recomputed)) != config_hash(preset)
     repeated = dataclasses.replace(preset.env, action_repeat=2)
