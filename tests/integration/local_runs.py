@@ -123,6 +123,8 @@ class LocalRun:
         """Return the first status seen that is what the test waits for."""
         deadline = time.monotonic() + timeout_s
         self.wait_for_config()
+        token = self.directory / LOCAL_FOLDER / "token"  # written after the config
+        self._wait_until(deadline, f"{token.name} of the run", token.exists)
         with learner_status(self.config["learner_address"], self.directory / LOCAL_FOLDER) as fetch:
             statuses: list[run_pb2.RunStatus] = []
 
