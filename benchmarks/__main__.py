@@ -15,6 +15,7 @@ from benchmarks.curves import CurvesCommand, write_curves
 from benchmarks.games.command import GamesCommand, write_games
 from benchmarks.learning.command import LearningCommand, measure_learning
 from benchmarks.logging_cost import LoggingCommand, measure_logging
+from benchmarks.metric_ends import MetricsCommand, write_metrics
 from benchmarks.pipeline import PipelineCommand, measure_pipeline
 from benchmarks.report import SearchCommand, measure_search
 from benchmarks.simulations import SimulationsCommand, measure_simulations
@@ -28,6 +29,7 @@ _MORE = (
     "\n      `python -m benchmarks games GRID.toml --out PAGE.md` compares over games;"
     "\n      `python -m benchmarks cpu runs/*` tells where their CPU-seconds went;"
     "\n      `python -m benchmarks simulations runs/*` plays their weights with other searches;"
+    "\n      `python -m benchmarks metrics runs/* --names METRIC --out PAGE.md` compares metrics;"
     "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
     "\n      `python -m benchmarks logging` measures what metric rows cost;"
     "\n      `python -m benchmarks pipeline` measures replay, actors and their scaling;"
@@ -43,6 +45,7 @@ _Command = (
     | Annotated[GamesCommand, tyro.conf.subcommand("games")]
     | Annotated[CpuCommand, tyro.conf.subcommand("cpu")]
     | Annotated[SimulationsCommand, tyro.conf.subcommand("simulations")]
+    | Annotated[MetricsCommand, tyro.conf.subcommand("metrics")]
     | Annotated[LoggingCommand, tyro.conf.subcommand("logging")]
     | Annotated[PipelineCommand, tyro.conf.subcommand("pipeline")]
 )
@@ -57,6 +60,7 @@ _RUN: dict[type, Callable[[Any, Sequence[str]], int | None]] = {
     GamesCommand: write_games,
     CpuCommand: write_profile,
     SimulationsCommand: measure_simulations,
+    MetricsCommand: write_metrics,
     LoggingCommand: lambda command, _: measure_logging(command),
     PipelineCommand: lambda command, _: measure_pipeline(command),
 }

@@ -33,12 +33,14 @@ _METRIC = re.compile(r"[a-z]+(/[a-z][a-z0-9_]*){1,2}")
 
 
 def tiny_config(**env: Any) -> Config:
-    """Return Catch with two stacked frames, a network of a few thousand weights and batches of 8.
+    """Return Catch with two stacked frames, a convolutional network of a few thousand weights.
 
-    Its heads do not start at zero, so that values and policies differ between observations.
+    Batches of 8. Its heads do not start at zero, so that values and policies differ between
+    observations.
     """
     preset = load_preset("catch")
     sizes = {
+        "trunk": "auto",  # the preset's has no running statistics
         "channels": 4,
         "reduced_channels": 2,
         "head_hidden_size": 8,

@@ -62,6 +62,7 @@ SMALL = Size(
 LEARNING = Size(
     options=(
         *("--preset", "catch", "--tracking.mode", "offline"),
+        *("--network.trunk", "auto", "--network.reduced-channels", "4"),
         *("--learner.log-interval", "20", "--cluster.metrics-interval-seconds", "1"),
         *("--evaluator.interval-train-steps", "50", "--evaluator.num-episodes", "2"),
         *("--evaluator.final-num-episodes", "100"),

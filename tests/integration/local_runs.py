@@ -34,7 +34,7 @@ PATIENCE_S = 300.0
 TINY = (
     *("--preset", "catch", "--tracking.mode", "offline"),
     *("--search.num-simulations", "4", "--learner.batch-size", "16"),
-    *("--network.channels", "4", "--network.reduced-channels", "2"),
+    *("--network.trunk", "auto", "--network.channels", "4", "--network.reduced-channels", "2"),
     *("--learner.publish-interval", "5", "--learner.target-interval", "10"),
     *("--learner.log-interval", "10", "--cluster.metrics-interval-seconds", "1"),
 )
