@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 _PROC = Path("/proc")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_LOOK_S = 30.0
-"""Between two searches for further processes: each reads all of the machine's."""
+_LOOK_S, _FIRST_LOOK_S = 30.0, 1.0
+"""Between two searches for further processes, and while none is known: each reads all of the
+machine's. A short run is over before the first of the longer ones."""
 _WANDB = "wandb-"
 """How the names of wandb's programs begin: wandb-core, and wandb-xpu, which core starts."""
 
@@ -55,7 +56,7 @@ class ProcessSeconds:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Count the processes that ``find`` returns, now and every 30 s from now on.
+        """Count the processes that ``find`` returns, looked for every 30 s once there is one.
 
         Args:
             find: returns those that are there.
@@ -69,7 +70,7 @@ class ProcessSeconds:
         """Return the CPU-seconds spent until now."""
         with self._lock:
             now = self._clock()
-            if now - self._looked_at >= _LOOK_S:
+            if now - self._looked_at >= (_LOOK_S if self._spent else _FIRST_LOOK_S):
                 self._looked_at = now
                 for state in self._find():
                     self._spent.setdefault((state.pid, state.born), 0.0)
