@@ -104,10 +104,11 @@ def test_wandb_runs_are_the_same_ones_and_the_learning_rate_does_not_warm_up_aga
     assert len(learners) >= 2
     assert {run.run_id for run in learners} == {f"{tossed.config['run_uid']}-learner-0"}
     rows = [row for run in learners for row in run.rows if "learner/lr" in row]
+    # A second warm-up would show as a rate below this. Rows of the first may have died with their
+    # learner: wandb's service writes them some time later.
     for row in rows:
         warmed_up = min(1.0, row["learner/train_steps"] / (0.1 * TRAIN_STEPS))
         assert row["learner/lr"] == pytest.approx(LEARNING_RATE * warmed_up)
-    assert min(row["learner/lr"] for row in rows) < LEARNING_RATE  # there was one warm-up
     assert learners[-1].series("learner/train_steps")[0] > tossed.resumed_step
 
 
