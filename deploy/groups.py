@@ -32,12 +32,14 @@ _SECTIONS = (
 Values = Mapping[str, Any]
 
 _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
-    ("search.pb_c_", "search.root_", "search.unvisited_q"): (
-        lambda values: values["search.algorithm"] == "puct"
-    ),
+    (
+        *("search.pb_c_", "search.root_dirichlet_", "search.root_exploration_"),
+        *("search.unvisited_q", "search.value_delta_max"),
+    ): lambda values: values["search.algorithm"] == "puct",
     ("search.gumbel_",): lambda values: values["search.algorithm"] == "gumbel",
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
     ("learner.average_for",): lambda values: values["learner.average_decay"],
+    ("actor.random_action_repeat",): lambda values: values["actor.random_action_share"],
     ("learner.momentum",): lambda values: values["learner.optimizer"] != "adamw",
     ("agent.value_prefix_horizon", "network.lstm_hidden_size"): (
         lambda values: values["agent.value_prefix"]

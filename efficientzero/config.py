@@ -148,7 +148,7 @@ class SearchConfig:
     """Root priors are the policy head's logits over this; above 1 they are flatter, so that
     policies forget preferences that no value supports. Evaluation uses 1."""
     value_delta_max: float = 0.01
-    """Lower bound of the min-max range that normalises Q."""
+    """puct: lower bound of the min-max range that normalises Q."""
     normalize_q: bool = True
     """Scale Q to 0..1 by its range in the tree; off: the pUCT formula takes Q as it is."""
     unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q"

@@ -23,8 +23,9 @@ from efficientzero.run_folder import write_json
 WANDB, RANK = "wandb", "rank"
 
 _FILE = "cpu_seconds.json"
-_MOST_REPORTS = 2_000
-"""The last ones are remembered, at most two of a process; other processes left long ago."""
+_MOST_REPORTS = 20_000
+"""The last ones are remembered, at most two of a process: as many as a run has places. What a
+process that is forgotten reports would count again from its start."""
 _MOST_CORES = 1_024
 """That one process can keep busy: it reports no more than those spend in the time it has had."""
 _HEAD_START_S = 600.0

@@ -67,24 +67,12 @@ _BOUNDS = {
     "WANDB_ERROR_REPORTING": "false",
 }
 
+_SERVICE = threading.Lock()
+"""Held to join wandb's service, which a process's trackers share, and while the last leaves."""
+_WRITERS: set[WandbTracker] = set()
+"""Those that use it; change it under the lock."""
+
 log = logging.getLogger(__name__)
-
-
-class _Open:
-    """How many trackers of this process use wandb's service; hold it to read or change that."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-_OPEN = _Open()
 
 
 def check_environment() -> None:
@@ -183,13 +171,13 @@ class WandbTracker:
 
     def _write(self, mode: str) -> None:
         """Run the writer thread: make the run, pass rows on, finish."""
-        with _OPEN:
-            _OPEN.count += 1
+        with _SERVICE:
+            _WRITERS.add(self)
         try:
             self._write_run(mode)
         finally:
-            with _OPEN:
-                _OPEN.count -= 1
+            with _SERVICE:
+                _WRITERS.discard(self)
 
     def _write_run(self, mode: str) -> None:
         run = self._start(mode)
@@ -311,14 +299,14 @@ class WandbTracker:
         except TimeoutError:
             self._note_not_uploaded(folder)
             return
-        with _OPEN:
-            is_last = _OPEN.count == 1
-        if is_last and run.offline:
-            import wandb  # noqa: PLC0415  imported long ago
+        with _SERVICE:
+            if run.offline and {self} == _WRITERS:
+                import wandb  # noqa: PLC0415  imported long ago
 
-            # finish returns before wandb's service has written all rows: of 40 files read at once
-            # on a busy machine 10 were cut short, with this none. Costs 0.2 s.
-            wandb.teardown()
+                # finish returns before wandb's service has written all rows: of 40 files read at
+                # once on a busy machine 10 were cut short, with this none. Costs 0.2 s; close
+                # waits no longer than for finish.
+                wandb.teardown()
 
     def _note_not_uploaded(self, folder: Path) -> None:
         """Say, here and for the launcher's last lines, what is on disk only."""

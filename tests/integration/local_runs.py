@@ -144,6 +144,10 @@ class LocalRun:
             time.monotonic() + PATIENCE_S, f"{text!r} in the output", lambda: text in self.output
         )
 
+    def wait_for(self, what: str, is_reached: Callable[[], bool]) -> None:
+        """Wait until something is so that only its files show."""
+        self._wait_until(time.monotonic() + PATIENCE_S, what, is_reached)
+
     def pids(self) -> dict[int, str]:
         """Return process id -> name of all that belongs to the run, wandb services included."""
         if not (self.directory / "config.json").exists():

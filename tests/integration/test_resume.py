@@ -28,12 +28,24 @@ def newest_step(run):
     return load_checkpoint(list_checkpoints(run.directory / "checkpoints")[-1])["train_step"]
 
 
+def learning_rates(run):
+    """Return the learners' metric rows that tell the learning rate."""
+    learners = [r for r in find_runs(run.directory / "wandb") if r.job_type == "learner"]
+    return [row for learner in learners for row in learner.rows if "learner/lr" in row]
+
+
+def warm_up_rows(run):
+    return [row for row in learning_rates(run) if row["learner/lr"] < LEARNING_RATE]
+
+
 @pytest.fixture(scope="module")
 def tossed(tmp_path_factory):
     """Learner killed, replay killed, Ctrl-C, newest checkpoint damaged, resumed to the end."""
     runs_dir = tmp_path_factory.mktemp("resume") / "runs"
     with LocalRun(runs_dir, *TINY, *BUDGET, "--seed", "3") as run:
         run.wait_for_status("a checkpoint", lambda status: status.train_steps > 25)
+        # wandb's service writes rows some time after they are logged, or never if its learner dies.
+        run.wait_for("a row of the warm-up", lambda: warm_up_rows(run))
         run.kill("learner-0")
         run.wait_for_output("resumed at train_step")
         run.wait_for_status("more training", lambda status: status.train_steps > 45)
@@ -103,12 +115,10 @@ def test_wandb_runs_are_the_same_ones_and_the_learning_rate_does_not_warm_up_aga
     learners = [run for run in learners if run.run_id]
     assert len(learners) >= 2
     assert {run.run_id for run in learners} == {f"{tossed.config['run_uid']}-learner-0"}
-    rows = [row for run in learners for row in run.rows if "learner/lr" in row]
-    # A second warm-up would show as a rate below this. Rows of the first may have died with their
-    # learner: wandb's service writes them some time later.
-    for row in rows:
+    for row in learning_rates(tossed):
         warmed_up = min(1.0, row["learner/train_steps"] / (0.1 * TRAIN_STEPS))
         assert row["learner/lr"] == pytest.approx(LEARNING_RATE * warmed_up)
+    assert warm_up_rows(tossed)  # there was one warm-up
     assert learners[-1].series("learner/train_steps")[0] > tossed.resumed_step
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from efficientzero.cpu_seconds import RANK, WANDB, CpuSeconds, cpu_seconds_of
 from efficientzero.lease import Fenced
+from learner.roster import MOST_PLACES
 
 
 class Clock:
@@ -76,12 +77,22 @@ def test_nobody_spends_more_than_there_was_time_for(tmp_path):
 
 def test_the_file_stays_small(tmp_path):
     cost = CpuSeconds(tmp_path)
-    for member in range(5_000):
+    for member in range(12_000):
         cost.note("actor", member, 1.0)
         cost.note(WANDB, member, 0.5)
     cost.save()
-    assert cpu_seconds_of(tmp_path) == {"actor": 5_000.0, WANDB: 2_500.0}
-    assert len(json.loads((tmp_path / "cpu_seconds.json").read_text())["reported"]) == 2_000
+    assert cpu_seconds_of(tmp_path) == {"actor": 12_000.0, WANDB: 6_000.0}
+    assert len(json.loads((tmp_path / "cpu_seconds.json").read_text())["reported"]) == 20_000
+
+
+def test_as_many_processes_as_a_run_has_places_count_once(tmp_path):
+    cost = CpuSeconds(tmp_path)
+    for seconds in (1.0, 2.0):
+        for member in range(MOST_PLACES):
+            cost.note("actor", member, seconds)
+            cost.note(WANDB, member, seconds)
+    cost.save()
+    assert cpu_seconds_of(tmp_path) == {"actor": 2.0 * MOST_PLACES, WANDB: 2.0 * MOST_PLACES}
 
 
 def test_it_is_saved_now_and_then_and_not_by_who_is_fenced(tmp_path):

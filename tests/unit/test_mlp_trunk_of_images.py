@@ -10,10 +10,11 @@ from torch import nn
 from deploy.process_memory import process_memory
 from efficientzero.config import Config, NetworkConfig
 from efficientzero.config_checks import validate
-from efficientzero.config_files import ConfigError
+from efficientzero.config_files import ConfigError, load_preset
 from efficientzero.folded_network import FoldedNetwork
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
+from learner.network import train_step_cost
 
 SMALL = NetworkConfig(
     trunk="mlp",
@@ -110,6 +111,21 @@ def test_folded_answers_are_the_networks_own():
         network.load_inference_state_dict(build(seed=3).inference_state_dict())
         folded.refresh()
         torch.testing.assert_close(unroll(folded.network), unroll(network), rtol=1e-3, atol=1e-4)
+
+
+def test_a_train_step_of_boards_is_much_less_work():
+    def operations(trunk):
+        preset = load_preset("minatar")
+        config = dataclasses.replace(
+            preset, network=dataclasses.replace(preset.network, trunk=trunk)
+        )
+        with torch.random.fork_rng():
+            network = EfficientZeroNet(
+                config.network, images(10, 10), value_prefix=True, projection=True
+            )
+        return train_step_cost(network, config).training
+
+    assert operations("mlp") < operations("auto") / 4
 
 
 def test_vectors_take_no_notice():

@@ -19,6 +19,7 @@ from reanalyzer.root_batch import (
 )
 from tests.fakes import FakeBatchSink, FakeSlices, FakeWeights, MemoryTracker, tiny_config
 from tests.replay_cases import random_episode, window
+from tests.target_cases import slice_batch
 
 TARGET_TRAIN_STEP = 7
 
@@ -134,21 +135,7 @@ def episodes_and_slices(config, *, seed=0):
         episode = dataclasses.replace(episode, weights_versions=versions)
         origins.append((episode, int(rng.integers(length))))
     windows = [window(episode, t, spec, config.agent) for episode, t in origins]
-    columns = [np.stack([w[i] for w in windows]) for i in range(5)]
-    slices = SliceBatch(
-        *columns,
-        steps_left=np.array([w.steps_left for w in windows], np.int32),
-        endings=np.array([w.ending for w in windows], np.uint8),
-        positions=np.array([w.position for w in windows], np.int64),
-        env_steps=np.array([w.env_step for w in windows], np.int64),
-        weights_versions=np.array([w.weights_version for w in windows], np.int64),
-        shards=np.arange(size, dtype=np.int32) % 2,
-        keys=rng.integers(0, 2**64, size, dtype=np.uint64),
-        probabilities=rng.uniform(0.01, 0.1, size),
-        table_sizes=np.full(size, 500, np.int64),
-        priorities=np.ones(size),
-    )
-    return origins, slices
+    return origins, slice_batch(windows, rng, num_shards=2, table_size=500)
 
 
 def observation_at(episode, t, config):

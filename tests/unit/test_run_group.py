@@ -331,6 +331,15 @@ def test_fields_that_nothing_reads_are_the_first_to_be_cut():
     assert rank[0] == "learner.consistency_coefficient"
 
 
+def test_a_field_that_both_searches_read_is_not_cut():
+    for algorithm in ("puct", "gumbel"):
+        values = {"search.algorithm": algorithm, "search.root_policy_temperature": 1.25}
+        rank = by_importance(experiment_values(changed(Config(), values)))
+        assert rank.index("search.root_policy_temperature") < rank.index("budget.env_steps")
+        is_puct = rank.index("search.value_delta_max") < rank.index("budget.env_steps")
+        assert is_puct == (algorithm == "puct")
+
+
 def test_numbers_of_actors_and_reanalyzers_are_named():
     counts = {"cluster.num_actors": 8, "cluster.num_reanalyzers": 2}
     config = changed(load_preset("catch"), counts)
