@@ -18,9 +18,9 @@ from efficientzero.run_tracking import tracked
 from efficientzero.runtime import StopSignal, leave, seed_sequence
 from efficientzero.search import BatchedSearch
 from efficientzero.worker import Place, run_worker
+from replay.episode_writer import EpisodeWriter
 from replay.info import wait_until_ready
 from replay.relay_client import reached_through_relays
-from replay.sharded_writer import open_writers
 
 ROLE = "actor"
 _REPLAY_START_S = 120.0
@@ -76,9 +76,9 @@ def main(place: Place, stop: StopSignal) -> None:
                 weights=PinnedWeights(weights, lambda: run_client.latest_train_step)
                 if config.cluster.deterministic
                 else weights,
-                writers=open_writers(
-                    run.replay_addresses, spec, config, stop, num=num_envs, first=index
-                ),
+                writers=[
+                    EpisodeWriter(run.replay_address, spec, config, stop) for _ in range(num_envs)
+                ],
                 run_client=run_client,
                 tracker=tracker,
                 generator=np.random.default_rng(action_seeds),

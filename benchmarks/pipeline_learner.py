@@ -235,7 +235,6 @@ def _make_batch(config: Config, spec: EnvSpec) -> TrainingBatch:
         values=rng.normal(size=(size, steps + 1)).astype(np.float32),
         policies=policies.astype(np.float32),
         action_mask=np.ones((size, steps), np.bool_),
-        shards=np.zeros(size, np.int32),
         keys=rng.integers(0, 2**63, size, dtype=np.uint64),
         probabilities=rng.uniform(0.001, 0.1, size),
         table_sizes=np.full(size, 1_000, np.int64),

@@ -75,7 +75,7 @@ def _both_ways(folder: Path, game: PlayedGame, stop: StopSignal) -> Iterator[dic
     try:
         config = Config(cluster=cluster)
         with replay_process(folder / "run", config, game.spec, stop) as service:
-            way = RelayClient([relay], stop, folder=credentials).addresses[relay]
+            way = RelayClient(relay, stop, folder=credentials).address
             wait_until_ready(way, stop, timeout_s=_PATIENCE_S)
             yield {"relay": way, "direct": service.address}
     finally:

@@ -13,8 +13,8 @@ import tyro
 from deploy.env_kwargs import REGISTRY, join_kwargs
 from efficientzero.compat import compat_group
 from efficientzero.config import Config
-from efficientzero.config_files import PRESETS
-from efficientzero.options import parse_options
+from efficientzero.config_files import PRESETS, REMOVED_FIELDS
+from efficientzero.options import parse_options, refuse_options
 
 _DESCRIPTION = f"""Train EfficientZero: a learner, replay, actors, reanalyzers and an evaluator.
 
@@ -136,6 +136,7 @@ def named_option(arguments: Sequence[str], wanted: str) -> str | None:
 
 def parse(arguments: Sequence[str], base: Config) -> Options:
     """Parse the command line; a mistake, --help or --version ends the process."""
+    refuse_removed(arguments, "launch.py")
     options: Options = parse_options(
         Options,
         join_kwargs(arguments),
@@ -145,6 +146,12 @@ def parse(arguments: Sequence[str], base: Config) -> Options:
         registry=REGISTRY,
     )
     return options
+
+
+def refuse_removed(arguments: Sequence[str], prog: str) -> None:
+    """End the process with the reason where an option of an earlier version is given."""
+    for key in sorted(named_fields(arguments) & REMOVED_FIELDS.keys()):
+        refuse_options(prog, f"--{key.replace('_', '-')}: {REMOVED_FIELDS[key][1]}")
 
 
 def with_short_options(options: ShortOptions) -> Config:

@@ -134,12 +134,6 @@ def _find_fork(option: str, path: Path, *, is_frozen: bool, takes_weights: bool)
         parent = RunInfo.load(folder / "config.json")
     except ValueError as error:
         raise ConfigError(f"{option}: wanted a run's folder or a snapshot in it: {error}") from None
-    num_shards = parent.config.replay.num_shards
-    if num_shards > 1:
-        raise ConfigError(
-            f"{option}: got {folder}, whose replay is in {num_shards} shards, wanted a run with "
-            "replay.num_shards 1: a fork takes the snapshot of one service"
-        )
     snapshots = [path] if is_snapshot else _snapshots(folder)
     if not snapshots:
         raise ConfigError(

@@ -20,7 +20,6 @@ _STORED = (
     "agent.td_steps",
     "compat.jpeg_frames",
     "replay.frames_per_block",
-    "replay.num_shards",
 )
 _NOT_STORED = ("env.final_eval_max_episode_steps",)
 # What cannot change the shapes of weights and optimiser state.

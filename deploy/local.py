@@ -217,10 +217,6 @@ class Supervisor:
                 return f"{child.describe_exit()} {_ONLY_TOGETHER}"
             if watched.crashes > self._max_restarts:
                 after = f" after {self._max_restarts} restarts" if self._max_restarts else ""
-                if _can_be_spared(child):
-                    watched.has_finished = True
-                    self._note(f"{child.describe_exit()}{after}: the run goes on without it")
-                    return ""
                 return child.describe_exit() + after
             count = f"{watched.crashes} of {self._max_restarts}"
             self._note(f"{child.describe_exit()}, restarting ({count})")
@@ -307,8 +303,3 @@ class Supervisor:
 
 def _running(children: Sequence[Child]) -> list[Child]:
     return [child for child in children if child.is_running()]
-
-
-def _can_be_spared(child: Child) -> bool:
-    """Tell whether a run goes on without the process: one of replay's shards, but for the first."""
-    return child.spec.role == "replay" and child.spec.index > 0

@@ -41,7 +41,7 @@ class ReplayMemory:
     """What a full replay takes, bytes."""
 
     transitions: int
-    """Held at the most, by all shards: the capacity, or all that is ever played."""
+    """Held at the most: the capacity, or all that is ever played."""
     per_transition: int
     """Images compressed as games' are."""
     most_per_transition: int
@@ -84,10 +84,6 @@ def check_memory(config: Config, spec: EnvSpec) -> str:
         f"{memory.per_transition:,} bytes a transition, {memory.transitions:,} transitions and "
         f"{config.replay.queue_size} training batches take about {size(memory.total)}"
     )
-    shards = config.replay.num_shards
-    if shards > 1:
-        each = size((memory.total - memory.queue) // shards)
-        takes += f", the transitions {each} in each of {shards} shards,"
     room = int(MAX_MEMORY_SHARE * available)
     if memory.total > room:
         fits = (room - memory.queue) // memory.per_transition

@@ -74,11 +74,10 @@ def check_device(cluster: ClusterConfig) -> None:
         raise PreflightError(f"{got}, but the machine or its torch has no CUDA device; use auto")
 
 
-def choose_ports(cluster: ClusterConfig, num_shards: int = 1) -> tuple[list[int], int]:
-    """Return the shards' ports and the learner's: as given if they are free, for 0 a free one."""
-    shards = [cluster.replay_port + i if cluster.replay_port else 0 for i in range(num_shards)]
-    ports = [*shards, cluster.learner_port]
-    options = [*["replay-port"] * num_shards, "learner-port"]
+def choose_ports(cluster: ClusterConfig) -> tuple[int, int]:
+    """Return replay's port and the learner's: as given if they are free, for 0 a free one."""
+    ports = [cluster.replay_port, cluster.learner_port]
+    options = ["replay-port", "learner-port"]
     with contextlib.ExitStack() as stack:  # all are held at once, so that they differ
         # Those given go first: a free one must not take what another was given.
         for place in sorted(range(len(ports)), key=lambda place: ports[place] == 0):
@@ -97,29 +96,28 @@ def choose_ports(cluster: ClusterConfig, num_shards: int = 1) -> tuple[list[int]
                     "choose another, or 0 for a free one"
                 ) from error
             ports[place] = held.getsockname()[1]
-    return ports[:-1], ports[-1]
+    return ports[0], ports[1]
 
 
-def _free_ports(count: int, *, other_than: Sequence[int]) -> list[int]:
-    """Return free ports of loopback."""
+def _free_port(*, other_than: Sequence[int]) -> int:
+    """Return a free port of loopback."""
     with contextlib.ExitStack() as stack:
-        found: list[int] = []
-        while len(found) < count:
+        while True:  # those refused stay held
             held = stack.enter_context(socket.socket())
             port = bind_free_port(held, "127.0.0.1")
-            found += [] if port in other_than else [port]
-        return found
+            if port not in other_than:
+                return port
 
 
-def addresses(config: Config) -> tuple[list[str], str]:
-    """Return where processes on this host reach replay, shard by shard, and the learner.
+def addresses(config: Config) -> tuple[str, str]:
+    """Return where processes on this host reach replay, and the learner.
 
     A relay is for others: where replay is on this host, it is reached without.
 
     Raises:
         PreflightError: a port is taken, credentials are missing, or replay may not listen there.
     """
-    cluster, num_shards = config.cluster, config.replay.num_shards
+    cluster = config.cluster
     try:
         check_bind(cluster.bind_host)
         if not cluster.replay_host:  # replay is here
@@ -127,18 +125,14 @@ def addresses(config: Config) -> tuple[list[str], str]:
     except (CredentialsError, PublicAddress) as error:
         raise PreflightError(str(error)) from error
     check_certificates(credentials_folder())
-    ports, learner_port = choose_ports(cluster, num_shards)
+    port, learner_port = choose_ports(cluster)
     here = "127.0.0.1" if cluster.bind_host == "0.0.0.0" else cluster.bind_host
-    hosts = (cluster.replay_host or here).split(",")
-    hosts = hosts * num_shards if len(hosts) == 1 else hosts
-    if cluster.has_relay and not cluster.replay_host:
-        hosts, ports = (
-            ["127.0.0.1"] * num_shards,
-            _free_ports(num_shards, other_than=(*ports, learner_port)),
-        )
-    mark = RELAYED if cluster.has_relay and cluster.replay_host else ""
-    shards = [f"{mark}{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
-    return shards, f"{here}:{learner_port}"
+    host, mark = cluster.replay_host or here, ""
+    if cluster.has_relay and cluster.replay_host:
+        mark = RELAYED
+    elif cluster.has_relay:
+        host, port = "127.0.0.1", _free_port(other_than=(port, learner_port))
+    return f"{mark}{host}:{port}", f"{here}:{learner_port}"
 
 
 def check_certificates(folder: Path | None) -> None:
@@ -149,12 +143,12 @@ def check_certificates(folder: Path | None) -> None:
             raise PreflightError(expiry.note(now))
 
 
-def addresses_text(cluster: ClusterConfig, replay: Sequence[str], learner: str) -> str:
+def addresses_text(cluster: ClusterConfig, replay: str, learner: str) -> str:
     """Return ``addresses`` for a person, and where others reach a relay that is on this host."""
     has_own = cluster.has_relay and not cluster.replay_host
     relay = f"{RELAYED}{cluster.bind_host}:{cluster.replay_port}"
     others = f" (from other hosts {relay})" if has_own else ""
-    return f"replay {', '.join(replay)}{others}, learner {learner}"
+    return f"replay {replay}{others}, learner {learner}"
 
 
 def check_run_name(run_id: str) -> None:

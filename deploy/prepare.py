@@ -95,7 +95,7 @@ def prepare(
     config, spec, group = check_config(config, fork)
     tracking = _tracking_mode(config)
     check_device(config.cluster)
-    replay_addresses, learner_address = addresses(config)
+    replay_address, learner_address = addresses(config)
     memory = check_memory(config, spec)
     check_runs_dir(runs_dir)
     versions = software_versions(checkout)
@@ -107,8 +107,7 @@ def prepare(
         directory=folder.path,
         config=config,
         env_spec=spec,
-        replay_address=replay_addresses[0],
-        more_replay_addresses=tuple(replay_addresses[1:]),
+        replay_address=replay_address,
         learner_address=learner_address,
         tracking_mode=tracking.mode,
         versions=versions,
@@ -122,7 +121,7 @@ def prepare(
         ("budget", budget_text(config.budget)),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
-        ("addresses", addresses_text(config.cluster, replay_addresses, learner_address)),
+        ("addresses", addresses_text(config.cluster, replay_address, learner_address)),
         ("logs", str(folder.path / LOG_FOLDER)),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
@@ -172,7 +171,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     tracking = _tracking_mode(config)
     check_device(config.cluster)
     end_earlier_launch(run.directory)  # before the addresses, which it may hold
-    replay_addresses, learner_address = addresses(config)
+    replay_address, learner_address = addresses(config)
     memory = check_memory(config, spec)
     was_at = run.moved_from()
     resumed = dataclasses.replace(
@@ -180,8 +179,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         run_uid=run.run_uid if was_at is None else _new_uid(),
         config=config,
         num_resumes=run.num_resumes + 1,
-        replay_address=replay_addresses[0],
-        more_replay_addresses=tuple(replay_addresses[1:]),
+        replay_address=replay_address,
         learner_address=learner_address,
         tracking_mode=tracking.mode,
     )
@@ -209,7 +207,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         *_env_notes(config),
         ("device", describe_device(config.cluster)),
         ("memory", memory),
-        ("addresses", addresses_text(config.cluster, replay_addresses, learner_address)),
+        ("addresses", addresses_text(config.cluster, replay_address, learner_address)),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
     if was_at is not None:

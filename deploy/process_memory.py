@@ -86,7 +86,7 @@ def number_of(config: Config) -> dict[str, int]:
     cluster = config.cluster
     return {
         "launcher": 1,
-        "replay": config.replay.num_shards,
+        "replay": 1,
         "learner": config.learner.num_devices,
         "reanalyzer": cluster.num_reanalyzers,
         "actor": cluster.num_actors,

@@ -44,7 +44,6 @@ class ProcessSpec:
 def processes(run: RunInfo) -> list[ProcessSpec]:
     """Return the run's processes in the order in which they are started."""
     cluster = run.config.cluster
-    shards = [_spec(run, "replay", shard) for shard in range(run.config.replay.num_shards)]
     # The learner is rank 0.
     ranks = [_spec(run, "rank", rank) for rank in range(1, run.config.learner.num_devices)]
     counts = {
@@ -53,7 +52,7 @@ def processes(run: RunInfo) -> list[ProcessSpec]:
         "evaluator": int(cluster.evaluator),
     }
     workers = [_spec(run, role, index) for role, count in counts.items() for index in range(count)]
-    return [*shards, _spec(run, "learner", 0), *ranks, *workers]
+    return [_spec(run, "replay", 0), _spec(run, "learner", 0), *ranks, *workers]
 
 
 def _spec(run: RunInfo, role: str, index: int) -> ProcessSpec:

@@ -253,8 +253,6 @@ class ReplayConfig:
     """Steps of an episode that are compressed and sent together."""
     queue_size: int = 2
     """Training batches that may wait for the learner."""
-    num_shards: int = 1
-    """Services that share the transitions; a run survives the loss of any but the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,9 +379,9 @@ class ClusterConfig:
     bind_host: str = "127.0.0.1"
     """IPv4 address where learner and replay listen; beyond loopback only with credentials."""
     replay_host: str = ""
-    """Where others reach replay: one name, or with commas one per shard. Empty: at the learner."""
+    """Host where others reach replay. Empty: the learner's."""
     replay_port: int = 0
-    """Port of replay, one higher for each further shard. 0: free ones, on loopback only."""
+    """Port of replay. 0: a free one, on loopback only."""
     replay_tls: bool = True
     """Beyond loopback replay is reached over TLS with the workers' token; off: in plain text."""
     replay_network: str = ""

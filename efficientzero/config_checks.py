@@ -10,7 +10,13 @@ import math
 import re
 
 from efficientzero.config import ClusterConfig, Config
-from efficientzero.config_files import ConfigError, config_to_dict, flatten, nearest
+from efficientzero.config_files import (
+    REMOVED_FIELDS,
+    ConfigError,
+    config_to_dict,
+    flatten,
+    nearest,
+)
 from efficientzero.reanalysis_checks import check_reanalysis
 from efficientzero.schema import EnvSpec
 from efficientzero.staleness import healthy_staleness, staleness_bound
@@ -96,7 +102,6 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     if config.cluster.deterministic:
         _check_deterministic(config)
     _check_hosts(config.cluster)
-    _check_shards(config)
     _check_arm(config)
     compat = config.compat
     changes_puct = (
@@ -149,7 +154,6 @@ _AT_LEAST_ONE = (
     "replay.capacity",
     "replay.frames_per_block",
     "replay.queue_size",
-    "replay.num_shards",
     "learner.batch_size",
     "learner.num_devices",
     "learner.lr_decay_steps",
@@ -225,7 +229,8 @@ def _check_ranges(config: Config) -> None:
 
 
 def _check_arm(config: Config) -> None:
-    arm, known = config.tracking.arm, list(flatten(config_to_dict(config)))
+    arm = config.tracking.arm
+    known = [*flatten(config_to_dict(config)), *REMOVED_FIELDS]  # older runs may have varied them
     _require(
         not arm or _ARM.fullmatch(arm) is not None,
         f"tracking.arm: got {arm!r}, wanted at most 40 letters, digits, '.', '_', '+' and '-', the "
@@ -259,7 +264,6 @@ def _check_deterministic(config: Config) -> None:
         "cluster.num_actors": (cluster.num_actors, (1,)),
         "cluster.num_reanalyzers": (cluster.num_reanalyzers, (1,)),
         "learner.num_devices": (config.learner.num_devices, (1,)),
-        "replay.num_shards": (config.replay.num_shards, (1,)),
         "cluster.threads_per_process": (cluster.threads_per_process, (1,)),
         "cluster.device": (cluster.device, ("cpu", "auto")),
         "actor.pipeline": (config.actor.pipeline, ("off", "auto")),
@@ -302,9 +306,8 @@ def _check_hosts(cluster: ClusterConfig) -> None:
             "127.0.0.1, 10.0.0.5 or 0.0.0.0"
         ) from None
     _require(
-        re.fullmatch(r"([A-Za-z0-9.-]+(,[A-Za-z0-9.-]+)*)?", cluster.replay_host) is not None,
-        f"cluster.replay_host: got {cluster.replay_host!r}, wanted a host name or IPv4 address, "
-        "or as many as replay.num_shards with commas between them",
+        re.fullmatch(r"[A-Za-z0-9.-]*", cluster.replay_host) is not None,
+        f"cluster.replay_host: got {cluster.replay_host!r}, wanted a host name or IPv4 address",
     )
     try:
         _ = cluster.replay_networks
@@ -319,32 +322,13 @@ def _check_hosts(cluster: ClusterConfig) -> None:
             f"cluster.{name}_port: got {port}, wanted a fixed port with cluster.bind_host "
             f"{cluster.bind_host}: others must know it",
         )
-
-
-def _check_shards(config: Config) -> None:
-    """Refuse shards that cannot be told apart by their addresses, or that hold nothing."""
-    replay, cluster = config.replay, config.cluster
+        _require(
+            port < _NUM_PORTS, f"cluster.{name}_port: got {port}, wanted less than {_NUM_PORTS}"
+        )
     _require(
-        replay.capacity >= replay.num_shards,
-        f"replay.num_shards: got {replay.num_shards}, wanted at most replay.capacity "
-        f"({replay.capacity}): each holds a part of it",
-    )
-    num_hosts = len(cluster.replay_host.split(","))
-    _require(
-        num_hosts in (1, replay.num_shards),
-        f"cluster.replay_host: got {num_hosts} names, wanted one or as many as replay.num_shards "
-        f"({replay.num_shards})",
-    )
-    last = cluster.replay_port + replay.num_shards - 1
-    _require(
-        not cluster.replay_port or last < _NUM_PORTS,
-        f"cluster.replay_port: got {cluster.replay_port}, wanted at most "
-        f"{_NUM_PORTS - replay.num_shards}: each shard takes the next one",
-    )
-    _require(
-        not cluster.replay_port or not cluster.replay_port <= cluster.learner_port <= last,
-        f"cluster.learner_port: got {cluster.learner_port}, wanted none of the shards' "
-        f"{cluster.replay_port} to {last}",
+        not cluster.replay_port or cluster.learner_port != cluster.replay_port,
+        f"cluster.learner_port: got {cluster.learner_port}, wanted another than "
+        "cluster.replay_port's",
     )
 
 

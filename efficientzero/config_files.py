@@ -47,7 +47,6 @@ _ONLY_RECORDS = (
 """Dotted keys that choose what is kept of a run, not what happens in it."""
 
 _NOT_IN_OLDER_HASHES = {
-    "replay.num_shards": 1,
     "env.action_repeat": 1,
     "compat.recomputed_bounds": False,
     "compat.warmup_earns_train_steps": False,
@@ -65,6 +64,14 @@ _NOT_IN_OLDER_HASHES = {
     "learner.average_for": "acting",
 }
 """Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
+
+REMOVED_FIELDS = {
+    "replay.num_shards": (
+        1,
+        "several replay services were removed, because one takes 64,000 env_steps/s",
+    ),
+}
+"""Fields of earlier versions: the value that older runs may have, and why the field is gone."""
 
 _FREE_TABLES = ("env.kwargs",)
 """Dotted keys of tables whose keys are the user's."""
@@ -95,6 +102,7 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
         ConfigError: an unknown key (the nearest known one is named) or a value of a wrong type.
     """
     known = config_to_dict(Config())
+    values = _without_removed(values)
     _check_keys(values, known, "")
     try:
         return _ADAPTER.validate_json(json.dumps(_with_whole_numbers(values, known)), strict=True)
@@ -102,6 +110,24 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{key}: got {first['input']!r}, wanted: {first['msg']}") from None
+
+
+def _without_removed(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leave out removed fields that have the value under which a run does what it did.
+
+    Raises:
+        ConfigError: one has another value.
+    """
+    kept = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if key not in REMOVED_FIELDS:
+            is_part = isinstance(value, Mapping) and key not in _FREE_TABLES
+            kept[name] = _without_removed(value, f"{key}.") if is_part else value
+        elif value != REMOVED_FIELDS[key][0] or isinstance(value, bool):
+            allowed, reason = REMOVED_FIELDS[key]
+            raise ConfigError(f"{key}: got {value!r}, wanted {allowed} or no such field: {reason}")
+    return kept
 
 
 def load_preset(name: str) -> Config:
@@ -163,9 +189,14 @@ def hyperparameters(config: Config) -> dict[str, Any]:
 
 
 def experiment_values(config: Config) -> dict[str, Any]:
-    """Return the hyperparameters and the numbers of actors and reanalyzers: what a group tells."""
+    """Return the hyperparameters and the numbers of actors and reanalyzers: what a group tells.
+
+    Removed fields are there with the value that all runs have by now: they shape the short names of
+    the others, and older runs are compared by them.
+    """
     flat = flatten(config_to_dict(config))
-    return {**hyperparameters(config), **{key: flat[key] for key in _PROCESS_COUNTS}}
+    removed = {key: value for key, (value, _) in REMOVED_FIELDS.items()}
+    return {**removed, **hyperparameters(config), **{key: flat[key] for key in _PROCESS_COUNTS}}
 
 
 def config_hash(config: Config, origin: Mapping[str, Any] = MappingProxyType({})) -> str:

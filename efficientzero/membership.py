@@ -155,26 +155,15 @@ def _run_seen_from_here(reply: cluster_pb2.JoinReply, address: str, runs_dir: Pa
         _check_names(run)
     except ValueError as error:
         raise JoinRefused(str(error)) from error
-    here, num_shards = address.rpartition(":")[0], len(run.replay_addresses)
+    host = reply.replay_host or address.rpartition(":")[0]
     is_relayed = run.config.cluster.has_relay
-    ports = [
-        run.relay_port(shard) if is_relayed else run.replay_addresses[shard].rpartition(":")[2]
-        for shard in range(num_shards)
-    ]
-    # One name is that of every shard.
-    hosts = list(reply.replay_hosts) or [here]
-    hosts = hosts * len(ports) if len(hosts) == 1 else hosts
-    if len(hosts) != len(ports):
-        raise JoinRefused(f"replay's shards: got {len(hosts)} hosts, wanted {len(ports)}")
-    mark = RELAYED if is_relayed else ""
-    first, *others = (f"{mark}{host}:{port}" for host, port in zip(hosts, ports, strict=True))
+    port = run.relay_port if is_relayed else run.replay_address.rpartition(":")[2]
     mode = run.tracking_mode
     return dataclasses.replace(
         run,
         directory=runs_dir.resolve() / run.run_id,
         learner_address=address,
-        replay_address=first,
-        more_replay_addresses=tuple(others),
+        replay_address=f"{RELAYED if is_relayed else ''}{host}:{port}",
         # Credentials are this host's own matter.
         tracking_mode=resolve_mode("auto").mode if mode == "online" else mode,
     )

@@ -192,7 +192,7 @@ def _beginnings(name: str) -> list[str]:
 def initials(names: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str]:
     """Map each key to the initials of its short name's words, with more letters if shared.
 
-    ``vp`` for ``value_prefix``, ``nsi`` and ``nsh`` for ``num_simulations`` and ``num_shards``,
+    ``vp`` for ``value_prefix``, ``nen`` and ``nep`` for ``num_envs`` and ``num_episodes``,
     three letters of a single word: ``dis`` for ``discount``.
 
     Args:

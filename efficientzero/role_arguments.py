@@ -73,7 +73,7 @@ def parse_server_line(role: str, description: str | None) -> RoleArguments:
         time.sleep(_LOOK_S)
     run = read_run(role, line.config)
     check_index(role, line.index)
-    bypass_proxies(*run.replay_addresses, run.learner_address)
+    bypass_proxies(run.replay_address, run.learner_address)
     incarnation = line.incarnation
     if incarnation is None:
         is_launched = LAUNCHER_PID_VARIABLE in os.environ

@@ -65,8 +65,8 @@ class RunInfo:
     config: Config
     env_spec: EnvSpec
     replay_address: str
-    """host:port by which the Reverb service is reached; of several, the one with the queue.
-    ``tls://`` before it where that is replay's relay."""
+    """host:port by which the Reverb service is reached; ``tls://`` before it where that is
+    replay's relay."""
     learner_address: str
     """host:port by which the learner's gRPC services are reached."""
     tracking_mode: str
@@ -77,8 +77,6 @@ class RunInfo:
     """How often the run was continued by a launcher; part of its processes' seeds."""
     lineage: Lineage | None = None
     """What the run took from another one; None: it began empty."""
-    more_replay_addresses: tuple[str, ...] = ()
-    """host:port of shards 1, 2, ... where ``replay.num_shards`` asks for them."""
 
     @property
     def config_path(self) -> Path:
@@ -91,21 +89,18 @@ class RunInfo:
         return self._bound(self.learner_address)
 
     @property
-    def replay_addresses(self) -> tuple[str, ...]:
-        """host:port of every shard, by its number."""
-        return (self.replay_address, *self.more_replay_addresses)
-
-    def replay_listens_at(self, shard: int = 0) -> str:
-        """Return host:port that a shard's Reverb service binds; port 0: a free one."""
-        address = self.replay_addresses[shard]
+    def replay_listens_at(self) -> str:
+        """host:port that the Reverb service binds; port 0: a free one."""
+        address = self.replay_address
         if not self.config.cluster.has_relay:
             return self._bound(address)
         return address if address.startswith("127.") else "127.0.0.1:0"
 
-    def relay_port(self, shard: int = 0) -> int | None:
-        """Return the port at which others reach a shard's relay; None: there is none."""
+    @property
+    def relay_port(self) -> int | None:
+        """The port at which others reach replay's relay; None: there is none."""
         cluster = self.config.cluster
-        return cluster.replay_port + shard if cluster.has_relay else None
+        return cluster.replay_port if cluster.has_relay else None
 
     def _bound(self, address: str) -> str:
         return f"{self.config.cluster.bind_host}:{address.rpartition(':')[2]}"
@@ -179,7 +174,7 @@ class RunInfo:
             values["directory"] = Path(values["directory"])
             lineage = values.get("lineage")
             values["lineage"] = lineage and Lineage(**lineage)
-            values["more_replay_addresses"] = tuple(values.get("more_replay_addresses", ()))
+            values.pop("more_replay_addresses", None)  # of earlier versions; empty with one service
             run = cls(**values)
         except ConfigError as error:
             raise ValueError(f"{source}: {error}") from error

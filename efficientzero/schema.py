@@ -143,8 +143,7 @@ class TrainingBatch(NamedTuple):
     values: F32  # [B, K + 1]
     policies: F32  # [B, K + 1, A]
     action_mask: Bool  # [B, K]
-    shards: I32  # [B] replay service that holds the slice's item
-    keys: U64  # [B] unique in the shard
+    keys: U64  # [B] of the slices' items in replay
     probabilities: F64  # [B]
     table_sizes: I64  # [B]
     weights_versions: I64  # [B] train_step of the weights that acted

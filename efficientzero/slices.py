@@ -33,10 +33,9 @@ class SliceBatch(NamedTuple):
     positions: I64  # [B] index of step t in its episode, from 0
     env_steps: I64  # [B] env_steps of the run that were granted before step t
     weights_versions: I64  # [B] train_step of the weights that acted at t
-    shards: I32  # [B] replay service that the item is in; its keys are its own
     keys: U64  # [B] item keys, for the priority update
-    probabilities: F64  # [B] at sampling time, of all shards together
-    table_sizes: I64  # [B] items in the table at sampling time, of all shards together
+    probabilities: F64  # [B] at sampling time
+    table_sizes: I64  # [B] items in the table at sampling time
     priorities: F64  # [B] at sampling time
 
 

@@ -79,7 +79,7 @@ def _launched(
 ) -> tuple[RunInfo, cluster_pb2.Seat]:
     assert line.config is not None
     run = read_run(module, line.config)
-    bypass_proxies(*run.replay_addresses, run.learner_address)
+    bypass_proxies(run.replay_address, run.learner_address)
     seat = DiskPause(stop).write(
         lambda: seat_in(run, role, line.index, line.incarnation), run.directory / SECRET_FILE
     )
@@ -106,6 +106,6 @@ def _joined(
         return None
     run, seat = found
     run.directory.mkdir(parents=True, exist_ok=True)
-    bypass_proxies(*run.replay_addresses)
+    bypass_proxies(run.replay_address)
     log.info("%s-%d of run %s at %s", role, seat.index, run.run_id, line.join)
     return run, seat

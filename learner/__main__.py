@@ -56,10 +56,9 @@ from learner.run_record import RunRecord
 from learner.saver import saver_of
 from learner.starvation import Starvation
 from learner.weight_server import WeightPublisher
-from replay.priority_router import PriorityRouter
+from replay.info import steps_in_replay, wait_until_ready
+from replay.priorities import PriorityUpdater
 from replay.relay_client import reached_through_relays
-from replay.shard_board import ShardBoard
-from replay.shard_watch import steps_in_replay, wait_for_shards, watch_shards
 from replay.training_queue import TrainingQueueReader
 
 ROLE = "learner"
@@ -95,10 +94,9 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         fairness = FairnessRecord(run.directory, run.config, check_lease=lease.check)
         steps_noted, steps_before = journal.read(), _steps_before(run)
         publisher = WeightPublisher(incarnation=arguments.incarnation)
-        if not wait_for_shards(run.replay_addresses, stop, timeout_s=_REPLAY_START_S):
+        if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
-        board = _board(run, stop)
-        governor, priorities = _pace(run, journal, lease, board, stop)
+        governor, priorities = _pace(run, journal, lease, stop)
         pause.on_change = governor.pause
         starvation = Starvation(governor)
         check_health = functools.partial(_check, record, starvation, lease)
@@ -136,7 +134,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             record=record,
             fairness=fairness,
             publisher=publisher,
-            steps_in_replay=steps_in_replay(run.replay_addresses, timeout_s=_INFO_S),
+            steps_in_replay=steps_in_replay(run.replay_address, timeout_s=_INFO_S),
             steps_noted=steps_noted,
             steps_before=steps_before,
         )
@@ -149,7 +147,6 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         counting = follow_replay(
             run,
             governor,
-            board=board,
             starvation=starvation,
             record=record,
             fairness=fairness,
@@ -239,7 +236,7 @@ def _cluster(
         governor,
         record,
         vitals=learner.pulse.vitals,
-        replay_addresses=run.replay_addresses,
+        replay_address=run.replay_address,
         incarnation=arguments.incarnation,
         has_evaluator=run.config.cluster.evaluator,
         are_launched=LAUNCHED_WORKERS_VARIABLE in os.environ,
@@ -285,30 +282,21 @@ def _note_cost(cost: CpuSeconds, learner: Learner) -> None:
     cost.note_ranks(learner.other_ranks_seconds())
 
 
-def _board(run: RunInfo, stop: StopSignal) -> ShardBoard | None:
-    is_sharded = len(run.replay_addresses) > 1
-    return watch_shards(run.replay_addresses, stop) if is_sharded else None
-
-
 def _pace(
-    run: RunInfo,
-    journal: EnvStepJournal,
-    lease: Lease,
-    board: ShardBoard | None,
-    stop: StopSignal,
+    run: RunInfo, journal: EnvStepJournal, lease: Lease, stop: StopSignal
 ) -> tuple[Governor, PrioritySink | None]:
     """Return who grants the steps, and who takes new priorities to where steps are sampled."""
     if run.config.cluster.deterministic:
         lock_step = LockStepGovernor(run.config)
         return lock_step, lock_step
     has_priorities = run.config.replay.priority_exponent > 0
-    router = PriorityRouter(run.replay_addresses, stop, board=board) if has_priorities else None
+    updater = PriorityUpdater(run.replay_address, stop) if has_priorities else None
 
     def note(count: int) -> None:
         lease.check()
         journal.write(count)
 
-    return Governor(run.config, note_env_steps=note), router
+    return Governor(run.config, note_env_steps=note), updater
 
 
 def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:

@@ -49,7 +49,6 @@ class BatchChecks:
             largest_target: raw magnitude of values and prefixes that the network can express.
         """
         self._wanted, self._num_actions = batch_spec(spec, config), spec.num_actions
-        self._num_shards = config.replay.num_shards
         # Float32 rounds an env_step past 2^24 where it is stored.
         self._most_env_steps = int(config.budget.env_steps * (1.0 + 2.0**-22)) + 1
         self._largest, self._bound = largest_target, config.network.support_bound
@@ -78,7 +77,6 @@ class BatchChecks:
                     "finite, wanted none"
                 )
         _check_range("actions", (batch.actions >= 0) & (batch.actions < self._num_actions))
-        _check_range("shards", (batch.shards >= 0) & (batch.shards < self._num_shards))
         _check_range("probabilities", (batch.probabilities > 0) & (batch.probabilities <= 1))
         _check_range("table_sizes", batch.table_sizes >= 1)
         _check_range("action_mask", batch.action_mask.view(np.uint8) <= 1)
@@ -122,7 +120,6 @@ def _check_range(name: str, is_good: Bool) -> None:
     if bad:
         wanted = {
             "actions": "0 to the number of actions less one",
-            "shards": "0 to replay.num_shards less one",
             "probabilities": "more than 0, at most 1",
             "table_sizes": "at least 1",
             "action_mask": "0 or 1",

@@ -82,7 +82,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             incarnation=seat.incarnation,
             proof=self._proofs.proof(seat.role, seat.index, seat.incarnation, seat.member),
             run_file=self._run_file,
-            replay_hosts=list(filter(None, self._run.config.cluster.replay_host.split(","))),
+            replay_host=self._run.config.cluster.replay_host,
         )
 
     def Heartbeat(  # noqa: N802

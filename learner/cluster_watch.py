@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,19 +46,6 @@ class ProcessState(NamedTuple):
         return "lost" if self.age_s > LOST_S else "late" if self.age_s > LATE_S else "alive"
 
 
-@dataclass(slots=True)
-class _Shard:
-    """A replay service."""
-
-    seat: Seat
-    seen_at: float  # of the watch's clock, seconds
-    steps_per_s: float = 0.0
-
-    @property
-    def member(self) -> Member:
-        return Member(self.seat, 0.0, Vitals(self.steps_per_s, "steps/s", "", math.nan, -1))
-
-
 class ClusterWatch:
     """All processes of a run, seen from its learner. Safe to call from any thread."""
 
@@ -70,7 +56,7 @@ class ClusterWatch:
         record: RunRecord,
         *,
         vitals: Callable[[], Vitals],
-        replay_addresses: Sequence[str],
+        replay_address: str,
         incarnation: int,
         has_evaluator: bool,
         are_launched: bool = False,
@@ -84,7 +70,7 @@ class ClusterWatch:
             governor: tells the phase.
             record: tells whether the final evaluation came.
             vitals: the learner's own; asked by the watch's thread alone.
-            replay_addresses: host:port of every shard, shown.
+            replay_address: host:port of replay, shown.
             incarnation: the learner's.
             has_evaluator: the run ends with an evaluation.
             are_launched: a launcher starts all workers, and starts them again.
@@ -95,10 +81,8 @@ class ClusterWatch:
         self._roster, self._governor, self._record = roster, governor, record
         self._vitals, self._has_evaluator = vitals, has_evaluator
         self._are_launched, self._every_second = are_launched, every_second
-        self._shards = [
-            _Shard(Seat("replay", i, 0, 0, address, 0), clock())
-            for i, address in enumerate(replay_addresses)
-        ]
+        self._replay = Seat("replay", 0, 0, 0, replay_address, 0)
+        self._replay_seen_at, self._replay_rate = clock(), 0.0  # seconds, steps/s
         self._learner = Seat("learner", 0, incarnation, 0, socket.gethostname(), os.getpid())
         self._cores = len(os.sched_getaffinity(0))
         self._own_vitals = NO_VITALS
@@ -109,10 +93,9 @@ class ClusterWatch:
         self.warnings: Sequence[str] = ()
         """What will keep workers out soon, or does: certificates that expire."""
 
-    def replay_answered(self, steps_per_s: float, shard: int = 0) -> None:
-        """Note that a replay service told its counts."""
-        self._shards[shard].seen_at = self._clock()
-        self._shards[shard].steps_per_s = steps_per_s
+    def replay_answered(self, steps_per_s: float) -> None:
+        """Note that replay reported its counts."""
+        self._replay_seen_at, self._replay_rate = self._clock(), steps_per_s
 
     def awaits_evaluation(self) -> bool:
         """Tell whether everything is done but the final evaluation."""
@@ -131,8 +114,9 @@ class ClusterWatch:
     def processes(self) -> list[ProcessState]:
         """Return replay, the learner and all workers."""
         now, own = self._clock(), Member(self._learner, 0.0, self._own_vitals)
-        replay = [ProcessState(shard.member, now - shard.seen_at) for shard in self._shards]
-        return [*replay, ProcessState(own, 0.0)] + [
+        vitals = Vitals(self._replay_rate, "steps/s", "", math.nan, -1)
+        replay = ProcessState(Member(self._replay, 0.0, vitals), now - self._replay_seen_at)
+        return [replay, ProcessState(own, 0.0)] + [
             ProcessState(member, age_s) for member, age_s in self._roster.members()
         ]
 
@@ -150,7 +134,7 @@ class ClusterWatch:
         cause = cause_of(
             self._own_vitals,
             self._roster.members(),
-            replay_silent_s=now - self._shards[0].seen_at,  # the batches come from there
+            replay_silent_s=now - self._replay_seen_at,
             in_warmup=self._governor.phase is Phase.WARMUP,
             awaits_evaluation=self.awaits_evaluation(),
             host=self._learner.host,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from efficientzero.config import Config
 from efficientzero.rpc.records import Grant
 from efficientzero.schedules import is_published, next_evaluation
-from efficientzero.schema import F64, I32, U64
+from efficientzero.schema import F64, U64
 from learner.governor import Governor
 from replay.priorities import clip_priorities
 
@@ -54,9 +54,8 @@ class LockStepGovernor(Governor):
         self._newest_evaluation = 0  # as reported; it may come before it is awaited
         self._priorities = Priorities([], [])
 
-    def update(self, keys: U64, priorities: F64, shards: I32) -> None:
+    def update(self, keys: U64, priorities: F64) -> None:
         """Keep new priorities [B] of the items ``keys`` [B] for the next batch's turn."""
-        del shards  # there is one
         clipped = clip_priorities(priorities)
         with self._lock:
             self._priorities = Priorities(keys.tolist(), clipped.tolist())

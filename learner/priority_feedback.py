@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from efficientzero.config import Config
-from efficientzero.schema import F64, I32, I64, U64, Bool, TrainingBatch
+from efficientzero.schema import F64, I64, U64, Bool, TrainingBatch
 
 _NONE = -1
 _SPARE = 2
@@ -28,18 +28,15 @@ class PrioritySink(Protocol):
     def dropped_updates(self) -> int:
         """Updates that never arrived."""
 
-    def update(self, keys: U64, priorities: F64, shards: I32) -> None:
-        """Send priorities [B] of items; never blocks. Of one key's, the last counts.
-
-        ``shards``, i32 [B], are the replay services in which the items are.
-        """
+    def update(self, keys: U64, priorities: F64) -> None:
+        """Send priorities [B] of items; never blocks. Of one key's, the last counts."""
 
 
 class PriorityFeedback:
     """Sends priorities, those of the train_step and those refreshed, and follows their ages.
 
-    Of the newest steps trained on it knows shard and key of their item in replay and the
-    train_step of the weights behind their priority: 28 bytes a step, twice as many steps as replay
+    Of the newest steps trained on it knows the key of their item in replay and the
+    train_step of the weights behind their priority: 24 bytes a step, twice as many steps as replay
     holds. Steps not yet trained on have the priority that they entered with, the largest; they are
     soon drawn, and until then need no refreshing. An env_step that was granted again after an
     actor's crash may name two items: the last one drawn is meant.
@@ -53,7 +50,6 @@ class PriorityFeedback:
         # Of step s at place s modulo the size.
         self._steps = np.full(size, _NONE, np.int64)
         self._keys = np.zeros(size, np.uint64)
-        self._shards = np.zeros(size, np.int32)
         self._set_at = np.zeros(size, np.int64)
         self._num_seen = 0  # one more than the newest env_step seen
         self._evicted, self._refreshed, self._dropped = 0, 0, 0
@@ -73,10 +69,9 @@ class PriorityFeedback:
         self._refreshed += len(places)
         # The train_step's own come last: they are the newer ones.
         keys = np.concatenate([self._keys[places], batch.keys])
-        shards = np.concatenate([self._shards[places], batch.shards])
         values = np.concatenate([batch.refreshed_priorities[usable], priorities])
         self._note(batch, train_step)
-        self._sink.update(keys, values, shards)
+        self._sink.update(keys, values)
 
     def row(self, train_step: int) -> dict[str, float]:
         """Return counts since the last row, and ages of stored priorities in train_steps.
@@ -105,7 +100,6 @@ class PriorityFeedback:
             "steps": self._steps,
             "keys": keys,
             "set_at": self._set_at,
-            "shards": self._shards,
         }
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
@@ -113,8 +107,6 @@ class PriorityFeedback:
         """Go on from a checkpoint of the same run."""
         self._steps[:] = state["steps"].numpy()
         self._keys[:] = state["keys"].numpy().view(np.uint64)
-        if "shards" in state:  # older checkpoints are of runs with one
-            self._shards[:] = state["shards"].numpy()
         self._set_at[:] = state["set_at"].numpy()
         self._num_seen = int(self._steps.max()) + 1
 
@@ -130,7 +122,6 @@ class PriorityFeedback:
         steps = batch.env_steps[is_stored]
         places = self._places(steps)
         self._steps[places], self._keys[places] = steps, batch.keys[is_stored]
-        self._shards[places] = batch.shards[is_stored]
         self._set_at[places] = train_step
 
     def _usable(self, steps: I64, made_at: int) -> Bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
 
 from efficientzero.guarded_thread import GuardedThread, guarded_thread
 from efficientzero.run_folder import RunInfo
@@ -15,11 +14,9 @@ from efficientzero.runtime import StopSignal
 from learner.cluster_watch import ClusterWatch
 from learner.fairness_record import FairnessRecord
 from learner.governor import Governor
-from learner.replay_tally import Loss, ReplayTally
 from learner.run_record import RunRecord
 from learner.starvation import Starvation
 from replay.info import ReplayCounts, ReplayInfo
-from replay.shard_board import ShardBoard
 
 _LOOK_S = 1.0
 
@@ -30,7 +27,6 @@ def follow_replay(
     run: RunInfo,
     governor: Governor,
     *,
-    board: ShardBoard | None,
     starvation: Starvation,
     record: RunRecord,
     fairness: FairnessRecord,
@@ -42,11 +38,10 @@ def follow_replay(
     Args:
         run: whose replay.
         governor: told when nothing has reached replay, so that actors may play on.
-        board: tells what the shards count; None: there is one, which is asked itself.
         starvation: told what replay holds.
         record: gets the counts for the run's status.
         fairness: gets them for the run's stamp.
-        watch: told which services answered.
+        watch: told when replay answered.
         stop: ends the thread.
 
     Returns:
@@ -55,24 +50,18 @@ def follow_replay(
     follower = ReplayFollower(
         run, governor, starvation=starvation, record=record, fairness=fairness, watch=watch
     )
-
-    def answers_of_one(info: ReplayInfo) -> Callable[[], Sequence[ReplayCounts | None]]:
-        return lambda: [info.read()]
-
-    answers = board.counts if board else answers_of_one(ReplayInfo(run.replay_address))
+    info = ReplayInfo(run.replay_address)
 
     def follow() -> None:
         while not stop.wait(_LOOK_S):
-            follower.look(answers())
-        last = answers()
-        if all(last):  # what leaves now has lost nothing
-            follower.look(last)
+            follower.look(info.read())
+        follower.look(info.read())
 
     return guarded_thread(follow, stop, name="replay-counts")
 
 
 class ReplayFollower:
-    """What one look at the answers of all shards is followed by."""
+    """What one look at replay's answer is followed by."""
 
     def __init__(
         self,
@@ -88,17 +77,14 @@ class ReplayFollower:
         self._config, self._governor = run.config, governor
         self._starvation = starvation
         self._record, self._fairness, self._watch = record, fairness, watch
-        num_shards = len(run.replay_addresses)
-        self._tally = ReplayTally(num_shards)
-        self._inserted, self._looked_at = [0] * num_shards, [time.monotonic()] * num_shards
+        self._inserted, self._looked_at = 0, time.monotonic()
 
-    def look(self, answers: Sequence[ReplayCounts | None]) -> None:
-        """Take in what each shard answered."""
-        if not any(answers):
+    def look(self, counts: ReplayCounts | None) -> None:
+        """Take in what replay answered; None: nothing."""
+        if counts is None:
             return
-        for loss in self._tally.update(answers):
-            self._say(loss)
-        counts, is_deterministic = self._tally.counts, self._config.cluster.deterministic
+        self._note_inserted(counts.steps_inserted)
+        is_deterministic = self._config.cluster.deterministic
         self._fairness.set_replay_counts(counts)
         if not is_deterministic:  # there the table hands its steps on
             self._starvation.look(counts)
@@ -109,19 +95,10 @@ class ReplayFollower:
         capacity = self._config.replay.capacity
         kept = min(counts.steps_inserted, capacity) if is_deterministic else counts.num_steps
         self._record.set_replay_counts(items=kept, steps_inserted=counts.steps_inserted)
-        for shard, answer in enumerate(answers):
-            if answer is not None:
-                self._note_rate(shard, answer.steps_inserted)
 
-    def _note_rate(self, shard: int, inserted: int) -> None:
-        now = time.monotonic()
-        elapsed_s = max(now - self._looked_at[shard], _LOOK_S)
-        rate = max(0, inserted - self._inserted[shard]) / elapsed_s
-        self._watch.replay_answered(rate, shard)
-        self._inserted[shard], self._looked_at[shard] = inserted, now
-
-    def _say(self, loss: Loss) -> None:
-        who = "replay" if len(self._inserted) == 1 else f"replay shard {loss.shard}"
-        log.warning(
-            "%s started again from a snapshot without the last %d steps", who, loss.num_steps
-        )
+    def _note_inserted(self, inserted: int) -> None:
+        now, more = time.monotonic(), inserted - self._inserted
+        if more < 0:
+            log.warning("replay started again from a snapshot without the last %d steps", -more)
+        self._watch.replay_answered(max(0, more) / max(now - self._looked_at, _LOOK_S))
+        self._inserted, self._looked_at = inserted, now

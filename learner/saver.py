@@ -22,7 +22,7 @@ from efficientzero.guarded_thread import GuardedThread, guarded_thread
 from efficientzero.lease import Lease
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal
-from replay.snapshot_request import SnapshotFailed, request_snapshots
+from replay.snapshot_request import SnapshotFailed, request_snapshot
 from replay.snapshots import newest_size
 
 _SNAPSHOT_S = 40.0  # at the end: less than the learner's grace, so that the weights are saved
@@ -176,13 +176,13 @@ def saver_of(run: RunInfo, lease: Lease, stop: StopSignal, pause: DiskPause) -> 
 
     def snapshot_replay() -> str:
         try:
-            return request_snapshots(run.replay_addresses, timeout_s=_SNAPSHOT_S)
+            return request_snapshot(run.replay_address, timeout_s=_SNAPSHOT_S)
         finally:
             # Reverb does not notice: it answers that it has stored a snapshot of empty files.
             check_room(run.directory)
 
     def snapshot_bytes() -> int:
-        return sum(newest_size(folder) for folder in run.directory.glob("replay-*"))
+        return newest_size(run.directory / "replay-0")
 
     return CheckpointSaver(
         run.directory / "checkpoints",

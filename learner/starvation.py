@@ -32,7 +32,7 @@ class Starvation:
         self._since: tuple[float, int] | None = None  # seconds, train_steps made by then
 
     def look(self, counts: ReplayCounts) -> None:
-        """Take in what all shards of replay hold together; from one thread."""
+        """Take in what replay holds; from one thread."""
         made, pace = self._governor.train_steps, self._governor.pace
         is_starved = (
             not counts.num_steps

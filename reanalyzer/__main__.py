@@ -20,8 +20,10 @@ from reanalyzer.root_batch import reanalysis_search
 from reanalyzer.turns import BatchTurns
 from replay.info import wait_until_ready
 from replay.ordered_sampler import OrderedSampler
+from replay.priorities import num_refreshed
 from replay.relay_client import reached_through_relays
-from replay.sharded_sampler import open_samplers
+from replay.slice_sampler import SliceSampler
+from replay.tables import STORED_STEPS
 from replay.training_queue import TrainingQueueWriter
 
 ROLE = "reanalyzer"
@@ -75,7 +77,14 @@ def _sources(
     run = place.run
     address, spec, config = run.replay_address, run.env_spec, run.config
     if not config.cluster.deterministic:
-        return client, *open_samplers(run.replay_addresses, spec, config, stop, randomness)
+        by_priority = SliceSampler(address, spec, config, stop)
+        num = num_refreshed(config)
+        if not num:
+            return client, by_priority, None
+        uniform = SliceSampler(
+            address, spec, config, stop, table=STORED_STEPS, num_slices_ahead=num
+        )
+        return client, by_priority, uniform
     sampler = OrderedSampler(address, spec, config, stop, generator=randomness)
     run_client = RunClient(run.learner_address, stop, member=place.member, index=place.index)
     turns = BatchTurns(run_client, sampler, stop)

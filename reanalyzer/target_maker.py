@@ -140,7 +140,6 @@ class TargetMaker:
             values=values,
             policies=policies,
             action_mask=mask,
-            shards=slices.shards,
             keys=slices.keys,
             probabilities=slices.probabilities,
             table_sizes=slices.table_sizes,

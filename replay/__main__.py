@@ -20,23 +20,20 @@ from replay.service_metrics import ServiceMetrics
 def main() -> None:
     """Serve until a stop is asked for."""
     arguments = parse_server_line("replay", __doc__)
-    index, num_shards = arguments.index, arguments.run.config.replay.num_shards
-    if index >= num_shards:
-        wanted = f"less than replay.num_shards ({num_shards})"
-        refuse_options("replay", f"--index: got {index}, wanted {wanted}")
-    run = arguments.run
+    if arguments.index:
+        refuse_options("replay", f"--index: got {arguments.index}, wanted 0: there is one service")
+    run, name = arguments.run, "replay-0"
 
     def role(stop: StopSignal) -> None:
-        check_alone(run.directory, f"replay-{index}")
-        name = f"replay-{index}"
+        check_alone(run.directory, name)
         lease = DiskPause(stop).write(
             lambda: take_lease(run.directory, name, launch=run.num_resumes), run.directory / name
         )
-        keep_log(run.directory, "replay", index)
-        listens_at = with_port(run.replay_listens_at(index))
+        keep_log(run.directory, "replay", 0)
+        listens_at = with_port(run.replay_listens_at)
         with (
-            relayed(run.config.cluster, run.relay_port(index), to=listens_at, stop=stop),
-            tracked(run, "replay", index, arguments.incarnation, stop=stop) as tracker,
+            relayed(run.config.cluster, run.relay_port, to=listens_at, stop=stop),
+            tracked(run, "replay", 0, arguments.incarnation, stop=stop) as tracker,
         ):
             metrics = ServiceMetrics(
                 reached_at(listens_at),
@@ -55,8 +52,7 @@ def main() -> None:
                 run.config.replay,
                 listens_at,
                 stop,
-                folder=run.directory / f"replay-{index}",
-                shard=index,
+                folder=run.directory / name,
                 networks=run.config.cluster.replay_networks,
                 in_order=run.config.cluster.deterministic,
                 check_lease=lease.check,
@@ -65,7 +61,7 @@ def main() -> None:
             cost.note_own("replay")
             cost.save()
 
-    leave(run_role("replay", arguments.index, role))
+    leave(run_role("replay", 0, role))
 
 
 if __name__ == "__main__":

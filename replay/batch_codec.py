@@ -42,7 +42,6 @@ def batch_spec(env_spec: EnvSpec, config: Config) -> dict[str, FieldSpec]:
         "values": ("float32", (size, steps + 1)),
         "policies": ("float32", (size, steps + 1, env_spec.num_actions)),
         "action_mask": ("bool", (size, steps)),
-        "shards": ("int32", (size,)),
         "keys": ("uint64", (size,)),
         "probabilities": ("float64", (size,)),
         "table_sizes": ("int64", (size,)),

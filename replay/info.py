@@ -128,13 +128,20 @@ def wait_until_ready(address: str, stop: StopSignal, *, timeout_s: float) -> boo
     return False
 
 
-def is_listening(address: str) -> bool:
-    """Tell whether somebody takes connections at ``address``; waits for a second at the most."""
-    return not connection_problem(address)
+def steps_in_replay(address: str, *, timeout_s: int) -> int:
+    """Return the env_steps ever inserted into replay, as restored.
+
+    Raises:
+        TimeoutError: no answer in ``timeout_s`` whole seconds.
+    """
+    counts = ReplayInfo(address).read(timeout_s=timeout_s)
+    if counts is None:
+        raise TimeoutError(f"replay at {address} answered and then did not for {timeout_s} s")
+    return counts.steps_inserted
 
 
 def connection_problem(address: str) -> str:
-    """Return why no connection to ``address`` can be made, empty if one can; as quick as above."""
+    """Return why no connection to ``address`` can be made, empty if one can, within a second."""
     try:
         if address.startswith(WAY_TO_RELAY):
             return _problem_behind_relay(address)

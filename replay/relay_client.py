@@ -43,35 +43,33 @@ log = logging.getLogger(__name__)
 
 
 def reached_through_relays(run: RunInfo, stop: StopSignal) -> RunInfo:
-    """Return the run with addresses that Reverb's client can use in this process.
+    """Return the run with an address of replay that Reverb's client can use in this process.
 
-    Those of a relay are replaced; the others, of replay on this host, stay as they are.
+    That of a relay is replaced; any other, of replay on this host, stays as it is.
 
     Raises:
         CredentialsError: a relay is to be passed, and a credentials file is missing or wrong.
     """
-    relays = [address for address in run.replay_addresses if address.startswith(RELAYED)]
-    if not relays:
+    if not run.replay_address.startswith(RELAYED):
         return run
     folder = credentials_folder()
     if folder is None or not has_tls(folder):
         raise CredentialsError(
-            f"replay at {relays[0]} wants TLS and a token, and there is no folder with ca.pem and "
-            "token; wanted --credentials DIR"
+            f"replay at {run.replay_address} wants TLS and a token, and there is no folder with "
+            "ca.pem and token; wanted --credentials DIR"
         )
-    ways = RelayClient(relays, stop, folder=folder).addresses
-    first, *others = (ways.get(address, address) for address in run.replay_addresses)
-    return dataclasses.replace(run, replay_address=first, more_replay_addresses=tuple(others))
+    way = RelayClient(run.replay_address, stop, folder=folder).address
+    return dataclasses.replace(run, replay_address=way)
 
 
 class RelayClient:
     """Takes this user's plain connections and passes them on, in a thread."""
 
-    def __init__(self, relays: list[str], stop: StopSignal, *, folder: Path) -> None:
+    def __init__(self, relay: str, stop: StopSignal, *, folder: Path) -> None:
         """Listen from now on.
 
         Args:
-            relays: ``tls://host:port`` of each.
+            relay: its address, ``tls://host:port``.
             stop: ends the thread, and is set where it fails.
             folder: of the credentials.
 
@@ -80,20 +78,15 @@ class RelayClient:
         """
         self._tls, self._token = client_tls(folder), read_token(folder).encode()
         self._stop, self._failures = stop, Refusals(line="no way to replay at {peer}: {cause}")
-        mark = secrets.token_hex(8)
-        self._listeners: dict[str, socket.socket] = {}
-        self.addresses: dict[str, str] = {}
-        """What Reverb's client is given instead of each."""
-        for relay in relays:
-            address = relay.removeprefix(RELAYED)
-            # The name is what logs show: it ends with the relay's own.
-            name = f"efficientzero-{mark}-{address}"
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind(f"\0{name}")
-            listener.listen(_BACKLOG)
-            listener.setblocking(False)
-            self._listeners[address] = listener
-            self.addresses[relay] = f"{WAY_TO_RELAY}{name}"
+        self._relay = relay.removeprefix(RELAYED)
+        # The name is what logs show: it ends with the relay's own.
+        name = f"efficientzero-{secrets.token_hex(8)}-{self._relay}"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(f"\0{name}")
+        self._listener.listen(_BACKLOG)
+        self._listener.setblocking(False)
+        self.address = f"{WAY_TO_RELAY}{name}"
+        """What Reverb's client is given instead of the relay's."""
         guarded_thread(self._run, stop, name="relay-client")
 
     def _run(self) -> None:
@@ -102,24 +95,24 @@ class RelayClient:
     async def _serve(self) -> None:
         self._tasks = Tasks()
         # Until the process ends: also after a stop it hands over what it has.
-        await asyncio.gather(*(self._accept(*item) for item in self._listeners.items()))
+        await self._accept()
 
-    async def _accept(self, address: str, listener: socket.socket) -> None:
+    async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection, _ = await loop.sock_accept(self._listener)
             except OSError as error:  # no file descriptor left, which passes
-                self._failures.note(f"{address}:0", str(error))
+                self._failures.note(f"{self._relay}:0", str(error))
                 await asyncio.sleep(_AGAIN_S)
                 continue
             if _user_of(connection) != os.geteuid():
-                self._failures.note(f"{address}:0", "another user of this machine asked for it")
+                self._failures.note(f"{self._relay}:0", "another user of this machine asked for it")
                 connection.close()
                 continue
-            self._tasks.start(self._pass_on(connection, address))
+            self._tasks.start(self._pass_on(connection))
 
-    async def _pass_on(self, connection: socket.socket, address: str) -> None:
+    async def _pass_on(self, connection: socket.socket) -> None:
         """Open the connection to the relay and copy from now on, or close."""
         inbound, outbound = PipeEnd(has_line=False), PipeEnd(has_line=True)
         is_joined = False
@@ -128,23 +121,23 @@ class RelayClient:
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: inbound, connection
                 )
-                answer = await self._ask(outbound, address)
+                answer = await self._ask(outbound)
             if answer == ACCEPTED:
                 inbound.join(outbound)
                 is_joined = True
             else:
-                self._failures.note(f"{address}:0", f"its relay says: {answer}")
+                self._failures.note(f"{self._relay}:0", f"its relay says: {answer}")
         except TimeoutError:
-            self._failures.note(f"{address}:0", f"no answer within {_CONNECT_S:g} s")
+            self._failures.note(f"{self._relay}:0", f"no answer within {_CONNECT_S:g} s")
         except OSError as error:
-            self._failures.note(f"{address}:0", _in_words(error))
+            self._failures.note(f"{self._relay}:0", _in_words(error))
         finally:
             if not is_joined:
                 outbound.abort()
                 inbound.abort()
 
-    async def _ask(self, outbound: PipeEnd, address: str) -> str:
-        host, _, port = address.rpartition(":")
+    async def _ask(self, outbound: PipeEnd) -> str:
+        host, _, port = self._relay.rpartition(":")
         await asyncio.get_running_loop().create_connection(
             lambda: outbound, host, int(port), ssl=self._tls, server_hostname=SERVER_NAME
         )

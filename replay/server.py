@@ -50,7 +50,6 @@ def serve(
     stop: StopSignal,
     *,
     folder: Path,
-    shard: int = 0,
     networks: Sequence[IPv4Network] = (),
     in_order: bool = False,
     check_lease: Callable[[], None] = lambda: None,
@@ -63,7 +62,6 @@ def serve(
         address: where to listen.
         stop: ends the service.
         folder: for its snapshots, of this service alone.
-        shard: which part of replay it holds.
         networks: where ``address`` may be; none: in any private one.
         in_order: steps leave in order of arrival, as ``build_tables`` says.
         check_lease: raises if the folder is another process's by now.
@@ -91,7 +89,7 @@ def serve(
         if restored:
             _check_format(snapshots.live / restored)
         checkpointer = reverb.checkpointers.DefaultCheckpointer(str(snapshots.live))
-        tables = build_tables(config, shard=shard, in_order=in_order)
+        tables = build_tables(config, in_order=in_order)
         with _stderr_to(folder / "restore.log"):
             server = reverb.Server(tables, port=port, checkpointer=checkpointer)
         snapshots.forget_restored()

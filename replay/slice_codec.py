@@ -121,7 +121,6 @@ class SliceCodec:
             positions=np.empty(num, np.int64),
             env_steps=np.empty(num, np.int64),
             weights_versions=np.empty(num, np.int64),
-            shards=np.empty(num, np.int32),
             keys=np.empty(num, np.uint64),
             probabilities=np.empty(num, np.float64),
             table_sizes=np.empty(num, np.int64),

@@ -47,7 +47,6 @@ class Sample(NamedTuple):
     priority: float
     blocks: list[bytes]
     place: int
-    shard: int = 0
 
 
 class SliceSampler:
@@ -149,7 +148,6 @@ class SliceDecoder:
             except (ValueError, TypeError, OverflowError) as error:
                 bad[i] = str(error)
                 batch.env_steps[i] = 0
-            batch.shards[i] = sample.shard
             batch.keys[i] = sample.key
             batch.probabilities[i] = sample.probability
             batch.table_sizes[i] = sample.table_size

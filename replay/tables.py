@@ -21,14 +21,8 @@ TRAINING_QUEUE = "training_queue"
 _NO_LIMIT = 2**31 - 1  # Reverb takes no more
 
 
-def shard_capacity(config: ReplayConfig, shard: int) -> int:
-    """Return how many transitions a shard keeps; all together keep ``capacity``."""
-    each, left = divmod(config.capacity, config.num_shards)
-    return each + (shard < left)
-
-
-def build_tables(config: ReplayConfig, *, shard: int = 0, in_order: bool = False) -> list[Any]:
-    """Return a service's tables, empty. Only the first shard's training queue is used.
+def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
+    """Return the service's tables, empty.
 
     In order, as deterministic runs have it, the steps' table gives every item once, the oldest
     first, to an ``OrderedSampler``, which draws and forgets: Reverb seeds its sampler from the
@@ -40,12 +34,11 @@ def build_tables(config: ReplayConfig, *, shard: int = 0, in_order: bool = False
     band is missed both sides wait for each other for ever.
     """
     reverb = reverb_lite.load()
-    capacity = shard_capacity(config, shard)
     trajectories = reverb.Table(
         name=TRAJECTORIES,
         sampler=_sampler(config.priority_exponent, in_order=in_order),
         remover=reverb.selectors.Fifo(),
-        max_size=_NO_LIMIT if in_order else capacity,
+        max_size=_NO_LIMIT if in_order else config.capacity,
         rate_limiter=reverb.rate_limiters.MinSize(1),
         max_times_sampled=int(in_order),  # 0: any number of times
     )
@@ -57,7 +50,7 @@ def build_tables(config: ReplayConfig, *, shard: int = 0, in_order: bool = False
                 name=STORED_STEPS,
                 sampler=reverb.selectors.Uniform(),
                 remover=reverb.selectors.Fifo(),
-                max_size=capacity,
+                max_size=config.capacity,
                 rate_limiter=reverb.rate_limiters.MinSize(1),
             )
         )

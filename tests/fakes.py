@@ -25,7 +25,7 @@ from efficientzero.rpc.records import Grant, Phase
 from efficientzero.rpc.weight_client import Weights
 from efficientzero.run_folder import RunInfo
 from efficientzero.runtime import StopSignal
-from efficientzero.schema import F64, I32, U64, Ending, EnvSpec, Frames, ReplayStep, TrainingBatch
+from efficientzero.schema import F64, U64, Ending, EnvSpec, Frames, ReplayStep, TrainingBatch
 from efficientzero.slices import SliceBatch
 from replay.batch_codec import batch_spec
 
@@ -304,20 +304,17 @@ class FakePriorities:
 
     def __init__(self, batch_size: int) -> None:
         self.updates: list[tuple[U64, F64]] = []
-        self.shards: list[I32] = []
         self.dropped_updates = 0
         self._batch_size = batch_size
 
-    def update(self, keys: U64, priorities: F64, shards: I32) -> None:
-        assert keys.shape == priorities.shape == shards.shape
-        assert shards.dtype == np.int32
+    def update(self, keys: U64, priorities: F64) -> None:
+        assert keys.shape == priorities.shape
         assert len(keys) >= self._batch_size
         assert keys.dtype == np.uint64
         assert priorities.dtype == np.float64
         assert np.isfinite(priorities).all()
         assert (priorities >= 0).all()
         self.updates.append((keys, priorities))
-        self.shards.append(shards)
 
 
 def check_training_batch(batch: TrainingBatch, spec: EnvSpec, config: Config) -> None:

@@ -142,10 +142,10 @@ def make_case(config: Config, *, seed: int):
         )
         origins.append((episode, int(rng.integers(length))))
     windows = [window(episode, t, SPEC, config.agent) for episode, t in origins]
-    return origins, slice_batch(windows, rng, num_shards=3, table_size=950)
+    return origins, slice_batch(windows, rng, table_size=950)
 
 
-def slice_batch(windows, rng, *, num_shards, table_size):
+def slice_batch(windows, rng, *, table_size):
     """Return windows as a batch of slices that were sampled with random keys and probabilities."""
     size = len(windows)
     columns = [np.stack([w[i] for w in windows]) for i in range(5)]
@@ -156,7 +156,6 @@ def slice_batch(windows, rng, *, num_shards, table_size):
         positions=np.array([w.position for w in windows], np.int64),
         env_steps=np.array([w.env_step for w in windows], np.int64),
         weights_versions=np.array([w.weights_version for w in windows], np.int64),
-        shards=np.arange(size, dtype=np.int32) % num_shards,
         keys=rng.integers(0, 2**64, size, dtype=np.uint64),
         probabilities=rng.uniform(0.01, 0.1, size),
         table_sizes=np.full(size, table_size, np.int64),

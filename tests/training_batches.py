@@ -25,7 +25,6 @@ def training_batch(config: Config, seed: int = 0) -> TrainingBatch:
         values=rng.normal(size=(size, steps + 1)).astype(np.float32),
         policies=policies * exists[:, :, None],
         action_mask=exists[:, :steps],
-        shards=np.zeros(size, np.int32),
         keys=rng.integers(0, 2**64, size, dtype=np.uint64),
         probabilities=rng.uniform(0.001, 0.1, size),
         table_sizes=np.full(size, 100, np.int64),

@@ -40,7 +40,7 @@ from deploy.ablate.emit import slurm_script, sweep_yaml
 from deploy.ablate.grid import Cell, Grid, Mode, axes, expand, override, parse_vary, read_grid
 from deploy.ablate.runner import GridRunner
 from deploy.child import CHECKOUT
-from deploy.command_line import ShortOptions, with_compat, with_short_options
+from deploy.command_line import ShortOptions, refuse_removed, with_compat, with_short_options
 from deploy.env_kwargs import REGISTRY, join_kwargs
 from deploy.fork import FORKS, Fork, fork_named
 from deploy.local import StopRequests
@@ -149,6 +149,7 @@ def parse(arguments: Sequence[str], fork: Fork | None = None) -> tuple[Options, 
     if file is not None:
         base, given = override(base, file.base), file.grid
     lists = {f.name: getattr(given, f.name) for f in dataclasses.fields(Grid) if f.name != "vary"}
+    refuse_removed(arguments, _PROG)
     options: Options = parse_options(
         Options,
         join_kwargs(arguments),

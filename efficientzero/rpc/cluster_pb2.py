@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65\x66\x66icientzero/rpc/cluster.proto\x12\refficientzero\"r\n\x04Seat\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x13\n\x0bincarnation\x18\x03 \x01(\x03\x12\x0e\n\x06member\x18\x04 \x01(\x06\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x05\x12\r\n\x05proof\x18\x07 \x01(\x0c\"\xaf\x01\n\x0bJoinRequest\x12\x10\n\x08protocol\x18\x01 \x01(\x05\x12!\n\x04seat\x18\x02 \x01(\x0b\x32\x13.efficientzero.Seat\x12:\n\x08versions\x18\x03 \x03(\x0b\x32(.efficientzero.JoinRequest.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"|\n\tJoinReply\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x13\n\x0bincarnation\x18\x02 \x01(\x03\x12\x10\n\x08run_file\x18\x03 \x01(\t\x12\x14\n\x0creplay_hosts\x18\x04 \x03(\t\x12\x14\n\x0chas_finished\x18\x05 \x01(\x08\x12\r\n\x05proof\x18\x06 \x01(\x0c\"\xeb\x01\n\x10HeartbeatRequest\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\x12\x0f\n\x07run_uid\x18\x02 \x01(\t\x12\x13\n\x0b\x63onfig_hash\x18\x03 \x01(\t\x12\x0c\n\x04rate\x18\x04 \x01(\x01\x12\x11\n\trate_unit\x18\x05 \x01(\t\x12\x13\n\x0bwaiting_for\x18\x06 \x01(\t\x12\x0c\n\x04\x62usy\x18\x07 \x01(\x01\x12\x1a\n\x12weights_train_step\x18\x08 \x01(\x03\x12\x13\n\x0b\x63pu_seconds\x18\t \x01(\x01\x12\x19\n\x11wandb_cpu_seconds\x18\n \x01(\x01\"&\n\x0eHeartbeatReply\x12\x14\n\x0chas_finished\x18\x01 \x01(\x08\"1\n\x0cLeaveRequest\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\"\x0c\n\nLeaveReply\"\x13\n\x11GetClusterRequest\"\xba\x01\n\rProcessStatus\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04rate\x18\x03 \x01(\x01\x12\x11\n\trate_unit\x18\x04 \x01(\t\x12\x13\n\x0bwaiting_for\x18\x05 \x01(\t\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x01\x12\x1a\n\x12weights_train_step\x18\x07 \x01(\x03\x12\x17\n\x0fheartbeat_age_s\x18\x08 \x01(\x01\"[\n\x07\x43luster\x12/\n\tprocesses\x18\x01 \x03(\x0b\x32\x1c.efficientzero.ProcessStatus\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t2\xa4\x02\n\x0e\x43lusterService\x12<\n\x04Join\x12\x1a.efficientzero.JoinRequest\x1a\x18.efficientzero.JoinReply\x12K\n\tHeartbeat\x12\x1f.efficientzero.HeartbeatRequest\x1a\x1d.efficientzero.HeartbeatReply\x12?\n\x05Leave\x12\x1b.efficientzero.LeaveRequest\x1a\x19.efficientzero.LeaveReply\x12\x46\n\nGetCluster\x12 .efficientzero.GetClusterRequest\x1a\x16.efficientzero.Clusterb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65\x66\x66icientzero/rpc/cluster.proto\x12\refficientzero\"r\n\x04Seat\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x13\n\x0bincarnation\x18\x03 \x01(\x03\x12\x0e\n\x06member\x18\x04 \x01(\x06\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x05\x12\r\n\x05proof\x18\x07 \x01(\x0c\"\xaf\x01\n\x0bJoinRequest\x12\x10\n\x08protocol\x18\x01 \x01(\x05\x12!\n\x04seat\x18\x02 \x01(\x0b\x32\x13.efficientzero.Seat\x12:\n\x08versions\x18\x03 \x03(\x0b\x32(.efficientzero.JoinRequest.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\tJoinReply\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x13\n\x0bincarnation\x18\x02 \x01(\x03\x12\x10\n\x08run_file\x18\x03 \x01(\t\x12\x13\n\x0breplay_host\x18\x04 \x01(\t\x12\x14\n\x0chas_finished\x18\x05 \x01(\x08\x12\r\n\x05proof\x18\x06 \x01(\x0c\"\xeb\x01\n\x10HeartbeatRequest\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\x12\x0f\n\x07run_uid\x18\x02 \x01(\t\x12\x13\n\x0b\x63onfig_hash\x18\x03 \x01(\t\x12\x0c\n\x04rate\x18\x04 \x01(\x01\x12\x11\n\trate_unit\x18\x05 \x01(\t\x12\x13\n\x0bwaiting_for\x18\x06 \x01(\t\x12\x0c\n\x04\x62usy\x18\x07 \x01(\x01\x12\x1a\n\x12weights_train_step\x18\x08 \x01(\x03\x12\x13\n\x0b\x63pu_seconds\x18\t \x01(\x01\x12\x19\n\x11wandb_cpu_seconds\x18\n \x01(\x01\"&\n\x0eHeartbeatReply\x12\x14\n\x0chas_finished\x18\x01 \x01(\x08\"1\n\x0cLeaveRequest\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\"\x0c\n\nLeaveReply\"\x13\n\x11GetClusterRequest\"\xba\x01\n\rProcessStatus\x12!\n\x04seat\x18\x01 \x01(\x0b\x32\x13.efficientzero.Seat\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04rate\x18\x03 \x01(\x01\x12\x11\n\trate_unit\x18\x04 \x01(\t\x12\x13\n\x0bwaiting_for\x18\x05 \x01(\t\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x01\x12\x1a\n\x12weights_train_step\x18\x07 \x01(\x03\x12\x17\n\x0fheartbeat_age_s\x18\x08 \x01(\x01\"[\n\x07\x43luster\x12/\n\tprocesses\x18\x01 \x03(\x0b\x32\x1c.efficientzero.ProcessStatus\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t2\xa4\x02\n\x0e\x43lusterService\x12<\n\x04Join\x12\x1a.efficientzero.JoinRequest\x1a\x18.efficientzero.JoinReply\x12K\n\tHeartbeat\x12\x1f.efficientzero.HeartbeatRequest\x1a\x1d.efficientzero.HeartbeatReply\x12?\n\x05Leave\x12\x1b.efficientzero.LeaveRequest\x1a\x19.efficientzero.LeaveReply\x12\x46\n\nGetCluster\x12 .efficientzero.GetClusterRequest\x1a\x16.efficientzero.Clusterb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -30,21 +30,21 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_JOINREQUEST_VERSIONSENTRY']._serialized_start=295
   _globals['_JOINREQUEST_VERSIONSENTRY']._serialized_end=342
   _globals['_JOINREPLY']._serialized_start=344
-  _globals['_JOINREPLY']._serialized_end=468
-  _globals['_HEARTBEATREQUEST']._serialized_start=471
-  _globals['_HEARTBEATREQUEST']._serialized_end=706
-  _globals['_HEARTBEATREPLY']._serialized_start=708
-  _globals['_HEARTBEATREPLY']._serialized_end=746
-  _globals['_LEAVEREQUEST']._serialized_start=748
-  _globals['_LEAVEREQUEST']._serialized_end=797
-  _globals['_LEAVEREPLY']._serialized_start=799
-  _globals['_LEAVEREPLY']._serialized_end=811
-  _globals['_GETCLUSTERREQUEST']._serialized_start=813
-  _globals['_GETCLUSTERREQUEST']._serialized_end=832
-  _globals['_PROCESSSTATUS']._serialized_start=835
-  _globals['_PROCESSSTATUS']._serialized_end=1021
-  _globals['_CLUSTER']._serialized_start=1023
-  _globals['_CLUSTER']._serialized_end=1114
-  _globals['_CLUSTERSERVICE']._serialized_start=1117
-  _globals['_CLUSTERSERVICE']._serialized_end=1409
+  _globals['_JOINREPLY']._serialized_end=467
+  _globals['_HEARTBEATREQUEST']._serialized_start=470
+  _globals['_HEARTBEATREQUEST']._serialized_end=705
+  _globals['_HEARTBEATREPLY']._serialized_start=707
+  _globals['_HEARTBEATREPLY']._serialized_end=745
+  _globals['_LEAVEREQUEST']._serialized_start=747
+  _globals['_LEAVEREQUEST']._serialized_end=796
+  _globals['_LEAVEREPLY']._serialized_start=798
+  _globals['_LEAVEREPLY']._serialized_end=810
+  _globals['_GETCLUSTERREQUEST']._serialized_start=812
+  _globals['_GETCLUSTERREQUEST']._serialized_end=831
+  _globals['_PROCESSSTATUS']._serialized_start=834
+  _globals['_PROCESSSTATUS']._serialized_end=1020
+  _globals['_CLUSTER']._serialized_start=1022
+  _globals['_CLUSTER']._serialized_end=1113
+  _globals['_CLUSTERSERVICE']._serialized_start=1116
+  _globals['_CLUSTERSERVICE']._serialized_end=1408
 # @@protoc_insertion_point(module_scope)

@@ -41,20 +41,20 @@ class JoinRequest(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., seat: _Optional[_Union[Seat, _Mapping]] = ..., versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class JoinReply(_message.Message):
-    __slots__ = ("index", "incarnation", "run_file", "replay_hosts", "has_finished", "proof")
+    __slots__ = ("index", "incarnation", "run_file", "replay_host", "has_finished", "proof")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     RUN_FILE_FIELD_NUMBER: _ClassVar[int]
-    REPLAY_HOSTS_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_HOST_FIELD_NUMBER: _ClassVar[int]
     HAS_FINISHED_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
     index: int
     incarnation: int
     run_file: str
-    replay_hosts: _containers.RepeatedScalarFieldContainer[str]
+    replay_host: str
     has_finished: bool
     proof: bytes
-    def __init__(self, index: _Optional[int] = ..., incarnation: _Optional[int] = ..., run_file: _Optional[str] = ..., replay_hosts: _Optional[_Iterable[str]] = ..., has_finished: bool = ..., proof: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, index: _Optional[int] = ..., incarnation: _Optional[int] = ..., run_file: _Optional[str] = ..., replay_host: _Optional[str] = ..., has_finished: bool = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ("seat", "run_uid", "config_hash", "rate", "rate_unit", "waiting_for", "busy", "weights_train_step", "cpu_seconds", "wandb_cpu_seconds")

@@ -73,7 +73,6 @@ class Learner:
         folder: Path,
         config: Config = CONFIG,
         address: str = "127.0.0.1:0",
-        more_replay_addresses: tuple[str, ...] = (),
     ) -> None:
         self.run = RunInfo(
             run_id="run",
@@ -86,7 +85,6 @@ class Learner:
             learner_address=address,
             tracking_mode="disabled",
             versions=protocol.installed_versions(),
-            more_replay_addresses=more_replay_addresses,
         )
         self.governor, self.record = Governor(config), RunRecord(folder)
         counts: dict[str, int] = {}
@@ -103,7 +101,7 @@ class Learner:
             self.governor,
             self.record,
             vitals=lambda: NO_VITALS,
-            replay_addresses=self.run.replay_addresses,
+            replay_address=self.run.replay_address,
             incarnation=0,
             has_evaluator=False,
         )
@@ -197,23 +195,6 @@ def test_replay_is_where_the_learner_is_unless_the_run_says_otherwise(start):
     assert ask(start().address)[0].replay_address == f"127.0.0.1:{REPLAY_PORT}"
     elsewhere = Config(cluster=ClusterConfig(replay_host="replay"))
     assert ask(start(config=elsewhere).address)[0].replay_address == f"replay:{REPLAY_PORT}"
-
-
-@pytest.mark.parametrize(
-    ("given", "wanted"),
-    [
-        ("", ("127.0.0.1:4321", "127.0.0.1:4322")),
-        ("a", ("a:4321", "a:4322")),
-        ("a,b", ("a:4321", "b:4322")),
-    ],
-)
-def test_a_newcomer_hears_of_every_shard_of_replay(start, given, wanted):
-    config = Config(
-        cluster=ClusterConfig(replay_host=given),
-        replay=dataclasses.replace(CONFIG.replay, num_shards=2),
-    )
-    learner = start(config=config, more_replay_addresses=(f"127.0.0.1:{REPLAY_PORT + 1}",))
-    assert ask(learner.address)[0].replay_addresses == wanted
 
 
 @pytest.mark.parametrize(

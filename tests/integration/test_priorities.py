@@ -21,7 +21,6 @@ from reanalyzer.target_maker import TargetMaker
 from replay.episode_writer import EpisodeWriter
 from replay.info import ReplayInfo, wait_until_ready
 from replay.priorities import PriorityUpdater
-from replay.priority_router import PriorityRouter
 from replay.slice_sampler import SliceSampler
 from replay.snapshot_request import request_snapshot
 from replay.tables import STORED_STEPS
@@ -230,7 +229,7 @@ def test_refreshed_priorities_reach_the_items_that_are_sampled_by_priority(tmp_p
         sampler = SliceSampler(address, spec, config, stop)
         writer = TrainingQueueWriter(address, stop)
         reader = TrainingQueueReader(address, spec, config, stop)
-        updater = PriorityRouter([address], stop)
+        updater = PriorityUpdater(address, stop)
         feedback = PriorityFeedback(config, updater)
 
         wanted: dict[int, float] = {}

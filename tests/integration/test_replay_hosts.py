@@ -148,7 +148,7 @@ def test_others_reach_replay_through_its_relay_alone(tmp_path, monkeypatch):
     with Service(tmp_path / "run", "0.0.0.0", has_relay=True) as service:
         relay = f"127.0.0.2:{service.port}"
         stop = StopSignal()
-        way = RelayClient([f"tls://{relay}"], stop, folder=credentials).addresses[f"tls://{relay}"]
+        way = RelayClient(f"tls://{relay}", stop, folder=credentials).address
         assert wait_until_ready(way, stop, timeout_s=PATIENCE_S)
         assert listening_addresses(service.port) == ["0.0.0.0"]
         assert listening_addresses(service.inner_port) == ["127.0.0.1"]

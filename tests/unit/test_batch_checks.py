@@ -49,8 +49,6 @@ def test_batches_as_reanalyzers_make_them_pass():
         ("policies", filled(np.nan), "policies: got 2 of 144 numbers"),
         ("probabilities", filled(np.nan, 1), "probabilities: got 1 of 8 numbers"),
         ("probabilities", filled(0.0), "probabilities: got 2 out of range, wanted more than 0"),
-        ("shards", filled(1, 1), "shards: got 1 out of range, wanted 0 to replay.num_shards less"),
-        ("shards", filled(-1), "shards: got 2 out of range"),
         ("table_sizes", filled(0), "table_sizes: got 2 out of range, wanted at least 1"),
         ("actions", filled(SPEC.num_actions), "actions: got 2 out of range, wanted 0 to"),
         ("actions", filled(-1, 1), "actions: got 1 out of range"),

@@ -33,7 +33,7 @@ class Scene:
             self.governor,
             self.record,
             vitals=lambda: self.vitals,
-            replay_addresses=["replay:7401"],
+            replay_address="replay:7401",
             incarnation=3,
             has_evaluator=has_evaluator,
             clock=lambda: self.now,
@@ -70,28 +70,18 @@ def scene(tmp_path):
     return Scene(tmp_path)
 
 
-def test_every_shard_of_replay_is_a_row_with_its_own_rate_and_age(scene):
-    scene.watch = ClusterWatch(
-        scene.roster,
-        scene.governor,
-        scene.record,
-        vitals=lambda: scene.vitals,
-        replay_addresses=["a:1", "b:2"],
-        incarnation=3,
-        has_evaluator=True,
-        clock=lambda: scene.now,
-    )
+def test_replay_is_a_row_with_its_rate_and_age(scene):
     scene.now += 40.0
-    scene.watch.replay_answered(4.0, 0)
-    rows = scene.watch.processes()
-    seen = [(r.member.seat.name, r.member.seat.host, r.member.vitals.rate, r.state) for r in rows]
-    assert seen[:2] == [("replay-0", "a:1", 4.0, "alive"), ("replay-1", "b:2", 0.0, "lost")]
-    assert rows[2].member.seat.name == "learner-0"
-    # The training queue is with the first: the other's silence stalls nobody.
-    scene.watch.look()
-    scene.now += 10.0
-    scene.watch.look()
-    assert "replay" not in scene.watch.cause
+
+    def row():
+        first, second = scene.watch.processes()[:2]
+        assert second.member.seat.name == "learner-0"
+        seat = first.member.seat
+        return seat.name, seat.host, first.member.vitals.rate, first.state
+
+    assert row() == ("replay-0", "replay:7401", 0.0, "lost")
+    scene.watch.replay_answered(4.0)
+    assert row() == ("replay-0", "replay:7401", 4.0, "alive")
 
 
 def test_wait_is_a_stall_after_ten_seconds_and_none_once_it_is_over(scene):

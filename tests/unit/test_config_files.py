@@ -40,6 +40,20 @@ def test_a_wrong_type_names_the_field():
         config_from_dict({"search": {"num_simulations": "many"}})
 
 
+def test_a_removed_field_counts_with_the_value_that_runs_have_by_now_and_says_why_it_went():
+    assert config_from_dict({"replay": {"num_shards": 1}}) == Config()
+    for value in (2, 0, True, "1"):
+        with pytest.raises(ConfigError) as error:
+            config_from_dict({"replay": {"num_shards": value}})
+        assert str(error.value) == (
+            f"replay.num_shards: got {value!r}, wanted 1 or no such field: several replay services "
+            "were removed, because one takes 64,000 env_steps/s"
+        )
+    # An argument of the user's environment may have any name.
+    kwargs = config_from_dict({"env": {"kwargs": {"num_shards": 2}}}).env.kwargs
+    assert kwargs == {"num_shards": 2}
+
+
 def test_an_unknown_preset_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'cartpole'"):
         load_preset("cartpol")

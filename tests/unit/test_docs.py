@@ -29,7 +29,7 @@ NO_COMPONENT_FIELDS = {
     *("learner.batch_size", "learner.learning_rate", "learner.lr_decay_steps"),
     # How to compute, store or report.
     *("search.num_threads", "search.inference_backend", "search.precision", "actor.pipeline"),
-    *("replay.frames_per_block", "replay.queue_size", "replay.num_shards"),
+    *("replay.frames_per_block", "replay.queue_size"),
     "reanalyzer.search_batch_size",
     *("learner.publish_interval", "learner.target_interval", "learner.checkpoint_interval"),
     *("learner.checkpoints_kept", "learner.log_interval", "learner.precision"),

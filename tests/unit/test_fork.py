@@ -168,7 +168,6 @@ def test_frozen_run_has_the_env_steps_of_its_replay_and_no_actors(parent, tmp_pa
         ({"replay.capacity": 500}, "replay.capacity: got 500, wanted 20000"),
         ({"replay.priority_exponent": 0.0}, "replay.priority_exponent: got 0.0, wanted 0.6"),
         ({"replay.queue_size": 5}, "replay.queue_size: got 5, wanted 2"),
-        ({"replay.num_shards": 2}, "replay.num_shards: got 2, wanted 1"),
         ({"budget.env_steps": 99}, "budget.env_steps: got 99, wanted 100"),
         ({"cluster.num_actors": 2}, "cluster.num_actors: got 2, wanted 1"),
         ({"cluster.deterministic": True}, "--frozen-replay: got cluster.deterministic"),
@@ -179,15 +178,6 @@ def test_what_does_not_fit_the_stored_steps_is_refused(parent, change, message):
     with pytest.raises(ConfigError) as error:
         check_fork(fork, changed(fork.base(None), change), parent.env_spec)
     assert str(error.value).startswith(message)
-
-
-def test_run_whose_replay_is_in_shards_is_refused_as_a_parent(parent):
-    sharded = dataclasses.replace(
-        parent, config=changed(parent.config, {"replay.num_shards": 2}), replay_address="a:1"
-    )
-    sharded.save()
-    with pytest.raises(ConfigError, match="whose replay is in 2 shards, wanted a run with"):
-        forked(sharded)
 
 
 def test_other_environment_and_other_shapes_are_refused(parent):

@@ -106,7 +106,9 @@ def test_processes_that_wait_for_each_others_secret_outlive_a_full_disk(
 
 
 def test_a_worker_waits_for_room(tmp_path, monkeypatch, quick):
-    run = SimpleNamespace(directory=tmp_path, replay_addresses=[], learner_address="127.0.0.1:1")
+    run = SimpleNamespace(
+        directory=tmp_path, replay_address="127.0.0.1:1", learner_address="127.0.0.1:1"
+    )
     monkeypatch.setattr(worker, "read_run", lambda module, path: run)
     monkeypatch.setattr(worker, "seat_in", full_twice(lambda *place: place))
     line = WorkerLine(join="", config=tmp_path / "config.json", index=3, incarnation=1)

@@ -33,10 +33,9 @@ from learner.cluster_watch import ClusterWatch
 from learner.gate import Gate
 from learner.held_calls import HeldCalls
 from learner.saver import CheckpointSaver
-from replay import relay, relay_client, shard_watch, snapshot_request
+from replay import relay, relay_client, snapshot_request
 from replay.priorities import PriorityUpdater
 from replay.quarantine import Quarantine
-from replay.shard_board import ShardLink
 from replay.slice_sampler import SampleStream
 from replay.training_queue import TrainingQueueReader
 from tests.fakes import tiny_config, tiny_run
@@ -91,7 +90,7 @@ def start_cluster_watch(patch, folder, stop):
     watch = ClusterWatch(
         *(None, None, None),
         vitals=raising,
-        replay_addresses=[ADDRESS],
+        replay_address=ADDRESS,
         incarnation=0,
         has_evaluator=False,
     )
@@ -102,10 +101,10 @@ def start_cluster_watch(patch, folder, stop):
 
 def start_replay_follower(patch, folder, stop):
     patch.setattr(replay_follower, "_LOOK_S", 0.0)
+    patch.setattr(replay_follower, "ReplayInfo", lambda address: SimpleNamespace(read=raising))
     replay_follower.follow_replay(
         tiny_run(folder, tiny_config()),
         None,
-        board=SimpleNamespace(counts=raising),
         starvation=None,
         record=None,
         fairness=None,
@@ -133,21 +132,16 @@ def start_relay(patch, folder, stop):
 def start_relay_client(patch, folder, stop):
     patch.setattr(relay_client, "client_tls", lambda folder: None)
     patch.setattr(relay_client.RelayClient, "_accept", raising)
-    relay_client.RelayClient([f"tls://{ADDRESS}"], stop, folder=make_local_credentials(folder))
+    relay_client.RelayClient(f"tls://{ADDRESS}", stop, folder=make_local_credentials(folder))
 
 
 def start_hang_watch(patch, folder, stop):
     watch_for_hangs(raising, stop, most_s=0.01)
 
 
-def start_shard_watch(patch, folder, stop):
-    patch.setattr(shard_watch, "is_listening", raising)
-    shard_watch.watch_shards([ADDRESS], stop)
-
-
 def start_sample_stream(patch, folder, stop):
     patch.setattr(SampleStream, "_run", raising)
-    SampleStream(ADDRESS, ShardLink(stop), max_in_flight=1, num_ahead=1)
+    SampleStream(ADDRESS, stop, max_in_flight=1, num_ahead=1)
 
 
 def start_training_queue(patch, folder, stop):
@@ -218,7 +212,6 @@ STARTS = {
     "replay-relay": start_relay,
     "relay-client": start_relay_client,
     "env-hangs": start_hang_watch,
-    "shard-{}": start_shard_watch,
     "slice-sampler": start_sample_stream,
     "training-queue": start_training_queue,
     "replay-snapshot": start_snapshot,
@@ -259,7 +252,7 @@ def test_a_raising_thread_sets_its_process_stop_signal_with_its_traceback(
     STARTS[name](monkeypatch, tmp_path, stop)
     assert StopSignal.wait(stop, PATIENCE_S)
     monkeypatch.undo()
-    full_name = name.format({"shard-{}": "0", "read-{}": "actor-0"}.get(name, ""))
+    full_name = name.format("actor-0")
     with pytest.raises(
         ThreadFailed, match=f"its thread {full_name} failed: Broken: broken"
     ) as info:

@@ -16,7 +16,6 @@ from efficientzero.free_ports import bind_free_port
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError, check_bind
 from efficientzero.start_counts import count_start
 from replay.bind_address import PublicAddress, check_private, reached_at
-from replay.tables import shard_capacity
 from tests.fakes import tiny_run
 from tests.replay_cases import IMAGES
 
@@ -121,26 +120,17 @@ def test_an_address_outside_is_refused_before_anything_starts(monkeypatch):
         addresses(Config(cluster=cluster))
 
 
-def sharded(num, **cluster):
-    replay = dataclasses.replace(Config().replay, num_shards=num)
-    return Config(replay=replay, cluster=ClusterConfig(**cluster))
-
-
 @pytest.mark.parametrize(
-    ("num", "cluster", "message"),
+    ("cluster", "message"),
     [
-        (0, {}, r"replay\.num_shards: got 0, wanted at least 1"),
-        (2, {"deterministic": True}, r"replay\.num_shards: got 2, wanted 1 with cluster\.determ"),
-        (2_000_000, {}, r"replay\.num_shards: got 2000000, wanted at most replay\.capacity"),
-        (3, {"replay_host": "a,b"}, r"replay_host: got 2 names, wanted one or .*\(3\)"),
-        (3, {"replay_port": 65_534}, r"replay_port: got 65534, wanted at most 65533"),
-        (3, {"replay_port": 7_398, "learner_port": 7_400}, r"learner_port: got 7400, wanted none"),
-        (2, {"replay_host": "a,,b"}, r"replay_host: got 'a,,b', wanted a host name"),
+        ({"replay_host": "a,b"}, r"replay_host: got 'a,b', wanted a host name"),
+        ({"replay_port": 65_536}, r"replay_port: got 65536, wanted less than 65536"),
+        ({"replay_port": 7_400, "learner_port": 7_400}, r"learner_port: got 7400, wanted another"),
     ],
 )
-def test_shards_that_cannot_be_are_refused(num, cluster, message):
+def test_addresses_that_cannot_be_are_refused(cluster, message):
     with pytest.raises(ConfigError, match=message):
-        validate(sharded(num, **cluster), IMAGES)
+        check(**cluster)
 
 
 def two_free_ports():
@@ -150,17 +140,6 @@ def two_free_ports():
             port = bind_free_port(one, "127.0.0.1")
             other.bind(("127.0.0.1", port + 1))
             return port
-
-
-def test_shards_have_ports_one_after_the_other_and_names_of_their_own():
-    fixed = {"replay_host": "a,b", "replay_port": 7_401, "learner_port": 7_400}
-    validate(sharded(2, **fixed), IMAGES)
-    port = two_free_ports()
-    config = sharded(2, replay_host="a,b", replay_port=port)
-    assert addresses(config)[0] == [f"a:{port}", f"b:{port + 1}"]
-    free, learner = addresses(sharded(3))
-    assert len({*free, learner}) == 4
-    assert all(address.startswith("127.0.0.1:") for address in free)
 
 
 @pytest.mark.parametrize(
@@ -181,28 +160,21 @@ def test_beyond_loopback_replay_is_behind_its_relay(
     ports = {"replay_port": port, "learner_port": port + 1}
     config = Config(cluster=ClusterConfig(**{"bind_host": "0.0.0.0", **ports, **given}))
     validate(config, IMAGES)
-    [address], learner = addresses(config)
-    text = addresses_text(config.cluster, [address], learner)
+    address, learner = addresses(config)
+    text = addresses_text(config.cluster, address, learner)
     assert (f"from other hosts tls://0.0.0.0:{port}" in text) == ("{free}" in wanted)
     names = {"given": port, "free": address.rpartition(":")[2]}
     assert address == wanted.format(**names)
     assert "{free}" not in wanted or names["free"] not in (str(port), str(port + 1))
     run = dataclasses.replace(tiny_run(tmp_path, config), replay_address=address)
-    assert run.replay_listens_at() == listens_at.format(**names)
-    assert run.relay_port() == (relay_port and port)
+    assert run.replay_listens_at == listens_at.format(**names)
+    assert run.relay_port == (relay_port and port)
     assert config_hash(config) == config_hash(Config())
 
 
-def test_shards_share_the_capacity():
-    replay = dataclasses.replace(Config().replay, capacity=11, num_shards=3)
-    assert [shard_capacity(replay, shard) for shard in range(3)] == [4, 4, 3]
-    assert shard_capacity(dataclasses.replace(replay, num_shards=1), 0) == 11
-
-
-def test_hash_tells_the_shards_of_several_and_is_what_it_was_with_one():
+def test_hash_is_what_it_was_before_fields_were_added():
     values = {**hyperparameters(Config())}
     for added_later in (
-        "replay.num_shards",
         "env.action_repeat",
         "compat.recomputed_bounds",
         "compat.warmup_earns_train_steps",
@@ -222,7 +194,6 @@ def test_hash_tells_the_shards_of_several_and_is_what_it_was_with_one():
         del values[added_later]
     text = json.dumps(values, sort_keys=True)
     assert config_hash(Config()) == hashlib.sha256(text.encode()).hexdigest()[:12]
-    assert len({config_hash(sharded(num)) for num in (1, 2, 3)}) == 3
 
 
 def test_all_addresses_are_reached_on_loopback():

@@ -163,6 +163,19 @@ def test_typo_names_the_nearest_option_and_exits_with_2(capsys):
     assert "--search.num-simulations" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [(), ("ablate",)])
+@pytest.mark.parametrize("given", [("--replay.num-shards", "1"), ("--replay.num_shards=2",)])
+def test_an_option_of_an_earlier_version_says_why_it_is_gone(capsys, command, given):
+    with pytest.raises(SystemExit) as end:
+        launch.main([*command, "--preset", "catch", *given])
+    assert end.value.code == 2
+    name = " ".join(["launch.py", *command])
+    assert capsys.readouterr().err == (
+        f"{name}: error: --replay.num-shards: several replay services were removed, because one "
+        "takes 64,000 env_steps/s\n"
+    )
+
+
 def test_help_shows_examples_and_every_part(capsys):
     with pytest.raises(SystemExit) as exit_:
         launch.main(["--help"])

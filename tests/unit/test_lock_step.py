@@ -20,7 +20,6 @@ CONFIG = dataclasses.replace(
     make_config(env_steps=20, warmup=4, train_steps=10, last=2),
     evaluator=EvaluatorConfig(interval_train_steps=1_000),
 )
-NO_SHARDS = np.zeros(3, np.int32)
 SCHEDULE = [
     *("play 4", "play 4", "train 0", "train 1", "train 2", "play 4", "train 3", "train 4"),
     *("play 4", "train 5", "train 6", "train 7", "play 3", "train 8", "train 9", "play 1"),
@@ -163,7 +162,7 @@ def test_turn_comes_with_the_priorities_of_the_batch_before_in_replays_range():
     assert first == ([], [])
     assert governor.wait_for_batch(0, 0.0, lambda: False) == first  # a lost answer, asked for again
     assert governor.wait_for_batch(1, 0.0, lambda: False) is None
-    governor.update(np.array([7, 3, 7], np.uint64), np.array([0.5, np.inf, 0.0]), NO_SHARDS)
+    governor.update(np.array([7, 3, 7], np.uint64), np.array([0.5, np.inf, 0.0]))
     governor.train_step_completed(1)
     second = governor.wait_for_batch(1, 0.0, lambda: False)
     assert second == ([7, 3, 7], [0.5, MAX_PRIORITY, MIN_PRIORITY])

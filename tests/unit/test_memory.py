@@ -108,8 +108,8 @@ def test_bytes_of_a_transition_and_of_the_whole_by_hand():
     found = replay_memory(config, VECTOR)
     assert (found.transitions, found.per_transition) == (50_000, 1_100 + 16)
     # frames 9 x 16, actions 5 x 8, prefixes 5 x 4, values 6 x 4, policies 6 x 6 x 4, mask 5,
-    # the shard 4, and six numbers of 8 bytes, of each of 10 slices; two batches.
-    assert found.queue == 2 * 10 * (144 + 40 + 20 + 24 + 144 + 5 + 4 + 48)
+    # and six numbers of 8 bytes, of each of 10 slices; two batches.
+    assert found.queue == 2 * 10 * (144 + 40 + 20 + 24 + 144 + 5 + 48)
     assert found.total == 50_000 * 1_116 + found.queue
     assert found.most == 50_000 * int(1.2 * 1_116 + 1_500) + found.queue
 

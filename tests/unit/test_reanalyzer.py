@@ -135,7 +135,7 @@ def episodes_and_slices(config, *, seed=0):
         episode = dataclasses.replace(episode, weights_versions=versions)
         origins.append((episode, int(rng.integers(length))))
     windows = [window(episode, t, spec, config.agent) for episode, t in origins]
-    return origins, slice_batch(windows, rng, num_shards=2, table_size=500)
+    return origins, slice_batch(windows, rng, table_size=500)
 
 
 def observation_at(episode, t, config):
@@ -248,7 +248,7 @@ def test_frames_are_those_of_the_unrolled_steps_and_what_identifies_a_slice_is_k
     batch = Bench(config).make(slices)
     span = config.env.num_stacked_frames + config.agent.num_unroll_steps
     np.testing.assert_array_equal(batch.frames, slices.frames[:, :span])
-    for name in ("shards", "keys", "probabilities", "table_sizes", "weights_versions"):
+    for name in ("keys", "probabilities", "table_sizes", "weights_versions"):
         np.testing.assert_array_equal(getattr(batch, name), getattr(slices, name))
     assert (batch.target_weights_versions == TARGET_TRAIN_STEP).all()
     assert [e.weights_versions[t] for e, t in origins] == batch.weights_versions.tolist()

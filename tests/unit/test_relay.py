@@ -311,19 +311,19 @@ def test_a_lost_service_is_lost_to_the_other_side(service, credentials):
 def way_through(client, relay):
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(PATIENCE_S)
-    name = client.addresses[f"tls://{relay.address}"].removeprefix("unix-abstract:")
+    name = client.address.removeprefix("unix-abstract:")
     connection.connect("\0" + name)
     return connection
 
 
 def client_of(relay, credentials):
-    return RelayClient([f"tls://{relay.address}"], StopSignal(), folder=credentials)
+    return RelayClient(f"tls://{relay.address}", StopSignal(), folder=credentials)
 
 
 def test_a_client_needs_neither_tls_nor_token(service, credentials):
     with relay_to(service, credentials) as relay:
         client = client_of(relay, credentials)
-        assert client.addresses[f"tls://{relay.address}"].endswith(relay.address)
+        assert client.address.endswith(relay.address)
         with way_through(client, relay) as connection:
             connection.sendall(b"there and back")
             assert read_exactly(connection, 19) == b"hellothere and back"

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -72,6 +73,19 @@ def test_a_run_is_where_its_file_is_read(original, copy, monkeypatch):
     assert RunInfo.load(original.directory / "config.json").directory == original.directory
     monkeypatch.chdir(copy.parent)
     assert RunInfo.load(f"{ODD}/config.json").directory == copy
+
+
+def test_a_run_of_a_version_that_could_have_several_replay_services_is_read(original):
+    older = json.loads(original.config_path.read_text())
+    older["config"]["replay"]["num_shards"] = 1
+    older["more_replay_addresses"] = []
+    original.config_path.write_text(json.dumps(older))
+    assert RunInfo.load(original.config_path) == original
+    older["config"]["replay"]["num_shards"] = 2
+    older["more_replay_addresses"] = ["127.0.0.1:7402"]
+    original.config_path.write_text(json.dumps(older))
+    with pytest.raises(ValueError, match=r"num_shards: got 2, wanted 1 .* services were removed"):
+        RunInfo.load(original.config_path)
 
 
 def test_a_copy_is_evaluated_by_its_own_weights_and_keeps_the_result(original, copy, capsys):

@@ -306,6 +306,12 @@ def test_abbreviated_fields_of_a_config_are_no_other_fields_name():
     assert short["agent.value_prefix"] == "vp"
 
 
+def test_a_removed_field_leaves_the_names_of_the_others_as_they_were():
+    names = short_names(list(experiment_values(Config())))
+    # Not "ns", which it shared with replay.num_shards.
+    assert initials(names, abbreviations(names))["search.num_simulations"] == "nsi"
+
+
 def test_budgets_and_evaluations_do_not_push_the_ablated_component_out_of_the_name():
     base = {
         "budget.env_steps": 200,

@@ -133,7 +133,7 @@ def test_a_long_environment_still_has_a_name_for_its_run():
 
 
 def joined(run, tmp_path):
-    reply = cluster_pb2.JoinReply(run_file=run.to_json(), replay_hosts=["127.0.0.1"])
+    reply = cluster_pb2.JoinReply(run_file=run.to_json(), replay_host="127.0.0.1")
     return _run_seen_from_here(reply, "127.0.0.1:7400", tmp_path / "here")
 
 

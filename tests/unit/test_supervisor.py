@@ -154,19 +154,6 @@ def test_killed_replay_or_learner_is_started_again_as_the_next_incarnation(tmp_p
     assert run.survivors() == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("max_restarts", [0, 2])
-def test_run_goes_on_without_a_shard_of_replay_but_not_without_the_first(tmp_path, max_restarts):
-    programs = {"replay-0": SERVE, "replay-1": CRASH, "learner-0": SERVE, "actor-0": SERVE}
-    run = Run(tmp_path, programs, max_restarts=max_restarts)
-    run.when("launcher", "the run goes on without it", run.interrupt)
-    assert run.run() == Outcome(130, "interrupted")
-    after = " after 2 restarts" if max_restarts else ""
-    assert f"replay-1 ended with code 1{after}: the run goes on without it" in run.notes()
-    run = Run(tmp_path, {**programs, "replay-0": CRASH}, max_restarts=max_restarts)
-    assert run.run() == Outcome(1, f"failed: replay-0 ended with code 1{after}")
-
-
 def test_without_restarts_the_first_crash_ends_the_run(tmp_path):
     run = Run(tmp_path, {"replay-0": SERVE, "learner-0": CRASH}, max_restarts=0)
     assert run.run() == Outcome(1, "failed: learner-0 ended with code 1")

@@ -43,7 +43,6 @@ def slice_batch(rewards, steps_left, endings, num_unroll_steps, positions=0):
         positions=np.broadcast_to(np.asarray(positions, np.int64), count),
         env_steps=np.zeros(count, np.int64),
         weights_versions=np.zeros(count, np.int64),
-        shards=np.zeros(count, np.int32),
         keys=np.zeros(count, np.uint64),
         probabilities=np.ones(count),
         table_sizes=np.ones(count, np.int64),

@@ -55,14 +55,6 @@ def test_a_learner_on_three_devices_has_two_further_ranks_right_after_it(tmp_pat
     assert len(names) == len(set(names)) == 7
 
 
-def test_every_shard_of_replay_is_a_process_and_starts_before_the_learner(tmp_path):
-    run = run_with(ClusterConfig(), tmp_path)
-    replay = dataclasses.replace(run.config.replay, num_shards=3)
-    run = dataclasses.replace(run, config=dataclasses.replace(run.config, replay=replay))
-    names = [spec.name for spec in processes(run)]
-    assert names[:4] == ["replay-0", "replay-1", "replay-2", "learner-0"]
-
-
 def test_evaluator_can_be_left_out(tmp_path):
     run = run_with(ClusterConfig(evaluator=False), tmp_path)
     assert "evaluator" not in [spec.role for spec in processes(run)]
