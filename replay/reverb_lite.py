@@ -8,7 +8,9 @@ signature helpers, which nobody here uses. Every other module of ``replay`` impo
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import importlib
 import importlib.machinery
 import importlib.util
@@ -17,7 +19,7 @@ import ssl  # noqa: F401  before TensorFlow's library, whose BoringSSL would be 
 import sys
 import threading
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -123,9 +125,25 @@ def new_sampler(
     return cast(LowLevelSampler, sampler)
 
 
+@functools.cache
+def table_checkpoint() -> Any:  # noqa: ANN401  a generated class
+    """Return the class of the messages in a snapshot's file of tables.
+
+    Takes 5 ms and loads none of the libraries: Reverb itself stays unloaded, if it is.
+    """
+    with _loading, _posing_as_tensorflow(_package_dir("tensorflow")):
+        is_loaded = "reverb" in sys.modules
+        if not is_loaded:
+            _hollow("reverb", [str(_package_dir("reverb"))])
+        try:
+            messages = importlib.import_module("reverb.cc.checkpointing.checkpoint_pb2")
+        finally:
+            if not is_loaded:
+                _forget("reverb")
+    return messages.PriorityTableCheckpoint
+
+
 def _import_reverb() -> types.ModuleType:
-    if "tensorflow" in sys.modules:
-        raise ImportError("tensorflow is imported already, wanted replay.reverb_lite first")
     tensorflow_dir, reverb_dir = _package_dir("tensorflow"), _package_dir("reverb")
     # The extension reads numpy's C API without importing it, and numpy 2 crashes it.
     if not np.__version__.startswith("1."):
@@ -133,19 +151,28 @@ def _import_reverb() -> types.ModuleType:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # the library greets on stderr
     library = tensorflow_dir / "libtensorflow_framework.so.2"
     ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-    _pose_as_tensorflow(tensorflow_dir)
     try:
-        return _import_reverb_modules(reverb_dir)
+        with _posing_as_tensorflow(tensorflow_dir):
+            return _import_reverb_modules(reverb_dir)
     except BaseException:
         _forget("reverb")
         raise
+
+
+@contextlib.contextmanager
+def _posing_as_tensorflow(tensorflow_dir: Path) -> Iterator[None]:
+    """Put hollow modules where Reverb imports TensorFlow; only ``*_pb2`` modules are real."""
+    if "tensorflow" in sys.modules:
+        raise ImportError("tensorflow is imported already, wanted replay.reverb_lite first")
+    try:
+        _pose_as_tensorflow(tensorflow_dir)
+        yield
     finally:
         # Others look whether tensorflow is imported (wandb does): to them it never was.
         _forget("tensorflow")
 
 
 def _pose_as_tensorflow(tensorflow_dir: Path) -> None:
-    """Put hollow modules where Reverb imports TensorFlow; only ``*_pb2`` modules are real."""
     tensor_spec = type("TensorSpec", (), {})
     root = _hollow("tensorflow", [str(tensorflow_dir)])
     compat = [_hollow("tensorflow.compat", []), _hollow("tensorflow.compat.v1", [])]

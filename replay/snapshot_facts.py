@@ -1,4 +1,4 @@
-"""What a snapshot of replay on disk holds: counts, sizes and sampler, read without Reverb.
+"""What a snapshot of replay on disk holds: counts, sizes and sampler, read without a service.
 
 Used by the launcher before a run is started from a snapshot. Reverb restores a table with the
 settings that it was written with, whatever the run's config says, so they are read from the file.
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from replay import reverb_lite
 from replay.snapshots import STREAMS, is_intact
 from replay.tables import TRAINING_QUEUE, TRAJECTORIES
 
@@ -25,24 +25,6 @@ _LENGTH = struct.Struct("<Q")
 _CRC_BYTES = 4
 _DIGEST_LENGTH = 12
 _STEPS = TRAJECTORIES.rpartition("_")[0]  # what the steps' table is called in every format
-
-_Kind = descriptor_pb2.FieldDescriptorProto
-# The fields we read of Reverb's PriorityTableCheckpoint, by their numbers there. Its own classes
-# come with an import of TensorFlow.
-_MESSAGES: dict[str, dict[str, tuple[int, int | str]]] = {
-    "Prioritized": {"priority_exponent": (1, _Kind.TYPE_DOUBLE)},
-    "Selector": {"prioritized": (3, "Prioritized")},
-    "RateLimiter": {
-        "insert_count": (7, _Kind.TYPE_INT64),
-        "delete_count": (8, _Kind.TYPE_INT64),
-    },
-    "Table": {
-        "table_name": (1, _Kind.TYPE_STRING),
-        "rate_limiter": (3, "RateLimiter"),
-        "sampler": (4, "Selector"),
-        "max_size": (6, _Kind.TYPE_INT64),
-    },
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,31 +94,12 @@ def _tables(snapshot: Path) -> dict[str, Any]:
 def _records(path: Path) -> Iterator[Any]:
     """Return the tables in one of Reverb's files: TFRecords in a zlib stream, a table each."""
     raw, start = zlib.decompress(path.read_bytes()), 0
-    table = _table_class()
+    table = reverb_lite.table_checkpoint()
     while start < len(raw):
         (length,) = _LENGTH.unpack_from(raw, start)
         start += _LENGTH.size + _CRC_BYTES
         yield table.FromString(raw[start : start + length])
         start += length + _CRC_BYTES
-
-
-def _table_class() -> Any:  # noqa: ANN401  a class made here
-    package = "efficientzero.snapshot"
-    file = descriptor_pb2.FileDescriptorProto(
-        name="efficientzero/snapshot.proto", package=package, syntax="proto3"
-    )
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            added = message.field.add(name=field, number=number, label=_Kind.LABEL_OPTIONAL)
-            if isinstance(kind, str):
-                added.type, added.type_name = _Kind.TYPE_MESSAGE, f".{package}.{kind}"
-            else:
-                added.type = _Kind.Type.ValueType(kind)
-    pool = descriptor_pool.DescriptorPool()  # of its own: the names must not meet others
-    pool.AddSerializedFile(file.SerializeToString())  # type: ignore[no-untyped-call]
-    table = pool.FindMessageTypeByName(f"{package}.Table")  # type: ignore[no-untyped-call]
-    return message_factory.GetMessageClass(table)
 
 
 def _digest(snapshot: Path) -> str:

@@ -1,4 +1,4 @@
-"""Snapshots of replay written byte by byte, as Reverb's file format has it, without Reverb."""
+"""Snapshots of replay as Reverb writes them, made without a service."""
 
 from __future__ import annotations
 
@@ -6,46 +6,18 @@ import struct
 import zlib
 from pathlib import Path
 
-
-def varint(number: int) -> bytes:
-    """Encode a whole number as protobuf does."""
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*parts, number])
+from replay import reverb_lite
 
 
-def number_field(field: int, value: int) -> bytes:
-    return varint(field << 3) + varint(value)
-
-
-def bytes_field(field: int, value: bytes) -> bytes:
-    return varint(field << 3 | 2) + varint(len(value)) + value
-
-
-def double_field(field: int, value: float) -> bytes:
-    return varint(field << 3 | 1) + struct.pack("<d", value)
-
-
-def table(name: str, *, capacity: int, inserted: int, deleted: int, sampler: bytes) -> bytes:
-    """Encode a PriorityTableCheckpoint, with fields among ours that nobody reads."""
-    limiter = (
-        double_field(2, 1.0)
-        + double_field(3, -1e300)
-        + number_field(5, 1)
-        + number_field(6, 17)
-        + number_field(7, inserted)
-        + number_field(8, deleted)
+def table(name: str, *, capacity: int, inserted: int, deleted: int, exponent: float) -> bytes:
+    """Encode a table's settings and counts as Reverb does; an exponent of 0 is another sampler."""
+    message = reverb_lite.table_checkpoint()(
+        table_name=name,
+        max_size=capacity,
+        rate_limiter={"insert_count": inserted, "delete_count": deleted, "sample_count": 17},
+        sampler={"prioritized": {"priority_exponent": exponent}} if exponent else {"uniform": True},
     )
-    return (
-        bytes_field(1, name.encode())
-        + bytes_field(3, limiter)
-        + bytes_field(4, sampler)
-        + bytes_field(5, bytes_field(1, b"") + number_field(7, 1))
-        + number_field(6, capacity)
-        + number_field(8, 3)
-    )
+    return bytes(message.SerializeToString())
 
 
 def record(data: bytes) -> bytes:
@@ -66,17 +38,9 @@ def write_snapshot(
 ) -> Path:
     """Write a finished snapshot of the two tables; an exponent of 0 is a uniform sampler."""
     folder.mkdir(parents=True)
-    uniform, prioritized = bytes_field(2, b""), bytes_field(3, double_field(1, exponent))
-    sampler = prioritized if exponent else uniform
     tables = [
-        table(name, capacity=capacity, inserted=inserted, deleted=deleted, sampler=sampler),
-        table(
-            "training_queue",
-            capacity=queue_size,
-            inserted=9,
-            deleted=9,
-            sampler=bytes_field(1, b""),
-        ),
+        table(name, capacity=capacity, inserted=inserted, deleted=deleted, exponent=exponent),
+        table("training_queue", capacity=queue_size, inserted=9, deleted=9, exponent=0.0),
     ]
     packed = zlib.compress(b"".join(map(record, tables)))
     (folder / "tables.tfrecord").write_bytes(packed)

@@ -44,3 +44,26 @@ assert any("TLS_AES" in cipher["name"] for cipher in context.get_ciphers())
 
 def test_python_speaks_tls_after_reverb_is_loaded():
     subprocess.run([sys.executable, "-c", TLS_BESIDE_REVERB], check=True)
+
+
+SNAPSHOTS_MESSAGE = """
+import sys
+from pathlib import Path
+from replay import reverb_lite
+
+def is_clean():
+    return not any(name.partition(".")[0] == "tensorflow" for name in sys.modules)
+
+message = reverb_lite.table_checkpoint()
+assert message.FromString(message(max_size=7).SerializeToString()).max_size == 7
+assert "reverb" not in sys.modules and is_clean()
+assert "libtensorflow" not in Path("/proc/self/maps").read_text()
+reverb_lite.load()
+reverb_lite.table_checkpoint.cache_clear()
+assert reverb_lite.table_checkpoint() is message
+assert reverb_lite.load().Client and is_clean()
+"""
+
+
+def test_a_snapshots_message_is_read_without_loading_reverb_and_after_it():
+    subprocess.run([sys.executable, "-c", SNAPSHOTS_MESSAGE], check=True)
