@@ -1,7 +1,6 @@
 """How far images are downsampled: chosen by their size, never changed for a run that exists."""
 
 import dataclasses
-import hashlib
 import json
 import math
 from datetime import datetime
@@ -64,29 +63,6 @@ def test_latents_are_as_small_as_declared(size, factor):
         latents = net.initial_inference(torch.zeros(1, 3, *size)).latents
     assert net.latent_shape[1:] == tuple(math.ceil(side / factor) for side in size)
     assert latents.shape[1:] == net.latent_shape
-
-
-# Names and shapes of all tensors: a change of these is a change of a default.
-@pytest.mark.parametrize(
-    ("preset", "frame", "digest", "of_config"),
-    [
-        ("catch", (1, 10, 5), "e0ccb6dfb14a", "0bec64c94be6"),
-        ("minatar", (4, 10, 10), "74eac6d19ed6", "44ae9eee1acd"),
-        ("atari-small", (1, 64, 64), "6976f8d92078", "4b599f456d50"),
-        ("atari100k", (3, 96, 96), "6ab035ed31e8", "47a4f8fa8ad8"),
-        ("muzero", (3, 96, 96), "27dfb76f109c", "9bc1557d7e47"),
-    ],
-)
-def test_presets_keep_their_networks_and_hashes(preset, frame, digest, of_config):
-    config = load_preset(preset)
-    spec = dataclasses.replace(
-        images(*frame[1:], channels=frame[0]), num_stacked_frames=config.env.num_stacked_frames
-    )
-    assert with_downsample(config, spec) == config
-    state = network_of(spec, config.network, value_prefix=config.agent.value_prefix).state_dict()
-    text = "".join(f"{name}{tuple(tensor.shape)}" for name, tensor in state.items())
-    assert hashlib.sha256(text.encode()).hexdigest()[:12] == digest
-    assert config_hash(config) == of_config
 
 
 def test_a_config_without_a_number_has_the_network_of_runs_from_before():
