@@ -66,13 +66,13 @@ bench: $(STAMP)
 	@if [ -z "$(ARGS)" ]; then $(BIN)/python -m benchmarks pipeline; fi
 
 protos: $(STAMP)
-	@$(BIN)/python -m grpc_tools.protoc -Iefficientzero/rpc=protos --python_out=. --pyi_out=. --grpc_python_out=. \
-	  $(patsubst protos/%,efficientzero/rpc/%,$(wildcard protos/*.proto))
+	@$(BIN)/python -m grpc_tools.protoc -Iefficientzero/rpc/stubs=protos --python_out=. --pyi_out=. --grpc_python_out=. \
+	  $(patsubst protos/%,efficientzero/rpc/stubs/%,$(wildcard protos/*.proto))
 
 clean:
 	rm -rf $(VENV) build
 
-$(STAMP): pyproject.toml constraints.txt mcts_cpp/CMakeLists.txt $(wildcard efficientzero/*/CMakeLists.txt) $(CPP)
+$(STAMP): pyproject.toml constraints.txt mcts_cpp/CMakeLists.txt $(shell find efficientzero -name CMakeLists.txt) $(CPP)
 	@for python in $(or $(PYTHON),python3.11 python3 python) none; do \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && break; done; \
 	if [ "$$python" = none ]; then \

@@ -20,15 +20,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy.interrupt import flush_or_drop, leave_when_interrupted
+from deploy.interrupt import (
+    flush_or_drop,
+    leave_when_interrupted,
+)
 
 if __name__ == "__main__":
     leave_when_interrupted()
 
-from deploy import status
 from deploy.ablate.__main__ import main as ablate
-from deploy.child import CHECKOUT, DETERMINISTIC_ARITHMETIC, Child, child_environment
-from deploy.command_line import (
+from deploy.checks.fork import (
+    Fork,
+    fork_named,
+)
+from deploy.checks.preflight import (
+    PreflightError,
+    has_cuda_device,
+    reason,
+)
+from deploy.launching.command_line import (
     Options,
     named_fields,
     named_option,
@@ -36,32 +46,83 @@ from deploy.command_line import (
     with_compat,
     with_short_options,
 )
-from deploy.display import NoteHandler, RunConsole
-from deploy.explain import config_table
-from deploy.fork import Fork, fork_named
-from deploy.local import EXIT_FAILED, Graces, StopRequests, Supervisor
-from deploy.monitor import RunMonitor, learner_status
-from deploy.next_steps import DEFAULT_CPU_PRESET, resume_advice, try_next
-from deploy.on_disk import wandb_folders
-from deploy.preflight import PreflightError, has_cuda_device, reason
-from deploy.prepare import Prepared, is_complete, prepare, prepare_resume
-from deploy.run_lock import run_lock
-from deploy.serve import existing_run
-from deploy.summary import summary_lines
-from deploy.topology import SERVER_ROLES, processes
-from efficientzero.config import Config
-from efficientzero.config_files import ConfigError, load_preset, nearest, preset_of_env
-from efficientzero.lease import Fenced, Lease
-from efficientzero.options import wants_help, wants_version
+from deploy.launching.explain import config_table
+from deploy.launching.prepare import (
+    Prepared,
+    is_complete,
+    prepare,
+    prepare_resume,
+)
+from deploy.launching.run_lock import run_lock
+from deploy.launching.serve import existing_run
+from deploy.results.next_steps import (
+    DEFAULT_CPU_PRESET,
+    resume_advice,
+    try_next,
+)
+from deploy.results.on_disk import wandb_folders
+from deploy.results.summary import summary_lines
+from deploy.supervising import status
+from deploy.supervising.child import (
+    CHECKOUT,
+    DETERMINISTIC_ARITHMETIC,
+    Child,
+    child_environment,
+)
+from deploy.supervising.display import (
+    NoteHandler,
+    RunConsole,
+)
+from deploy.supervising.monitor import (
+    RunMonitor,
+    learner_status,
+)
+from deploy.supervising.supervisor import (
+    EXIT_FAILED,
+    Graces,
+    StopRequests,
+    Supervisor,
+)
+from deploy.supervising.topology import (
+    SERVER_ROLES,
+    processes,
+)
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
+    ConfigError,
+    load_preset,
+    nearest,
+    preset_of_env,
+)
+from efficientzero.process.options import (
+    wants_help,
+    wants_version,
+)
+from efficientzero.process.runtime import (
+    LAUNCHED_WORKERS_VARIABLE,
+    LAUNCHER_PID_VARIABLE,
+    die_with_parent,
+)
 from efficientzero.rpc.credentials import (
     CREDENTIALS_VARIABLE,
     credentials_folder,
     is_loopback,
     make_local_credentials,
 )
-from efficientzero.run_folder import CONFIG_FILE, RunInfo
-from efficientzero.run_summary import EVALUATIONS_FILE, Outcome, save_summary, summarize
-from efficientzero.runtime import LAUNCHED_WORKERS_VARIABLE, LAUNCHER_PID_VARIABLE, die_with_parent
+from efficientzero.runs.lease import (
+    Fenced,
+    Lease,
+)
+from efficientzero.runs.results.run_summary import (
+    EVALUATIONS_FILE,
+    Outcome,
+    save_summary,
+    summarize,
+)
+from efficientzero.runs.run_folder import (
+    CONFIG_FILE,
+    RunInfo,
+)
 
 INCARNATIONS_PER_LAUNCH = 1_000
 """More than a process is ever started again in one launch."""

@@ -6,21 +6,28 @@ import numpy as np
 
 from actor.actor import Actor
 from actor.env_count import env_count
-from efficientzero.devices import setup_torch
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.hang_watch import hang_in_words, watch_for_hangs
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.rpc import weights_pb2
+from efficientzero.process.devices import setup_torch
+from efficientzero.process.runtime import (
+    StopSignal,
+    leave,
+    seed_sequence,
+)
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
+from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.run_tracking import tracked
-from efficientzero.runtime import StopSignal, leave, seed_sequence
-from efficientzero.search import BatchedSearch
-from efficientzero.worker import Place, run_worker
-from replay.episode_writer import EpisodeWriter
+from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.worker.run_tracking import tracked
+from efficientzero.worker.worker import (
+    Place,
+    run_worker,
+)
 from replay.info import wait_until_ready
-from replay.relay_client import reached_through_relays
+from replay.relay.client import reached_through_relays
+from replay.steps.episode_writer import EpisodeWriter
 
 ROLE = "actor"
 _REPLAY_START_S = 120.0

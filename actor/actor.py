@@ -16,26 +16,34 @@ from concurrent.futures import Executor, ThreadPoolExecutor  # noqa: TID251  eac
 import numpy as np
 
 from actor.action_sampling import ActionChooser
-from actor.episode import GameResult, GameTally
+from actor.games import (
+    GameResult,
+    GameTally,
+)
 from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, Turn, halves_take_turns, make_groups
-from efficientzero.config import Config
+from efficientzero.config.fields import Config
+from efficientzero.config.schedules import temperature
 from efficientzero.envs import EnvBatch, EnvError
 from efficientzero.envs.frame_stack import FrameStack
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.pulse import Pulse
 from efficientzero.metrics.search_rates import SearchRates
+from efficientzero.metrics.search_statistics import SearchStatistics
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.rpc.records import Grant
+from efficientzero.process.runtime import (
+    StopSignal,
+    WaitReason,
+)
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightSource
-from efficientzero.runtime import StopSignal, WaitReason
-from efficientzero.schedules import temperature
-from efficientzero.schema import EnvSteps, Frames, SearchResult
-from efficientzero.search import BatchedSearch, uniform_search_result
-from efficientzero.search_statistics import SearchStatistics
+from efficientzero.schema import EnvSteps, Frames, Grant, SearchResult
+from efficientzero.search.batched_search import (
+    BatchedSearch,
+    uniform_search_result,
+)
 
 _WAIT_S = 1.0
 

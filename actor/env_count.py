@@ -16,11 +16,14 @@ import numpy as np
 import torch
 
 from actor.turn import halves_take_turns
-from efficientzero.config import Config
+from efficientzero.config.fields import Config
 from efficientzero.envs import make_env_batch
+from efficientzero.inference.timing import (
+    step_clock,
+    step_seconds,
+)
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
-from efficientzero.step_timing import step_clock, step_seconds
 
 _UNTIMED = 4
 _ENOUGH = 0.9  # of the best rate: the fewest environments with that much

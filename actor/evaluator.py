@@ -2,7 +2,7 @@
 
 ``python -m actor.evaluator --join HOST:PORT``, the address of a run's learner. It evaluates
 every ``evaluator.interval_train_steps``, once more when training has finished, and then ends.
-``python -m actor.evaluate`` plays with a run's saved weights instead.
+``python -m actor.tools.evaluate`` plays with a run's saved weights instead.
 """
 
 from __future__ import annotations
@@ -15,11 +15,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from actor.greedy_games import Actions, evaluation_seeds, play_episodes
+from actor.games import (
+    Actions,
+    evaluation_seeds,
+    play_episodes,
+)
 from actor.value_bias import ValueBias
-from efficientzero.devices import setup_torch
+from efficientzero.config.schedules import next_evaluation
 from efficientzero.envs import EnvBatch, make_env_batch
-from efficientzero.envs.atari_scores import atari100k_game, human_normalized
+from efficientzero.envs.atari.scores import (
+    atari100k_game,
+    human_normalized,
+)
 from efficientzero.envs.hang_watch import Call, hang_in_words, watch_for_hangs
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.pulse import Pulse
@@ -27,16 +34,26 @@ from efficientzero.metrics.search_rates import SearchRates
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.rpc import run_pb2, weights_pb2
+from efficientzero.process.devices import setup_torch
+from efficientzero.process.runtime import (
+    StopSignal,
+    generator,
+    leave,
+)
 from efficientzero.rpc.run_client import RunClient
+from efficientzero.rpc.stubs import (
+    run_pb2,
+    weights_pb2,
+)
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.run_folder import RunInfo
-from efficientzero.run_tracking import tracked
-from efficientzero.runtime import StopSignal, generator, leave
-from efficientzero.schedules import next_evaluation
+from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import Frames
-from efficientzero.search import BatchedSearch
-from efficientzero.worker import Place, run_worker
+from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.worker.run_tracking import tracked
+from efficientzero.worker.worker import (
+    Place,
+    run_worker,
+)
 
 ROLE = "evaluator"
 _POLL_S = 1.0

@@ -7,9 +7,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from efficientzero.config import Config
-from efficientzero.rpc.records import Grant
-from efficientzero.schema import I64, EnvSteps, SearchResult
+from efficientzero.config.fields import Config
+from efficientzero.schema import I64, EnvSteps, Grant, SearchResult
 
 
 class Turn(NamedTuple):

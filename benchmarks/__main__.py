@@ -9,17 +9,23 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks.baselines.command import BaselinesCommand, train_baselines
-from benchmarks.beside_mctx import MctxCommand, measure_mctx
 from benchmarks.cpu_profile import CpuCommand, write_profile
 from benchmarks.curves import CurvesCommand, write_curves
 from benchmarks.games.command import GamesCommand, write_games
 from benchmarks.learning.command import LearningCommand, measure_learning
 from benchmarks.logging_cost import LoggingCommand, measure_logging
 from benchmarks.metric_ends import MetricsCommand, write_metrics
-from benchmarks.pipeline import PipelineCommand, measure_pipeline
+from benchmarks.pipeline.command import (
+    PipelineCommand,
+    measure_pipeline,
+)
 from benchmarks.report import SearchCommand, measure_search
+from benchmarks.search.beside_mctx import (
+    MctxCommand,
+    measure_mctx,
+)
 from benchmarks.simulations import SimulationsCommand, measure_simulations
-from efficientzero.options import parse_options
+from efficientzero.process.options import parse_options
 
 _MORE = (
     "\nMore: `python -m benchmarks search --json` prints one JSON object a row;"

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from efficientzero import _kernels
+from efficientzero.inference.cpu import _kernels
 from mcts_cpp import _core
 
 Samples = dict[str, list[float]]  # task -> seconds, one a round

@@ -19,9 +19,9 @@ import tyro
 from benchmarks.learning.intervals import mean_interval
 from benchmarks.markdown import interval_text, table
 from deploy.ablate.check import read_summary
-from deploy.wandb_history import read_rows
-from efficientzero.config_files import hyperparameters
-from efficientzero.run_folder import RunInfo
+from deploy.results.wandb_history import read_rows
+from efficientzero.config.files import hyperparameters
+from efficientzero.runs.run_folder import RunInfo
 
 RETURN, CPU_SECONDS = "return", "CPU-s"
 """Columns from ``summary.json``: the final evaluation's mean, and what all roles used."""

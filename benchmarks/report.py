@@ -16,11 +16,20 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import Row, Usage, describe_machine
-from benchmarks.plain_loop import measure_free_plain_loop, measure_plain_loop
-from benchmarks.search_cost import measure_overhead, measure_ratio
-from benchmarks.tree_cost import measure_trees
-from benchmarks.tree_footprint import measure_bytes, measure_instructions
-from benchmarks.tree_threads import measure_threads
+from benchmarks.search.plain_loop import (
+    measure_free_plain_loop,
+    measure_plain_loop,
+)
+from benchmarks.search.search_cost import (
+    measure_overhead,
+    measure_ratio,
+)
+from benchmarks.search.tree_cost import measure_trees
+from benchmarks.search.tree_footprint import (
+    measure_bytes,
+    measure_instructions,
+)
+from benchmarks.search.tree_threads import measure_threads
 
 _LOG_WIDTH = 120
 _SEARCH_TITLE = "us: CPU microseconds per root and simulation, median"

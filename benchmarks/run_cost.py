@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from deploy.wandb_history import Row, read_rows
+from deploy.results.wandb_history import (
+    Row,
+    read_rows,
+)
 from efficientzero.schema import F64
 
 _TIME = "_timestamp"  # wandb's own, in seconds

@@ -20,12 +20,18 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
-from actor.evaluate import evaluate
+from actor.tools.evaluate import evaluate
 from benchmarks.learning.intervals import CONFIDENCE, Interval, mean_interval
 from benchmarks.markdown import interval_text, table
-from efficientzero.run_folder import RunInfo, write_json
-from efficientzero.run_summary import newest_train_step
-from efficientzero.runtime import StopSignal, install_stop_handlers
+from efficientzero.process.runtime import (
+    StopSignal,
+    install_stop_handlers,
+)
+from efficientzero.runs.results.run_summary import newest_train_step
+from efficientzero.runs.run_folder import (
+    RunInfo,
+    write_json,
+)
 
 _DPI = 100
 _COLOR, _PRIOR_COLOR, _BAND = "#4477aa", "#ee7733", 0.18

@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 from typing import Never
 
-from efficientzero.stop_signals import stop_signals
+from efficientzero.process.stop_signals import stop_signals
 
 
 def leave_when_interrupted() -> None:

@@ -13,12 +13,16 @@ Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -151,3 +155,85 @@ class TrainingBatch(NamedTuple):
     env_steps: I64  # [B] env_steps of the run that were granted before the slice's step
     refreshed_steps: I64  # [R] env_steps of stored steps drawn uniformly; -1: none
     refreshed_priorities: F64  # [R] theirs under the target weights
+
+
+ArrayT = TypeVar("ArrayT", Frames, "torch.Tensor")
+
+
+class SliceBatch(NamedTuple):
+    """B windows of episodes, each round a step t, padded to fixed length.
+
+    Left padding repeats the episode's first frame, right padding its last. Everything else past
+    the end of the episode is zero; ``steps_left`` says where that begins.
+    """
+
+    frames: Frames  # [B, S + K + n, *frame]; frames[:, S - 1] is o_t's newest frame
+    actions: I32  # [B, K]
+    rewards: F32  # [B, K + n]
+    search_policies: F32  # [B, K + 1, A]
+    root_values: F32  # [B, K + n + 1]
+    steps_left: I32  # [B] T - t, clipped to K + n + 1 (rewards that exist from t on)
+    endings: U8  # [B] Ending of the episode if it ends inside the window, else RUNNING
+    positions: I64  # [B] index of step t in its episode, from 0
+    env_steps: I64  # [B] env_steps of the run that were granted before step t
+    weights_versions: I64  # [B] train_step of the weights that acted at t
+    keys: U64  # [B] item keys, for the priority update
+    probabilities: F64  # [B] at sampling time
+    table_sizes: I64  # [B] items in the table at sampling time
+    priorities: F64  # [B] at sampling time
+
+
+def stack_window(frames: ArrayT, start: int, num_stacked_frames: int) -> ArrayT:
+    """Return the observation whose oldest frame is ``frames[:, start]``.
+
+    Args:
+        frames: [B, F, C, H, W] or [B, F, D], in order of time.
+        start: offset of the oldest frame; in a window that begins S - 1 frames before o_t,
+            offset k gives o_{t+k}.
+        num_stacked_frames: S.
+
+    Returns:
+        [B, S*C, H, W] or [B, S*D], oldest frame first. A view where the layout allows it.
+    """
+    batch_size, num_frames, num_channels, *rest = frames.shape
+    stop = start + num_stacked_frames
+    if start < 0 or stop > num_frames:
+        raise ValueError(f"start: got {start}, wanted 0..{num_frames - num_stacked_frames}")
+    window = frames[:, start:stop]
+    return window.reshape((batch_size, num_stacked_frames * num_channels, *rest))
+
+
+class Phase(IntEnum):
+    """Where the run is; the numbers are those of ``Phase`` in run.proto."""
+
+    WARMUP = 1
+    """Collecting, not training yet."""
+    COLLECTING = 2
+    """Collecting and training."""
+    LAST_STEPS = 3
+    """Training only: the env_step budget is completed."""
+    FINISHED = 4
+    """Everything is collected and trained; seen from outside, the last weights are out too."""
+
+
+class Grant(NamedTuple):
+    """The env_steps an actor may play now."""
+
+    granted: int  # 0..wanted; 0 means ask again, unless collection has ended
+    collection_ended: bool  # no env_step will ever be granted again
+    phase: Phase  # WARMUP: act at random in the granted env_steps; else the run's phase
+    max_priority: float = 1.0  # largest recent priority: what new steps enter replay with
+    env_steps: int = 0  # granted in the run before these
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the granted env_steps are the warm-up's: acted at random, without a search."""
+        return self.phase is Phase.WARMUP
+
+
+class BatchTurn(NamedTuple):
+    """The turn to make one training batch in a deterministic run."""
+
+    target_train_step: int  # train_steps behind the target weights to make it with
+    keys: Sequence[int]  # items of the batch before
+    priorities: Sequence[float]  # their new priorities

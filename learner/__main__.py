@@ -16,49 +16,65 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from efficientzero.cpu_seconds import CpuSeconds
-from efficientzero.devices import setup_torch
-from efficientzero.disk_space import DiskPause, release_reserve
-from efficientzero.env_step_journal import EnvStepJournal
-from efficientzero.lease import Lease, take_lease
-from efficientzero.liveness import beat
-from efficientzero.own_log import keep_log
-from efficientzero.place_proofs import SECRET_FILE
-from efficientzero.role_arguments import RoleArguments, parse_server_line
-from efficientzero.run_folder import RunInfo
-from efficientzero.run_processes import check_alone
-from efficientzero.run_tracking import run_tracker
-from efficientzero.runtime import (
+from efficientzero.process.devices import setup_torch
+from efficientzero.process.disk_space import (
+    DiskPause,
+    release_reserve,
+)
+from efficientzero.process.liveness import beat
+from efficientzero.process.own_log import keep_log
+from efficientzero.process.runtime import (
     LAUNCHED_WORKERS_VARIABLE,
     LAUNCHER_PID_VARIABLE,
     StopSignal,
     leave,
     run_role,
 )
-from efficientzero.start_counts import count_start
-from learner.batch_loader import pinned_array
-from learner.claims import Claims
-from learner.cluster_server import ClusterServicer
-from learner.cluster_watch import ClusterWatch
-from learner.fairness_record import FairnessRecord
-from learner.governor import Governor
-from learner.grpc_server import GrpcServer
+from efficientzero.rpc.place_proofs import SECRET_FILE
+from efficientzero.runs.lease import (
+    Lease,
+    take_lease,
+)
+from efficientzero.runs.results.cpu_seconds import CpuSeconds
+from efficientzero.runs.results.env_step_journal import EnvStepJournal
+from efficientzero.runs.run_folder import RunInfo
+from efficientzero.runs.run_processes import check_alone
+from efficientzero.runs.start_counts import count_start
+from efficientzero.worker.role_arguments import (
+    RoleArguments,
+    parse_server_line,
+)
+from efficientzero.worker.run_tracking import run_tracker
+from learner.batches.loader import pinned_array
+from learner.cluster.replay_follower import follow_replay
+from learner.cluster.roster import (
+    Roster,
+    Seat,
+)
+from learner.cluster.starvation import Starvation
+from learner.cluster.watch import ClusterWatch
 from learner.learner import Learner
-from learner.lock_step import LockStepGovernor
-from learner.network import describe_network
-from learner.own_summary import summarized
-from learner.priority_feedback import PrioritySink
-from learner.ranks import RankGroup, device_of_rank, meeting_point
-from learner.replay_follower import follow_replay
+from learner.pacing.governor import Governor
+from learner.pacing.lock_step import LockStepGovernor
+from learner.records.fairness_record import FairnessRecord
+from learner.records.own_summary import summarized
+from learner.records.priority_feedback import PrioritySink
+from learner.records.run_record import RunRecord
+from learner.records.saver import saver_of
 from learner.resume import resume, target_weights
-from learner.roster import Roster, Seat
-from learner.run_record import RunRecord
-from learner.saver import saver_of
-from learner.starvation import Starvation
-from learner.weight_server import WeightPublisher
+from learner.services.claims import Claims
+from learner.services.cluster_service import ClusterServicer
+from learner.services.server import GrpcServer
+from learner.training.network import describe_network
+from learner.training.ranks import (
+    RankGroup,
+    device_of_rank,
+    meeting_point,
+)
+from learner.weights.publisher import WeightPublisher
 from replay.info import steps_in_replay, wait_until_ready
-from replay.priorities import PriorityUpdater
-from replay.relay_client import reached_through_relays
+from replay.relay.client import reached_through_relays
+from replay.steps.priorities import PriorityUpdater
 from replay.training_queue import TrainingQueueReader
 
 ROLE = "learner"

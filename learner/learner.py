@@ -21,27 +21,51 @@ from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.pulse import Pulse
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
-from efficientzero.rpc import weights_pb2
-from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import PlainError, StopSignal, WaitReason, seed_sequence
+from efficientzero.process.runtime import (
+    PlainError,
+    StopSignal,
+    WaitReason,
+    seed_sequence,
+)
+from efficientzero.rpc.stubs import weights_pb2
+from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import TrainingBatch
-from learner.batch_checks import BatchChecks
-from learner.batch_feeder import BatchFeeder, BatchSource, ReadyBatch
-from learner.batch_loader import BatchLoader
-from learner.eval_values import eval_values
-from learner.freshness import Freshness
-from learner.governor import Governor
-from learner.loss import LossInput
-from learner.network import make_network
-from learner.optimizers import make_optimizer
-from learner.parent_weights import adopt_weights
-from learner.priority_feedback import PriorityFeedback, PrioritySink
-from learner.publishing import Publishing
-from learner.ranks import Alone, End, Idle, Ranks, State
-from learner.saver import CheckpointSaver
-from learner.statistics import StepRecord, training_statistics
-from learner.update import TrainingDiverged, Update, Updater
-from learner.weight_server import WeightPublisher
+from learner.batches.checks import BatchChecks
+from learner.batches.feeder import (
+    BatchFeeder,
+    BatchSource,
+    ReadyBatch,
+)
+from learner.batches.freshness import Freshness
+from learner.batches.loader import BatchLoader
+from learner.pacing.governor import Governor
+from learner.records.priority_feedback import (
+    PriorityFeedback,
+    PrioritySink,
+)
+from learner.records.saver import CheckpointSaver
+from learner.training.eval_values import eval_values
+from learner.training.losses.unrolled_loss import LossInput
+from learner.training.network import make_network
+from learner.training.optimizers import adopt_weights, make_optimizer
+from learner.training.ranks import (
+    Alone,
+    End,
+    Idle,
+    Ranks,
+    State,
+)
+from learner.training.statistics import (
+    StepRecord,
+    training_statistics,
+)
+from learner.training.update import (
+    TrainingDiverged,
+    Update,
+    Updater,
+)
+from learner.weights.publisher import WeightPublisher
+from learner.weights.publishing import Publishing
 
 _WAIT_S = 0.5
 _SAVE_EVERY_S = 600.0

@@ -8,16 +8,30 @@ from __future__ import annotations
 
 import logging
 
-from efficientzero.config import Config
-from efficientzero.devices import setup_torch
+from efficientzero.config.fields import Config
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.role_arguments import RoleArguments, parse_server_line
-from efficientzero.runtime import StopSignal, leave, run_role
-from learner.network import make_network
-from learner.optimizers import make_optimizer
-from learner.ranks import End, RankGroup, State, Step, device_of_rank, meeting_point
-from learner.update import Updater
+from efficientzero.process.devices import setup_torch
+from efficientzero.process.runtime import (
+    StopSignal,
+    leave,
+    run_role,
+)
+from efficientzero.worker.role_arguments import (
+    RoleArguments,
+    parse_server_line,
+)
+from learner.training.network import make_network
+from learner.training.optimizers import make_optimizer
+from learner.training.ranks import (
+    End,
+    RankGroup,
+    State,
+    Step,
+    device_of_rank,
+    meeting_point,
+)
+from learner.training.update import Updater
 
 ROLE = "rank"
 

@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 
-from efficientzero.checkpoint import (
+from efficientzero.process.runtime import PlainError
+from efficientzero.rpc.stubs import weights_pb2
+from efficientzero.runs.checkpoint import (
     UnreadableCheckpoint,
     load_checkpoint,
     newest_checkpoint,
 )
-from efficientzero.lineage import PARENT_CHECKPOINT
-from efficientzero.rpc import weights_pb2
-from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import PlainError
-from learner.fairness_record import FairnessRecord
-from learner.governor import Governor
+from efficientzero.runs.lineage import PARENT_CHECKPOINT
+from efficientzero.runs.run_folder import RunInfo
 from learner.learner import Learner
-from learner.run_record import RunRecord
-from learner.weight_server import WeightPublisher
+from learner.pacing.governor import Governor
+from learner.records.fairness_record import FairnessRecord
+from learner.records.run_record import RunRecord
+from learner.weights.publisher import WeightPublisher
 
 log = logging.getLogger(__name__)
 

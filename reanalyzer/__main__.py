@@ -6,23 +6,31 @@ import dataclasses
 
 import numpy as np
 
-from efficientzero.devices import setup_torch
+from efficientzero.config.derived import num_refreshed
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.rpc import weights_pb2
+from efficientzero.process.devices import setup_torch
+from efficientzero.process.runtime import (
+    StopSignal,
+    generator,
+    leave,
+)
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
+from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient, WeightSource
-from efficientzero.run_tracking import tracked
-from efficientzero.runtime import StopSignal, generator, leave
-from efficientzero.worker import Place, run_worker
-from reanalyzer.reanalyzer import Reanalyzer, SliceSource
+from efficientzero.worker.run_tracking import tracked
+from efficientzero.worker.worker import (
+    Place,
+    run_worker,
+)
+from reanalyzer.reanalyzer import Reanalyzer
 from reanalyzer.root_batch import reanalysis_search
+from reanalyzer.targets.priority_refresh import SliceSource
 from reanalyzer.turns import BatchTurns
 from replay.info import wait_until_ready
-from replay.ordered_sampler import OrderedSampler
-from replay.priorities import num_refreshed
-from replay.relay_client import reached_through_relays
-from replay.slice_sampler import SliceSampler
+from replay.relay.client import reached_through_relays
+from replay.steps.ordered_sampler import OrderedSampler
+from replay.steps.slice_sampler import SliceSampler
 from replay.tables import STORED_STEPS
 from replay.training_queue import TrainingQueueWriter
 

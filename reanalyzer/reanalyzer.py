@@ -13,35 +13,26 @@ from typing import Protocol
 
 import numpy as np
 
-from efficientzero.config import Config
+from efficientzero.config.derived import num_refreshed
+from efficientzero.config.fields import Config
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.pulse import Pulse
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import Tracker
 from efficientzero.networks import EfficientZeroNet
+from efficientzero.process.runtime import (
+    StopSignal,
+    WaitReason,
+)
 from efficientzero.rpc.weight_client import WeightSource
-from efficientzero.runtime import StopSignal, WaitReason
-from efficientzero.schema import TrainingBatch
-from efficientzero.search import BatchedSearch
-from efficientzero.slices import SliceBatch
-from reanalyzer.priority_refresh import PriorityRefresh
-from reanalyzer.target_maker import TargetMaker
-from replay.priorities import num_refreshed
+from efficientzero.schema import SliceBatch, TrainingBatch
+from efficientzero.search.batched_search import BatchedSearch
+from reanalyzer.targets.priority_refresh import PriorityRefresh, SliceSource
+from reanalyzer.targets.target_maker import TargetMaker
 
 _WAIT_S = 0.5
 
 log = logging.getLogger(__name__)
-
-
-class SliceSource(Protocol):
-    """Where sampled slices come from; all of them are fit to be used."""
-
-    @property
-    def dropped_items(self) -> int:
-        """Items ever drawn that were not."""
-
-    def sample(self, num: int, *, timeout_s: float) -> SliceBatch | None:
-        """Return ``num`` slices, or None if they did not come in time."""
 
 
 class BatchSink(Protocol):

@@ -6,9 +6,12 @@ together.
 
 from __future__ import annotations
 
+from efficientzero.process.runtime import (
+    StopSignal,
+    WaitReason,
+)
 from efficientzero.rpc.run_client import RunClient
-from efficientzero.runtime import StopSignal, WaitReason
-from replay.ordered_sampler import OrderedSampler
+from replay.steps.ordered_sampler import OrderedSampler
 
 _WAIT_S = 1.0
 

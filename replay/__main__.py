@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from efficientzero.cpu_seconds import CpuSeconds
-from efficientzero.disk_space import DiskPause
-from efficientzero.lease import take_lease
-from efficientzero.options import refuse_options
-from efficientzero.own_log import keep_log
-from efficientzero.role_arguments import parse_server_line
-from efficientzero.run_processes import check_alone
-from efficientzero.run_tracking import tracked
-from efficientzero.runtime import StopSignal, leave, run_role
-from replay.bind_address import reached_at, with_port
-from replay.relay import relayed
-from replay.server import serve
-from replay.service_metrics import ServiceMetrics
+from efficientzero.process.disk_space import DiskPause
+from efficientzero.process.options import refuse_options
+from efficientzero.process.own_log import keep_log
+from efficientzero.process.runtime import (
+    StopSignal,
+    leave,
+    run_role,
+)
+from efficientzero.runs.lease import take_lease
+from efficientzero.runs.results.cpu_seconds import CpuSeconds
+from efficientzero.runs.run_processes import check_alone
+from efficientzero.worker.role_arguments import parse_server_line
+from efficientzero.worker.run_tracking import tracked
+from replay.relay.server import relayed
+from replay.service.address import (
+    reached_at,
+    with_port,
+)
+from replay.service.metrics import ServiceMetrics
+from replay.service.server import serve
 
 
 def main() -> None:

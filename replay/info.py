@@ -11,8 +11,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from efficientzero.runtime import StopSignal, WaitReason
-from replay import reverb_lite
+from efficientzero.process.runtime import (
+    StopSignal,
+    WaitReason,
+)
+from replay.driver import reverb_lite
 from replay.tables import STORED_STEPS, TRAINING_QUEUE, TRAJECTORIES
 
 WAY_TO_RELAY = "unix-abstract:"

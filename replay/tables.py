@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from efficientzero.config import ReplayConfig
-from replay import reverb_lite
+from efficientzero.config.fields import ReplayConfig
+from replay.driver import reverb_lite
 
 TRAJECTORIES = "trajectories_4"
 """One item per env_step: the window of its episode that starts there. The number is that of the

@@ -14,13 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from efficientzero.config import Config
-from efficientzero.guarded_thread import guarded_thread
-from efficientzero.runtime import StopSignal
+from efficientzero.config.fields import Config
+from efficientzero.process.guarded_thread import guarded_thread
+from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import EnvSpec, TrainingBatch
-from replay import reverb_lite
-from replay.batch_codec import NewArray, batch_spec, decode_batch, encode_batch
-from replay.quarantine import Quarantine
+from replay.driver import reverb_lite
+from replay.driver.quarantine import Quarantine
+from replay.format.batch_codec import (
+    NewArray,
+    batch_spec,
+    decode_batch,
+    encode_batch,
+)
 from replay.tables import TRAINING_QUEUE
 
 _TURN_S = 0.2

@@ -19,9 +19,12 @@ from benchmarks.baselines.ppo import PpoConfig, train_ppo
 from benchmarks.baselines.tasks import Curve, Point, Task, play_randomly
 from benchmarks.grid_cells import read_cells
 from benchmarks.learning.intervals import mean_interval
-from efficientzero.config import Config
-from efficientzero.config_files import PRESETS, load_preset
-from efficientzero.run_folder import write_json
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
+    PRESETS,
+    load_preset,
+)
+from efficientzero.runs.run_folder import write_json
 
 AlgorithmName = Literal["dqn", "ppo", "random"]
 

@@ -12,11 +12,15 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from actor.greedy_games import Chooser, evaluation_seeds, play_episodes
-from efficientzero.config import Config
+from actor.games import (
+    Chooser,
+    evaluation_seeds,
+    play_episodes,
+)
+from efficientzero.config.fields import Config
 from efficientzero.envs import EnvBatch, make_env_batch, probe_env_spec
 from efficientzero.networks.blocks import scale_pixels
-from efficientzero.runtime import StopSignal
+from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import EnvSpec, Frames
 
 Array: TypeAlias = npt.NDArray[Any]

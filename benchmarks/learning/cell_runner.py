@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.learning.cells import Cell
-from efficientzero.config_files import config_from_dict, config_hash
-from efficientzero.runtime import StopSignal
+from efficientzero.config.files import (
+    config_from_dict,
+    config_hash,
+)
+from efficientzero.process.runtime import StopSignal
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _ENDING_S = 90.0

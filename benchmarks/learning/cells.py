@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from deploy.command_line import parse, with_short_options
-from deploy.prepare import check_config
-from efficientzero.config import Config
-from efficientzero.config_checks import validate
-from efficientzero.config_files import (
+from deploy.launching.command_line import (
+    parse,
+    with_short_options,
+)
+from deploy.launching.prepare import check_config
+from efficientzero.config.checks import validate
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
     config_hash,
     load_preset,
 )

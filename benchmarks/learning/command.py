@@ -27,7 +27,10 @@ from benchmarks.learning.cells import (
 from benchmarks.learning.page import make_page
 from benchmarks.learning.picture import draw
 from benchmarks.learning.results import Result, play_baselines, read_result
-from efficientzero.runtime import StopSignal, install_stop_handlers
+from efficientzero.process.runtime import (
+    StopSignal,
+    install_stop_handlers,
+)
 
 _DPI = 100
 _STOP_GRACE_S = 150.0

@@ -1,6 +1,6 @@
 """What finished cells say: returns by env_steps, and how the two baselines play the same games.
 
-The baselines are played by ``actor.evaluate`` on the run's folder, once, and kept in it:
+The baselines are played by ``actor.tools.evaluate`` on the run's folder, once, and kept in it:
 ``baseline-prior.json`` (the trained network without search) and ``baseline-random.json``.
 """
 
@@ -24,8 +24,11 @@ from benchmarks.learning.cell_runner import CHECKOUT
 from benchmarks.learning.cells import FULL, Cell
 from benchmarks.learning.intervals import Interval, mean_band, mean_interval
 from benchmarks.run_cost import training_cpu_seconds
-from efficientzero.episode_lines import num_episodes
-from efficientzero.run_folder import read_lines, write_json
+from efficientzero.runs.results.episode_lines import num_episodes
+from efficientzero.runs.run_folder import (
+    read_lines,
+    write_json,
+)
 from efficientzero.schema import F64
 
 BASELINES = ("prior", "random")
@@ -129,7 +132,7 @@ def play_baselines(cell: Cell, directory: Path) -> None:
 
 
 def _play(directory: Path, policy: str) -> dict[str, Any]:
-    command = (sys.executable, "-m", "actor.evaluate", str(directory), "--policy", policy)
+    command = (sys.executable, "-m", "actor.tools.evaluate", str(directory), "--policy", policy)
     try:
         done = subprocess.run(
             (*command, "--json"),

@@ -28,7 +28,6 @@ from deploy.ablate.command import (
     visible_gpus,
 )
 from deploy.ablate.compare import compare
-from deploy.ablate.components import COMPONENTS
 from deploy.ablate.display import (
     GridConsole,
     make_console,
@@ -39,15 +38,41 @@ from deploy.ablate.display import (
 from deploy.ablate.emit import slurm_script, sweep_yaml
 from deploy.ablate.grid import Cell, Grid, Mode, axes, expand, override, parse_vary, read_grid
 from deploy.ablate.runner import GridRunner
-from deploy.child import CHECKOUT
-from deploy.command_line import ShortOptions, refuse_removed, with_compat, with_short_options
-from deploy.env_kwargs import REGISTRY, join_kwargs
-from deploy.fork import FORKS, Fork, fork_named
-from deploy.local import StopRequests
-from deploy.next_steps import own_command
-from deploy.preflight import PreflightError, check_installation, check_is_folder, check_runs_dir
-from efficientzero.config_files import PRESETS, ConfigError, load_preset
-from efficientzero.options import parse_options, wants_help, wants_version
+from deploy.checks.fork import (
+    FORKS,
+    Fork,
+    fork_named,
+)
+from deploy.checks.preflight import (
+    PreflightError,
+    check_installation,
+    check_is_folder,
+    check_runs_dir,
+)
+from deploy.launching.command_line import (
+    ShortOptions,
+    refuse_removed,
+    with_compat,
+    with_short_options,
+)
+from deploy.launching.components import COMPONENTS
+from deploy.launching.env_kwargs import (
+    REGISTRY,
+    join_kwargs,
+)
+from deploy.results.next_steps import own_command
+from deploy.supervising.child import CHECKOUT
+from deploy.supervising.supervisor import StopRequests
+from efficientzero.config.files import (
+    PRESETS,
+    ConfigError,
+    load_preset,
+)
+from efficientzero.process.options import (
+    parse_options,
+    wants_help,
+    wants_version,
+)
 
 _DESCRIPTION = f"""Run every combination of components, environments, values, actors and seeds.
 

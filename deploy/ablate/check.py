@@ -17,13 +17,24 @@ from pathlib import Path
 from typing import Any
 
 from deploy.ablate.grid import Cell
-from deploy.fork import Fork
-from deploy.memory import MAX_MEMORY_SHARE, available_memory_bytes, replay_memory
-from deploy.preflight import PreflightError, check_device, size
-from deploy.prepare import check_config
-from efficientzero.config import Config
-from efficientzero.config_files import ConfigError, config_hash
-from efficientzero.run_folder import RunInfo
+from deploy.checks.fork import Fork
+from deploy.checks.memory import (
+    MAX_MEMORY_SHARE,
+    available_memory_bytes,
+    replay_memory,
+)
+from deploy.checks.preflight import (
+    PreflightError,
+    check_device,
+    size,
+)
+from deploy.launching.prepare import check_config
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
+    ConfigError,
+    config_hash,
+)
+from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 
 log = logging.getLogger(__name__)
@@ -167,7 +178,7 @@ def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
     """
     found = {}
     paths = runs_dir.glob("*/config.json")
-    from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
+    from efficientzero.runs.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
 
     for path in sorted(paths, key=lambda path: path.stat().st_mtime):
         code = read_summary(path.parent).get("exit_code", _KILLED)

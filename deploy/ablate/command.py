@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from deploy.ablate.check import CheckedCell
-from deploy.child import CHECKOUT
-from deploy.env_kwargs import kwarg_text
-from efficientzero.config import Config
-from efficientzero.config_files import config_to_dict, flatten, load_preset
-from efficientzero.name_parts import whole_parts
-from efficientzero.naming import environment_part, run_name
+from deploy.launching.env_kwargs import kwarg_text
+from deploy.supervising.child import CHECKOUT
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
+    config_to_dict,
+    flatten,
+    load_preset,
+)
+from efficientzero.runs.name_parts import whole_parts
+from efficientzero.runs.naming import (
+    environment_part,
+    run_name,
+)
 
 _KWARGS = "env.kwargs."
 _MAX_RUN_ID_LENGTH = 90

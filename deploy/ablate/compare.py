@@ -8,10 +8,17 @@ from pathlib import Path
 
 from deploy.ablate.grid import ACTORS, SEED
 from deploy.ablate.runner import CellRun
-from deploy.fairness import read_stamp, unfair
-from deploy.preflight import reason
-from deploy.scaling import read_scaling_run, scaling_points, scaling_table
-from efficientzero.fairness_stamp import Stamp
+from deploy.checks.preflight import reason
+from deploy.results.fairness import (
+    read_stamp,
+    unfair,
+)
+from deploy.results.scaling import (
+    read_scaling_run,
+    scaling_points,
+    scaling_table,
+)
+from efficientzero.runs.results.fairness_stamp import Stamp
 
 _DONE = ("finished", "skipped")
 
@@ -52,7 +59,7 @@ def _scaling(done: Sequence[CellRun], runs_dir: Path) -> list[str]:
 
 def _write_scaling(name: str, family: Sequence[CellRun], runs_dir: Path) -> list[str]:
     # Half a second that only those who draw should wait.
-    from deploy.scaling_figure import draw_scaling  # noqa: PLC0415
+    from deploy.results.scaling_figure import draw_scaling  # noqa: PLC0415
 
     points = scaling_points([read_scaling_run(_folder(run)) for run in family])
     table = scaling_table(points)

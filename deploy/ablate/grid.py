@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from deploy.ablate.components import COMPONENTS
-from efficientzero.config import Config
-from efficientzero.config_files import (
+from deploy.launching.components import COMPONENTS
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
     ConfigError,
     config_from_dict,
     config_to_dict,

@@ -19,15 +19,27 @@ from typing import Literal
 
 from deploy.ablate.check import CheckedCell, read_summary
 from deploy.ablate.command import Slot, choose_run_id, launch_command
-from deploy.local import StopRequests
-from deploy.monitor import RunMonitor, learner_status
-from deploy.preflight import MIN_FREE_BYTES, size
-from efficientzero.disk_space import LONGEST_WAIT_S, free_bytes
-from efficientzero.rpc import run_pb2
+from deploy.checks.preflight import (
+    MIN_FREE_BYTES,
+    size,
+)
+from deploy.supervising.monitor import (
+    RunMonitor,
+    learner_status,
+)
+from deploy.supervising.supervisor import StopRequests
+from efficientzero.process.disk_space import (
+    LONGEST_WAIT_S,
+    free_bytes,
+)
+from efficientzero.process.runtime import (
+    LAUNCHER_PID_VARIABLE,
+    StopSignal,
+)
 from efficientzero.rpc.credentials import CredentialsError, credentials_of
-from efficientzero.run_folder import RunInfo
-from efficientzero.run_summary import EVALUATIONS_FILE
-from efficientzero.runtime import LAUNCHER_PID_VARIABLE, StopSignal
+from efficientzero.rpc.stubs import run_pb2
+from efficientzero.runs.results.run_summary import EVALUATIONS_FILE
+from efficientzero.runs.run_folder import RunInfo
 
 State = Literal["waiting", "running", "finished", "skipped", "failed", "interrupted", "not started"]
 
@@ -278,7 +290,7 @@ def _newest_launch(run_dir: Path) -> int:
 
 def _saved(run_dir: Path) -> str:
     """Say whether a stopped run can go on."""
-    from efficientzero.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
+    from efficientzero.runs.checkpoint import list_checkpoints  # noqa: PLC0415  imports torch
 
     try:
         saved = list_checkpoints(run_dir / "checkpoints")

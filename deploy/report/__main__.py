@@ -19,7 +19,7 @@ from deploy.report.content import Section, make_sections
 from deploy.report.figures import color_of, dash_of
 from deploy.report.runs import LeftOut, ReportError, Run, read_runs
 from deploy.report.scores import methods_of
-from efficientzero.options import parse_options
+from efficientzero.process.options import parse_options
 
 PAGE = "report.html"
 _PROG = "launch.py report"

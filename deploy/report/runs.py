@@ -15,13 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from deploy.wandb_history import WandbRun, find_runs
-from efficientzero.config import Config
-from efficientzero.config_files import experiment_values, flatten
-from efficientzero.name_parts import canonical
-from efficientzero.naming import environment_part
-from efficientzero.run_folder import read_lines
-from efficientzero.run_summary import EVALUATIONS_FILE, SUMMARY_FILE
+from deploy.results.wandb_history import (
+    WandbRun,
+    find_runs,
+)
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
+    experiment_values,
+    flatten,
+)
+from efficientzero.runs.name_parts import canonical
+from efficientzero.runs.naming import environment_part
+from efficientzero.runs.results.run_summary import (
+    EVALUATIONS_FILE,
+    SUMMARY_FILE,
+)
+from efficientzero.runs.run_folder import read_lines
 from efficientzero.schema import F64
 
 _FAILED = (1, 2)

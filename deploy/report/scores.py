@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from deploy.report.runs import ReportError, Run
-from efficientzero.envs.atari_scores import atari100k_game, atari100k_scores
+from efficientzero.envs.atari.scores import (
+    atari100k_game,
+    atari100k_scores,
+)
 from efficientzero.schema import F64
 
 _POSSIBLE_RETURNS = {"Catch-v0": (-1.0, 1.0), "CartPole-v1": (0.0, 500.0)}

@@ -11,7 +11,7 @@ import numpy as np
 from deploy.report.estimates import AGGREGATES, Estimate
 from deploy.report.runs import Run
 from deploy.report.scores import methods_of
-from efficientzero.envs.atari_scores import (
+from efficientzero.envs.atari.scores import (
     DIGITISED,
     atari100k_game,
     atari100k_scores,

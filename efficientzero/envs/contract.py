@@ -20,7 +20,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from efficientzero.runtime import PlainError
+from efficientzero.process.runtime import PlainError
 from efficientzero.schema import EnvSteps, Frames
 
 if TYPE_CHECKING:

@@ -14,13 +14,16 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 
-from efficientzero.config import EnvConfig, EnvKwargs
-from efficientzero.envs.atari import AtariGame
+from efficientzero.config.fields import (
+    EnvConfig,
+    EnvKwargs,
+)
+from efficientzero.envs.atari.game import AtariGame
+from efficientzero.envs.atari.jpeg import JpegFrames
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import ROWS, CatchEnv
 from efficientzero.envs.contract import EnvContractError, raised, reraise_ctrl_c
 from efficientzero.envs.gym_env import GymEnv
-from efficientzero.envs.jpeg import JpegFrames
 from efficientzero.envs.registry import ATARI_ENTRY_POINT, CATCH_ID, cannot_build, look_up
 from efficientzero.schema import EnvSpec
 

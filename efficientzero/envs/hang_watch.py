@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from efficientzero.guarded_thread import guarded_thread
-from efficientzero.runtime import StopSignal
+from efficientzero.process.guarded_thread import guarded_thread
+from efficientzero.process.runtime import StopSignal
 
 _LOOK_S = 5.0
 _REPORT_S = 30.0

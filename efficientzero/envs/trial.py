@@ -1,7 +1,7 @@
 """Tries an environment before a run starts: one reset, some random steps.
 
-``deploy.env_trial`` runs this module as a process, so that an environment that hangs, exits, prints
-or crashes does so there: ``python -m efficientzero.envs.trial CONFIG``, EnvConfig as JSON.
+``deploy.checks.env_trial`` runs this module as a process, so that an environment that hangs, exits,
+prints or crashes does so there: ``python -m efficientzero.envs.trial CONFIG``, EnvConfig as JSON.
 Each line on stdout is a JSON object: what is being done, at last the facts or the error.
 """
 
@@ -17,13 +17,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from efficientzero.config import EnvConfig
-from efficientzero.config_files import config_from_dict
+from efficientzero.config.fields import EnvConfig
+from efficientzero.config.files import config_from_dict
 from efficientzero.envs.batch import SequentialEnvBatch, SingleEnv
 from efficientzero.envs.contract import STEP_VALUES, EnvCrashed, EnvError
 from efficientzero.envs.factory import import_env, make_env, spec_of
 from efficientzero.envs.gym_env import GymEnv
-from efficientzero.runtime import die_with_parent
+from efficientzero.process.runtime import die_with_parent
 from efficientzero.schema import EnvFacts
 
 NUM_STEPS = 50

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from efficientzero.liveness import beat
+from efficientzero.process.liveness import beat
 
 _RESERVED = ("wait", "other")
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from efficientzero.metrics.wandb_tracker import WandbTracker
-from efficientzero.runtime import StopSignal
+from efficientzero.process.runtime import StopSignal
 
 _MODES = ("online", "offline", "disabled")
 _PROBE_TIMEOUT_S = 4.0

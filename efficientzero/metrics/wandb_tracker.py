@@ -19,16 +19,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efficientzero.guarded_thread import guarded_thread
 from efficientzero.metrics.axes import axis_of, wall_axis
 from efficientzero.metrics.continued_axes import ContinuedAxes
 from efficientzero.metrics.wandb_names import check_wandb_name
-from efficientzero.naming import run_name
+from efficientzero.process.guarded_thread import guarded_thread
+from efficientzero.runs.naming import run_name
 
 if TYPE_CHECKING:
     import wandb
 
-    from efficientzero.runtime import StopSignal
+    from efficientzero.process.runtime import StopSignal
 
 _MAX_ROWS_WAITING = 10_000
 """More than any role logs while ``init`` gives up on a dead server; some 50 MB at the most."""

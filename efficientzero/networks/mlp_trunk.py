@@ -15,8 +15,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from efficientzero.config import NetworkConfig
-from efficientzero.image_sizes import downsample_of, latent_size
+from efficientzero.config.fields import NetworkConfig
+from efficientzero.config.image_sizes import (
+    downsample_of,
+    latent_size,
+)
 from efficientzero.networks.blocks import ResidualMlp, Trunk, conv3x3, scale_pixels
 from efficientzero.schema import EnvSpec
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import grpc
 
-from efficientzero.runtime import PlainError
+from efficientzero.process.runtime import PlainError
 
 CREDENTIALS_VARIABLE = "EFFICIENTZERO_CREDENTIALS"
 

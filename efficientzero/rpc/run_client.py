@@ -13,10 +13,21 @@ from typing import Self, TypeVar
 
 import grpc
 
-from efficientzero.rpc import run_pb2, run_pb2_grpc
+from efficientzero.process.runtime import (
+    PlainError,
+    StopSignal,
+    WaitReason,
+)
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
-from efficientzero.rpc.records import BatchTurn, Grant, Phase
-from efficientzero.runtime import PlainError, StopSignal, WaitReason
+from efficientzero.rpc.stubs import (
+    run_pb2,
+    run_pb2_grpc,
+)
+from efficientzero.schema import (
+    BatchTurn,
+    Grant,
+    Phase,
+)
 
 _PATIENCE_S = 180.0
 """A learner that starts again reads its checkpoint, on a busy machine or another host."""

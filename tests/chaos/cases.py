@@ -12,9 +12,9 @@ from pathlib import Path
 
 import grpc
 
-from deploy.monitor import learner_status
-from efficientzero.rpc import run_pb2
+from deploy.supervising.monitor import learner_status
 from efficientzero.rpc.credentials import LOCAL_FOLDER
+from efficientzero.rpc.stubs import run_pb2
 from tests.chaos.clock_faults import check_clocks
 from tests.chaos.returns import compare
 from tests.chaos.site import Fault, Site

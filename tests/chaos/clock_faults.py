@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from deploy.wandb_history import find_runs
-from replay.snapshots import reverbs_name
+from deploy.results.wandb_history import find_runs
+from replay.snapshots.folder import reverbs_name
 from tests.chaos.site import Site
 
 HOUR_S = 3600.0

@@ -6,13 +6,21 @@ import time
 
 import grpc
 
-from efficientzero.membership import new_seat
-from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
 from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.credentials import LOCAL_FOLDER, read_token
-from learner.roster import FIRST_JOINED_INCARNATION
+from efficientzero.rpc.stubs import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    run_pb2,
+    run_pb2_grpc,
+)
+from efficientzero.worker.membership import new_seat
+from learner.cluster.roster import FIRST_JOINED_INCARNATION
 from tests.chaos.site import Site
-from tests.half_open import check_answers_are_prompt, half_open_calls
+from tests.support.half_open import (
+    check_answers_are_prompt,
+    half_open_calls,
+)
 
 _CALLS = 1_200
 _HELD_S = 5.0

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.wandb_history import WandbRun, find_runs
-from efficientzero.config import Config
-from efficientzero.env_step_journal import EnvStepJournal
-from efficientzero.run_folder import RunInfo
-from efficientzero.schedules import learning_rate
+from deploy.results.wandb_history import (
+    WandbRun,
+    find_runs,
+)
+from efficientzero.config.fields import Config
+from efficientzero.config.schedules import learning_rate
+from efficientzero.runs.results.env_step_journal import EnvStepJournal
+from efficientzero.runs.run_folder import RunInfo
 from tests.chaos.returns import compare, half_width
 
 RATIO_TOLERANCE = 0.05

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from replay.snapshots import in_order
+from replay.snapshots.folder import in_order
 from tests.chaos.sizes import Size
 from tests.chaos.wall_clock import WallClocks
 from tests.integration.local_runs import LocalRun

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from efficientzero.rpc import cluster_pb2_grpc, run_pb2, run_pb2_grpc, weights_pb2_grpc
-from efficientzero.rpc.records import Phase
+from efficientzero.rpc.stubs import (
+    cluster_pb2_grpc,
+    run_pb2,
+    run_pb2_grpc,
+    weights_pb2_grpc,
+)
+from efficientzero.schema import Phase
 
 ROOT = Path(__file__).parents[2]
-STUBS = ROOT / "efficientzero" / "rpc"
+STUBS = ROOT / "efficientzero" / "rpc" / "stubs"
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +23,14 @@ def generated(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("stubs")
     outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
     protos = [
-        f"efficientzero/rpc/{path.name}" for path in sorted((ROOT / "protos").glob("*.proto"))
+        f"efficientzero/rpc/stubs/{path.name}" for path in sorted((ROOT / "protos").glob("*.proto"))
     ]
     subprocess.run(
         [
             sys.executable,
             "-m",
             "grpc_tools.protoc",
-            "-Iefficientzero/rpc=protos",
+            "-Iefficientzero/rpc/stubs=protos",
             *outputs,
             *protos,
         ],
@@ -33,7 +38,7 @@ def generated(tmp_path_factory) -> Path:
         check=True,
         timeout=60,
     )
-    return folder / "efficientzero" / "rpc"
+    return folder / "efficientzero" / "rpc" / "stubs"
 
 
 def test_committed_stubs_equal_freshly_generated_ones(generated):

@@ -18,7 +18,13 @@ import jax.numpy as jnp
 import mctx
 import numpy as np
 
-from tests.mctx_cases import CASES, HIGHEST_Q, LOWEST_Q, MctxCase, TabularModel
+from tests.support.mctx_cases import (
+    CASES,
+    HIGHEST_Q,
+    LOWEST_Q,
+    MctxCase,
+    TabularModel,
+)
 
 
 def run_mctx(case: MctxCase) -> dict[str, Any]:

@@ -12,13 +12,18 @@ from typing import Any
 
 import torch
 
-from deploy.groups import run_group
-from efficientzero.compat import COMPAT_GROUPS
-from efficientzero.config import Config
-from efficientzero.config_files import PRESETS, config_from_dict, config_hash, load_preset
-from efficientzero.image_sizes import with_downsample
-from learner.network import make_network
-from tests.fakes import tiny_run
+from deploy.launching.groups import run_group
+from efficientzero.config.compat import COMPAT_GROUPS
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
+    PRESETS,
+    config_from_dict,
+    config_hash,
+    load_preset,
+)
+from efficientzero.config.image_sizes import with_downsample
+from learner.training.network import make_network
+from tests.support.fakes import tiny_run
 
 FILE = Path(__file__).with_name("presets.json")
 

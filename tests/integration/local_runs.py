@@ -21,10 +21,10 @@ from typing import Any, Self
 
 import grpc
 
-from deploy.child import RUN_MARK
-from deploy.monitor import learner_status
-from efficientzero.rpc import run_pb2
+from deploy.supervising.child import RUN_MARK
+from deploy.supervising.monitor import learner_status
 from efficientzero.rpc.credentials import LOCAL_FOLDER
+from efficientzero.rpc.stubs import run_pb2
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300.0

@@ -10,11 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from deploy.preflight import PreflightError, check_certificates
-from deploy.status import as_values, fetch, summary
-from efficientzero.membership import JoinRefused
+from deploy.checks.preflight import (
+    PreflightError,
+    check_certificates,
+)
+from deploy.supervising.status import (
+    as_values,
+    fetch,
+    summary,
+)
 from efficientzero.rpc.certificates import ends_of_validity, expiries, expiry_notes
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
+from efficientzero.worker.membership import JoinRefused
 from tests.integration.test_joining import ROOT, Learner, ask
 
 MAKE = ROOT / "deploy/scripts/make_certs.sh"

@@ -8,14 +8,23 @@ import grpc
 import pytest
 from rich.console import Console
 
-from deploy.status import process_table
-from efficientzero.membership import new_seat, seat_in
+from deploy.supervising.status import process_table
 from efficientzero.metrics.pulse import NO_VITALS
-from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.rpc.channel import open_channel
+from efficientzero.rpc.stubs import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    run_pb2,
+    run_pb2_grpc,
+    weights_pb2,
+)
 from efficientzero.rpc.texts import clean
-from learner import claims as claims_module
-from learner.roster import Seat
+from efficientzero.worker.membership import (
+    new_seat,
+    seat_in,
+)
+from learner.cluster.roster import Seat
+from learner.services import claims as claims_module
 from tests.integration.test_joining import Learner
 
 MEMBER = 77

@@ -4,9 +4,15 @@ import pytest
 import torch
 
 from efficientzero.metrics.section_timer import SectionTimer
-from learner.optimizers import make_optimizer
-from learner.update import Updater
-from tests.loss_cases import VECTOR, case, in_float32, make_batch, make_network
+from learner.training.optimizers import make_optimizer
+from learner.training.update import Updater
+from tests.support.loss_cases import (
+    VECTOR,
+    case,
+    in_float32,
+    make_batch,
+    make_network,
+)
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from deploy.child import DETERMINISTIC_ARITHMETIC
+from deploy.supervising.child import DETERMINISTIC_ARITHMETIC
 from tests.integration.local_runs import CHECKOUT, TINY, LocalRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from deploy.child import child_environment
-from deploy.fairness import TOLERANCE
+from deploy.results.fairness import TOLERANCE
+from deploy.supervising.child import child_environment
 from tests.integration.local_runs import CHECKOUT, PATIENCE_S, TINY, LocalRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from efficientzero.free_ports import free_port
+from efficientzero.process.free_ports import free_port
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from tests.integration.local_runs import PATIENCE_S, TINY
 

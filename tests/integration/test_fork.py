@@ -7,16 +7,19 @@ import zlib
 import numpy as np
 import pytest
 
-from deploy.fork import find_fork, place_fork
-from deploy.wandb_history import find_runs
-from efficientzero.runtime import StopSignal
+from deploy.checks.fork import (
+    find_fork,
+    place_fork,
+)
+from deploy.results.wandb_history import find_runs
+from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending
 from replay.info import ReplayInfo, wait_until_ready
-from replay.priorities import PriorityUpdater
-from replay.slice_sampler import SliceSampler
-from replay.snapshot_facts import read_snapshot
-from replay.snapshot_request import request_snapshot
-from replay.snapshots import reverbs_name
+from replay.snapshots.facts import read_snapshot
+from replay.snapshots.folder import reverbs_name
+from replay.snapshots.request import request_snapshot
+from replay.steps.priorities import PriorityUpdater
+from replay.steps.slice_sampler import SliceSampler
 from tests.integration.local_runs import TINY, LocalRun
 from tests.integration.test_replay_service import (
     CONFIG,
@@ -26,7 +29,10 @@ from tests.integration.test_replay_service import (
     start_service,
     write,
 )
-from tests.replay_cases import IMAGES, random_episode
+from tests.support.replay_cases import (
+    IMAGES,
+    random_episode,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]
 

@@ -15,9 +15,33 @@ from pathlib import Path
 import grpc
 import pytest
 
-from deploy import status
-from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config
-from efficientzero.membership import (
+from deploy.supervising import status
+from efficientzero.config.fields import (
+    ActorConfig,
+    BudgetConfig,
+    ClusterConfig,
+    Config,
+)
+from efficientzero.metrics.pulse import NO_VITALS, Pulse, Vitals
+from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.process.runtime import StopSignal
+from efficientzero.rpc import protocol
+from efficientzero.rpc.channel import open_channel
+from efficientzero.rpc.credentials import (
+    CREDENTIALS_VARIABLE,
+    CredentialsError,
+    make_local_credentials,
+    read_token,
+)
+from efficientzero.rpc.stubs import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    run_pb2,
+    run_pb2_grpc,
+)
+from efficientzero.runs.run_folder import RunInfo
+from efficientzero.schema import EnvSpec
+from efficientzero.worker.membership import (
     JoinRefused,
     LearnerAway,
     Membership,
@@ -27,27 +51,17 @@ from efficientzero.membership import (
     new_seat,
     seat_in,
 )
-from efficientzero.metrics.pulse import NO_VITALS, Pulse, Vitals
-from efficientzero.metrics.section_timer import SectionTimer
-from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc, protocol, run_pb2, run_pb2_grpc
-from efficientzero.rpc.channel import open_channel
-from efficientzero.rpc.credentials import (
-    CREDENTIALS_VARIABLE,
-    CredentialsError,
-    make_local_credentials,
-    read_token,
+from learner.cluster.roster import (
+    FIRST_JOINED_INCARNATION,
+    Roster,
 )
-from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import StopSignal
-from efficientzero.schema import EnvSpec
-from learner.claims import Claims
-from learner.cluster_server import ClusterServicer
-from learner.cluster_watch import ClusterWatch
-from learner.governor import Governor
-from learner.grpc_server import GrpcServer
-from learner.roster import FIRST_JOINED_INCARNATION, Roster
-from learner.run_record import RunRecord
-from learner.weight_server import WeightPublisher
+from learner.cluster.watch import ClusterWatch
+from learner.pacing.governor import Governor
+from learner.records.run_record import RunRecord
+from learner.services.claims import Claims
+from learner.services.cluster_service import ClusterServicer
+from learner.services.server import GrpcServer
+from learner.weights.publisher import WeightPublisher
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Config(
@@ -327,7 +341,7 @@ def test_stop_ends_the_wait_for_a_learner():
 def test_other_library_version_is_refused(start, library, monkeypatch):
     learner = start()
     versions = {**protocol.installed_versions(), library: "0.0.7"}
-    monkeypatch.setattr("efficientzero.membership.installed_versions", lambda: versions)
+    monkeypatch.setattr("efficientzero.worker.membership.installed_versions", lambda: versions)
     with pytest.raises(JoinRefused, match=rf"{library}: got version 0.0.7, wanted \d"):
         ask(learner.address)
     assert learner.names() == []
@@ -338,7 +352,7 @@ def test_builds_of_one_version_for_other_devices_are_alike():
 
 
 def test_other_protocol_is_refused(start, monkeypatch):
-    monkeypatch.setattr("efficientzero.membership.PROTOCOL", 99)
+    monkeypatch.setattr("efficientzero.worker.membership.PROTOCOL", 99)
     with pytest.raises(JoinRefused, match=f"protocol: got 99, wanted {protocol.PROTOCOL}"):
         ask(start().address)
 
@@ -346,7 +360,7 @@ def test_other_protocol_is_refused(start, monkeypatch):
 def test_config_that_hashes_otherwise_here_is_refused(start, monkeypatch):
     learner = start()
     monkeypatch.setattr(
-        "efficientzero.run_folder.config_hash", lambda config, origin: "000000000000"
+        "efficientzero.runs.run_folder.config_hash", lambda config, origin: "000000000000"
     )
     with pytest.raises(JoinRefused, match="config hash is 000000000000 here"):
         ask(learner.address)

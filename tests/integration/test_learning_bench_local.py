@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.child import RUN_MARK
+from deploy.supervising.child import RUN_MARK
 from tests.integration.local_runs import CHECKOUT, PATIENCE_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]

@@ -5,14 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 
-from efficientzero.config import ClusterConfig
-from efficientzero.runtime import PlainError, StopSignal
+from efficientzero.config.fields import ClusterConfig
+from efficientzero.process.runtime import (
+    PlainError,
+    StopSignal,
+)
 from efficientzero.schema import Ending
-from replay.episode_writer import EpisodeWriter, StepsLost
 from replay.info import ReplayInfo, wait_until_ready
-from replay.ordered_sampler import OrderedSampler
+from replay.steps.episode_writer import (
+    EpisodeWriter,
+    StepsLost,
+)
+from replay.steps.ordered_sampler import OrderedSampler
 from tests.integration.test_replay_service import CONFIG, PATIENCE_S, free_address, start_service
-from tests.replay_cases import (
+from tests.support.replay_cases import (
     IMAGES,
     POSITIONS_PER_EPISODE,
     assert_slice_equals,

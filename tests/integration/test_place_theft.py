@@ -7,13 +7,24 @@ from pathlib import Path
 import grpc
 import pytest
 
-from efficientzero import place_proofs
-from efficientzero.membership import join, new_seat, seat_in
-from efficientzero.place_proofs import SECRET_FILE, PlaceProofs, PlaceSecretError
-from efficientzero.rpc import cluster_pb2, cluster_pb2_grpc
+from efficientzero.process.runtime import StopSignal
+from efficientzero.rpc import place_proofs
 from efficientzero.rpc.channel import open_channel
-from efficientzero.runtime import StopSignal
-from learner.roster import FIRST_JOINED_INCARNATION
+from efficientzero.rpc.place_proofs import (
+    SECRET_FILE,
+    PlaceProofs,
+    PlaceSecretError,
+)
+from efficientzero.rpc.stubs import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+)
+from efficientzero.worker.membership import (
+    join,
+    new_seat,
+    seat_in,
+)
+from learner.cluster.roster import FIRST_JOINED_INCARNATION
 from tests.integration.test_joining import Learner
 
 HIGHEST = FIRST_JOINED_INCARNATION - 1

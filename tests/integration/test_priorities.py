@@ -8,26 +8,35 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from efficientzero.config import Config, LearnerConfig, ReplayConfig
+from efficientzero.config.fields import (
+    Config,
+    LearnerConfig,
+    ReplayConfig,
+)
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.runtime import StopSignal
+from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending
-from efficientzero.search import BatchedSearch
-from learner.priority_feedback import PriorityFeedback
-from reanalyzer.priority_refresh import PriorityRefresh
-from reanalyzer.target_maker import TargetMaker
-from replay.episode_writer import EpisodeWriter
+from efficientzero.search.batched_search import BatchedSearch
+from learner.records.priority_feedback import PriorityFeedback
+from reanalyzer.targets.priority_refresh import PriorityRefresh
+from reanalyzer.targets.target_maker import TargetMaker
 from replay.info import ReplayInfo, wait_until_ready
-from replay.priorities import PriorityUpdater
-from replay.slice_sampler import SliceSampler
-from replay.snapshot_request import request_snapshot
+from replay.snapshots.request import request_snapshot
+from replay.steps.episode_writer import EpisodeWriter
+from replay.steps.priorities import PriorityUpdater
+from replay.steps.slice_sampler import SliceSampler
 from replay.tables import STORED_STEPS
 from replay.training_queue import TrainingQueueReader, TrainingQueueWriter
-from tests.fakes import tiny_config
 from tests.integration.test_replay_service import PATIENCE_S, draw, free_address, start_service
-from tests.replay_cases import IMAGES, assert_slice_equals, random_episode, window
+from tests.support.fakes import tiny_config
+from tests.support.replay_cases import (
+    IMAGES,
+    assert_slice_equals,
+    random_episode,
+    window,
+)
 
 pytestmark = pytest.mark.reverb
 

@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from efficientzero.metrics.section_timer import SectionTimer
-from learner.optimizers import make_optimizer
-from learner.update import Updater
+from learner.training.optimizers import make_optimizer
+from learner.training.update import Updater
 from tests.integration.local_runs import CHECKOUT, TINY, LocalRun
-from tests.loss_cases import IMAGE, make_network
-from tests.rank_worker import CASES, train
+from tests.support.loss_cases import (
+    IMAGE,
+    make_network,
+)
+from tests.support.rank_worker import (
+    CASES,
+    train,
+)
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 300.0
@@ -23,7 +29,7 @@ def close(got, wanted):
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_ranks_make_the_updates_of_one_with_the_whole_batch(tmp_path, name):
-    command = [sys.executable, "-m", "tests.rank_worker", name, str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.rank_worker", name, str(tmp_path)]
     ranks = [subprocess.Popen([*command, str(rank)], cwd=CHECKOUT) for rank in range(2)]
     try:
         assert [rank.wait(PATIENCE_S) for rank in ranks] == [0, 0]

@@ -11,18 +11,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficientzero.config import ClusterConfig, Config, LearnerConfig, ReplayConfig
-from efficientzero.free_ports import free_port
+from efficientzero.config.fields import (
+    ClusterConfig,
+    Config,
+    LearnerConfig,
+    ReplayConfig,
+)
+from efficientzero.process.free_ports import free_port
+from efficientzero.process.runtime import (
+    EXIT_FINAL,
+    StopSignal,
+)
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
-from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import EXIT_FINAL, StopSignal
+from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import Ending
-from replay.bind_address import listening_addresses
-from replay.episode_writer import EpisodeWriter
 from replay.info import ReplayInfo, connection_problem, wait_until_ready
-from replay.relay_client import RelayClient
-from replay.slice_sampler import SliceSampler
-from tests.replay_cases import IMAGES, random_episode
+from replay.relay.client import RelayClient
+from replay.service.address import listening_addresses
+from replay.steps.episode_writer import EpisodeWriter
+from replay.steps.slice_sampler import SliceSampler
+from tests.support.replay_cases import (
+    IMAGES,
+    random_episode,
+)
 
 pytestmark = pytest.mark.reverb
 

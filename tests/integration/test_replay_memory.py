@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.memory import replay_memory
-from efficientzero.config import Config
-from efficientzero.runtime import StopSignal
+from deploy.checks.memory import replay_memory
+from efficientzero.config.fields import Config
+from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending, EnvSpec
-from replay.episode_writer import EpisodeWriter
 from replay.info import ReplayInfo, wait_until_ready
+from replay.steps.episode_writer import EpisodeWriter
 from tests.integration.test_replay_service import PATIENCE_S, free_address, start_service
-from tests.replay_cases import random_episode
+from tests.support.replay_cases import random_episode
 
 pytestmark = pytest.mark.reverb
 

@@ -13,19 +13,25 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from efficientzero.config import Config, LearnerConfig, ReplayConfig
-from efficientzero.free_ports import free_port
-from efficientzero.run_folder import RunInfo
-from efficientzero.runtime import EXIT_FINAL, StopSignal
-from efficientzero.schema import Ending
-from efficientzero.slices import SliceBatch
-from replay.batch_codec import encode_batch
-from replay.episode_writer import EpisodeWriter
+from efficientzero.config.fields import (
+    Config,
+    LearnerConfig,
+    ReplayConfig,
+)
+from efficientzero.process.free_ports import free_port
+from efficientzero.process.runtime import (
+    EXIT_FINAL,
+    StopSignal,
+)
+from efficientzero.runs.run_folder import RunInfo
+from efficientzero.schema import Ending, SliceBatch
+from replay.format.batch_codec import encode_batch
 from replay.info import ReplayCounts, ReplayInfo, wait_until_ready
-from replay.priorities import PriorityUpdater
-from replay.slice_sampler import SliceSampler
+from replay.steps.episode_writer import EpisodeWriter
+from replay.steps.priorities import PriorityUpdater
+from replay.steps.slice_sampler import SliceSampler
 from replay.training_queue import TrainingQueueReader, TrainingQueueWriter
-from tests.replay_cases import (
+from tests.support.replay_cases import (
     IMAGES,
     POSITIONS_PER_EPISODE,
     VECTORS,

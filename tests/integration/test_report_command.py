@@ -12,13 +12,16 @@ import pytest
 
 from actor.evaluator import return_statistics
 from deploy.report.runs import read_run
-from deploy.wandb_history import find_runs
+from deploy.results.wandb_history import find_runs
 from efficientzero.metrics import make_tracker
-from efficientzero.run_tracking import run_tracker
-from efficientzero.runtime import StopSignal
-from tests.config_cases import changed
-from tests.fakes import tiny_config, tiny_run
+from efficientzero.process.runtime import StopSignal
+from efficientzero.worker.run_tracking import run_tracker
 from tests.integration.local_runs import CHECKOUT
+from tests.support.config_cases import changed
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
 
 pytestmark = pytest.mark.slow
 

@@ -15,17 +15,30 @@ import numpy as np
 import pytest
 import torch
 
-from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config, LearnerConfig
-from efficientzero.rpc import run_pb2, run_pb2_grpc, weights_pb2
+from efficientzero.config.fields import (
+    ActorConfig,
+    BudgetConfig,
+    ClusterConfig,
+    Config,
+    LearnerConfig,
+)
+from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.channel import open_channel
-from efficientzero.rpc.records import Grant, Phase
 from efficientzero.rpc.run_client import LearnerUnavailable, RunClient
-from efficientzero.runtime import StopSignal
-from learner.governor import Governor
-from learner.grpc_server import GrpcServer
-from learner.lock_step import LockStepGovernor
-from learner.run_record import RunRecord
-from learner.weight_server import WeightPublisher
+from efficientzero.rpc.stubs import (
+    run_pb2,
+    run_pb2_grpc,
+    weights_pb2,
+)
+from efficientzero.schema import (
+    Grant,
+    Phase,
+)
+from learner.pacing.governor import Governor
+from learner.pacing.lock_step import LockStepGovernor
+from learner.records.run_record import RunRecord
+from learner.services.server import GrpcServer
+from learner.weights.publisher import WeightPublisher
 
 CONFIG = Config(
     budget=BudgetConfig(env_steps=40, warmup_env_steps=8, train_steps=20, last_train_steps=2),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.monitor import learner_status
+from deploy.supervising.monitor import learner_status
 from efficientzero.rpc.credentials import LOCAL_FOLDER
 from tests.integration.local_runs import PATIENCE_S, TINY, LocalRun
 

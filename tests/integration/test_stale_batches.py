@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from deploy.wandb_history import find_runs
+from deploy.results.wandb_history import find_runs
 from tests.integration.local_runs import TINY, LocalRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]

@@ -13,8 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from efficientzero.refusals import Refusals
-from efficientzero.rpc import cluster_pb2, credentials, run_pb2, weights_pb2
+from efficientzero.rpc import credentials
 from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.credentials import (
     CREDENTIALS_VARIABLE,
@@ -23,9 +22,18 @@ from efficientzero.rpc.credentials import (
     read_read_token,
     read_token,
 )
-from learner import held_calls
-from tests.half_open import check_answers_are_prompt, half_open_calls
+from efficientzero.rpc.refusals import Refusals
+from efficientzero.rpc.stubs import (
+    cluster_pb2,
+    run_pb2,
+    weights_pb2,
+)
+from learner.services import held_calls
 from tests.integration.test_joining import Learner
+from tests.support.half_open import (
+    check_answers_are_prompt,
+    half_open_calls,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "security.md"
 RELAY = "replay's relay"

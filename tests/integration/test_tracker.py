@@ -14,9 +14,9 @@ from types import MappingProxyType
 
 import pytest
 
-from deploy.wandb_history import find_runs
+from deploy.results.wandb_history import find_runs
 from efficientzero.metrics import NullTracker, make_tracker, resolve_mode
-from efficientzero.runtime import StopSignal
+from efficientzero.process.runtime import StopSignal
 
 ROLE_PROCESS = textwrap.dedent(
     """

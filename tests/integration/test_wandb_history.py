@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.wandb_history import read_rows
+from deploy.results.wandb_history import read_rows
 from efficientzero.metrics import make_tracker
-from efficientzero.runtime import StopSignal
+from efficientzero.process.runtime import StopSignal
 
 pytestmark = pytest.mark.slow
 

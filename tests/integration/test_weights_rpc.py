@@ -14,17 +14,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from efficientzero.config import BudgetConfig, Config
-from efficientzero.rpc import weights_pb2, weights_pb2_grpc
+from efficientzero.config.fields import (
+    BudgetConfig,
+    Config,
+)
+from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.pinned_weights import PinnedWeights
+from efficientzero.rpc.stubs import (
+    weights_pb2,
+    weights_pb2_grpc,
+)
 from efficientzero.rpc.weight_client import WeightClient, Weights
-from efficientzero.runtime import StopSignal
-from efficientzero.weights_codec import encode_weights
-from learner.governor import Governor
-from learner.grpc_server import GrpcServer
-from learner.run_record import RunRecord
-from learner.weight_server import WeightPublisher
+from efficientzero.rpc.weights_codec import encode_weights
+from learner.pacing.governor import Governor
+from learner.records.run_record import RunRecord
+from learner.services.server import GrpcServer
+from learner.weights.publisher import WeightPublisher
 
 LATEST, TARGET = weights_pb2.LATEST, weights_pb2.TARGET
 PATIENCE_S = 60.0

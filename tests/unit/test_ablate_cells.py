@@ -8,7 +8,6 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from deploy import command_line
 from deploy.ablate.__main__ import main
 from deploy.ablate.check import check_cells, check_jobs_memory
 from deploy.ablate.command import (
@@ -20,11 +19,20 @@ from deploy.ablate.command import (
     visible_gpus,
 )
 from deploy.ablate.grid import Grid, expand
-from deploy.preflight import check_run_id
-from efficientzero.config_checks import validate
-from efficientzero.config_files import PRESETS, ConfigError, config_hash, load_preset
-from tests.config_cases import CHANGES, changed
-from tests.fakes import tiny_run
+from deploy.checks.preflight import check_run_id
+from deploy.launching import command_line
+from efficientzero.config.checks import validate
+from efficientzero.config.files import (
+    PRESETS,
+    ConfigError,
+    config_hash,
+    load_preset,
+)
+from tests.support.config_cases import (
+    CHANGES,
+    changed,
+)
+from tests.support.fakes import tiny_run
 
 CATCH = load_preset("catch")
 LONG = (

@@ -16,9 +16,9 @@ import launch
 from deploy.ablate.__main__ import find_cell, main, parse
 from deploy.ablate.emit import cpus_wanted, index_ranges
 from deploy.ablate.grid import expand
-from efficientzero.config_files import load_preset
-from tests.config_cases import changed
-from tests.fakes import tiny_run
+from efficientzero.config.files import load_preset
+from tests.support.config_cases import changed
+from tests.support.fakes import tiny_run
 
 GRID = [
     *("--preset", "catch", "--components", "priority", "augmentation", "--seeds", "0", "1"),

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from deploy.ablate.__main__ import find_cell, grid_arguments, main, parse
-from deploy.ablate.components import COMPONENTS
 from deploy.ablate.grid import Grid, arms, expand, override, parse_vary, read_grid
-from efficientzero.config import Config
-from efficientzero.config_checks import validate
-from efficientzero.config_files import (
+from deploy.launching.components import COMPONENTS
+from efficientzero.config.checks import validate
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
     ConfigError,
     config_to_dict,
     flatten,

@@ -15,9 +15,9 @@ from deploy.ablate.command import Slot
 from deploy.ablate.display import GridConsole, progress_line, results_table
 from deploy.ablate.grid import Grid, expand
 from deploy.ablate.runner import GridRunner
-from deploy.local import StopRequests
-from efficientzero.config_files import load_preset
-from tests.fakes import tiny_run
+from deploy.supervising.supervisor import StopRequests
+from efficientzero.config.files import load_preset
+from tests.support.fakes import tiny_run
 
 pytestmark = pytest.mark.slow
 

@@ -13,12 +13,12 @@ from deploy.ablate.check import check_cells
 from deploy.ablate.command import Slot
 from deploy.ablate.grid import Grid, expand
 from deploy.ablate.runner import GridRunner
-from deploy.local import StopRequests
-from deploy.preflight import MIN_FREE_BYTES
-from efficientzero.config_files import load_preset
+from deploy.checks.preflight import MIN_FREE_BYTES
+from deploy.supervising.supervisor import StopRequests
+from efficientzero.config.files import load_preset
+from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.credentials import make_local_credentials
-from efficientzero.runtime import StopSignal
-from tests.fakes import tiny_run
+from tests.support.fakes import tiny_run
 
 CATCH = load_preset("catch")
 SLOT = Slot(cpus=(min(os.sched_getaffinity(0)),))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from actor.action_sampling import ActionChooser, sample_actions
-from efficientzero.config import Config
+from efficientzero.config.fields import Config
 from efficientzero.schema import SearchResult
 
 

@@ -12,10 +12,10 @@ from actor.actor import Actor
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.contract import EnvContractError, EnvCrashed
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.runtime import StopSignal
+from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending
-from efficientzero.search import BatchedSearch
-from tests.fakes import (
+from efficientzero.search.batched_search import BatchedSearch
+from tests.support.fakes import (
     FakeRunClient,
     FakeWeights,
     MemoryTracker,

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from efficientzero.envs import probe_env_spec
-from learner.batch_checks import BadBatch, BatchChecks, TargetsBeyondSupport
-from tests.fakes import tiny_config
-from tests.training_batches import training_batch
+from learner.batches.checks import (
+    BadBatch,
+    BatchChecks,
+    TargetsBeyondSupport,
+)
+from tests.support.fakes import tiny_config
+from tests.support.training_batches import training_batch
 
 CONFIG = tiny_config()
 SPEC = probe_env_spec(CONFIG.env)

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from efficientzero.envs import probe_env_spec
-from efficientzero.runtime import StopSignal
-from learner.batch_checks import BatchChecks
-from learner.batch_feeder import BatchFeeder
-from tests.fakes import FakeBatchSource, tiny_config
-from tests.training_batches import training_batch
+from efficientzero.process.runtime import StopSignal
+from learner.batches.checks import BatchChecks
+from learner.batches.feeder import BatchFeeder
+from tests.support.fakes import (
+    FakeBatchSource,
+    tiny_config,
+)
+from tests.support.training_batches import training_batch
 from tests.unit.test_batch_loader import loader_of
 
 PATIENCE_S = 60.0

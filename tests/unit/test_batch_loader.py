@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from efficientzero.envs import probe_env_spec
-from efficientzero.runtime import seed_sequence
-from learner.batch_loader import BatchLoader
-from tests.fakes import tiny_config
-from tests.loss_cases import changed
-from tests.training_batches import training_batch
+from efficientzero.process.runtime import seed_sequence
+from learner.batches.loader import BatchLoader
+from tests.support.fakes import tiny_config
+from tests.support.loss_cases import changed
+from tests.support.training_batches import training_batch
 
 CPU = torch.device("cpu")
 BOTH = {"augmentation": True, "shift_pixels": 2, "intensity_scale": 0.05}

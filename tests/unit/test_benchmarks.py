@@ -11,17 +11,20 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.beside_mctx import MctxProcess, measure_beside
 from benchmarks.curves import on_common_points, read_run
 from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row, wall_seconds
-from benchmarks.plain_loop import (
+from benchmarks.report import json_lines, make_table
+from benchmarks.search.beside_mctx import (
+    MctxProcess,
+    measure_beside,
+)
+from benchmarks.search.plain_loop import (
     PlainLoop,
     PlainNetwork,
     measure_free_plain_loop,
     measure_plain_loop,
 )
-from benchmarks.report import json_lines, make_table
-from benchmarks.search_cost import (
+from benchmarks.search.search_cost import (
     FreeNetwork,
     make_network,
     make_observations,
@@ -30,14 +33,22 @@ from benchmarks.search_cost import (
     measure_ratio,
     prepare,
 )
-from benchmarks.tree_cost import PrecomputedSearch, Shape, measure_trees
-from benchmarks.tree_footprint import measure_bytes, measure_instructions, rows_from_counts
-from benchmarks.tree_threads import measure_threads
-from efficientzero import _kernels
-from efficientzero.config import NetworkConfig
+from benchmarks.search.tree_cost import (
+    PrecomputedSearch,
+    Shape,
+    measure_trees,
+)
+from benchmarks.search.tree_footprint import (
+    measure_bytes,
+    measure_instructions,
+    rows_from_counts,
+)
+from benchmarks.search.tree_threads import measure_threads
+from efficientzero.config.fields import NetworkConfig
+from efficientzero.inference.cpu import _kernels
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
-from tests.mcts_cases import searched_alike
+from tests.support.mcts_cases import searched_alike
 
 TINY = NetworkConfig(channels=4, reduced_channels=2, lstm_hidden_size=8, support_bound=5)
 IMAGES = EnvSpec(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from efficientzero.config import EnvConfig
+from efficientzero.config.fields import EnvConfig
 from efficientzero.envs import make_env_batch, probe_env_spec
 from efficientzero.envs.batch import EnvBatch
 from efficientzero.schema import EnvSteps, Frames

@@ -12,33 +12,53 @@ import numpy as np
 import pytest
 import torch
 
-from actor import saved_run
+from actor.tools import saved_run
 from deploy.ablate.check import check_cells, read_summary
 from deploy.ablate.compare import compare
 from deploy.ablate.grid import Grid, expand
 from deploy.ablate.runner import CellRun
-from deploy.fairness import read_stamp
-from deploy.fork import find_fork
-from deploy.monitor import RunMonitor
-from deploy.summary import summary_lines
-from efficientzero.checkpoint import UnreadableCheckpoint, newest_checkpoint, save_checkpoint
-from efficientzero.config_files import ConfigError, load_preset
-from efficientzero.liveness import read_life_signs
-from efficientzero.membership import JoinRefused, _check_retry
+from deploy.checks.fork import find_fork
+from deploy.results.fairness import read_stamp
+from deploy.results.summary import summary_lines
+from deploy.supervising.monitor import RunMonitor
+from efficientzero.config.files import (
+    ConfigError,
+    load_preset,
+)
 from efficientzero.metrics.tracker import resolve_mode
-from efficientzero.rpc import run_pb2
-from efficientzero.run_folder import RunInfo
-from efficientzero.run_summary import Outcome, summarize
-from efficientzero.runtime import StopSignal
-from efficientzero.weights_codec import OtherNetwork, decode_weights, encode_weights
-from learner.saver import CheckpointSaver
-from replay import server
+from efficientzero.process.liveness import read_life_signs
+from efficientzero.process.runtime import StopSignal
+from efficientzero.rpc.stubs import run_pb2
+from efficientzero.rpc.weights_codec import (
+    OtherNetwork,
+    decode_weights,
+    encode_weights,
+)
+from efficientzero.runs.checkpoint import (
+    UnreadableCheckpoint,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from efficientzero.runs.results.run_summary import (
+    Outcome,
+    summarize,
+)
+from efficientzero.runs.run_folder import RunInfo
+from efficientzero.worker.membership import (
+    JoinRefused,
+    _check_retry,
+)
+from learner.records.saver import CheckpointSaver
 from replay.info import connection_problem, wait_until_ready
-from replay.snapshot_facts import read_snapshot
-from replay.snapshot_request import SnapshotFailed
-from replay.snapshots import SnapshotFolder
-from tests.fakes import tiny_config, tiny_run
-from tests.snapshots_by_hand import write_snapshot
+from replay.service import server
+from replay.snapshots.facts import read_snapshot
+from replay.snapshots.folder import SnapshotFolder
+from replay.snapshots.request import SnapshotFailed
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
+from tests.support.snapshots_by_hand import write_snapshot
 
 
 def unreadable(path):

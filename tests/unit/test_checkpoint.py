@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from efficientzero.checkpoint import (
+from efficientzero.runs.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,

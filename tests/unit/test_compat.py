@@ -5,12 +5,18 @@ import dataclasses
 import pytest
 
 import launch
-from deploy import command_line
-from deploy.groups import run_group
-from efficientzero.compat import COMPAT_GROUPS, compat_group
-from efficientzero.config import CompatConfig, Config
-from efficientzero.config_checks import validate
-from efficientzero.config_files import (
+from deploy.launching import command_line
+from deploy.launching.groups import run_group
+from efficientzero.config.checks import validate
+from efficientzero.config.compat import (
+    COMPAT_GROUPS,
+    compat_group,
+)
+from efficientzero.config.fields import (
+    CompatConfig,
+    Config,
+)
+from efficientzero.config.files import (
     ConfigError,
     config_from_dict,
     load_preset,

@@ -4,9 +4,12 @@ import dataclasses
 
 import pytest
 
-from efficientzero.config import BudgetConfig, Config
-from efficientzero.config_checks import validate
-from efficientzero.config_files import (
+from efficientzero.config.checks import validate
+from efficientzero.config.fields import (
+    BudgetConfig,
+    Config,
+)
+from efficientzero.config.files import (
     PRESETS,
     ConfigError,
     config_from_dict,

@@ -7,10 +7,10 @@ import pytest
 from benchmarks import cpu_profile
 from benchmarks.__main__ import main
 from benchmarks.cpu_profile import read_profile
-from deploy.wandb_history import Row
-from efficientzero.config_files import load_preset
-from efficientzero.run_folder import write_json
-from tests.fakes import tiny_run
+from deploy.results.wandb_history import Row
+from efficientzero.config.files import load_preset
+from efficientzero.runs.run_folder import write_json
+from tests.support.fakes import tiny_run
 
 SUMMARY = {
     "exit_code": 0,

@@ -4,9 +4,14 @@ import json
 
 import pytest
 
-from efficientzero.cpu_seconds import RANK, WANDB, CpuSeconds, cpu_seconds_of
-from efficientzero.lease import Fenced
-from learner.roster import MOST_PLACES
+from efficientzero.runs.lease import Fenced
+from efficientzero.runs.results.cpu_seconds import (
+    RANK,
+    WANDB,
+    CpuSeconds,
+    cpu_seconds_of,
+)
+from learner.cluster.roster import MOST_PLACES
 
 
 class Clock:

@@ -10,9 +10,13 @@ from wandb.proto import wandb_internal_pb2
 
 from deploy.report.comparison import cautions, file_problems
 from deploy.report.runs import ReportError, Run, read_run
-from deploy.wandb_history import read_rows
-from deploy.wandb_history import read_run as read_file
-from tests.wandb_cases import BLOCK_BYTES, HEADER_BYTES, wandb_log
+from deploy.results.wandb_history import read_rows
+from deploy.results.wandb_history import read_run as read_file
+from tests.support.wandb_cases import (
+    BLOCK_BYTES,
+    HEADER_BYTES,
+    wandb_log,
+)
 
 
 def record(kind: str, values: dict[str, object], **fields: str) -> bytes:

@@ -13,8 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from deploy import command_line
-from efficientzero.config_files import load_preset
+from deploy.launching import command_line
+from efficientzero.config.files import load_preset
 from learner.__main__ import _EXIT_GRACE_S
 
 ROOT = Path(__file__).parents[2]

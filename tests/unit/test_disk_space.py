@@ -8,18 +8,32 @@ import time
 import pytest
 import torch
 
-from efficientzero import disk_space
-from efficientzero.checkpoint import list_checkpoints, newest_checkpoint
-from efficientzero.config import BudgetConfig, Config
-from efficientzero.disk_space import DiskPause, Reserve, check_room, is_full
-from efficientzero.env_step_journal import EnvStepJournal
-from efficientzero.run_folder import read_lines
-from efficientzero.runtime import StopSignal
-from learner import run_record
-from learner.governor import Governor
-from learner.run_record import EpisodeResult, RunRecord
-from learner.saver import CheckpointSaver
-from replay.snapshot_request import SnapshotFailed
+from efficientzero.config.fields import (
+    BudgetConfig,
+    Config,
+)
+from efficientzero.process import disk_space
+from efficientzero.process.disk_space import (
+    DiskPause,
+    Reserve,
+    check_room,
+    is_full,
+)
+from efficientzero.process.runtime import StopSignal
+from efficientzero.runs.checkpoint import (
+    list_checkpoints,
+    newest_checkpoint,
+)
+from efficientzero.runs.results.env_step_journal import EnvStepJournal
+from efficientzero.runs.run_folder import read_lines
+from learner.pacing.governor import Governor
+from learner.records import run_record
+from learner.records.run_record import (
+    EpisodeResult,
+    RunRecord,
+)
+from learner.records.saver import CheckpointSaver
+from replay.snapshots.request import SnapshotFailed
 
 PATIENCE_S = 60.0
 LOOK_S = 0.01
@@ -161,7 +175,7 @@ def test_the_wait_is_bounded(tmp_path, disk, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         pause.write(disk.check, tmp_path / "file")
     now = [100.0]
-    monkeypatch.setattr("efficientzero.disk_space.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("efficientzero.process.disk_space.time.monotonic", lambda: now[0])
     record = RunRecord(tmp_path, pause)
     record.add_episodes(0, [EpisodeResult(1.0, 2)], env_steps=2)
     record.check()

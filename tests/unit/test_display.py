@@ -7,9 +7,14 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from deploy.display import NoteHandler, PaceMeter, RunConsole, progress_block
-from deploy.live_block import LiveBlock
-from efficientzero.rpc import run_pb2
+from deploy.supervising.display import (
+    NoteHandler,
+    PaceMeter,
+    RunConsole,
+    progress_block,
+)
+from deploy.supervising.live_block import LiveBlock
+from efficientzero.rpc.stubs import run_pb2
 
 STATUS = run_pb2.RunStatus(
     phase=run_pb2.COLLECTING,

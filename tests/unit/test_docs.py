@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from efficientzero.config import Config
-from efficientzero.config_files import PRESETS, config_to_dict, flatten
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
+    PRESETS,
+    config_to_dict,
+    flatten,
+)
 
 ROOT = Path(__file__).parents[2]
 FIELDS = set(flatten(config_to_dict(Config())))

@@ -7,16 +7,21 @@ import pytest
 import torch
 
 from actor.env_count import TurnTimes, candidates, choose, env_count
-from efficientzero.config import BudgetConfig, ClusterConfig, Config
-from efficientzero.config_checks import validate
-from efficientzero.config_files import (
-    load_preset,
+from efficientzero.config.checks import validate
+from efficientzero.config.fields import (
+    BudgetConfig,
+    ClusterConfig,
+    Config,
 )
+from efficientzero.config.files import load_preset
 from efficientzero.envs import probe_env_spec
 from efficientzero.networks import EfficientZeroNet
-from learner.governor import Governor
-from tests.fakes import tiny_config
-from tests.governor_cases import Caller, make_config
+from learner.pacing.governor import Governor
+from tests.support.fakes import tiny_config
+from tests.support.governor_cases import (
+    Caller,
+    make_config,
+)
 
 CPU = torch.device("cpu")
 

@@ -11,16 +11,28 @@ from pathlib import Path
 import pytest
 
 import launch
-from deploy import command_line, env_trial
 from deploy.ablate import __main__ as ablate
-from deploy.child import CHECKOUT, with_import_path
-from deploy.env_kwargs import join_kwargs, kwarg_text, parse_kwargs
-from deploy.env_trial import check_rewards, env_facts, env_notes
-from deploy.preflight import PreflightError
-from deploy.prepare import check_same_experiment
-from efficientzero.config import EnvConfig
-from efficientzero.config_checks import validate
-from efficientzero.config_files import (
+from deploy.checks import env_trial
+from deploy.checks.env_trial import (
+    check_rewards,
+    env_facts,
+    env_notes,
+)
+from deploy.checks.preflight import PreflightError
+from deploy.launching import command_line
+from deploy.launching.env_kwargs import (
+    join_kwargs,
+    kwarg_text,
+    parse_kwargs,
+)
+from deploy.launching.prepare import check_same_experiment
+from deploy.supervising.child import (
+    CHECKOUT,
+    with_import_path,
+)
+from efficientzero.config.checks import validate
+from efficientzero.config.fields import EnvConfig
+from efficientzero.config.files import (
     ConfigError,
     config_from_dict,
     config_hash,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficientzero.config import EnvConfig
+from efficientzero.config.fields import EnvConfig
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.batch import EnvBatch
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from efficientzero.config import EnvConfig
+from efficientzero.config.fields import EnvConfig
 from efficientzero.envs.batch import EnvStep, SequentialEnvBatch
 from efficientzero.envs.contract import EnvContractError, EnvCrashed, EnvError
 from efficientzero.envs.factory import make_env, make_env_batch, spec_of

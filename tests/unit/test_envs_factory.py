@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from efficientzero.config import AtariConfig, EnvConfig
+from efficientzero.config.fields import (
+    AtariConfig,
+    EnvConfig,
+)
 from efficientzero.envs import make_env_batch, probe_env_spec
-from efficientzero.envs.atari import AtariGame
+from efficientzero.envs.atari.game import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch
 from efficientzero.envs.contract import EnvContractError
 from efficientzero.envs.trial import try_env

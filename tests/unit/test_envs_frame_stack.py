@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from efficientzero.envs import FrameStack
-from efficientzero.schema import EnvSpec
-from efficientzero.slices import stack_window
+from efficientzero.schema import EnvSpec, stack_window
 
 IMAGE = EnvSpec(
     env_id="image", frame_shape=(3, 4, 5), frame_dtype="uint8", num_actions=2, num_stacked_frames=4

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientzero.config import EnvConfig
+from efficientzero.config.fields import EnvConfig
 from efficientzero.envs import make_env_batch
-from efficientzero.envs.jpeg import jpeg_round_trip
+from efficientzero.envs.atari.jpeg import jpeg_round_trip
 
 
 def pillow_round_trip(frame):

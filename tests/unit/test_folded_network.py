@@ -5,13 +5,20 @@ import dataclasses
 import pytest
 import torch
 
-from efficientzero import _kernels
-from efficientzero.config import NetworkConfig
-from efficientzero.folded_layers import FoldedConv, FoldedLayer, PackedLstmCell
-from efficientzero.folded_network import FoldedNetwork
-from efficientzero.inference import LatentPool, SearchNetwork
+from efficientzero.config.fields import NetworkConfig
+from efficientzero.inference.cpu import _kernels
+from efficientzero.inference.cpu.folded_layers import (
+    FoldedConv,
+    FoldedLayer,
+    PackedLstmCell,
+)
+from efficientzero.inference.cpu.folded_network import FoldedNetwork
+from efficientzero.inference.node_pools import NUM_INDEX_ROWS
+from efficientzero.inference.search_network import (
+    LatentPool,
+    SearchNetwork,
+)
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.node_pools import NUM_INDEX_ROWS
 from efficientzero.schema import EnvSpec
 
 VECTOR = EnvSpec(

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.preflight import addresses
-from efficientzero import free_ports
-from efficientzero.config import Config
-from efficientzero.free_ports import bind_free_port, free_port
-from replay.bind_address import with_port
+from deploy.checks.preflight import addresses
+from efficientzero.config.fields import Config
+from efficientzero.process import free_ports
+from efficientzero.process.free_ports import (
+    bind_free_port,
+    free_port,
+)
+from replay.service.address import with_port
 
 
 def test_free_ports_of_a_run_are_below_the_ephemeral_range():

@@ -6,15 +6,16 @@ from collections import deque
 import numpy as np
 import pytest
 
-from efficientzero.config import Config
-from efficientzero.config_checks import validate
-from efficientzero.config_files import (
-    ConfigError,
+from efficientzero.config.checks import validate
+from efficientzero.config.derived import (
+    healthy_staleness,
+    staleness_bound,
 )
-from efficientzero.staleness import healthy_staleness, staleness_bound
-from learner.freshness import Freshness
-from tests.fakes import tiny_config
-from tests.training_batches import training_batch
+from efficientzero.config.fields import Config
+from efficientzero.config.files import ConfigError
+from learner.batches.freshness import Freshness
+from tests.support.fakes import tiny_config
+from tests.support.training_batches import training_batch
 
 
 def config_with(*, interval=10, bound=0, lag=0, queue_size=2, reanalyzers=1) -> Config:

@@ -9,16 +9,29 @@ from types import SimpleNamespace
 
 import pytest
 
-from deploy.prepare import prepare, prepare_resume
-from efficientzero import disk_space, place_proofs, worker
-from efficientzero.config import ReplayConfig
-from efficientzero.disk_space import RESERVE_FILE, SMALL_FILES, DiskPause, Reserve
-from efficientzero.place_proofs import SECRET_FILE, PlaceProofs
-from efficientzero.role_arguments import WorkerLine
-from efficientzero.run_summary import save_summary
-from efficientzero.runtime import StopSignal
-from replay import server
-from tests.fakes import tiny_config
+from deploy.launching.prepare import (
+    prepare,
+    prepare_resume,
+)
+from efficientzero.config.fields import ReplayConfig
+from efficientzero.process import disk_space
+from efficientzero.process.disk_space import (
+    RESERVE_FILE,
+    SMALL_FILES,
+    DiskPause,
+    Reserve,
+)
+from efficientzero.process.runtime import StopSignal
+from efficientzero.rpc import place_proofs
+from efficientzero.rpc.place_proofs import (
+    SECRET_FILE,
+    PlaceProofs,
+)
+from efficientzero.runs.results.run_summary import save_summary
+from efficientzero.worker import worker
+from efficientzero.worker.role_arguments import WorkerLine
+from replay.service import server
+from tests.support.fakes import tiny_config
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -16,10 +16,10 @@ from benchmarks.baselines.tasks import Point
 from benchmarks.games.scores import normalized_aggregates
 from benchmarks.grid_cells import read_cells
 from benchmarks.run_cost import training_cpu_seconds
-from deploy.wandb_history import Row
-from efficientzero.config_files import load_preset
-from efficientzero.run_folder import write_json
-from tests.fakes import tiny_run
+from deploy.results.wandb_history import Row
+from efficientzero.config.files import load_preset
+from efficientzero.runs.run_folder import write_json
+from tests.support.fakes import tiny_run
 
 GRID = Path(__file__).parents[2] / "benchmarks" / "minatar-100k.toml"
 GAMES = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")

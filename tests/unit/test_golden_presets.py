@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from efficientzero.config_files import PRESETS
+from efficientzero.config.files import PRESETS
 from tests.golden import presets
 
 GOLDEN = json.loads(presets.FILE.read_text())

@@ -7,10 +7,16 @@ import time
 
 import pytest
 
-from efficientzero.rpc.records import Grant, Phase
-from efficientzero.runtime import StopSignal
-from learner.governor import Governor
-from tests.governor_cases import Caller, make_config
+from efficientzero.process.runtime import StopSignal
+from efficientzero.schema import (
+    Grant,
+    Phase,
+)
+from learner.pacing.governor import Governor
+from tests.support.governor_cases import (
+    Caller,
+    make_config,
+)
 
 
 def test_warmup_is_free_and_its_env_steps_are_counted_exactly():

@@ -10,11 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efficientzero.config import Config
-from efficientzero.rpc.records import Grant, Phase
-from efficientzero.runtime import StopSignal
-from learner.governor import Governor
-from tests.governor_cases import Caller, make_config
+from efficientzero.config.fields import Config
+from efficientzero.process.runtime import StopSignal
+from efficientzero.schema import (
+    Grant,
+    Phase,
+)
+from learner.pacing.governor import Governor
+from tests.support.governor_cases import (
+    Caller,
+    make_config,
+)
 
 
 @dataclass

@@ -5,8 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from learner.loss import scale_gradient
-from tests.loss_cases import case, loss_of, make_batch, make_network
+from learner.training.losses.unrolled_loss import scale_gradient
+from tests.support.loss_cases import (
+    case,
+    loss_of,
+    make_batch,
+    make_network,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -12,33 +12,54 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
-from deploy import monitor as monitor_module
-from deploy.child import Child, child_environment
-from deploy.local import Outcome, StopRequests
-from deploy.monitor import RunMonitor
-from deploy.topology import ProcessSpec
-from efficientzero import runtime
+from deploy.supervising import monitor as monitor_module
+from deploy.supervising.child import (
+    Child,
+    child_environment,
+)
+from deploy.supervising.monitor import RunMonitor
+from deploy.supervising.supervisor import (
+    Outcome,
+    StopRequests,
+)
+from deploy.supervising.topology import ProcessSpec
 from efficientzero.envs.hang_watch import watch_for_hangs
-from efficientzero.guarded_thread import guarded_thread
-from efficientzero.membership import Membership, new_seat
 from efficientzero.metrics import wandb_tracker
 from efficientzero.metrics.wandb_tracker import WandbTracker
-from efficientzero.rpc import weights_pb2
+from efficientzero.process import runtime
+from efficientzero.process.guarded_thread import guarded_thread
+from efficientzero.process.runtime import (
+    StopSignal,
+    ThreadFailed,
+)
 from efficientzero.rpc.credentials import make_local_credentials
+from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.runtime import StopSignal, ThreadFailed
-from learner import replay_follower
-from learner.batch_feeder import BatchFeeder
-from learner.cluster_watch import ClusterWatch
-from learner.gate import Gate
-from learner.held_calls import HeldCalls
-from learner.saver import CheckpointSaver
-from replay import relay, relay_client, snapshot_request
-from replay.priorities import PriorityUpdater
-from replay.quarantine import Quarantine
-from replay.slice_sampler import SampleStream
+from efficientzero.worker.membership import (
+    Membership,
+    new_seat,
+)
+from learner.batches.feeder import BatchFeeder
+from learner.cluster import replay_follower
+from learner.cluster.watch import ClusterWatch
+from learner.records.saver import CheckpointSaver
+from learner.services.gate import Gate
+from learner.services.held_calls import HeldCalls
+from replay.driver.quarantine import Quarantine
+from replay.relay import (
+    client,
+)
+from replay.relay import (
+    server as relay,
+)
+from replay.snapshots import request as snapshot_request
+from replay.steps.priorities import PriorityUpdater
+from replay.steps.slice_sampler import SampleStream
 from replay.training_queue import TrainingQueueReader
-from tests.fakes import tiny_config, tiny_run
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("actor", "deploy", "efficientzero", "learner", "reanalyzer", "replay")
@@ -95,7 +116,7 @@ def start_cluster_watch(patch, folder, stop):
         has_evaluator=False,
     )
     patch.setattr(ClusterWatch, "look", raising)
-    patch.setattr("learner.cluster_watch._LOOK_S", 0.0)
+    patch.setattr("learner.cluster.watch._LOOK_S", 0.0)
     watch.follow(stop)
 
 
@@ -130,9 +151,9 @@ def start_relay(patch, folder, stop):
 
 
 def start_relay_client(patch, folder, stop):
-    patch.setattr(relay_client, "client_tls", lambda folder: None)
-    patch.setattr(relay_client.RelayClient, "_accept", raising)
-    relay_client.RelayClient(f"tls://{ADDRESS}", stop, folder=make_local_credentials(folder))
+    patch.setattr(client, "client_tls", lambda folder: None)
+    patch.setattr(client.RelayClient, "_accept", raising)
+    client.RelayClient(f"tls://{ADDRESS}", stop, folder=make_local_credentials(folder))
 
 
 def start_hang_watch(patch, folder, stop):

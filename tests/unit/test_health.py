@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from deploy import health
-from efficientzero import liveness
-from efficientzero.liveness import (
+from efficientzero.metrics import SectionTimer
+from efficientzero.process import liveness
+from efficientzero.process.liveness import (
     LIVENESS_DIRECTORY_VARIABLE,
     LifeSign,
     beat,
     read_life_signs,
     start_liveness,
 )
-from efficientzero.metrics import SectionTimer
-from efficientzero.runtime import WaitReason
+from efficientzero.process.runtime import WaitReason
 
 
 @pytest.fixture

@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efficientzero.config import Config, EnvConfig
-from efficientzero.rpc.records import Phase
-from learner.claims import Claims
-from learner.governor import Governor
-from learner.run_record import EpisodeResult
-from tests.governor_cases import make_config
+from efficientzero.config.fields import (
+    Config,
+    EnvConfig,
+)
+from efficientzero.schema import Phase
+from learner.pacing.governor import Governor
+from learner.records.run_record import EpisodeResult
+from learner.services.claims import Claims
+from tests.support.governor_cases import make_config
 
 HUGE = 2**63 - 1
 

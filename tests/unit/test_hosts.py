@@ -8,16 +8,31 @@ from contextlib import suppress
 
 import pytest
 
-from deploy.preflight import PreflightError, addresses, addresses_text
-from efficientzero.config import ClusterConfig, Config
-from efficientzero.config_checks import validate
-from efficientzero.config_files import ConfigError, config_hash, hyperparameters
-from efficientzero.free_ports import bind_free_port
+from deploy.checks.preflight import (
+    PreflightError,
+    addresses,
+    addresses_text,
+)
+from efficientzero.config.checks import validate
+from efficientzero.config.fields import (
+    ClusterConfig,
+    Config,
+)
+from efficientzero.config.files import (
+    ConfigError,
+    config_hash,
+    hyperparameters,
+)
+from efficientzero.process.free_ports import bind_free_port
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError, check_bind
-from efficientzero.start_counts import count_start
-from replay.bind_address import PublicAddress, check_private, reached_at
-from tests.fakes import tiny_run
-from tests.replay_cases import IMAGES
+from efficientzero.runs.start_counts import count_start
+from replay.service.address import (
+    PublicAddress,
+    check_private,
+    reached_at,
+)
+from tests.support.fakes import tiny_run
+from tests.support.replay_cases import IMAGES
 
 FIXED = {"replay_port": 7401, "learner_port": 7400}
 ADDRESSES = """Main:
@@ -114,7 +129,7 @@ def test_networks_that_are_none_are_refused(given):
 
 
 def test_an_address_outside_is_refused_before_anything_starts(monkeypatch):
-    monkeypatch.setattr("deploy.preflight.check_bind", lambda host: None)
+    monkeypatch.setattr("deploy.checks.preflight.check_bind", lambda host: None)
     cluster = ClusterConfig(bind_host="10.0.0.5", replay_network="192.168.0.0/16", **FIXED)
     with pytest.raises(PreflightError, match=r"bind_host: got 10\.0\.0\.5, .*192\.168\.0\.0/16"):
         addresses(Config(cluster=cluster))
@@ -155,7 +170,7 @@ def two_free_ports():
 def test_beyond_loopback_replay_is_behind_its_relay(
     monkeypatch, tmp_path, given, wanted, listens_at, relay_port
 ):
-    monkeypatch.setattr("deploy.preflight.check_bind", lambda host: None)
+    monkeypatch.setattr("deploy.checks.preflight.check_bind", lambda host: None)
     port = two_free_ports()
     ports = {"replay_port": port, "learner_port": port + 1}
     config = Config(cluster=ClusterConfig(**{"bind_host": "0.0.0.0", **ports, **given}))

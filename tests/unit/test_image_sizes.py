@@ -9,14 +9,31 @@ from pathlib import Path
 import pytest
 import torch
 
-from deploy.prepare import check_config, prepare, prepare_resume
-from efficientzero.config import Config, NetworkConfig
-from efficientzero.config_files import config_hash, load_preset
-from efficientzero.image_sizes import chosen_downsample, downsample_of, with_downsample
+from deploy.launching.prepare import (
+    check_config,
+    prepare,
+    prepare_resume,
+)
+from efficientzero.config.fields import (
+    Config,
+    NetworkConfig,
+)
+from efficientzero.config.files import (
+    config_hash,
+    load_preset,
+)
+from efficientzero.config.image_sizes import (
+    chosen_downsample,
+    downsample_of,
+    with_downsample,
+)
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.run_folder import RunInfo
+from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
-from learner.network import describe_network, train_step_cost
+from learner.training.network import (
+    describe_network,
+    train_step_cost,
+)
 
 
 def images(height, width, channels=3):

@@ -9,12 +9,27 @@ import numpy as np
 import pytest
 import torch
 
-from efficientzero import cpu_kernels, inference
-from efficientzero.config import AgentConfig, SearchConfig
-from efficientzero.in_place import InPlaceStep, Logits, in_place_step
-from efficientzero.inference import LatentPool, SearchNetwork
-from efficientzero.node_pools import NUM_INDEX_ROWS, PARENTS, NodePools
-from efficientzero.search import BatchedSearch
+from efficientzero.config.fields import (
+    AgentConfig,
+    SearchConfig,
+)
+from efficientzero.inference import search_network
+from efficientzero.inference.cpu import kernels
+from efficientzero.inference.cpu.in_place import (
+    InPlaceStep,
+    Logits,
+    in_place_step,
+)
+from efficientzero.inference.node_pools import (
+    NUM_INDEX_ROWS,
+    PARENTS,
+    NodePools,
+)
+from efficientzero.inference.search_network import (
+    LatentPool,
+    SearchNetwork,
+)
+from efficientzero.search.batched_search import BatchedSearch
 from tests.unit.test_folded_network import (
     ATARI,
     NARROW,
@@ -33,7 +48,7 @@ MIDDLING_IMAGE = replace(SMALL_IMAGE, frame_shape=(2, 24, 21))
 @pytest.fixture
 def any_set_is_quick(monkeypatch):
     """Use our kernels even where they are compiled for any processor, and too slow to pay."""
-    monkeypatch.setattr(cpu_kernels, "_IS_QUICK", True)
+    monkeypatch.setattr(kernels, "_IS_QUICK", True)
 
 
 @pytest.mark.usefixtures("any_set_is_quick")
@@ -55,7 +70,7 @@ def test_numbers_in_place_are_those_of_gathered_parents(
     searched = SearchNetwork(network, backend="folded", precision="auto", batch_size=batch)
     pool = LatentPool(searched, batch, num_nodes=5)
     assert isinstance(pool._step, InPlaceStep)
-    monkeypatch.setattr(inference, "in_place_step", lambda *_: None)
+    monkeypatch.setattr(search_network, "in_place_step", lambda *_: None)
     gathering = LatentPool(searched, batch, num_nodes=5)
     assert not isinstance(gathering._step, InPlaceStep)
     for seed in (None, 7):
@@ -87,7 +102,7 @@ def test_a_search_in_place_finds_what_a_gathering_one_finds(num_roots, monkeypat
         return [search.run(observations, exploration_noise=True) for _ in range(2)]
 
     in_place = run()
-    monkeypatch.setattr(inference, "in_place_step", lambda *_: None)
+    monkeypatch.setattr(search_network, "in_place_step", lambda *_: None)
     for got, wanted in zip(in_place, run(), strict=True):
         for column, other in zip(got, wanted, strict=True):
             np.testing.assert_array_equal(column, other)

@@ -2,8 +2,14 @@
 
 import torch
 
-from efficientzero.inference import _IndexedStep, _SlabStep
-from efficientzero.node_pools import NUM_INDEX_ROWS, Rows
+from efficientzero.inference.node_pools import (
+    NUM_INDEX_ROWS,
+    Rows,
+)
+from efficientzero.inference.search_network import (
+    _IndexedStep,
+    _SlabStep,
+)
 from tests.unit.test_folded_network import SMALL_IMAGE, build
 
 

@@ -11,13 +11,19 @@ from pathlib import Path
 import pytest
 
 import launch
-from deploy import command_line
-from deploy.memory import replay_memory
-from deploy.prepare import default_run_id, prepare
-from efficientzero.config import Config, EnvConfig
-from efficientzero.config_files import load_preset
-from efficientzero.lease import take_lease
-from efficientzero.run_folder import RunInfo
+from deploy.checks.memory import replay_memory
+from deploy.launching import command_line
+from deploy.launching.prepare import (
+    default_run_id,
+    prepare,
+)
+from efficientzero.config.fields import (
+    Config,
+    EnvConfig,
+)
+from efficientzero.config.files import load_preset
+from efficientzero.runs.lease import take_lease
+from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 
 NOW = datetime(2024, 5, 6, 7, 8, 9)

@@ -11,26 +11,32 @@ import numpy as np
 import pytest
 import torch
 
-from efficientzero.checkpoint import list_checkpoints, load_checkpoint
-from efficientzero.rpc import weights_pb2
-from efficientzero.runtime import StopSignal
-from efficientzero.schedules import learning_rate
-from efficientzero.weights_codec import decode_weights
-from learner.governor import Governor
+from efficientzero.config.schedules import learning_rate
+from efficientzero.process.runtime import StopSignal
+from efficientzero.rpc.stubs import weights_pb2
+from efficientzero.rpc.weights_codec import decode_weights
+from efficientzero.runs.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+)
 from learner.learner import Learner
-from learner.readback import Readback
-from learner.saver import CheckpointSaver
-from learner.update import TrainingDiverged, Updater
-from learner.weight_server import WeightPublisher
-from tests.fakes import (
+from learner.pacing.governor import Governor
+from learner.records.saver import CheckpointSaver
+from learner.training.update import (
+    Readback,
+    TrainingDiverged,
+    Updater,
+)
+from learner.weights.publisher import WeightPublisher
+from tests.support.fakes import (
     FakeBatchSource,
     FakePriorities,
     MemoryTracker,
     tiny_config,
     tiny_run,
 )
-from tests.loss_cases import changed
-from tests.training_batches import training_batch
+from tests.support.loss_cases import changed
+from tests.support.training_batches import training_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 LATEST, TARGET = weights_pb2.LATEST, weights_pb2.TARGET

@@ -28,10 +28,14 @@ from benchmarks.learning.results import (
     return_over_training,
     training_returns,
 )
-from efficientzero.config_files import config_to_dict, flatten, load_preset
-from efficientzero.run_folder import write_json
-from efficientzero.runtime import StopSignal
-from tests.fakes import tiny_run
+from efficientzero.config.files import (
+    config_to_dict,
+    flatten,
+    load_preset,
+)
+from efficientzero.process.runtime import StopSignal
+from efficientzero.runs.run_folder import write_json
+from tests.support.fakes import tiny_run
 
 SUMMARY = {"exit_code": 0, "eval_is_final": True, "wall_s": 90.0}
 

@@ -11,18 +11,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.leftovers import end_earlier_launch
-from deploy.preflight import PreflightError
-from efficientzero.checkpoint import list_checkpoints, save_checkpoint
-from efficientzero.lease import LEASE_FOLDER, Fenced, take_lease, take_over
-from efficientzero.run_processes import AtWork, check_alone, processes_in
-from efficientzero.runtime import EXIT_FINAL, LAUNCHER_PID_VARIABLE, StopSignal
-from learner.fairness_record import FairnessRecord
-from learner.governor import Governor
-from learner.own_summary import summarized
-from learner.run_record import EpisodeResult, RunRecord
-from learner.saver import CheckpointSaver
-from tests.fakes import tiny_config, tiny_run
+from deploy.checks.preflight import PreflightError
+from deploy.launching.leftovers import end_earlier_launch
+from efficientzero.process.runtime import (
+    EXIT_FINAL,
+    LAUNCHER_PID_VARIABLE,
+    StopSignal,
+)
+from efficientzero.runs.checkpoint import (
+    list_checkpoints,
+    save_checkpoint,
+)
+from efficientzero.runs.lease import (
+    LEASE_FOLDER,
+    Fenced,
+    take_lease,
+    take_over,
+)
+from efficientzero.runs.run_processes import (
+    AtWork,
+    check_alone,
+    processes_in,
+)
+from learner.pacing.governor import Governor
+from learner.records.fairness_record import FairnessRecord
+from learner.records.own_summary import summarized
+from learner.records.run_record import (
+    EpisodeResult,
+    RunRecord,
+)
+from learner.records.saver import CheckpointSaver
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
 
 LEARNER = "learner-0"
 

@@ -5,9 +5,16 @@ import json
 
 import pytest
 
-from deploy.child import _LogFile
-from efficientzero.run_folder import _note_bad_line, append_lines, read_lines
-from learner.run_record import EpisodeResult, RunRecord
+from deploy.supervising.child import _LogFile
+from efficientzero.runs.run_folder import (
+    _note_bad_line,
+    append_lines,
+    read_lines,
+)
+from learner.records.run_record import (
+    EpisodeResult,
+    RunRecord,
+)
 
 
 @pytest.fixture(autouse=True)

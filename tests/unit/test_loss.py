@@ -5,10 +5,21 @@ import dataclasses
 import pytest
 import torch
 
-from efficientzero.config import LearnerConfig
-from learner.loss import importance_weights
-from tests.loss_cases import CASES, IMAGE, VECTOR, case, loss_of, make_batch, make_network
-from tests.reference_loss import Held, reference_loss
+from efficientzero.config.fields import LearnerConfig
+from learner.training.losses.unrolled_loss import importance_weights
+from tests.reference.reference_loss import (
+    Held,
+    reference_loss,
+)
+from tests.support.loss_cases import (
+    CASES,
+    IMAGE,
+    VECTOR,
+    case,
+    loss_of,
+    make_batch,
+    make_network,
+)
 
 SPECS = {"vectors": VECTOR, "images": IMAGE}
 STEP = 1e-6

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given, settings
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.mcts_cases import (
+from tests.reference.reference_numbers import (
+    exp_of_non_positive,
+    softmax,
+)
+from tests.support.mcts_cases import (
     Case,
     assert_identical,
     cases,
@@ -18,7 +22,6 @@ from tests.mcts_cases import (
     run_search,
     seeds_of,
 )
-from tests.reference_numbers import exp_of_non_positive, softmax
 
 F32 = np.float32
 

@@ -7,7 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.mcts_cases import Case, expand_roots, leaf_buffers, make_batch
+from tests.support.mcts_cases import (
+    Case,
+    expand_roots,
+    leaf_buffers,
+    make_batch,
+)
 
 F32 = np.float32
 

@@ -7,8 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.mcts_cases import Case, make_batch, network, root_arrays, run_search, seeds_of
-from tests.reference_mcts import Node, ReferenceParams, ReferenceSearch
+from tests.reference.reference_mcts import (
+    Node,
+    ReferenceParams,
+    ReferenceSearch,
+)
+from tests.support.mcts_cases import (
+    Case,
+    make_batch,
+    network,
+    root_arrays,
+    run_search,
+    seeds_of,
+)
 
 F32 = np.float32
 README = Path(__file__).parents[2] / "mcts_cpp" / "README.md"

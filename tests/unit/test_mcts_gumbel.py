@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.mcts_cases import Case, leaf_buffers, run_search
-from tests.reference_gumbel import considered_visits
-from tests.reference_mcts import ReferenceParams
-from tests.reference_numbers import softmax
+from tests.reference.reference_gumbel import considered_visits
+from tests.reference.reference_mcts import ReferenceParams
+from tests.reference.reference_numbers import softmax
+from tests.support.mcts_cases import (
+    Case,
+    leaf_buffers,
+    run_search,
+)
 
 F32 = np.float32
 LOGITS = np.array([1.0, 0.0, -1.0, 0.5], F32)

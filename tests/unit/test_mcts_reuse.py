@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.mcts_cases import (
+from tests.reference.reference_gumbel import ReferenceGumbelSearch
+from tests.reference.reference_mcts import (
+    ReferenceParams,
+    ReferenceSearch,
+    RootNoise,
+)
+from tests.reference.reference_reuse import advance
+from tests.support.mcts_cases import (
     Case,
     cases,
     leaf_buffers,
@@ -21,9 +28,6 @@ from tests.mcts_cases import (
     seeds_of,
     to_play_of,
 )
-from tests.reference_gumbel import ReferenceGumbelSearch
-from tests.reference_mcts import ReferenceParams, ReferenceSearch, RootNoise
-from tests.reference_reuse import advance
 
 F32 = np.float32
 

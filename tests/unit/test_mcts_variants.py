@@ -7,9 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.mcts_cases import Case, leaf_buffers, run_search
-from tests.reference_mcts import ReferenceParams
-from tests.reference_numbers import CounterRandom
+from tests.reference.reference_mcts import ReferenceParams
+from tests.reference.reference_numbers import CounterRandom
+from tests.support.mcts_cases import (
+    Case,
+    leaf_buffers,
+    run_search,
+)
 
 F32 = np.float32
 

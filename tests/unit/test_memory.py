@@ -4,14 +4,18 @@ import dataclasses
 
 import pytest
 
-from deploy import memory
-from deploy.memory import available_memory_bytes, check_memory, replay_memory
-from deploy.preflight import PreflightError
-from deploy.process_memory import process_memory
-from efficientzero.config import Config
+from deploy.checks import memory
+from deploy.checks.memory import (
+    available_memory_bytes,
+    check_memory,
+    replay_memory,
+)
+from deploy.checks.preflight import PreflightError
+from deploy.checks.process_memory import process_memory
+from efficientzero.config.fields import Config
 from efficientzero.schema import EnvSpec
-from replay.relay import Limits
-from tests.config_cases import changed
+from replay.relay.server import Limits
+from tests.support.config_cases import changed
 
 GIB = 2**30
 RGB = EnvSpec(

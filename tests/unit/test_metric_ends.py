@@ -8,8 +8,11 @@ import pytest
 
 from benchmarks import metric_ends
 from benchmarks.metric_ends import MetricsCommand, write_metrics
-from deploy.wandb_history import Row
-from tests.fakes import tiny_config, tiny_run
+from deploy.results.wandb_history import Row
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
 
 GAP = "learner/value_eval_gap"
 

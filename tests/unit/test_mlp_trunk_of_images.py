@@ -7,14 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from deploy.process_memory import process_memory
-from efficientzero.config import Config, NetworkConfig
-from efficientzero.config_checks import validate
-from efficientzero.config_files import ConfigError, load_preset
-from efficientzero.folded_network import FoldedNetwork
+from deploy.checks.process_memory import process_memory
+from efficientzero.config.checks import validate
+from efficientzero.config.fields import (
+    Config,
+    NetworkConfig,
+)
+from efficientzero.config.files import (
+    ConfigError,
+    load_preset,
+)
+from efficientzero.inference.cpu.folded_network import FoldedNetwork
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
-from learner.network import train_step_cost
+from learner.training.network import train_step_cost
 
 SMALL = NetworkConfig(
     trunk="mlp",

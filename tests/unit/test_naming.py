@@ -4,7 +4,11 @@ import re
 
 import pytest
 
-from efficientzero.naming import Treatment, group_name, run_name
+from efficientzero.runs.naming import (
+    Treatment,
+    group_name,
+    run_name,
+)
 
 DEFAULTS = {
     "env.id": "ALE/Pong-v5",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from efficientzero.config import NetworkConfig
+from efficientzero.config.fields import NetworkConfig
 from efficientzero.networks import (
     EfficientZeroNet,
     InitialInference,

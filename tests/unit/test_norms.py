@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from efficientzero.config import NetworkConfig
-from efficientzero.folded_network import FoldedNetwork
+from efficientzero.config.fields import NetworkConfig
+from efficientzero.inference.cpu.folded_network import FoldedNetwork
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
 

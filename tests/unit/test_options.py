@@ -7,16 +7,24 @@ import pytest
 
 import launch
 from benchmarks.__main__ import main as benchmarks
-from deploy import command_line
-from efficientzero.config_files import ConfigError, closest, config_from_dict, load_preset
-from efficientzero.options import whole_number
-from efficientzero.role_arguments import parse_server_line, parse_worker_line
+from deploy.launching import command_line
+from efficientzero.config.files import (
+    ConfigError,
+    closest,
+    config_from_dict,
+    load_preset,
+)
+from efficientzero.process.options import whole_number
+from efficientzero.worker.role_arguments import (
+    parse_server_line,
+    parse_worker_line,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def evaluate(arguments):
-    from actor.evaluate import main
+    from actor.tools.evaluate import main
 
     return main(arguments)
 
@@ -122,7 +130,7 @@ def test_no_command_line_is_parsed_past_these_rules():
         for path in (ROOT / folder).rglob("*.py")
         if "tyro.cli(" in path.read_text()
     ]
-    assert parsers == [Path("efficientzero/options.py")]
+    assert parsers == [Path("efficientzero/process/options.py")]
 
 
 @pytest.mark.parametrize(

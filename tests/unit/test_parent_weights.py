@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from learner.parent_weights import adopt_weights
+from learner.training.optimizers import adopt_weights
 
 
 def make_network(*, projector=True, seed=0):

@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 
-from benchmarks.pipeline_frames import play_game
-from benchmarks.pipeline_relay import measure_relay
-from benchmarks.pipeline_scaling import Run, fairness_rows, scaling_rows
-from benchmarks.simulated_actors import RepeatedGame
-from replay.bind_address import PublicAddress
+from benchmarks.pipeline.frames import play_game
+from benchmarks.pipeline.relay import measure_relay
+from benchmarks.pipeline.scaling import (
+    Run,
+    fairness_rows,
+    scaling_rows,
+)
+from benchmarks.pipeline.simulated_actors import RepeatedGame
+from replay.service.address import PublicAddress
 
 
 def run(*, turn_s, env_steps=4_100, in_replay=4_100, ratio=0.25) -> Run:
@@ -67,6 +71,6 @@ def test_without_a_place_for_the_relay_its_cost_has_no_value(monkeypatch):
     def refuse(host, *, is_relayed):
         raise PublicAddress(f"{host} is a public address")
 
-    monkeypatch.setattr("benchmarks.pipeline_relay.check_private", refuse)
+    monkeypatch.setattr("benchmarks.pipeline.relay.check_private", refuse)
     (row,) = measure_relay()
     assert (row.value, row.note) == (None, "0.0.0.0 is a public address")

@@ -1,7 +1,10 @@
 """The benchmark of the learner's loop runs and says what it demands; times are not looked at."""
 
-from benchmarks.pipeline_learner import step_rows, wait_rows
-from tests.fakes import tiny_config
+from benchmarks.pipeline.learner import (
+    step_rows,
+    wait_rows,
+)
+from tests.support.fakes import tiny_config
 
 
 def test_step_and_wait_rows_have_values_and_the_demanded_limits():

@@ -5,10 +5,13 @@ import dataclasses
 import numpy as np
 import torch
 
-from efficientzero.config import Config
-from learner.priority_feedback import PriorityFeedback
-from tests.fakes import FakePriorities, tiny_config
-from tests.training_batches import training_batch
+from efficientzero.config.fields import Config
+from learner.records.priority_feedback import PriorityFeedback
+from tests.support.fakes import (
+    FakePriorities,
+    tiny_config,
+)
+from tests.support.training_batches import training_batch
 
 
 def config_with(*, capacity=50, share=0.5) -> Config:

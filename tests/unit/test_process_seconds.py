@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from efficientzero import process_seconds
-from efficientzero.process_seconds import (
+from efficientzero.process import process_seconds
+from efficientzero.process.process_seconds import (
     WANDB_SECONDS,
     ProcessSeconds,
     ProcessState,

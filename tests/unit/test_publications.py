@@ -5,11 +5,11 @@ import threading
 import pytest
 import torch
 
-from efficientzero.rpc import weights_pb2
-from efficientzero.weights_codec import decode_weights
-from learner import publications as module
-from learner.publications import Publications
-from learner.weight_server import WeightPublisher
+from efficientzero.rpc.stubs import weights_pb2
+from efficientzero.rpc.weights_codec import decode_weights
+from learner.weights import publications as module
+from learner.weights.publications import Publications
+from learner.weights.publisher import WeightPublisher
 
 LATEST, TARGET = weights_pb2.LATEST, weights_pb2.TARGET
 PATIENCE_S = 60.0

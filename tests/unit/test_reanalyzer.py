@@ -8,18 +8,26 @@ import torch
 
 from efficientzero.envs import probe_env_spec
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.runtime import StopSignal
-from efficientzero.schema import Ending, SearchResult
-from efficientzero.search import BatchedSearch
-from efficientzero.slices import SliceBatch
+from efficientzero.process.runtime import StopSignal
+from efficientzero.schema import Ending, SearchResult, SliceBatch
+from efficientzero.search.batched_search import BatchedSearch
 from reanalyzer.reanalyzer import Reanalyzer
 from reanalyzer.root_batch import (
     equal_parts,
     most_roots,
 )
-from tests.fakes import FakeBatchSink, FakeSlices, FakeWeights, MemoryTracker, tiny_config
-from tests.replay_cases import random_episode, window
-from tests.target_cases import slice_batch
+from tests.support.fakes import (
+    FakeBatchSink,
+    FakeSlices,
+    FakeWeights,
+    MemoryTracker,
+    tiny_config,
+)
+from tests.support.replay_cases import (
+    random_episode,
+    window,
+)
+from tests.support.target_cases import slice_batch
 
 TARGET_TRAIN_STEP = 7
 

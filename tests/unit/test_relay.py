@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from efficientzero.config import ClusterConfig
+from efficientzero.config.fields import ClusterConfig
+from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.credentials import (
     CREDENTIALS_VARIABLE,
     SERVER_NAME,
@@ -21,11 +22,14 @@ from efficientzero.rpc.credentials import (
     read_read_token,
     read_token,
 )
-from efficientzero.runtime import StopSignal
-from replay import relay as relay_module
-from replay.byte_pipe import ACCEPTED
-from replay.relay import Limits, Relay, relayed
-from replay.relay_client import RelayClient
+from replay.relay import server as relay_module
+from replay.relay.byte_pipe import ACCEPTED
+from replay.relay.client import RelayClient
+from replay.relay.server import (
+    Limits,
+    Relay,
+    relayed,
+)
 from tests.integration.test_strangers import RELAY, rights_on_the_page
 
 ROOT = Path(__file__).parents[2]
@@ -345,7 +349,7 @@ def test_a_client_shows_its_token_to_nobody_else(service, credentials, tmp_path,
 
 
 def test_another_user_of_the_host_gets_no_way_through(service, credentials, monkeypatch, caplog):
-    monkeypatch.setattr("replay.relay_client.os.geteuid", lambda: 4_711)
+    monkeypatch.setattr("replay.relay.client.os.geteuid", lambda: 4_711)
     caplog.set_level(logging.WARNING)
     with (
         relay_to(service, credentials) as relay,

@@ -5,13 +5,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efficientzero import _blocks
-from efficientzero.config import AgentConfig, Config, LearnerConfig
+from efficientzero.blocks import _blocks
+from efficientzero.config.fields import (
+    AgentConfig,
+    Config,
+    LearnerConfig,
+)
 from efficientzero.schema import Ending
-from replay.batch_codec import batch_spec, decode_batch, encode_batch
-from replay.priorities import MAX_PRIORITY, MIN_PRIORITY, clip_priorities, clip_priority
-from replay.slice_codec import SliceCodec
-from tests.replay_cases import (
+from replay.format.batch_codec import (
+    batch_spec,
+    decode_batch,
+    encode_batch,
+)
+from replay.format.slice_codec import SliceCodec
+from replay.steps.priorities import (
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    clip_priorities,
+    clip_priority,
+)
+from tests.support.replay_cases import (
     IMAGES,
     VECTORS,
     assert_same_training_batch,

@@ -23,8 +23,12 @@ from deploy.report.figures import wrapped
 from deploy.report.runs import LeftOut, ReportError, compared_values, method_of, read_runs
 from deploy.report.scores import make_scales, score_matrices
 from deploy.report.tables import Table
-from efficientzero.config_files import config_to_dict, flatten, load_preset
-from tests.report_cases import make_run
+from efficientzero.config.files import (
+    config_to_dict,
+    flatten,
+    load_preset,
+)
+from tests.support.report_cases import make_run
 
 SAMPLES = 50
 RUNS = [

@@ -5,16 +5,25 @@ import dataclasses
 import pytest
 import torch
 
-from efficientzero.checkpoint import save_checkpoint
-from efficientzero.config import BudgetConfig, Config
-from efficientzero.lineage import PARENT_CHECKPOINT, Lineage
-from efficientzero.rpc.weights_pb2 import TARGET
-from learner.fairness_record import FairnessRecord
-from learner.governor import Governor
+from efficientzero.config.fields import (
+    BudgetConfig,
+    Config,
+)
+from efficientzero.rpc.stubs.weights_pb2 import TARGET
+from efficientzero.runs.checkpoint import save_checkpoint
+from efficientzero.runs.lineage import (
+    PARENT_CHECKPOINT,
+    Lineage,
+)
+from learner.pacing.governor import Governor
+from learner.records.fairness_record import FairnessRecord
+from learner.records.run_record import (
+    EpisodeResult,
+    RunRecord,
+)
 from learner.resume import CannotResume, resume, target_weights
-from learner.run_record import EpisodeResult, RunRecord
-from learner.weight_server import WeightPublisher
-from tests.fakes import tiny_run
+from learner.weights.publisher import WeightPublisher
+from tests.support.fakes import tiny_run
 
 CONFIG = Config(
     budget=BudgetConfig(env_steps=1000, train_steps=100, last_train_steps=0, warmup_env_steps=10)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from deploy.process_memory import process_memory
-from efficientzero.config_checks import validate
-from efficientzero.config_files import ConfigError
+from deploy.checks.process_memory import process_memory
+from efficientzero.config.checks import validate
+from efficientzero.config.derived import most_roots
+from efficientzero.config.files import ConfigError
+from efficientzero.inference.timing import step_seconds
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
-from efficientzero.step_timing import step_seconds
-from efficientzero.targets import most_roots
-from learner.network import train_step_cost
+from learner.training.network import train_step_cost
 from reanalyzer.root_batch import (
     candidate_sizes,
     choose_size,
@@ -22,7 +22,7 @@ from reanalyzer.root_batch import (
     root_batch_size,
     value_batch_size,
 )
-from tests.fakes import tiny_config
+from tests.support.fakes import tiny_config
 
 SPEC = EnvSpec(
     env_id="x", frame_shape=(3,), frame_dtype="float32", num_actions=2, num_stacked_frames=1
@@ -103,7 +103,9 @@ def test_on_a_cpu_the_clock_is_the_process_own(monkeypatch):
     network = EfficientZeroNet(tiny_config().network, SPEC, value_prefix=True).eval()
     search, cpu = tiny_config().search, torch.device("cpu")
     slow = iter(range(10**6))
-    monkeypatch.setattr("efficientzero.step_timing.time.perf_counter", lambda: 1e3 * next(slow))
+    monkeypatch.setattr(
+        "efficientzero.inference.timing.time.perf_counter", lambda: 1e3 * next(slow)
+    )
     seconds = step_seconds(search, network, cpu, [8, 2, 4])
     assert list(seconds) == [8, 2, 4]
     assert all(0 < cost < 1 for cost in seconds.values())

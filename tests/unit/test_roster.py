@@ -6,8 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from efficientzero.metrics.pulse import NO_VITALS
-from efficientzero.start_counts import count_start
-from learner.roster import FIRST_JOINED_INCARNATION, LOST_S, NoPlace, PlaceLost, Roster, Seat
+from efficientzero.runs.start_counts import count_start
+from learner.cluster.roster import (
+    FIRST_JOINED_INCARNATION,
+    LOST_S,
+    NoPlace,
+    PlaceLost,
+    Roster,
+    Seat,
+)
 
 
 class Clock:

@@ -13,25 +13,37 @@ import pytest
 import torch
 
 import launch
-from actor.evaluate import main as evaluate
-from actor.saved_run import load_network
-from actor.show_search import Options
-from actor.show_search import main as show_search
-from deploy.fork import find_fork
-from deploy.preflight import PreflightError
-from deploy.prepare import prepare_resume
-from deploy.run_lock import run_lock
-from deploy.serve import existing_run
-from efficientzero.checkpoint import list_checkpoints, save_checkpoint
-from efficientzero.config_files import ConfigError
-from efficientzero.devices import setup_torch, with_usable_device
+from actor.tools.evaluate import main as evaluate
+from actor.tools.saved_run import load_network
+from actor.tools.show_search import Options
+from actor.tools.show_search import main as show_search
+from deploy.checks.fork import find_fork
+from deploy.checks.preflight import PreflightError
+from deploy.launching.prepare import prepare_resume
+from deploy.launching.run_lock import run_lock
+from deploy.launching.serve import existing_run
+from efficientzero.config.files import ConfigError
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.run_folder import RunInfo
-from learner.ranks import RankGroup, meeting_point
-from replay.snapshots import SnapshotFolder
-from tests.fakes import tiny_config, tiny_run
-from tests.loss_cases import changed
-from tests.snapshots_by_hand import write_snapshot
+from efficientzero.process.devices import (
+    setup_torch,
+    with_usable_device,
+)
+from efficientzero.runs.checkpoint import (
+    list_checkpoints,
+    save_checkpoint,
+)
+from efficientzero.runs.run_folder import RunInfo
+from learner.training.ranks import (
+    RankGroup,
+    meeting_point,
+)
+from replay.snapshots.folder import SnapshotFolder
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
+from tests.support.loss_cases import changed
+from tests.support.snapshots_by_hand import write_snapshot
 
 ODD = "it's $HOME; a #1 b"
 
@@ -65,7 +77,7 @@ def copy(original, tmp_path):
 @pytest.fixture(autouse=True)
 def no_signal_handlers(monkeypatch):
     """Leave the handlers of the test's process as they are."""
-    monkeypatch.setattr("actor.evaluate.install_stop_handlers", lambda stop: None)
+    monkeypatch.setattr("actor.tools.evaluate.install_stop_handlers", lambda stop: None)
 
 
 def test_a_run_is_where_its_file_is_read(original, copy, monkeypatch):

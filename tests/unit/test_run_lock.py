@@ -9,13 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from deploy.preflight import PreflightError
-from deploy.prepare import prepare, prepare_resume
-from deploy.run_lock import new_run_folder, run_lock
-from efficientzero.place_proofs import SECRET_FILE, PlaceProofs
+from deploy.checks.preflight import PreflightError
+from deploy.launching.prepare import (
+    prepare,
+    prepare_resume,
+)
+from deploy.launching.run_lock import (
+    new_run_folder,
+    run_lock,
+)
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, make_local_credentials, read_token
-from efficientzero.run_folder import RunInfo
-from tests.fakes import tiny_config
+from efficientzero.rpc.place_proofs import (
+    SECRET_FILE,
+    PlaceProofs,
+)
+from efficientzero.runs.run_folder import RunInfo
+from tests.support.fakes import tiny_config
 
 NOW = datetime(2024, 5, 6, 7, 8, 9)
 

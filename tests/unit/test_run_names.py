@@ -8,20 +8,31 @@ import pytest
 
 import launch
 from deploy.ablate.__main__ import main as ablate
-from deploy.preflight import PreflightError
-from deploy.prepare import check_config, default_run_id, prepare, prepare_resume
-from deploy.serve import existing_run
-from deploy.wandb_history import find_runs
-from efficientzero.config import EnvConfig
-from efficientzero.config_files import load_preset
-from efficientzero.membership import JoinRefused, _run_seen_from_here
+from deploy.checks.preflight import PreflightError
+from deploy.launching.prepare import (
+    check_config,
+    default_run_id,
+    prepare,
+    prepare_resume,
+)
+from deploy.launching.serve import existing_run
+from deploy.results.wandb_history import find_runs
+from efficientzero.config.fields import EnvConfig
+from efficientzero.config.files import load_preset
 from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.metrics.wandb_tracker import check_environment
-from efficientzero.rpc import cluster_pb2
-from efficientzero.run_tracking import run_tracker
-from efficientzero.runtime import StopSignal
-from tests.fakes import tiny_config, tiny_run
-from tests.loss_cases import changed
+from efficientzero.process.runtime import StopSignal
+from efficientzero.rpc.stubs import cluster_pb2
+from efficientzero.worker.membership import (
+    JoinRefused,
+    _run_seen_from_here,
+)
+from efficientzero.worker.run_tracking import run_tracker
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
+from tests.support.loss_cases import changed
 
 REFUSED = [
     ("entity", "", "tracking.entity: got 0 characters ('')"),

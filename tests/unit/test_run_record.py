@@ -2,7 +2,7 @@
 
 import pytest
 
-from learner.run_record import RunRecord
+from learner.records.run_record import RunRecord
 
 
 def test_priority_is_one_before_training_then_the_largest_that_decays_slowly(tmp_path):

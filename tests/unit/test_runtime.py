@@ -7,7 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from efficientzero.runtime import EXIT_FINAL, generator, seed_sequence
+from efficientzero.process.runtime import (
+    EXIT_FINAL,
+    generator,
+    seed_sequence,
+)
 
 ROLE = """
 {before}

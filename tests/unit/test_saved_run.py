@@ -6,15 +6,27 @@ import numpy as np
 import pytest
 import torch
 
-from actor.evaluate import main
-from actor.greedy_games import by_chance, by_prior, by_search, evaluation_seeds, play_episodes
-from actor.saved_run import load_network, play
-from efficientzero.checkpoint import save_checkpoint
+from actor.games import (
+    by_chance,
+    by_prior,
+    by_search,
+    evaluation_seeds,
+    play_episodes,
+)
+from actor.tools.evaluate import main
+from actor.tools.saved_run import (
+    load_network,
+    play,
+)
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.runtime import StopSignal
-from efficientzero.search import BatchedSearch
-from tests.fakes import tiny_config, tiny_run
+from efficientzero.process.runtime import StopSignal
+from efficientzero.runs.checkpoint import save_checkpoint
+from efficientzero.search.batched_search import BatchedSearch
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
 
 CPU = torch.device("cpu")
 
@@ -118,7 +130,7 @@ def test_a_stop_ends_the_games():
 @pytest.fixture
 def no_signal_handlers(monkeypatch):
     """Leave the handlers of the test's process as they are."""
-    monkeypatch.setattr("actor.evaluate.install_stop_handlers", lambda stop: None)
+    monkeypatch.setattr("actor.tools.evaluate.install_stop_handlers", lambda stop: None)
 
 
 def test_the_command_prints_a_line_or_an_object(run, capsys, no_signal_handlers):

@@ -6,9 +6,13 @@ import threading
 import pytest
 import torch
 
-from efficientzero.checkpoint import list_checkpoints, load_checkpoint, newest_checkpoint
-from efficientzero.runtime import StopSignal
-from learner.saver import CheckpointSaver
+from efficientzero.process.runtime import StopSignal
+from efficientzero.runs.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    newest_checkpoint,
+)
+from learner.records.saver import CheckpointSaver
 
 PATIENCE_S = 60.0
 

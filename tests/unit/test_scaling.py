@@ -5,17 +5,20 @@ import json
 
 import pytest
 
-from deploy import scaling
-from deploy.scaling import (
+from deploy.results import scaling
+from deploy.results.scaling import (
     ScalingRun,
     mean_curve,
     read_scaling_run,
     scaling_points,
     scaling_table,
 )
-from deploy.scaling_figure import draw_scaling
-from deploy.wandb_history import Row
-from tests.fakes import tiny_config, tiny_run
+from deploy.results.scaling_figure import draw_scaling
+from deploy.results.wandb_history import Row
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
 
 
 def measured(actors, speed, *, seed=0, returns=((100, 0.0), (300, 1.0)), **waits):

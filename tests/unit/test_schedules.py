@@ -2,8 +2,17 @@
 
 import pytest
 
-from efficientzero.config import ActorConfig, BudgetConfig, LearnerConfig, ReplayConfig
-from efficientzero.schedules import importance_exponent, learning_rate, temperature
+from efficientzero.config.fields import (
+    ActorConfig,
+    BudgetConfig,
+    LearnerConfig,
+    ReplayConfig,
+)
+from efficientzero.config.schedules import (
+    importance_exponent,
+    learning_rate,
+    temperature,
+)
 
 
 @pytest.mark.parametrize(

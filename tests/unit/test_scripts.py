@@ -90,7 +90,17 @@ def test_train_stops_at_the_first_run_that_fails():
 def test_evaluate_passes_environment_and_seeds_on(recorder):
     program, calls = recorder
     run("evaluate.sh", "Catch-v0", "3", "5", "--episodes", "4", python=program)
-    wanted = ["-m", "actor.evaluate", "--env", "Catch-v0", "--seeds", "3", "5", "--episodes", "4"]
+    wanted = [
+        "-m",
+        "actor.tools.evaluate",
+        "--env",
+        "Catch-v0",
+        "--seeds",
+        "3",
+        "5",
+        "--episodes",
+        "4",
+    ]
     assert calls() == [wanted]
 
 

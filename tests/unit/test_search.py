@@ -6,13 +6,25 @@ import numpy as np
 import pytest
 import torch
 
-from efficientzero.config import AgentConfig, CompatConfig, NetworkConfig, SearchConfig
+from efficientzero.config.fields import (
+    AgentConfig,
+    CompatConfig,
+    NetworkConfig,
+    SearchConfig,
+)
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
-from efficientzero.search import BatchedSearch, uniform_search_result
-from tests.mcts_cases import searched_alike
-from tests.reference_gumbel import ReferenceGumbelSearch
-from tests.reference_mcts import NetworkOutput, ReferenceParams, ReferenceSearch
+from efficientzero.search.batched_search import (
+    BatchedSearch,
+    uniform_search_result,
+)
+from tests.reference.reference_gumbel import ReferenceGumbelSearch
+from tests.reference.reference_mcts import (
+    NetworkOutput,
+    ReferenceParams,
+    ReferenceSearch,
+)
+from tests.support.mcts_cases import searched_alike
 
 SPEC = EnvSpec(
     env_id="x", frame_shape=(4,), frame_dtype="float32", num_actions=3, num_stacked_frames=1

@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from efficientzero.metrics.search_statistics import (
+    SearchStatistics,
+    log_softmax,
+)
 from efficientzero.schema import SearchResult
-from efficientzero.search_statistics import SearchStatistics, log_softmax
 
 
 def result(policies, logits, root_values, predicted_values, depths):

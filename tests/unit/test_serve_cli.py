@@ -7,7 +7,7 @@ import pytest
 
 import launch
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, LOCAL_FOLDER
-from efficientzero.run_folder import RunInfo
+from efficientzero.runs.run_folder import RunInfo
 
 pytestmark = pytest.mark.slow
 

@@ -4,12 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from actor.show_search import Decision, decide, draw, layout, most_visited
-from efficientzero.checkpoint import save_checkpoint
+from actor.tools.show_search import (
+    Decision,
+    decide,
+    draw,
+    layout,
+    most_visited,
+)
 from efficientzero.networks import EfficientZeroNet
+from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.schema import SearchResult
-from tests.fakes import tiny_config, tiny_run
-from tests.loss_cases import changed
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
+from tests.support.loss_cases import changed
 
 
 def node(index, parent, depth, visits):

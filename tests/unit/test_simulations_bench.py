@@ -9,9 +9,12 @@ import pytest
 from benchmarks import simulations
 from benchmarks.__main__ import main
 from benchmarks.simulations import Played, draw, levels
-from efficientzero.config_files import load_preset
-from efficientzero.run_folder import RunInfo, write_json
-from tests.fakes import tiny_run
+from efficientzero.config.files import load_preset
+from efficientzero.runs.run_folder import (
+    RunInfo,
+    write_json,
+)
+from tests.support.fakes import tiny_run
 
 
 def make_run(folder, seed=0, **search) -> RunInfo:

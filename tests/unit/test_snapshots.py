@@ -4,7 +4,10 @@ import zlib
 
 import pytest
 
-from replay.snapshots import SnapshotFolder, is_intact
+from replay.snapshots.folder import (
+    SnapshotFolder,
+    is_intact,
+)
 
 STREAMS = ("tables.tfrecord", "items.tfrecord", "chunks.tfrecord")
 

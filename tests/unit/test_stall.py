@@ -3,8 +3,11 @@
 import pytest
 
 from efficientzero.metrics.pulse import Vitals
-from learner.roster import Member, Seat
-from learner.stall import cause_of
+from learner.cluster.roster import (
+    Member,
+    Seat,
+)
+from learner.cluster.stall import cause_of
 
 
 def learner(waiting_for, busy=0.2):

@@ -7,14 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from learner.eval_values import eval_values
-from learner.loss import LossTerms
-from learner.readback import Readback
-from learner.statistics import StepRecord, effective_rank, training_statistics
-from learner.update import Update
-from tests.fakes import tiny_config
-from tests.loss_cases import CASES, case, loss_of, make_batch, make_network
-from tests.training_batches import training_batch
+from learner.training.eval_values import eval_values
+from learner.training.losses.unrolled_loss import LossTerms
+from learner.training.statistics import (
+    StepRecord,
+    effective_rank,
+    training_statistics,
+)
+from learner.training.update import Readback, Update
+from tests.support.fakes import tiny_config
+from tests.support.loss_cases import (
+    CASES,
+    case,
+    loss_of,
+    make_batch,
+    make_network,
+)
+from tests.support.training_batches import training_batch
 
 BATCH = training_batch(tiny_config())
 

@@ -5,15 +5,19 @@ import json
 
 import pytest
 
-from deploy import status
-from deploy.summary import summary_lines
-from efficientzero.config_files import load_preset
-from efficientzero.free_ports import free_port
-from efficientzero.rpc import run_pb2
-from efficientzero.run_folder import RunInfo
-from efficientzero.run_summary import Outcome, save_summary, summarize
+from deploy.results.summary import summary_lines
+from deploy.supervising import status
+from efficientzero.config.files import load_preset
+from efficientzero.process.free_ports import free_port
+from efficientzero.rpc.stubs import run_pb2
+from efficientzero.runs.results.run_summary import (
+    Outcome,
+    save_summary,
+    summarize,
+)
+from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
-from tests.wandb_cases import wandb_file
+from tests.support.wandb_cases import wandb_file
 
 
 @pytest.fixture

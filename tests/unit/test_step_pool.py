@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from replay.step_pool import StepPool
+from replay.steps.step_pool import StepPool
 
 PRIORITIES = [0.5, 2.0, 0.0625, 1.0]
 ALPHA = 0.6

@@ -9,17 +9,31 @@ from pathlib import Path
 
 import pytest
 
-from deploy.display import PaceMeter, format_duration, progress_line
-from deploy.summary import software_versions, summary_lines
-from efficientzero.checkpoint import save_checkpoint
-from efficientzero.config import Config
-from efficientzero.env_step_journal import EnvStepJournal
-from efficientzero.lineage import Lineage
-from efficientzero.rpc import run_pb2
-from efficientzero.run_folder import RunInfo, read_lines
-from efficientzero.run_summary import Outcome, save_summary, summarize
+from deploy.results.summary import (
+    format_duration,
+    software_versions,
+    summary_lines,
+)
+from deploy.supervising.display import (
+    PaceMeter,
+    progress_line,
+)
+from efficientzero.config.fields import Config
+from efficientzero.rpc.stubs import run_pb2
+from efficientzero.runs.checkpoint import save_checkpoint
+from efficientzero.runs.lineage import Lineage
+from efficientzero.runs.results.env_step_journal import EnvStepJournal
+from efficientzero.runs.results.run_summary import (
+    Outcome,
+    save_summary,
+    summarize,
+)
+from efficientzero.runs.run_folder import (
+    RunInfo,
+    read_lines,
+)
 from efficientzero.schema import EnvSpec
-from tests.wandb_cases import wandb_file
+from tests.support.wandb_cases import wandb_file
 
 
 @pytest.fixture

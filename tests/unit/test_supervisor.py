@@ -12,11 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from deploy import local
-from deploy.child import Child, child_environment, end_leftovers
-from deploy.local import Graces, Outcome, Progress, StopRequests, Supervisor
-from deploy.topology import ProcessSpec
-from efficientzero.runtime import EXIT_FINAL
+from deploy.supervising import supervisor
+from deploy.supervising.child import (
+    Child,
+    child_environment,
+    end_leftovers,
+)
+from deploy.supervising.supervisor import (
+    Graces,
+    Outcome,
+    Progress,
+    StopRequests,
+    Supervisor,
+)
+from deploy.supervising.topology import ProcessSpec
+from efficientzero.process.runtime import EXIT_FINAL
 
 pytestmark = pytest.mark.slow
 
@@ -211,7 +221,7 @@ def test_actor_stopped_from_outside_is_started_again_and_not_counted_as_a_crash(
 
 
 def test_actor_that_leaves_by_itself_again_and_again_ends_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "_MOST_CLEAN_EXITS", 3)
+    monkeypatch.setattr(supervisor, "_MOST_CLEAN_EXITS", 3)
     run = Run(tmp_path, {"replay-0": SERVE, "learner-0": SERVE, "actor-0": LEAVE})
     assert run.run() == Outcome(1, "failed: actor-0 left before the run was over 4 times")
     assert (tmp_path / "actor-0.log").read_text().count("leaving\n") == 4
@@ -254,8 +264,8 @@ def test_run_waits_for_the_final_evaluation(tmp_path, victim):
 
 
 def test_evaluator_that_never_reports_the_final_evaluation_fails_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "_MOST_CLEAN_EXITS", 1)
-    monkeypatch.setattr(local, "_LONG_RUN_S", 0.0)  # however long each evaluation took
+    monkeypatch.setattr(supervisor, "_MOST_CLEAN_EXITS", 1)
+    monkeypatch.setattr(supervisor, "_LONG_RUN_S", 0.0)  # however long each evaluation took
     programs = {"replay-0": SERVE, "learner-0": SERVE, "evaluator-0": LEAVE}
     run = Run(tmp_path, programs, progress=TRAINED)
     patience = threading.Timer(PATIENCE_S, run.interrupt)
@@ -432,7 +442,7 @@ def test_environment_bypasses_proxies_on_loopback_and_limits_threads():
 
 def test_roles_end_when_the_launcher_is_killed(tmp_path):
     role = (
-        "import sys; from efficientzero.runtime import leave, run_role;"
+        "import sys; from efficientzero.process.runtime import leave, run_role;"
         "leave(run_role('actor', 0, lambda stop: (print('up', flush=True), stop.wait(600))))"
     )
     launcher = textwrap.dedent(

@@ -2,7 +2,7 @@
 
 import torch
 
-from learner.target_lag import TargetLag
+from learner.weights.target_lag import TargetLag
 
 
 def published(lag, train_steps):

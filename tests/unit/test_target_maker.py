@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from efficientzero.config import Config
+from efficientzero.config.derived import most_roots
+from efficientzero.config.fields import Config
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import Ending
-from efficientzero.slices import SliceBatch
-from efficientzero.targets import most_roots
-from tests.reference_targets import (
+from efficientzero.schema import Ending, SliceBatch
+from tests.reference.reference_targets import (
     Rules,
     bootstrap_step,
     is_trained,
@@ -22,8 +21,12 @@ from tests.reference_targets import (
     value_prefix_target,
     value_target,
 )
-from tests.replay_cases import Episode, random_episode, window
-from tests.target_cases import (
+from tests.support.replay_cases import (
+    Episode,
+    random_episode,
+    window,
+)
+from tests.support.target_cases import (
     BATCH,
     SPEC,
     TARGET_TRAIN_STEP,

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from efficientzero.config import AgentConfig
-from efficientzero.schema import Ending, EnvSpec
-from efficientzero.slices import SliceBatch
-from efficientzero.targets import (
+from efficientzero.config.fields import AgentConfig
+from efficientzero.schema import Ending, EnvSpec, SliceBatch
+from reanalyzer.targets.value_targets import (
     action_mask,
     bootstrap_offsets,
     corrected_td_steps,
@@ -15,7 +14,7 @@ from efficientzero.targets import (
     value_prefix_targets,
     value_targets,
 )
-from tests.reference_targets import (
+from tests.reference.reference_targets import (
     Rules,
     bootstrap_step,
     is_trained,
@@ -23,7 +22,10 @@ from tests.reference_targets import (
     value_prefix_target,
     value_target,
 )
-from tests.replay_cases import random_episode, window
+from tests.support.replay_cases import (
+    random_episode,
+    window,
+)
 
 SPEC = EnvSpec(
     env_id="x", frame_shape=(1,), frame_dtype="float32", num_actions=2, num_stacked_frames=1

@@ -4,9 +4,12 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from deploy.topology import processes
-from efficientzero.config import ClusterConfig, Config
-from efficientzero.run_folder import RunInfo
+from deploy.supervising.topology import processes
+from efficientzero.config.fields import (
+    ClusterConfig,
+    Config,
+)
+from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 
 

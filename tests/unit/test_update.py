@@ -6,13 +6,23 @@ import logging
 import pytest
 import torch
 
-from efficientzero.config import BudgetConfig
+from efficientzero.config.fields import BudgetConfig
+from efficientzero.config.schedules import learning_rate
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schedules import learning_rate
-from learner.optimizers import make_optimizer
-from learner.update import TrainingDiverged, Updater
-from tests.loss_cases import IMAGE, case, changed, in_float32, loss_of, make_batch
+from learner.training.optimizers import make_optimizer
+from learner.training.update import (
+    TrainingDiverged,
+    Updater,
+)
+from tests.support.loss_cases import (
+    IMAGE,
+    case,
+    changed,
+    in_float32,
+    loss_of,
+    make_batch,
+)
 
 FLAT = {"lr_warmup_fraction": 0.0, "learning_rate": 0.1}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from actor.evaluator import return_statistics
-from efficientzero.envs.atari_scores import (
+from efficientzero.envs.atari.scores import (
     atari100k_game,
     atari100k_scores,
     human_normalized,
@@ -19,8 +19,8 @@ from efficientzero.metrics.axes import axis_of
 from efficientzero.metrics.process_usage import ProcessUsage, resident_bytes
 from efficientzero.metrics.search_rates import SearchRates
 from replay.info import ReplayCounts
-from replay.service_metrics import time_row
-from tests.metrics_page import read_page
+from replay.service.metrics import time_row
+from tests.support.metrics_page import read_page
 
 
 def test_processor_share_counts_from_row_to_row():
@@ -154,7 +154,9 @@ def test_columns_have_the_aggregates_that_their_papers_print(column, mean, media
 
 
 def test_every_cell_of_the_score_table_is_filled():
-    path = Path(__file__).resolve().parents[2] / "efficientzero" / "envs" / "atari100k.csv"
+    path = (
+        Path(__file__).resolve().parents[2] / "efficientzero" / "envs" / "atari" / "atari100k.csv"
+    )
     rows = list(csv.reader(path.read_text().splitlines()))
     assert {len(row) for row in rows} == {15}
     assert all(cell for row in rows for cell in row)

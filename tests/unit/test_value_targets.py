@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
-from efficientzero.config_checks import validate
-from efficientzero.config_files import ConfigError, config_from_dict
-from efficientzero.targets import most_roots
-from tests.reference_targets import value_target
-from tests.target_cases import (
+from efficientzero.config.checks import validate
+from efficientzero.config.derived import most_roots
+from efficientzero.config.files import (
+    ConfigError,
+    config_from_dict,
+)
+from tests.reference.reference_targets import value_target
+from tests.support.target_cases import (
     BATCH,
     TARGET_TRAIN_STEP,
     make_case,

@@ -6,16 +6,22 @@ import dataclasses
 import pytest
 import torch
 
-from actor.saved_run import load_network
-from efficientzero.checkpoint import save_checkpoint
-from efficientzero.config_checks import validate
-from efficientzero.config_files import ConfigError, config_from_dict
+from actor.tools.saved_run import load_network
+from efficientzero.config.checks import validate
+from efficientzero.config.files import (
+    ConfigError,
+    config_from_dict,
+)
 from efficientzero.networks import EfficientZeroNet, inference_entries
-from efficientzero.weights_codec import decode_weights
-from learner.publishing import Publishing
-from learner.weight_average import WeightAverage
-from tests.fakes import tiny_config, tiny_run
-from tests.training_batches import training_batch
+from efficientzero.rpc.weights_codec import decode_weights
+from efficientzero.runs.checkpoint import save_checkpoint
+from learner.weights.publishing import Publishing
+from learner.weights.weight_average import WeightAverage
+from tests.support.fakes import (
+    tiny_config,
+    tiny_run,
+)
+from tests.support.training_batches import training_batch
 from tests.unit.test_learner import LATEST, TARGET, Bench, RecordingPublisher, learner_config
 
 DECAY = 0.8

@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from efficientzero.config import NetworkConfig
+from efficientzero.config.fields import NetworkConfig
 from efficientzero.networks import EfficientZeroNet
+from efficientzero.rpc.weights_codec import (
+    decode_weights,
+    encode_weights,
+)
 from efficientzero.schema import EnvSpec
-from efficientzero.weights_codec import decode_weights, encode_weights
 from tests.unit.test_networks import SMALL_IMAGE, VECTOR, build, random_observations, run_both
 
 

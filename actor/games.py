@@ -1,0 +1,134 @@
+"""Games without exploration: who chooses the actions, and playing one game in each environment.
+
+Called by the evaluator and by ``saved_run``. A chooser maps the observations of N environments to
+N actions: the search's best ones, the policy head's alone, or anything at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from efficientzero.config.fields import Config
+from efficientzero.envs import EnvBatch
+from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.process.runtime import (
+    StopSignal,
+    seed_sequence,
+)
+from efficientzero.schema import EnvSteps, Frames
+from efficientzero.search.batched_search import BatchedSearch
+
+Actions = NDArray[np.integer[Any]]
+Chooser = Callable[[Frames], Actions]
+"""[N, *observation] -> integers [N]."""
+
+
+def by_search(search: BatchedSearch) -> Chooser:
+    """Return the chooser that plays what a search without exploration noise recommends."""
+    return lambda observations: search.run(observations, exploration_noise=False).best_actions
+
+
+def by_prior(network: EfficientZeroNet, device: torch.device) -> Chooser:
+    """Return the chooser that plays the policy head's most likely action: no search, no model."""
+
+    @torch.inference_mode()
+    def choose(observations: Frames) -> Actions:
+        # A copy: the stack's view is not always writable, and torch warns of that.
+        on_device = torch.tensor(observations, device=device)
+        actions: Actions = (
+            network.initial_inference(on_device).policy_logits.argmax(1).cpu().numpy()
+        )
+        return actions
+
+    return choose
+
+
+def by_chance(num_actions: int, generator: np.random.Generator) -> Chooser:
+    """Return the chooser that plays every action equally often."""
+    return lambda observations: generator.integers(num_actions, size=len(observations))
+
+
+def play_episodes(
+    envs: EnvBatch,
+    choose: Chooser,
+    stop: StopSignal,
+    *,
+    timer: SectionTimer | None = None,
+    observe: Callable[[Sequence[int], EnvSteps], None] | None = None,
+) -> list[GameResult] | None:
+    """Play one game in each environment, side by side.
+
+    Args:
+        envs: one game each.
+        choose: who plays.
+        stop: gives up.
+        timer: gets the section ``envs``.
+        observe: gets the environments that played and their env_steps, after each.
+
+    Returns:
+        One result per environment, or None if a stop was asked for first.
+    """
+    stack = FrameStack(envs.spec, envs.num_envs)
+    tallies = [GameTally() for _ in range(envs.num_envs)]
+    results: dict[int, GameResult] = {}
+    playing = list(range(envs.num_envs))
+    for i, frame in zip(playing, envs.reset(playing), strict=True):
+        stack.reset(i, frame)
+    while playing:
+        if stop.is_set():
+            return None
+        actions = choose(stack.observations()[playing])
+        with nullcontext() if timer is None else timer.section("envs"):
+            steps = envs.step(playing, actions)
+        if observe is not None:
+            observe(playing, steps)
+        for slot, i in enumerate(playing):
+            stack.push(i, steps.frames[slot])
+            over = bool(steps.game_over[slot] or steps.truncated[slot])
+            result = tallies[i].add(float(steps.rewards[slot]), game_over=over)
+            if result is not None:
+                results[i] = result
+        playing = [i for i in playing if i not in results]
+    return [results[i] for i in range(envs.num_envs)]
+
+
+def evaluation_seeds(config: Config, num_envs: int) -> Sequence[int]:
+    """Return the environments' seeds: the same at every evaluation of a run."""
+    state = seed_sequence(config.seed, "evaluator", 0, 0).generate_state(num_envs)
+    return [int(seed) for seed in state]
+
+
+@dataclass(frozen=True, slots=True)
+class GameResult:
+    """A finished game."""
+
+    episode_return: float
+    """Raw score."""
+    length: int
+    """env_steps."""
+
+
+class GameTally:
+    """Adds up one environment's rewards until its game is over."""
+
+    def __init__(self) -> None:
+        self._episode_return, self._length = 0.0, 0
+
+    def add(self, reward: float, *, game_over: bool) -> GameResult | None:
+        """Count one env_step; return the game's result when it was the last."""
+        self._episode_return += reward
+        self._length += 1
+        if not game_over:
+            return None
+        result = GameResult(self._episode_return, self._length)
+        self._episode_return, self._length = 0.0, 0
+        return result

@@ -1,0 +1,1 @@
+"""Commands on saved runs: evaluate a checkpoint, draw a search."""

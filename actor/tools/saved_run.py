@@ -1,0 +1,147 @@
+"""Games with the weights that a run saved: by search, by the policy head alone, or at random.
+
+Called by ``evaluate`` and ``show_search``. The games are those of the run's final evaluation: same
+seeds, same time limit; so policies can be compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from actor.games import (
+    Chooser,
+    GameResult,
+    by_chance,
+    by_prior,
+    by_search,
+    evaluation_seeds,
+    play_episodes,
+)
+from efficientzero.envs import make_env_batch
+from efficientzero.networks import EfficientZeroNet, inference_entries
+from efficientzero.process.devices import (
+    setup_torch,
+    with_usable_device,
+)
+from efficientzero.process.runtime import (
+    PlainError,
+    StopSignal,
+    generator,
+)
+from efficientzero.runs.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+)
+from efficientzero.runs.run_folder import RunInfo
+from efficientzero.search.batched_search import BatchedSearch
+
+Policy = Literal["search", "prior", "random"]
+"""search: as in the run. prior: the policy head's most likely action, without any search. random:
+uniformly random actions, without any weights."""
+
+_ROLE = "evaluator"
+_SEARCH_STREAM, _CHANCE_STREAM = 3, 4
+"""Branches of the evaluator's seeds; 0 to 2 are its environments, its search and show_search."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """What was played."""
+
+    train_step: int | None
+    """Of the weights; None: played without any."""
+    results: tuple[GameResult, ...]
+
+
+def load_network(run: RunInfo, device: torch.device) -> tuple[EfficientZeroNet, int]:
+    """Return the network of the newest checkpoint, in eval mode, and its train_step.
+
+    Its weights are those that the run's actors and evaluator would get: the average of the
+    learner's weights, where they play with that.
+
+    Raises:
+        ValueError: there is no checkpoint, or it cannot be read.
+    """
+    try:
+        checkpoints = list_checkpoints(run.directory / "checkpoints")
+    except OSError as error:
+        raise ValueError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    if not checkpoints:
+        raise ValueError(f"{run.directory}: no checkpoint yet; train for a while first")
+    state = load_checkpoint(checkpoints[-1])
+    network = EfficientZeroNet(
+        run.config.network, run.env_spec, value_prefix=run.config.agent.value_prefix
+    )
+    weights = (
+        state["weight_average"]["weights"]
+        if run.config.learner.acts_on_average
+        else inference_entries(state["network"])
+    )
+    network.load_inference_state_dict(weights)
+    return network.to(device).eval(), int(state["train_step"])
+
+
+def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> Played | None:
+    """Play the games of the run's final evaluation.
+
+    Args:
+        run: the run; all but ``random`` need a checkpoint of it.
+        policy: who chooses the actions.
+        num_episodes: games; 0 means as many as in the final evaluation.
+        stop: ends it early.
+
+    Returns:
+        None if a stop was asked for.
+
+    Raises:
+        ValueError: no checkpoint, or a number of games below zero.
+    """
+    config = run.config
+    num_envs = num_episodes or config.evaluator.final_num_episodes
+    if num_envs < 1:
+        raise ValueError(f"--episodes: got {num_episodes}, wanted 0 or more")
+    choose, train_step = _chooser(run, policy, num_envs)
+    envs = make_env_batch(
+        config.env,
+        num_envs=num_envs,
+        seeds=evaluation_seeds(config, num_envs),
+        training=False,
+        max_episode_steps=config.env.final_eval_max_episode_steps,
+        jpeg_frames=config.compat.jpeg_frames,
+        expected=run.env_spec,
+    )
+    try:
+        results = play_episodes(envs, choose, stop)
+    except ValueError as error:
+        if isinstance(error, PlainError):
+            raise
+        # Callers take a ValueError for a wrong option; in the games it is anything but that.
+        raise RuntimeError(f"the games ended with an error: {error}") from error
+    finally:
+        envs.close()
+    return None if results is None else Played(train_step=train_step, results=tuple(results))
+
+
+def _chooser(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Chooser, int | None]:
+    config, num_actions = run.config, run.env_spec.num_actions
+    if policy == "random":
+        return by_chance(num_actions, generator(config.seed, _ROLE, 0, _CHANCE_STREAM)), None
+    # The device is this machine's affair: the run may have been made on another one.
+    device = setup_torch(with_usable_device(config.cluster))
+    network, train_step = load_network(run, device)
+    if policy == "prior":
+        return by_prior(network, device), train_step
+    search = BatchedSearch(
+        network,
+        search=config.search,
+        agent=config.agent,
+        compat=config.compat,
+        num_actions=num_actions,
+        batch_size=num_envs,
+        device=device,
+        generator=generator(config.seed, _ROLE, 0, _SEARCH_STREAM),
+    )
+    return by_search(search), train_step

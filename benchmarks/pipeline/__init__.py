@@ -1,0 +1,1 @@
+"""Replay, actors and the pace between processes, measured as they run."""

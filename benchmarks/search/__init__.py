@@ -1,0 +1,1 @@
+"""What the search costs: network, trees, memory, threads."""

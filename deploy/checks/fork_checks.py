@@ -1,0 +1,109 @@
+"""What a run must have in common with the run that it takes replay or weights from.
+
+Called by ``prepare`` before anything is written. Reverb restores a table as it was recorded, and a
+reader of steps packed otherwise would find out in the middle of training, or never.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.checks.fork import Fork
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
+    ConfigError,
+    config_to_dict,
+    flatten,
+)
+from efficientzero.schema import EnvSpec
+
+# What the stored steps are made of, and how they are packed. A final evaluation's time limit is
+# not in them.
+_STORED = (
+    "agent.num_unroll_steps",
+    "agent.td_steps",
+    "compat.jpeg_frames",
+    "replay.frames_per_block",
+)
+_NOT_STORED = ("env.final_eval_max_episode_steps",)
+# What cannot change the shapes of weights and optimiser state.
+_NOT_SHAPES = ("network.batch_norm_momentum",)
+
+
+def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
+    """Check that a run of ``config`` can begin with what the fork brings.
+
+    Raises:
+        ConfigError: one line: the field, what was got and what was wanted.
+    """
+    if config.cluster.deterministic:
+        raise ConfigError(
+            f"{fork.option}: got cluster.deterministic, wanted a run that is not: Reverb cannot be "
+            "told in which order to draw from a snapshot"
+        )
+    facts, parent = fork.facts, fork.parent
+    if facts.num_steps < 1:
+        raise ConfigError(f"{fork.option}: {fork.snapshot} holds no env_step, wanted some")
+    got, there = flatten(config_to_dict(config)), flatten(config_to_dict(parent.config))
+    stored = [k for k in {**got, **there} if k.startswith("env.") and k not in _NOT_STORED]
+    wanted = {key: there.get(key) for key in (*stored, *_STORED)} | {
+        "replay.capacity": facts.capacity,
+        "replay.priority_exponent": facts.priority_exponent,
+        "replay.queue_size": facts.queue_size,
+    }
+    _require(got, wanted, f"{parent.run_id}'s replay was recorded with")
+    if spec != parent.env_spec:
+        now, before = spec.differences(parent.env_spec)
+        raise ConfigError(
+            f"env.id: got {now}, but {parent.run_id}'s replay was recorded with {before}"
+        )
+    if fork.train_step is not None:
+        _check_weights(fork, config, got, there)
+    _check_budget(fork, config)
+
+
+def _check_weights(fork: Fork, config: Config, got: dict[str, Any], there: dict[str, Any]) -> None:
+    shapes = [key for key in got if key.startswith("network.") and key not in _NOT_SHAPES]
+    keys = (*shapes, "agent.value_prefix", "learner.optimizer")
+    _require(got, {key: there[key] for key in keys}, f"{fork.parent.run_id}'s weights have")
+    if config.learner.consistency_coefficient > 0 and not fork.has_projector:
+        raise ConfigError(
+            f"learner.consistency_coefficient: got {config.learner.consistency_coefficient}, "
+            f"wanted 0: {fork.parent.run_id} has no projector whose weights could be taken"
+        )
+
+
+def _check_budget(fork: Fork, config: Config) -> None:
+    budget, inserted = config.budget, fork.facts.steps_inserted
+    if fork.is_frozen:
+        check_frozen(config, inserted)
+    elif budget.env_steps <= inserted:
+        raise ConfigError(
+            f"budget.env_steps: got {budget.env_steps}, wanted more than the {inserted} that the "
+            "snapshot holds, which count as played; --frozen-replay trains without playing"
+        )
+    if fork.train_step is not None and fork.train_step >= budget.total_train_steps:
+        raise ConfigError(
+            f"budget.train_steps: got {budget.train_steps} and {budget.last_train_steps} last "
+            f"ones, wanted more than the {fork.train_step} that the weights have behind them"
+        )
+
+
+def check_frozen(config: Config, steps_inserted: int) -> None:
+    """Check what a frozen replay of ``steps_inserted`` env_steps decides.
+
+    Raises:
+        ConfigError: the field, what was got and what was wanted.
+    """
+    fixed = {
+        "budget.env_steps": steps_inserted,
+        "budget.warmup_env_steps": 0,
+        "cluster.num_actors": 1,  # the least that a config may say; none is started
+    }
+    _require(flatten(config_to_dict(config)), fixed, "a frozen replay has")
+
+
+def _require(got: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
+    for key, value in wanted.items():
+        if got.get(key) != value:
+            raise ConfigError(f"{key}: got {got.get(key)}, wanted {value}: {what} it")

@@ -1,0 +1,129 @@
+"""The wandb group of a config: what names it, and what matters most where not all can be named.
+
+Called by ``prepare``. Pure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from deploy.launching.components import COMPONENTS
+from efficientzero.config.compat import COMPAT_GROUPS
+from efficientzero.config.fields import Config
+from efficientzero.config.files import (
+    PRESETS,
+    experiment_values,
+    load_preset,
+)
+from efficientzero.runs.lineage import Lineage
+from efficientzero.runs.name_parts import canonical
+from efficientzero.runs.naming import (
+    Treatment,
+    group_name,
+)
+
+_FROZEN_BUDGET = ("budget.env_steps", "budget.warmup_env_steps")
+"""Fields that the frozen replay decides."""
+
+_ABLATED = [key for fields in COMPONENTS.values() for key in fields]
+
+_SECTIONS = (
+    *("lineage", "agent", "search", "learner", "reanalyzer", "replay", "actor", "cluster"),
+    *("network", "env", "compat", "budget", "evaluator"),
+)
+"""Parts of the config, the most important for telling experiments apart first."""
+
+Values = Mapping[str, Any]
+
+_USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
+    (
+        *("search.pb_c_", "search.root_dirichlet_", "search.root_exploration_"),
+        *("search.unvisited_q", "search.value_delta_max"),
+    ): lambda values: values["search.algorithm"] == "puct",
+    ("search.gumbel_",): lambda values: values["search.algorithm"] == "gumbel",
+    ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
+    ("learner.average_for",): lambda values: values["learner.average_decay"],
+    ("actor.random_action_repeat",): lambda values: values["actor.random_action_share"],
+    ("learner.momentum",): lambda values: values["learner.optimizer"] != "adamw",
+    ("agent.value_prefix_horizon", "network.lstm_hidden_size"): (
+        lambda values: values["agent.value_prefix"]
+    ),
+    ("reanalyzer.off_policy_tau",): lambda values: values["reanalyzer.off_policy_correction"],
+    (
+        *("learner.shift_pixels", "learner.intensity_scale", "learner.independent_augmentation"),
+    ): lambda values: values["learner.augmentation"],
+    ("network.project", "network.predictor"): (
+        lambda values: values["learner.consistency_coefficient"]
+    ),
+    ("reanalyzer.mixed_",): lambda values: values["reanalyzer.value_target"] == "mixed",
+    ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
+}
+"""Beginnings of fields that nothing reads unless the others' values say so."""
+
+
+def run_group(config: Config, lineage: Lineage | None = None) -> str:
+    """Name the wandb group: environment, nearest preset, and what differs from that.
+
+    What a run began with is told by its content: runs forked from the same snapshot share it.
+
+    Raises:
+        ValueError: a suffix that is too long.
+    """
+    values, tracking = experiment_values(config), config.tracking
+    if lineage is not None:
+        implied = _FROZEN_BUDGET if lineage.is_frozen else ()
+        values = {key: value for key, value in values.items() if key not in implied}
+        values |= lineage.values
+    bundles = {
+        f"compat={name}": {
+            f"compat.{key}": value for key, value in dataclasses.asdict(group).items()
+        }
+        for name, group in COMPAT_GROUPS.items()
+    }
+    return group_name(
+        config.env.id,
+        values,
+        preset_values(),
+        tracking.group_suffix,
+        bundles,
+        importance=by_importance(values),
+        treatment=Treatment(arm=tracking.arm, ablated=tracking.ablated, varied=tracking.varied),
+    )
+
+
+def by_importance(values: Values) -> list[str]:
+    """Return the fields of a config, those first that tell most about an experiment.
+
+    What the ablations of papers take away, then agent, search, learner and so on; budgets and
+    evaluator, and at the very end what cannot change a result under the other values.
+    """
+
+    def rank(key: str) -> tuple[bool, bool, int]:
+        is_ablated = key in _ABLATED
+        place = _ABLATED.index(key) if is_ablated else _SECTIONS.index(key.partition(".")[0])
+        return not _is_used(key, values), not is_ablated, place
+
+    return sorted(values, key=rank)
+
+
+def _is_used(key: str, values: Values) -> bool:
+    return all(
+        bool(is_used(values)) for fields, is_used in _USED_IF.items() if key.startswith(fields)
+    )
+
+
+def distance_from_presets(values: Values) -> int:
+    """Return in how many fields a config, dotted, differs from the preset nearest to it."""
+    return min(
+        len([k for k in preset if k in values and canonical(values[k]) != canonical(preset[k])])
+        for preset in preset_values().values()
+    )
+
+
+@functools.cache
+def preset_values() -> dict[str, dict[str, Any]]:
+    """Return what makes the experiment of each preset, by name, dotted."""
+    return {name: experiment_values(load_preset(name)) for name in PRESETS}

@@ -1,0 +1,1 @@
+"""Steps of an episode as strings of bytes: what replay stores, packed in C++."""

@@ -1,0 +1,1 @@
+"""Every hyperparameter: fields, files, checks, and what follows from them."""

@@ -1,0 +1,271 @@
+"""Configs on disk: presets, JSON, hashes.
+
+Called by the launcher and by ``run_folder`` (read back). Conversion and type
+checks are pydantic's; only the naming of the nearest known key is ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from efficientzero.config.fields import Config
+
+PRESETS = (
+    *("atari100k", "muzero", "atari100k-v2", "atari-small"),
+    *("minatar", "cartpole", "acrobot", "catch"),
+)
+"""Names of the presets, the reference first. Each is a TOML file of differences."""
+
+_NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
+"""Top-level keys that cannot change what is learned, or only repeat it."""
+
+_ONLY_SPEED = (
+    "search.inference_backend",
+    "search.num_threads",
+    "actor.pipeline",
+    "learner.num_devices",
+    "learner.compile",
+)
+"""Dotted keys that choose how to compute, not what."""
+
+_ONLY_RECORDS = (
+    "learner.log_interval",
+    "learner.checkpoint_interval",
+    "learner.checkpoints_kept",
+)
+"""Dotted keys that choose what is kept of a run, not what happens in it."""
+
+_NOT_IN_OLDER_HASHES = {
+    "env.action_repeat": 1,
+    "compat.recomputed_bounds": False,
+    "compat.warmup_earns_train_steps": False,
+    "network.downsample": 0,
+    "network.norm": "batch",
+    "network.trunk": "auto",
+    "actor.random_action_share": 0.0,
+    "actor.random_action_repeat": False,
+    "search.root_policy_temperature": 1.0,
+    "reanalyzer.value_target": "td",
+    "reanalyzer.mixed_start_train_steps": 40_000,
+    "reanalyzer.mixed_fresh_env_steps": 20_000,
+    "reanalyzer.search_simulations": 0,
+    "learner.average_decay": 0.0,
+    "learner.average_for": "acting",
+}
+"""Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
+
+REMOVED_FIELDS = {
+    "replay.num_shards": (
+        1,
+        "several replay services were removed, because one takes 64,000 env_steps/s",
+    ),
+}
+"""Fields of earlier versions: the value that older runs may have, and why the field is gone."""
+
+_FREE_TABLES = ("env.kwargs",)
+"""Dotted keys of tables whose keys are the user's."""
+
+_PROCESS_COUNTS = ("cluster.num_actors", "cluster.num_reanalyzers")
+"""Not in the hash: a run may go on with other numbers. They shift the age of data and targets."""
+
+_ADAPTER = TypeAdapter(Config)
+
+
+_LEAST_LIKENESS = 0.6
+_LEAST_BEGINNING = 3  # letters
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message says what was got and what was wanted."""
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Return ``config`` as nested dicts of JSON values."""
+    return dataclasses.asdict(config)
+
+
+def config_from_dict(values: Mapping[str, Any]) -> Config:
+    """Build a Config from nested dicts; keys left out keep their defaults.
+
+    Raises:
+        ConfigError: an unknown key (the nearest known one is named) or a value of a wrong type.
+    """
+    known = config_to_dict(Config())
+    values = _without_removed(values)
+    _check_keys(values, known, "")
+    try:
+        return _ADAPTER.validate_json(json.dumps(_with_whole_numbers(values, known)), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{key}: got {first['input']!r}, wanted: {first['msg']}") from None
+
+
+def _without_removed(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leave out removed fields that have the value under which a run does what it did.
+
+    Raises:
+        ConfigError: one has another value.
+    """
+    kept = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if key not in REMOVED_FIELDS:
+            is_part = isinstance(value, Mapping) and key not in _FREE_TABLES
+            kept[name] = _without_removed(value, f"{key}.") if is_part else value
+        elif value != REMOVED_FIELDS[key][0] or isinstance(value, bool):
+            allowed, reason = REMOVED_FIELDS[key]
+            raise ConfigError(f"{key}: got {value!r}, wanted {allowed} or no such field: {reason}")
+    return kept
+
+
+def load_preset(name: str) -> Config:
+    """Return the defaults changed by preset ``name``."""
+    if name not in PRESETS:
+        raise ConfigError(
+            f"preset: got {name!r}, wanted one of {', '.join(PRESETS)}{nearest(name, PRESETS)}"
+        )
+    return config_from_dict({**_preset_values(name), "preset": name})
+
+
+def preset_of_env(env_id: str) -> str | None:
+    """Return the preset that was made for an environment, None if there is none for it alone.
+
+    A preset for one environment of a namespace (``MinAtar/``) is for all of them. Atari games have
+    several presets.
+    """
+    for name in PRESETS:
+        own = _preset_values(name).get("env", {}).get("id", "")
+        namespace = own.rpartition("/")[0]
+        if own and (own == env_id or (namespace and env_id.startswith(f"{namespace}/"))):
+            return name
+    return None
+
+
+def whole(value: Any, like: object) -> Any:  # noqa: ANN401  any value of a config
+    """Return ``value``, as an int if ``like`` is one and it is a whole float: TOML's 1e5."""
+    is_whole = isinstance(value, float) and value.is_integer() and type(like) is int
+    return int(value) if is_whole else value
+
+
+def _with_whole_numbers(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Apply ``whole`` to each field; what has no default stays as it is."""
+
+    def converted(key: str, value: Any) -> Any:  # noqa: ANN401  any value of a config
+        like = known.get(key)
+        if isinstance(value, Mapping) and isinstance(like, Mapping):
+            return _with_whole_numbers(value, like)
+        return whole(value, like)
+
+    return {key: converted(key, value) for key, value in values.items()}
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dicts as one dict with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def hyperparameters(config: Config) -> dict[str, Any]:
+    """Return the dotted values that can change what is learned (no seed, processes, logging)."""
+    values = {k: v for k, v in config_to_dict(config).items() if k not in _NOT_IN_HASH}
+    return {k: v for k, v in flatten(values).items() if k not in _ONLY_SPEED + _ONLY_RECORDS}
+
+
+def experiment_values(config: Config) -> dict[str, Any]:
+    """Return the hyperparameters and the numbers of actors and reanalyzers: what a group tells.
+
+    Removed fields are there with the value that all runs have by now: they shape the short names of
+    the others, and older runs are compared by them.
+    """
+    flat = flatten(config_to_dict(config))
+    removed = {key: value for key, (value, _) in REMOVED_FIELDS.items()}
+    return {**removed, **hyperparameters(config), **{key: flat[key] for key in _PROCESS_COUNTS}}
+
+
+def config_hash(config: Config, origin: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return 12 hex digits that are equal for two configs that learn the same thing.
+
+    ``origin``: what a run began with, if not with nothing (``Lineage.values``).
+    """
+    values = hyperparameters(config)
+    for key, default in _NOT_IN_OLDER_HASHES.items():
+        if values[key] == default:
+            del values[key]
+    text = json.dumps({**values, **origin}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return `` (did you mean ...?)`` or an empty string."""
+    close = closest(word, known)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def closest(word: str, known: Iterable[str], *, count: int = 1) -> list[str]:
+    """Return the ``count`` known names that were probably meant, the likeliest first.
+
+    Case and the signs between words do not count. The same name comes first, then the same last
+    part after a dot (``num_simulations`` for ``search.num_simulations``), then names of which one
+    begins with the other, then those that differ in few letters.
+    """
+    ranks = {name: _likeness(word, name) for name in known}
+    likely = [name for name, rank in ranks.items() if rank >= _LEAST_LIKENESS]
+    return sorted(likely, key=lambda name: -ranks[name])[:count]
+
+
+def _likeness(word: str, name: str) -> float:
+    """Return 3 for the same name, 2 for the same last part, below 2 by how alike they are."""
+    given, meant = _letters(word), _letters(name)
+    if given == meant:
+        return 3.0
+    if _letters(word.rpartition(".")[2]) == _letters(name.rpartition(".")[2]):
+        return 2.0
+    alike = difflib.SequenceMatcher(None, given, meant).ratio()
+    shorter = min(len(given), len(meant))
+    begins = shorter >= _LEAST_BEGINNING and given[:shorter] == meant[:shorter]
+    return alike + (_LEAST_LIKENESS if begins else 0.0)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).lower()
+
+
+def _preset_values(name: str) -> dict[str, Any]:
+    text = resources.files("efficientzero.config").joinpath(f"presets/{name}.toml").read_text()
+    return tomllib.loads(text)
+
+
+def _nearest_key(key: str) -> str:
+    """Name the field that was probably meant, in whatever part it is, or the part itself."""
+    fields = list(flatten(config_to_dict(Config())))
+    parts = {} if "." in key else {field.partition(".")[0]: None for field in fields}
+    return nearest(key, [*parts, *fields])
+
+
+def _check_keys(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {prefix + key!r}{_nearest_key(prefix + key)}")
+        if f"{prefix}{key}" in _FREE_TABLES:
+            continue
+        if isinstance(known[key], Mapping):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{prefix}{key}: got {value!r}, wanted a table of fields")
+            _check_keys(value, known[key], f"{prefix}{key}.")

@@ -1,0 +1,51 @@
+"""Which searches and value targets a config can have in reanalysis: called by ``config_checks``."""
+
+from __future__ import annotations
+
+from efficientzero.config.fields import Config
+from efficientzero.config.files import ConfigError
+
+
+def check_reanalysis(config: Config) -> None:
+    """Refuse targets that cannot be learned from, or that would never come.
+
+    Raises:
+        ConfigError: one line with the field, what was got and what was wanted.
+    """
+    reanalyzer, name = config.reanalyzer, "reanalyzer.value_target"
+    if reanalyzer.search_simulations == 1 and config.search.algorithm == "puct":
+        raise ConfigError(
+            "reanalyzer.search_simulations: got 1 with search.algorithm puct, wanted 0, at least 2 "
+            "or gumbel: the visit counts of one simulation are a single action"
+        )
+    if reanalyzer.value_target == "td":
+        return
+    if config.reanalyzer_simulations == 1:
+        key = "reanalyzer.search" if reanalyzer.search_simulations else "search.num"
+        raise ConfigError(
+            f"{name}: got {reanalyzer.value_target} with {key}_simulations 1, wanted td or at "
+            "least 2: the root value would be little more than the network's own"
+        )
+    if not config.learner.value_prefix_coefficient:
+        raise ConfigError(
+            f"{name}: got {reanalyzer.value_target} with learner.value_prefix_coefficient 0, "
+            "wanted td: values would come from rewards that nothing trains"
+        )
+    if reanalyzer.value_target == "mixed":
+        _check_mixed(config)
+
+
+def _check_mixed(config: Config) -> None:
+    """Refuse limits within which no search would ever give a value target."""
+    reanalyzer, budget = config.reanalyzer, config.budget
+    limits = (
+        ("start_train_steps", reanalyzer.mixed_start_train_steps, budget.total_train_steps),
+        ("fresh_env_steps", reanalyzer.mixed_fresh_env_steps, budget.env_steps),
+    )
+    for key, got, total in limits:
+        if got >= total:
+            unit = key.partition("_")[2]
+            raise ConfigError(
+                f"reanalyzer.mixed_{key}: got {got}, wanted less than the run's {total} {unit}, or "
+                "reanalyzer.value_target td: no value target would come from a search"
+            )

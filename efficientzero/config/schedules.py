@@ -1,0 +1,54 @@
+"""What changes over training, as pure functions of the train_step."""
+
+from __future__ import annotations
+
+from efficientzero.config.fields import (
+    ActorConfig,
+    BudgetConfig,
+    EvaluatorConfig,
+    LearnerConfig,
+    ReplayConfig,
+)
+
+
+def temperature(train_step: int, actor: ActorConfig, budget: BudgetConfig) -> float:
+    """Return the visit-count temperature of weights that have seen ``train_step`` steps."""
+    passed = sum(
+        train_step >= fraction * budget.train_steps for fraction in actor.temperature_fractions
+    )
+    return actor.temperatures[passed]
+
+
+def learning_rate(train_step: int, learner: LearnerConfig, budget: BudgetConfig) -> float:
+    """Return the learning rate of ``train_step``: linear warm-up, then a step decay.
+
+    The first step of the warm-up already moves: a rate of zero would waste it.
+    """
+    warmup = int(learner.lr_warmup_fraction * budget.train_steps)
+    if train_step < warmup:
+        return learner.learning_rate * (train_step + 1) / warmup
+    return learner.learning_rate * learner.lr_decay_rate ** (
+        (train_step - warmup) // learner.lr_decay_steps
+    )
+
+
+def is_published(train_step: int, learner: LearnerConfig) -> bool:
+    """Tell whether actors get the weights of ``train_step``: at intervals, and at the start.
+
+    The first train_step's are published at once: the weights before it are the initial ones.
+    """
+    return train_step == 1 or train_step % learner.publish_interval == 0
+
+
+def next_evaluation(train_step: int, evaluator: EvaluatorConfig) -> int:
+    """Return the train_step from which weights are evaluated, after those of ``train_step``."""
+    interval = evaluator.interval_train_steps
+    return (train_step // interval + 1) * interval
+
+
+def importance_exponent(train_step: int, replay: ReplayConfig, budget: BudgetConfig) -> float:
+    """Return beta of prioritised replay: linear from start to final over all train_steps."""
+    progress = min(1.0, train_step / budget.total_train_steps)
+    return replay.importance_exponent + progress * (
+        replay.importance_exponent_final - replay.importance_exponent
+    )

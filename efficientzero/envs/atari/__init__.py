@@ -1,0 +1,1 @@
+"""Atari games: the emulator with EfficientZero's preprocessing, scores, JPEG frames."""

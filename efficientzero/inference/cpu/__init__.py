@@ -1,0 +1,1 @@
+"""The network made quick for inference on a CPU. Only ``inference`` uses it."""

@@ -1,0 +1,1 @@
+"""What every process needs: stop signal, threads, liveness, device, command line, disk."""

@@ -1,0 +1,1 @@
+"""What a run leaves for programs: counts, games, costs, and ``summary.json``."""

@@ -1,0 +1,1 @@
+"""Batched Monte-Carlo tree search: the trees in C++, the network on the device."""

@@ -1,0 +1,199 @@
+"""One batched Monte-Carlo tree search: the network on the device, the trees in C++.
+
+Called by actors, the evaluator and reanalyzers. Latents never leave the device: they live in
+pools indexed by (simulation, tree), because simulation i expands node i of every tree. On a GPU
+the roots are split in halves, so that one half's trees work while the other's network does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efficientzero.config.fields import (
+    AgentConfig,
+    CompatConfig,
+    SearchConfig,
+)
+from efficientzero.inference.search_network import SearchNetwork
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import F32, Frames, SearchResult
+from efficientzero.search.search_part import SearchPart
+
+if TYPE_CHECKING:
+    from mcts_cpp._core import ExportedTree
+
+_SMALLEST_SPLIT = 32
+_AS_IN_THE_PAPER = CompatConfig()
+
+
+class BatchedSearch:
+    """Searches up to ``batch_size`` roots at once with one network; not thread-safe."""
+
+    def __init__(
+        self,
+        network: EfficientZeroNet,
+        *,
+        search: SearchConfig,
+        agent: AgentConfig,
+        num_actions: int,
+        batch_size: int,
+        device: torch.device,
+        generator: np.random.Generator,
+        compat: CompatConfig = _AS_IN_THE_PAPER,
+        num_parts: int | None = None,
+    ) -> None:
+        """Allocate trees, pools and buffers once.
+
+        Args:
+            network: on ``device`` and in eval mode; its weights may change between searches.
+            search: coefficients and number of simulations.
+            agent: discount and value-prefix settings.
+            num_actions: A.
+            batch_size: B, the most roots of one ``run``.
+            device: where the network lives.
+            generator: source of the trees' seeds, which decide root noise and ties.
+            compat: which of the reference's deviations to repeat; PUCT only.
+            num_parts: parts that take turns; results do not depend on it but for the network's
+                rounding. None: two on a GPU if B is large enough, else one.
+        """
+        self._device = device
+        self._network = network
+        self._generator, self.batch_size = generator, batch_size
+        self.num_simulations = search.num_simulations
+        self._root_temperature = search.root_policy_temperature
+        if num_parts is None:
+            num_parts = 2 if device.type != "cpu" and batch_size >= _SMALLEST_SPLIT else 1
+        self._inference = SearchNetwork(
+            network,
+            backend=search.inference_backend,
+            precision=search.precision,
+            batch_size=batch_size,
+        )
+        self._bounds = [batch_size * part // num_parts for part in range(num_parts + 1)]
+        self._parts = [
+            SearchPart(
+                self._inference,
+                search=search,
+                agent=agent,
+                compat=compat,
+                num_actions=num_actions,
+                batch_size=end - start,
+                device=device,
+            )
+            for start, end in zip(self._bounds, self._bounds[1:], strict=False)
+        ]
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a search leaves the CPU free for other work."""
+        return self._device.type != "cpu"
+
+    @torch.inference_mode()
+    def run(self, observations: Frames | Tensor, *, exploration_noise: bool) -> SearchResult:
+        """Search from ``observations`` and return what the roots found.
+
+        Args:
+            observations: [N, *observation] with 1 <= N <= batch_size, uint8 or float32.
+            exploration_noise: explore at the root: flatter priors by root_policy_temperature, and
+                Dirichlet noise in them, or with Gumbel's search its Gumbel variables; without
+                them it is deterministic.
+
+        Raises:
+            ValueError: N out of range, or the network answered with a number that is not finite.
+        """
+        num_roots = len(observations)
+        if not 1 <= num_roots <= self.batch_size:
+            raise ValueError(f"observations: got {num_roots} roots, wanted 1 to {self.batch_size}")
+        values, logits = self._expand_roots(self._padded(observations), exploration_noise)
+        for part in self._parts:
+            part.launch(1)
+        for node in range(2, self.num_simulations + 1):
+            for part in self._parts:
+                part.collect()
+                part.launch(node)
+        for part in self._parts:
+            part.collect()
+        return self._result(num_roots, values, logits)
+
+    @torch.inference_mode()
+    def network_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's values of ``observations``, raw scale, f32 [N]; nothing is searched.
+
+        From the network as the search's backend runs it, but always in float32: a target keeps the
+        precision that a search may do without.
+
+        Args:
+            observations: [N, *observation], any N, uint8 or float32.
+        """
+        on_device = torch.as_tensor(observations).to(self._device)
+        self._inference.refresh()
+        logits = self._inference.network.initial_inference(on_device).value_logits
+        return _to_numpy(self._network.support.decode(logits))
+
+    def export_tree(self, root: int) -> ExportedTree:
+        """Return all nodes of one root's tree after ``run``, as values that ``json`` takes."""
+        part = int(np.searchsorted(self._bounds, root, side="right")) - 1
+        return self._parts[part].export_tree(root - self._bounds[part])
+
+    def _expand_roots(self, observations: Tensor, exploration_noise: bool) -> tuple[F32, F32]:
+        """Start the searches; return the network's own values [B] and policy logits [B, A]."""
+        root = self._inference.initial_inference(observations)
+        values = _to_numpy(self._network.support.decode(root.value_logits))
+        policy_logits = _to_numpy(root.policy_logits)
+        priors = policy_logits
+        if exploration_noise and self._root_temperature != 1.0:
+            priors = policy_logits / np.float32(self._root_temperature)
+        seeds = self._generator.integers(0, 2**64, size=self.batch_size, dtype=np.uint64)
+        for part, start in zip(self._parts, self._bounds, strict=False):
+            rows = slice(start, start + part.batch_size)
+            part.expand_roots(
+                root.latents[rows],
+                priors[rows],
+                values[rows],
+                seeds=seeds[rows],
+                draw_noise=exploration_noise,
+            )
+        return values, policy_logits
+
+    def _result(self, num_roots: int, values: F32, logits: F32) -> SearchResult:
+        results = [
+            part.result(
+                values[start : start + part.batch_size], logits[start : start + part.batch_size]
+            )
+            for part, start in zip(self._parts, self._bounds, strict=False)
+        ]
+        columns = zip(*results, strict=True)
+        return SearchResult._make(np.concatenate(column)[:num_roots] for column in columns)
+
+    def _padded(self, observations: Frames | Tensor) -> Tensor:
+        """Return B observations on the device; the last root is repeated where fewer were given."""
+        roots = torch.as_tensor(observations).to(self._device)
+        missing = self.batch_size - len(roots)
+        if missing:
+            roots = torch.cat([roots, roots[-1:].expand(missing, *roots.shape[1:])])
+        return roots
+
+
+def uniform_search_result(num_roots: int, num_actions: int) -> SearchResult:
+    """Return what a search without any knowledge finds: every action alike, all values zero.
+
+    Actors use it before training starts, when a search with untrained weights would cost the same
+    time as any other and find nothing.
+    """
+    return SearchResult(
+        visit_counts=np.ones((num_roots, num_actions), np.int32),
+        policies=np.full((num_roots, num_actions), 1.0 / num_actions, np.float32),
+        best_actions=np.zeros(num_roots, np.int32),
+        root_values=np.zeros(num_roots, np.float32),
+        predicted_values=np.zeros(num_roots, np.float32),
+        prior_logits=np.zeros((num_roots, num_actions), np.float32),
+        search_depths=np.zeros(num_roots, np.int32),
+    )
+
+
+def _to_numpy(tensor: Tensor) -> F32:
+    return np.ascontiguousarray(tensor.float().cpu().numpy())

@@ -1,0 +1,165 @@
+"""A part of a batch of searches: its trees, its pool, and one simulation in flight.
+
+Used by ``search``. ``launch`` lets the trees choose and starts the network; ``collect`` waits for
+its answer and gives it to the trees. Between the two, on a GPU, another part's trees can work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from efficientzero.config.fields import (
+    AgentConfig,
+    CompatConfig,
+    SearchConfig,
+)
+from efficientzero.inference.node_pools import (
+    ACTIONS,
+    KEEPS_LSTM,
+    NODES,
+    NUM_INDEX_ROWS,
+    PARENTS,
+)
+from efficientzero.inference.search_network import (
+    LatentPool,
+    SearchNetwork,
+)
+from efficientzero.schema import F32, SearchResult
+from mcts_cpp import SearchParams, TreeBatch
+
+if TYPE_CHECKING:
+    from mcts_cpp._core import ExportedTree
+
+
+class SearchPart:
+    """B trees and their latents."""
+
+    def __init__(
+        self,
+        network: SearchNetwork,
+        *,
+        search: SearchConfig,
+        agent: AgentConfig,
+        compat: CompatConfig,
+        num_actions: int,
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        """Allocate trees, pool and buffers."""
+        self.batch_size = batch_size
+        """B."""
+        self._device = device
+        self._num_actions = num_actions
+        self._trees = TreeBatch(
+            batch_size,
+            num_actions,
+            search.num_simulations,
+            _search_params(search, agent, compat),
+            np.zeros(batch_size, np.uint64),
+            search.num_threads,
+        )
+        on_cuda = device.type == "cuda"
+        indices = torch.zeros((NUM_INDEX_ROWS, batch_size), dtype=torch.int32)
+        self._indices = indices.pin_memory() if on_cuda else indices
+        # The rows of the indices and the parts of the answer as numpy sees them, made once: making
+        # them anew in every simulation would cost as much as half of the trees' own work.
+        rows = self._indices.numpy()
+        self._parents, self._actions = rows[PARENTS], rows[ACTIONS]
+        self._keeps_lstm, self._nodes = rows[KEEPS_LSTM], rows[NODES]
+        self._resets = np.zeros(batch_size, np.bool_)
+        answer = torch.empty(batch_size * (2 + num_actions))
+        self._answer = answer.pin_memory() if on_cuda else answer
+        parts = np.split(self._answer.numpy(), (batch_size, 2 * batch_size))
+        self._answer_parts = (parts[0], parts[1], parts[2].reshape(batch_size, num_actions))
+        self._answered = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
+        self._pool = LatentPool(network, batch_size, num_nodes=search.num_simulations + 1)
+
+    def expand_roots(
+        self,
+        latents: Tensor,
+        policy_logits: F32,
+        values: F32,
+        *,
+        seeds: NDArray[np.uint64],
+        draw_noise: bool,
+    ) -> None:
+        """Start new searches.
+
+        Args:
+            latents: [B, *latent] of the roots, on the device.
+            policy_logits: [B, A].
+            values: [B], raw scale.
+            seeds: [B], one per tree.
+            draw_noise: explore at the roots.
+        """
+        self._pool.write_roots(latents)
+        self._trees.reset(seeds)
+        self._trees.expand_roots(policy_logits, values, draw_noise=draw_noise)
+
+    def launch(self, node: int) -> None:
+        """Choose the leaves of simulation ``node`` and start their inference."""
+        self._trees.select_leaves(self._parents, self._actions, self._resets)
+        np.logical_not(self._resets, out=self._keeps_lstm)
+        self._nodes.fill(node)
+        numbers = self._pool.step(self._indices.to(self._device, non_blocking=True), node)
+        # Neither pinned buffer is touched again before ``collect`` has waited.
+        self._answer.copy_(numbers, non_blocking=True)
+        if self._answered is not None:
+            self._answered.record()
+
+    def collect(self) -> None:
+        """Wait for the inference and back its answer up."""
+        if self._answered is not None:
+            self._answered.synchronize()
+        self._trees.backup(*self._answer_parts)
+
+    def result(self, predicted_values: F32, prior_logits: F32) -> SearchResult:
+        """Return what the roots found; the arguments, [B] and [B, A], are the network's own."""
+        shape = (self.batch_size, self._num_actions)
+        result = SearchResult(
+            visit_counts=np.empty(shape, np.int32),
+            policies=np.empty(shape, np.float32),
+            best_actions=np.empty(self.batch_size, np.int32),
+            root_values=np.empty(self.batch_size, np.float32),
+            predicted_values=predicted_values,
+            prior_logits=prior_logits,
+            search_depths=np.empty(self.batch_size, np.int32),
+        )
+        self._trees.visit_counts(result.visit_counts)
+        self._trees.action_weights(result.policies)
+        self._trees.best_actions(result.best_actions)
+        self._trees.root_values(result.root_values)
+        self._trees.search_depths(result.search_depths)
+        return result
+
+    def export_tree(self, root: int) -> ExportedTree:
+        """Return all nodes of one root's tree, as values that ``json`` takes."""
+        return self._trees.export_tree(root)
+
+
+def _search_params(search: SearchConfig, agent: AgentConfig, compat: CompatConfig) -> SearchParams:
+    return SearchParams(
+        discount=agent.discount,
+        pb_c_init=search.pb_c_init,
+        pb_c_base=search.pb_c_base,
+        value_delta_max=search.value_delta_max,
+        value_prefix_horizon=agent.value_prefix_horizon,
+        use_value_prefix=agent.value_prefix,
+        root_exploration_fraction=search.root_exploration_fraction,
+        normalize_q=search.normalize_q,
+        algorithm=search.algorithm,
+        unvisited_q=search.unvisited_q,
+        root_dirichlet_alpha=search.root_dirichlet_alpha,
+        max_considered_actions=search.gumbel_max_considered_actions,
+        maxvisit_init=search.gumbel_maxvisit_init,
+        value_scale=search.gumbel_value_scale,
+        root_visit_has_value=not compat.root_visit_without_value,
+        exploration_counts_expansion=not compat.random_first_child,
+        recomputed_bounds=compat.recomputed_bounds,
+        stale_prefix_bounds=compat.stale_prefix_bounds,
+    )

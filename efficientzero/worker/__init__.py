@@ -1,0 +1,1 @@
+"""A worker's process: its command line, its place in a run, its tracker."""

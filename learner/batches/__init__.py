@@ -1,0 +1,1 @@
+"""Training batches on their way from replay to the device."""

@@ -1,0 +1,142 @@
+"""Has the next training batch on the device before the learner asks for it.
+
+Started by the learner's loop. A thread takes batches from the queue, checks them and sends them to
+the device, one ahead, while the step before is made; the queue's own thread decodes the one after.
+More would only grow stale.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import NamedTuple, Protocol
+
+from efficientzero.process.guarded_thread import guarded_thread
+from efficientzero.process.runtime import StopSignal
+from efficientzero.schema import TrainingBatch
+from learner.batches.checks import (
+    BadBatch,
+    BatchChecks,
+)
+from learner.batches.loader import (
+    BatchLoader,
+    SentBatch,
+)
+
+_TURN_S = 0.2
+
+
+class BatchSource(Protocol):
+    """Where training batches come from."""
+
+    def get(self, *, timeout_s: float) -> TrainingBatch | None:
+        """Return the next batch, or None if none came in time."""
+
+    @property
+    def dropped_batches(self) -> int:
+        """Batches ever taken that could not be used."""
+
+    def drop(self, why: str) -> None:
+        """Count a batch that ``get`` returned as one that could not be used."""
+
+    def passed(self) -> None:
+        """Note that a batch that ``get`` returned was good."""
+
+
+class ReadyBatch(NamedTuple):
+    """A training batch that is checked and on its way to the device."""
+
+    batch: TrainingBatch  # on the host
+    sent: SentBatch
+    overflow_share: float  # of its targets, see ``BatchChecks``
+    assembly_s: float  # checks and transfer, in the thread
+
+
+class BatchFeeder:
+    """One batch ahead; ``get`` from one thread."""
+
+    def __init__(
+        self, source: BatchSource, checks: BatchChecks, loader: BatchLoader, stop: StopSignal
+    ) -> None:
+        """Keep the parts; nothing is taken from the queue before ``start``."""
+        self._source, self._checks, self._loader, self._stop = source, checks, loader, stop
+        self._ready: queue.Queue[ReadyBatch | Exception] = queue.Queue()
+        self._room = threading.Semaphore(1)
+        self._closed = threading.Event()
+        self._taken = self._were_ready = 0
+        self._assembly_s = 0.0
+
+    def start(self) -> None:
+        """Start to take batches."""
+        guarded_thread(self._run, self._stop, name="batch-feeder")
+
+    def close(self) -> None:
+        """Take no more batches."""
+        self._closed.set()
+
+    def get(self, *, timeout_s: float) -> ReadyBatch | None:
+        """Return the next batch, or None at the timeout or when a stop is asked for.
+
+        Raises:
+            PoisonedReplay: nothing but batches that cannot be used has come for long.
+            Exception: what else the thread failed with; it has ended.
+        """
+        was_ready = not self._ready.empty()
+        deadline = time.monotonic() + timeout_s
+        while not self._stop.is_set():
+            left_s = deadline - time.monotonic()
+            try:
+                item = self._ready.get(timeout=max(0.0, min(left_s, _TURN_S)))
+            except queue.Empty:
+                if left_s <= 0:
+                    return None
+                continue
+            self._room.release()
+            if isinstance(item, Exception):
+                raise item
+            self._taken += 1
+            self._were_ready += was_ready
+            self._assembly_s += item.assembly_s
+            return item
+        return None
+
+    def row(self) -> dict[str, float]:
+        """Return the metrics of the batches taken since the last call, at least one."""
+        row = {
+            "learner/batch_ready_share": self._were_ready / self._taken,
+            "learner/batch_assembly_ms": 1_000.0 * self._assembly_s / self._taken,
+            "learner/dropped_batches": float(self._source.dropped_batches),
+        }
+        self._taken = self._were_ready = 0
+        self._assembly_s = 0.0
+        return row
+
+    def _run(self) -> None:
+        while not (self._stop.is_set() or self._closed.is_set()):
+            if not self._room.acquire(timeout=_TURN_S):
+                continue
+            try:
+                ready = self._next()
+            except Exception as error:
+                # Whatever it is must reach the learner: this thread has nobody above it.
+                self._ready.put(error)
+                return
+            if ready is None:
+                self._room.release()
+            else:
+                self._ready.put(ready)
+
+    def _next(self) -> ReadyBatch | None:
+        batch = self._source.get(timeout_s=_TURN_S)
+        if batch is None:
+            return None
+        started = time.perf_counter()
+        try:
+            overflow = self._checks.check(batch)
+        except BadBatch as error:
+            self._source.drop(str(error))
+            return None
+        self._source.passed()
+        sent = self._loader.send(batch)
+        return ReadyBatch(batch, sent, overflow, time.perf_counter() - started)

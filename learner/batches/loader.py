@@ -1,0 +1,177 @@
+"""From a training batch in host memory to the loss's input on the device.
+
+Sending is for the feeder's thread, the rest for the learner's step. Stacking, augmentation and
+scaling happen on the device, so that only uint8 frames travel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from efficientzero.config.fields import Config
+from efficientzero.config.schedules import importance_exponent
+from efficientzero.schema import EnvSpec, TrainingBatch, stack_window
+from learner.batches.augmentation import Augmentation
+from learner.training.losses.unrolled_loss import (
+    LossInput,
+    importance_weights,
+)
+
+_SMALL_FIELDS = (
+    "actions",
+    "value_prefixes",
+    "values",
+    "policies",
+    "action_mask",
+    "probabilities",
+    "table_sizes",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentBatch:
+    """A training batch on the device, as it came, or on its way there."""
+
+    frames: Tensor  # [B, S + K, *frame], or [B, S, *frame] if nothing is compared to the rest
+    actions: Tensor  # i64 [B, K]
+    value_prefixes: Tensor  # f32 [B, K]
+    values: Tensor  # f32 [B, K + 1]
+    policies: Tensor  # f32 [B, K + 1, A]
+    action_mask: Tensor  # bool [B, K]
+    probabilities: Tensor  # f64 [B]
+    table_sizes: Tensor  # i64 [B]
+    arrival: torch.cuda.Event | None
+    """None: it is there."""
+
+
+class BatchLoader:
+    """Moves, stacks and augments training batches."""
+
+    def __init__(
+        self,
+        config: Config,
+        spec: EnvSpec,
+        device: torch.device,
+        seeds: np.random.SeedSequence,
+    ) -> None:
+        """Keep the settings; all random numbers come from ``seeds``."""
+        self._config, self._spec, self._device = config, spec, device
+        self._needs_following = config.learner.consistency_coefficient > 0
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        first, second, third, fourth = (int(n) for n in seeds.generate_state(4, np.uint64))
+        self._augment_root = Augmentation(config.learner, (first, second), device)
+        """Also of the whole window, where that is augmented at once."""
+        self._augment_following = Augmentation(config.learner, (third, fourth), device)
+
+    def send(self, batch: TrainingBatch) -> SentBatch:
+        """Send ``batch`` to the device, beside whatever is computed there; from any one thread.
+
+        On a CPU the tensors are the batch's own memory.
+        """
+        frames = batch.frames
+        if not self._needs_following:
+            frames = np.ascontiguousarray(frames[:, : self._config.env.num_stacked_frames])
+        arrival = None
+        stream = self._stream
+        with contextlib.nullcontext() if stream is None else torch.cuda.stream(stream):
+            tensors = {
+                "frames": self._to_device(frames),
+                **{name: self._to_device(getattr(batch, name)) for name in _SMALL_FIELDS},
+            }
+            if stream is not None:
+                arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                arrival.record(stream)
+        return SentBatch(**tensors, arrival=arrival)
+
+    def load(self, sent: SentBatch, train_step: int) -> LossInput:
+        """Return what the loss takes; without next observations if nothing is compared to them.
+
+        Args:
+            sent: as ``send`` returned it.
+            train_step: sets the importance exponent.
+        """
+        self._await_arrival(sent)
+        config = self._config
+        num_stacked = config.env.num_stacked_frames
+        root, following = self._windows(sent.frames)
+        beta = importance_exponent(train_step, config.replay, config.budget)
+        next_observations = None
+        if following is not None:
+            windows = following.unfold(1, num_stacked, 1).movedim(
+                -1, 2
+            )  # [B, K, S, *frame], a view
+            next_observations = windows.flatten(2, 3)  # the one copy
+        return LossInput(
+            root_observations=stack_window(root, 0, num_stacked),
+            next_observations=next_observations,
+            actions=sent.actions,
+            value_prefixes=sent.value_prefixes,
+            values=sent.values,
+            policies=sent.policies,
+            mask=sent.action_mask.float(),
+            importance_weights=importance_weights(sent.probabilities, sent.table_sizes, beta),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next draws depend on."""
+        return {
+            "root": self._augment_root.state_dict(),
+            "following": self._augment_following.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on drawing from where ``state_dict`` was taken."""
+        self._augment_root.load_state_dict(state["root"])
+        self._augment_following.load_state_dict(state["following"])
+
+    def _windows(self, frames: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the frames of o[t] and those of o[t+1] .. o[t+K], augmented."""
+        num_stacked = self._config.env.num_stacked_frames
+        is_independent = self._config.learner.independent_augmentation
+        if self._spec.is_image and not is_independent:
+            frames = self._augment_root(frames)
+        root = frames[:, :num_stacked]
+        following = frames[:, 1:] if self._needs_following else None
+        if self._spec.is_image and is_independent:
+            root = self._augment_root(root)
+            following = None if following is None else self._augment_following(following)
+        return root, following
+
+    def _to_device(self, array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self._stream is not None:
+            tensor = tensor.pin_memory()  # frames are already, if ``new_array`` made them
+        return tensor.to(self._device, non_blocking=True)
+
+    def _await_arrival(self, sent: SentBatch) -> None:
+        """Have the device, not the host, wait for the copies."""
+        if sent.arrival is None:
+            return
+        stream = torch.cuda.current_stream(self._device)
+        stream.wait_event(sent.arrival)
+        for name in ("frames", *_SMALL_FIELDS):
+            # Made on the other stream: its memory must not be used again before this one is done.
+            getattr(sent, name).record_stream(stream)
+
+
+def pinned_array(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """Return an array in page-locked memory, from which copies to the device need no host.
+
+    torch keeps freed blocks and hands them out again once the copies from them are done.
+    """
+    wanted = np.dtype(dtype)
+    num_bytes = math.prod(shape) * wanted.itemsize
+    raw = torch.empty(max(1, num_bytes), dtype=torch.uint8, pin_memory=True).numpy()
+    array: NDArray[Any] = raw[:num_bytes].view(wanted).reshape(shape)
+    return array

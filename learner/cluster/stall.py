@@ -1,0 +1,114 @@
+"""Why a run goes no faster, in one sentence a person can act on.
+
+A pure function of what the roster and the learner's own pulse say. Called once a second by
+``cluster_watch``, and for the status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from efficientzero.metrics.pulse import Vitals
+from learner.cluster.roster import (
+    LATE_S,
+    Member,
+)
+
+_FULL = 0.9
+"""From this busy share on a worker has nothing left to give."""
+_STARVED = 0.9
+"""Below this busy share the learner is said to wait."""
+
+_AWAITED = {"warmup": "actor", "pace": "actor", "batch": "reanalyzer"}
+"""Who can end each of the learner's waits."""
+_MODULES = {"actor": "actor", "reanalyzer": "reanalyzer", "evaluator": "actor.evaluator"}
+_WHAT = {"warmup": "the warm-up's env_steps", "pace": "env_steps", "batch": "batches"}
+
+
+def cause_of(
+    learner: Vitals,
+    members: Sequence[tuple[Member, float]],
+    *,
+    replay_silent_s: float,
+    in_warmup: bool,
+    awaits_evaluation: bool,
+    host: str,
+    cores: int,
+    are_launched: bool = False,
+    credentials: str = "DIR",
+) -> str:
+    """Return what the learner waits for, why, and what would help; empty where nothing stalls.
+
+    Args:
+        learner: the learner's own last seconds.
+        members: workers and the seconds since each one's last sign of life.
+        replay_silent_s: seconds since replay last answered.
+        in_warmup: the warm-up's env_steps are not all there.
+        awaits_evaluation: only the final evaluation is left.
+        host: of the learner.
+        cores: that its processes may use there.
+        are_launched: a launcher starts all workers, and starts them again.
+        credentials: the folder that a worker who joins by hand is given.
+    """
+    join = "" if are_launched else f"--join <this learner> --credentials {credentials}"
+    if awaits_evaluation:
+        return "learner waits for the final evaluation" + _why("evaluator", members, join)
+    if learner.busy >= _STARVED or learner.waiting_for not in _AWAITED:
+        return ""
+    if learner.waiting_for == "warmup" and not in_warmup:
+        return ""  # its last seconds were of the warm-up, and that is over
+    waits = f"learner waits for {_WHAT[learner.waiting_for]}"
+    if replay_silent_s > LATE_S:
+        return f"{waits}: replay has not answered for {replay_silent_s:.0f} s"
+    role = _AWAITED[learner.waiting_for]
+    return waits + _why(role, members, join, where=_room(learner, members, host, cores))
+
+
+def _room(
+    learner: Vitals, members: Sequence[tuple[Member, float]], host: str, cores: int
+) -> tuple[str, str]:
+    """Return what comes before and after the advice to add processes: each needs a core."""
+    here = [member.vitals.busy for member, _ in members if member.seat.host == host]
+    if not here or cores - learner.busy - sum(here) >= 1.0:
+        return "", ""
+    return f"{host} has no core to spare ({cores}): ", " on another machine"
+
+
+def _why(
+    role: str,
+    members: Sequence[tuple[Member, float]],
+    join: str,
+    *,
+    where: tuple[str, str] = ("", ""),
+) -> str:
+    """Say why no more comes from ``role``.
+
+    Args:
+        role: whose work is awaited.
+        members: all workers.
+        join: options of one that is started by hand; empty: a launcher starts them.
+        where: goes around the advice to add some.
+    """
+    those = [(member, age) for member, age in members if member.seat.role == role]
+    if not those:
+        by_hand = f"start one: python -m {_MODULES[role]} {join}"
+        return f": no {role} is there, {by_hand if join else 'the launcher starts it'}"
+    heard = [member for member, age in those if age <= LATE_S]
+    if not heard:
+        silent_s = min(age for _, age in those)
+        return f": {_count(len(those), role)} silent for {silent_s:.0f} s"
+    if role == "evaluator":
+        return ""
+    busy = sum(member.vitals.busy for member in heard) / len(heard)
+    text = f": {_count(len(heard), role)} at {100 * busy:.0f} %"
+    if busy >= _FULL:
+        return f"{text}, {where[0]}add {role}s{where[1]}"
+    waits = [member.vitals.waiting_for for member in heard if member.vitals.waiting_for]
+    if not waits:
+        return text
+    most = max(sorted(set(waits)), key=waits.count)
+    return f"{text}, waiting for {most}"
+
+
+def _count(num: int, role: str) -> str:
+    return f"{num} {role}" + "s" * (num != 1)

@@ -1,0 +1,1 @@
+"""The pace of a run: who may collect or train how much."""

@@ -1,0 +1,433 @@
+"""The pace of the run, in one place: who may collect or train how much, and in which phase it is.
+
+The run service asks for actors, the learner for itself. Pure counting behind one lock; knows no
+gRPC, no replay and no network.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from efficientzero.config.fields import Config
+from efficientzero.process.runtime import StopSignal
+from efficientzero.schema import (
+    Grant,
+    Phase,
+)
+from learner.pacing.pace import Pace
+from learner.pacing.recent_set import RecentSet
+
+_LOOK_S = 0.5
+"""Longest a waiting thread goes without a look at whether anybody still wants its answer."""
+
+_MOST_REPLACED = 20_000
+"""Actor processes that are refused if they come back; older ones ended long ago."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """One request that waits for its grant."""
+
+    actor: _Actor
+    wanted: int
+    answered: threading.Event = field(default_factory=threading.Event)
+    grant: Grant | None = None
+    """Set just before ``answered``, then never changed."""
+
+
+@dataclass(slots=True, eq=False)
+class _Actor:
+    """What the governor knows of one actor process."""
+
+    incarnation: int
+    held: int = 0
+    """Env_steps granted to it and not completed."""
+    request: int = 0
+    """Number of its newest request."""
+    is_adopted: bool = False
+    """May come from the time of another governor: its first request sets the numbers here."""
+    ticket: _Ticket | None = None
+    """Answer (to come) of that request, kept in case it is repeated."""
+
+
+class Governor:
+    """Grants env_steps to actors and train_steps to the learner; safe to call from any thread.
+
+    The rules, and why nobody waits for ever, are in ``Pace``. Requests for env_steps are answered
+    in order of arrival: the first in line gets its whole share as soon as there is room for all
+    of it, which keeps an actor's search batch whole, or at its deadline what there is room for.
+
+    Env_steps count when an actor reports them. What an actor played and could not report before
+    it died counts as not played. What one holds that left for good goes to others who wait.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        note_env_steps: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """Start before the first env_step.
+
+        Args:
+            config: the run's.
+            note_env_steps: told the completed env_steps whenever they grow; must not block.
+
+        Raises:
+            ValueError: a budget nobody could keep.
+        """
+        self.pace = Pace.from_config(config)
+        """The run's budgets and rules."""
+        self._most_held = config.most_envs  # a turn of all its environments
+        self._note_env_steps = note_env_steps
+        self._lock = threading.Lock()
+        self._completed_grew = threading.Condition(self._lock)
+        # All below: under the lock.
+        self._completed = 0
+        self._held = 0  # sum of held over actors
+        self._train_steps = 0
+        self._ahead = 0  # what collection may be ahead of its pace, beside the slack
+        self._may_end = False  # collection may end before the paired train_steps are made
+        self._actors: dict[int, _Actor] = {}
+        self._replaced = RecentSet[tuple[int, int]](_MOST_REPLACED)  # (actor_index, incarnation)
+        self._queue: deque[_Ticket] = deque()
+        self._learner_waits_for = ""
+        self._paused_by = ""  # nothing is granted meanwhile
+        self._follows_another = False  # actors may hold grants of a governor before this one
+        self._adoptable = 0  # env_steps of those grants that may still be reported here
+        self._adopted: set[int] = set()  # actors that have reported some
+
+    def restore(self, *, env_steps: int, train_steps: int) -> None:
+        """Continue from a checkpoint's counters; before the first request.
+
+        Raises:
+            ValueError: counters beyond the budget, or the run has begun.
+        """
+        with self._lock:
+            if self._actors or self._completed or self._train_steps:
+                raise ValueError("restore: the run has begun, wanted a new governor")
+            most = (self.pace.env_steps, self.pace.total_train_steps)
+            if not (0 <= env_steps <= most[0] and 0 <= train_steps <= most[1]):
+                raise ValueError(
+                    f"restore: got {(env_steps, train_steps)} env_steps and train_steps, "
+                    f"wanted at most {most}"
+                )
+            self._completed, self._train_steps = env_steps, train_steps
+            self._follows_another = True
+            # By Pace's first rule: no more was granted before and not completed.
+            warmup_left = self.pace.warmup_env_steps - env_steps
+            self._adoptable = max(self.pace.slack, warmup_left)
+
+    @property
+    def env_steps(self) -> int:
+        """Completed env_steps."""
+        return self._completed
+
+    @property
+    def env_steps_granted(self) -> int:
+        """Env_steps completed or held by actors."""
+        with self._lock:
+            return self._granted
+
+    @property
+    def train_steps(self) -> int:
+        """Train_steps made."""
+        return self._train_steps
+
+    @property
+    def phase(self) -> Phase:
+        """Where the run is."""
+        with self._lock:
+            return self._phase()
+
+    def acquire_env_steps(
+        self,
+        actor_index: int,
+        *,
+        incarnation: int,
+        request: int,
+        completed: int,
+        wanted: int,
+        wait_s: float,
+        given_up: Callable[[], bool],
+    ) -> Grant:
+        """Count what an actor completed and wait up to ``wait_s`` seconds for what it wants next.
+
+        Repeating a request number joins the first call or repeats its answer: nothing is counted or
+        granted twice. A new incarnation of an index gives back what the one before it held. After
+        ``restore`` an actor of the time before goes on where it is, and what it completed counts.
+
+        Args:
+            actor_index: the actor's index.
+            incarnation: any number that no other process of this index has.
+            request: 1, 2, 3, ... within the incarnation.
+            completed: env_steps finished since the last request.
+            wanted: env_steps asked for; 0 only reports and does not wait.
+            wait_s: how long to wait at most, seconds.
+            given_up: tells that nobody wants the answer any more; looked at twice a second.
+
+        Raises:
+            ValueError: a negative count, more completed than held, a request out of order, or from
+                an actor process that has been replaced.
+        """
+        if min(actor_index, completed, wanted) < 0:
+            raise ValueError(
+                f"actor_index, completed, wanted: got {(actor_index, completed, wanted)}, "
+                "wanted none negative"
+            )
+        deadline = time.monotonic() + wait_s
+        with self._lock:
+            ticket = self._enter(actor_index, incarnation, request, completed, wanted)
+        while not ticket.answered.wait(max(0.0, min(_LOOK_S, deadline - time.monotonic()))):
+            nobody_listens = given_up()
+            if nobody_listens or time.monotonic() >= deadline:
+                with self._lock:
+                    self._answer_now(ticket, withdraw=nobody_listens)
+        assert ticket.grant is not None
+        return ticket.grant
+
+    def forget(self, actor_index: int, incarnation: int) -> None:
+        """Give back what an actor process holds that is gone; its successor keeps its own.
+
+        If it comes back all the same it is refused, as one that was replaced.
+        """
+        with self._lock:
+            self._replaced.add((actor_index, incarnation))
+            actor = self._actors.get(actor_index)
+            if actor is None or actor.incarnation != incarnation:
+                return
+            if actor.held:
+                log.info("actor %d is gone; %d env_steps it held are free", actor_index, actor.held)
+            self._retire(actor_index)
+            self._serve()
+
+    def may_train(self, train_step: int) -> bool:
+        """Tell whether train_step ``train_step`` (counted from 0) may be made now."""
+        with self._lock:
+            return self._may_train(train_step)
+
+    def wait_to_train(self, train_step: int, timeout_s: float, stop: StopSignal) -> bool:
+        """Wait until ``train_step`` may be made; return False after ``timeout_s`` or on stop."""
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            while self._paused_by or not self._may_train(train_step):
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or stop.is_set():
+                    return False
+                self._completed_grew.wait(min(left_s, _LOOK_S))
+        return not stop.is_set()
+
+    def train_step_completed(self, train_steps: int) -> None:
+        """Tell that train_step ``train_steps - 1`` is made, so ``train_steps`` in all.
+
+        Raises:
+            ValueError: one was left out, told twice, or is beyond the budget.
+        """
+        with self._lock:
+            wanted = self._train_steps + 1
+            most = self.pace.total_train_steps
+            if train_steps != wanted or train_steps > most:
+                raise ValueError(
+                    f"train_steps made: got {train_steps}, wanted {wanted} (of {most})"
+                )
+            self._train_steps = train_steps
+            self._serve()
+
+    def collect_more_if_stuck(self) -> bool:
+        """Let collection get further ahead by the slack, if actors wait and nobody plays.
+
+        For a replay that has nothing to train on yet: many actors can all be in the middle of their
+        first episodes when the pace stops them, or before the last env_step, which waits for the
+        paired train_steps. Returns whether it was so.
+        """
+        with self._lock:
+            is_waiting = bool(self._queue) and not self._held and not self._room()
+            is_stuck = is_waiting and not self._paused_by
+            if is_stuck and self._granted < self.pace.env_steps:
+                self._ahead += self.pace.slack
+                self._may_end |= self._granted == self.pace.env_steps - 1
+                self._serve()
+            return is_stuck
+
+    def pause(self, why: str) -> None:
+        """Grant neither env_steps nor train_steps until ``why`` is empty; counts go on."""
+        with self._lock:
+            self._paused_by = why
+            if not why:
+                self._completed_grew.notify_all()
+                self._serve()
+
+    @property
+    def paused_by(self) -> str:
+        """Why nothing is granted; empty while it is."""
+        return self._paused_by
+
+    def set_waiting_for(self, what: str) -> None:
+        """Say what else than the pace the learner waits for; empty when it waits no more."""
+        self._learner_waits_for = what
+
+    def why_waiting(self) -> str:
+        """Say in a few words what the learner waits for; empty while it trains."""
+        with self._lock:
+            if self._paused_by:
+                return self._paused_by
+            env_steps, next_step, pace = self._completed, self._train_steps, self.pace
+            if next_step >= pace.total_train_steps:
+                left = pace.env_steps - env_steps
+                return f"actors: {left} env_steps of the budget left" if left else ""
+            if self._may_train(next_step):
+                return self._learner_waits_for
+            if env_steps < pace.warmup_env_steps:
+                return f"warm-up: {env_steps}/{pace.warmup_env_steps} env_steps"
+            behind = pace.env_steps_to_train(next_step) - env_steps
+            return f"actors: {behind} env_steps behind the pace"
+
+    # Everything below is called under the lock.
+
+    @property
+    def _granted(self) -> int:
+        return self._completed + self._held
+
+    def _phase(self) -> Phase:
+        return self.pace.phase(completed=self._completed, train_steps=self._train_steps)
+
+    def _may_train(self, train_step: int) -> bool:
+        return self.pace.may_train(train_step, completed=self._completed)
+
+    def _has_ended(self) -> bool:
+        return self._completed >= self.pace.env_steps
+
+    def _room(self) -> int:
+        return self.pace.room(
+            granted=self._granted,
+            train_steps=self._train_steps,
+            ahead=self._ahead,
+            may_end=self._may_end,
+        )
+
+    def _share(self, ticket: _Ticket) -> int:
+        return self.pace.share(
+            ticket.wanted,
+            granted=self._granted,
+            train_steps=self._train_steps,
+            may_end=self._may_end,
+        )
+
+    def _actor(self, index: int, incarnation: int) -> _Actor:
+        actor = self._actors.get(index)
+        if actor is not None and actor.incarnation == incarnation:
+            return actor
+        if (index, incarnation) in self._replaced:
+            raise ValueError(
+                f"actor {index}: got a process that was replaced, wanted its successor"
+            )
+        if actor is not None:
+            log.info("actor %d started again; %d env_steps it held are free", index, actor.held)
+            self._retire(index)
+        self._actors[index] = _Actor(incarnation, is_adopted=self._follows_another)
+        self._serve()
+        return self._actors[index]
+
+    def _retire(self, index: int) -> None:
+        actor = self._actors.pop(index)
+        self._replaced.add((index, actor.incarnation))
+        if actor.ticket is not None:
+            self._answer_now(actor.ticket, withdraw=True)
+        self._held -= actor.held
+
+    def _adopt(self, index: int, actor: _Actor, request: int, completed: int) -> None:
+        """Take over an actor that holds a grant of the governor before: exactly what it completed.
+
+        Once for each index, and no more in all than the governor before can have granted. What it
+        holds and has not completed is not known here, so others may have been granted the last of
+        the budget meanwhile; what does not fit any more is said and not counted.
+        """
+        if completed > self._most_held:
+            raise ValueError(
+                f"completed: got {completed} of a time before this learner, wanted at most "
+                f"{self._most_held}: what an actor can hold"
+            )
+        if completed and index in self._adopted:
+            raise ValueError(
+                f"completed: got {completed} of a time before this learner a second time, wanted 0"
+            )
+        actor.is_adopted = False
+        actor.request = request - 1
+        actor.held = min(completed, self.pace.env_steps - self._granted, self._adoptable)
+        self._held += actor.held
+        self._adoptable -= actor.held
+        if completed:
+            self._adopted.add(index)
+        if actor.held < completed:
+            log.warning(
+                "%d env_steps were played beyond the budget while the learner was away, or "
+                "were never granted; they do not count",
+                completed - actor.held,
+            )
+
+    def _enter(
+        self, index: int, incarnation: int, request: int, completed: int, wanted: int
+    ) -> _Ticket:
+        actor = self._actor(index, incarnation)
+        if actor.ticket is not None and request == actor.request:
+            return actor.ticket
+        if actor.is_adopted:
+            self._adopt(index, actor, request, completed)
+            completed = actor.held
+        if request != actor.request + 1:
+            raise ValueError(f"request number: got {request}, wanted {actor.request + 1}")
+        if completed > actor.held:
+            raise ValueError(f"completed: got {completed}, wanted at most the {actor.held} held")
+        if actor.ticket is not None:
+            # An actor asks for one thing at a time; a request it no longer waits for is void.
+            self._answer_now(actor.ticket, withdraw=True)
+        actor.held -= completed
+        self._held -= completed
+        self._completed += completed
+        ticket = _Ticket(actor, wanted)
+        actor.request, actor.ticket = request, ticket
+        if wanted:
+            self._queue.append(ticket)
+        else:
+            self._answer(ticket, 0)
+        if completed:
+            self._note_env_steps(self._completed)
+            self._completed_grew.notify_all()
+        self._serve()
+        return ticket
+
+    def _serve(self) -> None:
+        """Answer those in line who can have their whole share."""
+        while self._queue:
+            if self._paused_by and not self._has_ended():
+                return
+            share = self._share(self._queue[0])
+            if not self._has_ended() and not 0 < share <= self._room():
+                return
+            self._answer(self._queue.popleft(), share)
+
+    def _answer_now(self, ticket: _Ticket, *, withdraw: bool) -> None:
+        """Answer a request out of turn with what there is room for, or with nothing."""
+        if ticket.answered.is_set():
+            return
+        self._queue.remove(ticket)
+        is_void = withdraw or bool(self._paused_by)
+        self._answer(ticket, 0 if is_void else min(self._share(ticket), self._room()))
+        self._serve()  # those behind it moved up
+
+    def _answer(self, ticket: _Ticket, granted: int) -> None:
+        phase = self._phase()
+        if granted:
+            is_warmup = self._granted < self.pace.warmup_env_steps
+            phase = Phase.WARMUP if is_warmup else max(phase, Phase.COLLECTING)
+        ticket.grant = Grant(granted, self._has_ended(), phase, env_steps=self._granted)
+        ticket.actor.held += granted
+        self._held += granted
+        ticket.answered.set()

@@ -1,0 +1,166 @@
+"""The pace of a deterministic run: one role works at a time, and counts alone say which.
+
+Takes the governor's place where ``cluster.deterministic`` is set. The run service asks for actor
+and reanalyzer, the learner for itself, all through the governor's own questions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from efficientzero.config.fields import Config
+from efficientzero.config.schedules import (
+    is_published,
+    next_evaluation,
+)
+from efficientzero.schema import F64, U64, Grant
+from learner.pacing.governor import Governor
+from replay.steps.priorities import clip_priorities
+
+_LOOK_S = 0.5
+
+
+class Priorities(NamedTuple):
+    """New priorities of the items of one batch."""
+
+    keys: list[int]
+    priorities: list[float]
+
+
+class LockStepGovernor(Governor):
+    """Gives the turn to the actor, or to reanalyzer and learner together.
+
+    The actor plays a whole share of env_steps when rule 2 of ``Pace`` lets the learner make no
+    train_step; nothing is granted before. Otherwise one batch and one train_step are made, while
+    the actor holds no env_step and its steps are in replay. After collection the actor first hands
+    over its last episodes, which it ends by a report without a wish.
+
+    So the counts at which anything is granted do not depend on who is how fast. Nobody waits for
+    ever: when the learner may not train, nobody holds a grant and ``Pace`` shows that rule 1 has
+    room for the share. Training also waits for each evaluation that is due, which changes nothing
+    but lets the evaluator see every set of weights that it is to see.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Start before the first env_step; raise ValueError for a budget nobody could keep."""
+        super().__init__(config)
+        self.dropped_updates = 0
+        """None is ever: they come with the turn."""
+        self._config = config
+        # Under the lock:
+        self._has_actor_left = False
+        self._evaluation_due = next_evaluation(0, config.evaluator)
+        self._awaited_evaluation: int | None = None  # train_step of its weights
+        self._newest_evaluation = 0  # as reported; it may come before it is awaited
+        self._priorities = Priorities([], [])
+
+    def update(self, keys: U64, priorities: F64) -> None:
+        """Keep new priorities [B] of the items ``keys`` [B] for the next batch's turn."""
+        clipped = clip_priorities(priorities)
+        with self._lock:
+            self._priorities = Priorities(keys.tolist(), clipped.tolist())
+
+    def acquire_env_steps(
+        self,
+        actor_index: int,
+        *,
+        incarnation: int,
+        request: int,
+        completed: int,
+        wanted: int,
+        wait_s: float,
+        given_up: Callable[[], bool],
+    ) -> Grant:
+        """As the governor's; a mere report after the end of collection is the actor's last word."""
+        grant = super().acquire_env_steps(
+            actor_index,
+            incarnation=incarnation,
+            request=request,
+            completed=completed,
+            wanted=wanted,
+            wait_s=wait_s,
+            given_up=given_up,
+        )
+        if not wanted and grant.collection_ended:
+            with self._lock:
+                self._has_actor_left = True
+                self._completed_grew.notify_all()
+        return grant
+
+    def wait_for_batch(
+        self, train_step: int, wait_s: float, given_up: Callable[[], bool]
+    ) -> Priorities | None:
+        """Wait for the turn to make the batch of ``train_step``, counted from 0.
+
+        Args:
+            train_step: which batch; asked for again, it is granted again.
+            wait_s: how long to wait at most, seconds.
+            given_up: tells that nobody wants the answer any more; looked at twice a second.
+
+        Returns:
+            The priorities of the batch before, or None if it is not yet the turn.
+        """
+        deadline = time.monotonic() + wait_s
+        with self._lock:
+            while not self._may_train(train_step):
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or given_up():
+                    return None
+                self._completed_grew.wait(min(left_s, _LOOK_S))
+            return self._priorities
+
+    def train_step_completed(self, train_steps: int) -> None:
+        """Tell that ``train_steps`` are made and that weights due after them are published."""
+        super().train_step_completed(train_steps)
+        with self._lock:
+            is_last = train_steps == self.pace.total_train_steps  # the final evaluation's
+            is_due = train_steps >= self._evaluation_due
+            if (
+                self._config.cluster.evaluator
+                and is_published(train_steps, self._config.learner)
+                and is_due
+                and not is_last
+            ):
+                if train_steps != self._newest_evaluation:
+                    self._awaited_evaluation = train_steps
+                self._evaluation_due = next_evaluation(train_steps, self._config.evaluator)
+            self._completed_grew.notify_all()
+
+    def evaluation_reported(self, weights_version: int) -> None:
+        """Tell that the weights of train_step ``weights_version`` have been evaluated."""
+        with self._lock:
+            self._newest_evaluation = weights_version
+            if weights_version == self._awaited_evaluation:
+                self._awaited_evaluation = None
+                self._completed_grew.notify_all()
+
+    def why_waiting(self) -> str:
+        """Say in a few words what the learner waits for; empty while it trains."""
+        with self._lock:
+            is_turn = self._pays_for_a_train_step() and not self._paused_by
+            reason = self._not_yet() if is_turn else ""
+        return reason or super().why_waiting()
+
+    # Everything below is called under the lock.
+
+    def _pays_for_a_train_step(self) -> bool:
+        return self.pace.may_train(self._train_steps, completed=self._completed)
+
+    def _may_train(self, train_step: int) -> bool:
+        is_next = train_step == self._train_steps
+        return is_next and self._pays_for_a_train_step() and not self._not_yet()
+
+    def _not_yet(self) -> str:
+        """Say who has the turn although env_steps for a train_step are there."""
+        if self._held:
+            return f"the actor, which plays {self._held} env_steps"
+        if self._has_ended() and not self._has_actor_left:
+            return "the actor's last episodes"
+        if self._awaited_evaluation is not None:
+            return f"the evaluation of train_step {self._awaited_evaluation}"
+        return ""
+
+    def _room(self) -> int:
+        return 0 if self._pays_for_a_train_step() else super()._room()

@@ -1,0 +1,313 @@
+"""What happened in a run: counts and scores in memory, every result as a line in the run folder.
+
+Filled by the run service, read for the status; safe to call from any thread. Knows no gRPC.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from efficientzero.process.disk_space import (
+    DiskPause,
+    is_full,
+)
+from efficientzero.runs.lease import Fenced
+from efficientzero.runs.results.episode_lines import (
+    EPISODES_FILE,
+    MOST_LINES,
+    num_env_steps,
+    num_episodes,
+    shorten_file,
+)
+from efficientzero.runs.run_folder import (
+    append_lines,
+    read_lines,
+    rewrite_lines,
+)
+from replay.steps.priorities import MIN_PRIORITY
+
+_PRIORITY_DECAY = 0.99  # per training batch
+_NUM_LAST_RETURNS = 20
+
+
+class EpisodeResult(NamedTuple):
+    """One ended game."""
+
+    episode_return: float  # raw score
+    length: int  # env_steps
+
+
+_Line = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordSnapshot:
+    """The record at one instant."""
+
+    episodes: int
+    """Ended training episodes."""
+    last_returns: tuple[float, ...]
+    """Their raw scores, oldest first, at most 20."""
+    replay_items: int
+    """Items in the prioritised table, as last told."""
+    last_eval_return_mean: float
+    """NaN before the first evaluation."""
+    last_eval_version: int
+    """Train_step of the weights it used; 0 before the first."""
+    final_evaluation_received: bool
+    steps_inserted: int
+    """Env_steps that ever reached replay, as last told."""
+
+
+def _keep(path: Path, wanted: Callable[[_Line], bool]) -> list[_Line]:
+    """Leave only the lines that are whole and wanted in a file of records; return them."""
+    if not path.exists():
+        return []
+    kept = [line for line in read_lines(path) if wanted(line)]
+    rewrite_lines(path, kept)
+    return kept
+
+
+class RunRecord:
+    """Writes ``evaluations.jsonl`` and ``episodes.jsonl`` and remembers the newest of them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        pause: DiskPause | None = None,
+        *,
+        check_lease: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Append to the files in ``directory``; wall time counts from now.
+
+        Args:
+            directory: the run folder.
+            pause: notes a full disk; its lines wait in memory. None: a full disk is an error.
+            check_lease: raises if the folder is another process's by now.
+        """
+        self._pause, self._check_lease = pause, check_lease
+        self._evaluations_path = directory / "evaluations.jsonl"
+        self._episodes_path = directory / EPISODES_FILE
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        # Under the lock:
+        self._num_episode_lines = 0
+        self._episodes = 0
+        self._episode_env_steps = 0  # of all of them
+        self._last_returns: deque[float] = deque(maxlen=_NUM_LAST_RETURNS)
+        self._replay_items = 0
+        self._last_eval_return_mean = float("nan")
+        self._last_eval_version = 0
+        self._final_evaluation_received = False
+        self._unwritten: dict[Path, list[str]] = {}
+        self._failure: OSError | Fenced | None = None
+        self._max_priority = 1.0
+        self._has_priorities = False
+        self._steps_inserted = 0
+
+    def state(self) -> dict[str, float]:
+        """Return what a checkpoint must keep beside the files."""
+        return {"wall_s": self.wall_s, "max_priority": self._max_priority}
+
+    def restore(self, state: Mapping[str, float], *, env_steps: int, train_steps: int) -> None:
+        """Continue from a checkpoint and from the lines written up to it.
+
+        Lines from after the checkpoint belong to train_steps that never were: they are removed.
+
+        Args:
+            state: as ``state`` returned it.
+            env_steps: the run's count now.
+            train_steps: the run's count now.
+        """
+        self._check_lease()
+        evaluations = self._kept(
+            self._evaluations_path, lambda line: line["weights_version"] <= train_steps
+        )
+        episodes = self._kept(self._episodes_path, lambda line: line["env_steps"] <= env_steps)
+        with self._lock:
+            self._started = time.monotonic() - state["wall_s"]
+            self._max_priority, self._has_priorities = state["max_priority"], True
+            self._num_episode_lines = len(episodes)
+            self._episodes = sum(map(num_episodes, episodes))
+            self._episode_env_steps = sum(map(num_env_steps, episodes))
+            self._last_returns.extend(line["return"] for line in episodes)
+            for line in evaluations:
+                self._last_eval_return_mean = line["return_mean"]
+                self._last_eval_version = line["weights_version"]
+            self._final_evaluation_received = any(line["is_final"] for line in evaluations)
+
+    def _kept(self, path: Path, wanted: Callable[[_Line], bool]) -> list[_Line]:
+        if self._pause is None:
+            return _keep(path, wanted)
+        return self._pause.write(lambda: _keep(path, wanted), path)
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since the run started."""
+        return time.monotonic() - self._started
+
+    @property
+    def episode_env_steps(self) -> int:
+        """Env_steps of all ended training episodes."""
+        return self._episode_env_steps
+
+    @property
+    def max_priority(self) -> float:
+        """Largest recent priority; 1 before the first ones."""
+        return self._max_priority
+
+    def add_priorities(self, largest: float) -> None:
+        """Follow the largest priority of each training batch.
+
+        New steps enter replay with the largest, so that all are soon trained on (PER, algorithm
+        1). The service cannot tell its own: it is followed with a slow decay, because priorities
+        of outliers fall when they are sampled again.
+        """
+        decayed = self._max_priority * _PRIORITY_DECAY if self._has_priorities else 0.0
+        self._max_priority, self._has_priorities = max(largest, decayed, MIN_PRIORITY), True
+
+    def set_replay_counts(self, *, items: int, steps_inserted: int) -> None:
+        """Note how many items the prioritised table holds, and how many it ever took."""
+        with self._lock:
+            self._replay_items, self._steps_inserted = items, steps_inserted
+
+    def add_episodes(
+        self, actor_index: int, episodes: Sequence[EpisodeResult], *, env_steps: int
+    ) -> None:
+        """Add ended training episodes, one line each; ``env_steps`` is the run's count now."""
+        lines = [
+            {
+                "actor": actor_index,
+                "return": episode.episode_return,
+                "length": episode.length,
+                "env_steps": env_steps,
+                "wall_s": round(self.wall_s, 3),
+            }
+            for episode in episodes
+        ]
+        with self._lock:
+            self._append(self._episodes_path, lines)
+            self._num_episode_lines += len(lines)
+            if self._num_episode_lines > MOST_LINES:
+                self._shorten()
+            self._episodes += len(episodes)
+            self._episode_env_steps += sum(episode.length for episode in episodes)
+            self._last_returns.extend(episode.episode_return for episode in episodes)
+
+    def add_evaluation(
+        self,
+        *,
+        weights_version: int,
+        is_final: bool,
+        episodes: Sequence[EpisodeResult],
+        seconds: float,
+        env_steps: int,
+        train_steps: int,
+    ) -> None:
+        """Add one evaluation of at least one episode.
+
+        Args:
+            weights_version: train_step of the weights evaluated.
+            is_final: whether they are the finished run's last weights.
+            episodes: their results.
+            seconds: wall time of the evaluation.
+            env_steps: the run's count now.
+            train_steps: the run's count now.
+        """
+        returns = [episode.episode_return for episode in episodes]
+        mean = statistics.fmean(returns)
+        line = {
+            "weights_version": weights_version,
+            "is_final": is_final,
+            "return_mean": mean,
+            "returns": returns,
+            "lengths": [episode.length for episode in episodes],
+            "env_steps": env_steps,
+            "train_steps": train_steps,
+            "wall_s": round(self.wall_s, 3),
+            "seconds": seconds,
+        }
+        with self._lock:
+            self._append(self._evaluations_path, [line])
+            self._last_eval_return_mean, self._last_eval_version = mean, weights_version
+            self._final_evaluation_received = self._final_evaluation_received or is_final
+
+    def snapshot(self) -> RecordSnapshot:
+        """Return what is known now."""
+        with self._lock:
+            return RecordSnapshot(
+                episodes=self._episodes,
+                last_returns=tuple(self._last_returns),
+                replay_items=self._replay_items,
+                last_eval_return_mean=self._last_eval_return_mean,
+                last_eval_version=self._last_eval_version,
+                final_evaluation_received=self._final_evaluation_received,
+                steps_inserted=self._steps_inserted,
+            )
+
+    def check(self) -> None:
+        """Raise what kept a result from being written; the learner looks here in its loop.
+
+        Raises:
+            OSError: folder gone, disk full for too long. Results would be lost from here on.
+            Fenced: the folder is another process's.
+        """
+        with self._lock:
+            self._write()
+            if self._failure is not None:
+                raise self._failure
+
+    def finish(self) -> None:
+        """Write what a full disk has not taken yet, for the last time.
+
+        Raises:
+            OSError: it is lost.
+        """
+        self._pause = None
+        self.check()
+
+    def _append(self, path: Path, lines: Sequence[dict[str, Any]]) -> None:
+        """Write whole lines and hand them to the system, so that a reader sees them at once."""
+        self._unwritten.setdefault(path, []).extend(map(json.dumps, lines))
+        self._write()
+
+    def _write(self) -> None:
+        """Write the lines that are not written yet, as far as the disk takes them."""
+        for path, lines in list(self._unwritten.items()):
+            try:
+                self._check_lease()
+                append_lines(path, lines)
+            except Fenced as error:
+                self._failure = error
+                return
+            except OSError as error:
+                self._note_failure(path, error)
+                continue
+            del self._unwritten[path]
+            if self._pause is not None:
+                self._pause.written(path)
+
+    def _shorten(self) -> None:
+        if self._episodes_path in self._unwritten:
+            return  # it is not whole now
+        try:
+            self._num_episode_lines = shorten_file(self._episodes_path)
+        except OSError as error:
+            if not is_full(error):
+                self._failure = error
+
+    def _note_failure(self, path: Path, error: OSError) -> None:
+        try:
+            if self._pause is None:
+                raise error
+            self._pause.failed(path, error)
+        except OSError as final:
+            self._failure = final

@@ -1,0 +1,1 @@
+"""The learner's gRPC port: weights, pace and membership."""

@@ -1,0 +1,1 @@
+"""One train_step: network, loss, optimiser, ranks."""

@@ -1,0 +1,39 @@
+"""The values that actors and reanalyzers would get, on a batch that is about to be trained on.
+
+Training normalises every call by its own batch, search by running statistics. What the two make of
+one observation is apart by what the statistics are wrong, and the bootstrap takes search's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from efficientzero.config.fields import Config
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.process.devices import precision_context
+from learner.training.losses.unrolled_loss import (
+    LossInput,
+    unroll,
+)
+
+
+@torch.no_grad()
+def eval_values(network: EfficientZeroNet, batch: LossInput, config: Config) -> Tensor:
+    """Return the values of o[t] and of the K steps from it in evaluation mode, f32 [B, K + 1].
+
+    Changes neither weights nor statistics; the network is in training mode before and after.
+    """
+    device = batch.actions.device
+    network.eval()
+    try:
+        # A compiled network would be compiled a second time for the few calls of this kind.
+        with (
+            torch.compiler.set_stance("force_eager"),
+            precision_context(config.learner.precision, device),
+        ):
+            root, steps = unroll(network, batch, agent=config.agent, gradient_scaling="muzero")
+            logits = torch.stack([root.value_logits, *(s.value_logits for s in steps)], 1)
+            return network.support.decode(logits)
+    finally:
+        network.train()

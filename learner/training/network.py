@@ -1,0 +1,88 @@
+"""The network that a learner trains, as the run's seed makes it, and what it costs.
+
+Built by every rank of a learner, always the same one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from efficientzero.config.derived import most_roots
+from efficientzero.config.fields import Config
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.process.runtime import seed_sequence
+from efficientzero.runs.run_folder import RunInfo
+
+
+def make_network(run: RunInfo) -> EfficientZeroNet:
+    """Build the network from the run's seed, on the CPU; with a projector only if it has a loss."""
+    config = run.config
+    seed = int(seed_sequence(config.seed, "learner", 0).generate_state(1)[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # torch's initialisers know only the global generator
+        return EfficientZeroNet(
+            config.network,
+            run.env_spec,
+            value_prefix=config.agent.value_prefix,
+            projection=config.learner.consistency_coefficient > 0,
+        )
+
+
+_BACKWARD = 2  # a backward pass is about two forward passes
+
+
+class Cost(NamedTuple):
+    """Floating-point operations of one train_step."""
+
+    training: float
+    searching: float  # by reanalyzers, for its targets
+
+    def __str__(self) -> str:
+        """Return both for a person."""
+        return f"{_flops(self.training)} to train and {_flops(self.searching)} to search"
+
+
+def train_step_cost(network: EfficientZeroNet, config: Config) -> Cost:
+    """Count what a train_step costs with all its slices and searched roots.
+
+    Calls the network with one observation each, in inference: its weights and statistics stay.
+    """
+    agent, learner, spec = config.agent, config.learner, network.spec
+    was_training, device = network.training, next(network.parameters()).device
+    latents = torch.zeros(1, *network.latent_shape, device=device)
+    observations = torch.zeros(1, *spec.observation_shape, device=device)
+    actions = torch.zeros(1, dtype=torch.int64, device=device)
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as initial:
+        network.initial_inference(observations)
+    with torch.no_grad(), FlopCounterMode(display=False) as recurrent:
+        network.recurrent_inference(latents, network.initial_lstm_states(1), actions)
+    step, target = recurrent.get_total_flops(), 0
+    if learner.consistency_coefficient > 0:
+        with torch.no_grad(), FlopCounterMode(display=False) as projection:
+            network.project(latents, with_predictor=True)
+        step += projection.get_total_flops()
+        target = initial.get_total_flops() + projection.get_total_flops()  # no gradient; a bound
+    network.train(was_training)
+    forward = initial.get_total_flops() + agent.num_unroll_steps * step
+    per_slice = (1 + _BACKWARD) * forward + agent.num_unroll_steps * target
+    root = initial.get_total_flops() + config.reanalyzer_simulations * recurrent.get_total_flops()
+    num_roots = most_roots(config) if most_roots(config) > 1 else 0
+    return Cost(float(learner.batch_size * per_slice), float(num_roots * root))
+
+
+def describe_network(network: EfficientZeroNet, config: Config) -> str:
+    """Return the network's size, and what a train_step costs, in one line."""
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    latent = "x".join(map(str, network.latent_shape))
+    cost = train_step_cost(network, config)
+    return f"latent {latent}, {parameters / 1e6:.2f} M parameters; a train_step takes {cost}"
+
+
+def _flops(number: float) -> str:
+    """Return a number of operations for a person."""
+    scale, unit = (1e12, "TFLOPs") if number >= 1e12 else (1e9, "GFLOPs")  # noqa: PLR2004
+    return f"{number / scale:.3g} {unit}"

@@ -1,0 +1,274 @@
+"""The processes that train one network together, one a device, and what they say to each other.
+
+Rank 0 is the learner: it owns batches, pace, weights, checkpoints and metrics. It tells the others
+what to do next, gives each an equal part of every batch, and takes part itself. Gradients, losses
+and batch-norm statistics are those of the whole batch. A learner on one device is ``Alone``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map
+
+from efficientzero.config.fields import Config
+from efficientzero.process.file_locks import has_locks
+from efficientzero.process.process_seconds import (
+    ProcessSeconds,
+    read_process,
+)
+from efficientzero.process.runtime import PlainError
+from efficientzero.runs.run_folder import RunInfo
+from learner.training.losses.unrolled_loss import (
+    LossInput,
+    LossTerms,
+)
+from learner.training.synced_norms import with_synced_norms
+
+_TIMEOUT_S = 300.0
+"""Of one call. Rank 0 speaks twice a second while it waits itself."""
+
+
+class Idle(NamedTuple):
+    """Rank 0 is there and waits for something."""
+
+
+class Step(NamedTuple):
+    """The next train_step; the parts of its batch follow."""
+
+    train_step: int
+    measure: bool
+    fields: Mapping[str, tuple[tuple[int, ...], torch.dtype]]
+    """Shape and dtype of a part's tensors."""
+
+
+class State(NamedTuple):
+    """Where training starts from."""
+
+    network: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+
+
+class End(NamedTuple):
+    """Training is over."""
+
+
+Command = Idle | Step | State | End
+
+
+class Ranks(Protocol):
+    """What the learner's loop and its updates want of the ranks."""
+
+    def others_seconds(self) -> float:
+        """Return the CPU-seconds that the other ranks have spent until now; from any thread."""
+
+    def wrap(self, loss: nn.Module, network: nn.Module, config: Config) -> nn.Module:
+        """Return the loss whose gradients are those of the whole batch."""
+
+    def merge(self, terms: LossTerms, *, everything: bool) -> LossTerms:
+        """Return the whole batch's loss and priorities, without gradient, and all else if asked."""
+
+    def tell(self, command: Command) -> None:
+        """Tell the other ranks what to do."""
+
+    def share(self, inputs: LossInput, train_step: int, *, measure: bool) -> LossInput:
+        """Announce a train_step, give every rank its part of the batch, and return rank 0's."""
+
+
+class Alone:
+    """The only rank."""
+
+    def others_seconds(self) -> float:
+        """Return 0."""
+        return 0.0
+
+    def wrap(self, loss: nn.Module, network: nn.Module, config: Config) -> nn.Module:
+        """Return ``loss``."""
+        del network, config
+        return loss
+
+    def merge(self, terms: LossTerms, *, everything: bool) -> LossTerms:
+        """Return ``terms``."""
+        del everything
+        return terms
+
+    def tell(self, command: Command) -> None:
+        """Nobody listens."""
+
+    def share(self, inputs: LossInput, train_step: int, *, measure: bool) -> LossInput:
+        """Return all of ``inputs``."""
+        del train_step, measure
+        return inputs
+
+
+def meeting_point(run: RunInfo) -> Path:
+    """Return the file over which a launch's ranks meet: torch locks it.
+
+    In the run folder, or where that has no locks, in this machine's folder of temporary files.
+    """
+    name = f"ranks-{run.num_resumes}"
+    if has_locks(run.directory):
+        return run.directory / name
+    return Path(tempfile.gettempdir()) / f"efficientzero-{run.run_uid}-{name}"
+
+
+class RankGroup:
+    """One of several ranks on this machine; all make the same calls in the same order."""
+
+    def __init__(
+        self, meeting_point: Path, *, rank: int, num_ranks: int, device: torch.device
+    ) -> None:
+        """Meet the others; returns when all are there.
+
+        Args:
+            meeting_point: a file that does not exist yet, the same for all; nobody listens but on
+                loopback.
+            rank: this process's, from 0.
+            num_ranks: of the group.
+            device: this rank's.
+
+        Raises:
+            RuntimeError: not all came within five minutes.
+        """
+        for library in ("GLOO", "NCCL"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
+        self._device, self._num_ranks = device, num_ranks
+        # Not as a URL, which would end at a "#" or "?" in the path.
+        store = dist.FileStore(  # type: ignore[attr-defined]
+            str(meeting_point.resolve()), num_ranks
+        )
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            store=store,
+            rank=rank,
+            world_size=num_ranks,
+            timeout=timedelta(seconds=_TIMEOUT_S),
+        )
+        store.set(f"pid-{rank}", str(os.getpid()))
+        others = [other for other in range(num_ranks) if other != rank]
+        pids = [int(store.get(f"pid-{other}")) for other in others]
+        self._others = ProcessSeconds(lambda: filter(None, map(read_process, pids)))
+
+    def others_seconds(self) -> float:
+        """Return the CPU-seconds that the other ranks' processes have spent until now."""
+        return self._others.read()
+
+    def close(self) -> None:
+        """Leave the group."""
+        dist.destroy_process_group()
+
+    def wrap(self, loss: nn.Module, network: nn.Module, config: Config) -> nn.Module:
+        """Return the loss whose gradients are means over all ranks; give ``network`` synced norms.
+
+        Args:
+            loss: holds ``network``.
+            network: on this rank's device; changed in place.
+            config: tells whether some weights get no gradient.
+        """
+        with_synced_norms(network)
+        learner = config.learner
+        coefficients = (
+            learner.value_coefficient,
+            learner.policy_coefficient,
+            learner.value_prefix_coefficient,
+        )
+        # Synced norms keep the buffers equal.
+        return DistributedDataParallel(
+            loss, forward_sync_buffers=False, find_unused_parameters=0.0 in coefficients
+        )
+
+    def merge(self, terms: LossTerms, *, everything: bool) -> LossTerms:
+        """Return the loss and the priorities of the whole batch on every rank.
+
+        Args:
+            terms: of this rank's part.
+            everything: merge all other terms as well.
+        """
+        merged: dict[str, Any] = {}
+        for field in dataclasses.fields(terms):
+            tensor = getattr(terms, field.name)
+            if tensor is None or not (everything or field.name in ("total", "priorities")):
+                continue
+            merged[field.name] = self._mean(tensor) if tensor.ndim == 0 else self._joined(tensor)
+        return dataclasses.replace(terms, **merged)
+
+    def tell(self, command: Command) -> None:
+        """Tell the other ranks what to do; of rank 0."""
+        # Tensors of rank 0's device would be unpickled there by all.
+        sent = tree_map(lambda leaf: leaf.cpu() if isinstance(leaf, Tensor) else leaf, command)
+        dist.broadcast_object_list([sent], src=0, device=torch.device("cpu"))
+
+    def listen(self) -> Command:
+        """Return what rank 0 tells; of the others."""
+        heard: list[Any] = [None]
+        dist.broadcast_object_list(heard, src=0, device=torch.device("cpu"))
+        command: Command = heard[0]
+        return command
+
+    def share(self, inputs: LossInput, train_step: int, *, measure: bool) -> LossInput:
+        """Announce a train_step, give every rank its part of the batch, and return rank 0's."""
+        tensors = {f.name: getattr(inputs, f.name) for f in dataclasses.fields(inputs)}
+        parts = {
+            name: [part.contiguous() for part in tensor.chunk(self._num_ranks)]
+            for name, tensor in tensors.items()
+            if tensor is not None
+        }
+        fields = {name: (tuple(part[0].shape), part[0].dtype) for name, part in parts.items()}
+        self.tell(Step(train_step, measure, fields))
+        own: dict[str, Any] = dict.fromkeys(tensors)
+        for name, part in parts.items():
+            own[name] = torch.empty_like(part[0])
+            dist.scatter(own[name], part, src=0)
+        return LossInput(**own)
+
+    def receive(self, step: Step) -> LossInput:
+        """Return this rank's part of the batch; of the others than rank 0."""
+        own: dict[str, Any] = {f.name: None for f in dataclasses.fields(LossInput)}
+        for name, (shape, dtype) in step.fields.items():
+            part = own[name] = torch.empty(shape, dtype=dtype, device=self._device)
+            dist.scatter(part, src=0)
+        return LossInput(**own)
+
+    def _mean(self, number: Tensor) -> Tensor:
+        total = number.detach().clone()
+        dist.all_reduce(total)
+        return total / self._num_ranks
+
+    def _joined(self, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        parts = [torch.empty_like(rows) for _ in range(self._num_ranks)]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+
+def device_of_rank(device: torch.device, rank: int, config: Config) -> torch.device:
+    """Return where a rank computes: CUDA devices are given out in order.
+
+    Raises:
+        TooFewDevices: there is none for it.
+    """
+    if device.type != "cuda" or config.learner.num_devices == 1:
+        return device
+    there = torch.cuda.device_count()
+    if config.learner.num_devices > there:
+        wanted = f"learner.num_devices: got {config.learner.num_devices}, wanted at most {there}"
+        raise TooFewDevices(f"{wanted}: torch finds no more CUDA devices")
+    own = torch.device("cuda", rank)
+    torch.cuda.set_device(own)
+    return own
+
+
+class TooFewDevices(PlainError):
+    """A learner on more devices than there are."""
+
+    is_final = True

@@ -1,0 +1,255 @@
+"""What the learner reports about a train_step, as one flat row of numbers.
+
+Called on logging steps only. Everything is computed on the device and fetched at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import F64, I64, TrainingBatch
+from learner.training.losses.unrolled_loss import (
+    LossInput,
+    LossTerms,
+)
+from learner.training.update import Update
+
+_DORMANT = 0.025
+_RANK_SAMPLES = 256
+
+
+class StepRecord:
+    """Gradient norms and targets of the train_steps since the last row."""
+
+    def __init__(self, max_grad_norm: float) -> None:
+        """Start empty."""
+        self._max_grad_norm = max_grad_norm
+        self._clear()
+
+    def add(self, grad_norm: float, *, is_skipped: bool, overflow_share: float) -> None:
+        """Note one train_step."""
+        self._norms.append(grad_norm)
+        self._skipped += is_skipped
+        self._overflow_shares.append(overflow_share)
+
+    def row(self) -> dict[str, float]:
+        """Return the metrics of at least one train_step and start anew."""
+        norms = np.array(self._norms)
+        row = {
+            "learner/grad_norm": norms[-1],
+            "learner/grad_norm_max": norms.max(),
+            "learner/clipped_share": (norms > self._max_grad_norm).mean(),
+            "learner/skipped_updates": self._skipped,
+            "learner/target_overflow_share": np.mean(self._overflow_shares),
+        }
+        self._clear()
+        return {name: float(value) for name, value in row.items()}
+
+    def _clear(self) -> None:
+        self._norms: list[float] = []
+        self._overflow_shares: list[float] = []
+        self._skipped = 0
+
+
+@torch.no_grad()
+def training_statistics(
+    train_step: int,
+    batch: TrainingBatch,
+    inputs: LossInput,
+    update: Update,
+    network: EfficientZeroNet,
+    *,
+    evaluated: Tensor,
+) -> Mapping[str, float]:
+    """Return the statistics of one train_step.
+
+    Losses are sums over the unroll and means over the batch, without importance weights but for
+    ``total_loss``. An error of step k is a mean over the slices that reach so far. What is a mean
+    of nothing is left out.
+
+    Args:
+        train_step: after this step.
+        batch: for the versions of the weights.
+        inputs: the batch on the device.
+        update: of this batch.
+        network: decodes values; its weights do not matter.
+        evaluated: f32 [B, K + 1] ``eval_values`` of the same inputs before the update.
+    """
+    terms = update.terms
+    numbers = {
+        **_losses(terms),
+        **_value_numbers(inputs, terms, network),
+        **_eval_numbers(inputs, terms, network, evaluated),
+        **_prefix_numbers(inputs, terms, network),
+        **_policy_numbers(inputs, terms),
+        **_latent_numbers(terms),
+        **_weight_numbers(inputs),
+        **{f"update_ratio_{name}": ratio for name, ratio in update.update_ratios.items()},
+    }
+    gram = _gram_matrix(terms.latents)
+    stacked = torch.stack([value.double() for value in numbers.values()])
+    host = torch.cat([stacked, gram.flatten()]).cpu().numpy()  # the one wait for the device
+    row = dict(zip(numbers, host[: len(numbers)].tolist(), strict=True))
+    row["latent_rank"] = effective_rank(host[len(numbers) :].reshape(gram.shape))
+    row |= _staleness("acting_weights", train_step - batch.weights_versions)
+    row |= _staleness("target_weights", train_step - batch.target_weights_versions)
+    return {f"learner/{name}": value for name, value in row.items() if math.isfinite(value)}
+
+
+def _losses(terms: LossTerms) -> dict[str, Tensor]:
+    parts = {"policy": terms.policy, "value": terms.value, "value_prefix": terms.value_prefix}
+    numbers = {"total_loss": terms.total.detach(), "loss": terms.loss}
+    if terms.consistency is not None:
+        parts["consistency"] = terms.consistency
+    numbers |= {f"{name}_loss": part.sum(1).mean() for name, part in parts.items()}
+    return numbers
+
+
+def _value_numbers(
+    inputs: LossInput, terms: LossTerms, network: EfficientZeroNet
+) -> dict[str, Tensor]:
+    values = network.support.decode(terms.value_logits)  # [B, K + 1]
+    errors = inputs.values - values
+    numbers = _mean_and_std("value", values[:, 0])
+    numbers |= _mean_and_std("target_value", inputs.values[:, 0])
+    numbers |= _mean_and_std("td_error", errors[:, 0])
+    numbers |= _mean_and_std("priority", terms.priorities)
+    numbers["value_explained_variance"] = 1.0 - _variance(errors[:, 0]) / _variance(
+        inputs.values[:, 0]
+    )
+    reached = _reached(inputs)
+    for k in range(values.shape[1]):
+        numbers[f"value_error_k{k}"] = _mean_where(errors[:, k].abs(), reached[:, k])
+    return numbers
+
+
+def _eval_numbers(
+    inputs: LossInput, terms: LossTerms, network: EfficientZeroNet, evaluated: Tensor
+) -> dict[str, Tensor]:
+    """Return how far values in evaluation mode are from training mode's and from the targets."""
+    trained = network.support.decode(terms.value_logits[:, 0])
+    numbers = {"value_eval_gap": (evaluated[:, 0] - trained).abs().mean()}
+    reached, errors = _reached(inputs), evaluated - inputs.values
+    for k in range(evaluated.shape[1]):
+        numbers[f"value_eval_bias_k{k}"] = _mean_where(errors[:, k], reached[:, k])
+        numbers[f"value_eval_error_k{k}"] = _mean_where(errors[:, k].abs(), reached[:, k])
+    return numbers
+
+
+def _prefix_numbers(
+    inputs: LossInput, terms: LossTerms, network: EfficientZeroNet
+) -> dict[str, Tensor]:
+    """Return errors of the value prefix, over all and by the sign of the target."""
+    prefixes, targets = network.support.decode(terms.value_prefix_logits), inputs.value_prefixes
+    errors, is_real = (prefixes - targets).abs(), inputs.mask > 0
+    numbers = _mean_and_std("value_prefix", prefixes[:, 0])
+    numbers |= _mean_and_std("target_value_prefix", targets[:, 0])
+    signs = {"": is_real, "_positive": targets > 0, "_negative": targets < 0, "_zero": targets == 0}
+    for sign, where in signs.items():
+        counted = where & is_real
+        numbers[f"value_prefix_error{sign}"] = _mean_where(errors, counted)
+        for k in range(targets.shape[1]):
+            name = f"value_prefix_error_k{k + 1}{sign}"
+            numbers[name] = _mean_where(errors[:, k], counted[:, k])
+    if terms.consistency is not None:
+        for k in range(targets.shape[1]):
+            name = f"consistency_error_k{k + 1}"
+            numbers[name] = _mean_where(terms.consistency[:, k], is_real[:, k])
+    return numbers
+
+
+def _policy_numbers(inputs: LossInput, terms: LossTerms) -> dict[str, Tensor]:
+    """Return entropies at o[t] in nats, and the divergence KL(target || head) of each step."""
+    log_policies = torch.log_softmax(terms.policy_logits, dim=-1)  # [B, K + 1, A]
+    targets = inputs.policies
+    target_entropies = -torch.special.xlogy(targets, targets).sum(-1)  # [B, K + 1]
+    is_real = (targets.sum(-1) > 0) & _reached(inputs)
+    numbers = {
+        "policy_entropy": -(log_policies[:, 0].exp() * log_policies[:, 0]).sum(1).mean(),
+        "target_policy_entropy": _mean_where(target_entropies[:, 0], is_real[:, 0]),
+    }
+    for k in range(targets.shape[1]):
+        divergence = terms.policy[:, k] - target_entropies[:, k]
+        numbers[f"policy_error_k{k}"] = _mean_where(divergence, is_real[:, k])
+    return numbers
+
+
+def _latent_numbers(terms: LossTerms) -> dict[str, Tensor]:
+    """Return the share of dormant latent channels (Sokar et al., 2023, definition 3.1).
+
+    A unit is dormant if its mean absolute activation is at most 0.025 of the mean over its layer.
+    A unit is a channel of an image latent, an entry of a vector latent.
+    """
+    batch, channels = terms.latents.shape[:2]
+    activations = terms.latents.abs().reshape(batch, channels, -1)
+    scores = activations.mean((0, 2))  # [C]
+    return {"dormant_share": (scores <= _DORMANT * scores.mean()).double().mean()}
+
+
+def _weight_numbers(inputs: LossInput) -> dict[str, Tensor]:
+    """Return how many slices the importance weights leave (Kish's size), and what is masked."""
+    weights = inputs.importance_weights
+    return {
+        "importance_weight_ess_share": weights.sum() ** 2 / (weights**2).sum() / len(weights),
+        "masked_share": 1.0 - inputs.mask.mean(),
+    }
+
+
+def _gram_matrix(latents: Tensor) -> Tensor:
+    """Return the inner products of at most 256 latents, f64 [n, n].
+
+    In float64, because singular values are the roots of its eigenvalues.
+    """
+    rows = latents[:_RANK_SAMPLES].flatten(1).double()
+    return rows @ rows.T
+
+
+def effective_rank(gram: F64) -> float:
+    """Return exp(entropy of the singular values over their sum) (Roy and Vetterli, 2007).
+
+    Args:
+        gram: [n, n] inner products of the matrix's rows.
+
+    Returns:
+        1 to n; 0 if all rows are zero, NaN if they are not finite.
+    """
+    if not np.isfinite(gram).all():
+        return math.nan
+    singular = np.sqrt(np.linalg.eigvalsh(gram).clip(min=0.0))
+    total = singular.sum()
+    if total == 0:
+        return 0.0
+    shares = singular[singular > 0] / total
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _staleness(name: str, ages: I64) -> dict[str, float]:
+    """Return how many train_steps old the weights behind a batch are."""
+    return {
+        f"{name}_staleness_mean": float(ages.mean()),
+        f"{name}_staleness_p95": float(np.percentile(ages, 95)),
+    }
+
+
+def _reached(inputs: LossInput) -> Tensor:
+    """Return which slices reach o[t + k], bool [B, K + 1]; all reach o[t]."""
+    return torch.cat([torch.ones_like(inputs.mask[:, :1]), inputs.mask], 1) > 0
+
+
+def _mean_where(values: Tensor, where: Tensor) -> Tensor:
+    """Return the mean of the entries chosen; NaN if there are none."""
+    return torch.where(where, values, 0.0).sum() / where.sum()
+
+
+def _variance(values: Tensor) -> Tensor:
+    return values.var(correction=0)
+
+
+def _mean_and_std(name: str, values: Tensor) -> dict[str, Tensor]:
+    return {f"{name}_mean": values.mean(), f"{name}_std": values.std(correction=0)}

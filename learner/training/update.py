@@ -1,0 +1,281 @@
+"""One train_step on the device: loss, gradient, clipped update; undone where it must not be made.
+
+Used by the learner's loop. The host asks for a step and goes on; priorities, loss and the norm of
+the gradient follow when they are there. Whether an update may be made is therefore decided on the
+device: torch's fused optimisers leave everything as it is where ``found_inf`` is 1. After numbers
+that are not finite no update is made at all until the host has seen them, so that the weights it
+finds are those before them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from efficientzero.config.fields import Config
+from efficientzero.config.schedules import learning_rate
+from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.process.devices import precision_context
+from efficientzero.process.runtime import PlainError
+from efficientzero.schema import F64
+from learner.training.losses.unrolled_loss import (
+    LossInput,
+    LossTerms,
+    compute_loss,
+)
+from learner.training.ranks import (
+    Alone,
+    Ranks,
+)
+
+_EXPLODING = 1e6
+"""Times learner.max_grad_norm: clipping leaves a millionth, and a few samples decide it all."""
+_MOST_EXPLODING_STEPS = 20
+"""In a row, each on another batch and all on the same weights: it is not the batch."""
+
+log = logging.getLogger(__name__)
+
+
+class TrainingDiverged(PlainError):
+    """The loss or its gradient is no usable number any more."""
+
+    is_final = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """One train_step that the device was asked for."""
+
+    train_step: int
+    """Counted from 0."""
+    terms: LossTerms  # on the device
+    update_ratios: dict[str, Tensor]
+    """f32 [] per module, on the device: norm of the change of its weights over their norm."""
+    readback: Readback
+    """Gradient norm, loss, whether the update was left out, priorities: [3 + B]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateResult:
+    """What one train_step gave, on the host."""
+
+    priorities: F64  # [B]
+    grad_norm: float
+    """Before clipping."""
+    is_skipped: bool
+    """The gradient was so large that no update was made."""
+
+
+class _Loss(nn.Module):
+    """The loss as a module, in the form that torch distributes."""
+
+    def __init__(self, network: EfficientZeroNet, config: Config) -> None:
+        super().__init__()
+        self.network, self._config = network, config
+
+    def forward(self, inputs: LossInput) -> LossTerms:
+        return compute_loss(
+            self.network,
+            inputs,
+            agent=self._config.agent,
+            learner=self._config.learner,
+            gradient_scaling=self._config.compat.gradient_scaling,
+        )
+
+
+class Updater:
+    """Updates a network, with the guards around that."""
+
+    def __init__(
+        self,
+        network: EfficientZeroNet,
+        optimizer: torch.optim.Optimizer,
+        config: Config,
+        timer: SectionTimer,
+        *,
+        ranks: Ranks | None = None,
+    ) -> None:
+        """Take a network in training mode and on its device, and ``make_optimizer``'s of it.
+
+        With ``ranks`` every rank makes each step, on its own part of the batch.
+        """
+        self._ranks: Ranks = ranks or Alone()
+        # First of all: ranks may exchange the network's norms.
+        self._loss = self._ranks.wrap(_Loss(network, config), network, config)
+        if config.learner.compile:
+            # In place and part by part: names of weights stay, and what joins them is cheap.
+            for part in network.children():
+                part.compile()
+        self._network, self._optimizer = network, optimizer
+        self._config, self._timer = config, timer
+        self._device = next(network.parameters()).device
+        self._exploding_steps = 0
+        self._buffers = KeptBuffers(network.buffers())
+        self._is_halted = torch.zeros((), dtype=torch.bool, device=self._device)
+
+    def step(self, inputs: LossInput, train_step: int, *, measure: bool) -> Update:
+        """Ask the device for one update; waits for nothing.
+
+        Args:
+            inputs: on the network's device; of several ranks this one's part.
+            train_step: sets the learning rate.
+            measure: also measure how far each module's weights move, which copies them all.
+        """
+        learner = self._config.learner
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(train_step, learner, self._config.budget)
+        self._buffers.keep()
+        with self._timer.section("forward"), precision_context(learner.precision, self._device):
+            terms: LossTerms = self._loss(inputs)
+        with self._timer.section("backward"):
+            self._optimizer.zero_grad(set_to_none=True)
+            terms.total.backward()  # type: ignore[no-untyped-call]
+            terms = self._ranks.merge(terms, everything=measure)
+        with self._timer.section("optimizer"):
+            weights = self._copied_weights() if measure else {}
+            norm, is_unusable = self._clip_and_step(terms)
+            self._buffers.put_back_where(is_unusable)
+            ratios = self._update_ratios(weights)
+            scalars = torch.stack([norm, terms.total.detach(), is_unusable.float()])
+            readback = Readback(torch.cat([scalars, terms.priorities]))
+        return Update(train_step=train_step, terms=terms, update_ratios=ratios, readback=readback)
+
+    def finish(self, update: Update) -> UpdateResult:
+        """Wait until ``update`` is made and judge it; call in the order of the steps.
+
+        Raises:
+            TrainingDiverged: loss, gradient or priorities are not finite, or the gradient has been
+                absurdly large for many steps. Weights and statistics are those before the step.
+        """
+        host = update.readback.wait()
+        grad_norm, total, is_skipped = float(host[0]), float(host[1]), bool(host[2])
+        if is_skipped:
+            what = (
+                f"train_step {update.train_step}: loss {total:.6g}, gradient norm {grad_norm:.6g}"
+            )
+            self._judge(what, is_finite=bool(np.isfinite(host).all()))
+        else:
+            self._exploding_steps = 0
+        return UpdateResult(priorities=host[3:], grad_norm=grad_norm, is_skipped=is_skipped)
+
+    def _clip_and_step(self, terms: LossTerms) -> tuple[Tensor, Tensor]:
+        """Return the gradient's norm, f32 [], and whether the update was left out, bool []."""
+        largest = self._config.learner.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(self._network.parameters(), largest)
+        is_finite = torch.isfinite(norm) & torch.isfinite(terms.total.detach())
+        self._is_halted |= ~(is_finite & torch.isfinite(terms.priorities).all())
+        is_unusable = self._is_halted | (norm > _EXPLODING * largest)
+        # What torch.amp.GradScaler does with a fused optimiser.
+        self._optimizer.found_inf = is_unusable.float()  # type: ignore[attr-defined]
+        self._optimizer.step()
+        return norm, is_unusable
+
+    def _judge(self, what: str, *, is_finite: bool) -> None:
+        """Let training go on after a step without an update, or not."""
+        advice = "The weights before are saved; lower learner.learning_rate"
+        if not is_finite:
+            self._is_halted.zero_()  # the host knows
+            raise TrainingDiverged(f"{what}: not finite. {advice}")
+        limit = f"over {_EXPLODING:.0e} * learner.max_grad_norm"
+        self._exploding_steps += 1
+        if self._exploding_steps == _MOST_EXPLODING_STEPS:
+            raise TrainingDiverged(
+                f"{what}: {limit}, as in {_MOST_EXPLODING_STEPS} train_steps in a row. {advice}"
+            )
+        log.warning("%s: %s, no update is made", what, limit)
+
+    def _modules(self) -> list[tuple[str, list[Tensor]]]:
+        # Named from the whole network: what two modules share is counted once.
+        owned = {id(parameter) for _, parameter in self._network.named_parameters()}
+        children: list[tuple[str, list[Tensor]]] = []
+        for name, module in self._network.named_children():
+            parameters: list[Tensor] = [p for p in module.parameters() if id(p) in owned]
+            owned -= {id(p) for p in parameters}
+            children.append((name, parameters))
+        return [(name, parameters) for name, parameters in children if parameters]
+
+    @torch.no_grad()
+    def _copied_weights(self) -> dict[str, list[Tensor]]:
+        return {name: [p.clone() for p in parameters] for name, parameters in self._modules()}
+
+    @torch.no_grad()
+    def _update_ratios(self, before: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+        total_norm = nn.utils.get_total_norm
+        return {
+            name: total_norm(torch._foreach_sub(live, before[name])) / total_norm(before[name])
+            for name, live in self._modules()
+            if name in before
+        }
+
+
+class KeptBuffers:
+    """Copies of buffers, and their return; a few kernels whatever the number of buffers."""
+
+    def __init__(self, buffers: Iterable[Tensor]) -> None:
+        """Follow ``buffers``, which keep their addresses."""
+        of_dtype: dict[torch.dtype, list[Tensor]] = {}
+        for buffer in buffers:
+            of_dtype.setdefault(buffer.dtype, []).append(buffer)
+        # A list of several dtypes would be copied tensor by tensor.
+        self._groups = [_Group(group) for group in of_dtype.values()]
+
+    def keep(self) -> None:
+        """Remember what the buffers hold now."""
+        for group in self._groups:
+            torch._foreach_copy_(group.before_views, group.live)
+
+    def put_back_where(self, is_unusable: Tensor) -> None:
+        """Give the buffers back what was kept if ``is_unusable``, bool [], is true."""
+        for group in self._groups:
+            torch._foreach_copy_(group.after_views, group.live)
+            # A product with 0 would not do: the statistics may be NaN.
+            torch.where(is_unusable, group.before, group.after, out=group.after)
+            torch._foreach_copy_(group.live, group.after_views)
+
+
+class _Group:
+    """Buffers of one dtype, and two flat copies of them."""
+
+    def __init__(self, live: list[Tensor]) -> None:
+        self.live = live
+        sizes = [buffer.numel() for buffer in live]
+        self.before, self.after = (
+            torch.empty(sum(sizes), dtype=live[0].dtype, device=live[0].device) for _ in range(2)
+        )
+        self.before_views, self.after_views = (
+            [part.view(b.shape) for part, b in zip(torch.split(flat, sizes), live, strict=True)]
+            for flat in (self.before, self.after)
+        )
+
+
+class Readback:
+    """A copy to the host that has been asked for; on a CPU it is there at once."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        """Ask for ``numbers``, f32 [N], as they will be when the work asked for before is done."""
+        self._event: torch.cuda.Event | None = None
+        if numbers.device.type == "cuda":
+            self._host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            self._host.copy_(numbers, non_blocking=True)
+            # A blocking event lets the host's core go while it waits.
+            self._event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            self._event.record(torch.cuda.current_stream(numbers.device))
+        else:
+            self._host = numbers
+
+    def is_ready(self) -> bool:
+        """Tell whether ``wait`` would return at once."""
+        return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
+
+    def wait(self) -> F64:
+        """Return the numbers [N]; waits for this copy, not for work asked for later."""
+        if self._event is not None:
+            self._event.synchronize()
+        numbers: F64 = self._host.double().numpy()
+        return numbers

@@ -1,0 +1,107 @@
+"""The weights the learner has published, and the service that streams them to whoever asks.
+
+The learner's loop publishes; actors, reanalyzers and the evaluator pull, each at its own time.
+Knows no network: tensors by name come in, bytes go out.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from efficientzero.rpc.stubs import weights_pb2
+from efficientzero.rpc.weights_codec import encode_weights
+
+WEIGHT_KINDS = (weights_pb2.LATEST, weights_pb2.TARGET)
+_CHUNK_BYTES = 512 * 1024
+"""Between 256 KiB and 1 MiB the speed over loopback is the same."""
+_VERSIONS_PER_INCARNATION = 1 << 32
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One publication; never changed, so that any number of streams can read it."""
+
+    version: int
+    train_step: int
+    payload: bytes
+    messages: tuple[bytes, ...]
+    """The stream as it goes out, made once: with many clients, to serialise their messages would
+    hold the interpreter's lock, and with it the learner."""
+
+
+class WeightPublisher:
+    """The newest snapshot of each kind; safe to call from any thread."""
+
+    def __init__(self, *, incarnation: int = 0) -> None:
+        """Number publications from 1 on; learners that follow it in the run, from far above.
+
+        Clients outlive a learner. Equal numbers of two learners would look like old weights.
+        """
+        self._first_version = 1 + incarnation * _VERSIONS_PER_INCARNATION
+        self._lock = threading.Lock()
+        self._snapshots: dict[int, Snapshot] = {}
+        self._bytes_sent = 0
+
+    def publish(
+        self, kind: weights_pb2.WeightsKind, state: Mapping[str, Tensor], train_step: int
+    ) -> int:
+        """Copy ``state`` into a new snapshot of ``kind`` and return its version.
+
+        Encoded once per publication, however many processes pull it. ``Publications`` does it
+        without holding up the caller.
+
+        Raises:
+            ValueError: no such kind, or ``encode_weights`` refuses the tensors; what was
+                published before stays.
+        """
+        if kind not in WEIGHT_KINDS:
+            raise ValueError(f"kind: got {kind}, wanted one of {WEIGHT_KINDS} (LATEST, TARGET)")
+        return self.publish_encoded(kind, encode_weights(state), train_step)
+
+    def publish_encoded(
+        self, kind: weights_pb2.WeightsKind, payload: bytes, train_step: int
+    ) -> int:
+        """Publish weights that are encoded already; return their version."""
+        header = weights_pb2.WeightsHeader(
+            kind=kind,
+            train_step=train_step,
+            total_bytes=len(payload),
+            crc32=zlib.crc32(payload),
+        )
+        chunks = tuple(
+            weights_pb2.WeightsMessage(
+                chunk=payload[start : start + _CHUNK_BYTES]
+            ).SerializeToString()
+            for start in range(0, len(payload), _CHUNK_BYTES)
+        )
+        with self._lock:
+            before = self._snapshots.get(kind)
+            version = header.version = before.version + 1 if before else self._first_version
+            first = weights_pb2.WeightsMessage(header=header).SerializeToString()
+            self._snapshots[kind] = Snapshot(version, train_step, payload, (first, *chunks))
+        name = weights_pb2.WeightsKind.Name(kind).lower()
+        log.debug("published %s weights %d of train_step %d", name, version, train_step)
+        return version
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of weights that were streamed to anybody."""
+        return self._bytes_sent
+
+    def count_sent(self, num_bytes: int) -> None:
+        """Count what was streamed."""
+        with self._lock:
+            self._bytes_sent += num_bytes
+
+    def newest(self, kind: int) -> Snapshot | None:
+        """Return the newest snapshot of ``kind``, or None before the first."""
+        with self._lock:
+            return self._snapshots.get(kind)

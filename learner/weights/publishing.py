@@ -1,0 +1,99 @@
+"""Which weights the learner publishes when: the newest, their average, or those of intervals ago.
+
+Used by the learner's loop. Actors and the evaluator get ``latest``, reanalyzers ``target``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from efficientzero.config.fields import Config
+from efficientzero.config.schedules import is_published
+from efficientzero.rpc.stubs import weights_pb2
+from learner.weights.publications import Publications
+from learner.weights.publisher import WeightPublisher
+from learner.weights.target_lag import TargetLag
+from learner.weights.weight_average import WeightAverage
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_LATEST, _TARGET = weights_pb2.LATEST, weights_pb2.TARGET
+
+
+class Publishing:
+    """Publishes a network's weights in the course of training; use from one thread."""
+
+    def __init__(
+        self, live: Mapping[str, Tensor], config: Config, publisher: WeightPublisher
+    ) -> None:
+        """Publish ``live``, whose addresses training keeps, through ``publisher``."""
+        learner = self._learner = config.learner
+        self._is_waited_for = config.cluster.deterministic
+        self._publications = Publications(publisher, dtype=_DTYPES[learner.weights_dtype])
+        self._target_lag = TargetLag(config.compat.target_weights_lag)
+        self._average = (
+            WeightAverage(live, learner.average_decay) if learner.average_decay else None
+        )
+        averaged = live if self._average is None else self._average.weights
+        self._sources = {
+            _LATEST: averaged if learner.average_for != "targets" else live,
+            _TARGET: averaged if learner.average_for != "acting" else live,
+        }
+
+    def train_step_made(self, train_step: int) -> None:
+        """Take the weights of one more train_step, and publish what is due after it."""
+        if self._average is not None:
+            self._average.update()
+        kinds = [_LATEST] if is_published(train_step, self._learner) else []
+        if train_step % self._learner.target_interval == 0:
+            due = self._target_lag.exchange(self._sources[_TARGET], train_step)
+            if due is not None and due.train_step == train_step:
+                kinds.append(_TARGET)
+            elif due is not None:
+                self._publications.publish([_TARGET], due.state, due.train_step)
+        self.publish(*kinds, train_step=train_step)
+        if self._is_waited_for:
+            self._publications.wait()
+
+    def publish(self, *kinds: weights_pb2.WeightsKind, train_step: int) -> None:
+        """Publish the weights of this moment as ``kinds``, encoded once where they are the same."""
+        if len({id(self._sources[kind]) for kind in kinds}) == 1:
+            self._publications.publish(kinds, self._sources[kinds[0]], train_step)
+            return
+        for kind in kinds:
+            self._publications.publish([kind], self._sources[kind], train_step)
+
+    def wait(self) -> None:
+        """Return when all that was published is out; raises what one has failed with."""
+        self._publications.wait()
+
+    def check(self) -> None:
+        """Raise what a publication has failed with, if any has; never waits."""
+        self._publications.check()
+
+    def state(self) -> dict[str, Any]:
+        """Return the entries that a checkpoint keeps."""
+        average = {} if self._average is None else {"weight_average": self._average.state()}
+        return {"target_lag": self._target_lag.state(), **average}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from this run's checkpoint."""
+        self._target_lag.restore(state["target_lag"])
+        if self._average is not None:
+            self._average.restore(state["weight_average"])
+
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        """Begin with another run's checkpoint, whose weights the network has already."""
+        if self._average is not None and "weight_average" in state:
+            self._average.restore(state["weight_average"])
+        elif self._average is not None:
+            self._average.begin_again()
+
+    def row(self) -> dict[str, float]:
+        """Return metrics; waits for the device."""
+        if self._average is None:
+            return {}
+        return {"learner/weight_average_distance": self._average.distance()}

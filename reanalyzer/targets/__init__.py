@@ -1,0 +1,1 @@
+"""Training targets from replayed slices."""

@@ -1,0 +1,1 @@
+"""How steps and training batches are packed, and what may be in them."""

@@ -1,0 +1,217 @@
+"""How steps lie in replay: the one place that knows the packing, writing and reading.
+
+A block holds the frames and rows of L steps (``block_codec``) and is shared by all items whose
+windows touch it. What is not a frame is one float32 row a step:
+
+    row = [action, reward, root_value, ending, weights_version, position, env_step,
+           search_policy[A]]
+
+Blocks and positions count from the episode's start; the closing row (position T) holds the ending
+and zeros. The item of step t refers to the blocks with frames t-S+1 .. t+K+n, clipped to the
+episode, and to its place: t less the position of the first row in them. Places are cells that
+all items of a stream share, because whatever an item has for itself costs hundreds of bytes on
+the server. Used by ``episode_writer`` and ``slice_sampler``; knows no Reverb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientzero.blocks._blocks import Block
+from efficientzero.blocks.block_codec import (
+    BlockPacker,
+    BlockUnpacker,
+    block_format,
+)
+from efficientzero.config.fields import AgentConfig
+from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep, SliceBatch
+from replay.format.row_checks import RowChecks
+
+_ACTION, _REWARD, _ROOT_VALUE, _ENDING, _WEIGHTS_VERSION, _POSITION, _ENV_STEP, _POLICY = range(8)
+_RUNNING = int(Ending.RUNNING)  # not the enum: numpy converts it slowly
+_MAX_EXACT_INTEGER = 2**24  # the last integer up to which float32 holds all of them
+
+
+class SliceCodec:
+    """Packs steps and unpacks windows; not thread-safe."""
+
+    def __init__(self, env_spec: EnvSpec, agent: AgentConfig, *, frames_per_block: int) -> None:
+        """Fix the shapes of everything packed or unpacked."""
+        self._env_spec = env_spec
+        self._num_stacked = env_spec.num_stacked_frames
+        self._num_unroll_steps = agent.num_unroll_steps
+        self.window_steps = agent.num_unroll_steps + agent.td_steps
+        """Rows after t that the item of step t wants: K + n."""
+        self.num_frames = self._num_stacked + self.window_steps
+        """Frames in a window: S + K + n."""
+        self.frames_per_block = frames_per_block
+        self.row_size = _POLICY + env_spec.num_actions
+        self.num_places = frames_per_block + self._num_stacked - 1
+        """Places that an item's step can have in its blocks."""
+        self._format = block_format(
+            env_spec, row_size=self.row_size, frames_per_block=frames_per_block
+        )
+        self.max_blocks = 2 + (self.num_frames - 1) // frames_per_block
+        """Blocks that a window can touch."""
+        self._row_checks = RowChecks(env_spec.num_actions)
+        self._unpacker = BlockUnpacker(self._format)
+        self._no_policy = np.zeros(env_spec.num_actions, np.float32)
+
+    def make_packer(self) -> BlockPacker:
+        """Return what makes one writer's blocks."""
+        return BlockPacker(self._format)
+
+    def pack_step(self, packer: BlockPacker, step: ReplayStep, *, position: int) -> bool:
+        """Append one env_step to a block; return whether it is full now."""
+        if not (0 <= step.weights_version <= _MAX_EXACT_INTEGER and position <= _MAX_EXACT_INTEGER):
+            raise ValueError(
+                f"weights_version and position: got {step.weights_version} and {position}, "
+                f"wanted 0..{_MAX_EXACT_INTEGER}"
+            )
+        numbers = (
+            step.action,
+            step.reward,
+            step.root_value,
+            _RUNNING,
+            step.weights_version,
+            position,
+            # Only ever a part of an age: past 2^24 float32's rounding does not matter.
+            step.env_step,
+        )
+        return packer.add(step.frame, numbers, step.search_policy)
+
+    def pack_ending(
+        self, packer: BlockPacker, last_frame: Frames, ending: Ending, *, position: int
+    ) -> None:
+        """Append an episode's closing row and its last frame."""
+        if ending == Ending.RUNNING:
+            raise ValueError("ending of an ended episode: got RUNNING, wanted one of the others")
+        packer.add(last_frame, (0, 0, 0, int(ending), 0, position, 0), self._no_policy)
+
+    def windows(self, positions: range, *, last_row: int) -> Iterator[tuple[range, range, int]]:
+        """Yield neighbours whose items refer to the same blocks.
+
+        Yields:
+            Steps, blocks, and the first of the steps' places; those of the others follow.
+        """
+        length, num_before = self.frames_per_block, self._num_stacked - 1
+        start = positions.start
+        while start < positions.stop:
+            first = max(0, start - num_before) // length
+            stop = min(start + self.window_steps, last_row) // length + 1
+            changes_at = [positions.stop, (first + 1) * length + num_before]
+            if start + self.window_steps < last_row:
+                changes_at.append(stop * length - self.window_steps)
+            end = min(changes_at)
+            yield range(start, end), range(first, stop), start - first * length
+            start = end
+
+    def allocate(self, num: int) -> SliceBatch:
+        """Return a batch of ``num`` slices with undefined content."""
+        steps, actions = self._num_unroll_steps, self._env_spec.num_actions
+        frames_shape = (num, self.num_frames, *self._env_spec.frame_shape)
+        return SliceBatch(
+            frames=np.empty(frames_shape, self._env_spec.frame_dtype),
+            actions=np.empty((num, steps), np.int32),
+            rewards=np.empty((num, self.window_steps), np.float32),
+            search_policies=np.empty((num, steps + 1, actions), np.float32),
+            root_values=np.empty((num, self.window_steps + 1), np.float32),
+            steps_left=np.empty(num, np.int32),
+            endings=np.empty(num, np.uint8),
+            positions=np.empty(num, np.int64),
+            env_steps=np.empty(num, np.int64),
+            weights_versions=np.empty(num, np.int64),
+            keys=np.empty(num, np.uint64),
+            probabilities=np.empty(num, np.float64),
+            table_sizes=np.empty(num, np.int64),
+            priorities=np.empty(num, np.float64),
+        )
+
+    def decode_into(
+        self, batch: SliceBatch, i: int, *, blocks: Sequence[bytes], place: int
+    ) -> None:
+        """Unpack one item into place ``i`` of ``batch``, all but what prioritised replay says.
+
+        Raises:
+            ValueError: the blocks are damaged, do not hold the whole window, or hold what no actor
+                writes.
+        """
+        if not 1 <= len(blocks) <= self.max_blocks or not 0 <= place < self.num_places:
+            raise ValueError(
+                f"item: got {len(blocks)} blocks and place {place}, wanted 1 to {self.max_blocks} "
+                f"blocks and a place below {self.num_places}"
+            )
+        unpacked = [self._unpacker.unpack(block) for block in blocks]
+        rows = self._rows_from(place, [block.rows() for block in unpacked])
+        max_rows = self.window_steps + 1
+        position = int(rows[0, _POSITION])
+        ending = int(rows[-1, _ENDING])
+        copy_then_zeros(batch.actions[i], rows[:, _ACTION])
+        copy_then_zeros(batch.rewards[i], rows[:, _REWARD])
+        copy_then_zeros(batch.search_policies[i], rows[:, _POLICY:])
+        copy_then_zeros(batch.root_values[i], rows[:, _ROOT_VALUE])
+        # Without the ending, an episode that ends exactly at t+K+n would look like one going on.
+        batch.steps_left[i] = max_rows if ending == Ending.RUNNING else len(rows) - 1
+        batch.endings[i] = ending
+        batch.positions[i] = position
+        batch.env_steps[i] = int(rows[0, _ENV_STEP])
+        batch.weights_versions[i] = int(rows[0, _WEIGHTS_VERSION])
+        num_before = min(position, self._num_stacked - 1)
+        first, stop = self._num_stacked - 1 - num_before, self._num_stacked - 1 + len(rows)
+        if num_before > place:
+            raise ValueError(f"frames before step {position}: got {place}, wanted {num_before}")
+        self._copy_frames(batch.frames[i][first:stop], unpacked, place - num_before)
+        repeat_edges(batch.frames[i], first=first, stop=stop)
+        if batch.frames.dtype.kind == "f" and not np.isfinite(batch.frames[i]).all():
+            raise ValueError("frames: got numbers that are not finite, wanted finite ones")
+
+    def _rows_from(self, place: int, pieces: Sequence[F32]) -> F32:
+        """Return rows t .. t+K+n, clipped to the episode, of the blocks' consecutive rows."""
+        rows = np.concatenate(pieces)
+        self._row_checks.check(rows)
+        wanted = rows[0, _POSITION] + np.arange(len(rows))
+        if not np.array_equal(rows[:, _POSITION], wanted):
+            got = rows[:, _POSITION].tolist()
+            raise ValueError(f"positions in {len(pieces)} blocks: got {got}, wanted one by one")
+        rows = rows[place : place + self.window_steps + 1]
+        if len(rows) <= self.window_steps and (
+            not len(rows) or rows[-1, _ENDING] == Ending.RUNNING
+        ):
+            raise ValueError(
+                f"rows of a window in {len(pieces)} blocks: got {len(rows)}, "
+                f"wanted {self.window_steps + 1} or an ending"
+            )
+        return rows
+
+    @staticmethod
+    def _copy_frames(target: Frames, blocks: Sequence[Block], skipped: int) -> None:
+        """Copy the blocks' frames, all but the first ``skipped``, until ``target`` is full."""
+        filled = 0
+        for block in blocks:
+            filled += block.copy_frames(target[filled:], skipped)
+            skipped = max(0, skipped - block.num_steps)
+
+
+def repeat_edges(frames: NDArray[Any], *, first: int, stop: int) -> None:
+    """Fill ``frames[:first]`` with the first real frame and ``frames[stop:]`` with the last.
+
+    Args:
+        frames: [W, *frame], real in ``first:stop``; changed in place.
+        first: Frames missing before the episode's first.
+        stop: One past the episode's last frame, or W.
+    """
+    if not 0 <= first < stop <= len(frames):
+        raise ValueError(f"real frames: got {first}:{stop}, wanted a part of 0:{len(frames)}")
+    frames[:first] = frames[first]
+    frames[stop:] = frames[stop - 1]
+
+
+def copy_then_zeros(target: NDArray[Any], source: NDArray[Any]) -> None:
+    """Copy as many rows of ``source`` as ``target`` has or there are; set the others to zero."""
+    count = min(len(target), len(source))
+    target[:count] = source[:count]
+    target[count:] = 0

@@ -1,0 +1,1 @@
+"""Replay for other hosts: TLS and a token before Reverb's port."""

@@ -1,0 +1,89 @@
+"""What the replay service reports about itself, at intervals.
+
+Used by ``replay.__main__``. Reads the service's own counters, as any client would.
+"""
+
+from __future__ import annotations
+
+import time
+
+from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.tracker import Tracker
+from efficientzero.process.liveness import beat
+from replay.info import ReplayCounts, ReplayInfo
+
+
+class ServiceMetrics:
+    """Logs size, rates and memory of the service in this process."""
+
+    def __init__(
+        self, address: str, tracker: Tracker, *, interval_s: float, queue_size: int
+    ) -> None:
+        """Report to ``tracker`` every ``interval_s`` seconds, counted from now."""
+        self._address, self._tracker, self._interval_s = address, tracker, interval_s
+        self._queue_size = queue_size
+        self._usage = ProcessUsage("replay")
+        self._info: ReplayInfo | None = None
+        self._before = ReplayCounts()
+        self._logged_at = time.monotonic()
+
+    def log_when_due(self) -> None:
+        """Log a row if the interval has passed and the service answers."""
+        asked = time.monotonic()
+        if asked - self._logged_at < self._interval_s:
+            return
+        self._info = self._info or ReplayInfo(self._address)  # only once the service is up
+        counts = self._info.read()
+        if counts is None:
+            return
+        beat("serving")
+        now = time.monotonic()
+        elapsed, before = now - self._logged_at, self._before
+        row = {
+            "replay/steps_inserted": counts.steps_inserted,
+            "replay/steps": counts.num_steps,
+            "replay/episodes": counts.num_episodes,
+            "replay/steps_inserted_per_s": (counts.steps_inserted - before.steps_inserted)
+            / elapsed,
+            "replay/steps_sampled_per_s": (counts.steps_sampled - before.steps_sampled) / elapsed,
+            "replay/samples_per_insert": counts.steps_sampled / max(1, counts.steps_inserted),
+            "replay/queued_batches": counts.num_queued_batches,
+            "replay/queue_fill_share": counts.num_queued_batches / self._queue_size,
+            "replay/batches_per_s": (counts.batches_inserted - before.batches_inserted) / elapsed,
+            "replay/answer_ms": 1_000.0 * (now - asked),
+            **time_row(before, counts, elapsed_s=elapsed),
+            **self._usage.row(),
+        }
+        self._tracker.log(row)
+        self._before, self._logged_at = counts, now
+
+
+def time_row(before: ReplayCounts, after: ReplayCounts, *, elapsed_s: float) -> dict[str, float]:
+    """Return where the worker threads' time went between two readings.
+
+    ``steps`` and ``batches``: work on a table, milliseconds a step or batch put in or taken out.
+    ``wait_clients``: nobody asked for anything that could be answered. Shares are of the threads'
+    time together; ``other`` is what the service's whole milliseconds leave over.
+    """
+    all_ms = 1_000.0 * elapsed_s * after.num_tables  # each has a worker thread
+    work = {
+        "steps": (
+            after.steps_working_ms - before.steps_working_ms,
+            after.steps_inserted + after.steps_sampled,
+            before.steps_inserted + before.steps_sampled,
+        ),
+        "batches": (
+            after.batches_working_ms - before.batches_working_ms,
+            after.batches_inserted + after.batches_taken,
+            before.batches_inserted + before.batches_taken,
+        ),
+    }
+    wait_share = min(1.0, (after.waiting_ms - before.waiting_ms) / all_ms)
+    row = {"replay/time/wait_clients_share": wait_share, "replay/time/wait_share": wait_share}
+    total_share = wait_share
+    for name, (working_ms, done, done_before) in work.items():
+        row[f"replay/time/{name}_share"] = working_ms / all_ms
+        row[f"replay/time/{name}_ms"] = working_ms / max(1, done - done_before)
+        total_share += working_ms / all_ms
+    row["replay/time/other_share"] = max(0.0, 1.0 - total_share)
+    return row

@@ -1,0 +1,1 @@
+"""Steps of episodes into replay, slices of episodes out of it."""

@@ -1,0 +1,137 @@
+"""Samples for deterministic runs: the service's items in order of arrival, drawn from a seed.
+
+The one reanalyzer of such a run holds one in place of a ``SliceSampler``. Reverb's sampler cannot
+be seeded and reads ahead; here the items go through the same table, each once, and are kept and
+drawn on this side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import numpy as np
+
+from efficientzero.config.fields import Config
+from efficientzero.process.runtime import (
+    PlainError,
+    StopSignal,
+)
+from efficientzero.schema import EnvSpec, SliceBatch
+from replay.driver.quarantine import PoisonedReplay
+from replay.info import ReplayInfo
+from replay.steps.slice_sampler import (
+    Sample,
+    SampleStream,
+    SliceDecoder,
+)
+from replay.steps.step_pool import StepPool
+
+_NUM_AHEAD = 64
+_TURN_S = 0.2
+
+
+class OrderedSampler:
+    """Keeps the newest ``replay.capacity`` steps of those that arrived, and draws from them.
+
+    Costs this process what the service would have needed for the steps, and the compressed frames
+    a few times over: only neighbours share their blocks here.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        env_spec: EnvSpec,
+        config: Config,
+        stop: StopSignal,
+        *,
+        generator: np.random.Generator,
+    ) -> None:
+        """Start reading; returns at once, whether or not replay is up."""
+        self._info = ReplayInfo(address)
+        # One in flight: whatever the service does with larger requests, the order is certain.
+        self._stream = SampleStream(address, stop, max_in_flight=1, num_ahead=_NUM_AHEAD)
+        self._decoder = SliceDecoder(env_spec, config)
+        self._pool = StepPool[Sample](
+            config.replay.capacity, config.replay.priority_exponent, generator
+        )
+        self._blocks: list[bytes] = []  # of the item before
+
+    @property
+    def dropped_items(self) -> int:
+        """Items ever taken in or drawn that could not be used."""
+        return self._stream.quarantine.dropped
+
+    def update(self, keys: Iterable[int], priorities: Iterable[float]) -> None:
+        """Set the priorities of drawn steps."""
+        self._pool.update(keys, priorities)
+
+    def sample(self, num: int, *, timeout_s: float) -> SliceBatch | None:
+        """Take in all steps that have arrived, then draw ``num``; arrays as ``SliceSampler``'s.
+
+        Returns:
+            The slices, or None at the timeout or when a stop is asked for; nothing was drawn then.
+
+        Raises:
+            PlainError: no step has arrived, and none will as long as the caller has the turn; or
+                replay was emptied.
+            PoisonedReplay: nothing that has arrived can be used.
+        """
+        if not self._catch_up(timeout_s):
+            return None
+        if not self._pool.num_added:
+            raise PlainError(
+                "replay: got no complete step in the warm-up, wanted at least one: raise "
+                "budget.warmup_env_steps"
+            )
+        samples: list[Sample] = []
+        while True:
+            samples += [
+                draw.item._replace(
+                    key=draw.key,
+                    probability=draw.probability,
+                    table_size=draw.table_size,
+                    priority=draw.priority,
+                )
+                for draw in self._pool.draw(num - len(samples))
+            ]
+            batch, bad = self._decoder.decode(samples)
+            if not bad:
+                return batch
+            for i, why in bad.items():
+                if self._pool.discard(samples[i].key):
+                    self._stream.quarantine.drop(why)
+            if not self._pool.has_any():
+                raise PoisonedReplay(
+                    f"replay: got {self._pool.num_added} steps, none of which can be used; the "
+                    f"last one: {why}"
+                )
+            samples = [sample for i, sample in enumerate(samples) if i not in bad]
+
+    def _catch_up(self, timeout_s: float) -> bool:
+        """Take in what the service has got so far; return False if that was not possible in time.
+
+        Its count is final: no actor plays while batches are made.
+        """
+        deadline = time.monotonic() + timeout_s
+        counts = self._info.read()
+        if counts is None:
+            return False
+        if counts.steps_inserted < self._pool.num_added:
+            raise PlainError(
+                f"replay: got {counts.steps_inserted} steps, wanted at least the "
+                f"{self._pool.num_added} that came before: it was emptied or started again; a "
+                "deterministic run cannot go on without them"
+            )
+        while self._pool.num_added + self._stream.num_dropped < counts.steps_inserted:
+            turn_s = min(_TURN_S, deadline - time.monotonic())
+            sample = self._stream.get(timeout_s=turn_s)
+            if sample is None:
+                if time.monotonic() >= deadline:
+                    return False
+                continue
+            # Neighbours share most of their blocks.
+            shared = {block: block for block in self._blocks}
+            self._blocks = [shared.get(block, block) for block in sample.blocks]
+            self._pool.add(sample._replace(blocks=self._blocks), sample.priority)
+        return True

@@ -1,0 +1,96 @@
+"""Training targets a second time: plain loops over whole episodes, from the words of the paper.
+
+Nothing is shared with ``reanalyzer.targets.value_targets``: indices are those of the episode, and
+an episode is really cut into blocks. Slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from efficientzero.schema import Ending
+from tests.support.replay_cases import Episode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    unroll: int
+    td_steps: int
+    discount: float
+    prefix_horizon: int
+    block_length: int  # 0: no blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The part of an episode that the targets of one step know: steps ``first`` to ``end - 1``."""
+
+    first: int
+    end: int
+    goes_on: bool  # o[end] has a value of its own: the episode was cut there by a time limit
+
+
+def block_of(episode: Episode, t: int, rules: Rules) -> Block:
+    """Cut the episode into blocks and return the one with step ``t``."""
+    length = len(episode)
+    is_truncated = episode.ending == Ending.TRUNCATED
+    if rules.block_length == 0:
+        return Block(first=0, end=length, goes_on=is_truncated)
+    first = 0
+    while first + rules.block_length <= t:
+        first += rules.block_length
+    if first + rules.block_length <= length:
+        return Block(first=first, end=first + rules.block_length, goes_on=False)
+    return Block(first=first, end=length, goes_on=is_truncated)
+
+
+def shortened_horizon(age: float, td_steps: int, age_per_step: float) -> int:
+    """Take one td step away for each full ``age_per_step``, but leave one."""
+    left = td_steps
+    while left > 1 and age >= age_per_step:
+        age -= age_per_step
+        left -= 1
+    return left
+
+
+def bootstrap_step(episode: Episode, t: int, k: int, horizon: int, rules: Rules) -> int | None:
+    """Return the step whose value ends the return of step ``t + k``; None where nothing does."""
+    block, at = block_of(episode, t, rules), t + k
+    if at + horizon < block.end:
+        return at + horizon
+    return block.end if block.goes_on and at <= block.end else None
+
+
+def value_target(
+    episode: Episode,
+    t: int,
+    k: int,
+    *,
+    horizon: int,
+    value_of: Callable[[int], float],
+    rules: Rules,
+) -> float:
+    """Return the value target at step ``t + k`` of the slice of step ``t``."""
+    block, at = block_of(episode, t, rules), t + k
+    total, weight = 0.0, 1.0
+    if at < block.end:
+        for step in range(at, at + horizon):
+            if step < len(episode):  # rewards of the block after this one count
+                total += weight * float(episode.rewards[step])
+                weight *= rules.discount
+    last = bootstrap_step(episode, t, k, horizon, rules)
+    return total if last is None else total + weight * value_of(last)
+
+
+def is_trained(episode: Episode, t: int, k: int, rules: Rules) -> bool:
+    """Tell whether step ``t + k`` is one of the block's own."""
+    return t + k < block_of(episode, t, rules).end
+
+
+def value_prefix_target(episode: Episode, t: int, k: int, rules: Rules) -> float:
+    """Return what the prefix after action ``t + k`` is: all rewards since the last reset."""
+    since = k
+    while since % rules.prefix_horizon:
+        since -= 1
+    return sum(float(r) for r in episode.rewards[t + since : t + k + 1])

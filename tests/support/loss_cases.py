@@ -1,0 +1,151 @@
+"""Tiny networks and random batches in float64 for tests of the loss, one case per switch."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from efficientzero.config.fields import (
+    AgentConfig,
+    Config,
+    NetworkConfig,
+)
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import EnvSpec
+from learner.training.losses.unrolled_loss import (
+    LossInput,
+    LossTerms,
+    compute_loss,
+)
+
+VECTOR = EnvSpec(
+    env_id="x", frame_shape=(3,), frame_dtype="float32", num_actions=2, num_stacked_frames=1
+)
+IMAGE = EnvSpec(
+    env_id="y", frame_shape=(1, 4, 3), frame_dtype="uint8", num_actions=3, num_stacked_frames=2
+)
+CONFIG = Config(
+    agent=AgentConfig(num_unroll_steps=3, value_prefix_horizon=3),
+    network=NetworkConfig(
+        channels=4,
+        reduced_channels=2,
+        mlp_latent_size=6,
+        mlp_hidden_size=8,
+        head_hidden_size=5,
+        lstm_hidden_size=4,
+        projector_hidden_size=6,
+        projection_size=6,
+        predictor_hidden_size=4,
+        support_bound=3,
+        zero_init_heads=False,
+    ),
+)
+
+
+def changed(config: Config, **sections: dict[str, Any]) -> Config:
+    """Return ``config`` with some fields of some sections replaced."""
+    new = {
+        name: dataclasses.replace(getattr(config, name), **fields)
+        for name, fields in sections.items()
+    }
+    return dataclasses.replace(config, **new)
+
+
+def case(**sections: dict[str, Any]) -> Config:
+    """Return the tiny config with some fields of some sections replaced."""
+    return changed(CONFIG, **sections)
+
+
+_REFERENCE = {"gradient_scaling": "reference"}
+
+CASES = {
+    "default": case(),
+    "reference scaling": case(compat=_REFERENCE),
+    "one step": case(agent={"num_unroll_steps": 1, "value_prefix_horizon": 1}),
+    "one step, reference scaling": case(
+        agent={"num_unroll_steps": 1, "value_prefix_horizon": 1}, compat=_REFERENCE
+    ),
+    "prefix starts again after two steps": case(agent={"value_prefix_horizon": 2}),
+    "rewards instead of prefixes": case(agent={"value_prefix": False, "value_prefix_horizon": 1}),
+    "rewards, reference scaling": case(
+        agent={"value_prefix": False, "value_prefix_horizon": 1}, compat=_REFERENCE
+    ),
+    "numbers instead of categories": case(network={"categorical_values": False}),
+    "no consistency": case(learner={"consistency_coefficient": 0.0}),
+    "no value": case(learner={"value_coefficient": 0.0}),
+    "no policy": case(learner={"policy_coefficient": 0.0}),
+    "no value prefix loss": case(learner={"value_prefix_coefficient": 0.0}),
+    "only values, as numbers, reference scaling": case(
+        network={"categorical_values": False},
+        learner={
+            "policy_coefficient": 0.0,
+            "value_prefix_coefficient": 0.0,
+            "consistency_coefficient": 0.0,
+        },
+        compat=_REFERENCE,
+    ),
+}
+"""Every switch of the loss, alone and in some combinations."""
+
+
+def make_network(config: Config, spec: EnvSpec = VECTOR, seed: int = 0) -> EfficientZeroNet:
+    """Return a network with float64 weights, in training mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = EfficientZeroNet(
+            config.network,
+            spec,
+            value_prefix=config.agent.value_prefix,
+            projection=config.learner.consistency_coefficient > 0,
+        )
+    return network.double().train()
+
+
+def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int = 0) -> LossInput:
+    """Return random float64 inputs; some slices end inside the unroll, some values overflow."""
+    g = torch.Generator().manual_seed(seed)
+    steps, kind = config.agent.num_unroll_steps, torch.float64
+
+    def observations(*shape: int) -> torch.Tensor:
+        shape = (*shape, *spec.observation_shape)
+        if spec.is_image:
+            return torch.randint(0, 256, shape, generator=g).to(torch.uint8)
+        return torch.randn(shape, generator=g, dtype=kind)
+
+    lengths = torch.randint(0, steps + 2, (size,), generator=g)
+    exists = torch.arange(steps + 1) < lengths[:, None].clamp(min=1)
+    policies = torch.rand(size, steps + 1, spec.num_actions, generator=g, dtype=kind)
+    return LossInput(
+        root_observations=observations(size),
+        next_observations=observations(size, steps),
+        actions=torch.randint(0, spec.num_actions, (size, steps), generator=g),
+        value_prefixes=torch.randint(-2, 3, (size, steps), generator=g).to(kind),
+        values=torch.randn(size, steps + 1, generator=g, dtype=kind) * 10,
+        policies=policies / policies.sum(2, keepdim=True) * exists[:, :, None],
+        mask=(torch.arange(steps) < lengths[:, None]).to(kind),
+        importance_weights=torch.rand(size, generator=g, dtype=kind),
+    )
+
+
+def loss_of(network: EfficientZeroNet, batch: LossInput, config: Config) -> LossTerms:
+    """Return the implementation's answer."""
+    return compute_loss(
+        network,
+        batch,
+        agent=config.agent,
+        learner=config.learner,
+        gradient_scaling=config.compat.gradient_scaling,
+    )
+
+
+def in_float32(batch: LossInput) -> LossInput:
+    """Return ``batch`` as the learner's loader makes it."""
+    fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    return LossInput(
+        **{
+            name: tensor.to(torch.float32) if tensor.dtype == torch.float64 else tensor
+            for name, tensor in fields.items()
+        }
+    )

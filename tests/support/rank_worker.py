@@ -1,0 +1,92 @@
+"""One rank of two, for ``test_ranks``: ``python -m tests.support.rank_worker CASE FOLDER RANK``.
+
+Rank 0 makes two updates as the learner does and saves what came of them; rank 1 follows.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+
+from efficientzero.metrics.section_timer import SectionTimer
+from learner.rank import follow
+from learner.training.optimizers import make_optimizer
+from learner.training.ranks import (
+    End,
+    Idle,
+    RankGroup,
+    State,
+)
+from learner.training.update import Updater
+from tests.support.loss_cases import (
+    IMAGE,
+    case,
+    in_float32,
+    make_batch,
+    make_network,
+)
+
+RATES = {"lr_warmup_fraction": 0.0, "learning_rate": 0.1}
+CASES = {
+    "sgd": case(learner=RATES),
+    "lars": case(learner={**RATES, "optimizer": "lars"}),
+    "no value loss": case(learner={**RATES, "value_coefficient": 0.0}),
+    "no consistency": case(learner={**RATES, "consistency_coefficient": 0.0}),
+}
+NUM_STEPS = 2
+
+
+def batch_of(config, step):
+    """Return a batch of 8, which two ranks share."""
+    return in_float32(make_batch(config, IMAGE, size=8, seed=step))
+
+
+def train(config, updater, network, share):
+    """Make the updates; return numbers of each step and the weights and statistics at the end."""
+    steps = []
+    for step in range(NUM_STEPS):
+        part = share(batch_of(config, step), step)
+        update = updater.step(part, step, measure=True)
+        result = updater.finish(update)
+        terms = {
+            field.name: value.detach()
+            for field in dataclasses.fields(update.terms)
+            if (value := getattr(update.terms, field.name)) is not None
+        }
+        gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+        steps.append(
+            {
+                "terms": terms,
+                "gradients": {name: gradient.clone() for name, gradient in gradients.items()},
+                "priorities": torch.from_numpy(result.priorities),
+                "grad_norm": result.grad_norm,
+            }
+        )
+    return {"steps": steps, "network": network.state_dict()}
+
+
+def main(name: str, folder: Path, rank: int) -> None:
+    torch.set_num_threads(1)
+    config = CASES[name]
+    group = RankGroup(folder / "meet", rank=rank, num_ranks=2, device=torch.device("cpu"))
+    # The ranks start apart: what rank 0 has is what counts.
+    network = make_network(config, IMAGE, seed=rank).float()
+    if rank:
+        follow(group, network, config)
+        torch.save(network.state_dict(), folder / "follower.pt")
+    else:
+        optimizer = make_optimizer(network, config)
+        updater = Updater(network, optimizer, config, SectionTimer("learner"), ranks=group)
+        group.tell(State(network.state_dict(), optimizer.state_dict()))
+        group.tell(Idle())
+        made = train(
+            config, updater, network, lambda batch, step: group.share(batch, step, measure=True)
+        )
+        group.tell(End())
+        torch.save(made, folder / "leader.pt")
+    group.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
