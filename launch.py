@@ -29,66 +29,54 @@ if __name__ == "__main__":
     leave_when_interrupted()
 
 from deploy.ablate.__main__ import main as ablate
-from deploy.checks.fork import (
+from deploy.checks import (
     Fork,
-    fork_named,
-)
-from deploy.checks.preflight import (
     PreflightError,
+    fork_named,
     has_cuda_device,
     reason,
 )
-from deploy.launching.command_line import (
+from deploy.launching import (
     Options,
+    Prepared,
+    config_table,
+    existing_run,
+    is_complete,
     named_fields,
     named_option,
     parse,
+    prepare,
+    prepare_resume,
+    run_lock,
     with_compat,
     with_short_options,
 )
-from deploy.launching.explain import config_table
-from deploy.launching.prepare import (
-    Prepared,
-    is_complete,
-    prepare,
-    prepare_resume,
-)
-from deploy.launching.run_lock import run_lock
-from deploy.launching.serve import existing_run
-from deploy.results.next_steps import (
+from deploy.results import (
     DEFAULT_CPU_PRESET,
     resume_advice,
+    summary_lines,
     try_next,
+    wandb_folders,
 )
-from deploy.results.on_disk import wandb_folders
-from deploy.results.summary import summary_lines
-from deploy.supervising import status
-from deploy.supervising.child import (
+from deploy.supervising import (
     CHECKOUT,
     DETERMINISTIC_ARITHMETIC,
+    EXIT_FAILED,
+    SERVER_ROLES,
     Child,
-    child_environment,
-)
-from deploy.supervising.display import (
+    Graces,
     NoteHandler,
     RunConsole,
-)
-from deploy.supervising.monitor import (
     RunMonitor,
-    learner_status,
-)
-from deploy.supervising.supervisor import (
-    EXIT_FAILED,
-    Graces,
     StopRequests,
     Supervisor,
-)
-from deploy.supervising.topology import (
-    SERVER_ROLES,
+    child_environment,
+    learner_status,
     processes,
+    status,
 )
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from efficientzero.config import (
+    Config,
     ConfigError,
     load_preset,
     nearest,

@@ -19,15 +19,15 @@ from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.search.batched_search import BatchedSearch
-from efficientzero.worker.run_tracking import tracked
-from efficientzero.worker.worker import (
+from efficientzero.search import BatchedSearch
+from efficientzero.worker import (
     Place,
     run_worker,
+    tracked,
 )
 from replay.info import wait_until_ready
-from replay.relay.client import reached_through_relays
-from replay.steps.episode_writer import EpisodeWriter
+from replay.relay import reached_through_relays
+from replay.steps import EpisodeWriter
 
 ROLE = "actor"
 _REPLAY_START_S = 120.0

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from efficientzero.config.fields import Config
-from efficientzero.config.schedules import temperature
+from efficientzero.config import Config, temperature
 from efficientzero.schema import I32, I64, SearchResult
 
 _MOST_REPEATS = 10_000

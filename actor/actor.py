@@ -22,16 +22,16 @@ from actor.games import (
 )
 from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, Turn, halves_take_turns, make_groups
-from efficientzero.config.fields import Config
-from efficientzero.config.schedules import temperature
-from efficientzero.envs import EnvBatch, EnvError
-from efficientzero.envs.frame_stack import FrameStack
-from efficientzero.metrics.process_usage import ProcessUsage
-from efficientzero.metrics.pulse import Pulse
-from efficientzero.metrics.search_rates import SearchRates
-from efficientzero.metrics.search_statistics import SearchStatistics
-from efficientzero.metrics.section_timer import SectionTimer
-from efficientzero.metrics.tracker import Tracker
+from efficientzero.config import Config, temperature
+from efficientzero.envs import EnvBatch, EnvError, FrameStack
+from efficientzero.metrics import (
+    ProcessUsage,
+    Pulse,
+    SearchRates,
+    SearchStatistics,
+    SectionTimer,
+    Tracker,
+)
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import (
     StopSignal,
@@ -40,7 +40,7 @@ from efficientzero.process.runtime import (
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.schema import EnvSteps, Frames, Grant, SearchResult
-from efficientzero.search.batched_search import (
+from efficientzero.search import (
     BatchedSearch,
     uniform_search_result,
 )

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from actor.turn import halves_take_turns
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.envs import make_env_batch
-from efficientzero.inference.timing import (
+from efficientzero.inference import (
     step_clock,
     step_seconds,
 )

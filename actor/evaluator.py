@@ -21,18 +21,14 @@ from actor.games import (
     play_episodes,
 )
 from actor.value_bias import ValueBias
-from efficientzero.config.schedules import next_evaluation
+from efficientzero.config import next_evaluation
 from efficientzero.envs import EnvBatch, make_env_batch
 from efficientzero.envs.atari.scores import (
     atari100k_game,
     human_normalized,
 )
 from efficientzero.envs.hang_watch import Call, hang_in_words, watch_for_hangs
-from efficientzero.metrics.process_usage import ProcessUsage
-from efficientzero.metrics.pulse import Pulse
-from efficientzero.metrics.search_rates import SearchRates
-from efficientzero.metrics.section_timer import SectionTimer
-from efficientzero.metrics.tracker import Tracker
+from efficientzero.metrics import ProcessUsage, Pulse, SearchRates, SectionTimer, Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
@@ -48,11 +44,11 @@ from efficientzero.rpc.stubs import (
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import Frames
-from efficientzero.search.batched_search import BatchedSearch
-from efficientzero.worker.run_tracking import tracked
-from efficientzero.worker.worker import (
+from efficientzero.search import BatchedSearch
+from efficientzero.worker import (
     Place,
     run_worker,
+    tracked,
 )
 
 ROLE = "evaluator"

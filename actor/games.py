@@ -15,17 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from efficientzero.config.fields import Config
-from efficientzero.envs import EnvBatch
-from efficientzero.envs.frame_stack import FrameStack
-from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.config import Config
+from efficientzero.envs import EnvBatch, FrameStack
+from efficientzero.metrics import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import (
     StopSignal,
     seed_sequence,
 )
 from efficientzero.schema import EnvSteps, Frames
-from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.search import BatchedSearch
 
 Actions = NDArray[np.integer[Any]]
 Chooser = Callable[[Frames], Actions]

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from actor.turn import Turn
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import F64, Ending, EnvSteps, Frames, ReplayStep
 

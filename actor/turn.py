@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.schema import I64, EnvSteps, Grant, SearchResult
 
 

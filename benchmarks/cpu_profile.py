@@ -19,7 +19,7 @@ import tyro
 from benchmarks.markdown import revision_text, table
 from benchmarks.run_cost import Window, cpu_share_name, windows
 from deploy.ablate.check import read_summary
-from deploy.results.wandb_history import read_rows
+from deploy.results import read_rows
 from efficientzero.runs.run_folder import RunInfo
 
 _THREADS = "other threads"

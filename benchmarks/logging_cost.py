@@ -21,11 +21,9 @@ import tyro
 
 from benchmarks.measuring import Row, Usage, describe_machine
 from benchmarks.report import print_rows
-from deploy.results.wandb_history import find_runs
-from efficientzero.config.fields import ClusterConfig
-from efficientzero.metrics import SectionTimer, make_tracker
-from efficientzero.metrics.process_usage import ProcessUsage
-from efficientzero.metrics.search_rates import SearchRates
+from deploy.results import find_runs
+from efficientzero.config import ClusterConfig
+from efficientzero.metrics import ProcessUsage, SearchRates, SectionTimer, make_tracker
 from efficientzero.process.runtime import StopSignal
 
 _SECTIONS = ("wait_pace", "weights", "search", "envs", "record", "reset", "log", "wait_replay")

@@ -19,8 +19,8 @@ import tyro
 from benchmarks.learning.intervals import mean_interval
 from benchmarks.markdown import interval_text, table
 from deploy.ablate.check import read_summary
-from deploy.results.wandb_history import read_rows
-from efficientzero.config.files import hyperparameters
+from deploy.results import read_rows
+from efficientzero.config import hyperparameters
 from efficientzero.runs.run_folder import RunInfo
 
 RETURN, CPU_SECONDS = "return", "CPU-s"

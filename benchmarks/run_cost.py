@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.results.wandb_history import (
+from deploy.results import (
     Row,
     read_rows,
 )

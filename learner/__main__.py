@@ -40,41 +40,34 @@ from efficientzero.runs.results.env_step_journal import EnvStepJournal
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.runs.run_processes import check_alone
 from efficientzero.runs.start_counts import count_start
-from efficientzero.worker.role_arguments import (
+from efficientzero.worker import (
     RoleArguments,
     parse_server_line,
+    run_tracker,
 )
-from efficientzero.worker.run_tracking import run_tracker
-from learner.batches.loader import pinned_array
-from learner.cluster.replay_follower import follow_replay
-from learner.cluster.roster import (
+from learner.batches import pinned_array
+from learner.cluster import (
+    ClusterWatch,
     Roster,
     Seat,
+    Starvation,
+    follow_replay,
 )
-from learner.cluster.starvation import Starvation
-from learner.cluster.watch import ClusterWatch
 from learner.learner import Learner
-from learner.pacing.governor import Governor
-from learner.pacing.lock_step import LockStepGovernor
-from learner.records.fairness_record import FairnessRecord
-from learner.records.own_summary import summarized
-from learner.records.priority_feedback import PrioritySink
-from learner.records.run_record import RunRecord
-from learner.records.saver import saver_of
+from learner.pacing import Governor, LockStepGovernor
+from learner.records import FairnessRecord, PrioritySink, RunRecord, saver_of, summarized
 from learner.resume import resume, target_weights
-from learner.services.claims import Claims
-from learner.services.cluster_service import ClusterServicer
-from learner.services.server import GrpcServer
-from learner.training.network import describe_network
-from learner.training.ranks import (
+from learner.services import Claims, ClusterServicer, GrpcServer
+from learner.training import (
     RankGroup,
+    describe_network,
     device_of_rank,
     meeting_point,
 )
-from learner.weights.publisher import WeightPublisher
+from learner.weights import WeightPublisher
 from replay.info import steps_in_replay, wait_until_ready
-from replay.relay.client import reached_through_relays
-from replay.steps.priorities import PriorityUpdater
+from replay.relay import reached_through_relays
+from replay.steps import PriorityUpdater
 from replay.training_queue import TrainingQueueReader
 
 ROLE = "learner"

@@ -17,10 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from efficientzero.metrics.process_usage import ProcessUsage
-from efficientzero.metrics.pulse import Pulse
-from efficientzero.metrics.section_timer import SectionTimer
-from efficientzero.metrics.tracker import Tracker
+from efficientzero.metrics import ProcessUsage, Pulse, SectionTimer, Tracker
 from efficientzero.process.runtime import (
     PlainError,
     StopSignal,
@@ -30,42 +27,38 @@ from efficientzero.process.runtime import (
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import TrainingBatch
-from learner.batches.checks import BatchChecks
-from learner.batches.feeder import (
+from learner.batches import (
+    BatchChecks,
     BatchFeeder,
+    BatchLoader,
     BatchSource,
+    Freshness,
     ReadyBatch,
 )
-from learner.batches.freshness import Freshness
-from learner.batches.loader import BatchLoader
-from learner.pacing.governor import Governor
-from learner.records.priority_feedback import (
+from learner.pacing import Governor
+from learner.records import (
+    CheckpointSaver,
     PriorityFeedback,
     PrioritySink,
 )
-from learner.records.saver import CheckpointSaver
-from learner.training.eval_values import eval_values
-from learner.training.losses.unrolled_loss import LossInput
-from learner.training.network import make_network
-from learner.training.optimizers import adopt_weights, make_optimizer
-from learner.training.ranks import (
+from learner.training import (
     Alone,
     End,
     Idle,
     Ranks,
     State,
-)
-from learner.training.statistics import (
     StepRecord,
-    training_statistics,
-)
-from learner.training.update import (
     TrainingDiverged,
     Update,
     Updater,
+    adopt_weights,
+    eval_values,
+    make_network,
+    make_optimizer,
+    training_statistics,
 )
-from learner.weights.publisher import WeightPublisher
-from learner.weights.publishing import Publishing
+from learner.training.losses import LossInput
+from learner.weights import Publishing, WeightPublisher
 
 _WAIT_S = 0.5
 _SAVE_EVERY_S = 600.0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 
-from efficientzero.config.fields import Config
-from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.config import Config
+from efficientzero.metrics import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
@@ -17,21 +17,21 @@ from efficientzero.process.runtime import (
     leave,
     run_role,
 )
-from efficientzero.worker.role_arguments import (
+from efficientzero.worker import (
     RoleArguments,
     parse_server_line,
 )
-from learner.training.network import make_network
-from learner.training.optimizers import make_optimizer
-from learner.training.ranks import (
+from learner.training import (
     End,
     RankGroup,
     State,
     Step,
+    Updater,
     device_of_rank,
+    make_network,
+    make_optimizer,
     meeting_point,
 )
-from learner.training.update import Updater
 
 ROLE = "rank"
 

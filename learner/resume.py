@@ -21,10 +21,9 @@ from efficientzero.runs.checkpoint import (
 from efficientzero.runs.lineage import PARENT_CHECKPOINT
 from efficientzero.runs.run_folder import RunInfo
 from learner.learner import Learner
-from learner.pacing.governor import Governor
-from learner.records.fairness_record import FairnessRecord
-from learner.records.run_record import RunRecord
-from learner.weights.publisher import WeightPublisher
+from learner.pacing import Governor
+from learner.records import FairnessRecord, RunRecord
+from learner.weights import WeightPublisher
 
 log = logging.getLogger(__name__)
 

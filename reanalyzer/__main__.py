@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from efficientzero.config.derived import num_refreshed
+from efficientzero.config import num_refreshed
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
@@ -18,19 +18,18 @@ from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient, WeightSource
-from efficientzero.worker.run_tracking import tracked
-from efficientzero.worker.worker import (
+from efficientzero.worker import (
     Place,
     run_worker,
+    tracked,
 )
 from reanalyzer.reanalyzer import Reanalyzer
 from reanalyzer.root_batch import reanalysis_search
-from reanalyzer.targets.priority_refresh import SliceSource
+from reanalyzer.targets import SliceSource
 from reanalyzer.turns import BatchTurns
 from replay.info import wait_until_ready
-from replay.relay.client import reached_through_relays
-from replay.steps.ordered_sampler import OrderedSampler
-from replay.steps.slice_sampler import SliceSampler
+from replay.relay import reached_through_relays
+from replay.steps import OrderedSampler, SliceSampler
 from replay.tables import STORED_STEPS
 from replay.training_queue import TrainingQueueWriter
 

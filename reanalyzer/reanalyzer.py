@@ -13,12 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from efficientzero.config.derived import num_refreshed
-from efficientzero.config.fields import Config
-from efficientzero.metrics.process_usage import ProcessUsage
-from efficientzero.metrics.pulse import Pulse
-from efficientzero.metrics.section_timer import SectionTimer
-from efficientzero.metrics.tracker import Tracker
+from efficientzero.config import Config, num_refreshed
+from efficientzero.metrics import ProcessUsage, Pulse, SectionTimer, Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import (
     StopSignal,
@@ -26,9 +22,8 @@ from efficientzero.process.runtime import (
 )
 from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.schema import SliceBatch, TrainingBatch
-from efficientzero.search.batched_search import BatchedSearch
-from reanalyzer.targets.priority_refresh import PriorityRefresh, SliceSource
-from reanalyzer.targets.target_maker import TargetMaker
+from efficientzero.search import BatchedSearch
+from reanalyzer.targets import PriorityRefresh, SliceSource, TargetMaker
 
 _WAIT_S = 0.5
 

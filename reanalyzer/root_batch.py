@@ -15,12 +15,11 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from efficientzero.config.derived import most_roots
-from efficientzero.config.fields import Config
-from efficientzero.inference.timing import step_seconds
+from efficientzero.config import Config, most_roots
+from efficientzero.inference import step_seconds
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
-from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.search import BatchedSearch
 
 _SMALLEST = 32
 _LARGEST = 2_048  # bounds the pool's memory: 1.4 GB with the Atari network and 50 simulations

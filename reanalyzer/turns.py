@@ -11,7 +11,7 @@ from efficientzero.process.runtime import (
     WaitReason,
 )
 from efficientzero.rpc.run_client import RunClient
-from replay.steps.ordered_sampler import OrderedSampler
+from replay.steps import OrderedSampler
 
 _WAIT_S = 1.0
 

@@ -13,15 +13,14 @@ from efficientzero.process.runtime import (
 from efficientzero.runs.lease import take_lease
 from efficientzero.runs.results.cpu_seconds import CpuSeconds
 from efficientzero.runs.run_processes import check_alone
-from efficientzero.worker.role_arguments import parse_server_line
-from efficientzero.worker.run_tracking import tracked
-from replay.relay.server import relayed
-from replay.service.address import (
+from efficientzero.worker import parse_server_line, tracked
+from replay.relay import relayed
+from replay.service import (
+    ServiceMetrics,
     reached_at,
+    serve,
     with_port,
 )
-from replay.service.metrics import ServiceMetrics
-from replay.service.server import serve
 
 
 def main() -> None:

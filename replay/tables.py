@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from efficientzero.config.fields import ReplayConfig
+from efficientzero.config import ReplayConfig
 from replay.driver import reverb_lite
 
 TRAJECTORIES = "trajectories_4"

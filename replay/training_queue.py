@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import EnvSpec, TrainingBatch
-from replay.driver import reverb_lite
-from replay.driver.quarantine import Quarantine
-from replay.format.batch_codec import (
+from replay.driver import Quarantine, reverb_lite
+from replay.format import (
     NewArray,
     batch_spec,
     decode_batch,

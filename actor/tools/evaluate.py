@@ -25,7 +25,7 @@ from actor.tools.saved_run import (
     Policy,
     play,
 )
-from efficientzero.config.checks import validate
+from efficientzero.config import validate
 from efficientzero.process.options import parse_options
 from efficientzero.process.runtime import (
     StopSignal,

@@ -36,7 +36,7 @@ from efficientzero.runs.checkpoint import (
     load_checkpoint,
 )
 from efficientzero.runs.run_folder import RunInfo
-from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.search import BatchedSearch
 
 Policy = Literal["search", "prior", "random"]
 """search: as in the run. prior: the policy head's most likely action, without any search. random:

@@ -20,13 +20,12 @@ import tyro
 
 from actor.games import evaluation_seeds
 from actor.tools.saved_run import load_network
-from efficientzero.envs import make_env_batch
-from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.envs import FrameStack, make_env_batch
 from efficientzero.process.options import parse_options
 from efficientzero.process.runtime import generator
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import Frames, SearchResult
-from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.search import BatchedSearch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

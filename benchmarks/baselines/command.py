@@ -19,9 +19,9 @@ from benchmarks.baselines.ppo import PpoConfig, train_ppo
 from benchmarks.baselines.tasks import Curve, Point, Task, play_randomly
 from benchmarks.grid_cells import read_cells
 from benchmarks.learning.intervals import mean_interval
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from efficientzero.config import (
     PRESETS,
+    Config,
     load_preset,
 )
 from efficientzero.runs.run_folder import write_json

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.baselines.tasks import Array, Body, Curve, Task, greedy
-from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.envs import FrameStack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

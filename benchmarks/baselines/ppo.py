@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.baselines.tasks import Body, Curve, Task, greedy
-from efficientzero.envs import EnvBatch
-from efficientzero.envs.frame_stack import FrameStack
+from efficientzero.envs import EnvBatch, FrameStack
 from efficientzero.schema import EnvSpec
 
 

@@ -17,9 +17,9 @@ from actor.games import (
     evaluation_seeds,
     play_episodes,
 )
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, make_env_batch, probe_env_spec
-from efficientzero.networks.blocks import scale_pixels
+from efficientzero.networks import scale_pixels
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import EnvSpec, Frames
 

@@ -17,7 +17,7 @@ from benchmarks.grid_cells import method_of
 from benchmarks.run_cost import training_cpu_seconds
 from deploy.ablate.check import CheckedCell, check_cells, identity_of, read_summary
 from deploy.ablate.grid import Cell
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.runs.results.run_summary import counts_on_disk
 from efficientzero.runs.run_folder import RunInfo
 

@@ -20,7 +20,7 @@ from benchmarks.games.collect import Collection, collect
 from benchmarks.games.page import make_page
 from benchmarks.games.scores import RANDOM
 from benchmarks.grid_cells import AGENT, read_cells
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 
 _DPI = 100
 _COLUMNS = 3

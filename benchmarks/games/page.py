@@ -20,7 +20,7 @@ from benchmarks.games.scores import (
 from benchmarks.learning.intervals import CONFIDENCE
 from benchmarks.markdown import interval_text, number_text, revision_text, table
 from deploy.report.estimates import Estimate
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 
 
 def make_page(

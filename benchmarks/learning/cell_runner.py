@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.learning.cells import Cell
-from efficientzero.config.files import (
+from efficientzero.config import (
     config_from_dict,
     config_hash,
 )

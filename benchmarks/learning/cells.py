@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from deploy.launching.command_line import (
+from deploy.launching import (
+    check_config,
     parse,
     with_short_options,
 )
-from deploy.launching.prepare import check_config
-from efficientzero.config.checks import validate
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from efficientzero.config import (
+    Config,
     config_hash,
     load_preset,
+    validate,
 )
 
 TaskName = Literal["catch", "minatar", "acrobot", "cartpole", "atari-small"]

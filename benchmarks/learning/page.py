@@ -26,7 +26,7 @@ from benchmarks.learning.results import (
     training_returns,
 )
 from benchmarks.markdown import interval_text, number_text, revision_text, table
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 _NUM_PARTS = 8  # of the env_steps, each with its training games

@@ -24,21 +24,19 @@ from actor.actor import Actor
 from benchmarks.measuring import Row
 from benchmarks.pipeline.service import replay_process
 from benchmarks.search.search_cost import make_network
-from efficientzero.config.fields import (
+from efficientzero.config import (
     BudgetConfig,
     Config,
 )
 from efficientzero.envs import make_env_batch, probe_env_spec
 from efficientzero.envs.atari.game import AtariGame
-from efficientzero.inference.node_pools import (
+from efficientzero.inference import (
     NODES,
     NUM_INDEX_ROWS,
-)
-from efficientzero.inference.search_network import (
     LatentPool,
     SearchNetwork,
 )
-from efficientzero.metrics.tracker import NullTracker
+from efficientzero.metrics import NullTracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.run_client import RunClient
@@ -49,8 +47,8 @@ from efficientzero.schema import (
     Grant,
     Phase,
 )
-from efficientzero.search.batched_search import BatchedSearch
-from replay.steps.episode_writer import EpisodeWriter
+from efficientzero.search import BatchedSearch
+from replay.steps import EpisodeWriter
 
 _TURNS = 12
 _FLOOR_TURNS = 6

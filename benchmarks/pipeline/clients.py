@@ -17,18 +17,17 @@ from pathlib import Path
 
 import torch
 
-from efficientzero.config.fields import Config
-from efficientzero.config.files import load_preset
+from efficientzero.config import Config, load_preset
 from efficientzero.envs import probe_env_spec
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
-from learner.pacing.governor import Governor
-from learner.records.run_record import RunRecord
-from learner.services.server import GrpcServer
-from learner.weights.publisher import WeightPublisher
+from learner.pacing import Governor
+from learner.records import RunRecord
+from learner.services import GrpcServer
+from learner.weights import WeightPublisher
 
 NUM_CLIENTS = 64
 _PROCESSES = 4

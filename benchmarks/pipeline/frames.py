@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efficientzero.config.fields import EnvConfig
+from efficientzero.config import EnvConfig
 from efficientzero.envs import make_env_batch
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
-from replay.steps.episode_writer import EpisodeWriter
+from replay.steps import EpisodeWriter
 
 GAMES = ("Pong", "Breakout", "MsPacman", "Seaquest", "BattleZone")
 _NUM_SIMULATIONS = 50

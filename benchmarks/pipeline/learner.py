@@ -19,23 +19,18 @@ from benchmarks.pipeline.clients import (
     weight_clients,
 )
 from benchmarks.report import print_rows
-from efficientzero.config.fields import Config
-from efficientzero.config.files import load_preset
+from efficientzero.config import Config, load_preset
 from efficientzero.envs import probe_env_spec
-from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.metrics import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import keep_freed_memory
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.schema import EnvSpec, TrainingBatch
-from learner.batches.checks import BatchChecks
-from learner.batches.feeder import BatchFeeder
-from learner.batches.loader import BatchLoader
-from learner.training.losses.unrolled_loss import compute_loss
-from learner.training.optimizers import make_optimizer
-from learner.training.update import Updater
-from learner.weights.publications import Publications
-from learner.weights.publisher import WeightPublisher
+from learner.batches import BatchChecks, BatchFeeder, BatchLoader
+from learner.training import Updater, make_optimizer
+from learner.training.losses import compute_loss
+from learner.weights import Publications, WeightPublisher
 
 _MAX_STEP_RATIO = 1.05
 _MOST_WAIT_PERCENT = 2.0

@@ -21,7 +21,7 @@ from benchmarks.pipeline.frames import (
     play_game,
 )
 from benchmarks.pipeline.service import replay_process
-from efficientzero.config.fields import (
+from efficientzero.config import (
     ClusterConfig,
     Config,
 )
@@ -29,13 +29,12 @@ from efficientzero.process.free_ports import free_port
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from replay.info import wait_until_ready
-from replay.relay.client import RelayClient
-from replay.service.address import (
+from replay.relay import RelayClient
+from replay.service import (
     PublicAddress,
     check_private,
 )
-from replay.steps.episode_writer import EpisodeWriter
-from replay.steps.slice_sampler import SliceSampler
+from replay.steps import EpisodeWriter, SliceSampler
 
 _MAKE_CERTS = Path(__file__).parents[2] / "deploy" / "scripts" / "make_certs.sh"
 _GAME = "Pong"

@@ -25,11 +25,10 @@ from benchmarks.pipeline.service import (
     ReplayProcess,
     replay_process,
 )
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import EnvSpec
-from replay.steps.episode_writer import EpisodeWriter
-from replay.steps.slice_sampler import SliceSampler
+from replay.steps import EpisodeWriter, SliceSampler
 
 _STEPS_PER_GAME = 600
 _PASSES = 16  # of writing all games; the first is not measured

@@ -32,20 +32,20 @@ from benchmarks.pipeline.simulated_actors import (
     WEIGHTS,
     Order,
 )
-from efficientzero.config.fields import (
+from efficientzero.config import (
     ActorConfig,
     BudgetConfig,
     ClusterConfig,
     Config,
+    config_to_dict,
 )
-from efficientzero.config.files import config_to_dict
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import weights_pb2
-from learner.pacing.governor import Governor
-from learner.records.run_record import RunRecord
-from learner.services.server import GrpcServer
-from learner.weights.publisher import WeightPublisher
+from learner.pacing import Governor
+from learner.records import RunRecord
+from learner.services import GrpcServer
+from learner.weights import WeightPublisher
 from replay.info import ReplayInfo
 
 _SEARCH_S = 0.5  # long beside what an actor computes, so that 16 of them fit on two cores

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.process.free_ports import free_port
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.run_folder import RunInfo

@@ -25,21 +25,20 @@ from benchmarks.pipeline.frames import (
     PlayedGame,
     play_game,
 )
-from efficientzero.config.fields import Config
-from efficientzero.config.files import config_from_dict
+from efficientzero.config import Config, config_from_dict
 from efficientzero.envs.hang_watch import Call
-from efficientzero.metrics.tracker import NullTracker
+from efficientzero.metrics import NullTracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.schema import EnvSteps, Frames, SearchResult
-from efficientzero.search.batched_search import (
+from efficientzero.search import (
     BatchedSearch,
     uniform_search_result,
 )
-from replay.steps.episode_writer import EpisodeWriter
+from replay.steps import EpisodeWriter
 
 WEIGHTS = {"weight": torch.zeros(1)}
 """All that the simulated network consists of."""

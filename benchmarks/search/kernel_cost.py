@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.measuring import cpu_seconds
 from efficientzero.inference.cpu import kernels
-from efficientzero.networks.blocks import LstmCell
+from efficientzero.networks import LstmCell
 
 _CONVOLUTIONS = (
     *((1, 64, 6), (8, 64, 6), (64, 64, 6), (256, 64, 6)),  # latents of 96x96 frames

@@ -28,15 +28,13 @@ from benchmarks.search.search_cost import (
     make_search,
     prepare,
 )
-from efficientzero.config.fields import (
+from efficientzero.config import (
     AgentConfig,
     NetworkConfig,
     SearchConfig,
 )
 from efficientzero.inference.cpu import _kernels
-from efficientzero.networks import EfficientZeroNet
-from efficientzero.networks.blocks import LstmCell
-from efficientzero.networks.conv_trunk import ConvDynamics
+from efficientzero.networks import ConvDynamics, EfficientZeroNet, LstmCell
 from efficientzero.schema import F32, EnvSpec
 from mcts_cpp import SearchParams, TreeBatch
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row
-from efficientzero.config.fields import (
+from efficientzero.config import (
     AgentConfig,
     NetworkConfig,
     SearchConfig,
@@ -31,7 +31,7 @@ from efficientzero.networks import (
     ScalarSupport,
 )
 from efficientzero.schema import EnvSpec
-from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.search import BatchedSearch
 
 _Network = TypeVar("_Network", bound=EfficientZeroNet)
 

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from benchmarks.measuring import Row, Samples, cost_row, cpu_seconds, ratio_row
-from efficientzero.config.fields import AgentConfig
+from efficientzero.config import AgentConfig
 from efficientzero.schema import F32
 from mcts_cpp import SearchParams, TreeBatch
 

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from benchmarks.measuring import Row
-from efficientzero.config.fields import AgentConfig
+from efficientzero.config import AgentConfig
 from mcts_cpp import SearchParams, TreeBatch
 
 _Algorithm = Literal["puct", "gumbel"]

@@ -38,32 +38,27 @@ from deploy.ablate.display import (
 from deploy.ablate.emit import slurm_script, sweep_yaml
 from deploy.ablate.grid import Cell, Grid, Mode, axes, expand, override, parse_vary, read_grid
 from deploy.ablate.runner import GridRunner
-from deploy.checks.fork import (
+from deploy.checks import (
     FORKS,
     Fork,
-    fork_named,
-)
-from deploy.checks.preflight import (
     PreflightError,
     check_installation,
     check_is_folder,
     check_runs_dir,
+    fork_named,
 )
-from deploy.launching.command_line import (
+from deploy.launching import (
+    COMPONENTS,
+    REGISTRY,
     ShortOptions,
+    join_kwargs,
     refuse_removed,
     with_compat,
     with_short_options,
 )
-from deploy.launching.components import COMPONENTS
-from deploy.launching.env_kwargs import (
-    REGISTRY,
-    join_kwargs,
-)
-from deploy.results.next_steps import own_command
-from deploy.supervising.child import CHECKOUT
-from deploy.supervising.supervisor import StopRequests
-from efficientzero.config.files import (
+from deploy.results import own_command
+from deploy.supervising import CHECKOUT, StopRequests
+from efficientzero.config import (
     PRESETS,
     ConfigError,
     load_preset,

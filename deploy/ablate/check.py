@@ -17,20 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from deploy.ablate.grid import Cell
-from deploy.checks.fork import Fork
-from deploy.checks.memory import (
+from deploy.checks import (
     MAX_MEMORY_SHARE,
-    available_memory_bytes,
-    replay_memory,
-)
-from deploy.checks.preflight import (
+    Fork,
     PreflightError,
+    available_memory_bytes,
     check_device,
+    replay_memory,
     size,
 )
-from deploy.launching.prepare import check_config
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from deploy.launching import check_config
+from efficientzero.config import (
+    Config,
     ConfigError,
     config_hash,
 )

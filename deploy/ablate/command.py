@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from deploy.ablate.check import CheckedCell
-from deploy.launching.env_kwargs import kwarg_text
-from deploy.supervising.child import CHECKOUT
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from deploy.launching import kwarg_text
+from deploy.supervising import CHECKOUT
+from efficientzero.config import (
+    Config,
     config_to_dict,
     flatten,
     load_preset,

@@ -8,15 +8,13 @@ from pathlib import Path
 
 from deploy.ablate.grid import ACTORS, SEED
 from deploy.ablate.runner import CellRun
-from deploy.checks.preflight import reason
-from deploy.results.fairness import (
-    read_stamp,
-    unfair,
-)
-from deploy.results.scaling import (
+from deploy.checks import reason
+from deploy.results import (
     read_scaling_run,
+    read_stamp,
     scaling_points,
     scaling_table,
+    unfair,
 )
 from efficientzero.runs.results.fairness_stamp import Stamp
 

@@ -20,8 +20,8 @@ from rich.text import Text
 from deploy.ablate.check import CheckedCell, CheckedGrid
 from deploy.ablate.grid import ENV, SEED
 from deploy.ablate.runner import CellRun
-from deploy.results.summary import format_duration
-from deploy.supervising.live_block import LiveBlock
+from deploy.results import format_duration
+from deploy.supervising import LiveBlock
 
 _PLAIN_INTERVAL_S = 30.0
 _PLAIN_WIDTH = 200

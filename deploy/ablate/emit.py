@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from deploy.ablate.check import CheckedCell
-from efficientzero.config.fields import (
+from efficientzero.config import (
     Config,
     TrackingConfig,
 )

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from deploy.launching.components import COMPONENTS
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from deploy.launching import COMPONENTS
+from efficientzero.config import (
+    Config,
     ConfigError,
     config_from_dict,
     config_to_dict,

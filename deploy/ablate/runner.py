@@ -19,15 +19,15 @@ from typing import Literal
 
 from deploy.ablate.check import CheckedCell, read_summary
 from deploy.ablate.command import Slot, choose_run_id, launch_command
-from deploy.checks.preflight import (
+from deploy.checks import (
     MIN_FREE_BYTES,
     size,
 )
-from deploy.supervising.monitor import (
+from deploy.supervising import (
     RunMonitor,
+    StopRequests,
     learner_status,
 )
-from deploy.supervising.supervisor import StopRequests
 from efficientzero.process.disk_space import (
     LONGEST_WAIT_S,
     free_bytes,

@@ -19,12 +19,12 @@ from dataclasses import asdict
 from typing import Any
 
 from deploy.checks.preflight import PreflightError
-from deploy.supervising.child import (
+from deploy.supervising import (
     LAUNCH_MARK,
     end_leftovers,
     with_import_path,
 )
-from efficientzero.config.fields import (
+from efficientzero.config import (
     Config,
     EnvConfig,
 )

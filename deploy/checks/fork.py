@@ -16,23 +16,20 @@ from deploy.checks.preflight import (
     PreflightError,
     reason,
 )
-from efficientzero.config.fields import Config
-from efficientzero.config.files import ConfigError
+from efficientzero.config import Config, ConfigError
 from efficientzero.runs.lineage import (
     PARENT_CHECKPOINT,
     Lineage,
 )
 from efficientzero.runs.run_folder import RunInfo
-from replay.snapshots.facts import (
-    SnapshotFacts,
-    file_sha256,
-    read_snapshot,
-)
-from replay.snapshots.folder import (
+from replay.snapshots import (
     FILES,
     STREAMS,
+    SnapshotFacts,
+    file_sha256,
     in_order,
     link_or_copy,
+    read_snapshot,
     reverbs_name,
 )
 

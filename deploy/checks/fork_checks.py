@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.checks.fork import Fork
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from efficientzero.config import (
+    Config,
     ConfigError,
     config_to_dict,
     flatten,

@@ -24,7 +24,7 @@ from deploy.checks.process_memory import (
     number_of,
     process_memory,
 )
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.schema import EnvSpec
 
 MAX_MEMORY_SHARE = 0.8

@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
 
-from efficientzero.config.fields import (
+from efficientzero.config import (
     ClusterConfig,
     Config,
     TrackingConfig,
 )
-from efficientzero.metrics.wandb_names import check_wandb_name
+from efficientzero.metrics import check_wandb_name
 from efficientzero.process.disk_space import is_full
 from efficientzero.process.free_ports import bind_free_port
 from efficientzero.rpc.certificates import expiries
@@ -32,7 +32,7 @@ from efficientzero.runs.run_folder import (
     RELAYED,
     check_run_id,
 )
-from replay.service.address import (
+from replay.service import (
     PublicAddress,
     check_private,
 )

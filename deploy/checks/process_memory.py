@@ -9,14 +9,14 @@ import math
 
 import numpy as np
 
-from efficientzero.config.fields import Config
-from efficientzero.config.image_sizes import (
+from efficientzero.config import (
+    Config,
     downsample_of,
     has_conv_trunk,
     latent_size,
 )
 from efficientzero.schema import EnvSpec
-from replay.format.batch_codec import batch_spec
+from replay.format import batch_spec
 
 # Proportional set sizes on CPUs where a run's own data are a few MB: what processes share, as
 # PyTorch's libraries, is in them once.

@@ -14,11 +14,11 @@ from deploy.launching.env_kwargs import (
     REGISTRY,
     join_kwargs,
 )
-from efficientzero.config.compat import compat_group
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from efficientzero.config import (
     PRESETS,
     REMOVED_FIELDS,
+    Config,
+    compat_group,
 )
 from efficientzero.process.options import (
     parse_options,

@@ -8,7 +8,7 @@ from typing import Any
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from efficientzero.config.fields import EnvKwargs
+from efficientzero.config import EnvKwargs
 
 _OPTION = "--env.kwargs"
 _QUOTE = '"'

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from efficientzero.config import (
+    Config,
     config_to_dict,
     flatten,
 )

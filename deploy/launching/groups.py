@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from deploy.launching.components import COMPONENTS
-from efficientzero.config.compat import COMPAT_GROUPS
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from efficientzero.config import (
+    COMPAT_GROUPS,
     PRESETS,
+    Config,
     experiment_values,
     load_preset,
 )

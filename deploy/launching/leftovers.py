@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.checks.preflight import PreflightError
+from deploy.checks import PreflightError
 from efficientzero.runs.run_processes import (
     RunProcess,
     processes_in,

@@ -14,31 +14,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.checks.env_trial import (
-    check_rewards,
-    env_facts,
-    env_notes,
-)
-from deploy.checks.fork import (
+from deploy.checks import (
     Fork,
-    place_fork,
-)
-from deploy.checks.fork_checks import (
-    check_fork,
-    check_frozen,
-)
-from deploy.checks.memory import check_memory
-from deploy.checks.preflight import (
     PreflightError,
     addresses,
     addresses_text,
     check_device,
+    check_fork,
+    check_frozen,
     check_installation,
+    check_memory,
+    check_rewards,
     check_run_name,
     check_runs_dir,
     check_tracking,
     describe_device,
+    env_facts,
+    env_notes,
     one_line,
+    place_fork,
     reason,
 )
 from deploy.launching.groups import run_group
@@ -47,16 +41,12 @@ from deploy.launching.run_lock import (
     NewRunFolder,
     new_run_folder,
 )
-from deploy.results.summary import (
+from deploy.results import (
     budget_text,
     software_versions,
 )
-from efficientzero.config.checks import validate
-from efficientzero.config.fields import Config
-from efficientzero.config.files import hyperparameters
-from efficientzero.config.image_sizes import with_downsample
-from efficientzero.metrics.tracker import ModeDecision, resolve_mode
-from efficientzero.metrics.wandb_tracker import check_environment
+from efficientzero.config import Config, hyperparameters, validate, with_downsample
+from efficientzero.metrics import ModeDecision, check_environment, resolve_mode
 from efficientzero.process.disk_space import (
     RESERVE_FILE,
     SMALL_FILES,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 
-from deploy.checks.preflight import (
+from deploy.checks import (
     PreflightError,
     reason,
 )

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.checks.preflight import (
+from deploy.checks import (
     PreflightError,
     check_run_name,
     reason,
 )
 from deploy.launching.prepare import check_same_experiment
-from efficientzero.config.fields import Config
-from efficientzero.config.files import ConfigError
+from efficientzero.config import Config, ConfigError
 from efficientzero.runs.run_folder import RunInfo
 
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from deploy.launching.groups import distance_from_presets
+from deploy.launching import distance_from_presets
 from deploy.report.runs import ReportError, Run
 from deploy.report.scores import methods_of
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from deploy.results.wandb_history import (
+from deploy.results import (
     WandbRun,
     find_runs,
 )
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from efficientzero.config import (
+    Config,
     experiment_values,
     flatten,
 )

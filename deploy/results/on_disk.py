@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.results.wandb_history import has_rows
-from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE
+from efficientzero.metrics import NOT_UPLOADED_FILE
 from efficientzero.runs.results.episode_lines import EPISODES_FILE
 from efficientzero.runs.results.run_summary import (
     EVALUATIONS_FILE,

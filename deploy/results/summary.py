@@ -17,7 +17,7 @@ from deploy.results.on_disk import (
     unsaved_rows,
     wandb_rows,
 )
-from efficientzero.config.fields import BudgetConfig
+from efficientzero.config import BudgetConfig
 from efficientzero.process.options import git_commit
 from efficientzero.runs.results.episode_lines import (
     EPISODES_FILE,

@@ -20,7 +20,7 @@ from typing import NamedTuple, Self, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from deploy.results.summary import format_duration
+from deploy.results import format_duration
 from deploy.supervising.live_block import LiveBlock
 from efficientzero.rpc.stubs import run_pb2
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deploy.results.ended_run import (
+from deploy.results import (
     EndedRun,
     ended_run,
     run_at,

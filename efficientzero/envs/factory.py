@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 
-from efficientzero.config.fields import (
+from efficientzero.config import (
     EnvConfig,
     EnvKwargs,
 )

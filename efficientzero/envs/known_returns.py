@@ -5,7 +5,7 @@ For checks of what other processes report; imports no environment.
 
 from __future__ import annotations
 
-from efficientzero.config.fields import EnvConfig
+from efficientzero.config import EnvConfig
 
 LARGEST_RETURN = 1e30
 """Of any game. What environments give is far below; sums of larger ones would overflow."""

@@ -15,7 +15,7 @@ import ale_py
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 
-from efficientzero.config.files import closest
+from efficientzero.config import closest
 from efficientzero.envs.contract import raised, reraise_ctrl_c
 
 CATCH_ID = "Catch-v0"

@@ -17,8 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from efficientzero.config.fields import EnvConfig
-from efficientzero.config.files import config_from_dict
+from efficientzero.config import EnvConfig, config_from_dict
 from efficientzero.envs.batch import SequentialEnvBatch, SingleEnv
 from efficientzero.envs.contract import STEP_VALUES, EnvCrashed, EnvError
 from efficientzero.envs.factory import import_env, make_env, spec_of

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from efficientzero.config.fields import SearchConfig
+from efficientzero.config import SearchConfig
 from efficientzero.inference.node_pools import (
     NODES,
     NUM_INDEX_ROWS,

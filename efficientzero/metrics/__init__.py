@@ -1,5 +1,9 @@
 """Numbers about a running process: where its time goes, and where the numbers go."""
 
+from efficientzero.metrics.process_usage import ProcessUsage
+from efficientzero.metrics.pulse import NO_VITALS, Pulse, Vitals
+from efficientzero.metrics.search_rates import SearchRates
+from efficientzero.metrics.search_statistics import SearchStatistics
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.metrics.tracker import (
     ModeDecision,
@@ -8,5 +12,23 @@ from efficientzero.metrics.tracker import (
     make_tracker,
     resolve_mode,
 )
+from efficientzero.metrics.wandb_names import check_wandb_name
+from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE, check_environment
 
-__all__ = ["ModeDecision", "NullTracker", "SectionTimer", "Tracker", "make_tracker", "resolve_mode"]
+__all__ = [
+    "NOT_UPLOADED_FILE",
+    "NO_VITALS",
+    "ModeDecision",
+    "NullTracker",
+    "ProcessUsage",
+    "Pulse",
+    "SearchRates",
+    "SearchStatistics",
+    "SectionTimer",
+    "Tracker",
+    "Vitals",
+    "check_environment",
+    "check_wandb_name",
+    "make_tracker",
+    "resolve_mode",
+]

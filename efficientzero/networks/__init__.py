@@ -3,6 +3,8 @@
 Built by actors, reanalyzers, the evaluator and the learner from ``NetworkConfig`` and ``EnvSpec``.
 """
 
+from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock, scale_pixels
+from efficientzero.networks.conv_trunk import ConvDynamics
 from efficientzero.networks.efficientzero_net import (
     EfficientZeroNet,
     InitialInference,
@@ -12,10 +14,15 @@ from efficientzero.networks.efficientzero_net import (
 from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 
 __all__ = [
+    "Classifier",
+    "ConvDynamics",
     "EfficientZeroNet",
     "InitialInference",
+    "LstmCell",
     "RecurrentInference",
+    "ResidualBlock",
     "ScalarRegression",
     "ScalarSupport",
     "inference_entries",
+    "scale_pixels",
 ]

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efficientzero.config.fields import NetworkConfig
-from efficientzero.config.image_sizes import (
+from efficientzero.config import (
+    NetworkConfig,
     downsample_of,
     latent_size,
 )

@@ -15,8 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from efficientzero.config.fields import NetworkConfig
-from efficientzero.config.image_sizes import has_conv_trunk
+from efficientzero.config import NetworkConfig, has_conv_trunk
 from efficientzero.networks.blocks import (
     Classifier,
     Prediction,

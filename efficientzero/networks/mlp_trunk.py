@@ -15,8 +15,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from efficientzero.config.fields import NetworkConfig
-from efficientzero.config.image_sizes import (
+from efficientzero.config import (
+    NetworkConfig,
     downsample_of,
     latent_size,
 )

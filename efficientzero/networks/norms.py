@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from efficientzero.config.fields import NetworkConfig
+from efficientzero.config import NetworkConfig
 from efficientzero.networks.blocks import NormFactory
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from efficientzero.config.fields import ClusterConfig
+from efficientzero.config import ClusterConfig
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4

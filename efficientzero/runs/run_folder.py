@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientzero.config.fields import Config
-from efficientzero.config.files import (
+from efficientzero.config import (
+    Config,
     ConfigError,
     config_from_dict,
     config_hash,

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientzero.config.fields import (
+from efficientzero.config import (
     AgentConfig,
     CompatConfig,
     SearchConfig,
 )
-from efficientzero.inference.search_network import SearchNetwork
+from efficientzero.inference import SearchNetwork
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, Frames, SearchResult
 from efficientzero.search.search_part import SearchPart

@@ -13,19 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientzero.config.fields import (
+from efficientzero.config import (
     AgentConfig,
     CompatConfig,
     SearchConfig,
 )
-from efficientzero.inference.node_pools import (
+from efficientzero.inference import (
     ACTIONS,
     KEEPS_LSTM,
     NODES,
     NUM_INDEX_ROWS,
     PARENTS,
-)
-from efficientzero.inference.search_network import (
     LatentPool,
     SearchNetwork,
 )

@@ -17,10 +17,13 @@ from pathlib import Path
 
 import grpc
 
-from efficientzero.metrics.pulse import NO_VITALS, Pulse
-from efficientzero.metrics.tracker import resolve_mode
-from efficientzero.metrics.wandb_names import check_wandb_name
-from efficientzero.metrics.wandb_tracker import check_environment
+from efficientzero.metrics import (
+    NO_VITALS,
+    Pulse,
+    check_environment,
+    check_wandb_name,
+    resolve_mode,
+)
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.process_seconds import WANDB_SECONDS
 from efficientzero.process.runtime import (

@@ -6,8 +6,8 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
-from efficientzero.config.files import config_to_dict
-from efficientzero.metrics.tracker import Tracker, make_tracker
+from efficientzero.config import config_to_dict
+from efficientzero.metrics import Tracker, make_tracker
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.run_folder import RunInfo
 

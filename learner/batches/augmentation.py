@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from efficientzero.config.fields import LearnerConfig
+from efficientzero.config import LearnerConfig
 
 _INTENSITY_CLIP = 2.0
 

@@ -11,10 +11,10 @@ import math
 
 import numpy as np
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.process.runtime import PlainError
 from efficientzero.schema import I64, Bool, EnvSpec, TrainingBatch
-from replay.format.batch_codec import batch_spec
+from replay.format import batch_spec
 
 _FINITE = (
     *("frames", "value_prefixes", "values", "policies", "probabilities"),

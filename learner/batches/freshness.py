@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from efficientzero.config.derived import staleness_bound
-from efficientzero.config.fields import Config
+from efficientzero.config import Config, staleness_bound
 from efficientzero.schema import TrainingBatch
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientzero.config.fields import Config
-from efficientzero.config.schedules import importance_exponent
+from efficientzero.config import Config, importance_exponent
 from efficientzero.schema import EnvSpec, TrainingBatch, stack_window
 from learner.batches.augmentation import Augmentation
-from learner.training.losses.unrolled_loss import (
+from learner.training.losses import (
     LossInput,
     importance_weights,
 )

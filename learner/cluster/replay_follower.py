@@ -16,9 +16,8 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.run_folder import RunInfo
 from learner.cluster.starvation import Starvation
 from learner.cluster.watch import ClusterWatch
-from learner.pacing.governor import Governor
-from learner.records.fairness_record import FairnessRecord
-from learner.records.run_record import RunRecord
+from learner.pacing import Governor
+from learner.records import FairnessRecord, RunRecord
 from replay.info import ReplayCounts, ReplayInfo
 
 _LOOK_S = 1.0

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from efficientzero.metrics.pulse import NO_VITALS, Vitals
+from efficientzero.metrics import NO_VITALS, Vitals
 from efficientzero.process.disk_space import is_full
-from learner.pacing.recent_set import RecentSet
+from learner.pacing import RecentSet
 
 LATE_S = 10.0
 """Silence after which a process is shown as late: five heartbeats."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from efficientzero.metrics.pulse import Vitals
+from efficientzero.metrics import Vitals
 from learner.cluster.roster import (
     LATE_S,
     Member,

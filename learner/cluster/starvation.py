@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from efficientzero.process.runtime import PlainError
-from learner.pacing.governor import Governor
+from learner.pacing import Governor
 from replay.info import ReplayCounts
 
 _PATIENCE_S = 60.0

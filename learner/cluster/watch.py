@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from efficientzero.metrics.pulse import NO_VITALS, Vitals
+from efficientzero.metrics import NO_VITALS, Vitals
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.certificates import expiry_notes
@@ -28,8 +28,8 @@ from learner.cluster.roster import (
     Seat,
 )
 from learner.cluster.stall import cause_of
-from learner.pacing.governor import Governor
-from learner.records.run_record import RunRecord
+from learner.pacing import Governor
+from learner.records import RunRecord
 
 _LOOK_S = 1.0
 _STALLED_S = 10.0

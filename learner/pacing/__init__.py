@@ -1,1 +1,7 @@
 """The pace of a run: who may collect or train how much."""
+
+from learner.pacing.governor import Governor
+from learner.pacing.lock_step import LockStepGovernor
+from learner.pacing.recent_set import RecentSet
+
+__all__ = ["Governor", "LockStepGovernor", "RecentSet"]

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import (
     Grant,

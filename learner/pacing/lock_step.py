@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from efficientzero.config.fields import Config
-from efficientzero.config.schedules import (
+from efficientzero.config import (
+    Config,
     is_published,
     next_evaluation,
 )
 from efficientzero.schema import F64, U64, Grant
 from learner.pacing.governor import Governor
-from replay.steps.priorities import clip_priorities
+from replay.steps import clip_priorities
 
 _LOOK_S = 0.5
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.schema import Phase
 
 

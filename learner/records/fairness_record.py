@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.runs.results.fairness_stamp import FAIRNESS_FILE
 from efficientzero.schema import I64, TrainingBatch
 from replay.info import ReplayCounts

@@ -23,7 +23,7 @@ from efficientzero.runs.results.run_summary import (
     summarize,
 )
 from efficientzero.runs.run_folder import RunInfo
-from learner.pacing.governor import Governor
+from learner.pacing import Governor
 from learner.records.run_record import RunRecord
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.schema import F64, I64, U64, Bool, TrainingBatch
 
 _NONE = -1

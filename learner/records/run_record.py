@@ -32,7 +32,7 @@ from efficientzero.runs.run_folder import (
     read_lines,
     rewrite_lines,
 )
-from replay.steps.priorities import MIN_PRIORITY
+from replay.steps import MIN_PRIORITY
 
 _PRIORITY_DECAY = 0.99  # per training batch
 _NUM_LAST_RETURNS = 20

@@ -31,9 +31,9 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.runs.lease import Lease
 from efficientzero.runs.run_folder import RunInfo
-from replay.snapshots.folder import newest_size
-from replay.snapshots.request import (
+from replay.snapshots import (
     SnapshotFailed,
+    newest_size,
     request_snapshot,
 )
 

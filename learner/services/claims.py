@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from efficientzero.config.fields import (
+from efficientzero.config import (
     Config,
     EnvConfig,
 )
 from efficientzero.envs.known_returns import largest_return
 from efficientzero.schema import Phase
-from learner.pacing.governor import Governor
-from learner.records.run_record import EpisodeResult
+from learner.pacing import Governor
+from learner.records import EpisodeResult
 
 _PLACE_WAIT_S = 10.0
 """For the heartbeat by which a new learner hears of a worker; they come every two seconds."""

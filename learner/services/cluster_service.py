@@ -10,7 +10,7 @@ import logging
 
 import grpc
 
-from efficientzero.metrics.pulse import Vitals
+from efficientzero.metrics import Vitals
 from efficientzero.rpc.place_proofs import PlaceProofs
 from efficientzero.rpc.protocol import PROTOCOL, different_versions
 from efficientzero.rpc.stubs import (
@@ -23,17 +23,15 @@ from efficientzero.runs.results.cpu_seconds import (
     CpuSeconds,
 )
 from efficientzero.runs.run_folder import RunInfo
-from learner.cluster.roster import (
+from learner.cluster import (
     MOST_PLACES,
     ONLY_ONE,
+    ClusterWatch,
     NoPlace,
     PlaceLost,
+    ProcessState,
     Roster,
     Seat,
-)
-from learner.cluster.watch import (
-    ClusterWatch,
-    ProcessState,
 )
 from learner.services.call_refused import CallRefused
 

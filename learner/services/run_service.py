@@ -18,15 +18,14 @@ from efficientzero.rpc.stubs import (
     weights_pb2,
 )
 from efficientzero.schema import Phase
-from learner.pacing.governor import Governor
-from learner.pacing.lock_step import LockStepGovernor
-from learner.records.run_record import (
+from learner.pacing import Governor, LockStepGovernor
+from learner.records import (
     EpisodeResult,
     RunRecord,
 )
 from learner.services.call_refused import CallRefused
 from learner.services.claims import Claims
-from learner.weights.publisher import WeightPublisher
+from learner.weights import WeightPublisher
 
 _MAX_WAIT_S = 60.0
 

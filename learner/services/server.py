@@ -26,15 +26,15 @@ from efficientzero.rpc.stubs import (
     cluster_pb2_grpc,
     run_pb2_grpc,
 )
-from learner.pacing.governor import Governor
-from learner.records.run_record import RunRecord
+from learner.pacing import Governor
+from learner.records import RunRecord
 from learner.services.claims import Claims
 from learner.services.cluster_service import ClusterServicer
 from learner.services.gate import Gate
 from learner.services.held_calls import HeldCalls
 from learner.services.run_service import RunServicer
 from learner.services.weight_service import weight_service
-from learner.weights.publisher import WeightPublisher
+from learner.weights import WeightPublisher
 
 _MAX_THREADS = 1_024
 """Threads are made when a call finds none idle, and a waiting actor holds one, asleep. So this

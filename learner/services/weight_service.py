@@ -9,7 +9,7 @@ import grpc
 
 from efficientzero.rpc.stubs import weights_pb2
 from learner.services.call_refused import CallRefused
-from learner.weights.publisher import WEIGHT_KINDS, WeightPublisher
+from learner.weights import WEIGHT_KINDS, WeightPublisher
 
 
 def weight_service(publisher: WeightPublisher) -> grpc.GenericRpcHandler:

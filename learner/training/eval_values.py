@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import precision_context
-from learner.training.losses.unrolled_loss import (
+from learner.training.losses import (
     LossInput,
     unroll,
 )

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from efficientzero.config.derived import most_roots
-from efficientzero.config.fields import Config
+from efficientzero.config import Config, most_roots
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import seed_sequence
 from efficientzero.runs.run_folder import RunInfo

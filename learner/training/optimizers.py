@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 
 
 def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.process.file_locks import has_locks
 from efficientzero.process.process_seconds import (
     ProcessSeconds,
@@ -29,7 +29,7 @@ from efficientzero.process.process_seconds import (
 )
 from efficientzero.process.runtime import PlainError
 from efficientzero.runs.run_folder import RunInfo
-from learner.training.losses.unrolled_loss import (
+from learner.training.losses import (
     LossInput,
     LossTerms,
 )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F64, I64, TrainingBatch
-from learner.training.losses.unrolled_loss import (
+from learner.training.losses import (
     LossInput,
     LossTerms,
 )

@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from efficientzero.config.fields import Config
-from efficientzero.config.schedules import learning_rate
-from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.config import Config, learning_rate
+from efficientzero.metrics import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import precision_context
 from efficientzero.process.runtime import PlainError
 from efficientzero.schema import F64
-from learner.training.losses.unrolled_loss import (
+from learner.training.losses import (
     LossInput,
     LossTerms,
     compute_loss,

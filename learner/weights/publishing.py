@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efficientzero.config.fields import Config
-from efficientzero.config.schedules import is_published
+from efficientzero.config import Config, is_published
 from efficientzero.rpc.stubs import weights_pb2
 from learner.weights.publications import Publications
 from learner.weights.publisher import WeightPublisher

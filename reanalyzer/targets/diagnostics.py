@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from efficientzero.metrics.search_statistics import SearchStatistics
+from efficientzero.metrics import SearchStatistics
 from efficientzero.schema import F32, I32, I64, Bool, SearchResult, SliceBatch
 
 _OLD = 95.0  # percentile

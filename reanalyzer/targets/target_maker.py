@@ -11,10 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientzero.config.derived import num_fresh_policies, num_refreshed
-from efficientzero.config.fields import Config
-from efficientzero.metrics.search_rates import SearchRates
-from efficientzero.metrics.section_timer import SectionTimer
+from efficientzero.config import Config, num_fresh_policies, num_refreshed
+from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
     F64,
@@ -27,7 +25,7 @@ from efficientzero.schema import (
     TrainingBatch,
     stack_window,
 )
-from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.search import BatchedSearch
 from reanalyzer.root_batch import value_batch_size
 from reanalyzer.targets.diagnostics import (
     BatchDiagnostics,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientzero.config.fields import (
+from efficientzero.config import (
     ReanalyzerConfig,
 )
 from efficientzero.schema import F32, I32, I64, Bool, Ending, SliceBatch

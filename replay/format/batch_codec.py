@@ -17,8 +17,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from efficientzero.config.derived import num_refreshed
-from efficientzero.config.fields import Config
+from efficientzero.config import Config, num_refreshed
 from efficientzero.schema import EnvSpec, TrainingBatch
 
 _ZSTD_LEVEL = 1

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientzero.blocks._blocks import Block
-from efficientzero.blocks.block_codec import (
+from efficientzero.blocks import (
     BlockPacker,
     BlockUnpacker,
     block_format,
 )
-from efficientzero.config.fields import AgentConfig
+from efficientzero.blocks._blocks import Block
+from efficientzero.config import AgentConfig
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep, SliceBatch
 from replay.format.row_checks import RowChecks
 

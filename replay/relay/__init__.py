@@ -1,1 +1,6 @@
 """Replay for other hosts: TLS and a token before Reverb's port."""
+
+from replay.relay.client import RelayClient, reached_through_relays
+from replay.relay.server import relayed
+
+__all__ = ["RelayClient", "reached_through_relays", "relayed"]

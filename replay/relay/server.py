@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from efficientzero.config.fields import ClusterConfig
+from efficientzero.config import ClusterConfig
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.credentials import (
@@ -42,8 +42,7 @@ from replay.relay.byte_pipe import (
     PipeEnd,
     Tasks,
 )
-from replay.service.address import check_private
-from replay.service.server import PortTakenError
+from replay.service import PortTakenError, check_private
 
 _BACKLOG = 1_024
 _LOOK_S = 0.2

@@ -1,1 +1,15 @@
 """The replay service: a Reverb server on one address, and what it reports."""
+
+from replay.service.address import PublicAddress, check_private, reached_at, with_port
+from replay.service.metrics import ServiceMetrics
+from replay.service.server import PortTakenError, serve
+
+__all__ = [
+    "PortTakenError",
+    "PublicAddress",
+    "ServiceMetrics",
+    "check_private",
+    "reached_at",
+    "serve",
+    "with_port",
+]

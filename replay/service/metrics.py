@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 
-from efficientzero.metrics.process_usage import ProcessUsage
-from efficientzero.metrics.tracker import Tracker
+from efficientzero.metrics import ProcessUsage, Tracker
 from efficientzero.process.liveness import beat
 from replay.info import ReplayCounts, ReplayInfo
 

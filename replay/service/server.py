@@ -16,22 +16,19 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from efficientzero.config.fields import ReplayConfig
+from efficientzero.config import ReplayConfig
 from efficientzero.process.disk_space import DiskPause
 from efficientzero.process.runtime import (
     PlainError,
     StopSignal,
 )
-from replay.driver import reverb_lite
-from replay.driver.bind_address import BindAddress
-from replay.driver.foreign_pid import ForeignPid
+from replay.driver import BindAddress, ForeignPid, reverb_lite
 from replay.service.address import (
     check_private,
     listening_addresses,
     reached_at,
 )
-from replay.snapshots.facts import check_format
-from replay.snapshots.folder import SnapshotFolder
+from replay.snapshots import SnapshotFolder, check_format
 from replay.tables import TRAINING_QUEUE, build_tables
 
 log = logging.getLogger(__name__)

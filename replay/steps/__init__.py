@@ -1,1 +1,15 @@
 """Steps of episodes into replay, slices of episodes out of it."""
+
+from replay.steps.episode_writer import EpisodeWriter
+from replay.steps.ordered_sampler import OrderedSampler
+from replay.steps.priorities import MIN_PRIORITY, PriorityUpdater, clip_priorities
+from replay.steps.slice_sampler import SliceSampler
+
+__all__ = [
+    "MIN_PRIORITY",
+    "EpisodeWriter",
+    "OrderedSampler",
+    "PriorityUpdater",
+    "SliceSampler",
+    "clip_priorities",
+]

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.process.runtime import (
     PlainError,
     StopSignal,
 )
 from efficientzero.schema import EnvSpec, SliceBatch
-from replay.driver.quarantine import PoisonedReplay
+from replay.driver import PoisonedReplay
 from replay.info import ReplayInfo
 from replay.steps.slice_sampler import (
     Sample,

@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import EnvSpec, SliceBatch
-from replay.driver import reverb_lite
-from replay.driver.quarantine import Quarantine
-from replay.format.slice_codec import SliceCodec
+from replay.driver import Quarantine, reverb_lite
+from replay.format import SliceCodec
 from replay.steps.priorities import MAX_PRIORITY
 from replay.tables import TRAJECTORIES
 

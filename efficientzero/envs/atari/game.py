@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from ale_py import roms
 
-from efficientzero.config.fields import AtariConfig
+from efficientzero.config import AtariConfig
 from efficientzero.envs.batch import EnvStep
 from efficientzero.schema import U8
 

@@ -15,7 +15,7 @@ from efficientzero.inference.cpu.folded_layers import (
     FoldedResidualBlock,
     scale_and_shift,
 )
-from efficientzero.networks.conv_trunk import ConvDynamics
+from efficientzero.networks import ConvDynamics
 
 
 class FoldedDynamics(FoldedLayer):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientzero.inference.cpu import kernels
-from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock
+from efficientzero.networks import Classifier, LstmCell, ResidualBlock
 
 _FEW_CHANNELS = 16
 _KERNEL = 3

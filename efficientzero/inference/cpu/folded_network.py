@@ -25,9 +25,14 @@ from efficientzero.inference.cpu.folded_layers import (
     FoldedSupport,
     PackedLstmCell,
 )
-from efficientzero.networks import EfficientZeroNet, ScalarSupport
-from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock
-from efficientzero.networks.conv_trunk import ConvDynamics
+from efficientzero.networks import (
+    Classifier,
+    ConvDynamics,
+    EfficientZeroNet,
+    LstmCell,
+    ResidualBlock,
+    ScalarSupport,
+)
 
 _PIXELS_AT_ONCE = 16 * 96 * 96
 """Activations of more than 16 images of 96x96 leave the caches; of small images a call's cost

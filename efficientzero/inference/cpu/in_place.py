@@ -27,8 +27,7 @@ from efficientzero.inference.node_pools import (
     NodePools,
     Rows,
 )
-from efficientzero.networks import EfficientZeroNet, ScalarSupport
-from efficientzero.networks.scalar_support import ScalarRegression
+from efficientzero.networks import EfficientZeroNet, ScalarRegression, ScalarSupport
 
 
 class Logits(NamedTuple):

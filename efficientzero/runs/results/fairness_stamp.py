@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config
 from efficientzero.schema import I64
 
 FAIRNESS_FILE = "fairness.npz"

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from efficientzero.config.fields import (
+from efficientzero.config import (
     AgentConfig,
     LearnerConfig,
 )
