@@ -18,9 +18,8 @@ STAMP := $(VENV)/.stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 CPP := $(shell find mcts_cpp efficientzero -name '*.cc' -o -name '*.h')
 CPP_BUILD := build/mcts-tests
-PROCESSOR_TESTS := tests/integration/test_mctx_agreement.py $(patsubst %,tests/unit/test_%.py, \
-  search inference in_place folded_network cpu_kernels networks scalar_support update optimizers mcts mcts_variants \
-  golden_presets)
+PROCESSOR_TESTS := tests/integration/test_mctx_agreement.py tests/contract/test_golden_presets.py $(foreach t,search inference in_place folded_network \
+  cpu_kernels networks scalar_support update optimizers mcts mcts_variants,$(shell find tests/unit -name test_$(t).py))
 
 run: $(STAMP)
 	@$(BIN)/python launch.py --local $(ARGS)

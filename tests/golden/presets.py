@@ -2,7 +2,7 @@
 
     python -m tests.golden.presets     writes tests/golden/presets.json again
 
-The test is `tests/unit/test_golden_presets.py`. Write the file again only where a change of an
+The test is `tests/contract/test_golden_presets.py`. Write the file again only where a change of an
 experiment is meant: older runs keep the hashes and groups that they have.
 """
 

@@ -37,7 +37,7 @@ from tests.support.half_open import (
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "security.md"
 RELAY = "replay's relay"
-"""Its row is held by tests/unit/test_relay.py."""
+"""Its row is held by tests/unit/replay/relay/test_relay.py."""
 SERVICES = [
     file.services_by_name[name]
     for file, name in (

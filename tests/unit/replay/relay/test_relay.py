@@ -32,7 +32,7 @@ from replay.relay.server import (
 )
 from tests.integration.test_strangers import RELAY, rights_on_the_page
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 PATIENCE_S = 60.0
 QUICK = Limits(token_s=2.0, most_without_token=8, youngest_s=0.05)
 

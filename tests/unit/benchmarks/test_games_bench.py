@@ -21,7 +21,7 @@ from efficientzero.config.files import load_preset
 from efficientzero.runs.run_folder import write_json
 from tests.support.fakes import tiny_run
 
-GRID = Path(__file__).parents[2] / "benchmarks" / "minatar-100k.toml"
+GRID = Path(__file__).parents[3] / "benchmarks" / "minatar-100k.toml"
 GAMES = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 CATCH = 'preset = "catch"\nenvs = ["Catch-v0"]\nseeds = [3, 4, 5]\n'
 

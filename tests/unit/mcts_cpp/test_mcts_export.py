@@ -22,7 +22,7 @@ from tests.support.mcts_cases import (
 )
 
 F32 = np.float32
-README = Path(__file__).parents[2] / "mcts_cpp" / "README.md"
+README = Path(__file__).parents[3] / "mcts_cpp" / "README.md"
 
 
 def reference_nodes(case: Case, tree: int) -> tuple[ReferenceSearch, list[Node]]:

@@ -20,7 +20,7 @@ from efficientzero.worker.role_arguments import (
     parse_worker_line,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def evaluate(arguments):

@@ -61,7 +61,7 @@ from tests.support.fakes import (
     tiny_run,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 PRODUCT = ("actor", "deploy", "efficientzero", "learner", "reanalyzer", "replay")
 PATIENCE_S = 60.0
 ADDRESS = "127.0.0.1:1"  # nobody listens there

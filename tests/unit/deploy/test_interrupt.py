@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-LAUNCH = Path(__file__).resolve().parents[2] / "launch.py"
+LAUNCH = Path(__file__).resolve().parents[3] / "launch.py"
 SLOW = """
 import os, time
 import gymnasium as gym

@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPTS = ["train.sh", "evaluate.sh", "ablate.sh", "scale_actors.sh"]  # each starts runs
 ALL = [*SCRIPTS, "make_certs.sh"]
 

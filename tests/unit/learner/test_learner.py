@@ -38,7 +38,7 @@ from tests.support.fakes import (
 from tests.support.loss_cases import changed
 from tests.support.training_batches import training_batch
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LATEST, TARGET = weights_pb2.LATEST, weights_pb2.TARGET
 
 

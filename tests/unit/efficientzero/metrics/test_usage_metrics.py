@@ -155,7 +155,7 @@ def test_columns_have_the_aggregates_that_their_papers_print(column, mean, media
 
 def test_every_cell_of_the_score_table_is_filled():
     path = (
-        Path(__file__).resolve().parents[2] / "efficientzero" / "envs" / "atari" / "atari100k.csv"
+        Path(__file__).resolve().parents[4] / "efficientzero" / "envs" / "atari" / "atari100k.csv"
     )
     rows = list(csv.reader(path.read_text().splitlines()))
     assert {len(row) for row in rows} == {15}

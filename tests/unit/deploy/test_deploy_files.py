@@ -17,7 +17,7 @@ from deploy.launching import command_line
 from efficientzero.config.files import load_preset
 from learner.__main__ import _EXIT_GRACE_S
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yml"
 OVERRIDES = sorted({*DEPLOY.glob("docker-*.yml")} - {COMPOSE})

@@ -79,7 +79,7 @@ def test_run_file_is_absolute_wherever_the_launcher_is(tmp_path, monkeypatch):
 
 
 def test_every_module_named_exists(tmp_path):
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[4]
     run = run_with(ClusterConfig(), tmp_path)
     learner = dataclasses.replace(run.config.learner, num_devices=2)
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, learner=learner))

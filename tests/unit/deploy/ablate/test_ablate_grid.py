@@ -62,7 +62,7 @@ def test_each_component_is_there_by_default_and_can_be_taken_away(name):
 
 
 def test_the_page_of_ablations_names_each_component_and_what_takes_it_away():
-    page = (Path(__file__).parents[2] / "docs" / "ablations.md").read_text().splitlines()
+    page = (Path(__file__).parents[4] / "docs" / "ablations.md").read_text().splitlines()
     rows = {line.split("`")[1]: line for line in page if re.match(r"\| `[a-z_]+` \| `\w+\.", line)}
     assert rows.keys() == COMPONENTS.keys()
     for name, fields in COMPONENTS.items():
@@ -70,7 +70,7 @@ def test_the_page_of_ablations_names_each_component_and_what_takes_it_away():
 
 
 def test_the_grid_file_that_is_here_is_valid():
-    path = Path(__file__).parents[2] / "deploy" / "ablate" / "components.toml"
+    path = Path(__file__).parents[4] / "deploy" / "ablate" / "components.toml"
     options, grid = parse([str(path)])
     assert len(expand(grid, options.config)) == 4 * 3 * 3
     assert options.config.evaluator.interval_train_steps == 20_000
