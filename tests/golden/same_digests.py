@@ -58,15 +58,15 @@ def output_of(*command: str | Path, cwd: Path) -> str:
     except subprocess.TimeoutExpired:
         raise Failed(f"{shlex.join(words)}: not done after {TIMEOUT_S:.0f} s") from None
     if done.returncode:
-        raise Failed(f"{shlex.join(words)}: exit code {done.returncode}:\n{done.stdout}")
+        raise Failed(f"{shlex.join(words)}: exit code {done.returncode}:\n{done.stdout.strip()}")
     return done.stdout
 
 
-def checkout_of(revision: str, folder: Path) -> Path:
-    """Clone this repository at ``revision`` and build its C++; return the Python to run it with."""
+def checkout_of(commit: str, folder: Path) -> Path:
+    """Clone this repository at ``commit`` and build its C++; return the Python to run it with."""
     clone = folder / "checkout"
     output_of("git", "clone", "-q", "--shared", "--no-checkout", CHECKOUT, clone, cwd=folder)
-    output_of("git", "checkout", "-q", "--detach", revision, cwd=clone)
+    output_of("git", "checkout", "-q", "--detach", commit, cwd=clone)
     scripts = Path(sysconfig.get_path("scripts"))
     pybind11 = output_of(sys.executable, "-m", "pybind11", "--cmakedir", cwd=folder).strip()
     project = tomllib.loads((clone / "pyproject.toml").read_text())
@@ -103,14 +103,15 @@ def digest_of(python: str | Path, checkout: Path, options: str, runs_dir: Path) 
 
 def digests_of_revision(revision: str, runs: list[str], known: Path | None) -> dict[str, str]:
     """Return the digest of each run at ``revision``, from the file ``known`` where it has them."""
-    commit = output_of("git", "rev-parse", "--verify", f"{revision}^{{commit}}", cwd=CHECKOUT)
+    name = f"{revision}^{{commit}}"
+    commit = output_of("git", "rev-parse", "--verify", name, cwd=CHECKOUT).strip()
     kept = json.loads(known.read_text()) if known and known.exists() else {}
-    digests = kept.setdefault(commit.strip(), {})
+    digests = kept.setdefault(commit, {})
     missing = [options for options in runs if options not in digests]
     if missing:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name).resolve()
-            python = checkout_of(revision, folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary).resolve()
+            python = checkout_of(commit, folder)
             for number, options in enumerate(missing):
                 runs_dir = folder / f"runs-{number}"
                 digests[options] = digest_of(python, folder / "checkout", options, runs_dir)
