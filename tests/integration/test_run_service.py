@@ -390,9 +390,7 @@ def test_deterministic_run_gives_turns_with_what_must_be_known_for_them(tmp_path
             assert client.latest_train_step == 0
         assert client.acquire_env_steps(0, completed=completed, wanted=4, wait_s=0.0).granted == 0
         assert client.acquire_batch(0, wait_s=PATIENCE_S) == (0, [], [])
-        learner.governor.update(
-            np.array([2**63], np.uint64), np.array([0.25]), np.zeros(1, np.int32)
-        )
+        learner.governor.update(np.array([2**63], np.uint64), np.array([0.25]))
         learner.publisher.publish(weights_pb2.LATEST, state, 1)
         learner.publisher.publish(weights_pb2.TARGET, state, 1)
         learner.governor.train_step_completed(1)

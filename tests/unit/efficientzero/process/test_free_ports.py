@@ -18,7 +18,7 @@ from replay.service.address import with_port
 def test_free_ports_of_a_run_are_below_the_ephemeral_range():
     first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     replay, learner = addresses(Config())
-    for address in (*replay, learner, with_port("127.0.0.1:0")):
+    for address in (replay, learner, with_port("127.0.0.1:0")):
         assert 10_000 <= int(address.rpartition(":")[2]) < first_ephemeral
 
 
