@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import tyro
@@ -59,6 +60,16 @@ _RUN: dict[type, Callable[[Any, Sequence[str]], int | None]] = {
 """What runs each command, given it and the command line; None is exit code 0."""
 
 
+def _without_logs(command: Any) -> Any:  # noqa: ANN401  any of the commands
+    """Leave out, of run folders, the output files that `launch.py ablate` writes next to them."""
+    given = getattr(command, "runs", ())
+    logs = [path for path in given if path.suffix == ".log" and path.is_file()]
+    if not logs:
+        return command
+    print(f"left out: {len(logs)} .log files, no run folders", file=sys.stderr)
+    return replace(command, runs=tuple(path for path in given if path not in logs))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
     command = parse_options(
@@ -68,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         description="Measure search, processes, learning or logging, or draw. Nothing: search.",
     )
     try:
-        exit_code = _RUN[type(command)](command, arguments)
+        exit_code = _RUN[type(command)](_without_logs(command), arguments)
     except ValueError as error:
         print(f"benchmarks: error: {error}", file=sys.stderr)
         return 2

@@ -491,6 +491,20 @@ def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch, capsys, arguments
     assert not Path("docs").exists()
 
 
+@pytest.mark.parametrize("command", ["learning", "cpu", "simulations", "metrics"])
+def test_outputs_of_ablate_next_to_run_folders_are_left_out(tmp_path, capsys, command):
+    (tmp_path / "a.log").touch()
+    options = [
+        "--out",
+        str(tmp_path / "a.png"),
+        *(["--names", "x"] if command == "metrics" else ()),
+    ]
+    assert main([command, str(tmp_path / "a.log"), *options]) == 2
+    left_out, error = capsys.readouterr().err.splitlines()
+    assert left_out == "left out: 1 .log files, no run folders"
+    assert "a.log" not in error and "wanted" in error
+
+
 def test_a_seed_that_is_given_twice_is_refused(tmp_path, capsys):
     folders = [finish(tmp_path / name, catch(3), [1.0]) for name in "ab"]
     assert page_of(tmp_path, *folders) == 2
