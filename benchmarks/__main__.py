@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import tyro
 
 from benchmarks.baselines.command import BaselinesCommand, train_baselines
 from benchmarks.cpu_profile import CpuCommand, write_profile
-from benchmarks.curves import CurvesCommand, write_curves
-from benchmarks.games.command import GamesCommand, write_games
-from benchmarks.learning.command import LearningCommand, measure_learning
+from benchmarks.learning.command import LearningCommand, write_learning
 from benchmarks.logging_cost import LoggingCommand, measure_logging
 from benchmarks.metric_ends import MetricsCommand, write_metrics
 from benchmarks.pipeline.command import (
@@ -30,13 +29,11 @@ from efficientzero.process.options import parse_options
 _MORE = (
     "\nMore: `python -m benchmarks search --json` prints one JSON object a row;"
     "\n      `python -m benchmarks mctx` compares the trees with mctx;"
-    "\n      `python -m benchmarks learning` trains small tasks for hours (--dry-run: how long);"
+    "\n      `python -m benchmarks learning GRID.toml --out PAGE.md` shows a grid's finished runs;"
     "\n      `python -m benchmarks baselines` trains plain DQN and PPO on the same tasks;"
-    "\n      `python -m benchmarks games GRID.toml --out PAGE.md` compares over games;"
     "\n      `python -m benchmarks cpu runs/*` tells where their CPU-seconds went;"
     "\n      `python -m benchmarks simulations runs/*` plays their weights with other searches;"
     "\n      `python -m benchmarks metrics runs/* --names METRIC --out PAGE.md` compares metrics;"
-    "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
     "\n      `python -m benchmarks logging` measures what metric rows cost;"
     "\n      `python -m benchmarks pipeline` measures replay, actors and their scaling;"
     "\n      `--help` after any of them explains it."
@@ -46,9 +43,7 @@ _Command = (
     Annotated[SearchCommand, tyro.conf.subcommand("search")]
     | Annotated[MctxCommand, tyro.conf.subcommand("mctx")]
     | Annotated[LearningCommand, tyro.conf.subcommand("learning")]
-    | Annotated[CurvesCommand, tyro.conf.subcommand("curves")]
     | Annotated[BaselinesCommand, tyro.conf.subcommand("baselines")]
-    | Annotated[GamesCommand, tyro.conf.subcommand("games")]
     | Annotated[CpuCommand, tyro.conf.subcommand("cpu")]
     | Annotated[SimulationsCommand, tyro.conf.subcommand("simulations")]
     | Annotated[MetricsCommand, tyro.conf.subcommand("metrics")]
@@ -60,10 +55,8 @@ _Command = (
 _RUN: dict[type, Callable[[Any, Sequence[str]], int | None]] = {
     SearchCommand: lambda command, _: measure_search(command),
     MctxCommand: lambda command, _: measure_mctx(command),
-    LearningCommand: measure_learning,
-    CurvesCommand: lambda command, _: write_curves(command),
+    LearningCommand: write_learning,
     BaselinesCommand: lambda command, _: train_baselines(command),
-    GamesCommand: write_games,
     CpuCommand: write_profile,
     SimulationsCommand: measure_simulations,
     MetricsCommand: write_metrics,
@@ -71,6 +64,16 @@ _RUN: dict[type, Callable[[Any, Sequence[str]], int | None]] = {
     PipelineCommand: lambda command, _: measure_pipeline(command),
 }
 """What runs each command, given it and the command line; None is exit code 0."""
+
+
+def _without_logs(command: Any) -> Any:  # noqa: ANN401  any of the commands
+    """Leave out, of run folders, the output files that `launch.py ablate` writes next to them."""
+    given = getattr(command, "runs", ())
+    logs = [path for path in given if path.suffix == ".log" and path.is_file()]
+    if not logs:
+        return command
+    print(f"left out: {len(logs)} .log files, no run folders", file=sys.stderr)
+    return replace(command, runs=tuple(path for path in given if path not in logs))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         description="Measure search, processes, learning or logging, or draw. Nothing: search.",
     )
     try:
-        exit_code = _RUN[type(command)](command, arguments)
+        exit_code = _RUN[type(command)](_without_logs(command), arguments)
     except ValueError as error:
         print(f"benchmarks: error: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
 """The command ``metrics``: what runs' metrics were at the end of training, by arm and in pairs.
 
 Reads run folders: the metric rows in ``wandb/`` and ``summary.json``. Runs nothing. An arm is all
-runs with the same hyperparameters; seeds are the pairs.
+runs of the same experiment; seeds are the pairs.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from benchmarks.arms import arm_names
 from benchmarks.learning.intervals import mean_interval
 from benchmarks.markdown import interval_text, table
 from deploy.ablate.check import read_summary
 from deploy.results import read_rows
-from efficientzero.config import hyperparameters
+from efficientzero.config import Config
 from efficientzero.runs.run_folder import RunInfo
 
 RETURN, CPU_SECONDS = "return", "CPU-s"
@@ -31,7 +32,7 @@ RETURN, CPU_SECONDS = "return", "CPU-s"
 class MetricsCommand:
     """Compare metrics at the end of training over runs: means over seeds, and seeds in pairs.
 
-    Runs that differ in hyperparameters are arms. The first run's arm is what others are compared
+    Runs that differ in more than the seed are arms. The first run's arm is what others are compared
     with. Every run's numbers are in the CSV.
     """
 
@@ -49,10 +50,13 @@ class MetricsCommand:
 class End:
     """What one run ended with."""
 
-    seed: int
+    config: Config
     values: Mapping[str, float]
-    hyperparameters: Mapping[str, object]
-    task: str  # environment and preset
+
+    @property
+    def task(self) -> str:
+        """Environment and preset."""
+        return f"{self.config.env.id} ({self.config.preset})"
 
 
 def write_metrics(command: MetricsCommand, arguments: Sequence[str]) -> None:
@@ -105,25 +109,18 @@ def _read(directory: Path, names: Sequence[str], last: int) -> End:
     values = {name: float(np.mean(series[-last:])) for name, series in found.items()}
     values[RETURN] = float(summary["eval_return_mean"])
     values[CPU_SECONDS] = float(sum((summary.get("cpu_seconds") or {}).values())) or np.nan
-    return End(
-        seed=config.seed,
-        values=values,
-        hyperparameters=hyperparameters(config),
-        task=f"{config.env.id} ({config.preset})",
-    )
+    return End(config=config, values=values)
 
 
 def _arms(ends: Sequence[End]) -> dict[str, dict[int, End]]:
-    """Return label -> seed -> run. Labels name the hyperparameters in which arms differ."""
-    keys = dict.fromkeys(key for end in ends for key in end.hyperparameters)
-    differing = [k for k in keys if len({repr(end.hyperparameters.get(k)) for end in ends}) > 1]
+    """Return name -> seed -> run."""
     arms: dict[str, dict[int, End]] = {}
-    for end in ends:
-        label = " ".join(f"{key}={end.hyperparameters.get(key)}" for key in differing) or end.task
-        seeds = arms.setdefault(label, {})
-        if end.seed in seeds:
-            raise ValueError(f"runs: got seed {end.seed} of {label} twice, wanted each once")
-        seeds[end.seed] = end
+    names = arm_names([end.config for end in ends], ends[0].task)
+    for name, end in zip(names, ends, strict=True):
+        seeds = arms.setdefault(name, {})
+        if end.config.seed in seeds:
+            raise ValueError(f"runs: got seed {end.config.seed} of {name} twice, wanted each once")
+        seeds[end.config.seed] = end
     return arms
 
 

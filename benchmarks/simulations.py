@@ -8,7 +8,6 @@ again.
 from __future__ import annotations
 
 import csv
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,18 +19,15 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
-from actor.tools.evaluate import evaluate
 from benchmarks.learning.intervals import CONFIDENCE, Interval, mean_interval
 from benchmarks.markdown import interval_text, table
+from benchmarks.played_games import play_once
 from efficientzero.process.runtime import (
     StopSignal,
     install_stop_handlers,
 )
 from efficientzero.runs.results.run_summary import newest_train_step
-from efficientzero.runs.run_folder import (
-    RunInfo,
-    write_json,
-)
+from efficientzero.runs.run_folder import RunInfo
 
 _DPI = 100
 _COLOR, _PRIOR_COLOR, _BAND = "#4477aa", "#ee7733", 0.18
@@ -88,7 +84,13 @@ def measure_simulations(command: SimulationsCommand, arguments: Sequence[str]) -
     for run in runs:
         results = {}
         for count in (_PRIOR, *sorted(set(command.simulations))):
-            result = _play(run, count, command.episodes, stop)
+            result = play_once(
+                run,
+                "prior" if count == _PRIOR else "search",
+                simulations=count,
+                episodes=command.episodes,
+                stop=stop,
+            )
             if result is None:
                 _note(f"stopped ({stop.reason}); the same command goes on from here")
                 return 143 if stop.reason == "SIGTERM" else 130
@@ -219,43 +221,6 @@ def _runs(command: SimulationsCommand) -> list[RunInfo]:
         if newest_train_step(run) is None:
             raise ValueError(f"{run.directory}: no checkpoint yet; train for a while first")
     return sorted(runs, key=lambda run: run.config.seed)
-
-
-def _play(run: RunInfo, count: int, episodes: int, stop: StopSignal) -> dict[str, Any] | None:
-    """Return what the run's folder holds, or play it and keep it there; None if stopped.
-
-    Raises:
-        ValueError: the run cannot be played so, or the result cannot be kept.
-    """
-    name = "prior" if count == _PRIOR else f"search-{count}"
-    path, where = run.directory / f"evaluation-{name}.json", f"{run.directory.name}: {name}"
-    wanted = (newest_train_step(run), episodes or run.config.evaluator.final_num_episodes)
-    known = _read(path)
-    if known is not None and (known["train_step"], len(known["returns"])) == wanted:
-        _note(f"{where}: played already")
-        return known
-    if count == _PRIOR:
-        result = evaluate(run, "prior", episodes=episodes, stop=stop)
-    else:
-        result = evaluate(run, "search", episodes=episodes, simulations=count, stop=stop)
-    if result is None:
-        return None
-    _note(f"{where}: return {result['return_mean']:.4g}, {result['seconds']} s")
-    try:
-        write_json(path, result)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be kept ({error.strerror})") from error
-    return result
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """Return a result that was kept; None if there is none, or it is damaged."""
-    try:
-        result: dict[str, Any] = json.loads(path.read_text())
-        float(result["return_mean"]), float(result["seconds"]), int(result["train_step"])
-        return result if isinstance(result["returns"], list) else None
-    except (OSError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _write_csv(path: Path, played: Sequence[Played]) -> None:

@@ -95,6 +95,18 @@ def by_algorithm(
     return found
 
 
+def on_common_points(curves: Sequence[tuple[F64, F64]]) -> tuple[F64, F64]:
+    """Return points x [P] and the curves' values there [N, P], over the x that all curves cover.
+
+    Evaluations of different seeds never fall on the same x, so each curve is interpolated linearly
+    at every curve's points. Empty where the curves have nothing in common.
+    """
+    first, last = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
+    points = np.unique(np.concatenate([x for x, _ in curves]))
+    points = points[(points >= first) & (points <= last)]
+    return points, np.array([np.interp(points, x, y) for x, y in curves])
+
+
 def _curve(
     env_id: str, algorithm: str, seed: int, points: Sequence[dict[str, str]]
 ) -> LearningCurve:

@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from benchmarks.baselines.curves import LEVELS, LearningCurve
-from benchmarks.curves import on_common_points
+from benchmarks.baselines.curves import LEVELS, LearningCurve, on_common_points
 from benchmarks.learning.intervals import mean_band, mean_interval
 from efficientzero.schema import F64
 

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.baselines.curves import LEVELS, LearningCurve, by_algorithm
 from benchmarks.baselines.drawing import NAMES
-from benchmarks.learning.cells import BASELINES_OF_VARIANTS, CHANGES, FULL, TASKS, VARIANTS
 from benchmarks.learning.intervals import CONFIDENCE, Interval, mean_interval
 from benchmarks.learning.results import (
-    BASELINES,
+    ALONE,
     Result,
-    baseline_return,
+    by_task,
     final_cpu_seconds,
     final_return,
     gain_of_search,
     paired_difference,
+    return_alone,
     return_curve,
     return_over_training,
-    select,
     training_returns,
 )
+from benchmarks.learning.scores import SAMPLES, Aggregates, normalized_aggregates
 from benchmarks.markdown import interval_text, number_text, revision_text, table
+from deploy.report.estimates import Estimate
 from efficientzero.config import Config
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
@@ -36,52 +36,55 @@ def make_page(
     results: Sequence[Result],
     *,
     plain: Sequence[LearningCurve],
-    variant_task: str,
-    picture: str,
-    command: str,
+    reference: str,
+    files: tuple[str, str],
+    made_by: Sequence[str],
     missing: Sequence[str],
 ) -> str:
     """Return the page.
 
     Args:
-        results: finished cells, at least one of them full.
+        results: at least one; of each environment the first arm is what others are compared with.
         plain: curves of plain DQN, PPO and the like, of any environments.
-        variant_task: the task whose variants are told.
-        picture: the picture's file name; the CSV of all points has the same with .csv.
-        command: what made the page.
-        missing: one line for each cell of the plan that is not among the results.
+        reference: of several environments, the algorithm among them whose mean is the score 1.
+        files: names of the picture and of the CSV of all points, in the page's folder.
+        made_by: commands.
+        missing: one line for each run that is not among the results.
     """
-    points = Path(picture).with_suffix(".csv").name
-    tasks = [task for task in TASKS if select(results, task)]
-    variants = [v for v in (FULL, *VARIANTS) if select(results, variant_task, v)]
+    picture, points = files
+    tasks = by_task(results)
+    first = {env_id: next(iter(arms.values())) for env_id, arms in tasks.items()}
     parts = [
-        "# Learning",
-        f"Made by `{command}`; [benchmarks/README.md](../benchmarks/README.md) says what it does. "
-        f"Returns are means over n seeds with the {CONFIDENCE:.0%} bootstrap interval in brackets "
+        f"# Learning: {', '.join(tasks)}",
+        f"Made by {', then '.join(f'`{command}`' for command in made_by)}; "
+        "[benchmarks/README.md](../benchmarks/README.md) explains it. Returns are means over n "
+        f"seeds with the {CONFIDENCE:.0%} bootstrap interval in brackets "
         "(percentile; with n = 3 that is the smallest to the largest seed). A seed's return is the "
         "mean of its final evaluation's episodes. The gain of search is the mean of the seeds' own "
-        "differences, for both play the same weights. CPU-s: CPU-seconds of training, a seed's "
+        "differences, because both play the same weights. CPU-s: CPU-seconds of training, a seed's "
         f"mean, evaluations not counted. Every point of every run: [{points}]({points}).",
         f"![return against env_steps]({picture})",
         "## Final return",
-        _final_table(results, tasks, plain),
-        "## Return against env_steps",
-        _curve_table(results, tasks),
-        "## Return of the games played to train on, with exploration, by parts of the env_steps",
-        _training_table(results, tasks),
+        _final_table(first, plain),
     ]
-    if len(variants) > 1:
-        env_id = select(results, variant_task, variants[0])[0].cell.config.env.id
-        parts += [
-            f"## One part left out: {env_id}",
-            "The mean over training weighs all env_steps between the first evaluation and the last "
-            f"alike. The last games to train on are of the last 1/{_NUM_PARTS} of the env_steps, "
-            "and with exploration. no-search is trained without search, too: with one simulation "
-            "of Gumbel's search. It is compared with that search at the preset's simulations, "
-            "which where the preset's is pUCT is the variant gumbel. Pairs: mean of the seeds' own "
-            "differences to what the variant is compared with.",
-            _variant_table(results, variant_task, variants),
-        ]
+    if len(tasks) > 1:
+        parts += ["## Over all environments", *_aggregate_parts(results, plain, reference)]
+    parts += [
+        "## Return against env_steps",
+        _curve_table(first),
+        "## Return of the games played to train on, with exploration, by parts of the env_steps",
+        _training_table(first),
+    ]
+    for env_id, arms in tasks.items():
+        if len(arms) > 1:
+            parts += [
+                f"## Arms: {env_id}",
+                "The mean over training weighs all env_steps between the first evaluation and the "
+                f"last alike. The last games to train on are of the last 1/{_NUM_PARTS} of the "
+                f"env_steps, and with exploration. Arms are compared with {next(iter(arms))}; "
+                "pairs: mean of the seeds' own differences to it.",
+                _arm_table(arms),
+            ]
     parts += ["## Runs", _runs_table(results)]
     if missing:
         parts += ["## Missing", "\n".join(f"* {line}" for line in missing)]
@@ -89,31 +92,28 @@ def make_page(
     return "\n\n".join(parts) + "\n"
 
 
-def _final_table(
-    results: Sequence[Result], tasks: Sequence[str], plain: Sequence[LearningCurve]
-) -> str:
+def _final_table(tasks: Mapping[str, Sequence[Result]], plain: Sequence[LearningCurve]) -> str:
     rows = []
-    for task in tasks:
-        chosen = select(results, task)
+    for env_id, chosen in tasks.items():
         reached = final_return(chosen)
-        levels = [baseline_return(chosen, policy) for policy in BASELINES]
+        levels = [return_alone(chosen, policy) for policy in ALONE]
         apart = ["yes" if reached.is_apart_from(level) else "no" for level in levels]
         minutes = mean_interval([result.summary["wall_s"] / 60.0 for result in chosen]).mean
         rows.append(
             (
-                chosen[0].cell.config.env.id,
+                env_id,
                 reached.n,
                 interval_text(reached),
                 *map(interval_text, levels),
                 " / ".join(apart),
                 interval_text(gain_of_search(chosen)),
-                chosen[0].run.last.env_steps,
-                chosen[0].run.last.train_steps,
+                chosen[0].last.env_steps,
+                chosen[0].last.train_steps,
                 f"{minutes:.1f}",
                 number_text(final_cpu_seconds([r.learning_curve for r in chosen]), 0),
             )
         )
-        rows += _plain_rows(chosen[0].cell.config, plain)
+        rows += _plain_rows(chosen[0].config, plain)
     titles = ("task", "n", "with search", "without search", "random", "apart from these")
     steps = ("gain of search", "env_steps", "train_steps", "minutes", "CPU-s")
     return table((*titles, *steps), rows)
@@ -134,12 +134,57 @@ def _plain_rows(config: Config, plain: Sequence[LearningCurve]) -> list[tuple[ob
     return rows
 
 
-def _curve_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
+def _aggregate_parts(
+    results: Sequence[Result], plain: Sequence[LearningCurve], reference: str
+) -> list[str]:
+    """Return the scores over environments, and what has none."""
+    name = NAMES.get(reference, reference)
+    curves = [result.learning_curve for result in results]
+    budgets = {r.config.env.id: r.config.budget.env_steps for r in results}
+    for env_id, env_steps in budgets.items():
+        curves += [c for of in by_algorithm(plain, env_id, env_steps).values() for c in of]
+    aggregates = normalized_aggregates(curves, list(budgets), reference)
+    parts = [
+        "An environment's score is (return - random play's mean) / "
+        f"({name}'s mean - random play's mean), both of the plain curves: 0 is random play, 1 is "
+        f"what {name} reaches on average. IQM: mean of the middle half of all scores (Agarwal et "
+        f"al., 2021), by rliable, with the {CONFIDENCE:.0%} interval of {SAMPLES:,} resamples of "
+        "seeds within environments. The two means are taken as known. Only seeds count that an arm "
+        "has of every environment.",
+    ]
+    if aggregates.games:
+        parts += [
+            f"Environments: {', '.join(aggregates.games)} "
+            f"({len(aggregates.games)} of {len(budgets)}).",
+            _aggregate_table(aggregates),
+        ]
+    if aggregates.left_out:
+        parts.append("Left out:\n\n" + "\n".join(f"* {line}" for line in aggregates.left_out))
+    return parts
+
+
+def _aggregate_table(aggregates: Aggregates) -> str:
     rows = []
-    for task in tasks:
-        chosen = select(results, task)
+    for arm, seeds in aggregates.seeds.items():
+        values = [by_arm.get(arm) for by_arm in aggregates.estimates.values()]
+        cells = [_estimate_text(value) for value in values] or [""]
+        rows.append((NAMES.get(arm, arm), len(seeds), *cells))
+    return table(("arm", "seeds", *aggregates.estimates), rows)
+
+
+def _estimate_text(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _curve_table(tasks: Mapping[str, Sequence[Result]]) -> str:
+    rows = []
+    for env_id, chosen in tasks.items():
         points, means, lows, highs = return_curve(chosen)
-        budget = chosen[0].cell.config.budget.env_steps
+        budget = chosen[0].config.budget.env_steps
         cells = []
         for fraction in _FRACTIONS:
             x = fraction * budget
@@ -148,56 +193,47 @@ def _curve_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
                 continue
             mean, low, high = (float(np.interp(x, points, y)) for y in (means, lows, highs))
             cells.append(interval_text(Interval(mean=mean, low=low, high=high, n=len(chosen))))
-        rows.append((chosen[0].cell.config.env.id, budget, *cells))
+        rows.append((env_id, budget, *cells))
     return table(("task", "all env_steps", *(f"at {f:.4g}" for f in _FRACTIONS)), rows)
 
 
-def _training_table(results: Sequence[Result], tasks: Sequence[str]) -> str:
+def _training_table(tasks: Mapping[str, Sequence[Result]]) -> str:
     rows = []
-    for task in tasks:
-        chosen = select(results, task)
-        edges = np.linspace(0, chosen[0].cell.config.budget.env_steps, _NUM_PARTS + 1).tolist()
+    for env_id, chosen in tasks.items():
+        edges = np.linspace(0, chosen[0].config.budget.env_steps, _NUM_PARTS + 1).tolist()
         found = training_returns(chosen, edges)
         cells = ["" if interval is None else interval_text(interval) for interval in found]
-        rows.append((chosen[0].cell.config.env.id, *cells))
+        rows.append((env_id, *cells))
     return table(("task", *(f"{i}/{_NUM_PARTS}" for i in range(1, _NUM_PARTS + 1))), rows)
 
 
-def _variant_table(results: Sequence[Result], task: str, variants: Sequence[str]) -> str:
-    levels = {v: _levels(select(results, task, v)) for v in variants}
-    rows = []
-    for variant, found in levels.items():
-        options = "" if variant == FULL else " ".join(f"`--{o}`" for o in CHANGES[variant])
-        baseline = BASELINES_OF_VARIANTS.get(variant, FULL)
-        baseline = baseline if baseline in levels else FULL
-        pairs = zip(found, levels.get(baseline, []), strict=False)  # no baseline, no pairs
-        apart = "" if variant == FULL else " / ".join(_apart(a, b) for a, b in pairs)
-        apart = apart if baseline == FULL else f"{baseline}: {apart}"
-        n = len(select(results, task, variant))
-        means = ("" if i is None else interval_text(i) for i in found)
-        differences = (
-            ["", ""] if variant == FULL else _differences(results, task, variant, baseline)
-        )
-        rows.append((variant, options, n, *means, apart, *differences))
+def _arm_table(arms: Mapping[str, Sequence[Result]]) -> str:
+    (name, baseline), *_ = arms.items()
+    of_baseline, rows = _levels(baseline), []
+    for arm, results in arms.items():
+        levels = _levels(results)
+        apart = " / ".join(_apart(a, b) for a, b in zip(levels, of_baseline, strict=True))
+        means = ("" if i is None else interval_text(i) for i in levels)
+        compared = ("", "", "") if arm == name else (apart, *_differences(results, baseline))
+        rows.append((arm, len(results), *means, *compared))
     measures = ("final return", "mean over training", "last games to train on")
     pairs_of = ("pairs: final return", "pairs: mean over training")
-    return table(("variant", "options", "n", *measures, "apart from full", *pairs_of), rows)
+    return table(("arm", "n", *measures, f"apart from {name}", *pairs_of), rows)
 
 
-def _differences(results: Sequence[Result], task: str, variant: str, baseline: str) -> list[str]:
-    """Return the seeds' own differences to what the variant is compared with, as text."""
-    pair = select(results, task, variant), select(results, task, baseline)
+def _differences(results: Sequence[Result], baseline: Sequence[Result]) -> list[str]:
+    """Return the seeds' own differences to what the arm is compared with, as text."""
     measures: tuple[Callable[[Result], float], ...] = (
-        lambda result: result.run.last.mean,
+        lambda result: result.last.mean,
         lambda result: result.mean_over_training,
     )
-    found = [paired_difference(*pair, measure) for measure in measures]
+    found = [paired_difference(results, baseline, measure) for measure in measures]
     return ["" if i is None else f"{interval_text(i)} (n = {i.n})" for i in found]
 
 
 def _levels(results: Sequence[Result]) -> list[Interval | None]:
-    """Return what variants are compared by, as the table's columns say."""
-    budget = results[0].cell.config.budget.env_steps
+    """Return what arms are compared by, as the table's columns say."""
+    budget = results[0].config.budget.env_steps
     edges = (budget * (1 - 1 / _NUM_PARTS), budget)
     return [
         final_return(results),
@@ -213,32 +249,31 @@ def _apart(one: Interval | None, other: Interval | None) -> str:
 
 
 def _runs_table(results: Sequence[Result]) -> str:
-    rows = []
-    for result in results:
-        cell, last = result.cell, result.run.last
-        rows.append(
-            (
-                cell.task,
-                cell.variant,
-                cell.seed,
-                f"{last.mean:.2f}",
-                len(last.returns),
-                *(number_text(result.baselines.get(policy)) for policy in BASELINES),
-                f"{result.summary['wall_s'] / 60.0:.1f}",
-                cell.key[0],
-                revision_text(result.summary["versions"].get("git_commit", "")),
-            )
+    rows = [
+        (
+            result.config.env.id,
+            result.arm,
+            result.config.seed,
+            f"{result.last.mean:.2f}",
+            len(result.last.returns),
+            *(number_text(result.alone.get(policy)) for policy in ALONE),
+            f"{result.summary['wall_s'] / 60.0:.1f}",
+            number_text(float(result.cpu_seconds[-1]), 0),
+            result.run.config_hash,
+            revision_text(result.run.versions.get("git_commit", "")),
         )
-    titles = ("task", "variant", "seed", "with search", "episodes", "without search", "random")
-    return table((*titles, "minutes", "config", "revision"), rows)
+        for result in results
+    ]
+    titles = ("task", "arm", "seed", "with search", "episodes", "without search", "random")
+    return table((*titles, "minutes", "CPU-s", "config", "revision"), rows)
 
 
 def _versions(results: Sequence[Result]) -> str:
     """Return the versions of the runs' packages and revisions, all that occurred, and of ours."""
-    names = dict.fromkeys(name for result in results for name in result.summary["versions"])
+    names = dict.fromkeys(name for result in results for name in result.run.versions)
     rows = []
     for name in names:
-        values = {result.summary["versions"].get(name, "unknown") for result in results}
+        values = {result.run.versions.get(name, "unknown") for result in results}
         rows.append((name, ", ".join(sorted(values))))
     rows += [(f"{name} (this page)", metadata.version(name)) for name in ("scipy", "matplotlib")]
     return table(("what", "version"), rows)

@@ -1,4 +1,4 @@
-"""The picture: one panel per task with its baselines, and one with the variants' final returns."""
+"""The picture: each task's curves with its baselines, and the returns of its arms."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from benchmarks.baselines.curves import LEVELS, LearningCurve, by_algorithm
 from benchmarks.baselines.drawing import COLORS, draw_curves, legend_lines
-from benchmarks.learning.cells import FULL, TASKS, VARIANTS
 from benchmarks.learning.intervals import CONFIDENCE, mean_interval
 from benchmarks.learning.results import (
-    BASELINES,
+    ALONE,
     Result,
-    baseline_return,
+    by_task,
+    return_alone,
     return_curve,
-    select,
 )
 
 _AGENT = "#4477aa"
@@ -30,58 +29,53 @@ _NAMES = {"prior": "trained network without search", "random": "uniformly random
 _STYLES: dict[str, Literal["--", ":"]] = {"prior": "--", "random": ":"}
 _BAND = 0.18
 _PANEL_INCHES = (4.6, 2.7)
-_ROW_INCHES = 0.34  # of a variant
+_ROW_INCHES = 0.34  # of an arm
 
 
-def draw(results: Sequence[Result], *, plain: Sequence[LearningCurve], variant_task: str) -> Figure:
-    """Return the figure: a task a row, over env_steps and over CPU-seconds, then the variants.
+def draw(results: Sequence[Result], *, plain: Sequence[LearningCurve]) -> Figure:
+    """Return the figure: a task a row, over env_steps and over CPU-seconds; below its arms.
 
     Args:
-        results: at least one full cell.
+        results: at least one; of each task the first arm is drawn as curves.
         plain: curves of plain DQN, PPO and the like; those of other environments are left out.
-        variant_task: the task whose variants are shown.
     """
-    tasks = [task for task in TASKS if select(results, task)]
-    variants = [v for v in (FULL, *VARIANTS) if select(results, variant_task, v)]
-    has_variants = len(variants) > 1
+    tasks = by_task(results)
+    compared = {env_id: arms for env_id, arms in tasks.items() if len(arms) > 1}
     heights = [len(tasks) * _PANEL_INCHES[1] + 0.7]
-    if has_variants:
-        heights.append(len(variants) * _ROW_INCHES + 1.0)
+    heights += [len(arms) * _ROW_INCHES + 1.0 for arms in compared.values()]
     figure = Figure(figsize=(2 * _PANEL_INCHES[0], sum(heights)), layout="constrained")
-    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    rows = parts[0].subplots(len(tasks), 2, sharey="row", squeeze=False)
+    top, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    rows = top.subplots(len(tasks), 2, sharey="row", squeeze=False)
     shown: dict[str, None] = {}
-    for (left, right), task in zip(rows, tasks, strict=True):
-        chosen = select(results, task)
-        config = chosen[0].cell.config
+    for (left, right), arms in zip(rows, tasks.values(), strict=True):
+        chosen = next(iter(arms.values()))
+        config = chosen[0].config
         methods = by_algorithm(plain, config.env.id, config.budget.env_steps)
         methods = {name: of for name, of in methods.items() if name not in LEVELS}
         _draw_task(left, chosen)
         draw_curves(left, methods, "env_steps")
         _draw_cost(right, chosen, methods)
         shown |= dict.fromkeys(methods)
-    parts[0].legend(
+    top.legend(
         handles=[*_legend(), *legend_lines([*shown])],
         loc="outside upper center",
         ncols=2,
         frameon=False,
     )
-    if has_variants:
-        groups = [(variant, select(results, variant_task, variant)) for variant in variants]
-        pair = parts[1].subplots(1, 2, sharey=True)
-        _draw_variants(pair[0], groups, lambda result: result.run.last.mean)
-        _draw_variants(pair[1], groups, lambda result: result.mean_over_training)
+    for part, (env_id, arms) in zip(below, compared.items(), strict=True):
+        pair = part.subplots(1, 2, sharey=True)
+        _draw_arms(pair[0], arms, lambda result: result.last.mean)
+        _draw_arms(pair[1], arms, lambda result: result.mean_over_training)
         pair[0].set_xlabel("return of the final evaluation")
         pair[1].set_xlabel("mean over training")
-        env_id = groups[0][1][0].cell.config.env.id
-        parts[1].suptitle(f"{env_id}, one part left out (dot: mean; stroke: a seed)", size="medium")
+        part.suptitle(f"{env_id}, by arm (dot: mean; stroke: a seed)", size="medium")
     return figure
 
 
 def _draw_task(axes: Axes, results: Sequence[Result]) -> None:
     """Draw the mean of the seeds in bold with its band, each seed thin, baselines across."""
-    for policy in BASELINES:
-        level, color = baseline_return(results, policy), _COLORS[policy]
+    for policy in ALONE:
+        level, color = return_alone(results, policy), _COLORS[policy]
         axes.axhline(level.mean, color=color, linewidth=1.6, linestyle=_STYLES[policy])
         if level.high > level.low:
             axes.axhspan(level.low, level.high, color=color, alpha=_BAND, linewidth=0)
@@ -90,7 +84,7 @@ def _draw_task(axes: Axes, results: Sequence[Result]) -> None:
     points, means, lows, highs = return_curve(results)
     axes.fill_between(points, lows, highs, color=_AGENT, alpha=_BAND, linewidth=0)
     axes.plot(points, means, color=_AGENT, linewidth=2.4)
-    config = results[0].cell.config
+    config = results[0].config
     axes.set_title(f"{config.env.id} (n = {len(results)})", fontsize="medium")
     axes.set_xlabel("env_steps")
     axes.set_ylabel("return")
@@ -105,7 +99,8 @@ def _draw_cost(
 ) -> None:
     """Draw the same returns over CPU-seconds; the panel says where the runs kept none."""
     curves = [result.learning_curve for result in results]
-    draw_curves(axes, {FULL: curves, **methods}, "cpu_seconds", colors={FULL: _AGENT, **COLORS})
+    arm = results[0].arm
+    draw_curves(axes, {arm: curves, **methods}, "cpu_seconds", colors={arm: _AGENT, **COLORS})
     if all(np.isnan(curve.cpu_seconds).all() for curve in curves):
         text = "these runs kept no CPU-seconds"
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=_AGENT)
@@ -115,24 +110,23 @@ def _draw_cost(
     _plain(axes)
 
 
-def _draw_variants(
-    axes: Axes,
-    groups: Sequence[tuple[str, Sequence[Result]]],
-    measure: Callable[[Result], float],
+def _draw_arms(
+    axes: Axes, arms: Mapping[str, Sequence[Result]], measure: Callable[[Result], float]
 ) -> None:
-    """Draw one line per variant, the full agent on top and its interval through all of them."""
-    rows = np.arange(len(groups))[::-1]
-    for row, (variant, results) in zip(rows, groups, strict=True):
-        color = _AGENT if variant == FULL else "black"
+    """Draw one line per arm, the first on top and its interval through all of them."""
+    rows = np.arange(len(arms))[::-1]
+    for row, results in zip(rows, arms.values(), strict=True):
+        is_first = row == rows[0]
+        color = _AGENT if is_first else "black"
         seeds = [measure(result) for result in results]
         level = mean_interval(seeds)
-        if variant == FULL and level.high > level.low:
+        if is_first and level.high > level.low:
             axes.axvspan(level.low, level.high, color=_AGENT, alpha=_BAND, linewidth=0)
         axes.plot([level.low, level.high], [row, row], color=color, linewidth=2.0)
         axes.plot(seeds, np.full(len(seeds), row), "|", color=color, markersize=10)
         axes.plot(level.mean, row, "o", color=color, markersize=7, zorder=3)
-    axes.set_yticks(rows, [f"{variant} (n = {len(results)})" for variant, results in groups])
-    axes.set_ylim(-0.7, len(groups) - 0.3)
+    axes.set_yticks(rows, [f"{arm} (n = {len(results)})" for arm, results in arms.items()])
+    axes.set_ylim(-0.7, len(arms) - 0.3)
     axes.margins(x=0.08)
     _plain(axes)
 
@@ -145,7 +139,7 @@ def _plain(axes: Axes) -> None:
 def _legend() -> list[Line2D | Patch]:
     lines = [
         Line2D([], [], color=_COLORS[p], linestyle=_STYLES[p], linewidth=1.6, label=_NAMES[p])
-        for p in BASELINES
+        for p in ALONE
     ]
     return [
         Line2D([], [], color=_AGENT, linewidth=2.4, label="with search, mean of n seeds"),

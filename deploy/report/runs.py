@@ -183,7 +183,7 @@ def _read(
     evaluations = [_evaluation(row, started) for row in rows if "eval/return_mean" in row]
     problems = list(damage)
     if not evaluations:  # the evaluator may have written elsewhere: in a container of its own
-        evaluations = [_kept(line) for line in read_lines(path / EVALUATIONS_FILE)]
+        evaluations = kept_evaluations(path)
         if evaluations:
             problems.append(f"its wandb files have no evaluation: taken from {EVALUATIONS_FILE}")
     if not evaluations:
@@ -275,15 +275,22 @@ def _evaluation(row: dict[str, Any], started: float) -> Evaluation:
     )
 
 
-def _kept(line: Mapping[str, Any]) -> Evaluation:
-    """Return an evaluation as the learner keeps it in the run folder."""
-    return Evaluation(
-        returns=tuple(map(float, line["returns"])),
-        env_steps=int(line["env_steps"]),
-        train_steps=int(line["train_steps"]),
-        minutes=float(line["wall_s"]) / 60.0,
-        is_final=bool(line["is_final"]),
-    )
+def kept_evaluations(path: Path) -> list[Evaluation]:
+    """Return the evaluations that the learner kept in the run folder, in its order.
+
+    Raises:
+        KeyError, TypeError, ValueError: a record is no evaluation.
+    """
+    return [
+        Evaluation(
+            returns=tuple(map(float, line["returns"])),
+            env_steps=int(line["env_steps"]),
+            train_steps=int(line["train_steps"]),
+            minutes=float(line["wall_s"]) / 60.0,
+            is_final=bool(line["is_final"]),
+        )
+        for line in read_lines(path / EVALUATIONS_FILE)
+    ]
 
 
 def _final_evaluation(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import main
 from deploy.supervising.child import RUN_MARK
 from tests.integration.local_runs import CHECKOUT, PATIENCE_S, TINY
 
@@ -123,6 +125,22 @@ def test_started_again_it_skips_what_has_finished(grid):
     assert done.returncode == 0, done.stderr
     assert "started" not in done.stderr
     assert len(list(runs_dir.iterdir())) == before
+
+
+def test_the_page_of_a_grid_is_made_from_its_finished_runs(grid, tmp_path):
+    runs_dir, _, _ = grid
+    out = tmp_path / "docs" / "grid.md"
+    assert main(["learning", *map(str, runs_dir.glob("*/")), "--out", str(out)]) == 1
+    page = out.read_text()
+    results = page.partition("## Runs")[2].partition("## Missing")[0]
+    for actors in (1, 2):
+        row = rf"\| Catch-v0 \| cluster\.num_actors={actors} \| \d+ \| -?\d\.\d\d \| 3 \|"
+        assert len(re.findall(row, results)) == 1
+    # Of the first arm, the mean of three games that are won or lost.
+    (played,) = runs_dir.glob("*/evaluation-prior.json")
+    assert (json.loads(played.read_text())["return_mean"] + 1.0) * 1.5 in range(4)
+    assert page.partition("## Missing")[2].count(": not finished, failed: ") == 2
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_after_ctrl_c_nothing_is_left_running_and_the_same_command_goes_on(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import simulations
+from benchmarks import played_games, simulations
 from benchmarks.__main__ import main
 from benchmarks.simulations import Played, draw, levels
 from efficientzero.config.files import load_preset
@@ -42,7 +42,7 @@ def plays(monkeypatch):
         value = float(simulations) if policy == "search" else -1.0
         return outcome(value + run.config.seed, value + run.config.seed + 1.0)
 
-    monkeypatch.setattr(simulations, "evaluate", evaluate)
+    monkeypatch.setattr(played_games, "evaluate", evaluate)
     monkeypatch.setattr(simulations, "install_stop_handlers", lambda stop, exit_grace_s: None)
     return asked
 
@@ -111,7 +111,7 @@ def test_page_csv_and_picture_are_written_and_nothing_is_played_twice(tmp_path, 
 def test_what_was_played_before_a_stop_is_kept(tmp_path, plays, monkeypatch, capsys):
     run = make_run(tmp_path / "run").directory
     monkeypatch.setattr(
-        simulations,
+        played_games,
         "evaluate",
         lambda run, policy, **options: outcome(0.0) if policy == "prior" else None,
     )

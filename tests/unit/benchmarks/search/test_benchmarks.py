@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.curves import on_common_points, read_run
 from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row, wall_seconds
 from benchmarks.report import json_lines, make_table
 from benchmarks.search.beside_mctx import (
@@ -58,81 +57,6 @@ IMAGES = EnvSpec(
     num_actions=3,
     num_stacked_frames=1,
 )
-
-
-def evaluation(env_steps: int, returns: list[float], *, is_final: bool = False) -> str:
-    values = {
-        "weights_version": env_steps // 2,
-        "is_final": is_final,
-        "returns": returns,
-        "return_mean": sum(returns) / len(returns),
-        "env_steps": env_steps,
-        "train_steps": env_steps // 2,
-        "wall_s": env_steps * 0.6,
-    }
-    return json.dumps(values) + "\n"
-
-
-def make_run(directory, seed: int, *lines: str, env_id: str = "CartPole-v1"):
-    directory.mkdir()
-    config = {"seed": seed, "preset": "cartpole", "env": {"id": env_id}}
-    (directory / "config.json").write_text(json.dumps({"config": config}))
-    (directory / "evaluations.jsonl").write_text("".join(lines))
-    return str(directory)
-
-
-def test_curves_writes_a_small_picture_and_a_table_sorted_by_seed(tmp_path, capsys):
-    second = make_run(
-        tmp_path / "b",
-        2,
-        evaluation(1000, [100.0, 200.0]),
-        evaluation(2000, [500.0, 400.0, 300.0], is_final=True),
-    )
-    first = make_run(tmp_path / "a", 1, evaluation(900, [90.0]), evaluation(1800, [250.0, 150.0]))
-    out = tmp_path / "docs" / "cartpole.png"
-    assert main(["curves", second, first, "--out", str(out), "--target", "475"]) == 0
-    assert out.read_bytes().startswith(b"\x89PNG")
-    assert out.stat().st_size < 150_000
-    assert out.with_suffix(".md").read_text().splitlines()[2:] == [
-        "| 1 | 200.0 (newest, not final) | 2 | 1800 | 900 | 18.0 |",
-        "| 2 | 400.0 | 3 | 2000 | 1000 | 20.0 |",
-    ]
-    assert "cartpole.md" in capsys.readouterr().out
-
-
-def test_curves_are_interpolated_at_every_point_that_all_of_them_cover():
-    falling = (np.array([0.0, 10.0, 20.0]), np.array([30.0, 20.0, 10.0]))
-    flat = (np.array([5.0, 15.0]), np.array([1.0, 1.0]))
-    points, values = on_common_points([falling, flat])
-    assert points.tolist() == [5.0, 10.0, 15.0]
-    assert values.tolist() == [[25.0, 20.0, 15.0], [1.0, 1.0, 1.0]]
-
-
-def test_curves_apart_have_no_common_point():
-    points, values = on_common_points(
-        [(np.array([0.0, 1.0]), np.zeros(2)), (np.array([2.0, 3.0]), np.ones(2))]
-    )
-    assert points.size == values.size == 0
-
-
-def test_line_still_being_written_is_left_out(tmp_path):
-    directory = make_run(tmp_path / "a", 0, evaluation(1000, [1.0]), '{"weights_ver')
-    assert len(read_run(tmp_path / "a").evaluations) == 1, directory
-
-
-@pytest.mark.parametrize("lines", [(), ('{"env_steps": 3}\n',), ("no JSON\n",)])
-def test_folder_without_evaluations_is_refused_in_one_line(tmp_path, capsys, lines):
-    directory = make_run(tmp_path / "a", 0, *lines)
-    assert main(["curves", directory, "--out", str(tmp_path / "x.png")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"benchmarks: error: {directory}: ")
-
-
-def test_runs_of_different_tasks_are_not_averaged(tmp_path, capsys):
-    first = make_run(tmp_path / "a", 0, evaluation(1000, [1.0]))
-    second = make_run(tmp_path / "b", 1, evaluation(1000, [1.0]), env_id="Catch-v0")
-    assert main(["curves", first, second, "--out", str(tmp_path / "x.png")]) == 2
-    assert "CartPole-v1 (cartpole) and Catch-v0 (cartpole)" in capsys.readouterr().err
 
 
 def test_row_holds_up_to_and_including_its_limit():

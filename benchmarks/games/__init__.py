@@ -1,1 +1,0 @@
-"""The page of a grid over games: an agent beside its baselines, aggregated over games."""
