@@ -44,12 +44,12 @@ AS_PROCESS_1 = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 WRITE_AND_SAMPLE = """
 import os, sys
 import numpy as np
-from efficientzero.runtime import StopSignal
+from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending
-from replay.episode_writer import EpisodeWriter
-from replay.slice_sampler import SliceSampler
+from replay.steps.episode_writer import EpisodeWriter
+from replay.steps.slice_sampler import SliceSampler
 from tests.integration.test_replay_hosts import CONFIG
-from tests.replay_cases import IMAGES, random_episode
+from tests.support.replay_cases import IMAGES, random_episode
 
 address, stop = sys.argv[1], StopSignal()
 episode = random_episode(

@@ -24,7 +24,7 @@ ROLE_PROCESS = textwrap.dedent(
     from pathlib import Path
     import numpy as np
     from efficientzero.metrics import make_tracker
-    from efficientzero.runtime import StopSignal, install_stop_handlers
+    from efficientzero.process.runtime import StopSignal, install_stop_handlers
 
     directory, mode, role, incarnation = sys.argv[1:]
     tracker = make_tracker(

@@ -39,7 +39,7 @@ ROLE_PROCESS = textwrap.dedent(
     import logging, sys
     from pathlib import Path
     from efficientzero.metrics import make_tracker
-    from efficientzero.runtime import StopSignal
+    from efficientzero.process.runtime import StopSignal
 
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     directory, half = Path(sys.argv[1]), int(sys.argv[2])

@@ -527,11 +527,11 @@ def test_train_step_needs_neither_reverb_nor_ale():
 import sys
 for name in ("reverb", "ale_py", "gymnasium", "tensorflow"):
     sys.modules[name] = None
-import learner.batch_checks, learner.batch_feeder, learner.learner, learner.statistics
+import learner.batches.checks, learner.batches.feeder, learner.learner, learner.training.statistics
 from efficientzero.metrics.section_timer import SectionTimer
-from learner.optimizers import make_optimizer
-from learner.update import Updater
-from tests.loss_cases import case, in_float32, make_batch, make_network
+from learner.training.optimizers import make_optimizer
+from learner.training.update import Updater
+from tests.support.loss_cases import case, in_float32, make_batch, make_network
 config = case()
 network = make_network(config).float()
 updater = Updater(network, make_optimizer(network, config), config, SectionTimer("learner"))

@@ -449,9 +449,9 @@ def test_roles_end_when_the_launcher_is_killed(tmp_path):
         f"""
         import os, sys, time
         from pathlib import Path
-        from deploy.child import Child, child_environment
-        from deploy.topology import ProcessSpec
-        from efficientzero.runtime import StopSignal
+        from deploy.supervising.child import Child, child_environment
+        from deploy.supervising.topology import ProcessSpec
+        from efficientzero.process.runtime import StopSignal
         spec = ProcessSpec(role="actor", index=0, argv=(sys.executable, "-c", {role!r}))
         env = child_environment(os.environ, run_uid="0", launch="1", threads=1)
         child = Child(spec, log_dir=Path({str(tmp_path)!r}), env=env,

@@ -60,7 +60,7 @@ def test_a_process_whose_environment_hangs_ends_and_shows_where():
     code = """
         import time
         from efficientzero.envs.hang_watch import Call, watch_for_hangs
-        from efficientzero.runtime import StopSignal, setup_logging
+        from efficientzero.process.runtime import StopSignal, setup_logging
 
         def stuck_step():
             time.sleep(600)

@@ -3,7 +3,7 @@ import sys
 
 MALLOC = """
 import resource, torch
-from efficientzero.devices import keep_freed_memory
+from efficientzero.process.devices import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 

@@ -290,8 +290,8 @@ def formatted(record):
 
 ROLE = """
 import sys, time
-from efficientzero.guarded_thread import guarded_thread
-from efficientzero.runtime import leave, run_role
+from efficientzero.process.guarded_thread import guarded_thread
+from efficientzero.process.runtime import leave, run_role
 
 def work():
     {work}

@@ -16,7 +16,7 @@ from efficientzero.process.runtime import (
 ROLE = """
 {before}
 import errno, sys
-from efficientzero.runtime import PlainError, leave, run_role
+from efficientzero.process.runtime import PlainError, leave, run_role
 
 def main(stop):
     {body}
@@ -109,7 +109,7 @@ def test_every_node_of_the_seed_tree_is_its_own():
 
 LOGS_TO_FULL_DISK = """
 import logging
-from efficientzero.runtime import setup_logging
+from efficientzero.process.runtime import setup_logging
 
 setup_logging("learner", 0)
 full = logging.getLogger("full")

@@ -167,8 +167,8 @@ def test_fenced_process_ends_with_the_code_that_nobody_starts_again(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from efficientzero.lease import take_lease
-from efficientzero.runtime import run_role
+from efficientzero.runs.lease import take_lease
+from efficientzero.process.runtime import run_role
 def main(stop):
     lease = take_lease(Path({str(tmp_path)!r}), "learner-0", launch=0)
     take_lease(Path({str(tmp_path)!r}), "learner-0", launch=0)
