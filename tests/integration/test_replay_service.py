@@ -462,7 +462,7 @@ def test_writing_goes_on_after_the_service_came_back(tmp_path, stop):
 
 def test_replay_imports_without_tensorflow():
     code = (
-        "import sys; from replay import reverb_lite; reverb_lite.load(); reverb_lite.load();"
+        "import sys; from replay.driver import reverb_lite; reverb_lite.load(); reverb_lite.load();"
         "assert not [m for m in sys.modules if m.split('.')[0] == 'tensorflow'];"
         "assert 'libtensorflow_framework' in open('/proc/self/maps').read();"
         "assert 'libtensorflow_cc' not in open('/proc/self/maps').read()"
@@ -486,7 +486,7 @@ def test_steps_ever_sampled_are_counted_once_each(address, stop):
 def test_threads_that_load_reverb_at_once_get_the_same_one():
     code = """
 import threading
-from replay import reverb_lite
+from replay.driver import reverb_lite
 clients = []
 threads = [
     threading.Thread(target=lambda: clients.append(reverb_lite.load().Client)) for _ in range(8)

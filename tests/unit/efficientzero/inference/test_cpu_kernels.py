@@ -129,7 +129,7 @@ def test_many_threads_are_left_to_torch():
 
 
 def test_the_environment_limits_the_instruction_set():
-    program = "from efficientzero import _kernels; print(_kernels.INSTRUCTION_SET)"
+    program = "from efficientzero.inference.cpu import _kernels; print(_kernels.INSTRUCTION_SET)"
     environment = {**os.environ, "EFFICIENTZERO_KERNELS": "portable"}
     command = [sys.executable, "-c", program]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

@@ -17,7 +17,13 @@ from efficientzero.rpc.weights_codec import (
     encode_weights,
 )
 from efficientzero.schema import EnvSpec
-from tests.unit.test_networks import SMALL_IMAGE, VECTOR, build, random_observations, run_both
+from tests.unit.efficientzero.networks.test_networks import (
+    SMALL_IMAGE,
+    VECTOR,
+    build,
+    random_observations,
+    run_both,
+)
 
 
 def small_state() -> dict[str, Tensor]:

@@ -22,7 +22,13 @@ from tests.support.fakes import (
     tiny_run,
 )
 from tests.support.training_batches import training_batch
-from tests.unit.test_learner import LATEST, TARGET, Bench, RecordingPublisher, learner_config
+from tests.unit.learner.test_learner import (
+    LATEST,
+    TARGET,
+    Bench,
+    RecordingPublisher,
+    learner_config,
+)
 
 DECAY = 0.8
 

@@ -4,7 +4,7 @@ import sys
 # Another thread imports and drops modules all the while, as wandb's do while a role starts.
 BESIDE_IMPORTS = """
 import sys, threading, types
-from replay import reverb_lite
+from replay.driver import reverb_lite
 
 sys.setswitchinterval(1e-6)
 done = threading.Event()
@@ -32,7 +32,7 @@ def test_modules_are_forgotten_while_another_thread_imports():
 
 
 TLS_BESIDE_REVERB = """
-from replay import reverb_lite
+from replay.driver import reverb_lite
 
 reverb_lite.load()
 import ssl
@@ -49,7 +49,7 @@ def test_python_speaks_tls_after_reverb_is_loaded():
 SNAPSHOTS_MESSAGE = """
 import sys
 from pathlib import Path
-from replay import reverb_lite
+from replay.driver import reverb_lite
 
 def is_clean():
     return not any(name.partition(".")[0] == "tensorflow" for name in sys.modules)
