@@ -30,7 +30,7 @@ _MORE = (
     "\n      `python -m benchmarks cpu runs/*` tells where their CPU-seconds went;"
     "\n      `python -m benchmarks simulations runs/*` plays their weights with other searches;"
     "\n      `python -m benchmarks metrics runs/* --names METRIC --out PAGE.md` compares metrics;"
-    "\n      `python -m benchmarks curves runs/* --out docs/cartpole.png` draws learning curves;"
+    "\n      `python -m benchmarks curves runs/* --out PICTURE.png` draws learning curves;"
     "\n      `python -m benchmarks logging` measures what metric rows cost;"
     "\n      `python -m benchmarks pipeline` measures replay, actors and their scaling;"
     "\n      `--help` after any of them explains it."

@@ -53,9 +53,9 @@ class LearningCommand:
     """Runs at a time; each keeps two cores busy. 0: run nothing, report what is finished."""
     runs_dir: Path = Path("runs/learning")
     """Where run folders lie; runs found there count."""
-    out: Path = Path("docs/learning.png")
+    out: Path = Path("docs/results/learning/learning.png")
     """The picture; the page gets the same name with .md, all points of all runs with .csv."""
-    plain: Path = Path("docs/baselines.csv")
+    plain: Path = Path("docs/results/baselines/baselines.csv")
     """Curves of plain DQN and PPO, as `python -m benchmarks baselines` writes them; those of the
     same environments are shown."""
     overrides: tuple[str, ...] = ()

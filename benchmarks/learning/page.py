@@ -56,7 +56,7 @@ def make_page(
     variants = [v for v in (FULL, *VARIANTS) if select(results, variant_task, v)]
     parts = [
         "# Learning",
-        f"Made by `{command}`; [benchmarks/README.md](../benchmarks/README.md) says what it does. "
+        f"Made by `{command}`; `benchmarks/README.md` says what it does. "
         f"Returns are means over n seeds with the {CONFIDENCE:.0%} bootstrap interval in brackets "
         "(percentile; with n = 3 that is the smallest to the largest seed). A seed's return is the "
         "mean of its final evaluation's episodes. The gain of search is the mean of the seeds' own "

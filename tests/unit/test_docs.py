@@ -39,7 +39,9 @@ NO_COMPONENT_FIELDS = {
 
 def fields_in_first_column(page: str) -> list[str]:
     """Return what the rows of the page's tables are about."""
-    return re.findall(r"^\| `([a-z_.]+)` \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    return re.findall(
+        r"^\| `([a-z_.]+)` \|", (ROOT / "docs" / "reference" / page).read_text(), re.MULTILINE
+    )
 
 
 def test_every_component_has_exactly_one_line_and_every_line_a_component():
@@ -51,7 +53,7 @@ def test_every_component_has_exactly_one_line_and_every_line_a_component():
 
 
 def test_the_page_on_the_reference_has_all_its_defects_and_all_compat_switches():
-    text = (ROOT / "docs" / "compat.md").read_text()
+    text = (ROOT / "docs" / "reference" / "compat.md").read_text()
     assert re.findall(r"^\| (D\d+) \|", text, re.MULTILINE) == [f"D{i}" for i in range(1, 22)]
     for field in FIELDS:
         if field.startswith("compat."):
@@ -60,7 +62,7 @@ def test_the_page_on_the_reference_has_all_its_defects_and_all_compat_switches()
 
 @pytest.mark.parametrize("page", ["compat.md", "switches.md"])
 def test_options_named_in_the_pages_exist(page):
-    text = (ROOT / "docs" / page).read_text()
+    text = (ROOT / "docs" / "reference" / page).read_text()
     options = {o.replace("-", "_") for o in re.findall(r"--([a-z]+(?:\.[a-z-]+)+)", text)}
     without_no = {option.replace(".no_", ".") for option in options}
     unknown = {o for o in without_no if o not in FIELDS and not o.endswith("_")}

@@ -565,7 +565,10 @@ def test_without_any_result_no_page_is_written(tmp_path, capsys, no_signal_handl
         (("--jobs", "-1"), "--jobs: got -1"),
         (("--out", "a.pdf"), "--out: got a.pdf, wanted a .png"),
         (("--seeds",), "got none"),
-        (("--out", "docs/baselines.png"), "whose CSV would replace docs/baselines.csv"),
+        (
+            ("--out", "docs/results/baselines/baselines.png"),
+            "whose CSV would replace docs/results/baselines/baselines.csv",
+        ),
         (("--limit-minutes", "0"), "--limit-minutes: got 0.0"),
         (("--overrides", "budget.env-steps=0"), "budget.env_steps: got 0"),
     ],
