@@ -69,7 +69,7 @@ bench: $(STAMP)
 	@if [ -z "$(ARGS)" ]; then $(BIN)/python -m benchmarks pipeline; fi
 
 docs: $(STAMP)
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "[docs] build/site/index.html"
 
 protos: $(STAMP)

@@ -50,7 +50,11 @@ TOOLS = ("actor.evaluate", "actor.show_search", "deploy.health")
 _LINK = re.compile(
     r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)"
 )
+_TABLE_ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
+_CODE = re.compile(r"`[^`]+`")
 _HELP_TIMEOUT_S = 120
+_AT_ONCE = 4
+"""Commands that print their help at the same time; most of them import torch."""
 _log = logging.getLogger("mkdocs.hooks.generate")
 
 
@@ -70,7 +74,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     uri = page.file.src_uri
     sources = {site: source for source, site in OUTSIDE_PAGES.items()}
     source = ROOT / sources[uri] if uri in sources else DOCS / uri
-    return site_links(markdown, source, uri)
+    return _TABLE_ROW.sub(_without_escapes, site_links(markdown, source, uri))
 
 
 def site_links(markdown: str, source: Path, uri: str) -> str:
@@ -88,7 +92,7 @@ def site_links(markdown: str, source: Path, uri: str) -> str:
             return match[0]
         path = (source.parent / target).resolve()
         if not path.exists():
-            if source.parent in (DOCS / uri).parents:
+            if source.is_relative_to(DOCS):
                 return match[0]  # Perhaps a generated page; mkdocs warns where it is none.
             _log.warning("%s links to %s, which does not exist", source.relative_to(ROOT), target)
             return match[0]
@@ -106,6 +110,11 @@ def site_links(markdown: str, source: Path, uri: str) -> str:
     return _LINK.sub(replace, markdown)
 
 
+def _without_escapes(row: re.Match[str]) -> str:
+    r"""Return a table's row with ``|`` for ``\|`` in code, where the site needs no escape."""
+    return _CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0])
+
+
 def command_line_page() -> str:
     """Return the page of all commands: what each prints with ``--help``."""
     launch = ("launch.py",)
@@ -121,7 +130,7 @@ def command_line_page() -> str:
         "`python launch.py` is the one that a person needs; the roles are started by it, or by "
         "hand on [many machines](../guide/machines.md).",
     ]
-    for command, whole_text in ({launch: text} | _help_texts(commands)).items():
+    for command, whole_text in ({launch: text} | _all_help_texts(commands)).items():
         help_text, _, fields = whole_text.partition("╭─ env options")
         parts += [f"## python {' '.join(command)}", f"````text\n{help_text.strip()}\n````"]
         if fields:
@@ -176,6 +185,13 @@ def _field_docstrings(record: type[Any]) -> dict[str, str]:
         if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
             assert isinstance(statement.target, ast.Name)
             texts[statement.target.id] = " ".join(ast.literal_eval(following.value).split())
+    return texts
+
+
+def _all_help_texts(commands: list[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    texts: dict[tuple[str, ...], str] = {}
+    for first in range(0, len(commands), _AT_ONCE):
+        texts |= _help_texts(commands[first : first + _AT_ONCE])
     return texts
 
 
