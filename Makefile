@@ -70,7 +70,7 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo "[docs] build/site/index.html"
+	@echo "[docs] build/site/index.html; with search: $(BIN)/python -m http.server -d build/site"
 
 protos: $(STAMP)
 	@$(BIN)/python -m grpc_tools.protoc -Iefficientzero/rpc=protos --python_out=. --pyi_out=. --grpc_python_out=. \

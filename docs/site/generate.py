@@ -111,8 +111,8 @@ def site_links(markdown: str, source: Path, uri: str) -> str:
 
 
 def _without_escapes(row: re.Match[str]) -> str:
-    r"""Return a table's row with ``|`` for ``\|`` in code, where the site needs no escape."""
-    return _CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0])
+    r"""Return a table's row whose code needs no escapes, and may be wrapped between words."""
+    return _CODE.sub(lambda code: code[0].replace("\\|", " | "), row[0])
 
 
 def command_line_page() -> str:
