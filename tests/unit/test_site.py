@@ -77,3 +77,20 @@ def test_links_and_source_files_that_a_page_names_exist(page):
     for name in re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|cc|h|toml|ya?ml|sh|sbatch|md))`", text):
         if name.partition("/")[0] in TOP_FOLDERS:
             assert (ROOT / name).exists(), name
+
+
+def test_every_change_builds_the_site():
+    assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^test:.* test-docs\b", makefile, re.MULTILINE)
+    assert re.search(r"^test-docs: docs$", makefile, re.MULTILINE)
+    assert ".ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+def test_no_folder_of_docs_has_more_than_12_entries():
+    folders = [path for path in (ROOT / "docs").rglob("*") if path.is_dir()]
+    sizes = {
+        folder: len([path for path in folder.iterdir() if path.name != "__pycache__"])
+        for folder in [ROOT / "docs", *folders]
+    }
+    assert {str(folder): size for folder, size in sizes.items() if size > 12} == {}
