@@ -9,7 +9,8 @@ from efficientzero.config import Config
 from efficientzero.config_files import PRESETS, config_to_dict, flatten
 
 ROOT = Path(__file__).parents[2]
-FIELDS = set(flatten(config_to_dict(Config())))
+DEFAULTS = flatten(config_to_dict(Config()))
+FIELDS = set(DEFAULTS)
 
 NO_COMPONENT_SECTIONS = ("budget", "cluster", "evaluator", "tracking")
 """How long, where and how often, not how."""
@@ -50,6 +51,26 @@ def test_every_component_has_exactly_one_line_and_every_line_a_component():
     }
     assert NO_COMPONENT_FIELDS <= FIELDS
     assert sorted(fields_in_first_column("switches.md")) == sorted(FIELDS - no_component)
+
+
+def test_defaults_in_the_page_of_switches_are_those_of_the_code():
+    text = (ROOT / "docs" / "reference" / "switches.md").read_text()
+    rows = re.findall(r"^\| `([a-z_.]+)` \| ([^|:]+)[^|]* \| [^|]+ \|$", text, re.MULTILINE)
+    assert len(rows) > 50
+    assert {name: cell.strip() for name, cell in rows if not says(cell, DEFAULTS[name])} == {}
+
+
+def says(cell: str, default: object) -> bool:
+    """Return whether a cell of the page shows the default."""
+    match default:
+        case bool():
+            return cell.strip() == ("on" if default else "off")
+        case int() | float():
+            return float(cell) == default
+        case list() | tuple():
+            return [float(word) for word in cell.split(",")] == list(default)
+        case _:
+            return cell.strip() == default
 
 
 def test_the_page_on_the_reference_has_all_its_defects_and_all_compat_switches():
