@@ -2,13 +2,14 @@
 #   make run                           set up if needed, then train: without a GPU catch, in minutes
 #   make run ARGS="--preset cartpole"  another preset; all options of launch.py
 #   make test | lint | bench           what CI runs; micro-benchmarks
+#   make docs                          the site, into build/site; a warning is an error
 #   make PYTHON=/path/to/python3.11 …  pick the interpreter
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := run
-.PHONY: run setup test test-cpp test-python test-processors lint bench protos clean
+.PHONY: run setup test test-cpp test-docs test-python test-processors lint bench docs protos clean
 
 PYTHON ?=
 ARGS ?=
@@ -26,7 +27,7 @@ run: $(STAMP)
 
 setup: $(STAMP)
 
-test: test-cpp test-python test-processors
+test: test-docs test-cpp test-python test-processors
 
 # Twice: addresses and undefined behaviour, then threads; the two cannot share a build.
 test-cpp: $(STAMP)
@@ -38,6 +39,9 @@ test-cpp: $(STAMP)
 	    || { cat $$build/build.log; echo "[test] the C++ tests do not build"; exit 1; }; \
 	  $(BIN)/ctest --test-dir $$build --output-on-failure --no-tests=error; \
 	done
+
+# Every link and every generated page of the site.
+test-docs: docs
 
 # First the quick tests, on all cores; then those with real processes, which need the machine for themselves.
 test-python: $(STAMP)
@@ -64,6 +68,10 @@ bench: $(STAMP)
 	@$(BIN)/python -m benchmarks $(ARGS)
 	@if [ -z "$(ARGS)" ]; then $(BIN)/python -m benchmarks pipeline; fi
 
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "[docs] build/site/index.html; with search: $(BIN)/python -m http.server -d build/site"
+
 protos: $(STAMP)
 	@$(BIN)/python -m grpc_tools.protoc -Iefficientzero/rpc/stubs=protos --python_out=. --pyi_out=. --grpc_python_out=. \
 	  $(patsubst protos/%,efficientzero/rpc/stubs/%,$(wildcard protos/*.proto))
@@ -89,7 +97,7 @@ $(STAMP): pyproject.toml constraints.txt mcts_cpp/CMakeLists.txt $(shell find ef
 	@echo "[setup] 1/2 torch (the largest download)"
 	@$(PIP) install -c constraints.txt torch
 	@echo "[setup] 2/2 the other packages and the C++ search; log of the build on failure only"
-	@$(PIP) install -c constraints.txt -e '.[dev,bench,report]' || { echo; \
+	@$(PIP) install -c constraints.txt -e '.[dev,bench,report,docs]' || { echo; \
 	  echo "[setup] failed: see the first error above. If it is the compiler's, g++ 11 or clang 14 (C++20) is needed."; exit 1; }
 	@touch $@
 	@echo "[setup] done"

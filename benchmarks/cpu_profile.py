@@ -139,10 +139,11 @@ def make_page(profiles: Mapping[str, Sequence[Profile]], command: str) -> str:
     parts = [
         "# Where the CPU-seconds go",
         f"Made by `{command}`. CPU-seconds of a whole run, all processes but the launcher; means "
-        "over the runs. Sections are those of each role's loop (docs/metrics.md), by the processor "
-        f"time of its thread. *{_THREADS}*: what runs beside the loop in the same process (gRPC, "
-        f"replay's client, wandb, the next batch). *{_WORDS['other']}*: the loop between its "
-        f"sections. *{_OUTSIDE}*: before the first metric row and after the last, mostly imports. "
+        "over the runs. Sections are those of each role's loop (docs/reference/metrics.md), by the "
+        f"processor time of its thread. *{_THREADS}*: what runs beside the loop in the same "
+        f"process (gRPC, replay's client, wandb, the next batch). *{_WORDS['other']}*: the loop "
+        f"between its sections. *{_OUTSIDE}*: before the first metric row and after the last, "
+        "mostly imports. "
         "*wall*: seconds that the loop was in the section; where cores are shared it is more than "
         f"the processor time. Sections below {_SMALLEST_SHARE:.1%} of the run are one line.",
     ]

@@ -103,7 +103,9 @@ def _read(directory: Path, names: Sequence[str], last: int) -> End:
             found[name].append(row.values[name])
     for name, series in found.items():
         if not series:
-            raise ValueError(f"{directory}: no value of {name}, wanted a metric of docs/metrics.md")
+            raise ValueError(
+                f"{directory}: no value of {name}, wanted a metric of docs/reference/metrics.md"
+            )
     if summary.get("eval_return_mean") is None:
         raise ValueError(f"{directory}: no final evaluation, wanted a finished run")
     values = {name: float(np.mean(series[-last:])) for name, series in found.items()}

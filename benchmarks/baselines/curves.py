@@ -1,4 +1,4 @@
-"""Learning curves in a CSV of all their points, as ``docs/baselines.csv`` has the baselines'."""
+"""Learning curves in a CSV of all their points, as in ``docs/results/baselines/baselines.csv``."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class LearningCommand:
     """Where the cells' run folders lie."""
     overrides: tuple[str, ...] = ()
     """Further options that `launch.py ablate` was given, without dashes: budget.env-steps=1000."""
-    plain: Path = Path("docs/baselines.csv")
+    plain: Path = Path("docs/results/baselines/baselines.csv")
     """Curves of plain DQN and PPO, as `python -m benchmarks baselines` writes them; those of the
     same environments are shown."""
     reference: str = "dqn"

@@ -57,7 +57,7 @@ def make_page(
     parts = [
         f"# Learning: {', '.join(tasks)}",
         f"Made by {', then '.join(f'`{command}`' for command in made_by)}; "
-        "[benchmarks/README.md](../benchmarks/README.md) explains it. Returns are means over n "
+        "`benchmarks/README.md` explains it. Returns are means over n "
         f"seeds with the {CONFIDENCE:.0%} bootstrap interval in brackets "
         "(percentile; with n = 3 that is the smallest to the largest seed). A seed's return is the "
         "mean of its final evaluation's episodes. The gain of search is the mean of the seeds' own "

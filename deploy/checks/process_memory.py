@@ -1,6 +1,6 @@
 """How much memory each process of a run takes, beside what replay stores. A formula, measured.
 
-Called before anything starts, by ``memory``. docs/machines.md has the measurements.
+Called before anything starts, by ``memory``. docs/guide/machines.md has the measurements.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class ShortOptions:
     """Short for --cluster.num-reanalyzers."""
     compat: Annotated[str | None, tyro.conf.arg(metavar="GROUP", help_behavior_hint="")] = None
     """All --compat.* switches at once: reference (as the reference implementation does it, faults
-    included) or none (the default). Single ones can be set beside it (docs/compat.md)."""
+    included) or none (the default). Single ones can be set beside it (docs/reference/compat.md)."""
     entity: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """Short for --tracking.entity."""
     project: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None

@@ -201,7 +201,8 @@ def _training(runs: Sequence[Run], *, samples: int) -> list[Section]:
             title="Training" + f": {env_id}" * (len(environments) > 1),
             reading=(
                 "The learner's own metrics over train_steps, mean over seeds with its 95 % "
-                "bootstrap interval (none for one seed); docs/metrics.md says what each means."
+                "bootstrap interval (none for one seed); docs/reference/metrics.md says what each "
+                "means."
                 + f" Of {len(environments)} environments the first {_MOST_TRAININGS} are shown."
                 * (len(environments) > _MOST_TRAININGS)
             ),

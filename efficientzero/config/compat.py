@@ -1,6 +1,6 @@
 """Groups of compat switches, as ``--compat`` names them.
 
-Called by the launcher. What each switch reproduces is told in docs/compat.md.
+Called by the launcher. What each switch reproduces is told in docs/reference/compat.md.
 """
 
 from __future__ import annotations

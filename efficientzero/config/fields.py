@@ -188,7 +188,7 @@ class AgentConfig:
 class CompatConfig:
     """What the reference does differently from the paper, or wrongly; one switch each.
 
-    All off by default; ``--compat reference`` turns all of them on (docs/compat.md).
+    All off by default; ``--compat reference`` turns all of them on (docs/reference/compat.md).
     """
 
     stale_prefix_bounds: bool = False

@@ -1,6 +1,7 @@
 """What each metric is drawn over: env_steps, train_steps or wall time.
 
-Asked by the tracker once per metric. docs/metrics.md names the axis of each; a test compares.
+Asked by the tracker once per metric. docs/reference/metrics.md names the axis of each; a test
+compares.
 """
 
 from __future__ import annotations

@@ -152,14 +152,14 @@ def test_every_metric_recorded_is_documented_and_every_documented_one_recorded(f
     recorded = set().union(*(run.keys() for run in find_runs(finished.directory / "wandb")))
     documented = read_page()
     unknown = {k for k in recorded if not any(m.pattern.fullmatch(k) for m in documented)}
-    assert unknown == set(), "not in docs/metrics.md"
+    assert unknown == set(), "not in docs/reference/metrics.md"
     missing = {
         metric.name
         for metric in documented
         if metric.when in EXPECTED_ANYWHERE
         and not any(metric.pattern.fullmatch(key) for key in recorded)
     }
-    assert missing == set(), "in docs/metrics.md, but no process recorded it"
+    assert missing == set(), "in docs/reference/metrics.md, but no process recorded it"
 
 
 def test_every_metric_is_drawn_over_the_axis_the_page_says(finished):

@@ -1,4 +1,4 @@
-"""Reads docs/metrics.md: which metrics there are, and what each is drawn over."""
+"""Reads docs/reference/metrics.md: which metrics there are, and what each is drawn over."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md"
 AXES = ("env_steps", "train_steps", "wall")
 EXPECTED_ANYWHERE = ("always", "once")
 

@@ -266,11 +266,12 @@ def test_environment_variables_are_read_by_someone():
         assert re.search(read, text), f"{name} is set and never read"
 
 
-def test_readme_lists_the_variables_of_the_compose_files_and_no_others():
+def test_the_page_lists_the_variables_of_the_compose_files_and_no_others():
+    page = ROOT / "docs" / "guide" / "machines.md"
     used = set()
     for path in (COMPOSE, *OVERRIDES):
         used |= set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", path.read_text()))
-    table = re.findall(r"^\| `([A-Z_]+)` \|", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    table = re.findall(r"^\| `([A-Z_]+)` \|", page.read_text(), re.MULTILINE)
     assert sorted(table) == sorted(used)
 
 

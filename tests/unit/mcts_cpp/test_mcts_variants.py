@@ -73,7 +73,7 @@ def share_of_other_best_actions(**bounds: bool) -> float:
 
 
 def test_rules_for_bounds_change_the_best_action_of_some_trees() -> None:
-    """Random values and rewards of the same size, 50 simulations, 6 actions: see docs/compat.md."""
+    """Random values and rewards, 50 simulations, 6 actions: see docs/reference/compat.md."""
     recomputed = share_of_other_best_actions(recomputed_bounds=True)
     stale = share_of_other_best_actions(stale_prefix_bounds=True)
     print(f"other best action: recomputed {recomputed:.1%}, with stale prefixes {stale:.1%}")

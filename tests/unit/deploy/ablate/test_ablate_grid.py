@@ -62,7 +62,7 @@ def test_each_component_is_there_by_default_and_can_be_taken_away(name):
 
 
 def test_the_page_of_ablations_names_each_component_and_what_takes_it_away():
-    page = (Path(__file__).parents[4] / "docs" / "ablations.md").read_text().splitlines()
+    page = (Path(__file__).parents[4] / "docs" / "guide" / "ablations.md").read_text().splitlines()
     rows = {line.split("`")[1]: line for line in page if re.match(r"\| `[a-z_]+` \| `\w+\.", line)}
     assert rows.keys() == COMPONENTS.keys()
     for name, fields in COMPONENTS.items():
