@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks.baselines.command import BaselinesCommand, train_baselines
-from benchmarks.cpu_profile import CpuCommand, write_profile
 from benchmarks.learning.command import LearningCommand, write_learning
 from benchmarks.logging_cost import LoggingCommand, measure_logging
-from benchmarks.metric_ends import MetricsCommand, write_metrics
+from benchmarks.pages.cpu_profile import CpuCommand, write_profile
+from benchmarks.pages.metric_ends import MetricsCommand, write_metrics
+from benchmarks.pages.simulations import SimulationsCommand, measure_simulations
 from benchmarks.pipeline.command import (
     PipelineCommand,
     measure_pipeline,
@@ -23,7 +24,6 @@ from benchmarks.search.beside_mctx import (
     MctxCommand,
     measure_mctx,
 )
-from benchmarks.simulations import SimulationsCommand, measure_simulations
 from efficientzero.process.options import parse_options
 
 _MORE = (

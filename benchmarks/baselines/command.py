@@ -13,12 +13,12 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.arms import read_cells
 from benchmarks.baselines.curves import LearningCurve, write_curves
 from benchmarks.baselines.dqn import DqnConfig, train_dqn
 from benchmarks.baselines.ppo import PpoConfig, train_ppo
 from benchmarks.baselines.tasks import Curve, Point, Task, play_randomly
 from benchmarks.learning.intervals import mean_interval
+from benchmarks.pages.arms import read_cells
 from efficientzero.config import (
     PRESETS,
     Config,

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.arms import arm_names, read_cells
 from benchmarks.learning.results import ALONE, Result, by_task, read_result
-from benchmarks.played_games import play_once
+from benchmarks.pages.arms import arm_names, read_cells
+from benchmarks.pages.played_games import play_once
 from deploy.ablate.check import CheckedCell, check_cells, identity_of, read_summary
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.results.run_summary import counts_on_disk

@@ -24,7 +24,7 @@ from benchmarks.learning.results import (
     training_returns,
 )
 from benchmarks.learning.scores import SAMPLES, Aggregates, normalized_aggregates
-from benchmarks.markdown import interval_text, number_text, revision_text, table
+from benchmarks.pages.markdown import interval_text, number_text, revision_text, table
 from deploy.report.estimates import Estimate
 from efficientzero.config import Config
 

@@ -13,7 +13,7 @@ import numpy as np
 from actor.tools.saved_run import Policy
 from benchmarks.baselines.curves import LearningCurve, on_common_points
 from benchmarks.learning.intervals import Interval, mean_band, mean_interval
-from benchmarks.run_cost import training_cpu_seconds
+from benchmarks.pages.run_cost import training_cpu_seconds
 from deploy.ablate.check import read_summary
 from deploy.report.runs import Evaluation, kept_evaluations
 from efficientzero.config import Config

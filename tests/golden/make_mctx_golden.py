@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import mctx
 import numpy as np
 
-from tests.support.mctx_cases import (
+from tests.support.cases.mctx_cases import (
     CASES,
     HIGHEST_Q,
     LOWEST_Q,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.support.mctx_cases import (
+from tests.support.cases.mctx_cases import (
     CASES,
     HIGHEST_Q,
     LOWEST_Q,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from efficientzero.schema import Ending
-from tests.support.replay_cases import Episode
+from tests.support.cases.replay_cases import Episode
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from learner.training.ranks import (
     State,
 )
 from learner.training.update import Updater
-from tests.support.loss_cases import (
+from tests.support.cases.loss_cases import (
     IMAGE,
     case,
     in_float32,

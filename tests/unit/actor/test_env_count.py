@@ -17,11 +17,11 @@ from efficientzero.config.files import load_preset
 from efficientzero.envs import probe_env_spec
 from efficientzero.networks import EfficientZeroNet
 from learner.pacing.governor import Governor
-from tests.support.fakes import tiny_config
-from tests.support.governor_cases import (
+from tests.support.cases.governor_cases import (
     Caller,
     make_config,
 )
+from tests.support.fakes import tiny_config
 
 CPU = torch.device("cpu")
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import cpu_profile
 from benchmarks.__main__ import main
-from benchmarks.cpu_profile import read_profile
+from benchmarks.pages import cpu_profile
+from benchmarks.pages.cpu_profile import read_profile
 from deploy.results.wandb_history import Row
 from efficientzero.config.files import load_preset
 from efficientzero.runs.run_folder import write_json

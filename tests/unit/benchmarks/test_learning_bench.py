@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.arms import arm_names, read_cells
 from benchmarks.baselines.command import BaselinesCommand, plan
 from benchmarks.baselines.curves import LearningCurve, on_common_points, read_curves
 from benchmarks.baselines.drawing import COLORS
@@ -27,13 +26,14 @@ from benchmarks.learning.results import (
     training_returns,
 )
 from benchmarks.learning.scores import normalized_aggregates
+from benchmarks.pages.arms import arm_names, read_cells
 from efficientzero.config.fields import Config
 from efficientzero.config.files import load_preset
 from efficientzero.runs.run_folder import write_json
 from tests.support.fakes import tiny_run
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
-MINATAR_100K = BENCHMARKS / "minatar-100k.toml"
+MINATAR_100K = BENCHMARKS / "grids" / "minatar-100k.toml"
 GAMES = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 CATCH = 'preset = "catch"\nenvs = ["Catch-v0"]\nseeds = [0, 1, 2]\n'
 SUMMARY = {"exit_code": 0, "exit_reason": "budget", "wall_s": 90.0}
@@ -95,7 +95,7 @@ def test_the_cells_of_every_grid_file_are_different_runs(path):
 
 
 def test_the_arms_of_the_search_grid_differ_in_simulations_alone():
-    cells = read_cells(BENCHMARKS / "learning" / "catch-search.toml")
+    cells = read_cells(BENCHMARKS / "grids" / "catch-search.toml")
     assert {cell.config.search.algorithm for cell in cells} == {"gumbel"}
     names = arm_names([cell.config for cell in cells], "nothing")
     preset = load_preset("catch").search.num_simulations
@@ -461,7 +461,9 @@ def test_runs_of_an_older_version_count_and_forks_do_not(tmp_path):
 def test_a_stop_while_games_are_played_writes_nothing(tmp_path, monkeypatch, capsys):
     folder = finish(tmp_path / "a", catch(0), [1.0])
     (folder / "baseline-random.json").unlink()
-    monkeypatch.setattr("benchmarks.played_games.evaluate", lambda run, policy, **options: None)
+    monkeypatch.setattr(
+        "benchmarks.pages.played_games.evaluate", lambda run, policy, **options: None
+    )
     assert page_of(tmp_path, folder) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
     assert not (tmp_path / "docs").exists()
@@ -481,7 +483,7 @@ def test_a_stop_while_games_are_played_writes_nothing(tmp_path, monkeypatch, cap
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch, capsys, arguments, message):
-    known = BENCHMARKS.parent / "docs" / "baselines.csv"
+    known = BENCHMARKS.parent / "docs" / "results" / "baselines" / "baselines.csv"
     monkeypatch.chdir(tmp_path)
     Path("plain.csv").write_text("env,seed\nCatch-v0,1\n")
     Path("grid.toml").write_text(CATCH)

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from benchmarks import metric_ends
-from benchmarks.metric_ends import MetricsCommand, write_metrics
+from benchmarks.pages import metric_ends
+from benchmarks.pages.metric_ends import MetricsCommand, write_metrics
 from deploy.results.wandb_history import Row
 from tests.support.fakes import (
     tiny_config,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import run_cost
-from benchmarks.run_cost import training_cpu_seconds
+from benchmarks.pages import run_cost
+from benchmarks.pages.run_cost import training_cpu_seconds
 from deploy.results.wandb_history import Row
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import played_games, simulations
 from benchmarks.__main__ import main
-from benchmarks.simulations import Played, draw, levels
+from benchmarks.pages import played_games, simulations
+from benchmarks.pages.simulations import Played, draw, levels
 from efficientzero.config.files import load_preset
 from efficientzero.runs.run_folder import (
     RunInfo,

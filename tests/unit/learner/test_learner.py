@@ -28,6 +28,7 @@ from learner.training.update import (
     Updater,
 )
 from learner.weights.publisher import WeightPublisher
+from tests.support.cases.loss_cases import changed
 from tests.support.fakes import (
     FakeBatchSource,
     FakePriorities,
@@ -35,7 +36,6 @@ from tests.support.fakes import (
     tiny_config,
     tiny_run,
 )
-from tests.support.loss_cases import changed
 from tests.support.training_batches import training_batch
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -531,7 +531,7 @@ import learner.batches.checks, learner.batches.feeder, learner.learner, learner.
 from efficientzero.metrics.section_timer import SectionTimer
 from learner.training.optimizers import make_optimizer
 from learner.training.update import Updater
-from tests.support.loss_cases import case, in_float32, make_batch, make_network
+from tests.support.cases.loss_cases import case, in_float32, make_batch, make_network
 config = case()
 network = make_network(config).float()
 updater = Updater(network, make_optimizer(network, config), config, SectionTimer("learner"))

@@ -11,7 +11,7 @@ from tests.reference.reference_numbers import (
     exp_of_non_positive,
     softmax,
 )
-from tests.support.mcts_cases import (
+from tests.support.cases.mcts_cases import (
     Case,
     assert_identical,
     cases,

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.support.mcts_cases import (
+from tests.support.cases.mcts_cases import (
     Case,
     expand_roots,
     leaf_buffers,

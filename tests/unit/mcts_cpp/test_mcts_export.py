@@ -12,7 +12,7 @@ from tests.reference.reference_mcts import (
     ReferenceParams,
     ReferenceSearch,
 )
-from tests.support.mcts_cases import (
+from tests.support.cases.mcts_cases import (
     Case,
     make_batch,
     network,

@@ -17,7 +17,7 @@ from tests.reference.reference_mcts import (
     RootNoise,
 )
 from tests.reference.reference_reuse import advance
-from tests.support.mcts_cases import (
+from tests.support.cases.mcts_cases import (
     Case,
     cases,
     leaf_buffers,

@@ -8,7 +8,7 @@ import pytest
 
 from mcts_cpp import SearchParams, TreeBatch, sampled_logits
 from tests.reference.reference_numbers import softmax
-from tests.support.mcts_cases import (
+from tests.support.cases.mcts_cases import (
     Case,
     leaf_buffers,
     root_arrays,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.support.mcts_cases import (
+from tests.support.cases.mcts_cases import (
     Case,
     Result,
     assert_identical,

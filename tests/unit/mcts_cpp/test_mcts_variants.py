@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mcts_cpp import SearchParams, TreeBatch
 from tests.reference.reference_mcts import ReferenceParams
 from tests.reference.reference_numbers import CounterRandom
-from tests.support.mcts_cases import (
+from tests.support.cases.mcts_cases import (
     Case,
     leaf_buffers,
     run_search,

@@ -16,6 +16,11 @@ from reanalyzer.root_batch import (
     equal_parts,
     most_roots,
 )
+from tests.support.cases.replay_cases import (
+    random_episode,
+    window,
+)
+from tests.support.cases.target_cases import slice_batch
 from tests.support.fakes import (
     FakeBatchSink,
     FakeSlices,
@@ -23,11 +28,6 @@ from tests.support.fakes import (
     MemoryTracker,
     tiny_config,
 )
-from tests.support.replay_cases import (
-    random_episode,
-    window,
-)
-from tests.support.target_cases import slice_batch
 
 TARGET_TRAIN_STEP = 7
 

@@ -14,11 +14,11 @@ from actor.tools.show_search import (
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.schema import SearchResult
+from tests.support.cases.loss_cases import changed
 from tests.support.fakes import (
     tiny_config,
     tiny_run,
 )
-from tests.support.loss_cases import changed
 
 
 def node(index, parent, depth, visits):

@@ -47,7 +47,7 @@ from efficientzero.config.fields import NetworkConfig
 from efficientzero.inference.cpu import _kernels
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
-from tests.support.mcts_cases import searched_alike
+from tests.support.cases.mcts_cases import searched_alike
 
 TINY = NetworkConfig(channels=4, reduced_channels=2, lstm_hidden_size=8, support_bound=5)
 IMAGES = EnvSpec(

@@ -28,7 +28,7 @@ from efficientzero.config.files import (
     config_hash,
     load_preset,
 )
-from tests.support.config_cases import (
+from tests.support.cases.config_cases import (
     CHANGES,
     changed,
 )

@@ -36,7 +36,7 @@ from efficientzero.runs.run_folder import (
 )
 from replay.snapshots.facts import read_snapshot
 from replay.snapshots.folder import in_order
-from tests.support.config_cases import changed
+from tests.support.cases.config_cases import changed
 from tests.support.fakes import (
     tiny_config,
     tiny_run,

@@ -15,7 +15,7 @@ from deploy.checks.process_memory import process_memory
 from efficientzero.config.fields import Config
 from efficientzero.schema import EnvSpec
 from replay.relay.server import Limits
-from tests.support.config_cases import changed
+from tests.support.cases.config_cases import changed
 
 GIB = 2**30
 RGB = EnvSpec(

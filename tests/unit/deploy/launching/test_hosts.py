@@ -31,8 +31,8 @@ from replay.service.address import (
     check_private,
     reached_at,
 )
+from tests.support.cases.replay_cases import IMAGES
 from tests.support.fakes import tiny_run
-from tests.support.replay_cases import IMAGES
 
 FIXED = {"replay_port": 7401, "learner_port": 7400}
 ADDRESSES = """Main:

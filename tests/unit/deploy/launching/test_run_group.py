@@ -26,7 +26,7 @@ from efficientzero.runs.name_parts import (
     short_names,
 )
 from efficientzero.runs.naming import run_name
-from tests.support.config_cases import (
+from tests.support.cases.config_cases import (
     CHANGES,
     FIELDS,
     changed,

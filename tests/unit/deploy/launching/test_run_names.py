@@ -28,11 +28,11 @@ from efficientzero.worker.membership import (
     _run_seen_from_here,
 )
 from efficientzero.worker.run_tracking import run_tracker
+from tests.support.cases.loss_cases import changed
 from tests.support.fakes import (
     tiny_config,
     tiny_run,
 )
-from tests.support.loss_cases import changed
 
 REFUSED = [
     ("entity", "", "tracking.entity: got 0 characters ('')"),

@@ -28,7 +28,7 @@ from efficientzero.config.files import (
     flatten,
     load_preset,
 )
-from tests.support.report_cases import make_run
+from tests.support.cases.report_cases import make_run
 
 SAMPLES = 50
 RUNS = [

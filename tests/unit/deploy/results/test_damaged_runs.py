@@ -12,7 +12,7 @@ from deploy.report.comparison import cautions, file_problems
 from deploy.report.runs import ReportError, Run, read_run
 from deploy.results.wandb_history import read_rows
 from deploy.results.wandb_history import read_run as read_file
-from tests.support.wandb_cases import (
+from tests.support.cases.wandb_cases import (
     BLOCK_BYTES,
     HEADER_BYTES,
     wandb_log,

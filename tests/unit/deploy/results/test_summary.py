@@ -33,7 +33,7 @@ from efficientzero.runs.run_folder import (
     read_lines,
 )
 from efficientzero.schema import EnvSpec
-from tests.support.wandb_cases import wandb_file
+from tests.support.cases.wandb_cases import wandb_file
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from efficientzero.runs.results.run_summary import (
 )
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
-from tests.support.wandb_cases import wandb_file
+from tests.support.cases.wandb_cases import wandb_file
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from learner.training.losses.unrolled_loss import scale_gradient
-from tests.support.loss_cases import (
+from tests.support.cases.loss_cases import (
     case,
     loss_of,
     make_batch,

@@ -38,11 +38,11 @@ from learner.training.ranks import (
     meeting_point,
 )
 from replay.snapshots.folder import SnapshotFolder
+from tests.support.cases.loss_cases import changed
 from tests.support.fakes import (
     tiny_config,
     tiny_run,
 )
-from tests.support.loss_cases import changed
 from tests.support.snapshots_by_hand import write_snapshot
 
 ODD = "it's $HOME; a #1 b"

@@ -24,7 +24,7 @@ from tests.reference.reference_mcts import (
     ReferenceParams,
     ReferenceSearch,
 )
-from tests.support.mcts_cases import searched_alike
+from tests.support.cases.mcts_cases import searched_alike
 
 SPEC = EnvSpec(
     env_id="x", frame_shape=(4,), frame_dtype="float32", num_actions=3, num_stacked_frames=1

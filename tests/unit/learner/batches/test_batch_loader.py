@@ -7,8 +7,8 @@ import torch
 from efficientzero.envs import probe_env_spec
 from efficientzero.process.runtime import seed_sequence
 from learner.batches.loader import BatchLoader
+from tests.support.cases.loss_cases import changed
 from tests.support.fakes import tiny_config
-from tests.support.loss_cases import changed
 from tests.support.training_batches import training_batch
 
 CPU = torch.device("cpu")

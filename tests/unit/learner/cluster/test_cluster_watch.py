@@ -23,7 +23,7 @@ from learner.records.run_record import (
     EpisodeResult,
     RunRecord,
 )
-from tests.support.governor_cases import (
+from tests.support.cases.governor_cases import (
     Caller,
     make_config,
 )

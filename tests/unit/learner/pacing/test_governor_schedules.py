@@ -17,7 +17,7 @@ from efficientzero.schema import (
     Phase,
 )
 from learner.pacing.governor import Governor
-from tests.support.governor_cases import (
+from tests.support.cases.governor_cases import (
     Caller,
     make_config,
 )

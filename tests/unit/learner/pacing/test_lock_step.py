@@ -18,7 +18,7 @@ from replay.steps.priorities import (
     MAX_PRIORITY,
     MIN_PRIORITY,
 )
-from tests.support.governor_cases import (
+from tests.support.cases.governor_cases import (
     Caller,
     make_config,
 )

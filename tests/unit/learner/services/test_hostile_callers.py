@@ -18,7 +18,7 @@ from efficientzero.schema import Phase
 from learner.pacing.governor import Governor
 from learner.records.run_record import EpisodeResult
 from learner.services.claims import Claims
-from tests.support.governor_cases import make_config
+from tests.support.cases.governor_cases import make_config
 
 HUGE = 2**63 - 1
 

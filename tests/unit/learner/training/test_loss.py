@@ -11,7 +11,7 @@ from tests.reference.reference_loss import (
     Held,
     reference_loss,
 )
-from tests.support.loss_cases import (
+from tests.support.cases.loss_cases import (
     CASES,
     IMAGE,
     VECTOR,

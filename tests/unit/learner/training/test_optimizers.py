@@ -10,7 +10,7 @@ from learner.training.optimizers import (
     LARS,
     make_optimizer,
 )
-from tests.support.loss_cases import case
+from tests.support.cases.loss_cases import case
 
 SETTINGS = {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.1, "trust_coefficient": 0.02}
 

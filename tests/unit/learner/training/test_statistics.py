@@ -15,14 +15,14 @@ from learner.training.statistics import (
     training_statistics,
 )
 from learner.training.update import Readback, Update
-from tests.support.fakes import tiny_config
-from tests.support.loss_cases import (
+from tests.support.cases.loss_cases import (
     CASES,
     case,
     loss_of,
     make_batch,
     make_network,
 )
+from tests.support.fakes import tiny_config
 from tests.support.training_batches import training_batch
 
 BATCH = training_batch(tiny_config())

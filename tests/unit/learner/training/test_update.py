@@ -15,7 +15,7 @@ from learner.training.update import (
     TrainingDiverged,
     Updater,
 )
-from tests.support.loss_cases import (
+from tests.support.cases.loss_cases import (
     IMAGE,
     case,
     changed,

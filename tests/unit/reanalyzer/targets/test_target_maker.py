@@ -21,12 +21,12 @@ from tests.reference.reference_targets import (
     value_prefix_target,
     value_target,
 )
-from tests.support.replay_cases import (
+from tests.support.cases.replay_cases import (
     Episode,
     random_episode,
     window,
 )
-from tests.support.target_cases import (
+from tests.support.cases.target_cases import (
     BATCH,
     SPEC,
     TARGET_TRAIN_STEP,

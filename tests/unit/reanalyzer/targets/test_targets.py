@@ -22,7 +22,7 @@ from tests.reference.reference_targets import (
     value_prefix_target,
     value_target,
 )
-from tests.support.replay_cases import (
+from tests.support.cases.replay_cases import (
     random_episode,
     window,
 )

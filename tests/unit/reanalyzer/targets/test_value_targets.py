@@ -10,7 +10,7 @@ from efficientzero.config.files import (
     config_from_dict,
 )
 from tests.reference.reference_targets import value_target
-from tests.support.target_cases import (
+from tests.support.cases.target_cases import (
     BATCH,
     TARGET_TRAIN_STEP,
     make_case,

@@ -34,12 +34,12 @@ from replay.steps import slice_sampler
 from replay.steps.slice_sampler import SliceSampler
 from replay.steps.step_pool import StepPool
 from replay.training_queue import TrainingQueueReader
-from tests.support.fakes import tiny_config
-from tests.support.replay_cases import (
+from tests.support.cases.replay_cases import (
     VECTORS,
     random_episode,
     random_training_batch,
 )
+from tests.support.fakes import tiny_config
 
 CONFIG = Config()
 NOBODY = "127.0.0.1:1"

@@ -24,7 +24,7 @@ from replay.steps.priorities import (
     clip_priorities,
     clip_priority,
 )
-from tests.support.replay_cases import (
+from tests.support.cases.replay_cases import (
     IMAGES,
     VECTORS,
     assert_same_training_batch,

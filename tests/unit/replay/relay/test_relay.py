@@ -30,7 +30,7 @@ from replay.relay.server import (
     Relay,
     relayed,
 )
-from tests.integration.test_strangers import RELAY, rights_on_the_page
+from tests.integration.learner.test_strangers import RELAY, rights_on_the_page
 
 ROOT = Path(__file__).parents[4]
 PATIENCE_S = 60.0

@@ -15,12 +15,12 @@ from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import Ending, EnvSpec, SearchResult, SliceBatch
 from efficientzero.search.batched_search import BatchedSearch
 from reanalyzer.targets.target_maker import TargetMaker
-from tests.support.fakes import tiny_config
-from tests.support.replay_cases import (
+from tests.support.cases.replay_cases import (
     Episode,
     random_episode,
     window,
 )
+from tests.support.fakes import tiny_config
 
 SPEC = EnvSpec(
     env_id="x", frame_shape=(3,), frame_dtype="float32", num_actions=2, num_stacked_frames=2

@@ -63,7 +63,7 @@ from learner.services.cluster_service import ClusterServicer
 from learner.services.server import GrpcServer
 from learner.weights.publisher import WeightPublisher
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = Config(
     budget=BudgetConfig(env_steps=40, warmup_env_steps=8, train_steps=20, last_train_steps=2),
     actor=ActorConfig(num_envs=4),

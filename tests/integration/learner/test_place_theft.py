@@ -25,7 +25,7 @@ from efficientzero.worker.membership import (
     seat_in,
 )
 from learner.cluster.roster import FIRST_JOINED_INCARNATION
-from tests.integration.test_joining import Learner
+from tests.integration.many_hosts.test_joining import Learner
 
 HIGHEST = FIRST_JOINED_INCARNATION - 1
 ROLES = ["actor", "reanalyzer", "evaluator"]

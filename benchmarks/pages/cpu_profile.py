@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from benchmarks.markdown import revision_text, table
-from benchmarks.run_cost import Window, cpu_share_name, windows
+from benchmarks.pages.markdown import revision_text, table
+from benchmarks.pages.run_cost import Window, cpu_share_name, windows
 from deploy.ablate.check import read_summary
 from deploy.results import read_rows
 from efficientzero.runs.run_folder import RunInfo

@@ -30,14 +30,14 @@ from replay.relay.client import RelayClient
 from replay.service.address import listening_addresses
 from replay.steps.episode_writer import EpisodeWriter
 from replay.steps.slice_sampler import SliceSampler
-from tests.support.replay_cases import (
+from tests.support.cases.replay_cases import (
     IMAGES,
     random_episode,
 )
 
 pytestmark = pytest.mark.reverb
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0
 AS_PROCESS_1 = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
@@ -48,8 +48,8 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending
 from replay.steps.episode_writer import EpisodeWriter
 from replay.steps.slice_sampler import SliceSampler
-from tests.integration.test_replay_hosts import CONFIG
-from tests.support.replay_cases import IMAGES, random_episode
+from tests.integration.replay.test_replay_hosts import CONFIG
+from tests.support.cases.replay_cases import IMAGES, random_episode
 
 address, stop = sys.argv[1], StopSignal()
 episode = random_episode(

@@ -14,8 +14,8 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending, EnvSpec
 from replay.info import ReplayInfo, wait_until_ready
 from replay.steps.episode_writer import EpisodeWriter
-from tests.integration.test_replay_service import PATIENCE_S, free_address, start_service
-from tests.support.replay_cases import random_episode
+from tests.integration.replay.test_replay_service import PATIENCE_S, free_address, start_service
+from tests.support.cases.replay_cases import random_episode
 
 pytestmark = pytest.mark.reverb
 

@@ -1,6 +1,6 @@
 """One run over three hosts with addresses of their own: a cut cable, a long one, a killed actor.
 
-Run it alone: ``python -m pytest tests/integration/test_hosts.py`` (as root, with iproute2).
+Run it alone: ``python -m pytest tests/integration/many_hosts/test_hosts.py`` (as root, with iproute2).
 """
 
 import json

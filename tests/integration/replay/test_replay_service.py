@@ -31,7 +31,7 @@ from replay.steps.episode_writer import EpisodeWriter
 from replay.steps.priorities import PriorityUpdater
 from replay.steps.slice_sampler import SliceSampler
 from replay.training_queue import TrainingQueueReader, TrainingQueueWriter
-from tests.support.replay_cases import (
+from tests.support.cases.replay_cases import (
     IMAGES,
     POSITIONS_PER_EPISODE,
     VECTORS,
@@ -44,7 +44,7 @@ from tests.support.replay_cases import (
 
 pytestmark = pytest.mark.reverb
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0
 CONFIG = Config(
     learner=LearnerConfig(batch_size=32),

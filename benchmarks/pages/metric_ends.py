@@ -16,9 +16,9 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from benchmarks.arms import arm_names
 from benchmarks.learning.intervals import mean_interval
-from benchmarks.markdown import interval_text, table
+from benchmarks.pages.arms import arm_names
+from benchmarks.pages.markdown import interval_text, table
 from deploy.ablate.check import read_summary
 from deploy.results import read_rows
 from efficientzero.config import Config

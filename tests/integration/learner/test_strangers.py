@@ -29,13 +29,13 @@ from efficientzero.rpc.stubs import (
     weights_pb2,
 )
 from learner.services import held_calls
-from tests.integration.test_joining import Learner
+from tests.integration.many_hosts.test_joining import Learner
 from tests.support.half_open import (
     check_answers_are_prompt,
     half_open_calls,
 )
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "security.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "guide" / "security.md"
 RELAY = "replay's relay"
 """Its row is held by tests/unit/replay/relay/test_relay.py."""
 SERVICES = [

@@ -6,7 +6,7 @@ import torch
 from efficientzero.metrics.section_timer import SectionTimer
 from learner.training.optimizers import make_optimizer
 from learner.training.update import Updater
-from tests.support.loss_cases import (
+from tests.support.cases.loss_cases import (
     VECTOR,
     case,
     in_float32,

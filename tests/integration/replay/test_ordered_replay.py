@@ -17,8 +17,13 @@ from replay.steps.episode_writer import (
     StepsLost,
 )
 from replay.steps.ordered_sampler import OrderedSampler
-from tests.integration.test_replay_service import CONFIG, PATIENCE_S, free_address, start_service
-from tests.support.replay_cases import (
+from tests.integration.replay.test_replay_service import (
+    CONFIG,
+    PATIENCE_S,
+    free_address,
+    start_service,
+)
+from tests.support.cases.replay_cases import (
     IMAGES,
     POSITIONS_PER_EPISODE,
     assert_slice_equals,

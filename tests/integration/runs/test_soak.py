@@ -2,7 +2,7 @@
 
 In CI about a minute of processor time. Longer, to find slower leaks:
 
-    SOAK_ENV_STEPS=200000 python -m pytest tests/integration/test_soak.py -s
+    SOAK_ENV_STEPS=200000 python -m pytest tests/integration/runs/test_soak.py -s
 
 Growth is measured against env_steps, not against time, so a slow machine measures the same.
 """

@@ -20,7 +20,7 @@ from tests.integration.local_runs import PATIENCE_S, TINY
 
 pytestmark = [pytest.mark.reverb, pytest.mark.slow]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WANDB_KEY = "0123456789abcdef" * 2 + "fedcba98"
 BUDGET = (
     *("--budget.env-steps", "900", "--budget.warmup-env-steps", "200"),

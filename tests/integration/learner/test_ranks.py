@@ -10,7 +10,7 @@ from efficientzero.metrics.section_timer import SectionTimer
 from learner.training.optimizers import make_optimizer
 from learner.training.update import Updater
 from tests.integration.local_runs import CHECKOUT, TINY, LocalRun
-from tests.support.loss_cases import (
+from tests.support.cases.loss_cases import (
     IMAGE,
     make_network,
 )

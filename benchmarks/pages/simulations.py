@@ -20,8 +20,8 @@ import tyro
 from matplotlib.figure import Figure
 
 from benchmarks.learning.intervals import CONFIDENCE, Interval, mean_interval
-from benchmarks.markdown import interval_text, table
-from benchmarks.played_games import play_once
+from benchmarks.pages.markdown import interval_text, table
+from benchmarks.pages.played_games import play_once
 from efficientzero.process.runtime import (
     StopSignal,
     install_stop_handlers,

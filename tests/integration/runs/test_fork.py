@@ -21,7 +21,7 @@ from replay.snapshots.request import request_snapshot
 from replay.steps.priorities import PriorityUpdater
 from replay.steps.slice_sampler import SliceSampler
 from tests.integration.local_runs import TINY, LocalRun
-from tests.integration.test_replay_service import (
+from tests.integration.replay.test_replay_service import (
     CONFIG,
     PATIENCE_S,
     draw,
@@ -29,7 +29,7 @@ from tests.integration.test_replay_service import (
     start_service,
     write,
 )
-from tests.support.replay_cases import (
+from tests.support.cases.replay_cases import (
     IMAGES,
     random_episode,
 )

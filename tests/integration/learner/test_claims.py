@@ -25,7 +25,7 @@ from efficientzero.worker.membership import (
 )
 from learner.cluster.roster import Seat
 from learner.services import claims as claims_module
-from tests.integration.test_joining import Learner
+from tests.integration.many_hosts.test_joining import Learner
 
 MEMBER = 77
 

@@ -29,14 +29,19 @@ from replay.steps.priorities import PriorityUpdater
 from replay.steps.slice_sampler import SliceSampler
 from replay.tables import STORED_STEPS
 from replay.training_queue import TrainingQueueReader, TrainingQueueWriter
-from tests.integration.test_replay_service import PATIENCE_S, draw, free_address, start_service
-from tests.support.fakes import tiny_config
-from tests.support.replay_cases import (
+from tests.integration.replay.test_replay_service import (
+    PATIENCE_S,
+    draw,
+    free_address,
+    start_service,
+)
+from tests.support.cases.replay_cases import (
     IMAGES,
     assert_slice_equals,
     random_episode,
     window,
 )
+from tests.support.fakes import tiny_config
 
 pytestmark = pytest.mark.reverb
 

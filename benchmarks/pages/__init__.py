@@ -1,0 +1,1 @@
+"""Pages made from finished runs: metrics at their ends, CPU-seconds, simulations."""
