@@ -18,25 +18,37 @@ from efficientzero.networks.heads import (
     inference_entries,
     training_only,
 )
+from efficientzero.networks.node_answers import (
+    AnswerRule,
+    NodeAnswers,
+    StepAnswers,
+    node_answers,
+    step_answers,
+)
 from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 from efficientzero.networks.trunks import TRUNKS
 
 __all__ = [
     "AUXILIARY_HEADS",
     "TRUNKS",
+    "AnswerRule",
     "Classifier",
     "ConvDynamics",
     "EfficientZeroNet",
     "Heads",
     "InitialInference",
     "LstmCell",
+    "NodeAnswers",
     "RecurrentInference",
     "ResidualBlock",
     "ScalarRegression",
     "ScalarSupport",
+    "StepAnswers",
     "auxiliary_heads_of",
     "inference_entries",
     "make_network",
+    "node_answers",
     "scale_pixels",
+    "step_answers",
     "training_only",
 ]

@@ -1,7 +1,7 @@
 """EfficientZero's network: representation, dynamics, value prefix, prediction, projection.
 
-Built by ``make_network``. It answers in logits, always; callers turn them into scalars with
-``net.support``. (Where values are no categories, a value's "logits" are its one number in
+Built by ``make_network``. It answers in logits, always; ``node_answers`` turns them into scalars by
+``net.answer_rule``. (Where values are no categories, a value's "logits" are its one number in
 transformed space.) Knows no search, no loss, no device. There is no control flow on data and no
 wait for the device, so calls can be captured as CUDA graphs.
 """
@@ -27,6 +27,7 @@ from efficientzero.networks.heads import (
     heads_of,
     inference_entries,
 )
+from efficientzero.networks.node_answers import AnswerRule
 from efficientzero.networks.norms import with_own_statistics
 from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 from efficientzero.networks.trunks import make_trunk
@@ -117,6 +118,11 @@ class EfficientZeroNet(nn.Module):
         # Convolutions are quicker on channels-last weights, on CPU and GPU alike; the layout of
         # the weights carries over to all activations.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def answer_rule(self) -> AnswerRule:
+        """How the outputs become the numbers that trees and targets take."""
+        return AnswerRule(self.support)
 
     @property
     def auxiliary_heads(self) -> nn.ModuleDict:
