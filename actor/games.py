@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, FrameStack
 from efficientzero.metrics import SectionTimer
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import EfficientZeroNet, node_answers
 from efficientzero.process.runtime import (
     StopSignal,
     seed_sequence,
@@ -43,9 +43,8 @@ def by_prior(network: EfficientZeroNet, device: torch.device) -> Chooser:
     def choose(observations: Frames) -> Actions:
         # A copy: the stack's view is not always writable, and torch warns of that.
         on_device = torch.tensor(observations, device=device)
-        actions: Actions = (
-            network.initial_inference(on_device).policy_logits.argmax(1).cpu().numpy()
-        )
+        answers = node_answers(network.initial_inference(on_device), network.answer_rule)
+        actions: Actions = answers.prior_logits.argmax(1).cpu().numpy()
         return actions
 
     return choose

@@ -15,7 +15,7 @@ from efficientzero.config.fields import (
 )
 from efficientzero.config.files import load_preset
 from efficientzero.envs import probe_env_spec
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from learner.pacing.governor import Governor
 from tests.support.cases.governor_cases import (
     Caller,
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 def chosen_by(config: Config) -> int:
     spec = probe_env_spec(config.env)
-    network = EfficientZeroNet(config.network, spec, value_prefix=True).eval()
+    network = make_network(config, spec, training=False).eval()
     return env_count(config, spec, network, CPU)
 
 
