@@ -58,12 +58,9 @@ def main(place: Place, stop: StopSignal) -> None:
         generator=np.random.default_rng(search_seeds),
     )
     envs = make_env_batch(
-        config.env,
-        num_envs=num_envs,
+        config,
         seeds=[int(seed) for seed in env_seeds.generate_state(num_envs)],
-        training=True,
-        max_episode_steps=config.env.max_episode_steps,
-        jpeg_frames=config.compat.jpeg_frames,
+        purpose="training",
         expected=spec,
     )
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):

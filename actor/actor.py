@@ -208,9 +208,9 @@ class Actor:
         return result
 
     def _record(self, turn: Turn, steps: EnvSteps) -> None:
-        frames = self._recorder.record(turn, steps)
+        self._recorder.record(turn, steps)
+        self._stack.push(turn.envs, steps.observed)
         for row, i in enumerate(turn.envs):
-            self._stack.push(i, frames[row])
             is_over = bool(steps.game_over[row] or steps.truncated[row])
             finished = self._tallies[i].add(float(steps.rewards[row]), game_over=is_over)
             if finished is not None:
@@ -219,9 +219,10 @@ class Actor:
                 self._episodes += 1
 
     def _reset(self, indices: Sequence[int]) -> None:
-        for i, frame in zip(indices, self._envs.reset(indices), strict=True):
+        observed = self._envs.reset(indices)
+        self._stack.reset(indices, observed)
+        for i, frame in zip(indices, observed.frames, strict=True):
             self._recorder.start(i, frame)
-            self._stack.reset(i, frame)
             self._chooser.reset(i)
 
     def _acquire(self, wanted: int) -> Grant | None:

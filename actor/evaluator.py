@@ -131,17 +131,11 @@ class Evaluator:
         num_envs = (
             config.evaluator.final_num_episodes if is_final else config.evaluator.num_episodes
         )
-        limit = (
-            config.env.final_eval_max_episode_steps if is_final else config.env.max_episode_steps
-        )
         with self._timer.section("setup"):
             envs = self._envs = make_env_batch(
-                config.env,
-                num_envs=num_envs,
+                config,
                 seeds=evaluation_seeds(config, num_envs),
-                training=False,
-                max_episode_steps=limit,
-                jpeg_frames=config.compat.jpeg_frames,
+                purpose="final_evaluation" if is_final else "evaluation",
                 expected=self._run.env_spec,
             )
             search = self._search(num_envs)

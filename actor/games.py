@@ -80,8 +80,7 @@ def play_episodes(
     tallies = [GameTally() for _ in range(envs.num_envs)]
     results: dict[int, GameResult] = {}
     playing = list(range(envs.num_envs))
-    for i, frame in zip(playing, envs.reset(playing), strict=True):
-        stack.reset(i, frame)
+    stack.reset(playing, envs.reset(playing))
     while playing:
         if stop.is_set():
             return None
@@ -90,8 +89,8 @@ def play_episodes(
             steps = envs.step(playing, actions)
         if observe is not None:
             observe(playing, steps)
+        stack.push(playing, steps.observed)
         for slot, i in enumerate(playing):
-            stack.push(i, steps.frames[slot])
             over = bool(steps.game_over[slot] or steps.truncated[slot])
             result = tallies[i].add(float(steps.rewards[slot]), game_over=over)
             if result is not None:

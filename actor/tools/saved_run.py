@@ -105,12 +105,9 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
         raise ValueError(f"--episodes: got {num_episodes}, wanted 0 or more")
     choose, train_step = _chooser(run, policy, num_envs)
     envs = make_env_batch(
-        config.env,
-        num_envs=num_envs,
+        config,
         seeds=evaluation_seeds(config, num_envs),
-        training=False,
-        max_episode_steps=config.env.final_eval_max_episode_steps,
-        jpeg_frames=config.compat.jpeg_frames,
+        purpose="final_evaluation",
         expected=run.env_spec,
     )
     try:

@@ -80,27 +80,24 @@ def decide(run: RunInfo, env_step: int) -> Decision:
         generator=generator(config.seed, "evaluator", 0, 2),
     )
     envs = make_env_batch(
-        config.env,
-        num_envs=1,
+        config,
         seeds=evaluation_seeds(config, 1),
-        training=False,
-        max_episode_steps=config.env.max_episode_steps,
-        jpeg_frames=config.compat.jpeg_frames,
+        purpose="evaluation",
         expected=run.env_spec,
     )
-    stack, frames = FrameStack(envs.spec, 1), envs.reset([0])
-    stack.reset(0, frames[0])
+    stack, observed = FrameStack(envs.spec, 1), envs.reset([0])
+    stack.reset([0], observed)
     for step in range(env_step):
         result = search.run(stack.observations(), exploration_noise=False)
         steps = envs.step([0], result.best_actions)
-        frames = steps.frames
         if steps.terminated[0] or steps.truncated[0]:
             raise ValueError(f"--env-step: got {env_step}, but the episode ends at {step + 1}")
-        stack.push(0, frames[0])
+        observed = steps.observed
+        stack.push([0], observed)
     result = search.run(stack.observations(), exploration_noise=False)
     envs.close()
     return Decision(
-        frame=frames[0],
+        frame=observed.frames[0],
         result=result,
         tree=search.export_tree(0),
         env_step=env_step,

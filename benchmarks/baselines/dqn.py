@@ -124,7 +124,7 @@ def train_dqn(task: Task, config: DqnConfig) -> Curve:
             else:
                 action = int(greedy(online)(observation[None])[0])
             answer = envs.step([0], np.array([action]))
-            stack.push([0], answer.frames)
+            stack.push([0], answer.observed)
             following = stack.observations()[0].copy()
             terminated = bool(answer.terminated[0])
             ended = terminated or bool(answer.truncated[0])

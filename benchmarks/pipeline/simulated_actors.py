@@ -33,7 +33,7 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.schema import EnvSteps, Frames, SearchResult
+from efficientzero.schema import EnvSteps, Frames, Observed, SearchResult
 from efficientzero.search import (
     BatchedSearch,
     uniform_search_result,
@@ -64,11 +64,10 @@ class RepeatedGame:
         self._frames = game.frames
         self._places = np.zeros(num_envs, np.int64)
 
-    def reset(self, indices: Sequence[int]) -> Frames:
+    def reset(self, indices: Sequence[int]) -> Observed:
         """Go back to the first frame."""
         self._places[list(indices)] = 0
-        first: Frames = self._frames[np.zeros(len(indices), np.int64)]
-        return first
+        return Observed(self._frames[np.zeros(len(indices), np.int64)])
 
     def step(self, indices: Sequence[int], actions: NDArray[np.integer[Any]]) -> EnvSteps:
         """Show the next frame; the last one is a time limit."""
@@ -78,7 +77,8 @@ class RepeatedGame:
         at_end = self._places[rows] == len(self._frames) - 1
         nothing = np.zeros(len(rows), np.bool_)
         rewards = np.zeros(len(rows), np.float32)
-        return EnvSteps(self._frames[self._places[rows]], rewards, nothing, at_end, at_end)
+        observed = Observed(self._frames[self._places[rows]])
+        return EnvSteps(observed, rewards, nothing, at_end, at_end)
 
     def close(self) -> None:
         """Do nothing."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from efficientzero.schema import EnvSpec, Frames
+from efficientzero.schema import EnvSpec, Frames, Observed
 
 
 class FrameStack:
@@ -22,32 +23,23 @@ class FrameStack:
         self._frames = np.zeros(shape, spec.frame_dtype)  # [E, S, *frame]
         self._observations = self._frames.reshape(num_envs, *spec.observation_shape)
 
-    def reset(self, indices: int | Sequence[int], frames: Frames) -> None:
-        """Fill all S slots of these environments with their episode's first frame.
+    def reset(self, indices: Sequence[int], observed: Observed) -> None:
+        """Fill all S slots of these G environments with what they show first in an episode."""
+        rows = self._rows(indices, observed)
+        self._frames[rows] = observed.frames[:, None]
 
-        Args:
-            indices: one environment with one frame [*frame], or several with [G, *frame].
-            frames: the first frames.
-        """
-        rows, new = self._rows(indices, frames)
-        self._frames[rows] = new[:, None]
-
-    def push(self, indices: int | Sequence[int], frames: Frames) -> None:
-        """Drop the oldest frame of these environments and append a new one; as ``reset``."""
-        rows, new = self._rows(indices, frames)
+    def push(self, indices: Sequence[int], observed: Observed) -> None:
+        """Drop the oldest frame of these G environments and append what they show now."""
+        rows = self._rows(indices, observed)
         self._frames[rows, :-1] = self._frames[rows, 1:]
-        self._frames[rows, -1] = new
+        self._frames[rows, -1] = observed.frames
 
     def observations(self) -> Frames:
         """Return [E, S*C, H, W] or [E, S*D]: a view that the next push changes."""
         return self._observations
 
-    def _rows(
-        self, indices: int | Sequence[int], frames: Frames
-    ) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Frames]:
-        rows = np.array([indices] if isinstance(indices, int) else indices, np.intp)
-        shape = (len(rows), *self._spec.frame_shape)
-        expected = shape[1:] if isinstance(indices, int) else shape
-        if frames.shape != expected:
-            raise ValueError(f"frames: got shape {frames.shape}, wanted {expected}")
-        return rows, frames.reshape(shape)
+    def _rows(self, indices: Sequence[int], observed: Observed) -> NDArray[np.intp]:
+        shape = (len(indices), *self._spec.frame_shape)
+        if observed.frames.shape != shape:
+            raise ValueError(f"frames: got shape {observed.frames.shape}, wanted {shape}")
+        return np.array(indices, np.intp)

@@ -95,13 +95,7 @@ class Bench:
         actor = dataclasses.replace(config.actor, pipeline=pipeline)
         config = dataclasses.replace(config, actor=actor)
         self.config, self.stop = config, StopSignal()
-        envs = make_env_batch(
-            config.env,
-            num_envs=config.actor.num_envs,
-            seeds=range(config.actor.num_envs),
-            training=True,
-            max_episode_steps=config.env.max_episode_steps,
-        )
+        envs = make_env_batch(config, seeds=range(config.actor.num_envs), purpose="training")
         self.spec = envs.spec
         torch.manual_seed(0)
         network = EfficientZeroNet(config.network, envs.spec, value_prefix=True).eval()

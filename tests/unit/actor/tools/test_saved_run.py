@@ -98,13 +98,9 @@ def test_games_are_those_of_the_final_evaluation(run, policy):
 def test_the_prior_meets_the_balls_that_the_evaluation_meets(run):
     # Always right: the paddle ends in the last column, so it catches what falls there.
     envs = make_env_batch(
-        run.config.env,
-        num_envs=20,
-        seeds=evaluation_seeds(run.config, 20),
-        training=False,
-        max_episode_steps=0,
+        run.config, seeds=evaluation_seeds(run.config, 20), purpose="final_evaluation"
     )
-    first = envs.reset(range(20))[:, 0]
+    first = envs.reset(range(20)).frames[:, 0]
     wanted = [1.0 if frame[0].argmax() == 4 else -1.0 for frame in first]
     played = play(run, "prior", 20, StopSignal())
     assert played is not None
@@ -121,9 +117,7 @@ def test_random_play_is_repeatable_and_needs_no_checkpoint(tmp_path):
 def test_a_stop_ends_the_games():
     stop = StopSignal()
     stop.set("SIGINT")
-    envs = make_env_batch(
-        tiny_config().env, num_envs=1, seeds=[0], training=False, max_episode_steps=0
-    )
+    envs = make_env_batch(tiny_config(), seeds=[0], purpose="evaluation")
     assert play_episodes(envs, by_chance(3, np.random.default_rng(0)), stop) is None
 
 
