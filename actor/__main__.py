@@ -19,7 +19,7 @@ from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.search import BatchedSearch
+from efficientzero.search import make_planner
 from efficientzero.worker import (
     Place,
     run_worker,
@@ -47,12 +47,10 @@ def main(place: Place, stop: StopSignal) -> None:
         .eval()
     )
     num_envs = env_count(config, spec, network, device)
-    search = BatchedSearch(
+    planner = make_planner(
+        config,
+        spec,
         network,
-        search=config.search,
-        agent=config.agent,
-        compat=config.compat,
-        num_actions=spec.num_actions,
         batch_size=num_envs,
         device=device,
         generator=np.random.default_rng(search_seeds),
@@ -76,7 +74,7 @@ def main(place: Place, stop: StopSignal) -> None:
                 index=index,
                 envs=envs,
                 network=network,
-                search=search,
+                planner=planner,
                 weights=PinnedWeights(weights, lambda: run_client.latest_train_step)
                 if config.cluster.deterministic
                 else weights,

@@ -130,10 +130,22 @@ class EnvSteps(NamedTuple):
         return EnvSteps._make([observed.rows(rows), *(field[rows] for field in others)])
 
 
-class SearchResult(NamedTuple):
-    """What one batched search found at its roots."""
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """What a planner is asked about: N observations with what may be played there."""
 
-    visit_counts: I32  # [B, A] sum M
+    observations: Frames | torch.Tensor  # [N, *observation]
+    legal_actions: Bool | None = None  # [N, A]; None: all actions are legal
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.observations)
+
+
+class SearchResult(NamedTuple):
+    """What a planner found at its roots."""
+
+    visit_counts: I32  # [B, A] a search's sum M; every row has a visit
     policies: F32  # [B, A] what the policy is trained towards: visit shares, or Gumbel's improved
     best_actions: I32  # [B] what the search recommends
     root_values: F32  # [B] mean value of the root, raw scale

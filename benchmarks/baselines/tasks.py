@@ -15,13 +15,15 @@ from torch import nn
 from actor.games import (
     Chooser,
     evaluation_seeds,
+    greedily,
     play_episodes,
 )
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, make_env_batch, probe_env_spec
 from efficientzero.networks import scale_pixels
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import EnvSpec, Frames
+from efficientzero.schema import EnvSpec, Roots
+from efficientzero.search import UniformPlanner
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -134,8 +136,8 @@ def greedy(scores: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
     """Return the chooser that plays the action of the highest score, [B, A]."""
 
     @torch.inference_mode()
-    def choose(observations: Frames) -> Array:
-        actions: Array = scores(torch.tensor(observations)).argmax(1).numpy()
+    def choose(roots: Roots) -> Array:
+        actions: Array = scores(torch.tensor(roots.observations)).argmax(1).numpy()
         return actions
 
     return choose
@@ -144,9 +146,6 @@ def greedy(scores: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
 def play_randomly(task: Task) -> Curve:
     """Return a curve of one point: uniformly random actions, which cost nothing to learn."""
     generator, curve = np.random.default_rng(task.config.seed), Curve()
-
-    def choose(observations: Frames) -> Array:
-        return generator.integers(task.spec.num_actions, size=len(observations))
-
-    task.evaluate_when_due(curve, task.env_steps, choose)
+    planner = UniformPlanner(task.spec.num_actions, generator)
+    task.evaluate_when_due(curve, task.env_steps, greedily(planner))
     return curve

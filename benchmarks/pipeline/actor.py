@@ -102,7 +102,7 @@ def _actor_us(config: Config, turns: int) -> float:
             index=0,
             envs=envs,
             network=network,
-            search=search,
+            planner=search,
             weights=_Trained(network.inference_state_dict()),
             writers=[
                 EpisodeWriter(service.address, envs.spec, config, stop) for _ in range(num_envs)

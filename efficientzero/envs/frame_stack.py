@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientzero.schema import EnvSpec, Frames, Observed
+from efficientzero.schema import Bool, EnvSpec, Frames, Observed, Roots
 
 
 class FrameStack:
@@ -22,15 +22,16 @@ class FrameStack:
         shape = (num_envs, spec.num_stacked_frames, *spec.frame_shape)
         self._frames = np.zeros(shape, spec.frame_dtype)  # [E, S, *frame]
         self._observations = self._frames.reshape(num_envs, *spec.observation_shape)
+        self._legal_actions: Bool | None = None  # [E, A]; None: no environment excludes any
 
     def reset(self, indices: Sequence[int], observed: Observed) -> None:
         """Fill all S slots of these G environments with what they show first in an episode."""
-        rows = self._rows(indices, observed)
+        rows = self._taken(indices, observed)
         self._frames[rows] = observed.frames[:, None]
 
     def push(self, indices: Sequence[int], observed: Observed) -> None:
         """Drop the oldest frame of these G environments and append what they show now."""
-        rows = self._rows(indices, observed)
+        rows = self._taken(indices, observed)
         self._frames[rows, :-1] = self._frames[rows, 1:]
         self._frames[rows, -1] = observed.frames
 
@@ -38,8 +39,19 @@ class FrameStack:
         """Return [E, S*C, H, W] or [E, S*D]: a view that the next push changes."""
         return self._observations
 
-    def _rows(self, indices: Sequence[int], observed: Observed) -> NDArray[np.intp]:
+    def roots(self, indices: Sequence[int]) -> Roots:
+        """Return what a planner needs of these environments: copies."""
+        rows, legal = list(indices), self._legal_actions
+        return Roots(self._observations[rows], None if legal is None else legal[rows])
+
+    def _taken(self, indices: Sequence[int], observed: Observed) -> NDArray[np.intp]:
         shape = (len(indices), *self._spec.frame_shape)
         if observed.frames.shape != shape:
             raise ValueError(f"frames: got shape {observed.frames.shape}, wanted {shape}")
-        return np.array(indices, np.intp)
+        rows = np.array(indices, np.intp)
+        if observed.legal_actions is not None:
+            if self._legal_actions is None:
+                every = (len(self._frames), self._spec.num_actions)
+                self._legal_actions = np.ones(every, np.bool_)
+            self._legal_actions[rows] = observed.legal_actions
+        return rows

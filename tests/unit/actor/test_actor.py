@@ -59,11 +59,11 @@ class ObservingSearch(BatchedSearch):
         self.results = []
         self.before_run = lambda: None
 
-    def run(self, observations, *, exploration_noise):
+    def run(self, roots, *, exploration_noise):
         assert exploration_noise
         self.before_run()
-        self.seen.append(observations.copy())
-        self.results.append(super().run(observations, exploration_noise=exploration_noise))
+        self.seen.append(roots.observations.copy())
+        self.results.append(super().run(roots, exploration_noise=exploration_noise))
         return self.results[-1]
 
 
@@ -121,7 +121,7 @@ class Bench:
             index=0,
             envs=self.envs,
             network=network,
-            search=self.search,
+            planner=self.search,
             weights=self.weights,
             writers=self.writers,
             run_client=self.run_client,
@@ -362,8 +362,8 @@ def test_gumbel_actor_plays_what_the_search_recommends():
     bench = Bench(budget=12, algorithm="gumbel")
     recommended, run = [], bench.search.run
 
-    def keep(observations, *, exploration_noise):
-        result = run(observations, exploration_noise=exploration_noise)
+    def keep(roots, *, exploration_noise):
+        result = run(roots, exploration_noise=exploration_noise)
         recommended.extend(result.best_actions.tolist())
         return result
 

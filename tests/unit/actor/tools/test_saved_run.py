@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from actor.games import (
-    by_chance,
-    by_prior,
-    by_search,
     evaluation_seeds,
+    greedily,
     play_episodes,
 )
 from actor.tools.evaluate import main
@@ -22,7 +20,8 @@ from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.checkpoint import save_checkpoint
-from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.schema import Roots
+from efficientzero.search import PriorPlanner, UniformPlanner, make_planner
 from tests.support.fakes import (
     tiny_config,
     tiny_run,
@@ -56,32 +55,24 @@ def test_the_prior_plays_the_action_with_the_largest_logit(run):
     network, train_step = load_network(run, CPU)
     assert train_step == 24
     assert not network.training
-    assert by_prior(network, CPU)(observations_of(run, 5)).tolist() == [2] * 5
+    choose = greedily(PriorPlanner(network, CPU))
+    assert choose(Roots(observations_of(run, 5))).tolist() == [2] * 5
 
 
 def test_the_search_plays_the_most_visited_action(run):
     network, _ = load_network(run, CPU)
-    config = run.config
-    search = BatchedSearch(
+    search = make_planner(
+        run.config,
+        run.env_spec,
         network,
-        search=config.search,
-        agent=config.agent,
-        num_actions=3,
         batch_size=4,
         device=CPU,
         generator=np.random.default_rng(0),
     )
-    observations = observations_of(run, 4)
-    visits = search.run(observations, exploration_noise=False).visit_counts
-    chosen = by_search(search)(observations)
+    roots = Roots(observations_of(run, 4))
+    visits = search.run(roots, exploration_noise=False).visit_counts
+    chosen = greedily(search)(roots)
     assert (visits[np.arange(4), chosen] == visits.max(1)).all()
-
-
-def test_chance_plays_every_action_about_equally_often():
-    choose = by_chance(3, np.random.default_rng(0))
-    counts = np.bincount(choose(np.zeros((3000, 1))), minlength=3)
-    # Six standard deviations of a binomial count with n = 3000, p = 1/3.
-    assert np.abs(counts - 1000).max() < 6 * np.sqrt(3000 * 2 / 9)
 
 
 @pytest.mark.parametrize("policy", ["search", "prior", "random"])
@@ -118,7 +109,7 @@ def test_a_stop_ends_the_games():
     stop = StopSignal()
     stop.set("SIGINT")
     envs = make_env_batch(tiny_config(), seeds=[0], purpose="evaluation")
-    assert play_episodes(envs, by_chance(3, np.random.default_rng(0)), stop) is None
+    assert play_episodes(envs, greedily(UniformPlanner(3, np.random.default_rng(0))), stop) is None
 
 
 @pytest.fixture

@@ -51,6 +51,19 @@ def test_pushing_to_some_environments_leaves_the_others_alone():
     assert not stack.observations()[[0, 2], 9:].any()
 
 
+def test_roots_are_copies_with_the_newest_legal_actions():
+    stack = FrameStack(VECTOR, 3)
+    frames = random_frames(VECTOR, 3)
+    stack.reset([0, 1, 2], Observed(frames))
+    assert stack.roots([2, 0]).legal_actions is None
+    stack.push([1], Observed(frames[:1] + 1, np.array([[True, False]])))
+    roots = stack.roots([1, 2])
+    stack.push([1], Observed(frames[:1] + 2, np.array([[False, True]])))
+    np.testing.assert_array_equal(roots.observations[0], np.concatenate([frames[1], frames[0] + 1]))
+    assert len(roots) == 2 and roots.legal_actions.tolist() == [[True, False], [True, True]]
+    assert stack.roots([1]).legal_actions.tolist() == [[False, True]]
+
+
 def test_observations_is_a_view_without_a_copy():
     stack = FrameStack(IMAGE, 2)
     assert stack.observations() is stack.observations()
