@@ -1,7 +1,7 @@
 """From an environment id to a batch of environments, or to one line that says what is wrong.
 
-Atari games (any id of ale-py) get the Atari protocol, ``Catch-v0`` is built here, everything else
-comes from gymnasium as it is. ``registry`` knows which ids there are.
+Atari games (any id of ale-py) get the Atari protocol, ``ADAPTERS`` lists the environments of this
+project, everything else comes from gymnasium as it is. ``registry`` knows which ids there are.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
@@ -25,7 +25,7 @@ from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import ROWS, CatchEnv
 from efficientzero.envs.contract import EnvContractError, raised, reraise_ctrl_c
 from efficientzero.envs.gym_env import GymEnv
-from efficientzero.envs.registry import ATARI_ENTRY_POINT, CATCH_ID, cannot_build, look_up
+from efficientzero.envs.registry import ATARI_ENTRY_POINT, cannot_build, look_up
 from efficientzero.schema import EnvSpec
 
 Purpose = Literal["training", "evaluation", "final_evaluation"]
@@ -36,9 +36,37 @@ UNLIMITED_EVALUATION_STEPS = 1_000
 MIN_IMAGE_SIDE = 3
 """Pixels; what one 3 x 3 convolution covers."""
 
-CATCH_STEPS = ROWS - 1
-
 log = logging.getLogger(__name__)
+
+
+class Adapter(Protocol):
+    """Builds a ``SingleEnv``; arguments as for ``make_env``."""
+
+    def __call__(
+        self, config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
+    ) -> SingleEnv:
+        """Return a new environment."""
+
+
+def make_catch(
+    config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
+) -> SingleEnv:
+    """Build Catch."""
+    del training  # it has no lives
+    _take_no_kwargs(config)
+    return GymEnv(
+        CatchEnv(),
+        seed=seed,
+        max_episode_steps=max_episode_steps,
+        action_repeat=config.action_repeat,
+        own_limit=ROWS - 1,
+    )
+
+
+ADAPTERS: dict[str, Adapter] = {
+    "Catch-v0": make_catch,
+}
+"""Environments that do not come from gymnasium's registry, by id (docs/extend/environment.md)."""
 
 
 def probe_env_spec(config: EnvConfig) -> EnvSpec:
@@ -117,8 +145,8 @@ def import_env(config: EnvConfig) -> None:
         ValueError: in one line, what is missing or wrong.
     """
     try:
-        if config.id != CATCH_ID:
-            look_up(config.id)
+        if config.id not in ADAPTERS:
+            look_up(config.id, others=ADAPTERS)
     except ValueError as error:
         raise ValueError(f"env.id={config.id}: {error}") from error
 
@@ -152,16 +180,11 @@ def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps:
 def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
     if config.action_repeat < 1:
         raise ValueError(f"action_repeat: got {config.action_repeat}, wanted 1 or more")
-    if config.id == CATCH_ID:
-        _take_no_kwargs(config)
-        return GymEnv(
-            CatchEnv(),
-            seed=seed,
-            max_episode_steps=max_episode_steps,
-            action_repeat=config.action_repeat,
-            own_limit=CATCH_STEPS,
+    if config.id in ADAPTERS:
+        return ADAPTERS[config.id](
+            config, seed=seed, training=training, max_episode_steps=max_episode_steps
         )
-    registered = look_up(config.id)
+    registered = look_up(config.id, others=ADAPTERS)
     is_atari = registered.entry_point == ATARI_ENTRY_POINT
     own_limit = _own_limit(registered, config)
     unlimited = 0 if training or own_limit else UNLIMITED_EVALUATION_STEPS
