@@ -19,7 +19,7 @@ from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.search import BatchedSearch
+from efficientzero.search import make_planner
 from efficientzero.worker import (
     Place,
     run_worker,
@@ -43,23 +43,18 @@ def main(place: Place, stop: StopSignal) -> None:
     ).spawn(3)
     network = make_network(config, spec, training=False).to(device).eval()
     num_envs = env_count(config, spec, network, device)
-    search = BatchedSearch(
+    planner = make_planner(
+        config,
+        spec,
         network,
-        search=config.search,
-        agent=config.agent,
-        compat=config.compat,
-        num_actions=spec.num_actions,
         batch_size=num_envs,
         device=device,
         generator=np.random.default_rng(search_seeds),
     )
     envs = make_env_batch(
-        config.env,
-        num_envs=num_envs,
+        config,
         seeds=[int(seed) for seed in env_seeds.generate_state(num_envs)],
-        training=True,
-        max_episode_steps=config.env.max_episode_steps,
-        jpeg_frames=config.compat.jpeg_frames,
+        purpose="training",
         expected=spec,
     )
     if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
@@ -75,7 +70,7 @@ def main(place: Place, stop: StopSignal) -> None:
                 index=index,
                 envs=envs,
                 network=network,
-                search=search,
+                planner=planner,
                 weights=PinnedWeights(weights, lambda: run_client.latest_train_step)
                 if config.cluster.deterministic
                 else weights,

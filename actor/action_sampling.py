@@ -33,18 +33,25 @@ class ActionChooser:
         self._repeats_left = np.zeros(num_envs, np.int64)
 
     def choose(
-        self, result: SearchResult, envs: Sequence[int], train_step: int, *, is_random: bool
+        self,
+        result: SearchResult,
+        envs: Sequence[int],
+        train_step: int,
+        *,
+        plays_best: bool,
+        is_random: bool,
     ) -> I64:
-        """Return actions i64 [B]: sampled by visits, or Gumbel's own; a share of them random.
+        """Return actions i64 [B]: sampled by visits, or the planner's own; a share of them random.
 
         Args:
             result: of B roots, with exploration noise.
             envs: whose roots they are.
             train_step: of the weights; sets the temperature.
-            is_random: no search was made: ``result`` has the same visits everywhere.
+            plays_best: take the planner's ``best_actions``.
+            is_random: training has not begun: no further share of random actions.
         """
         config = self._config
-        if config.search.algorithm == "gumbel" and not is_random:
+        if plays_best:
             actions: I64 = result.best_actions.astype(np.int64)
         else:
             heat = temperature(train_step, config.actor, config.budget)

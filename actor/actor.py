@@ -39,11 +39,8 @@ from efficientzero.process.runtime import (
 )
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightSource
-from efficientzero.schema import EnvSteps, Frames, Grant, SearchResult
-from efficientzero.search import (
-    BatchedSearch,
-    uniform_search_result,
-)
+from efficientzero.schema import EnvSteps, Grant
+from efficientzero.search import Planner, UniformPlanner
 
 _WAIT_S = 1.0
 
@@ -60,7 +57,7 @@ class Actor:
         index: int,
         envs: EnvBatch,
         network: EfficientZeroNet,
-        search: BatchedSearch,
+        planner: Planner,
         weights: WeightSource,
         writers: Sequence[EpisodeSink],
         run_client: RunClient,
@@ -75,7 +72,7 @@ class Actor:
             index: which actor this is.
             envs: E environments.
             network: in eval mode; gets the latest weights.
-            search: on the same network, for E roots.
+            planner: on the same network, for E roots.
             weights: client of the ``latest`` weights.
             writers: one per environment.
             run_client: grants env_steps, takes results.
@@ -84,20 +81,21 @@ class Actor:
             stop: ends ``run``.
         """
         self._config, self._index, self._envs, self._network = config, index, envs, network
-        self._search, self._weights, self._run_client = search, weights, run_client
+        self._planner, self._weights, self._run_client = planner, weights, run_client
+        self._uniform = UniformPlanner(envs.spec.num_actions, generator.spawn(1)[0])
         self._tracker, self._stop = tracker, stop
         self._chooser = ActionChooser(config, envs.num_envs, generator)
         self._timer, self._usage = SectionTimer("actor"), ProcessUsage("actor")
         self.pulse = Pulse(self._timer, "env_steps/s")
         """How playing fares just now."""
         self._search_rates = SearchRates(
-            "actor", num_simulations=search.num_simulations, batch_size=search.batch_size
+            "actor", num_simulations=planner.num_simulations, batch_size=planner.batch_size
         )
         self._stack = FrameStack(envs.spec, envs.num_envs)
         self._recorder = Recorder(config, writers)
         self._searches = SearchStatistics("actor")
         self._tallies = [GameTally() for _ in range(envs.num_envs)]
-        halves = halves_take_turns(config, on_gpu=search.on_gpu)
+        halves = halves_take_turns(config, on_gpu=planner.on_gpu)
         self._groups = make_groups(envs.num_envs, halves=halves)
         self._train_step, self._weights_at = 0, time.monotonic()
         self._completed = 0  # env_steps not yet reported
@@ -156,9 +154,19 @@ class Actor:
         with self._timer.section("weights"):
             self._take_weights()
         playing = group.envs[: grant.granted]
+        planner = self._uniform if grant.is_random else self._planner
         with self._timer.section("search"):
-            result = self._think(self._stack.observations()[playing], grant)
-        actions = self._chooser.choose(result, playing, self._train_step, is_random=grant.is_random)
+            result = planner.run(self._stack.roots(playing), exploration_noise=True)
+        if planner.num_simulations:
+            self._search_rates.add(len(playing))
+            self._searches.add(result)
+        actions = self._chooser.choose(
+            result,
+            playing,
+            self._train_step,
+            plays_best=planner.plays_best,
+            is_random=grant.is_random,
+        )
         steps = stepper.submit(self._envs.step, playing, actions)
         group.turn = Turn(playing, grant, result, actions, self._train_step, steps)
         return True
@@ -199,18 +207,10 @@ class Actor:
                 self._reset(ended)
         self._log_when_due()
 
-    def _think(self, observations: Frames, grant: Grant) -> SearchResult:
-        if grant.is_random:
-            return uniform_search_result(len(observations), self._envs.spec.num_actions)
-        self._search_rates.add(len(observations))
-        result = self._search.run(observations, exploration_noise=True)
-        self._searches.add(result)
-        return result
-
     def _record(self, turn: Turn, steps: EnvSteps) -> None:
-        frames = self._recorder.record(turn, steps)
+        self._recorder.record(turn, steps)
+        self._stack.push(turn.envs, steps.observed)
         for row, i in enumerate(turn.envs):
-            self._stack.push(i, frames[row])
             is_over = bool(steps.game_over[row] or steps.truncated[row])
             finished = self._tallies[i].add(float(steps.rewards[row]), game_over=is_over)
             if finished is not None:
@@ -219,9 +219,10 @@ class Actor:
                 self._episodes += 1
 
     def _reset(self, indices: Sequence[int]) -> None:
-        for i, frame in zip(indices, self._envs.reset(indices), strict=True):
+        observed = self._envs.reset(indices)
+        self._stack.reset(indices, observed)
+        for i, frame in zip(indices, observed.frames, strict=True):
             self._recorder.start(i, frame)
-            self._stack.reset(i, frame)
             self._chooser.reset(i)
 
     def _acquire(self, wanted: int) -> Grant | None:

@@ -86,14 +86,8 @@ def choose(timed: Iterable[tuple[int, TurnTimes]]) -> int:
 
 def _env_step_seconds(config: Config, spec: EnvSpec, clock: Callable[[], float]) -> float:
     """Return the median seconds of an env_step with random actions, by ``clock``."""
-    envs = make_env_batch(
-        config.env,
-        num_envs=1,
-        seeds=[0],  # an environment that nobody plays on
-        training=True,
-        max_episode_steps=config.env.max_episode_steps,
-        jpeg_frames=config.compat.jpeg_frames,
-    )
+    # Of an environment that nobody plays on.
+    envs = make_env_batch(config, seeds=[0], purpose="training")
     actions = np.random.default_rng(0).integers(spec.num_actions, size=(_TIMED_ENV_STEPS, 1))
     envs.reset([0])
     seconds = []

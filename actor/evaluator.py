@@ -43,8 +43,8 @@ from efficientzero.rpc.stubs import (
 )
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.runs.run_folder import RunInfo
-from efficientzero.schema import Frames
-from efficientzero.search import BatchedSearch
+from efficientzero.schema import Roots
+from efficientzero.search import make_planner
 from efficientzero.worker import (
     Place,
     run_worker,
@@ -125,31 +125,32 @@ class Evaluator:
         num_envs = (
             config.evaluator.final_num_episodes if is_final else config.evaluator.num_episodes
         )
-        limit = (
-            config.env.final_eval_max_episode_steps if is_final else config.env.max_episode_steps
-        )
         with self._timer.section("setup"):
             envs = self._envs = make_env_batch(
-                config.env,
-                num_envs=num_envs,
+                config,
                 seeds=evaluation_seeds(config, num_envs),
-                training=False,
-                max_episode_steps=limit,
-                jpeg_frames=config.compat.jpeg_frames,
+                purpose="final_evaluation" if is_final else "evaluation",
                 expected=self._run.env_spec,
             )
-            search = self._search(num_envs)
+            planner = make_planner(
+                config,
+                self._run.env_spec,
+                self._network,
+                batch_size=num_envs,
+                device=self._device,
+                generator=self._randomness,
+            )
         rates = SearchRates(
-            ROLE, num_simulations=search.num_simulations, batch_size=search.batch_size
+            ROLE, num_simulations=planner.num_simulations, batch_size=planner.batch_size
         )
         bias = ValueBias(
             num_envs, discount=config.agent.discount, clip_rewards=config.env.clip_rewards
         )
 
-        def choose(observations: Frames) -> Actions:
-            rates.add(len(observations))
+        def choose(roots: Roots) -> Actions:
+            rates.add(len(roots))
             with self._timer.section("search"):
-                found = search.run(observations, exploration_noise=False)
+                found = planner.run(roots, exploration_noise=False)
             bias.predict(found.predicted_values)
             return found.best_actions
 
@@ -192,18 +193,6 @@ class Evaluator:
             np.mean(returns),
             len(returns),
             seconds,
-        )
-
-    def _search(self, num_envs: int) -> BatchedSearch:
-        return BatchedSearch(
-            self._network,
-            search=self._config.search,
-            agent=self._config.agent,
-            compat=self._config.compat,
-            num_actions=self._run.env_spec.num_actions,
-            batch_size=num_envs,
-            device=self._device,
-            generator=self._randomness,
         )
 
     def _take_weights(self) -> None:

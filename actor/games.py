@@ -1,7 +1,7 @@
 """Games without exploration: who chooses the actions, and playing one game in each environment.
 
-Called by the evaluator and by ``saved_run``. A chooser maps the observations of N environments to
-N actions: the search's best ones, the policy head's alone, or anything at all.
+Called by the evaluator and by ``saved_run``. A chooser maps the roots of N environments to N
+actions: a planner's best ones, or anything at all.
 """
 
 from __future__ import annotations
@@ -12,47 +12,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, FrameStack
 from efficientzero.metrics import SectionTimer
-from efficientzero.networks import EfficientZeroNet, node_answers
 from efficientzero.process.runtime import (
     StopSignal,
     seed_sequence,
 )
-from efficientzero.schema import EnvSteps, Frames
-from efficientzero.search import BatchedSearch
+from efficientzero.schema import EnvSteps, Roots
+from efficientzero.search import Planner
 
 Actions = NDArray[np.integer[Any]]
-Chooser = Callable[[Frames], Actions]
-"""[N, *observation] -> integers [N]."""
+Chooser = Callable[[Roots], Actions]
+"""N roots -> integers [N]."""
 
 
-def by_search(search: BatchedSearch) -> Chooser:
-    """Return the chooser that plays what a search without exploration noise recommends."""
-    return lambda observations: search.run(observations, exploration_noise=False).best_actions
-
-
-def by_prior(network: EfficientZeroNet, device: torch.device) -> Chooser:
-    """Return the chooser that plays the policy head's most likely action: no search, no model."""
-
-    @torch.inference_mode()
-    def choose(observations: Frames) -> Actions:
-        # A copy: the stack's view is not always writable, and torch warns of that.
-        on_device = torch.tensor(observations, device=device)
-        answers = node_answers(network.initial_inference(on_device), network.answer_rule)
-        actions: Actions = answers.prior_logits.argmax(1).cpu().numpy()
-        return actions
-
-    return choose
-
-
-def by_chance(num_actions: int, generator: np.random.Generator) -> Chooser:
-    """Return the chooser that plays every action equally often."""
-    return lambda observations: generator.integers(num_actions, size=len(observations))
+def greedily(planner: Planner) -> Chooser:
+    """Return the chooser that plays what a planner recommends without exploration noise."""
+    return lambda roots: planner.run(roots, exploration_noise=False).best_actions
 
 
 def play_episodes(
@@ -79,18 +58,17 @@ def play_episodes(
     tallies = [GameTally() for _ in range(envs.num_envs)]
     results: dict[int, GameResult] = {}
     playing = list(range(envs.num_envs))
-    for i, frame in zip(playing, envs.reset(playing), strict=True):
-        stack.reset(i, frame)
+    stack.reset(playing, envs.reset(playing))
     while playing:
         if stop.is_set():
             return None
-        actions = choose(stack.observations()[playing])
+        actions = choose(stack.roots(playing))
         with nullcontext() if timer is None else timer.section("envs"):
             steps = envs.step(playing, actions)
         if observe is not None:
             observe(playing, steps)
+        stack.push(playing, steps.observed)
         for slot, i in enumerate(playing):
-            stack.push(i, steps.frames[slot])
             over = bool(steps.game_over[slot] or steps.truncated[slot])
             result = tallies[i].add(float(steps.rewards[slot]), game_over=over)
             if result is not None:

@@ -59,8 +59,8 @@ class Recorder:
         """Begin an episode with its first frame."""
         self._frames[env] = frame.copy()
 
-    def record(self, turn: Turn, steps: EnvSteps) -> list[Frames]:
-        """Write one env_step of each environment of ``turn``; return copies of their new frames."""
+    def record(self, turn: Turn, steps: EnvSteps) -> None:
+        """Write one env_step of each environment of ``turn``."""
         rewards = np.sign(steps.rewards) if self._config.env.clip_rewards else steps.rewards
         priorities = self._priorities(turn)
         for row, i in enumerate(turn.envs):
@@ -77,10 +77,9 @@ class Recorder:
                 )
             )
             self._is_recording[i] = True
-            self._frames[i] = steps.frames[row].copy()
+            self._frames[i] = steps.observed.frames[row].copy()
             if steps.terminated[row] or steps.truncated[row]:
                 self._end(i, self._ending(is_terminated=bool(steps.terminated[row])))
-        return [self._frames[i] for i in turn.envs]
 
     def cut(self, stop: StopSignal) -> None:
         """Hand over running episodes: collection ended, the task did not, so they are truncated.

@@ -29,7 +29,7 @@ class Turn(NamedTuple):
             result=SearchResult._make(field[kept] for field in self.result),
             actions=self.actions[kept],
         )
-        return turn, EnvSteps._make(field[kept] for field in steps)
+        return turn, steps.rows(kept)
 
 
 @dataclass(slots=True)

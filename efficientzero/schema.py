@@ -103,20 +103,49 @@ class EnvFacts:
         return cls(**{**values, "spec": EnvSpec(**spec)})
 
 
+class Observed(NamedTuple):
+    """What G environments show before they want an action."""
+
+    frames: Frames  # [G, *frame]
+    legal_actions: Bool | None = None  # [G, A]; None: every action is always legal
+    to_play: U8 | None = None  # [G] whose move it is, 0 or 1; None: there is one player
+
+    def rows(self, rows: Sequence[int]) -> Observed:
+        """Return what the environments of these rows show."""
+        return Observed._make(None if field is None else field[rows] for field in self)
+
+
 class EnvSteps(NamedTuple):
     """What G environments answer to one action each."""
 
-    frames: Frames  # [G, *frame] the frame after the action; the last one of an ended episode
+    observed: Observed  # after the action; at an ended episode its last frame
     rewards: F32  # [G] raw score
     terminated: Bool  # [G] the task ended, or a life was lost where lives end training episodes
     truncated: Bool  # [G] a time limit cut the episode
     game_over: Bool  # [G] the environment itself is over (false at a mere life loss)
 
+    def rows(self, rows: Sequence[int]) -> EnvSteps:
+        """Return the answers of these rows."""
+        observed, *others = self
+        return EnvSteps._make([observed.rows(rows), *(field[rows] for field in others)])
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """What a planner is asked about: N observations with what may be played there."""
+
+    observations: Frames | torch.Tensor  # [N, *observation]
+    legal_actions: Bool | None = None  # [N, A]; None: all actions are legal
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.observations)
+
 
 class SearchResult(NamedTuple):
-    """What one batched search found at its roots."""
+    """What a planner found at its roots."""
 
-    visit_counts: I32  # [B, A] sum M
+    visit_counts: I32  # [B, A] a search's sum M; every row has a visit
     policies: F32  # [B, A] what the policy is trained towards: visit shares, or Gumbel's improved
     best_actions: I32  # [B] what the search recommends
     root_values: F32  # [B] mean value of the root, raw scale

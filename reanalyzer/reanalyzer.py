@@ -22,7 +22,7 @@ from efficientzero.process.runtime import (
 )
 from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.schema import SliceBatch, TrainingBatch
-from efficientzero.search import BatchedSearch
+from efficientzero.search import Planner
 from reanalyzer.targets import PriorityRefresh, SliceSource, TargetMaker
 
 _WAIT_S = 0.5
@@ -45,7 +45,7 @@ class Reanalyzer:
         config: Config,
         *,
         network: EfficientZeroNet,
-        search: BatchedSearch,
+        search: Planner,
         weights: WeightSource,
         slices: SliceSource,
         batches: BatchSink,

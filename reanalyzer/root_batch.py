@@ -19,7 +19,7 @@ from efficientzero.config import Config, most_roots
 from efficientzero.inference import step_seconds
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
-from efficientzero.search import BatchedSearch
+from efficientzero.search import Planner, make_planner
 
 _SMALLEST = 32
 _LARGEST = 2_048  # bounds the pool's memory: 1.4 GB with the Atari network and 50 simulations
@@ -77,7 +77,7 @@ def reanalysis_search(
     network: EfficientZeroNet,
     device: torch.device,
     generator: np.random.Generator,
-) -> BatchedSearch:
+) -> Planner:
     """Return the search of a reanalyzer: as many roots at once as are fastest, its own simulations.
 
     The size is one for any number of simulations: what a simulation costs does not depend on it.
@@ -89,12 +89,11 @@ def reanalysis_search(
         device: where the network lives.
         generator: source of the trees' seeds.
     """
-    return BatchedSearch(
+    search = dataclasses.replace(config.search, num_simulations=config.reanalyzer_simulations)
+    return make_planner(
+        dataclasses.replace(config, search=search),
+        spec,
         network,
-        search=dataclasses.replace(config.search, num_simulations=config.reanalyzer_simulations),
-        agent=config.agent,
-        compat=config.compat,
-        num_actions=spec.num_actions,
         batch_size=root_batch_size(config, network, device),
         device=device,
         generator=generator,

@@ -12,12 +12,9 @@ from typing import Literal
 import torch
 
 from actor.games import (
-    Chooser,
     GameResult,
-    by_chance,
-    by_prior,
-    by_search,
     evaluation_seeds,
+    greedily,
     play_episodes,
 )
 from efficientzero.envs import make_env_batch
@@ -36,7 +33,7 @@ from efficientzero.runs.checkpoint import (
     load_checkpoint,
 )
 from efficientzero.runs.run_folder import RunInfo
-from efficientzero.search import BatchedSearch
+from efficientzero.search import Planner, PriorPlanner, UniformPlanner, make_planner
 
 Policy = Literal["search", "prior", "random"]
 """search: as in the run. prior: the policy head's most likely action, without any search. random:
@@ -101,18 +98,15 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
     num_envs = num_episodes or config.evaluator.final_num_episodes
     if num_envs < 1:
         raise ValueError(f"--episodes: got {num_episodes}, wanted 0 or more")
-    choose, train_step = _chooser(run, policy, num_envs)
+    planner, train_step = _planner(run, policy, num_envs)
     envs = make_env_batch(
-        config.env,
-        num_envs=num_envs,
+        config,
         seeds=evaluation_seeds(config, num_envs),
-        training=False,
-        max_episode_steps=config.env.final_eval_max_episode_steps,
-        jpeg_frames=config.compat.jpeg_frames,
+        purpose="final_evaluation",
         expected=run.env_spec,
     )
     try:
-        results = play_episodes(envs, choose, stop)
+        results = play_episodes(envs, greedily(planner), stop)
     except ValueError as error:
         if isinstance(error, PlainError):
             raise
@@ -123,23 +117,22 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
     return None if results is None else Played(train_step=train_step, results=tuple(results))
 
 
-def _chooser(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Chooser, int | None]:
-    config, num_actions = run.config, run.env_spec.num_actions
+def _planner(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Planner, int | None]:
+    config, spec = run.config, run.env_spec
     if policy == "random":
-        return by_chance(num_actions, generator(config.seed, _ROLE, 0, _CHANCE_STREAM)), None
+        chance = generator(config.seed, _ROLE, 0, _CHANCE_STREAM)
+        return UniformPlanner(spec.num_actions, chance), None
     # The device is this machine's affair: the run may have been made on another one.
     device = setup_torch(with_usable_device(config.cluster))
     network, train_step = load_network(run, device)
     if policy == "prior":
-        return by_prior(network, device), train_step
-    search = BatchedSearch(
+        return PriorPlanner(network, device), train_step
+    planner = make_planner(
+        config,
+        spec,
         network,
-        search=config.search,
-        agent=config.agent,
-        compat=config.compat,
-        num_actions=num_actions,
         batch_size=num_envs,
         device=device,
         generator=generator(config.seed, _ROLE, 0, _SEARCH_STREAM),
     )
-    return by_search(search), train_step
+    return planner, train_step

@@ -25,7 +25,7 @@ from efficientzero.process.options import parse_options
 from efficientzero.process.runtime import generator
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import Frames, SearchResult
-from efficientzero.search import BatchedSearch
+from efficientzero.search import BatchedSearch, make_planner
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,43 +64,40 @@ def decide(run: RunInfo, env_step: int) -> Decision:
     """Play greedily for ``env_step`` env_steps with the newest checkpoint and search once more.
 
     Raises:
-        ValueError: no checkpoint, or the episode is over sooner.
+        ValueError: no checkpoint, a planner without trees, or the episode is over sooner.
     """
     config = run.config
     device = torch.device("cpu")
     network, train_step = load_network(run, device)
-    search = BatchedSearch(
+    search = make_planner(
+        config,
+        run.env_spec,
         network,
-        search=config.search,
-        agent=config.agent,
-        compat=config.compat,
-        num_actions=run.env_spec.num_actions,
         batch_size=1,
         device=device,
         generator=generator(config.seed, "evaluator", 0, 2),
     )
+    if not isinstance(search, BatchedSearch):
+        raise ValueError(f"search.algorithm: got {config.search.algorithm}, which grows no trees")
     envs = make_env_batch(
-        config.env,
-        num_envs=1,
+        config,
         seeds=evaluation_seeds(config, 1),
-        training=False,
-        max_episode_steps=config.env.max_episode_steps,
-        jpeg_frames=config.compat.jpeg_frames,
+        purpose="evaluation",
         expected=run.env_spec,
     )
-    stack, frames = FrameStack(envs.spec, 1), envs.reset([0])
-    stack.reset(0, frames[0])
+    stack, observed = FrameStack(envs.spec, 1), envs.reset([0])
+    stack.reset([0], observed)
     for step in range(env_step):
-        result = search.run(stack.observations(), exploration_noise=False)
+        result = search.run(stack.roots([0]), exploration_noise=False)
         steps = envs.step([0], result.best_actions)
-        frames = steps.frames
         if steps.terminated[0] or steps.truncated[0]:
             raise ValueError(f"--env-step: got {env_step}, but the episode ends at {step + 1}")
-        stack.push(0, frames[0])
-    result = search.run(stack.observations(), exploration_noise=False)
+        observed = steps.observed
+        stack.push([0], observed)
+    result = search.run(stack.roots([0]), exploration_noise=False)
     envs.close()
     return Decision(
-        frame=frames[0],
+        frame=observed.frames[0],
         result=result,
         tree=search.export_tree(0),
         env_step=env_step,

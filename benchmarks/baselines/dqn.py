@@ -13,6 +13,7 @@ from torch import nn
 
 from benchmarks.baselines.tasks import Array, Body, Curve, Task, greedy
 from efficientzero.envs import FrameStack
+from efficientzero.schema import Roots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +123,9 @@ def train_dqn(task: Task, config: DqnConfig) -> Curve:
             if generator.random() < 1.0 - share * (1.0 - config.last_epsilon):
                 action = int(generator.integers(task.spec.num_actions))
             else:
-                action = int(greedy(online)(observation[None])[0])
+                action = int(greedy(online)(Roots(observation[None]))[0])
             answer = envs.step([0], np.array([action]))
-            stack.push([0], answer.frames)
+            stack.push([0], answer.observed)
             following = stack.observations()[0].copy()
             terminated = bool(answer.terminated[0])
             ended = terminated or bool(answer.truncated[0])

@@ -108,7 +108,7 @@ def _collect(
         log_policies, value = network(observation)
         action = torch.multinomial(log_policies.exp(), 1)
         answer = envs.step(everybody, action[:, 0].numpy())
-        stack.push(everybody, answer.frames)
+        stack.push(everybody, answer.observed)
         reward = torch.from_numpy(task.rewards(answer.rewards).astype(np.float32))
         end = answer.terminated | answer.truncated
         if answer.truncated.any():

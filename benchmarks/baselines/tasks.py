@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from time import process_time
 from typing import Any, TypeAlias
 
@@ -15,13 +15,15 @@ from torch import nn
 from actor.games import (
     Chooser,
     evaluation_seeds,
+    greedily,
     play_episodes,
 )
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, make_env_batch, probe_env_spec
 from efficientzero.networks import scale_pixels
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import EnvSpec, Frames
+from efficientzero.schema import EnvSpec, Roots
+from efficientzero.search import UniformPlanner
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -64,7 +66,9 @@ class Task:
             num_evaluations: over the budget's env_steps, at equal distances.
             num_episodes: greedy ones in each.
         """
-        self.config, self.spec = config, probe_env_spec(config.env)
+        limit = config.env.final_eval_max_episode_steps or _LONGEST_EVALUATION
+        env = replace(config.env, final_eval_max_episode_steps=min(limit, _LONGEST_EVALUATION))
+        self.config, self.spec = replace(config, env=env), probe_env_spec(env)
         self.env_steps = config.budget.env_steps
         self._interval = max(1, self.env_steps // num_evaluations)
         self._num_episodes = num_episodes
@@ -73,7 +77,7 @@ class Task:
     def make_envs(self, num_envs: int) -> EnvBatch:
         """Return environments for training."""
         seeds = [int(s) for s in np.random.SeedSequence(self.config.seed).generate_state(num_envs)]
-        return self._envs(seeds, training=True, limit=self.config.env.max_episode_steps)
+        return make_env_batch(self.config, seeds=seeds, purpose="training", expected=self.spec)
 
     def evaluate_when_due(self, curve: Curve, env_steps: int, choose: Chooser) -> None:
         """Add a point to ``curve`` at every interval."""
@@ -81,8 +85,9 @@ class Task:
             return
         cpu_seconds, started = curve.cpu_seconds, process_time()
         seeds = evaluation_seeds(self.config, self._num_episodes)
-        limit = self.config.env.final_eval_max_episode_steps or _LONGEST_EVALUATION
-        envs = self._envs(seeds, training=False, limit=min(limit, _LONGEST_EVALUATION))
+        envs = make_env_batch(
+            self.config, seeds=seeds, purpose="final_evaluation", expected=self.spec
+        )
         try:
             results = play_episodes(envs, choose, self._stop)
         finally:
@@ -95,17 +100,6 @@ class Task:
     def rewards(self, raw: Array) -> Array:
         """Return what is learned from: the raw rewards or their signs."""
         return np.sign(raw) if self.config.env.clip_rewards else raw
-
-    def _envs(self, seeds: Sequence[int], *, training: bool, limit: int) -> EnvBatch:
-        return make_env_batch(
-            self.config.env,
-            num_envs=len(seeds),
-            seeds=seeds,
-            training=training,
-            max_episode_steps=limit,
-            jpeg_frames=False,
-            expected=self.spec,
-        )
 
 
 class Body(nn.Module):
@@ -142,8 +136,8 @@ def greedy(scores: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
     """Return the chooser that plays the action of the highest score, [B, A]."""
 
     @torch.inference_mode()
-    def choose(observations: Frames) -> Array:
-        actions: Array = scores(torch.tensor(observations)).argmax(1).numpy()
+    def choose(roots: Roots) -> Array:
+        actions: Array = scores(torch.tensor(roots.observations)).argmax(1).numpy()
         return actions
 
     return choose
@@ -152,9 +146,6 @@ def greedy(scores: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
 def play_randomly(task: Task) -> Curve:
     """Return a curve of one point: uniformly random actions, which cost nothing to learn."""
     generator, curve = np.random.default_rng(task.config.seed), Curve()
-
-    def choose(observations: Frames) -> Array:
-        return generator.integers(task.spec.num_actions, size=len(observations))
-
-    task.evaluate_when_due(curve, task.env_steps, choose)
+    planner = UniformPlanner(task.spec.num_actions, generator)
+    task.evaluate_when_due(curve, task.env_steps, greedily(planner))
     return curve

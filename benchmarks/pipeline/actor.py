@@ -80,14 +80,8 @@ def measure_actor(config: Config | None = None, *, turns: int = _TURNS) -> list[
 def _actor_us(config: Config, turns: int) -> float:
     """Return CPU microseconds an env_step of the real actor's median turn, the first left out."""
     stop, num_envs = StopSignal(), config.actor.num_envs
-    env_config = dataclasses.replace(config.env, id=_GAME)
-    envs = make_env_batch(
-        env_config,
-        num_envs=num_envs,
-        seeds=range(num_envs),
-        training=True,
-        max_episode_steps=env_config.max_episode_steps,
-    )
+    config = dataclasses.replace(config, env=dataclasses.replace(config.env, id=_GAME))
+    envs = make_env_batch(config, seeds=range(num_envs), purpose="training")
     network = make_network(EfficientZeroNet, config.network, envs.spec)
     search = BatchedSearch(
         network,
@@ -108,7 +102,7 @@ def _actor_us(config: Config, turns: int) -> float:
             index=0,
             envs=envs,
             network=network,
-            search=search,
+            planner=search,
             weights=_Trained(network.inference_state_dict()),
             writers=[
                 EpisodeWriter(service.address, envs.spec, config, stop) for _ in range(num_envs)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efficientzero.config import EnvConfig
+from efficientzero.config import Config, EnvConfig
 from efficientzero.envs import make_env_batch
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
 from replay.steps import EpisodeWriter
@@ -67,24 +67,18 @@ def play_games(num_steps: int, *, seed: int = 0) -> list[PlayedGame]:
 
 def play_game(game: str, num_steps: int, *, seed: int = 0) -> PlayedGame:
     """Play ``num_steps`` env_steps of one game with random actions."""
-    config = EnvConfig(id=f"ALE/{game}-v5")
-    envs = make_env_batch(
-        config,
-        num_envs=1,
-        seeds=[seed],
-        training=True,
-        max_episode_steps=config.max_episode_steps,
-    )
+    config = Config(env=EnvConfig(id=f"ALE/{game}-v5"))
+    envs = make_env_batch(config, seeds=[seed], purpose="training")
     generator = np.random.default_rng(seed)
     num_actions = envs.spec.num_actions
     frames = np.empty((num_steps + 1, *envs.spec.frame_shape), np.uint8)
-    frames[0], ends = envs.reset([0])[0], set()
+    frames[0], ends = envs.reset([0]).frames[0], set()
     for t in range(num_steps):
         steps = envs.step([0], generator.integers(num_actions, size=1))
-        frames[t + 1] = steps.frames[0]
+        frames[t + 1] = steps.observed.frames[0]
         if steps.terminated[0] or steps.truncated[0]:
             ends.add(t)
-            frames[t + 1] = envs.reset([0])[0]
+            frames[t + 1] = envs.reset([0]).frames[0]
     envs.close()
     shares = generator.dirichlet(np.full(num_actions, _CONCENTRATION), num_steps)
     visits = [generator.multinomial(_NUM_SIMULATIONS, share) for share in shares]

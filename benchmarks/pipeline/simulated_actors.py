@@ -33,11 +33,8 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.schema import EnvSteps, Frames, SearchResult
-from efficientzero.search import (
-    BatchedSearch,
-    uniform_search_result,
-)
+from efficientzero.schema import EnvSteps, Observed, Roots, SearchResult
+from efficientzero.search import UniformPlanner
 from replay.steps import EpisodeWriter
 
 WEIGHTS = {"weight": torch.zeros(1)}
@@ -64,11 +61,10 @@ class RepeatedGame:
         self._frames = game.frames
         self._places = np.zeros(num_envs, np.int64)
 
-    def reset(self, indices: Sequence[int]) -> Frames:
+    def reset(self, indices: Sequence[int]) -> Observed:
         """Go back to the first frame."""
         self._places[list(indices)] = 0
-        first: Frames = self._frames[np.zeros(len(indices), np.int64)]
-        return first
+        return Observed(self._frames[np.zeros(len(indices), np.int64)])
 
     def step(self, indices: Sequence[int], actions: NDArray[np.integer[Any]]) -> EnvSteps:
         """Show the next frame; the last one is a time limit."""
@@ -78,7 +74,8 @@ class RepeatedGame:
         at_end = self._places[rows] == len(self._frames) - 1
         nothing = np.zeros(len(rows), np.bool_)
         rewards = np.zeros(len(rows), np.float32)
-        return EnvSteps(self._frames[self._places[rows]], rewards, nothing, at_end, at_end)
+        observed = Observed(self._frames[self._places[rows]])
+        return EnvSteps(observed, rewards, nothing, at_end, at_end)
 
     def close(self) -> None:
         """Do nothing."""
@@ -88,23 +85,21 @@ class RepeatedGame:
         return None
 
 
-class SleepingSearch:
+class SleepingPlanner(UniformPlanner):
     """Takes ``latency_s`` and finds nothing; remembers when it was asked."""
 
-    on_gpu = False
-
     def __init__(self, config: Config, num_actions: int, latency_s: float) -> None:
+        super().__init__(num_actions, np.random.default_rng(0))
         self.num_simulations = config.search.num_simulations
         self.batch_size = config.actor.num_envs
         self.started_at: list[float] = []
-        self._num_actions, self._latency_s = num_actions, latency_s
+        self._latency_s = latency_s
 
-    def run(self, observations: Frames, *, exploration_noise: bool) -> SearchResult:
+    def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
         """Sleep."""
-        del exploration_noise
         self.started_at.append(time.monotonic())
         time.sleep(self._latency_s)
-        return uniform_search_result(len(observations), self._num_actions)
+        return super().run(roots, exploration_noise=exploration_noise)
 
 
 class _NoNetwork:
@@ -114,7 +109,7 @@ class _NoNetwork:
 
 def _play(order: Order, game: PlayedGame, index: int, pipe: Any) -> None:  # noqa: ANN401
     config, stop = config_from_dict(order.config), StopSignal()
-    search = SleepingSearch(config, game.spec.num_actions, order.latency_s)
+    planner = SleepingPlanner(config, game.spec.num_actions, order.latency_s)
     num_envs = config.actor.num_envs
     # So that not all of them are awake at the same time.
     time.sleep(order.latency_s * index / config.cluster.num_actors)
@@ -123,7 +118,7 @@ def _play(order: Order, game: PlayedGame, index: int, pipe: Any) -> None:  # noq
         index=index,
         envs=RepeatedGame(game, num_envs),
         network=cast(EfficientZeroNet, _NoNetwork()),
-        search=cast(BatchedSearch, search),
+        planner=planner,
         weights=WeightClient(order.learner_address, weights_pb2.LATEST, WEIGHTS, stop),
         writers=[
             EpisodeWriter(order.replay_address, game.spec, config, stop) for _ in range(num_envs)
@@ -134,7 +129,7 @@ def _play(order: Order, game: PlayedGame, index: int, pipe: Any) -> None:  # noq
         stop=stop,
     ).run()
     stop.set("finished")
-    pipe.send(search.started_at)
+    pipe.send(planner.started_at)
 
 
 def _simulate(order: Order, game: PlayedGame) -> list[list[float]]:

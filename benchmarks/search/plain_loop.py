@@ -35,7 +35,7 @@ from efficientzero.config import (
 )
 from efficientzero.inference.cpu import _kernels
 from efficientzero.networks import ConvDynamics, EfficientZeroNet, LstmCell
-from efficientzero.schema import F32, EnvSpec
+from efficientzero.schema import F32, EnvSpec, Roots
 from mcts_cpp import SearchParams, TreeBatch
 
 # By the instruction set of our kernels, then by batch size: some of the gain is theirs.
@@ -215,7 +215,7 @@ def _compare(
     samples = cpu_seconds(
         {
             "plain": partial(plain.run, observations.numpy(), exploration_noise=True),
-            "search": partial(search.run, observations, exploration_noise=True),
+            "search": partial(search.run, Roots(observations), exploration_noise=True),
         },
         rounds=rounds,
     )

@@ -31,7 +31,7 @@ from efficientzero.networks import (
     RecurrentInference,
     ScalarSupport,
 )
-from efficientzero.schema import EnvSpec
+from efficientzero.schema import EnvSpec, Roots
 from efficientzero.search import BatchedSearch
 
 _Network = TypeVar("_Network", bound=EfficientZeroNet)
@@ -132,7 +132,7 @@ def measure_ratio(
     observations = make_observations(batch_size, spec)
     search = make_search(network, batch_size)
     bare = BareCalls(network, observations, search.num_simulations)
-    run_search = partial(search.run, observations, exploration_noise=True)
+    run_search = partial(search.run, Roots(observations), exploration_noise=True)
     samples = cpu_seconds({"search": run_search, "bare calls": bare.run}, rounds=rounds)
     sizes = {"num_roots": batch_size, "num_simulations": search.num_simulations}
     where = f"B={batch_size} M={search.num_simulations}"
@@ -161,7 +161,7 @@ def measure_overhead(
         searches[name] = make_search(network, batch_size)
     samples = cpu_seconds(
         {
-            name: partial(search.run, observations, exploration_noise=True)
+            name: partial(search.run, Roots(observations), exploration_noise=True)
             for name, search in searches.items()
         },
         rounds=rounds,

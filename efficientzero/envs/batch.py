@@ -25,7 +25,7 @@ from efficientzero.envs.contract import (
     reraise_ctrl_c,
 )
 from efficientzero.envs.hang_watch import Call
-from efficientzero.schema import EnvSpec, EnvSteps, Frames
+from efficientzero.schema import EnvSpec, EnvSteps, Frames, Observed
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ class EnvBatch(Protocol):
     spec: EnvSpec
     num_envs: int
 
-    def reset(self, indices: Sequence[int]) -> Frames:
-        """Start the next episode of these environments; return first frames [G, *frame]."""
+    def reset(self, indices: Sequence[int]) -> Observed:
+        """Start the next episode of these G environments; return what they show at first."""
 
     def step(self, indices: Sequence[int], actions: NDArray[np.integer[Any]]) -> EnvSteps:
         """Take one env_step in each of these environments, ``actions[g]`` in ``indices[g]``.
@@ -105,23 +105,24 @@ class SequentialEnvBatch:
         # By environment: since when it has been called, and what for.
         self._calls: list[tuple[float, str] | None] = [None] * len(envs)
 
-    def reset(self, indices: Sequence[int]) -> Frames:
-        """Start the next episode of these environments; return first frames [G, *frame]."""
+    def reset(self, indices: Sequence[int]) -> Observed:
+        """Start the next episode of these G environments; return what they show at first."""
         frames = self._empty_frames(len(indices))
         for row, index in enumerate(indices):
             frames[row] = self._reset(index)
-        return frames
+        return Observed(frames)
 
     def step(self, indices: Sequence[int], actions: NDArray[np.integer[Any]]) -> EnvSteps:
         """Take one env_step in each of these environments, ``actions[g]`` in ``indices[g]``."""
         self._check_step(indices, actions)
         steps = EnvSteps(
-            frames=self._empty_frames(len(indices)),
+            observed=Observed(self._empty_frames(len(indices))),
             rewards=np.zeros(len(indices), np.float32),
             terminated=np.zeros(len(indices), np.bool_),
             truncated=np.zeros(len(indices), np.bool_),
             game_over=np.zeros(len(indices), np.bool_),
         )
+        columns = (steps.observed.frames, *steps[1:])
         failures: dict[int, EnvError] = {}
         for row, index in enumerate(indices):
             try:
@@ -129,7 +130,7 @@ class SequentialEnvBatch:
             except EnvError as error:
                 failures[row] = error
                 continue
-            for column, entry in zip(steps, step, strict=True):
+            for column, entry in zip(columns, step, strict=True):
                 column[row] = entry
         if failures:
             first = next(iter(failures.values()))

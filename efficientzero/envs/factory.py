@@ -1,7 +1,7 @@
 """From an environment id to a batch of environments, or to one line that says what is wrong.
 
-Atari games (any id of ale-py) get the Atari protocol, ``Catch-v0`` is built here, everything else
-comes from gymnasium as it is. ``registry`` knows which ids there are.
+Atari games (any id of ale-py) get the Atari protocol, ``ADAPTERS`` lists the environments of this
+project, everything else comes from gymnasium as it is. ``registry`` knows which ids there are.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 
 from efficientzero.config import (
+    Config,
     EnvConfig,
     EnvKwargs,
 )
@@ -24,17 +25,48 @@ from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import ROWS, CatchEnv
 from efficientzero.envs.contract import EnvContractError, raised, reraise_ctrl_c
 from efficientzero.envs.gym_env import GymEnv
-from efficientzero.envs.registry import ATARI_ENTRY_POINT, CATCH_ID, cannot_build, look_up
+from efficientzero.envs.registry import ATARI_ENTRY_POINT, cannot_build, look_up
 from efficientzero.schema import EnvSpec
+
+Purpose = Literal["training", "evaluation", "final_evaluation"]
+"""What environments are made for."""
 
 UNLIMITED_EVALUATION_STEPS = 1_000
 """Env_steps of an evaluation's episode where neither the config nor the environment has a limit."""
 MIN_IMAGE_SIDE = 3
 """Pixels; what one 3 x 3 convolution covers."""
 
-CATCH_STEPS = ROWS - 1
-
 log = logging.getLogger(__name__)
+
+
+class Adapter(Protocol):
+    """Builds a ``SingleEnv``; arguments as for ``make_env``."""
+
+    def __call__(
+        self, config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
+    ) -> SingleEnv:
+        """Return a new environment."""
+
+
+def make_catch(
+    config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
+) -> SingleEnv:
+    """Build Catch."""
+    del training  # it has no lives
+    _take_no_kwargs(config)
+    return GymEnv(
+        CatchEnv(),
+        seed=seed,
+        max_episode_steps=max_episode_steps,
+        action_repeat=config.action_repeat,
+        own_limit=ROWS - 1,
+    )
+
+
+ADAPTERS: dict[str, Adapter] = {
+    "Catch-v0": make_catch,
+}
+"""Environments that do not come from gymnasium's registry, by id (docs/extend/environment.md)."""
 
 
 def probe_env_spec(config: EnvConfig) -> EnvSpec:
@@ -49,52 +81,47 @@ def probe_env_spec(config: EnvConfig) -> EnvSpec:
 
 
 def make_env_batch(
-    config: EnvConfig,
+    config: Config,
     *,
-    num_envs: int,
     seeds: Sequence[int],
-    training: bool,
-    max_episode_steps: int,
-    jpeg_frames: bool = False,
+    purpose: Purpose,
     expected: EnvSpec | None = None,
 ) -> EnvBatch:
-    """Build ``num_envs`` environments; each episode sequence depends on its own seed only.
+    """Build one environment per seed; each episode sequence depends on its own seed only.
 
     Args:
-        config: the task.
-        num_envs: how many.
-        seeds: one non-negative seed per environment.
-        training: lost lives end episodes where the config says so; never in evaluation.
-        max_episode_steps: time limit in env_steps; 0 means the environment's own. An evaluation's
+        config: the task, its time limits, and whether every frame passes through JPEG.
+        seeds: one non-negative seed per environment, at least one.
+        purpose: decides the time limit; and lost lives end episodes in training alone, where
+            the config says so. A limit of 0 means the environment's own. An evaluation's
             episode always has one: ``UNLIMITED_EVALUATION_STEPS`` where there is no other.
-        jpeg_frames: every frame passes through JPEG; for images only.
         expected: what the run was started with; another host may have another version.
 
     Raises:
         EnvContractError: the environment is not as ``expected``.
-        ValueError: as ``probe_env_spec``, or the arguments do not fit together.
+        ValueError: as ``probe_env_spec``, or the config asks for JPEG where frames are no images.
     """
-    if num_envs < 1 or len(seeds) != num_envs:
-        raise ValueError(f"seeds: got {len(seeds)} for {num_envs} environments, wanted one each")
-    if max_episode_steps < 0:
-        raise ValueError(f"max_episode_steps: got {max_episode_steps}, wanted 0 or more")
+    is_final = purpose == "final_evaluation"
+    limit = config.env.final_eval_max_episode_steps if is_final else config.env.max_episode_steps
     envs: list[SingleEnv] = []
     with ExitStack() as refused:
         for seed in seeds:
-            envs.append(
-                make_env(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
-            )
-            refused.callback(_close, envs[-1])
-        spec = spec_of(envs[0], config)
+            training = purpose == "training"
+            env = make_env(config.env, seed=seed, training=training, max_episode_steps=limit)
+            envs.append(env)
+            refused.callback(_close, env)
+        spec = spec_of(envs[0], config.env)
         if expected is not None and spec != expected:
             now, before = spec.differences(expected)
             raise EnvContractError(
-                f"env.id={config.id}: got {now}, but the run was started with {before}: another "
+                f"env.id={spec.env_id}: got {now}, but the run was started with {before}: another "
                 "version of its package?"
             )
-        if jpeg_frames:
+        if config.compat.jpeg_frames:
             if not spec.is_image:
-                raise ValueError(f"jpeg_frames: got frames {spec.frame_shape}, wanted images")
+                raise ValueError(
+                    f"compat.jpeg_frames: got frames {spec.frame_shape}, wanted images"
+                )
             envs = [JpegFrames(env) for env in envs]
         refused.pop_all()
     return SequentialEnvBatch(spec, envs)
@@ -118,14 +145,20 @@ def import_env(config: EnvConfig) -> None:
         ValueError: in one line, what is missing or wrong.
     """
     try:
-        if config.id != CATCH_ID:
-            look_up(config.id)
+        if config.id not in ADAPTERS:
+            look_up(config.id, others=ADAPTERS)
     except ValueError as error:
         raise ValueError(f"env.id={config.id}: {error}") from error
 
 
 def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
-    """Build one environment; arguments as for ``make_env_batch``.
+    """Build one environment.
+
+    Args:
+        config: the task.
+        seed: of its first episode, not negative.
+        training: lost lives end episodes where the config says so.
+        max_episode_steps: time limit in env_steps; 0: see ``make_env_batch``.
 
     Raises:
         ValueError: in one line, why this environment cannot be used and what to do.
@@ -147,16 +180,11 @@ def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps:
 def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
     if config.action_repeat < 1:
         raise ValueError(f"action_repeat: got {config.action_repeat}, wanted 1 or more")
-    if config.id == CATCH_ID:
-        _take_no_kwargs(config)
-        return GymEnv(
-            CatchEnv(),
-            seed=seed,
-            max_episode_steps=max_episode_steps,
-            action_repeat=config.action_repeat,
-            own_limit=CATCH_STEPS,
+    if config.id in ADAPTERS:
+        return ADAPTERS[config.id](
+            config, seed=seed, training=training, max_episode_steps=max_episode_steps
         )
-    registered = look_up(config.id)
+    registered = look_up(config.id, others=ADAPTERS)
     is_atari = registered.entry_point == ATARI_ENTRY_POINT
     own_limit = _own_limit(registered, config)
     unlimited = 0 if training or own_limit else UNLIMITED_EVALUATION_STEPS

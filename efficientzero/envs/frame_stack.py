@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from efficientzero.schema import EnvSpec, Frames
+from efficientzero.schema import Bool, EnvSpec, Frames, Observed, Roots
 
 
 class FrameStack:
@@ -21,33 +22,36 @@ class FrameStack:
         shape = (num_envs, spec.num_stacked_frames, *spec.frame_shape)
         self._frames = np.zeros(shape, spec.frame_dtype)  # [E, S, *frame]
         self._observations = self._frames.reshape(num_envs, *spec.observation_shape)
+        self._legal_actions: Bool | None = None  # [E, A]; None: no environment excludes any
 
-    def reset(self, indices: int | Sequence[int], frames: Frames) -> None:
-        """Fill all S slots of these environments with their episode's first frame.
+    def reset(self, indices: Sequence[int], observed: Observed) -> None:
+        """Fill all S slots of these G environments with what they show first in an episode."""
+        rows = self._taken(indices, observed)
+        self._frames[rows] = observed.frames[:, None]
 
-        Args:
-            indices: one environment with one frame [*frame], or several with [G, *frame].
-            frames: the first frames.
-        """
-        rows, new = self._rows(indices, frames)
-        self._frames[rows] = new[:, None]
-
-    def push(self, indices: int | Sequence[int], frames: Frames) -> None:
-        """Drop the oldest frame of these environments and append a new one; as ``reset``."""
-        rows, new = self._rows(indices, frames)
+    def push(self, indices: Sequence[int], observed: Observed) -> None:
+        """Drop the oldest frame of these G environments and append what they show now."""
+        rows = self._taken(indices, observed)
         self._frames[rows, :-1] = self._frames[rows, 1:]
-        self._frames[rows, -1] = new
+        self._frames[rows, -1] = observed.frames
 
     def observations(self) -> Frames:
         """Return [E, S*C, H, W] or [E, S*D]: a view that the next push changes."""
         return self._observations
 
-    def _rows(
-        self, indices: int | Sequence[int], frames: Frames
-    ) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Frames]:
-        rows = np.array([indices] if isinstance(indices, int) else indices, np.intp)
-        shape = (len(rows), *self._spec.frame_shape)
-        expected = shape[1:] if isinstance(indices, int) else shape
-        if frames.shape != expected:
-            raise ValueError(f"frames: got shape {frames.shape}, wanted {expected}")
-        return rows, frames.reshape(shape)
+    def roots(self, indices: Sequence[int]) -> Roots:
+        """Return what a planner needs of these environments: copies."""
+        rows, legal = list(indices), self._legal_actions
+        return Roots(self._observations[rows], None if legal is None else legal[rows])
+
+    def _taken(self, indices: Sequence[int], observed: Observed) -> NDArray[np.intp]:
+        shape = (len(indices), *self._spec.frame_shape)
+        if observed.frames.shape != shape:
+            raise ValueError(f"frames: got shape {observed.frames.shape}, wanted {shape}")
+        rows = np.array(indices, np.intp)
+        if observed.legal_actions is not None:
+            if self._legal_actions is None:
+                every = (len(self._frames), self._spec.num_actions)
+                self._legal_actions = np.ones(every, np.bool_)
+            self._legal_actions[rows] = observed.legal_actions
+        return rows

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import ale_py
@@ -18,15 +19,18 @@ from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 from efficientzero.config import closest
 from efficientzero.envs.contract import raised, reraise_ctrl_c
 
-CATCH_ID = "Catch-v0"
 ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
 _MINATAR = "MinAtar/"
 _WITHOUT_PREFIX = ("gymnasium", "ale_py", "minatar")
 """Packages whose environments are known without ``package:`` before the id."""
 
 
-def look_up(env_id: str) -> GymEnvSpec:
+def look_up(env_id: str, *, others: Iterable[str] = ()) -> GymEnvSpec:
     """Find a registered environment by its id.
+
+    Args:
+        env_id: its id, after ``package:`` where a package registers it.
+        others: ids to propose as well where there is none of this id.
 
     Raises:
         ValueError: in one line, why there is none and what to do.
@@ -40,10 +44,9 @@ def look_up(env_id: str) -> GymEnvSpec:
     try:
         registered = gymnasium.spec(name)
     except gymnasium.error.Error as error:
-        nearest = (
-            ", ".join(_with_prefix(id_, package) for id_ in _nearest_ids(name))
-            or f"CartPole-v1, ALE/Pong-v5, {CATCH_ID}"
-        )
+        nearest = ", ".join(
+            _with_prefix(id_, package) for id_ in _nearest_ids(name, others)
+        ) or ", ".join(["CartPole-v1", "ALE/Pong-v5", *others])
         raise ValueError(f"there is no such environment; try {nearest}") from error
     entry = registered.entry_point
     if isinstance(entry, str) and entry != ATARI_ENTRY_POINT:  # games are built without it
@@ -96,7 +99,7 @@ def _register_minatar() -> None:
         register_envs()
 
 
-def _nearest_ids(env_id: str) -> list[str]:
+def _nearest_ids(env_id: str, others: Iterable[str]) -> list[str]:
     """Return up to three known ids whose bare name (no namespace, no version) is close.
 
     Only one where the name is a known one: then namespace or version was wrong.
@@ -105,7 +108,7 @@ def _nearest_ids(env_id: str) -> list[str]:
     ids_by_name: dict[str, str] = {}
     # In ascending order of preference: the newest version, no namespace (others need further
     # packages), ale-py's current ids, the namespace that was asked for.
-    for known in sorted([*gymnasium.registry, CATCH_ID], key=lambda id_: _preference(id_, asked)):
+    for known in sorted([*gymnasium.registry, *others], key=lambda id_: _preference(id_, asked)):
         ids_by_name[_parts_of(known).name] = known
     same = ids_by_name.get(asked.name)
     close = [asked.name] if same else closest(asked.name, ids_by_name, count=3)

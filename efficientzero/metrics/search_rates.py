@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class SearchRates:
-    """Counts the roots of one ``BatchedSearch`` between two rows."""
+    """Counts the roots of one planner between two rows."""
 
     def __init__(self, role: str, *, num_simulations: int, batch_size: int) -> None:
         """Count for ``role`` searches of so many simulations, run in batches of ``batch_size``."""

@@ -1,5 +1,7 @@
-"""Batched Monte-Carlo tree search: the trees in C++, the network on the device."""
+"""Planners: what decides at a root. Above all batched Monte-Carlo tree search, its trees in C++."""
 
-from efficientzero.search.batched_search import BatchedSearch, uniform_search_result
+from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.search.plain_planners import PriorPlanner, UniformPlanner
+from efficientzero.search.planner import Planner, make_planner
 
-__all__ = ["BatchedSearch", "uniform_search_result"]
+__all__ = ["BatchedSearch", "Planner", "PriorPlanner", "UniformPlanner", "make_planner"]

@@ -1,6 +1,6 @@
 """One batched Monte-Carlo tree search: the network on the device, the trees in C++.
 
-Called by actors, the evaluator and reanalyzers. Latents never leave the device: they live in
+Built by ``make_planner``. Latents never leave the device: they live in
 pools indexed by (simulation, tree), because simulation i expands node i of every tree. On a GPU
 the roots are split in halves, so that one half's trees work while the other's network does.
 """
@@ -20,7 +20,7 @@ from efficientzero.config import (
 )
 from efficientzero.inference import SearchNetwork
 from efficientzero.networks import EfficientZeroNet, node_answers
-from efficientzero.schema import F32, Frames, SearchResult
+from efficientzero.schema import F32, Frames, Roots, SearchResult
 from efficientzero.search.search_part import SearchPart
 
 if TYPE_CHECKING:
@@ -60,13 +60,14 @@ class BatchedSearch:
             num_parts: parts that take turns; results do not depend on it but for the network's
                 rounding. None: two on a GPU if B is large enough, else one.
         """
-        self._device = device
-        self._network = network
+        self.on_gpu = device.type != "cpu"
+        self.plays_best = search.algorithm == "gumbel"
+        self._device, self._network = device, network
         self._generator, self.batch_size = generator, batch_size
         self.num_simulations = search.num_simulations
         self._root_temperature = search.root_policy_temperature
         if num_parts is None:
-            num_parts = 2 if device.type != "cpu" and batch_size >= _SMALLEST_SPLIT else 1
+            num_parts = 2 if self.on_gpu and batch_size >= _SMALLEST_SPLIT else 1
         self._inference = SearchNetwork(
             network,
             backend=search.inference_backend,
@@ -87,17 +88,12 @@ class BatchedSearch:
             for start, end in zip(self._bounds, self._bounds[1:], strict=False)
         ]
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether a search leaves the CPU free for other work."""
-        return self._device.type != "cpu"
-
     @torch.inference_mode()
-    def run(self, observations: Frames | Tensor, *, exploration_noise: bool) -> SearchResult:
-        """Search from ``observations`` and return what the roots found.
+    def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
+        """Search from ``roots`` and return what they found.
 
         Args:
-            observations: [N, *observation] with 1 <= N <= batch_size, uint8 or float32.
+            roots: 1 <= N <= batch_size of them, observations uint8 or float32.
             exploration_noise: explore at the root: flatter priors by root_policy_temperature, and
                 Dirichlet noise in them, or with Gumbel's search its Gumbel variables; without
                 them it is deterministic.
@@ -105,10 +101,10 @@ class BatchedSearch:
         Raises:
             ValueError: N out of range, or the network answered with a number that is not finite.
         """
-        num_roots = len(observations)
+        num_roots = len(roots)
         if not 1 <= num_roots <= self.batch_size:
             raise ValueError(f"observations: got {num_roots} roots, wanted 1 to {self.batch_size}")
-        values, logits = self._expand_roots(self._padded(observations), exploration_noise)
+        values, logits = self._expand_roots(roots, exploration_noise)
         for part in self._parts:
             part.launch(1)
         for node in range(2, self.num_simulations + 1):
@@ -139,14 +135,18 @@ class BatchedSearch:
         part = int(np.searchsorted(self._bounds, root, side="right")) - 1
         return self._parts[part].export_tree(root - self._bounds[part])
 
-    def _expand_roots(self, observations: Tensor, exploration_noise: bool) -> tuple[F32, F32]:
+    def _expand_roots(self, roots: Roots, exploration_noise: bool) -> tuple[F32, F32]:
         """Start the searches; return the network's own values [B] and policy logits [B, A]."""
-        root = self._inference.initial_inference(observations)
+        root = self._inference.initial_inference(self._padded(roots.observations))
         values, policy_logits = map(_to_numpy, node_answers(root, self._network.answer_rule))
         priors = policy_logits
         if exploration_noise and self._root_temperature != 1.0:
             priors = policy_logits / np.float32(self._root_temperature)
         seeds = self._generator.integers(0, 2**64, size=self.batch_size, dtype=np.uint64)
+        legal = None
+        if roots.legal_actions is not None:
+            legal = np.ones(policy_logits.shape, np.bool_)
+            legal[: len(roots)] = roots.legal_actions
         for part, start in zip(self._parts, self._bounds, strict=False):
             rows = slice(start, start + part.batch_size)
             part.expand_roots(
@@ -154,6 +154,7 @@ class BatchedSearch:
                 priors[rows],
                 values[rows],
                 seeds=seeds[rows],
+                legal_actions=None if legal is None else legal[rows],
                 draw_noise=exploration_noise,
             )
         return values, policy_logits
@@ -175,23 +176,6 @@ class BatchedSearch:
         if missing:
             roots = torch.cat([roots, roots[-1:].expand(missing, *roots.shape[1:])])
         return roots
-
-
-def uniform_search_result(num_roots: int, num_actions: int) -> SearchResult:
-    """Return what a search without any knowledge finds: every action alike, all values zero.
-
-    Actors use it before training starts, when a search with untrained weights would cost the same
-    time as any other and find nothing.
-    """
-    return SearchResult(
-        visit_counts=np.ones((num_roots, num_actions), np.int32),
-        policies=np.full((num_roots, num_actions), 1.0 / num_actions, np.float32),
-        best_actions=np.zeros(num_roots, np.int32),
-        root_values=np.zeros(num_roots, np.float32),
-        predicted_values=np.zeros(num_roots, np.float32),
-        prior_logits=np.zeros((num_roots, num_actions), np.float32),
-        search_depths=np.zeros(num_roots, np.int32),
-    )
 
 
 def _to_numpy(tensor: Tensor) -> F32:

@@ -28,7 +28,7 @@ from efficientzero.inference import (
     SearchNetwork,
 )
 from efficientzero.networks import StepAnswers
-from efficientzero.schema import F32, SearchResult
+from efficientzero.schema import F32, Bool, SearchResult
 from mcts_cpp import SearchParams, TreeBatch
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class SearchPart:
         values: F32,
         *,
         seeds: NDArray[np.uint64],
+        legal_actions: Bool | None,
         draw_noise: bool,
     ) -> None:
         """Start new searches.
@@ -94,11 +95,14 @@ class SearchPart:
             policy_logits: [B, A].
             values: [B], raw scale.
             seeds: [B], one per tree.
+            legal_actions: [B, A]; None: all are.
             draw_noise: explore at the roots.
         """
         self._pool.write_roots(latents)
         self._trees.reset(seeds)
-        self._trees.expand_roots(policy_logits, values, draw_noise=draw_noise)
+        self._trees.expand_roots(
+            policy_logits, values, legal_actions=legal_actions, draw_noise=draw_noise
+        )
 
     def launch(self, node: int) -> None:
         """Choose the leaves of simulation ``node`` and start their inference."""

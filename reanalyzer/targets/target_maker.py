@@ -20,12 +20,13 @@ from efficientzero.schema import (
     I64,
     Bool,
     Frames,
+    Roots,
     SearchResult,
     SliceBatch,
     TrainingBatch,
     stack_window,
 )
-from efficientzero.search import BatchedSearch
+from efficientzero.search import Planner
 from reanalyzer.root_batch import value_batch_size
 from reanalyzer.targets.diagnostics import (
     BatchDiagnostics,
@@ -65,7 +66,7 @@ class TargetMaker:
         self,
         config: Config,
         *,
-        search: BatchedSearch,
+        search: Planner,
         generator: np.random.Generator,
         timer: SectionTimer,
     ) -> None:
@@ -266,7 +267,7 @@ class TargetMaker:
         results = []
         for part in observations:
             self.search_rates.add(len(part))
-            results.append(self._search.run(part, exploration_noise=True))
+            results.append(self._search.run(Roots(part), exploration_noise=True))
         if not results:
             return None
         return SearchResult._make(np.concatenate(column) for column in zip(*results, strict=True))

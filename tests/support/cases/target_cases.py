@@ -50,7 +50,8 @@ class TellingSearch:
         self.seen: list[np.ndarray] = []
         self.sizes: list[int] = []
 
-    def run(self, observations, *, exploration_noise):
+    def run(self, roots, *, exploration_noise):
+        observations = roots.observations
         assert exploration_noise, "roots of targets explore like an actor's"
         assert 1 <= len(observations) <= self.batch_size
         if observations.base is not None:

@@ -39,31 +39,31 @@ def found(num_roots, *, visits=(0, 0, 8, 0)):
     )
 
 
-def configured(algorithm="gumbel", **actor):
+def configured(**actor):
     config = Config()
-    return dataclasses.replace(
-        config,
-        search=dataclasses.replace(config.search, algorithm=algorithm),
-        actor=dataclasses.replace(config.actor, **actor),
-    )
+    return dataclasses.replace(config, actor=dataclasses.replace(config.actor, **actor))
 
 
-@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
-def test_a_share_of_the_actions_is_uniform(algorithm):
-    config = configured(algorithm, random_action_share=0.2)
+def choose(chooser, result, envs, *, plays_best=True):
+    return chooser.choose(result, envs, 0, plays_best=plays_best, is_random=False)
+
+
+@pytest.mark.parametrize("plays_best", [False, True])
+def test_a_share_of_the_actions_is_uniform(plays_best):
+    config = configured(random_action_share=0.2)
     chooser = ActionChooser(config, 20_000, np.random.default_rng(0))
     for _ in range(3):
-        actions = chooser.choose(found(20_000), range(20_000), 0, is_random=False)
+        actions = choose(chooser, found(20_000), range(20_000), plays_best=plays_best)
         assert actions.dtype == np.int64
         shares = np.bincount(actions, minlength=4) / len(actions)
         np.testing.assert_allclose(shares, [0.05, 0.05, 0.85, 0.05], atol=0.01)
 
 
-@pytest.mark.parametrize(("algorithm", "draws"), [("puct", 5), ("gumbel", 0)])
-def test_without_a_share_nothing_is_drawn_for_it(algorithm, draws):
+@pytest.mark.parametrize(("plays_best", "draws"), [(False, 5), (True, 0)])
+def test_without_a_share_nothing_is_drawn_for_it(plays_best, draws):
     ours, other = np.random.default_rng(0), np.random.default_rng(0)
-    chooser = ActionChooser(configured(algorithm), 5, ours)
-    assert set(chooser.choose(found(5), range(5), 0, is_random=False).tolist()) == {2}
+    chooser = ActionChooser(Config(), 5, ours)
+    assert set(choose(chooser, found(5), range(5), plays_best=plays_best).tolist()) == {2}
     other.random(draws)
     assert ours.random() == other.random()
 
@@ -71,7 +71,8 @@ def test_without_a_share_nothing_is_drawn_for_it(algorithm, draws):
 def test_play_before_training_has_no_share_and_is_uniform():
     chooser = ActionChooser(configured(random_action_share=1.0), 9_000, np.random.default_rng(0))
     result = found(9_000, visits=(2, 2, 2, 2))
-    shares = np.bincount(chooser.choose(result, range(9_000), 0, is_random=True)) / 9_000
+    actions = chooser.choose(result, range(9_000), 0, plays_best=False, is_random=True)
+    shares = np.bincount(actions) / 9_000
     np.testing.assert_allclose(shares, 0.25, atol=0.02)
 
 
@@ -79,7 +80,7 @@ def lengths_of_random_actions(chooser, num_steps):
     """Return how many steps each random action of environment 0 takes, in order."""
     lengths, steps = [], 0
     for _ in range(num_steps):
-        chooser.choose(found(1), [0], 0, is_random=False)
+        choose(chooser, found(1), [0])
         steps += 1
         if chooser._repeats_left[0] == 0:
             lengths.append(steps)
@@ -100,8 +101,8 @@ def test_a_repeated_action_stays_the_same_and_ends_with_its_episode():
     config = configured(random_action_share=1.0, random_action_repeat=True)
     chooser = ActionChooser(config, 3, np.random.default_rng(0))
     while chooser._repeats_left[1] < 3:
-        (first,) = chooser.choose(found(1), [1], 0, is_random=False)
+        (first,) = choose(chooser, found(1), [1])
     for _ in range(2):
-        assert chooser.choose(found(2), [0, 1], 0, is_random=False)[1] == first
+        assert choose(chooser, found(2), [0, 1])[1] == first
     chooser.reset(1)
     assert chooser._repeats_left[1] == 0

@@ -59,11 +59,11 @@ class ObservingSearch(BatchedSearch):
         self.results = []
         self.before_run = lambda: None
 
-    def run(self, observations, *, exploration_noise):
+    def run(self, roots, *, exploration_noise):
         assert exploration_noise
         self.before_run()
-        self.seen.append(observations.copy())
-        self.results.append(super().run(observations, exploration_noise=exploration_noise))
+        self.seen.append(roots.observations.copy())
+        self.results.append(super().run(roots, exploration_noise=exploration_noise))
         return self.results[-1]
 
 
@@ -95,13 +95,7 @@ class Bench:
         actor = dataclasses.replace(config.actor, pipeline=pipeline)
         config = dataclasses.replace(config, actor=actor)
         self.config, self.stop = config, StopSignal()
-        envs = make_env_batch(
-            config.env,
-            num_envs=config.actor.num_envs,
-            seeds=range(config.actor.num_envs),
-            training=True,
-            max_episode_steps=config.env.max_episode_steps,
-        )
+        envs = make_env_batch(config, seeds=range(config.actor.num_envs), purpose="training")
         self.spec = envs.spec
         torch.manual_seed(0)
         network = make_network(config, envs.spec, training=False).eval()
@@ -127,7 +121,7 @@ class Bench:
             index=0,
             envs=self.envs,
             network=network,
-            search=self.search,
+            planner=self.search,
             weights=self.weights,
             writers=self.writers,
             run_client=self.run_client,
@@ -368,8 +362,8 @@ def test_gumbel_actor_plays_what_the_search_recommends():
     bench = Bench(budget=12, algorithm="gumbel")
     recommended, run = [], bench.search.run
 
-    def keep(observations, *, exploration_noise):
-        result = run(observations, exploration_noise=exploration_noise)
+    def keep(roots, *, exploration_noise):
+        result = run(roots, exploration_noise=exploration_noise)
         recommended.extend(result.best_actions.tolist())
         return result
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from actor.value_bias import ValueBias
-from efficientzero.schema import EnvSteps
+from efficientzero.schema import EnvSteps, Observed
 
 
 def steps(rewards, *, over=(), cut=()):
@@ -14,7 +14,7 @@ def steps(rewards, *, over=(), cut=()):
     flags = [np.isin(np.arange(count), chosen) for chosen in (over, cut, over)]
     terminated, truncated, game_over = flags
     return EnvSteps(
-        frames=np.zeros((count, 1), np.float32),
+        observed=Observed(np.zeros((count, 1), np.float32)),
         rewards=np.array(rewards, np.float32),
         terminated=terminated,
         truncated=truncated,

@@ -39,18 +39,18 @@ class CountingSearch(BatchedSearch):
         super().__init__(*args, **options)
         self.calls: list[tuple[int, bool]] = []
 
-    def run(self, observations, *, exploration_noise):
-        self.calls.append((len(observations), exploration_noise))
-        return super().run(observations, exploration_noise=exploration_noise)
+    def run(self, roots, *, exploration_noise):
+        self.calls.append((len(roots), exploration_noise))
+        return super().run(roots, exploration_noise=exploration_noise)
 
 
 class TellingSearch(CountingSearch):
     """Its visit counts tell which observation it saw."""
 
-    def run(self, observations, *, exploration_noise):
-        self.calls.append((len(observations), exploration_noise))
-        counts = np.array([*map(told_counts, observations)], np.int32)
-        zeros = np.zeros(len(observations), np.float32)
+    def run(self, roots, *, exploration_noise):
+        self.calls.append((len(roots), exploration_noise))
+        counts = np.array([*map(told_counts, roots.observations)], np.int32)
+        zeros = np.zeros(len(roots), np.float32)
         return SearchResult(
             visit_counts=counts,
             policies=(counts / counts.sum(axis=1, keepdims=True)).astype(np.float32),
@@ -58,7 +58,7 @@ class TellingSearch(CountingSearch):
             root_values=zeros,
             predicted_values=zeros,
             prior_logits=np.zeros(counts.shape, np.float32),
-            search_depths=np.zeros(len(observations), np.int32),
+            search_depths=np.zeros(len(roots), np.int32),
         )
 
 

@@ -12,7 +12,7 @@ from efficientzero.config.derived import most_roots
 from efficientzero.config.files import ConfigError
 from efficientzero.inference.timing import step_seconds
 from efficientzero.networks import make_network
-from efficientzero.schema import EnvSpec
+from efficientzero.schema import EnvSpec, Roots
 from learner.training.network import train_step_cost
 from reanalyzer.root_batch import (
     candidate_sizes,
@@ -129,7 +129,7 @@ def test_reanalyzers_search_with_their_own_simulations_if_they_have_any(number, 
     search = reanalysis_search(config, SPEC, network, torch.device("cpu"), generator)
     assert search.num_simulations == wanted
     observations = np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32)
-    found = search.run(observations, exploration_noise=True)
+    found = search.run(Roots(observations), exploration_noise=True)
     assert (found.visit_counts.sum(1) == wanted).all()
     np.testing.assert_allclose(found.policies.sum(1), 1, rtol=1e-5)
 

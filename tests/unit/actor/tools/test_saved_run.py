@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from actor.games import (
-    by_chance,
-    by_prior,
-    by_search,
     evaluation_seeds,
+    greedily,
     play_episodes,
 )
 from actor.tools.evaluate import main
@@ -22,7 +20,8 @@ from efficientzero.envs import make_env_batch
 from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.checkpoint import save_checkpoint
-from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.schema import Roots
+from efficientzero.search import PriorPlanner, UniformPlanner, make_planner
 from tests.support.fakes import (
     tiny_config,
     tiny_run,
@@ -56,32 +55,24 @@ def test_the_prior_plays_the_action_with_the_largest_logit(run):
     network, train_step = load_network(run, CPU)
     assert train_step == 24
     assert not network.training
-    assert by_prior(network, CPU)(observations_of(run, 5)).tolist() == [2] * 5
+    choose = greedily(PriorPlanner(network, CPU))
+    assert choose(Roots(observations_of(run, 5))).tolist() == [2] * 5
 
 
 def test_the_search_plays_the_most_visited_action(run):
     network, _ = load_network(run, CPU)
-    config = run.config
-    search = BatchedSearch(
+    search = make_planner(
+        run.config,
+        run.env_spec,
         network,
-        search=config.search,
-        agent=config.agent,
-        num_actions=3,
         batch_size=4,
         device=CPU,
         generator=np.random.default_rng(0),
     )
-    observations = observations_of(run, 4)
-    visits = search.run(observations, exploration_noise=False).visit_counts
-    chosen = by_search(search)(observations)
+    roots = Roots(observations_of(run, 4))
+    visits = search.run(roots, exploration_noise=False).visit_counts
+    chosen = greedily(search)(roots)
     assert (visits[np.arange(4), chosen] == visits.max(1)).all()
-
-
-def test_chance_plays_every_action_about_equally_often():
-    choose = by_chance(3, np.random.default_rng(0))
-    counts = np.bincount(choose(np.zeros((3000, 1))), minlength=3)
-    # Six standard deviations of a binomial count with n = 3000, p = 1/3.
-    assert np.abs(counts - 1000).max() < 6 * np.sqrt(3000 * 2 / 9)
 
 
 @pytest.mark.parametrize("policy", ["search", "prior", "random"])
@@ -98,13 +89,9 @@ def test_games_are_those_of_the_final_evaluation(run, policy):
 def test_the_prior_meets_the_balls_that_the_evaluation_meets(run):
     # Always right: the paddle ends in the last column, so it catches what falls there.
     envs = make_env_batch(
-        run.config.env,
-        num_envs=20,
-        seeds=evaluation_seeds(run.config, 20),
-        training=False,
-        max_episode_steps=0,
+        run.config, seeds=evaluation_seeds(run.config, 20), purpose="final_evaluation"
     )
-    first = envs.reset(range(20))[:, 0]
+    first = envs.reset(range(20)).frames[:, 0]
     wanted = [1.0 if frame[0].argmax() == 4 else -1.0 for frame in first]
     played = play(run, "prior", 20, StopSignal())
     assert played is not None
@@ -121,10 +108,8 @@ def test_random_play_is_repeatable_and_needs_no_checkpoint(tmp_path):
 def test_a_stop_ends_the_games():
     stop = StopSignal()
     stop.set("SIGINT")
-    envs = make_env_batch(
-        tiny_config().env, num_envs=1, seeds=[0], training=False, max_episode_steps=0
-    )
-    assert play_episodes(envs, by_chance(3, np.random.default_rng(0)), stop) is None
+    envs = make_env_batch(tiny_config(), seeds=[0], purpose="evaluation")
+    assert play_episodes(envs, greedily(UniformPlanner(3, np.random.default_rng(0))), stop) is None
 
 
 @pytest.fixture

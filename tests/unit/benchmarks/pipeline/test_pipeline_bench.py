@@ -37,13 +37,13 @@ def test_fairness_tells_the_widest_gap_of_ratios_and_the_worst_budget():
 def test_a_repeated_game_shows_the_real_frames_and_ends_after_the_last():
     game = play_game("Pong", 3)
     envs = RepeatedGame(game, 2)
-    np.testing.assert_array_equal(envs.reset([0, 1]), game.frames[[0, 0]])
+    np.testing.assert_array_equal(envs.reset([0, 1]).frames, game.frames[[0, 0]])
     envs.step([1], np.zeros(1, np.int64))
     steps = envs.step([0, 1], np.zeros(2, np.int64))
-    np.testing.assert_array_equal(steps.frames, game.frames[[1, 2]])
+    np.testing.assert_array_equal(steps.observed.frames, game.frames[[1, 2]])
     last = envs.step([0, 1], np.zeros(2, np.int64))
     assert last.truncated.tolist() == last.game_over.tolist() == [False, True]
-    np.testing.assert_array_equal(last.frames, game.frames[[2, 3]])
+    np.testing.assert_array_equal(last.observed.frames, game.frames[[2, 3]])
 
 
 def test_played_games_are_reproducible_and_their_policies_are_visit_shares():

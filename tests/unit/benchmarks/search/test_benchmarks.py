@@ -46,7 +46,7 @@ from benchmarks.search.tree_threads import measure_threads
 from efficientzero.config.fields import NetworkConfig
 from efficientzero.inference.cpu import _kernels
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import EnvSpec
+from efficientzero.schema import EnvSpec, Roots
 from tests.support.cases.mcts_cases import searched_alike
 
 TINY = NetworkConfig(channels=4, reduced_channels=2, lstm_hidden_size=8, support_bound=5)
@@ -206,7 +206,7 @@ def test_plain_loop_finds_what_the_search_finds():
     network = make_network(EfficientZeroNet, TINY, IMAGES)
     observations = make_observations(30, IMAGES)
     plain = PlainLoop(network, 30, np.random.default_rng(0))
-    result = make_search(network, 30).run(observations, exploration_noise=False)
+    result = make_search(network, 30).run(Roots(observations), exploration_noise=False)
     visit_counts, root_values = plain.run(observations.numpy(), exploration_noise=False)
     same = searched_alike(np.array(visit_counts), result.visit_counts)
     np.testing.assert_allclose(
@@ -243,7 +243,7 @@ def test_plain_loop_around_a_free_network_finds_what_the_search_around_it_finds(
     visit_counts, root_values = plain.run(observations.numpy(), exploration_noise=False)
     search = make_search(network, 30)
     for _ in range(2):  # the second starts anew
-        result = search.run(observations, exploration_noise=False)
+        result = search.run(Roots(observations), exploration_noise=False)
         same = searched_alike(np.array(visit_counts), result.visit_counts)
         np.testing.assert_allclose(
             np.array(root_values)[same], result.root_values[same], rtol=1e-4, atol=1e-5
@@ -267,7 +267,7 @@ def test_free_network_gives_a_complete_search_without_any_weights():
     search = make_search(network, 3)
     for parameter in network.parameters():
         parameter.data.fill_(math.nan)
-    result = search.run(observations, exploration_noise=True)
+    result = search.run(Roots(observations), exploration_noise=True)
     assert result.visit_counts.sum(axis=1).tolist() == [search.num_simulations] * 3
     assert np.isfinite(result.root_values).all()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from efficientzero.config.fields import EnvConfig
+from efficientzero.config.fields import Config, EnvConfig
 from efficientzero.envs import make_env_batch, probe_env_spec
 from efficientzero.envs.batch import EnvBatch
 from efficientzero.schema import EnvSteps, Frames
@@ -11,12 +11,12 @@ CATCH = EnvConfig(id="Catch-v0")
 
 
 def make_catch(seed: int = 0) -> EnvBatch:
-    return make_env_batch(CATCH, num_envs=1, seeds=[seed], training=True, max_episode_steps=0)
+    return make_env_batch(Config(env=CATCH), seeds=[seed], purpose="training")
 
 
 def play_towards(batch: EnvBatch, target: str) -> tuple[list[Frames], list[EnvSteps]]:
     """Play one episode; move the paddle under the ball ("ball") or away from it ("away")."""
-    frames = [batch.reset([0])[0]]
+    frames = [batch.reset([0]).frames[0]]
     steps: list[EnvSteps] = []
     ball = int(frames[0][0, 0].argmax())  # the ball falls straight down
     column = ball if target == "ball" else (0 if ball > 2 else 4)
@@ -25,7 +25,7 @@ def play_towards(batch: EnvBatch, target: str) -> tuple[list[Frames], list[EnvSt
         action = int(np.sign(column - paddle)) + 1
         paddle += action - 1
         steps.append(batch.step([0], np.array([action])))
-        frames.append(steps[-1].frames[0])
+        frames.append(steps[-1].observed.frames[0])
     return frames, steps
 
 
@@ -63,13 +63,13 @@ def test_the_paddle_stops_at_the_walls():
     batch.reset([0])
     for _ in range(5):
         steps = batch.step([0], np.array([0]))
-    assert steps.frames[0, 0, 9].tolist() == [255, 0, 0, 0, 0]
+    assert steps.observed.frames[0, 0, 9].tolist() == [255, 0, 0, 0, 0]
 
 
 def test_frames_are_small_uint8_images():
     spec = probe_env_spec(CATCH)
     assert (spec.frame_shape, spec.frame_dtype, spec.num_actions) == ((1, 10, 5), "uint8", 3)
-    frame = make_catch().reset([0])
+    frame = make_catch().reset([0]).frames
     assert (frame.shape, frame.dtype.name) == ((1, 1, 10, 5), "uint8")
     assert sorted(np.unique(frame)) == [0, 255]
 

@@ -3,19 +3,14 @@
 import numpy as np
 import pytest
 
-from efficientzero.config.fields import EnvConfig
+from efficientzero.config.fields import Config, EnvConfig
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.batch import EnvBatch
 
 
 def make_batch(env_id: str, num_envs: int, *, max_episode_steps: int = 0) -> EnvBatch:
-    return make_env_batch(
-        EnvConfig(id=env_id),
-        num_envs=num_envs,
-        seeds=range(num_envs),
-        training=True,
-        max_episode_steps=max_episode_steps,
-    )
+    env = EnvConfig(id=env_id, max_episode_steps=max_episode_steps)
+    return make_env_batch(Config(env=env), seeds=range(num_envs), purpose="training")
 
 
 def balancing_actions(frames: np.ndarray) -> np.ndarray:
@@ -27,11 +22,11 @@ def balancing_actions(frames: np.ndarray) -> np.ndarray:
 
 def test_a_balanced_cartpole_is_truncated_at_its_own_limit_and_not_terminated():
     batch = make_batch("CartPole-v1", 2)
-    frames = batch.reset([0, 1])
+    frames = batch.reset([0, 1]).frames
     score = np.zeros(2)
     for _ in range(500):
         steps = batch.step([0, 1], balancing_actions(frames))
-        frames, score = steps.frames, score + steps.rewards
+        frames, score = steps.observed.frames, score + steps.rewards
         assert not steps.terminated.any()
     assert steps.truncated.all()
     assert steps.game_over.all()
@@ -45,17 +40,17 @@ def test_a_fallen_cartpole_is_terminated_and_not_truncated():
     while not steps.terminated[0]:
         steps = batch.step([0], np.array([1]))
     assert (steps.truncated[0], steps.game_over[0]) == (False, True)
-    assert abs(steps.frames[0, 2]) > 0.2  # the real last frame: the pole lies
+    assert abs(steps.observed.frames[0, 2]) > 0.2  # the real last frame: the pole lies
 
 
 @pytest.mark.parametrize("limit, expected", [(30, 30), (600, 500)])
 def test_the_shorter_of_two_time_limits_holds(limit: int, expected: int):
     batch = make_batch("CartPole-v1", 1, max_episode_steps=limit)
-    frames = batch.reset([0])
+    frames = batch.reset([0]).frames
     num_steps, has_ended = 0, False
     while not has_ended:
         steps = batch.step([0], balancing_actions(frames))
-        frames, has_ended = steps.frames, bool(steps.truncated[0] or steps.terminated[0])
+        frames, has_ended = steps.observed.frames, bool(steps.truncated[0] or steps.terminated[0])
         num_steps += 1
     assert (num_steps, bool(steps.truncated[0])) == (expected, True)
 
@@ -86,14 +81,14 @@ def test_actions_go_to_the_environments_they_are_for():
     batch = make_batch("Catch-v0", 3)
     batch.reset([0, 1, 2])
     steps = batch.step([2, 0], np.array([0, 2]))
-    assert steps.frames[:, 0, 9].argmax(axis=1).tolist() == [1, 3]
+    assert steps.observed.frames[:, 0, 9].argmax(axis=1).tolist() == [1, 3]
     steps = batch.step([0, 1, 2], np.array([1, 1, 1]))
-    assert steps.frames[:, 0, 9].argmax(axis=1).tolist() == [3, 2, 1]
+    assert steps.observed.frames[:, 0, 9].argmax(axis=1).tolist() == [3, 2, 1]
 
 
 def test_frames_handed_out_are_not_changed_by_later_steps():
     batch = make_batch("ALE/Breakout-v5", 1)
-    first = batch.reset([0])
+    first = batch.reset([0]).frames
     kept = first.copy()
     batch.step([0], np.array([1]))
     np.testing.assert_array_equal(first, kept)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from efficientzero.config.fields import EnvConfig
+from efficientzero.config.fields import Config, EnvConfig
 from efficientzero.envs.batch import EnvStep, SequentialEnvBatch
 from efficientzero.envs.contract import EnvContractError, EnvCrashed, EnvError
 from efficientzero.envs.factory import make_env, make_env_batch, spec_of
@@ -132,7 +132,7 @@ def test_an_observation_that_is_not_as_declared_is_refused(space, observation, m
 )
 def test_a_safe_conversion_is_made(space, observation, frame):
     batch = batch_of(Scripted(space, observation))
-    got = batch.reset([0])
+    got = batch.reset([0]).frames
     assert got.dtype == np.float32
     assert got[0].tolist() == frame
 
@@ -193,14 +193,15 @@ def test_a_float_outside_the_declared_range_is_reported_once_and_taken(caplog):
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             batch.reset([0])
-            assert batch.step([0], np.array([0])).frames.tolist() == [[2.0] * 4]
+            assert batch.step([0], np.array([0])).observed.frames.tolist() == [[2.0] * 4]
     assert caplog.text.count("got 2.0, declared -1.0 to 1.0") == 1
 
 
 def test_a_boolean_outside_the_declared_range_is_reported(caplog):
     space = spaces.Box(-0.5, 0.5, (2,), np.float32)
     with caplog.at_level(logging.WARNING):
-        assert batch_of(Scripted(space, np.array([True, False]))).reset([0]).tolist() == [[1, 0]]
+        observed = batch_of(Scripted(space, np.array([True, False]))).reset([0])
+    assert observed.frames.tolist() == [[1, 0]]
     assert "observation[0]: got True, declared -0.5 to 0.5" in caplog.text
 
 
@@ -337,11 +338,9 @@ def test_environments_are_closed_where_their_batch_is_refused(tried):
     spec = tried().spec
     with pytest.raises(EnvContractError, match="another version"):
         make_env_batch(
-            EnvConfig(id="Tried-v0"),
-            num_envs=2,
+            Config(env=EnvConfig(id="Tried-v0")),
             seeds=[0, 1],
-            training=True,
-            max_episode_steps=0,
+            purpose="training",
             expected=dataclasses.replace(spec, num_actions=3),
         )
     assert Scripted.num_open == 0

@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from efficientzero.config.fields import (
     AtariConfig,
+    Config,
     EnvConfig,
 )
 from efficientzero.envs import make_env_batch, probe_env_spec
@@ -22,12 +23,9 @@ from efficientzero.envs.trial import try_env
 def make_batch(
     env_id: str, num_envs: int = 1, *, seeds: list[int] | None = None, max_episode_steps: int = 0
 ) -> EnvBatch:
+    env = EnvConfig(id=env_id, max_episode_steps=max_episode_steps)
     return make_env_batch(
-        EnvConfig(id=env_id),
-        num_envs=num_envs,
-        seeds=seeds or list(range(num_envs)),
-        training=False,
-        max_episode_steps=max_episode_steps,
+        Config(env=env), seeds=seeds or list(range(num_envs)), purpose="evaluation"
     )
 
 
@@ -103,7 +101,7 @@ def test_minatar_planes_become_black_and_white_frames_with_the_games_own_actions
     assert (spec.frame_shape, spec.frame_dtype, spec.num_actions) == ((4, 10, 10), "uint8", 3)
     assert spec.is_image
     batch = make_batch("MinAtar/Breakout-v1", seeds=[3])
-    paddle, ball, trail, bricks = batch.reset([0])[0]
+    paddle, ball, trail, bricks = batch.reset([0]).frames[0]
     assert np.argwhere(paddle).tolist() == [[9, 4]]
     assert set(np.unique(bricks)) == {0, 255}
     assert bricks[1:4].all() and np.count_nonzero(bricks) == 30
@@ -147,9 +145,8 @@ def test_every_evaluation_has_a_time_limit(register, own, given, limit):
 
 def test_a_training_episode_of_an_endless_task_goes_on(register):
     register("TestedEndless-v0", EndlessEnv)
-    batch = make_env_batch(
-        EnvConfig(id="TestedEndless-v0"), num_envs=1, seeds=[0], training=True, max_episode_steps=0
-    )
+    env = EnvConfig(id="TestedEndless-v0", max_episode_steps=0)
+    batch = make_env_batch(Config(env=env), seeds=[0], purpose="training")
     batch.reset([0])
     assert not any(batch.step([0], np.array([0])).truncated[0] for _ in range(1100))
 
@@ -305,9 +302,10 @@ def test_an_environment_whose_packages_are_missing_says_so(register):
 def test_an_environment_depends_on_its_own_seed_only(env_id: str):
     def frames_of(batch: EnvBatch) -> np.ndarray:
         everyone = range(batch.num_envs)
-        first = batch.reset(everyone)
+        first = batch.reset(everyone).frames
         actions = np.ones(batch.num_envs, np.int64)
-        return np.stack([first, *(batch.step(everyone, actions).frames for _ in range(5))], axis=1)
+        later = [batch.step(everyone, actions).observed.frames for _ in range(5)]
+        return np.stack([first, *later], axis=1)
 
     together = frames_of(make_batch(env_id, 3, seeds=[5, 6, 7]))
     np.testing.assert_array_equal(together[1:2], frames_of(make_batch(env_id, 1, seeds=[6])))
@@ -318,11 +316,30 @@ def test_an_environment_that_is_not_what_the_run_was_started_with_is_refused():
     config = EnvConfig(id="CartPole-v1")
     spec = replace(probe_env_spec(config), num_actions=3)
     with pytest.raises(EnvContractError, match=r"got num_actions=2, .*started with num_actions=3:"):
-        make_env_batch(
-            config, num_envs=1, seeds=[0], training=True, max_episode_steps=0, expected=spec
-        )
+        make_env_batch(Config(env=config), seeds=[0], purpose="training", expected=spec)
 
 
-def test_every_environment_wants_one_seed():
-    with pytest.raises(ValueError, match="got 2 for 3 environments"):
-        make_batch("CartPole-v1", 3, seeds=[0, 1])
+@pytest.mark.parametrize(
+    ("purpose", "limit"), [("training", 5), ("evaluation", 5), ("final_evaluation", 8)]
+)
+def test_the_time_limit_is_that_of_the_purpose(purpose, limit):
+    env = EnvConfig(id="Catch-v0", max_episode_steps=5, final_eval_max_episode_steps=8)
+    batch = make_env_batch(Config(env=env), seeds=[0], purpose=purpose)
+    batch.reset([0])
+    num_steps = 1
+    while not batch.step([0], np.array([1])).truncated[0]:
+        num_steps += 1
+    assert num_steps == limit
+
+
+@pytest.mark.parametrize("purpose", ["training", "evaluation", "final_evaluation"])
+def test_a_lost_life_ends_episodes_in_training_alone(purpose):
+    batch = make_env_batch(Config(env=EnvConfig(id="ALE/Breakout-v5")), seeds=[0], purpose=purpose)
+    batch.reset([0])
+    steps = batch.step([0], np.array([1]))
+    for _ in range(300):
+        if steps.terminated[0]:
+            break
+        steps = batch.step([0], np.array([1]))
+    assert steps.terminated[0]
+    assert steps.game_over[0] == (purpose != "training")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientzero.config.fields import EnvConfig
+from efficientzero.config.fields import CompatConfig, Config, EnvConfig
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.atari.jpeg import jpeg_round_trip
 
@@ -40,25 +40,20 @@ def test_colours_keep_their_channels():
     np.testing.assert_allclose(got, [200, 0, 0], atol=3)
 
 
-def make_batch(env_id, *, jpeg_frames, training=True):
-    return make_env_batch(
-        EnvConfig(id=env_id),
-        num_envs=2,
-        seeds=[1, 2],
-        training=training,
-        max_episode_steps=0,
-        jpeg_frames=jpeg_frames,
-    )
+def make_batch(env_id, *, jpeg_frames, purpose="training"):
+    env = EnvConfig(id=env_id, max_episode_steps=0, final_eval_max_episode_steps=0)
+    config = Config(env=env, compat=CompatConfig(jpeg_frames=jpeg_frames))
+    return make_env_batch(config, seeds=[1, 2], purpose=purpose)
 
 
 @pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "Catch-v0"])
-@pytest.mark.parametrize("training", [False, True])
-def test_every_frame_of_an_environment_passes_and_nothing_else_changes(env_id, training):
-    with_jpeg = make_batch(env_id, jpeg_frames=True, training=training)
-    plain = make_batch(env_id, jpeg_frames=False, training=training)
+@pytest.mark.parametrize("purpose", ["evaluation", "final_evaluation", "training"])
+def test_every_frame_of_an_environment_passes_and_nothing_else_changes(env_id, purpose):
+    with_jpeg = make_batch(env_id, jpeg_frames=True, purpose=purpose)
+    plain = make_batch(env_id, jpeg_frames=False, purpose=purpose)
     assert with_jpeg.spec == plain.spec
     rng = np.random.default_rng(0)
-    frames = zip(with_jpeg.reset([0, 1]), plain.reset([0, 1]), strict=True)
+    frames = zip(with_jpeg.reset([0, 1]).frames, plain.reset([0, 1]).frames, strict=True)
     for _ in range(6):
         for got, raw in frames:
             np.testing.assert_array_equal(got, jpeg_round_trip(raw))
@@ -66,7 +61,7 @@ def test_every_frame_of_an_environment_passes_and_nothing_else_changes(env_id, t
         got_steps, raw_steps = with_jpeg.step([0, 1], actions), plain.step([0, 1], actions)
         for column, raw_column in zip(got_steps[1:], raw_steps[1:], strict=True):
             np.testing.assert_array_equal(column, raw_column)
-        frames = zip(got_steps.frames, raw_steps.frames, strict=True)
+        frames = zip(got_steps.observed.frames, raw_steps.observed.frames, strict=True)
     with_jpeg.close()
     plain.close()
 

@@ -29,6 +29,7 @@ from efficientzero.inference.search_network import (
     LatentPool,
     SearchNetwork,
 )
+from efficientzero.schema import Roots
 from efficientzero.search.batched_search import BatchedSearch
 from tests.unit.efficientzero.inference.test_folded_network import (
     ATARI,
@@ -99,7 +100,7 @@ def test_a_search_in_place_finds_what_a_gathering_one_finds(num_roots, monkeypat
             generator=np.random.default_rng(0),
         )
         observations = observations_for(SMALL_IMAGE, num_roots)
-        return [search.run(observations, exploration_noise=True) for _ in range(2)]
+        return [search.run(Roots(observations), exploration_noise=True) for _ in range(2)]
 
     in_place = run()
     monkeypatch.setattr(search_network, "in_place_step", lambda *_: None)

@@ -12,10 +12,9 @@ from efficientzero.config.fields import (
     NetworkConfig,
     SearchConfig,
 )
-from efficientzero.schema import EnvSpec
+from efficientzero.schema import EnvSpec, Roots
 from efficientzero.search.batched_search import (
     BatchedSearch,
-    uniform_search_result,
 )
 from tests.reference.reference_gumbel import ReferenceGumbelSearch
 from tests.reference.reference_mcts import (
@@ -64,14 +63,14 @@ def observations(count, seed=0):
 
 
 def test_every_simulation_is_counted_at_the_root():
-    result = make_search(5).run(observations(5), exploration_noise=True)
+    result = make_search(5).run(Roots(observations(5)), exploration_noise=True)
     assert result.visit_counts.sum(1).tolist() == [12] * 5
     np.testing.assert_allclose(result.policies.sum(1), 1, rtol=1e-6)
 
 
 def test_same_seed_same_search():
     first, second = (
-        make_search(4, seed=3).run(observations(4), exploration_noise=True) for _ in range(2)
+        make_search(4, seed=3).run(Roots(observations(4)), exploration_noise=True) for _ in range(2)
     )
     for a, b in zip(first, second, strict=True):
         assert np.array_equal(a, b)
@@ -80,18 +79,18 @@ def test_same_seed_same_search():
 def test_a_root_does_not_depend_on_its_neighbours():
     roots = observations(4)
     search = make_search(4)
-    together = search.run(roots, exploration_noise=False)
+    together = search.run(Roots(roots), exploration_noise=False)
     others = roots.copy()
     others[[0, 2, 3]] = observations(3, seed=9)
-    apart = search.run(others, exploration_noise=False)
+    apart = search.run(Roots(others), exploration_noise=False)
     assert np.array_equal(together.visit_counts[1], apart.visit_counts[1])
     np.testing.assert_allclose(together.root_values[1], apart.root_values[1], rtol=1e-5)
 
 
 def test_fewer_roots_than_the_batch_give_the_same_answers():
     roots = observations(30)
-    full = make_search(30).run(roots, exploration_noise=False)
-    padded = make_search(37).run(roots, exploration_noise=False)
+    full = make_search(30).run(Roots(roots), exploration_noise=False)
+    padded = make_search(37).run(Roots(roots), exploration_noise=False)
     assert padded.visit_counts.shape == (30, 3)
     assert_same_results(full, padded)
 
@@ -99,7 +98,7 @@ def test_fewer_roots_than_the_batch_give_the_same_answers():
 @pytest.mark.parametrize("count", [0, 6])
 def test_a_wrong_number_of_roots_says_so(count):
     with pytest.raises(ValueError, match=rf"got {count} roots, wanted 1 to 5"):
-        make_search(5).run(observations(count), exploration_noise=False)
+        make_search(5).run(Roots(observations(count)), exploration_noise=False)
 
 
 def test_a_network_that_answers_nan_is_named():
@@ -108,18 +107,14 @@ def test_a_network_that_answers_nan_is_named():
         for parameter in search._network.parameters():
             parameter.fill_(float("nan"))
     with pytest.raises(ValueError, match="finite"):
-        search.run(observations(2), exploration_noise=False)
-
-
-def test_the_uniform_result_is_a_uniform_policy():
-    assert uniform_search_result(2, 4).policies.tolist() == [[0.25] * 4] * 2
+        search.run(Roots(observations(2)), exploration_noise=False)
 
 
 def test_the_whole_loop_equals_the_slow_search_driven_by_the_same_network():
     for seed in range(20):
         search = make_search(1, seed=seed, simulations=25, inference_backend="eager")
         network, root = search._network, observations(1, seed=seed)
-        result = search.run(root, exploration_noise=False)
+        result = search.run(Roots(root), exploration_noise=False)
         assert_equals_reference(network, root, result, tree_seed=first_tree_seed(seed))
 
 
@@ -128,7 +123,7 @@ def test_values_as_numbers_are_searched_as_the_reference_search_does():
     for seed in range(5):
         search = make_search(1, seed=seed, simulations=25, inference_backend="eager", config=config)
         root = observations(1, seed=seed)
-        result = search.run(root, exploration_noise=False)
+        result = search.run(Roots(root), exploration_noise=False)
         assert_equals_reference(search._network, root, result, tree_seed=first_tree_seed(seed))
 
 
@@ -156,13 +151,13 @@ def test_a_switch_changes_the_search_as_in_the_slow_one(compat, fields, params):
         root = observations(1, seed=seed)
         search = make_search(1, seed=seed, compat=compat, **fields, **common)
         enlarge_rewards_and_values(search._network)
-        result = search.run(root, exploration_noise=False)
+        result = search.run(Roots(root), exploration_noise=False)
         assert_equals_reference(
             search._network, root, result, tree_seed=first_tree_seed(seed), horizon=5, **params
         )
         default = make_search(1, seed=seed, algorithm=algorithm, **common)
         enlarge_rewards_and_values(default._network)
-        usual = default.run(root, exploration_noise=False)
+        usual = default.run(Roots(root), exploration_noise=False)
         num_changed += abs(usual.root_values[0] - result.root_values[0]) > 1e-3
     assert num_changed >= 3
 
@@ -251,12 +246,12 @@ def test_a_recorded_search_equals_an_eager_one_and_follows_new_weights(backend, 
     searches = [
         make_backend_search(each, device, batch_size=len(roots)) for each in ("eager", backend)
     ]
-    assert_same_results(*(s.run(roots, exploration_noise=True) for _, s in searches))
+    assert_same_results(*(s.run(Roots(roots), exploration_noise=True) for _, s in searches))
     torch.manual_seed(2)
     newer = sized_network(SMALL, SPEC).inference_state_dict()
     for network, _ in searches:
         network.load_inference_state_dict(newer)
-    assert_same_results(*(s.run(roots, exploration_noise=True) for _, s in searches))
+    assert_same_results(*(s.run(Roots(roots), exploration_noise=True) for _, s in searches))
 
 
 @pytest.mark.parametrize("fields", [{"inference_backend": "eager"}, {"precision": "bfloat16"}, {}])
@@ -279,7 +274,7 @@ def test_values_without_a_search_are_the_networks_own_in_float32(fields):
 def test_a_bfloat16_search_stays_close_to_float32():
     roots = observations(4)
     exact, rounded = (
-        make_backend_search("eager", precision=p)[1].run(roots, exploration_noise=False)
+        make_backend_search("eager", precision=p)[1].run(Roots(roots), exploration_noise=False)
         for p in ("float32", "bfloat16")
     )
     assert rounded.root_values.dtype == np.float32
@@ -306,7 +301,7 @@ def test_without_onednn_folding_is_refused_by_name_and_auto_searches_all_the_sam
     with pytest.raises(ValueError, match=r"without oneDNN.*use eager, or pip install torch=="):
         make_backend_search("folded")
     results = [
-        make_backend_search(b)[1].run(observations(4), exploration_noise=True)
+        make_backend_search(b)[1].run(Roots(observations(4)), exploration_noise=True)
         for b in ("auto", "eager")
     ]
     for column, other in zip(*results, strict=True):
@@ -339,7 +334,7 @@ def make_gumbel_search(seed=0):
 
 
 def test_gumbel_search_recommends_a_visited_action_and_an_improved_policy():
-    result = make_gumbel_search().run(observations(16), exploration_noise=True)
+    result = make_gumbel_search().run(Roots(observations(16)), exploration_noise=True)
     np.testing.assert_allclose(result.policies.sum(1), 1, rtol=1e-5)
     assert (result.policies > 0).all(), "completed Q gives every action some weight"
     chosen = result.visit_counts[np.arange(16), result.best_actions]
@@ -348,9 +343,13 @@ def test_gumbel_search_recommends_a_visited_action_and_an_improved_policy():
 
 def test_gumbel_search_explores_with_noise_and_repeats_itself_without():
     roots = observations(16)
-    quiet, again = (make_gumbel_search(seed).run(roots, exploration_noise=False) for seed in (1, 2))
+    quiet, again = (
+        make_gumbel_search(seed).run(Roots(roots), exploration_noise=False) for seed in (1, 2)
+    )
     assert np.array_equal(quiet.best_actions, again.best_actions)
-    first, second = (make_gumbel_search(seed).run(roots, exploration_noise=True) for seed in (1, 2))
+    first, second = (
+        make_gumbel_search(seed).run(Roots(roots), exploration_noise=True) for seed in (1, 2)
+    )
     assert not np.array_equal(first.visit_counts, second.visit_counts)
 
 
@@ -372,8 +371,8 @@ def test_parts_that_take_turns_find_what_one_batch_finds(num_parts):
         for parts in (1, num_parts)
     )
     roots = observations(30)
-    first = whole.run(roots, exploration_noise=True)
-    second = split.run(roots, exploration_noise=True)
+    first = whole.run(Roots(roots), exploration_noise=True)
+    second = split.run(Roots(roots), exploration_noise=True)
     assert_same_results(first, second)
     assert second.visit_counts.shape == (30, 3)
     for root in range(30):
@@ -396,14 +395,16 @@ def test_flatter_root_priors_leave_less_of_what_no_value_supports(algorithm):
     flat = {"root_policy_temperature": 2.0, "root_exploration_fraction": 0.0}
     plain, flatter = searched(root_exploration_fraction=0.0), searched(**flat)
     policies = [
-        search.run(observations(64), exploration_noise=True).policies.mean(0)
+        search.run(Roots(observations(64)), exploration_noise=True).policies.mean(0)
         for search in (plain, flatter)
     ]
     for policy, heat in zip(policies, (1.0, 2.0), strict=True):
         expected = np.exp(np.arange(3) / heat) / np.exp(np.arange(3) / heat).sum()
         np.testing.assert_allclose(policy, expected, atol=0.05)
-    played = [search.run(observations(64), exploration_noise=False) for search in (plain, flatter)]
+    played = [
+        search.run(Roots(observations(64)), exploration_noise=False) for search in (plain, flatter)
+    ]
     for a, b in zip(*played, strict=True):  # evaluation takes the policy as it is
         np.testing.assert_array_equal(a, b)
-    logits = flatter.run(observations(64), exploration_noise=True).prior_logits
+    logits = flatter.run(Roots(observations(64)), exploration_noise=True).prior_logits
     np.testing.assert_allclose(logits, np.tile([0.0, 1.0, 2.0], (64, 1)), atol=1e-6)

@@ -1,0 +1,97 @@
+"""Planners that do not search: every action alike, and the policy head alone.
+
+Actors are uniform before training, when a search with untrained weights would cost the same time
+as any other and find nothing; ``evaluate`` compares both with the search.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efficientzero.networks import EfficientZeroNet, NodeAnswers, node_answers
+from efficientzero.schema import F32, Frames, Roots, SearchResult
+
+
+class UniformPlanner:
+    """Knows nothing: every legal action alike, all values zero."""
+
+    batch_size = sys.maxsize
+    num_simulations = 0
+    on_gpu = False
+    plays_best = False
+
+    def __init__(self, num_actions: int, generator: np.random.Generator) -> None:
+        """Keep A, and what ``best_actions`` are drawn from."""
+        self._num_actions, self._generator = num_actions, generator
+
+    def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
+        """Return one visit for each legal action; the best one is drawn."""
+        del exploration_noise
+        shape = (len(roots), self._num_actions)
+        legal = np.ones(shape, np.bool_) if roots.legal_actions is None else roots.legal_actions
+        counts = legal.sum(axis=1)
+        drawn = self._generator.integers(counts)
+        return SearchResult(
+            visit_counts=legal.astype(np.int32),
+            policies=(legal / counts[:, None]).astype(np.float32),
+            best_actions=(legal.cumsum(axis=1) > drawn[:, None]).argmax(axis=1).astype(np.int32),
+            root_values=np.zeros(len(roots), np.float32),
+            predicted_values=np.zeros(len(roots), np.float32),
+            prior_logits=np.zeros(shape, np.float32),
+            search_depths=np.zeros(len(roots), np.int32),
+        )
+
+    def network_values(self, observations: Frames | Tensor) -> F32:
+        """Return zeros: there is no network."""
+        return np.zeros(len(observations), np.float32)
+
+
+class PriorPlanner:
+    """The policy head's most likely action: no search, no model."""
+
+    batch_size = sys.maxsize
+    num_simulations = 0
+    plays_best = False
+
+    def __init__(self, network: EfficientZeroNet, device: torch.device) -> None:
+        """Keep the network, in eval mode on ``device``."""
+        self.on_gpu = device.type != "cpu"
+        self._network, self._device = network, device
+
+    @torch.inference_mode()
+    def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
+        """Return one visit at the most likely legal action; policies are the head's own."""
+        del exploration_noise
+        answers = self._answers(roots.observations)
+        logits, values = answers.prior_logits.float(), answers.values.float().cpu().numpy()
+        prior_logits = logits.cpu().numpy()
+        if roots.legal_actions is not None:
+            legal = torch.as_tensor(roots.legal_actions, device=self._device)
+            logits = logits.masked_fill(~legal, -torch.inf)
+        best = logits.argmax(1).cpu().numpy().astype(np.int32)
+        return SearchResult(
+            visit_counts=np.eye(logits.shape[1], dtype=np.int32)[best],
+            policies=logits.softmax(1).cpu().numpy(),
+            best_actions=best,
+            root_values=values,
+            predicted_values=values,
+            prior_logits=prior_logits,
+            search_depths=np.zeros(len(roots), np.int32),
+        )
+
+    @torch.inference_mode()
+    def network_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's values, f32 [N]."""
+        values: F32 = self._answers(observations).values.float().cpu().numpy()
+        return values
+
+    def _answers(self, observations: Frames | Tensor) -> NodeAnswers:
+        if isinstance(observations, Tensor):
+            on_device = observations.to(self._device)
+        else:  # a copy: the stack's view is not always writable, and torch warns of that
+            on_device = torch.tensor(observations, device=self._device)
+        return node_answers(self._network.initial_inference(on_device), self._network.answer_rule)

@@ -1,0 +1,81 @@
+"""What decides at a root, and the one place where a run's planner is chosen.
+
+Actors, the evaluator, reanalyzers and the tools know the protocol alone. ``docs/extend/planner.md``
+shows how to add a planner.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from efficientzero.config import Config
+from efficientzero.networks import EfficientZeroNet
+from efficientzero.schema import F32, EnvSpec, Frames, Roots, SearchResult
+from efficientzero.search.batched_search import BatchedSearch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Planner(Protocol):
+    """Says what is worth doing at up to ``batch_size`` roots at once; not thread-safe."""
+
+    batch_size: int
+    """The most roots of one ``run``."""
+    num_simulations: int
+    """Of each root; 0: nothing is searched."""
+    on_gpu: bool
+    """Whether a run leaves the CPU free for other work."""
+    plays_best: bool
+    """Actors play ``best_actions``, in which exploration is; else they draw from the visits."""
+
+    def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
+        """Return what was found at the roots.
+
+        Args:
+            roots: N of them, 1 <= N <= ``batch_size``. No visit and no best action is one that
+                ``legal_actions`` excludes.
+            exploration_noise: for training; without it ``best_actions`` are what plays best.
+
+        Raises:
+            ValueError: N out of range, or the network answered with a number that is not finite.
+        """
+
+    def network_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's values of [N, *observation], any N, raw scale, f32 [N]."""
+
+
+def make_planner(
+    config: Config,
+    spec: EnvSpec,
+    network: EfficientZeroNet,
+    *,
+    batch_size: int,
+    device: torch.device,
+    generator: np.random.Generator,
+) -> Planner:
+    """Build the planner that the config names.
+
+    Args:
+        config: ``search.algorithm`` chooses.
+        spec: of the environment.
+        network: on ``device`` and in eval mode; its weights may change between runs.
+        batch_size: the most roots of one run.
+        device: where the network lives.
+        generator: for all that the planner draws.
+    """
+    match config.search.algorithm:
+        case "puct" | "gumbel":
+            return BatchedSearch(
+                network,
+                search=config.search,
+                agent=config.agent,
+                compat=config.compat,
+                num_actions=spec.num_actions,
+                batch_size=batch_size,
+                device=device,
+                generator=generator,
+            )
