@@ -7,11 +7,9 @@ itself, unless launch.py started it, which tells it to stop.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -55,11 +53,14 @@ from learner.cluster import (
 )
 from learner.learner import Learner
 from learner.pacing import Governor, LockStepGovernor
+from learner.parts import LearnerParts, RunObserver
 from learner.records import FairnessRecord, PrioritySink, RunRecord, saver_of, summarized
-from learner.resume import resume, target_weights
+from learner.resume import resume
 from learner.services import Claims, ClusterServicer, GrpcServer
 from learner.training import (
+    Alone,
     RankGroup,
+    Ranks,
     describe_network,
     device_of_rank,
     meeting_point,
@@ -108,9 +109,8 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         governor, priorities = _pace(run, journal, lease, stop)
         pause.on_change = governor.pause
         starvation = Starvation(governor)
-        check_health = functools.partial(_check, record, starvation, lease)
-        learner = Learner(
-            run,
+        observer = RunObserver(record=record, fairness=fairness, starvation=starvation, lease=lease)
+        parts = LearnerParts(
             device=device,
             batches=TrainingQueueReader(
                 run.replay_address,
@@ -122,27 +122,19 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             priorities=priorities,
             publisher=publisher,
             governor=governor,
-            check_health=check_health,
-            note_priorities=record.add_priorities,
-            note_batch=fairness.add_batch,
             saver=saver_of(run, lease, stop, pause),
-            further_state=lambda: {
-                "record": record.state(),
-                "fairness": fairness.state(),
-                "target_weights": target_weights(publisher),
-            },
             tracker=tracker,
             stop=stop,
             ranks=_ranks(run, device),
         )
+        learner = Learner(run, parts, observer)
         log.info("network: %s", describe_network(learner.network, run.config))
         resume(
             run,
-            learner=learner,
+            training=learner.training,
             governor=governor,
             record=record,
             fairness=fairness,
-            publisher=publisher,
             steps_in_replay=steps_in_replay(run.replay_address, timeout_s=_INFO_S),
             steps_noted=steps_noted,
             steps_before=steps_before,
@@ -182,7 +174,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                 ):
                     watch.follow(stop)
                     learner.run()
-                    _serve_to_the_end(watch, check_health, stop)
+                    _serve_to_the_end(watch, observer, stop)
                     _wait_until_left(roster, watch)
             finally:
                 counting.join(_LAST_LOOK_S if stop.is_set() else 0.0)
@@ -196,13 +188,6 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         raise
     finally:
         tracker.close(exit_code)
-
-
-def _check(record: RunRecord, starvation: Starvation, lease: Lease) -> None:
-    """Raise what keeps the learner from going on, found by threads that serve others."""
-    record.check()
-    starvation.check()
-    lease.check_now_and_then()
 
 
 def _steps_before(run: RunInfo) -> int:
@@ -254,14 +239,12 @@ def _cluster(
     return roster, watch
 
 
-def _serve_to_the_end(
-    watch: ClusterWatch, check_health: Callable[[], None], stop: StopSignal
-) -> None:
+def _serve_to_the_end(watch: ClusterWatch, observer: RunObserver, stop: StopSignal) -> None:
     """Serve until told to stop; without a launcher until nothing is left to do."""
     is_launched = LAUNCHER_PID_VARIABLE in os.environ
     while not stop.wait(1.0):
         beat("serving the last weights")
-        check_health()
+        observer.check_health()
         if watch.is_complete() and not is_launched:
             log.info("the run is complete")
             return
@@ -308,11 +291,11 @@ def _pace(
     return Governor(run.config, note_env_steps=note), updater
 
 
-def _ranks(run: RunInfo, device: torch.device) -> RankGroup | None:
+def _ranks(run: RunInfo, device: torch.device) -> Ranks:
     """Meet the processes on the other devices, if there are any."""
     num_ranks = run.config.learner.num_devices
     if num_ranks == 1:
-        return None
+        return Alone()
     return RankGroup(meeting_point(run), rank=0, num_ranks=num_ranks, device=device)
 
 

@@ -11,54 +11,35 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from efficientzero.metrics import ProcessUsage, Pulse, SectionTimer, Tracker
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-    WaitReason,
-    seed_sequence,
-)
+from efficientzero.metrics import ProcessUsage, Pulse, SectionTimer
+from efficientzero.process.runtime import PlainError, WaitReason, seed_sequence
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import TrainingBatch
-from learner.batches import (
-    BatchChecks,
-    BatchFeeder,
-    BatchLoader,
-    BatchSource,
-    Freshness,
-    ReadyBatch,
-)
-from learner.pacing import Governor
-from learner.records import (
-    CheckpointSaver,
-    PriorityFeedback,
-    PrioritySink,
-)
+from learner.batches import BatchChecks, BatchFeeder, BatchLoader, Freshness, ReadyBatch
+from learner.parts import LearnerParts, TrainingObserver
+from learner.records import PriorityFeedback
 from learner.training import (
-    Alone,
     End,
     Idle,
-    Ranks,
-    State,
+    Progress,
     StepRecord,
     TrainingDiverged,
+    TrainState,
     Update,
     Updater,
-    adopt_weights,
     eval_values,
     make_optimizer,
     seeded_network,
     training_statistics,
 )
 from learner.training.losses import LossInput
-from learner.weights import Publishing, WeightPublisher
+from learner.weights import Publishing
 
 _WAIT_S = 0.5
 _SAVE_EVERY_S = 600.0
@@ -68,8 +49,8 @@ _MOST_STEPS_AHEAD = 2
 log = logging.getLogger(__name__)
 
 
-class _Asked(NamedTuple):
-    """A train_step that the device was asked for, and what of its batch is needed after it."""
+class _PendingStep(NamedTuple):
+    """A submitted train_step whose results are not on the host yet."""
 
     update: Update
     batch: TrainingBatch
@@ -79,73 +60,50 @@ class _Asked(NamedTuple):
 class Learner:
     """Trains one network on the batches that reanalyzers queue."""
 
-    def __init__(
-        self,
-        run: RunInfo,
-        *,
-        device: torch.device,
-        batches: BatchSource,
-        priorities: PrioritySink | None,
-        publisher: WeightPublisher,
-        governor: Governor,
-        check_health: Callable[[], None],
-        note_priorities: Callable[[float], None],
-        note_batch: Callable[[TrainingBatch, int, int], None],
-        saver: CheckpointSaver,
-        further_state: Callable[[], dict[str, Any]],
-        tracker: Tracker,
-        stop: StopSignal,
-        ranks: Ranks | None = None,
-    ) -> None:
-        """Build network and optimiser from the run's seed.
-
-        Args:
-            run: the run.
-            device: where to train.
-            batches: the training queue.
-            priorities: back to replay; None where replay is uniform and has none.
-            publisher: serves the weights.
-            governor: keeps the pace.
-            check_health: raises what went wrong in threads that serve others.
-            note_priorities: takes the largest new priority of each batch.
-            note_batch: takes each batch trained on, with the train_steps and env_steps made.
-            saver: writes checkpoints.
-            further_state: what else belongs into a checkpoint.
-            tracker: metrics.
-            stop: ends ``run``.
-            ranks: those that train along; None: nobody.
-        """
-        self._run, self._config, self._device = run, run.config, device
-        feedback = None if priorities is None else PriorityFeedback(self._config, priorities)
-        self._priorities, self._publisher = feedback, publisher
-        self._governor, self._tracker, self._stop = governor, tracker, stop
-        self._check_record, self._note_priorities = check_health, note_priorities
-        self._note_batch = note_batch
+    def __init__(self, run: RunInfo, parts: LearnerParts, observer: TrainingObserver) -> None:
+        """Build network and optimiser from the run's seed."""
+        self._run, self._config, self._observer = run, run.config, observer
+        self._governor, self._publisher = parts.governor, parts.publisher
+        self._saver, self._tracker, self._stop = parts.saver, parts.tracker, parts.stop
+        self._ranks = parts.ranks
         self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
         self.pulse = Pulse(self._timer, "train_steps/s")
-        """How training fares just now."""
-        self.network = seeded_network(run).to(device).train()
+        """Rate and current wait, sent with heartbeats."""
+        self.network = seeded_network(run).to(parts.device).train()
         self._optimizer = make_optimizer(self.network, self._config)
-        self._ranks: Ranks = ranks or Alone()
-        self._updater = Updater(
-            self.network, self._optimizer, self._config, self._timer, ranks=self._ranks
-        )
+        trained = (self.network, self._optimizer, self._config)
+        self._updater = Updater(*trained, self._timer, ranks=self._ranks)
         live_weights = self.network.inference_state_dict()  # training keeps their addresses
-        self._publishing = Publishing(live_weights, self._config, publisher)
+        self._publishing = Publishing(live_weights, self._config, self._publisher)
         seeds = seed_sequence(self._config.seed, "learner", 0, 1)
-        self.loader = BatchLoader(self._config, run.env_spec, device, seeds)
+        self.loader = BatchLoader(self._config, run.env_spec, parts.device, seeds)
         """Makes loss inputs of training batches."""
+        sink = parts.priorities
+        self._priorities = None if sink is None else PriorityFeedback(self._config, sink)
+        self.training = TrainState(
+            self.network,
+            self._optimizer,
+            copies=self._publishing.copies,
+            others={
+                "loader": self.loader,
+                "target_lag": self._publishing.target_lag,
+                "priorities": self._priorities,
+            },
+        )
+        """What a checkpoint keeps of training; restored before ``run``."""
         largest_target = self.network.support.largest
         checks = BatchChecks(self._config, run.env_spec, largest_target=largest_target)
-        self._feeder = BatchFeeder(batches, checks, self.loader, stop)
+        self._feeder = BatchFeeder(parts.batches, checks, self.loader, self._stop)
         self._freshness = Freshness(self._config)
-        self._asked: deque[_Asked] = deque()  # oldest first
-        self._saver, self._further_state = saver, further_state
+        self._pending: deque[_PendingStep] = deque()  # oldest first
         self._saved_at, self._save_is_due = time.monotonic(), False
         self._steps = StepRecord(self._config.learner.max_grad_norm)
-        self._logged_at, self._logged_step, self._logged_bytes = time.monotonic(), 0, 0
-        self.train_step = 0
+        self._progress = Progress(self._config)
+
+    @property
+    def train_step(self) -> int:
         """Train_steps made so far."""
+        return self.training.train_step
 
     def run(self) -> None:
         """Train until the budget is spent or a stop is asked for; save in either case.
@@ -157,7 +115,8 @@ class Learner:
         self._publish(weights_pb2.LATEST)
         self._publishing.wait()
         total = self._config.budget.total_train_steps
-        self._ranks.tell(State(self.network.state_dict(), self._optimizer.state_dict()))
+        self._progress.begin_at(self.train_step)
+        self.training.broadcast(self._ranks)
         try:
             # Resumed at the end of its budget, nothing is left to wait for.
             if self.train_step < total:
@@ -186,36 +145,14 @@ class Learner:
         """Return the CPU-seconds of the processes on further devices; from any thread."""
         return self._ranks.others_seconds()
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; before ``run``."""
-        self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.loader.load_state_dict(state["loader"])
-        self._publishing.restore(state)
-        if self._priorities is not None:
-            self._priorities.restore(state["priorities"])
-        self.train_step = state["train_step"]
-        self._logged_step = self.train_step
-
-    def adopt(self, state: Mapping[str, Any]) -> None:
-        """Begin with the weights of another run's checkpoint; before ``run``."""
-        adopt_weights(self.network, self._optimizer, state)
-        self._publishing.adopt(state)
-        self.train_step = self._logged_step = state["train_step"]
-
     def save(self, *, wait: bool) -> None:
         """Write a checkpoint of this moment; without ``wait`` in the background."""
         state = {
-            "train_step": self.train_step,
+            **self.training.state(),
             "env_steps": self._governor.env_steps,
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "loader": self.loader.state_dict(),
-            **self._publishing.state(),
-            "priorities": self._priorities and self._priorities.state(),
             "run_uid": self._run.run_uid,
             "config_hash": self._run.config_hash,
-            **self._further_state(),
+            **self._observer.extra_state(),
         }
         if self._saver.save(state, wait=wait):
             self._saved_at, self._save_is_due = time.monotonic(), False
@@ -238,9 +175,9 @@ class Learner:
         with self._timer.section("log"):
             evaluated = eval_values(self.network, inputs, self._config) if is_logged else None
         update = self._updater.step(part, self.train_step, measure=is_logged)
-        self._asked.append(_Asked(update, ready.batch, ready.overflow_share))
+        self._pending.append(_PendingStep(update, ready.batch, ready.overflow_share))
         self._finish_updates(most_left=_MOST_STEPS_AHEAD)
-        self.train_step += 1
+        self.training.train_step += 1
         self.pulse.work, self.pulse.weights_train_step = self.pulse.work + 1, self.train_step
         with self._timer.section("publish"):
             self._publishing.train_step_made(self.train_step)
@@ -254,22 +191,22 @@ class Learner:
     def _check_health(self) -> None:
         """Raise what went wrong in threads; called in every wait."""
         self._publishing.check()
-        self._check_record()
+        self._observer.check_health()
 
     def _finish_updates(self, *, most_left: int) -> None:
         """Take the results that are there, and wait until at most ``most_left`` are missing."""
-        while self._asked:
-            oldest = self._asked[0]
-            if len(self._asked) <= most_left and not oldest.update.readback.is_ready():
+        while self._pending:
+            oldest = self._pending[0]
+            if len(self._pending) <= most_left and not oldest.update.readback.is_ready():
                 return
-            self._asked.popleft()
+            self._pending.popleft()
             try:
                 with self._timer.section("device"):
                     result = self._updater.finish(oldest.update)
             except TrainingDiverged:
                 # Nothing was updated after numbers that are not finite: these are its weights.
-                self.train_step = oldest.update.train_step
-                self._asked.clear()
+                self.training.train_step = oldest.update.train_step
+                self._pending.clear()
                 raise
             self._steps.add(
                 result.grad_norm,
@@ -281,7 +218,7 @@ class Learner:
                     self._priorities.update(
                         oldest.batch, result.priorities, oldest.update.train_step
                     )
-                    self._note_priorities(float(result.priorities.max()))
+                    self._observer.got_priorities(float(result.priorities.max()))
 
     def _wait_for_pace(self, what: str) -> bool:
         reason = WaitReason(what)
@@ -308,7 +245,7 @@ class Learner:
 
     def _after_step(self, batch: TrainingBatch) -> None:
         learner, step = self._config.learner, self.train_step
-        self._note_batch(batch, step, self._governor.env_steps)
+        self._observer.trained_on(batch, step, self._governor.env_steps)
         is_old = time.monotonic() - self._saved_at > _SAVE_EVERY_S
         self._save_is_due |= is_old or step % learner.checkpoint_interval == 0
         # After the last step ``run`` saves at once, with its snapshot: one of each is enough.
@@ -342,17 +279,13 @@ class Learner:
             self._log_row(batch, statistics)
 
     def _log_row(self, batch: TrainingBatch, statistics: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        elapsed = now - self._logged_at
-        rate = (self.train_step - self._logged_step) / elapsed
-        bytes_sent = self._publisher.bytes_sent
         row = {
-            "learner/train_steps": self.train_step,
-            "learner/train_steps_per_s": rate,
-            "learner/samples_per_s": rate * self._config.learner.batch_size,
-            "learner/batch_bytes_per_s": rate * sum(field.nbytes for field in batch),
-            "learner/weights_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,
-            **self._pace(),
+            **self._progress.row(
+                self.train_step,
+                self._governor.env_steps,
+                batch_bytes=sum(field.nbytes for field in batch),
+                bytes_sent=self._publisher.bytes_sent,
+            ),
             "learner/stale_batches": self._freshness.take_count(),
             "learner/lr": self._optimizer.param_groups[0]["lr"],
             **self._steps.row(),
@@ -364,14 +297,3 @@ class Learner:
             **self._timer.row(),
         }
         self._tracker.log(row)
-        self._logged_at, self._logged_step, self._logged_bytes = now, self.train_step, bytes_sent
-
-    def _pace(self) -> dict[str, float]:
-        """Return how much was trained for what was collected, so far."""
-        env_steps, warmup = self._governor.env_steps, self._config.budget.warmup_env_steps
-        samples = self.train_step * self._config.learner.batch_size
-        return {
-            "learner/env_steps": env_steps,
-            "learner/train_steps_per_env_step": self.train_step / max(1, env_steps - warmup),
-            "learner/replay_ratio": samples / max(1, env_steps),
-        }

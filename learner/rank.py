@@ -26,6 +26,7 @@ from learner.training import (
     RankGroup,
     State,
     Step,
+    TrainState,
     Updater,
     device_of_rank,
     make_optimizer,
@@ -68,11 +69,11 @@ def follow(group: RankGroup, network: EfficientZeroNet, config: Config) -> None:
         config: the run's.
     """
     optimizer = make_optimizer(network, config)
+    training = TrainState(network, optimizer)
     updater = Updater(network, optimizer, config, SectionTimer("learner"), ranks=group)
     while not isinstance(command := group.listen(), End):
         if isinstance(command, State):
-            network.load_state_dict(command.network)
-            optimizer.load_state_dict(dict(command.optimizer))
+            training.follow(command)
         elif isinstance(command, Step):
             # Rank 0 judges what came of it.
             updater.step(group.receive(command), command.train_step, measure=command.measure)

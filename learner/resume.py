@@ -6,13 +6,8 @@ Called by ``learner.__main__`` before the learner serves anybody.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
-
-import torch
 
 from efficientzero.process.runtime import PlainError
-from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.runs.checkpoint import (
     UnreadableCheckpoint,
     load_checkpoint,
@@ -20,10 +15,9 @@ from efficientzero.runs.checkpoint import (
 )
 from efficientzero.runs.lineage import PARENT_CHECKPOINT
 from efficientzero.runs.run_folder import RunInfo
-from learner.learner import Learner
 from learner.pacing import Governor
 from learner.records import FairnessRecord, RunRecord
-from learner.weights import WeightPublisher
+from learner.training import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +31,10 @@ class CannotResume(PlainError):
 def resume(
     run: RunInfo,
     *,
-    learner: Learner,
+    training: TrainState,
     governor: Governor,
     record: RunRecord,
     fairness: FairnessRecord,
-    publisher: WeightPublisher,
     steps_in_replay: int,
     steps_noted: int,
     steps_before: int = 0,
@@ -52,11 +45,10 @@ def resume(
 
     Args:
         run: whose folder holds the checkpoints.
-        learner: new; gets weights, optimiser and generators.
+        training: new; gets weights, optimiser and generators.
         governor: new; gets the counters.
         record: new; gets the results so far.
         fairness: new; gets the counts so far.
-        publisher: new; gets the target weights.
         steps_in_replay: env_steps ever inserted into replay, as restored.
         steps_noted: env_steps that this launch's journal counts.
         steps_before: env_steps that the journal of the launch before counts.
@@ -75,7 +67,7 @@ def resume(
     if state is None:
         env_steps, train_steps = min(budget, max(steps_in_replay, steps_noted)), 0
         if run.lineage is not None and run.lineage.weights_digest:
-            train_steps = _take_parents_weights(run, learner, publisher)
+            train_steps = _take_parents_weights(run, training)
         if env_steps:
             governor.restore(env_steps=env_steps, train_steps=train_steps)
         return
@@ -89,8 +81,7 @@ def resume(
     governor.restore(env_steps=env_steps, train_steps=train_steps)
     record.restore(state["record"], env_steps=env_steps, train_steps=train_steps)
     fairness.restore(state["fairness"])
-    learner.restore(state)
-    _publish_target(publisher, state)
+    training.restore(state)
     log.info(
         "resumed at train_step %d with %d env_steps, of which replay holds %d",
         train_steps,
@@ -112,7 +103,7 @@ def _check_inherited(run: RunInfo, steps_in_replay: int) -> None:
         )
 
 
-def _take_parents_weights(run: RunInfo, learner: Learner, publisher: WeightPublisher) -> int:
+def _take_parents_weights(run: RunInfo, training: TrainState) -> int:
     """Begin with the weights that the launcher put into the run folder; return their train_step."""
     try:
         state = load_checkpoint(run.directory / PARENT_CHECKPOINT)
@@ -120,24 +111,6 @@ def _take_parents_weights(run: RunInfo, learner: Learner, publisher: WeightPubli
         raise CannotResume(str(error)) from error
     except ValueError as error:
         raise CannotResume(f"{error}; fork anew") from error
-    learner.adopt(state)
-    _publish_target(publisher, state)
-    train_step: int = state["train_step"]
-    log.info("begun with another run's weights of train_step %d", train_step)
-    return train_step
-
-
-def _publish_target(publisher: WeightPublisher, state: Mapping[str, Any]) -> None:
-    target = state["target_weights"]
-    if target is not None:
-        payload = target["payload"].numpy().tobytes()
-        publisher.publish_encoded(weights_pb2.TARGET, payload, target["train_step"])
-
-
-def target_weights(publisher: WeightPublisher) -> dict[str, Any] | None:
-    """Return the published target weights as a checkpoint keeps them, or None before the first."""
-    snapshot = publisher.newest(weights_pb2.TARGET)
-    if snapshot is None:
-        return None
-    payload = torch.frombuffer(bytearray(snapshot.payload), dtype=torch.uint8)
-    return {"train_step": snapshot.train_step, "payload": payload}
+    training.adopt(state)
+    log.info("begun with another run's weights of train_step %d", training.train_step)
+    return training.train_step

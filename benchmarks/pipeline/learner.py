@@ -29,7 +29,7 @@ from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.schema import EnvSpec, TrainingBatch
 from learner.batches import BatchChecks, BatchFeeder, BatchLoader
 from learner.training import Updater, make_optimizer
-from learner.training.losses import compute_loss
+from learner.training.losses import compute_loss, loss_parts
 from learner.weights import Publications, WeightPublisher
 
 _MAX_STEP_RATIO = 1.05
@@ -67,6 +67,7 @@ def step_rows(name: str, config: Config, *, rounds: int) -> list[Row]:
     whole, bare = (_Trained(config, spec) for _ in range(2))
     sent = whole.loader.send(_make_batch(config, spec))
     resident = bare.loader.load(bare.loader.send(_make_batch(config, spec)), 0)
+    parts = loss_parts(config)
 
     def whole_step() -> None:
         inputs = whole.loader.load(sent, 0)
@@ -74,7 +75,7 @@ def step_rows(name: str, config: Config, *, rounds: int) -> list[Row]:
 
     def bare_step() -> None:
         bare.optimizer.zero_grad(set_to_none=True)
-        terms = compute_loss(bare.network, resident, agent=config.agent, learner=config.learner)
+        terms = compute_loss(bare.network, resident, parts, agent=config.agent)
         terms.total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(bare.network.parameters(), config.learner.max_grad_norm)
         bare.optimizer.step()

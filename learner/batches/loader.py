@@ -23,6 +23,7 @@ from learner.batches.augmentation import Augmentation
 from learner.training.losses import (
     LossInput,
     importance_weights,
+    loss_parts,
 )
 
 _SMALL_FIELDS = (
@@ -64,7 +65,7 @@ class BatchLoader:
     ) -> None:
         """Keep the settings; all random numbers come from ``seeds``."""
         self._config, self._spec, self._device = config, spec, device
-        self._needs_following = config.learner.consistency_coefficient > 0
+        self._needs_following = any(part.needs_next_observations for part in loss_parts(config))
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from efficientzero.config import Config
 from efficientzero.process.runtime import StopSignal
@@ -19,42 +18,13 @@ from efficientzero.schema import (
     Grant,
     Phase,
 )
+from learner.pacing.actors import Actor, Actors, Ticket
 from learner.pacing.pace import Pace
-from learner.pacing.recent_set import RecentSet
 
 _LOOK_S = 0.5
 """Longest a waiting thread goes without a look at whether anybody still wants its answer."""
 
-_MOST_REPLACED = 20_000
-"""Actor processes that are refused if they come back; older ones ended long ago."""
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    """One request that waits for its grant."""
-
-    actor: _Actor
-    wanted: int
-    answered: threading.Event = field(default_factory=threading.Event)
-    grant: Grant | None = None
-    """Set just before ``answered``, then never changed."""
-
-
-@dataclass(slots=True, eq=False)
-class _Actor:
-    """What the governor knows of one actor process."""
-
-    incarnation: int
-    held: int = 0
-    """Env_steps granted to it and not completed."""
-    request: int = 0
-    """Number of its newest request."""
-    is_adopted: bool = False
-    """May come from the time of another governor: its first request sets the numbers here."""
-    ticket: _Ticket | None = None
-    """Answer (to come) of that request, kept in case it is repeated."""
 
 
 class Governor:
@@ -85,24 +55,18 @@ class Governor:
         """
         self.pace = Pace.from_config(config)
         """The run's budgets and rules."""
-        self._most_held = config.most_envs  # a turn of all its environments
         self._note_env_steps = note_env_steps
         self._lock = threading.Lock()
         self._completed_grew = threading.Condition(self._lock)
         # All below: under the lock.
         self._completed = 0
-        self._held = 0  # sum of held over actors
         self._train_steps = 0
         self._ahead = 0  # what collection may be ahead of its pace, beside the slack
         self._may_end = False  # collection may end before the paired train_steps are made
-        self._actors: dict[int, _Actor] = {}
-        self._replaced = RecentSet[tuple[int, int]](_MOST_REPLACED)  # (actor_index, incarnation)
-        self._queue: deque[_Ticket] = deque()
+        self._actors = Actors(config.most_envs)  # a turn of all its environments
+        self._queue: deque[Ticket] = deque()
         self._learner_waits_for = ""
         self._paused_by = ""  # nothing is granted meanwhile
-        self._follows_another = False  # actors may hold grants of a governor before this one
-        self._adoptable = 0  # env_steps of those grants that may still be reported here
-        self._adopted: set[int] = set()  # actors that have reported some
 
     def restore(self, *, env_steps: int, train_steps: int) -> None:
         """Continue from a checkpoint's counters; before the first request.
@@ -111,7 +75,7 @@ class Governor:
             ValueError: counters beyond the budget, or the run has begun.
         """
         with self._lock:
-            if self._actors or self._completed or self._train_steps:
+            if self._actors.by_index or self._completed or self._train_steps:
                 raise ValueError("restore: the run has begun, wanted a new governor")
             most = (self.pace.env_steps, self.pace.total_train_steps)
             if not (0 <= env_steps <= most[0] and 0 <= train_steps <= most[1]):
@@ -120,10 +84,9 @@ class Governor:
                     f"wanted at most {most}"
                 )
             self._completed, self._train_steps = env_steps, train_steps
-            self._follows_another = True
             # By Pace's first rule: no more was granted before and not completed.
             warmup_left = self.pace.warmup_env_steps - env_steps
-            self._adoptable = max(self.pace.slack, warmup_left)
+            self._actors.follow_another(max(self.pace.slack, warmup_left))
 
     @property
     def env_steps(self) -> int:
@@ -199,8 +162,8 @@ class Governor:
         If it comes back all the same it is refused, as one that was replaced.
         """
         with self._lock:
-            self._replaced.add((actor_index, incarnation))
-            actor = self._actors.get(actor_index)
+            self._actors.replaced.add((actor_index, incarnation))
+            actor = self._actors.by_index.get(actor_index)
             if actor is None or actor.incarnation != incarnation:
                 return
             if actor.held:
@@ -248,7 +211,7 @@ class Governor:
         paired train_steps. Returns whether it was so.
         """
         with self._lock:
-            is_waiting = bool(self._queue) and not self._held and not self._room()
+            is_waiting = bool(self._queue) and not self._actors.held and not self._room()
             is_stuck = is_waiting and not self._paused_by
             if is_stuck and self._granted < self.pace.env_steps:
                 self._ahead += self.pace.slack
@@ -293,7 +256,7 @@ class Governor:
 
     @property
     def _granted(self) -> int:
-        return self._completed + self._held
+        return self._completed + self._actors.held
 
     def _phase(self) -> Phase:
         return self.pace.phase(completed=self._completed, train_steps=self._train_steps)
@@ -312,7 +275,7 @@ class Governor:
             may_end=self._may_end,
         )
 
-    def _share(self, ticket: _Ticket) -> int:
+    def _share(self, ticket: Ticket) -> int:
         return self.pace.share(
             ticket.wanted,
             granted=self._granted,
@@ -320,67 +283,34 @@ class Governor:
             may_end=self._may_end,
         )
 
-    def _actor(self, index: int, incarnation: int) -> _Actor:
-        actor = self._actors.get(index)
-        if actor is not None and actor.incarnation == incarnation:
-            return actor
-        if (index, incarnation) in self._replaced:
-            raise ValueError(
-                f"actor {index}: got a process that was replaced, wanted its successor"
-            )
-        if actor is not None:
-            log.info("actor %d started again; %d env_steps it held are free", index, actor.held)
-            self._retire(index)
-        self._actors[index] = _Actor(incarnation, is_adopted=self._follows_another)
-        self._serve()
-        return self._actors[index]
+    def _actor(self, index: int, incarnation: int) -> Actor:
+        actor = self._actors.find(index, incarnation)
+        if actor is None:
+            before = self._actors.by_index.get(index)
+            if before is not None:
+                log.info(
+                    "actor %d started again; %d env_steps it held are free", index, before.held
+                )
+                self._retire(index)
+            actor = self._actors.add(index, incarnation)
+            self._serve()
+        return actor
 
     def _retire(self, index: int) -> None:
-        actor = self._actors.pop(index)
-        self._replaced.add((index, actor.incarnation))
+        actor = self._actors.remove(index)
         if actor.ticket is not None:
             self._answer_now(actor.ticket, withdraw=True)
-        self._held -= actor.held
-
-    def _adopt(self, index: int, actor: _Actor, request: int, completed: int) -> None:
-        """Take over an actor that holds a grant of the governor before: exactly what it completed.
-
-        Once for each index, and no more in all than the governor before can have granted. What it
-        holds and has not completed is not known here, so others may have been granted the last of
-        the budget meanwhile; what does not fit any more is said and not counted.
-        """
-        if completed > self._most_held:
-            raise ValueError(
-                f"completed: got {completed} of a time before this learner, wanted at most "
-                f"{self._most_held}: what an actor can hold"
-            )
-        if completed and index in self._adopted:
-            raise ValueError(
-                f"completed: got {completed} of a time before this learner a second time, wanted 0"
-            )
-        actor.is_adopted = False
-        actor.request = request - 1
-        actor.held = min(completed, self.pace.env_steps - self._granted, self._adoptable)
-        self._held += actor.held
-        self._adoptable -= actor.held
-        if completed:
-            self._adopted.add(index)
-        if actor.held < completed:
-            log.warning(
-                "%d env_steps were played beyond the budget while the learner was away, or "
-                "were never granted; they do not count",
-                completed - actor.held,
-            )
+        self._actors.held -= actor.held
 
     def _enter(
         self, index: int, incarnation: int, request: int, completed: int, wanted: int
-    ) -> _Ticket:
+    ) -> Ticket:
         actor = self._actor(index, incarnation)
         if actor.ticket is not None and request == actor.request:
             return actor.ticket
         if actor.is_adopted:
-            self._adopt(index, actor, request, completed)
-            completed = actor.held
+            left = self.pace.env_steps - self._granted
+            completed = self._actors.adopt(index, request, completed, budget_left=left)
         if request != actor.request + 1:
             raise ValueError(f"request number: got {request}, wanted {actor.request + 1}")
         if completed > actor.held:
@@ -389,9 +319,9 @@ class Governor:
             # An actor asks for one thing at a time; a request it no longer waits for is void.
             self._answer_now(actor.ticket, withdraw=True)
         actor.held -= completed
-        self._held -= completed
+        self._actors.held -= completed
         self._completed += completed
-        ticket = _Ticket(actor, wanted)
+        ticket = Ticket(actor, wanted)
         actor.request, actor.ticket = request, ticket
         if wanted:
             self._queue.append(ticket)
@@ -413,7 +343,7 @@ class Governor:
                 return
             self._answer(self._queue.popleft(), share)
 
-    def _answer_now(self, ticket: _Ticket, *, withdraw: bool) -> None:
+    def _answer_now(self, ticket: Ticket, *, withdraw: bool) -> None:
         """Answer a request out of turn with what there is room for, or with nothing."""
         if ticket.answered.is_set():
             return
@@ -422,12 +352,12 @@ class Governor:
         self._answer(ticket, 0 if is_void else min(self._share(ticket), self._room()))
         self._serve()  # those behind it moved up
 
-    def _answer(self, ticket: _Ticket, granted: int) -> None:
+    def _answer(self, ticket: Ticket, granted: int) -> None:
         phase = self._phase()
         if granted:
             is_warmup = self._granted < self.pace.warmup_env_steps
             phase = Phase.WARMUP if is_warmup else max(phase, Phase.COLLECTING)
         ticket.grant = Grant(granted, self._has_ended(), phase, env_steps=self._granted)
         ticket.actor.held += granted
-        self._held += granted
+        self._actors.held += granted
         ticket.answered.set()

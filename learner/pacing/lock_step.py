@@ -154,8 +154,8 @@ class LockStepGovernor(Governor):
 
     def _not_yet(self) -> str:
         """Say who has the turn although env_steps for a train_step are there."""
-        if self._held:
-            return f"the actor, which plays {self._held} env_steps"
+        if self._actors.held:
+            return f"the actor, which plays {self._actors.held} env_steps"
         if self._has_ended() and not self._has_actor_left:
             return "the actor's last episodes"
         if self._awaited_evaluation is not None:

@@ -93,7 +93,7 @@ class PriorityFeedback:
         self._evicted, self._refreshed, self._dropped = 0, 0, dropped
         return row
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """Return what a checkpoint must keep; keys outlive a snapshot of replay."""
         keys = self._keys.view(np.int64)  # torch hardly knows u64
         arrays: dict[str, NDArray[Any]] = {
@@ -103,7 +103,7 @@ class PriorityFeedback:
         }
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from a checkpoint of the same run."""
         self._steps[:] = state["steps"].numpy()
         self._keys[:] = state["keys"].numpy().view(np.uint64)

@@ -2,7 +2,8 @@
 
 from learner.training.eval_values import eval_values
 from learner.training.network import describe_network, seeded_network
-from learner.training.optimizers import adopt_weights, make_optimizer
+from learner.training.optimizers import make_optimizer
+from learner.training.progress import Progress
 from learner.training.ranks import (
     Alone,
     End,
@@ -15,21 +16,23 @@ from learner.training.ranks import (
     meeting_point,
 )
 from learner.training.statistics import StepRecord, training_statistics
+from learner.training.train_state import TrainState
 from learner.training.update import TrainingDiverged, Update, Updater
 
 __all__ = [
     "Alone",
     "End",
     "Idle",
+    "Progress",
     "RankGroup",
     "Ranks",
     "State",
     "Step",
     "StepRecord",
+    "TrainState",
     "TrainingDiverged",
     "Update",
     "Updater",
-    "adopt_weights",
     "describe_network",
     "device_of_rank",
     "eval_values",

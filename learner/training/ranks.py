@@ -32,6 +32,7 @@ from efficientzero.runs.run_folder import RunInfo
 from learner.training.losses import (
     LossInput,
     LossTerms,
+    loss_parts,
 )
 from learner.training.synced_norms import with_synced_norms
 
@@ -176,15 +177,10 @@ class RankGroup:
             config: tells whether some weights get no gradient.
         """
         with_synced_norms(network)
-        learner = config.learner
-        coefficients = (
-            learner.value_coefficient,
-            learner.policy_coefficient,
-            learner.value_prefix_coefficient,
-        )
+        has_idle_weights = any(part.coefficient == 0 for part in loss_parts(config))
         # Synced norms keep the buffers equal.
         return DistributedDataParallel(
-            loss, forward_sync_buffers=False, find_unused_parameters=0.0 in coefficients
+            loss, forward_sync_buffers=False, find_unused_parameters=has_idle_weights
         )
 
     def merge(self, terms: LossTerms, *, everything: bool) -> LossTerms:
@@ -194,12 +190,11 @@ class RankGroup:
             terms: of this rank's part.
             everything: merge all other terms as well.
         """
-        merged: dict[str, Any] = {}
-        for field in dataclasses.fields(terms):
-            tensor = getattr(terms, field.name)
-            if tensor is None or not (everything or field.name in ("total", "priorities")):
-                continue
-            merged[field.name] = self._mean(tensor) if tensor.ndim == 0 else self._joined(tensor)
+        names = [field.name for field in dataclasses.fields(terms)]
+        merged: dict[str, Any] = {
+            name: tree_map(self._of_all_ranks, getattr(terms, name))
+            for name in (names if everything else ("total", "priorities"))
+        }
         return dataclasses.replace(terms, **merged)
 
     def tell(self, command: Command) -> None:
@@ -239,13 +234,13 @@ class RankGroup:
             dist.scatter(part, src=0)
         return LossInput(**own)
 
-    def _mean(self, number: Tensor) -> Tensor:
-        total = number.detach().clone()
-        dist.all_reduce(total)
-        return total / self._num_ranks
-
-    def _joined(self, rows: Tensor) -> Tensor:
-        rows = rows.contiguous()
+    def _of_all_ranks(self, tensor: Tensor) -> Tensor:
+        """Return the mean of numbers [], or the rows [B, ...] of all, without gradient."""
+        if tensor.ndim == 0:
+            total = tensor.detach().clone()
+            dist.all_reduce(total)
+            return total / self._num_ranks
+        rows = tensor.contiguous()
         parts = [torch.empty_like(rows) for _ in range(self._num_ranks)]
         dist.all_gather(parts, rows)
         return torch.cat(parts)

@@ -22,6 +22,8 @@ from learner.training.update import Update
 
 _DORMANT = 0.025
 _RANK_SAMPLES = 256
+_WITH_ERRORS = ("policy", "value", "value_prefix")
+"""Parts of the loss whose errors below are no losses but divergences and distances."""
 
 
 class StepRecord:
@@ -83,7 +85,7 @@ def training_statistics(
     """
     terms, values = update.terms, network.answer_rule.values(update.terms)  # [B, K + 1]
     numbers = {
-        **_losses(terms),
+        **_losses(inputs, terms),
         **_value_numbers(inputs, terms, values),
         **_eval_numbers(inputs, values[:, 0], evaluated),
         **_prefix_numbers(inputs, terms, network),
@@ -102,12 +104,17 @@ def training_statistics(
     return {f"learner/{name}": value for name, value in row.items() if math.isfinite(value)}
 
 
-def _losses(terms: LossTerms) -> dict[str, Tensor]:
-    parts = {"policy": terms.policy, "value": terms.value, "value_prefix": terms.value_prefix}
+def _losses(inputs: LossInput, terms: LossTerms) -> dict[str, Tensor]:
+    """Return the loss and its parts; of parts without an error in units of their own, each step."""
     numbers = {"total_loss": terms.total.detach(), "loss": terms.loss}
-    if terms.consistency is not None:
-        parts["consistency"] = terms.consistency
-    numbers |= {f"{name}_loss": part.sum(1).mean() for name, part in parts.items()}
+    numbers |= {f"{name}_loss": part.sum(1).mean() for name, part in terms.parts.items()}
+    reached, num_places = _reached(inputs), inputs.mask.shape[1] + 1
+    for name, part in terms.parts.items():
+        if name in _WITH_ERRORS:
+            continue
+        first = num_places - part.shape[1]  # 0 with a column for o[t], else 1
+        for k in range(first, num_places):
+            numbers[f"{name}_error_k{k}"] = _mean_where(part[:, k - first], reached[:, k])
     return numbers
 
 
@@ -151,10 +158,6 @@ def _prefix_numbers(
         for k in range(targets.shape[1]):
             name = f"value_prefix_error_k{k + 1}{sign}"
             numbers[name] = _mean_where(errors[:, k], counted[:, k])
-    if terms.consistency is not None:
-        for k in range(targets.shape[1]):
-            name = f"consistency_error_k{k + 1}"
-            numbers[name] = _mean_where(terms.consistency[:, k], is_real[:, k])
     return numbers
 
 
@@ -169,7 +172,7 @@ def _policy_numbers(inputs: LossInput, terms: LossTerms) -> dict[str, Tensor]:
         "target_policy_entropy": _mean_where(target_entropies[:, 0], is_real[:, 0]),
     }
     for k in range(targets.shape[1]):
-        divergence = terms.policy[:, k] - target_entropies[:, k]
+        divergence = terms.parts["policy"][:, k] - target_entropies[:, k]
         numbers[f"policy_error_k{k}"] = _mean_where(divergence, is_real[:, k])
     return numbers
 

@@ -27,6 +27,7 @@ from learner.training.losses import (
     LossInput,
     LossTerms,
     compute_loss,
+    loss_parts,
 )
 from learner.training.ranks import (
     Alone,
@@ -76,15 +77,16 @@ class _Loss(nn.Module):
 
     def __init__(self, network: EfficientZeroNet, config: Config) -> None:
         super().__init__()
-        self.network, self._config = network, config
+        self.network, self._parts = network, loss_parts(config)
+        self._agent, self._scaling = config.agent, config.compat.gradient_scaling
 
     def forward(self, inputs: LossInput) -> LossTerms:
         return compute_loss(
             self.network,
             inputs,
-            agent=self._config.agent,
-            learner=self._config.learner,
-            gradient_scaling=self._config.compat.gradient_scaling,
+            self._parts,
+            agent=self._agent,
+            gradient_scaling=self._scaling,
         )
 
 

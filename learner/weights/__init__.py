@@ -1,7 +1,7 @@
 """Which weights are published, and when."""
 
 from learner.weights.publications import Publications
-from learner.weights.publisher import WEIGHT_KINDS, WeightPublisher
+from learner.weights.publisher import WEIGHT_KINDS, PublishedTarget, WeightPublisher
 from learner.weights.publishing import Publishing
 
-__all__ = ["WEIGHT_KINDS", "Publications", "Publishing", "WeightPublisher"]
+__all__ = ["WEIGHT_KINDS", "Publications", "PublishedTarget", "Publishing", "WeightPublisher"]

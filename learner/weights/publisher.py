@@ -11,7 +11,9 @@ import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from efficientzero.rpc.stubs import weights_pb2
@@ -105,3 +107,28 @@ class WeightPublisher:
         """Return the newest snapshot of ``kind``, or None before the first."""
         with self._lock:
             return self._snapshots.get(kind)
+
+
+class PublishedTarget:
+    """The newest target weights as they were published, which may lag behind the network's."""
+
+    def __init__(self, publisher: WeightPublisher) -> None:
+        """Keep those of ``publisher``."""
+        self._publisher = publisher
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return the payload, u8 [bytes], and its train_step; None before the first."""
+        snapshot = self._publisher.newest(weights_pb2.TARGET)
+        if snapshot is None:
+            return None
+        payload = torch.frombuffer(bytearray(snapshot.payload), dtype=torch.uint8)
+        return {"train_step": snapshot.train_step, "payload": payload}
+
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
+        """Publish them again."""
+        if state is not None:
+            payload = state["payload"].numpy().tobytes()
+            self._publisher.publish_encoded(weights_pb2.TARGET, payload, state["train_step"])
+
+    def begin_again(self) -> None:
+        """Publish nothing: the learner does when it begins to train."""

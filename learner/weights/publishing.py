@@ -6,7 +6,6 @@ Used by the learner's loop. Actors and the evaluator get ``latest``, reanalyzers
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from efficientzero.config import Config, is_published
 from efficientzero.rpc.stubs import weights_pb2
 from learner.weights.publications import Publications
-from learner.weights.publisher import WeightPublisher
+from learner.weights.publisher import PublishedTarget, WeightPublisher
 from learner.weights.target_lag import TargetLag
 from learner.weights.weight_average import WeightAverage
 
@@ -32,11 +31,17 @@ class Publishing:
         learner = self._learner = config.learner
         self._is_waited_for = config.cluster.deterministic
         self._publications = Publications(publisher, dtype=_DTYPES[learner.weights_dtype])
-        self._target_lag = TargetLag(config.compat.target_weights_lag)
+        self.target_lag = TargetLag(config.compat.target_weights_lag)
+        """Weights that wait to be published as targets."""
         self._average = (
             WeightAverage(live, learner.average_decay) if learner.average_decay else None
         )
         averaged = live if self._average is None else self._average.weights
+        self.copies: dict[str, WeightAverage | PublishedTarget] = {
+            **({} if self._average is None else {"weight_average": self._average}),
+            "target_weights": PublishedTarget(publisher),
+        }
+        """What is made of the weights, by its name in a checkpoint."""
         self._sources = {
             _LATEST: averaged if learner.average_for != "targets" else live,
             _TARGET: averaged if learner.average_for != "acting" else live,
@@ -48,7 +53,7 @@ class Publishing:
             self._average.update()
         kinds = [_LATEST] if is_published(train_step, self._learner) else []
         if train_step % self._learner.target_interval == 0:
-            due = self._target_lag.exchange(self._sources[_TARGET], train_step)
+            due = self.target_lag.exchange(self._sources[_TARGET], train_step)
             if due is not None and due.train_step == train_step:
                 kinds.append(_TARGET)
             elif due is not None:
@@ -72,24 +77,6 @@ class Publishing:
     def check(self) -> None:
         """Raise what a publication has failed with, if any has; never waits."""
         self._publications.check()
-
-    def state(self) -> dict[str, Any]:
-        """Return the entries that a checkpoint keeps."""
-        average = {} if self._average is None else {"weight_average": self._average.state()}
-        return {"target_lag": self._target_lag.state(), **average}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from this run's checkpoint."""
-        self._target_lag.restore(state["target_lag"])
-        if self._average is not None:
-            self._average.restore(state["weight_average"])
-
-    def adopt(self, state: Mapping[str, Any]) -> None:
-        """Begin with another run's checkpoint, whose weights the network has already."""
-        if self._average is not None and "weight_average" in state:
-            self._average.restore(state["weight_average"])
-        elif self._average is not None:
-            self._average.begin_again()
 
     def row(self) -> dict[str, float]:
         """Return metrics; waits for the device."""

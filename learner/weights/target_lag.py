@@ -27,11 +27,11 @@ class TargetLag:
         self._num_intervals = num_intervals
         self._waiting: deque[TargetWeights] = deque()
 
-    def state(self) -> list[tuple[dict[str, Tensor], int]]:
+    def state_dict(self) -> list[tuple[dict[str, Tensor], int]]:
         """Return what a checkpoint must keep: the weights that wait, and their train_steps."""
         return [(dict(weights.state), weights.train_step) for weights in self._waiting]
 
-    def restore(self, state: list[tuple[dict[str, Tensor], int]]) -> None:
+    def load_state_dict(self, state: list[tuple[dict[str, Tensor], int]]) -> None:
         """Go on with the weights that waited."""
         self._waiting = deque(TargetWeights(*weights) for weights in state)
 

@@ -56,12 +56,12 @@ class WeightAverage:
         change = torch.nn.utils.get_total_norm(torch._foreach_sub(self._averaged, self._sources))
         return float(change / torch.nn.utils.get_total_norm(self._sources))
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps; the tensors are the average's own."""
         return {"num_updates": self._num_updates, "weights": self.weights}
 
     @torch.no_grad()
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with a checkpoint's average."""
         self._num_updates = state["num_updates"]
         for name, tensor in self.weights.items():
@@ -69,4 +69,4 @@ class WeightAverage:
 
     def begin_again(self) -> None:
         """Begin with the live weights, which another run's have replaced."""
-        self.restore({"num_updates": 0, "weights": self._live})
+        self.load_state_dict({"num_updates": 0, "weights": self._live})

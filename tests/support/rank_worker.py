@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch.utils._pytree import tree_map
 
 from efficientzero.metrics.section_timer import SectionTimer
 from learner.rank import follow
@@ -49,11 +50,8 @@ def train(config, updater, network, share):
         part = share(batch_of(config, step), step)
         update = updater.step(part, step, measure=True)
         result = updater.finish(update)
-        terms = {
-            field.name: value.detach()
-            for field in dataclasses.fields(update.terms)
-            if (value := getattr(update.terms, field.name)) is not None
-        }
+        fields = {f.name: getattr(update.terms, f.name) for f in dataclasses.fields(update.terms)}
+        terms = tree_map(torch.Tensor.detach, fields)
         gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
         steps.append(
             {

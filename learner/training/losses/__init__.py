@@ -1,11 +1,23 @@
 """The training loss and its parts."""
 
+from learner.training.losses.parts import loss_parts
 from learner.training.losses.unrolled_loss import (
     LossInput,
+    LossPart,
     LossTerms,
+    Unrolled,
     compute_loss,
     importance_weights,
     unroll,
 )
 
-__all__ = ["LossInput", "LossTerms", "compute_loss", "importance_weights", "unroll"]
+__all__ = [
+    "LossInput",
+    "LossPart",
+    "LossTerms",
+    "Unrolled",
+    "compute_loss",
+    "importance_weights",
+    "loss_parts",
+    "unroll",
+]

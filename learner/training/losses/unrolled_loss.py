@@ -1,6 +1,7 @@
-"""The unrolled loss: a pure function of a network and a batch.
+"""The unrolled loss: a pure function of a network, a batch and the parts that add up to it.
 
-Called by the learner's step and by tests. Knows no process, no optimiser, no logging.
+Called by the learner's step and by tests. Knows no process, no optimiser, no logging, and no part
+by name: ``parts`` says which there are.
 
 Reported numbers are sums over the unroll; scaling acts on gradients only, in one of two ways.
 
@@ -14,25 +15,22 @@ In both, step k's heads reach the encoder with 0.5^k. The LSTM's path is scaled 
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from efficientzero.config import (
-    AgentConfig,
-    LearnerConfig,
-)
+from efficientzero.config import AgentConfig
 from efficientzero.networks import (
     EfficientZeroNet,
     InitialInference,
     RecurrentInference,
     node_answers,
 )
-
-_COSINE_EPSILON = 1e-5
 
 GradientScaling = Literal["muzero", "reference"]
 
@@ -53,14 +51,11 @@ class LossInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossTerms:
-    """The loss and its parts; per-step parts are unweighted and masked."""
+    """The loss and its parts."""
 
     total: Tensor  # f32 [] mean over the batch of importance weight * loss; what is minimised
     loss: Tensor  # f32 [] the same without importance weights
-    policy: Tensor  # f32 [B, K + 1]
-    value: Tensor  # f32 [B, K + 1]
-    value_prefix: Tensor  # f32 [B, K]
-    consistency: Tensor | None  # f32 [B, K] negative cosine; None when switched off
+    parts: Mapping[str, Tensor]  # f32 [B, K + 1] or [B, K] each: unweighted, masked, no gradient
     priorities: Tensor  # f32 [B] |v(o[t]) - z[0]|, raw scale
     # For the statistics, without gradient:
     latents: Tensor  # f32 [B, *latent] of o[t]
@@ -69,87 +64,105 @@ class LossTerms:
     policy_logits: Tensor  # f32 [B, K + 1, A]
 
 
+class Unrolled(NamedTuple):
+    """What the network says about a batch: all that a part of the loss may look at."""
+
+    network: EfficientZeroNet
+    latents: Sequence[Tensor]  # K + 1 times f32 [B, *latent], of o[t] first
+    value_logits: Tensor  # f32 [B, K + 1, bins]
+    policy_logits: Tensor  # f32 [B, K + 1, A]
+    value_prefix_logits: Tensor  # f32 [B, K, bins]
+    next_latents: Tensor | None
+    """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None: no part needs them."""
+
+
+class LossPart(NamedTuple):
+    """One part of the loss."""
+
+    name: str
+    """Key in ``LossTerms.parts``, and the metric ``learner/<name>_loss``."""
+    coefficient: float
+    """Weight in the loss. 0: the part is reported and trains nothing."""
+    per_step: Callable[[Unrolled, LossInput], Tensor]
+    """Returns the part of each step, f32 [B, K + 1] with o[t] first, or [B, K] without it.
+
+    Steps past the end of an episode are masked by ``compute_loss``."""
+    needs_next_observations: bool = False
+    """Whether it reads ``Unrolled.next_latents`` or ``LossInput.next_observations``."""
+
+
 def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
     """Return ``tensor``, whose gradient is multiplied by ``factor``."""
     return tensor * factor + tensor.detach() * (1.0 - factor)
 
 
-def negative_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Return minus the cosine of each row in -1..1, f32 [B] (SimSiam, equation 1)."""
-    return -F.cosine_similarity(predictions.float(), targets.float(), dim=1, eps=_COSINE_EPSILON)
-
-
 def compute_loss(
     network: EfficientZeroNet,
     batch: LossInput,
+    parts: Sequence[LossPart],
     *,
     agent: AgentConfig,
-    learner: LearnerConfig,
     gradient_scaling: GradientScaling = "muzero",
 ) -> LossTerms:
-    """Unroll the model K steps from o[t] and compare it with the targets.
+    """Unroll the model K steps from o[t] and add up the parts, in their order.
 
-    A part whose coefficient is 0 is reported but has no gradient, not even one of zeros: weights
-    that serve it alone stay as they are. The consistency part is not computed at all then.
+    A part whose coefficient is 0 has no gradient, not even one of zeros: weights that serve it
+    alone stay as they are.
 
     Args:
         network: in training mode.
         batch: see LossInput; B and K are taken from ``actions``.
+        parts: of the loss, at least one with a column for o[t]. The order decides the last bits.
         agent: unroll and value-prefix settings.
-        learner: coefficients.
         gradient_scaling: see the top of this file.
 
     Raises:
-        ValueError: a consistency loss is asked for without next observations.
+        ValueError: a part needs next observations and ``batch`` has none.
     """
-    support, with_consistency = network.support, learner.consistency_coefficient > 0
-    targets = _target_projections(network, batch) if with_consistency else None
+    needs_next = any(part.needs_next_observations for part in parts)
+    next_latents = _next_latents(network, batch) if needs_next else None
     root, steps = unroll(network, batch, agent=agent, gradient_scaling=gradient_scaling)
-    value_logits = torch.stack([root.value_logits, *(step.value_logits for step in steps)], 1)
-    policy_logits = torch.stack([root.policy_logits, *(step.policy_logits for step in steps)], 1)
-    prefix_logits = torch.stack([step.value_prefix_logits for step in steps], 1)
-
-    mask = torch.cat([torch.ones_like(batch.mask[:, :1]), batch.mask], 1)  # [B, K + 1]
-    policy = mask * policy_loss(policy_logits, batch.policies)
-    value = mask * support.loss(value_logits, batch.values)
-    prefix = batch.mask * support.loss(prefix_logits, batch.value_prefixes)
-    consistency = None
-    policy_part = _weighted(policy, learner.policy_coefficient)
-    value_part = _weighted(value, learner.value_coefficient)
-    at_root = policy_part[:, 0] + value_part[:, 0]  # [B]
-    unrolled = (
-        policy_part[:, 1:].sum(1)
-        + value_part[:, 1:].sum(1)
-        + _weighted(prefix, learner.value_prefix_coefficient).sum(1)
+    unrolled = Unrolled(
+        network=network,
+        latents=[root.latents, *(step.latents for step in steps)],
+        value_logits=torch.stack([root.value_logits, *(s.value_logits for s in steps)], 1),
+        policy_logits=torch.stack([root.policy_logits, *(s.policy_logits for s in steps)], 1),
+        value_prefix_logits=torch.stack([step.value_prefix_logits for step in steps], 1),
+        next_latents=next_latents,
     )
-    if targets is not None:
-        consistency = batch.mask * _consistency_loss(network, steps, targets)
-        unrolled = unrolled + _weighted(consistency, learner.consistency_coefficient).sum(1)
+    mask = torch.cat([torch.ones_like(batch.mask[:, :1]), batch.mask], 1)  # [B, K + 1]
+    reported: dict[str, Tensor] = {}
+    at_root: list[Tensor] = []
+    later: list[Tensor] = []
+    for part in parts:
+        terms = part.per_step(unrolled, batch)
+        has_root = terms.shape[1] > len(steps)
+        terms = (mask if has_root else batch.mask) * terms
+        reported[part.name] = terms.detach()
+        weighted = _weighted(terms, part.coefficient)
+        if has_root:
+            at_root.append(weighted[:, 0])  # [B]
+            weighted = weighted[:, 1:]
+        later.append(weighted.sum(1))
+    root_loss = functools.reduce(operator.add, at_root)
+    unrolled_loss = functools.reduce(operator.add, later)
     factor = 1.0 / len(steps)
     if gradient_scaling == "muzero":
-        per_sample = at_root + scale_gradient(unrolled, factor)
+        per_sample = root_loss + scale_gradient(unrolled_loss, factor)
     else:
-        per_sample = scale_gradient(at_root + unrolled, factor)
+        per_sample = scale_gradient(root_loss + unrolled_loss, factor)
     with torch.no_grad():
         values = node_answers(root, network.answer_rule).values
     return LossTerms(
         total=(batch.importance_weights * per_sample).mean(),
         loss=per_sample.detach().mean(),
-        policy=policy.detach(),
-        value=value.detach(),
-        value_prefix=prefix.detach(),
-        consistency=None if consistency is None else consistency.detach(),
+        parts=reported,
         priorities=(values - batch.values[:, 0]).abs(),
         latents=root.latents.detach(),
-        value_logits=value_logits.detach(),
-        value_prefix_logits=prefix_logits.detach(),
-        policy_logits=policy_logits.detach(),
+        value_logits=unrolled.value_logits.detach(),
+        value_prefix_logits=unrolled.value_prefix_logits.detach(),
+        policy_logits=unrolled.policy_logits.detach(),
     )
-
-
-def policy_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross-entropy of each row [..., A], f32 [...]; zero for an all-zero target."""
-    return -(targets * F.log_softmax(logits.float(), dim=-1)).sum(-1)
 
 
 def importance_weights(probabilities: Tensor, table_sizes: Tensor, exponent: float) -> Tensor:
@@ -193,22 +206,13 @@ def _weighted(terms: Tensor, coefficient: float) -> Tensor:
 
 
 @torch.no_grad()
-def _target_projections(network: EfficientZeroNet, batch: LossInput) -> Tensor:
-    """Return projections of the true next observations, [B, K, P]: the stop-gradient branch."""
+def _next_latents(network: EfficientZeroNet, batch: LossInput) -> Tensor:
+    """Return the latents of the true next observations, [B, K, *latent].
+
+    Before the unroll: batch norm's running statistics depend on the order of the calls.
+    """
     following = batch.next_observations
     if following is None:
-        raise ValueError("next_observations: got None, wanted what the consistency loss compares")
-    latents = network.representation(following.flatten(0, 1))
-    projections = network.project(latents, with_predictor=False)
-    return projections.view(*following.shape[:2], -1)
-
-
-def _consistency_loss(
-    network: EfficientZeroNet, steps: list[RecurrentInference], targets: Tensor
-) -> Tensor:
-    """Return the negative cosine of each step's latent and its target, f32 [B, K]."""
-    cosines = [
-        negative_cosine(network.project(step.latents, with_predictor=True), targets[:, k])
-        for k, step in enumerate(steps)
-    ]
-    return torch.stack(cosines, 1)
+        raise ValueError("next_observations: got None, wanted what a part of the loss looks at")
+    latents: Tensor = network.representation(following.flatten(0, 1))
+    return latents.view(*following.shape[:2], *latents.shape[1:])

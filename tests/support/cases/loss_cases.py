@@ -15,6 +15,7 @@ from efficientzero.config.fields import (
 )
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
+from learner.training.losses.parts import loss_parts
 from learner.training.losses.unrolled_loss import (
     LossInput,
     LossTerms,
@@ -130,8 +131,8 @@ def loss_of(network: EfficientZeroNet, batch: LossInput, config: Config) -> Loss
     return compute_loss(
         network,
         batch,
+        loss_parts(config),
         agent=config.agent,
-        learner=config.learner,
         gradient_scaling=config.compat.gradient_scaling,
     )
 

@@ -21,6 +21,7 @@ from efficientzero.runs.checkpoint import (
 )
 from learner.learner import Learner
 from learner.pacing.governor import Governor
+from learner.parts import LearnerParts
 from learner.records.saver import CheckpointSaver
 from learner.training.update import (
     Readback,
@@ -75,7 +76,7 @@ class InstantSaver(CheckpointSaver):
 
 
 class Bench:
-    """A learner and everything round it; collection has ended, so that only batches hold it.
+    """A learner's parts and observer; collection has ended, so that only batches hold it up.
 
     A stop is asked for, as if by the supervisor, once all batches are trained on and more are due.
     """
@@ -91,27 +92,31 @@ class Bench:
         self.failure = None
         self.learner = Learner(
             self.run,
-            device=torch.device("cpu"),
-            batches=FakeBatchSource(batches, self.stop),
-            priorities=self.priorities if config.replay.priority_exponent > 0 else None,
-            publisher=self.publisher,
-            governor=self.governor,
-            check_health=self.check_health,
-            note_priorities=self.largest.append,
-            note_batch=self.note_batch,
-            saver=InstantSaver(self.run.directory / "checkpoints", keep=2, stop=self.stop),
-            further_state=lambda: {"more": 1},
-            tracker=self.tracker,
-            stop=self.stop,
+            LearnerParts(
+                device=torch.device("cpu"),
+                batches=FakeBatchSource(batches, self.stop),
+                priorities=self.priorities if config.replay.priority_exponent > 0 else None,
+                publisher=self.publisher,
+                governor=self.governor,
+                saver=InstantSaver(self.run.directory / "checkpoints", keep=2, stop=self.stop),
+                tracker=self.tracker,
+                stop=self.stop,
+            ),
+            self,
         )
-
         self.batches = batches
 
-    def note_batch(self, *noted):
+    def trained_on(self, *noted):
         self.noted.append(noted)
         is_over = self.learner.train_step == self.run.config.budget.total_train_steps
         if len(self.noted) == len(self.batches) and not is_over:
             self.stop.set("no more batches")
+
+    def got_priorities(self, largest):
+        self.largest.append(largest)
+
+    def extra_state(self):
+        return {"more": 1}
 
     def check_health(self):
         if self.failure is not None and self.learner.train_step == 2:
@@ -196,7 +201,7 @@ def test_refreshed_priorities_go_out_with_the_batchs_own_and_ages_are_told_and_k
     assert bench.tracker.rows[-1]["learner/priority_age_mean"] == (8 * 2 + 8 * 1) / 16
     assert bench.tracker.rows[-1]["learner/priorities_refreshed"] == 1
     again = Bench(tmp_path / "again", config, [second], train_steps=2)
-    again.learner.restore(bench.checkpoints()[-1])
+    again.learner.training.restore(bench.checkpoints()[-1])
     again.learner.run()
     # Step 3 is known from before; its priority is of train_step 0, as the target weights are.
     assert again.priorities.updates[0][0].tolist() == keys.tolist()
@@ -231,6 +236,10 @@ def test_run_ends_at_the_budget_with_a_checkpoint_of_the_last_train_step(tmp_pat
     assert newest["env_steps"] == bench.governor.env_steps
     assert newest["config_hash"] == bench.run.config_hash
     assert newest["optimizer"]["state"]
+    # What runs of older versions have, and read.
+    entries = "train_step env_steps network optimizer loader target_lag priorities target_weights"
+    further = ("run_uid", "config_hash", "replay_snapshot", "more")
+    assert newest.keys() == {*entries.split(), *further}
 
 
 def test_stop_saves_and_does_not_announce_the_end(tmp_path):
@@ -485,7 +494,7 @@ def test_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path, optimi
     first.learner.run()  # the bench asks for a stop after three batches
     state = first.checkpoints()[-1]
     second = Bench(tmp_path / "second", config, batches[3:], train_steps=3)
-    second.learner.restore(state)
+    second.learner.training.restore(state)
     second.learner.run()
     assert second.learner.train_step == 6
     assert_same_state(second.learner.network.state_dict(), whole.learner.network.state_dict())
@@ -494,9 +503,9 @@ def test_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path, optimi
 def test_learner_restored_at_the_end_of_its_budget_publishes_and_waits_for_nothing(tmp_path):
     whole = whole_run(tmp_path / "whole")
     again = Bench(tmp_path / "again", whole.run.config, [], train_steps=6)
-    again.learner.restore(whole.checkpoints()[-1])
+    again.learner.training.restore(whole.checkpoints()[-1])
     again.learner.run()
-    assert again.publisher.train_steps == {LATEST: [6, 6], TARGET: [6]}
+    assert again.publisher.train_steps == {LATEST: [6, 6], TARGET: [6, 6]}
     assert_same_state(again.learner.network.state_dict(), whole.learner.network.state_dict())
 
 
@@ -527,10 +536,9 @@ def test_train_step_needs_neither_reverb_nor_ale():
 import sys
 for name in ("reverb", "ale_py", "gymnasium", "tensorflow"):
     sys.modules[name] = None
-import learner.batches.checks, learner.batches.feeder, learner.learner, learner.training.statistics
+import learner.learner
 from efficientzero.metrics.section_timer import SectionTimer
-from learner.training.optimizers import make_optimizer
-from learner.training.update import Updater
+from learner.training import Updater, make_optimizer
 from tests.support.cases.loss_cases import case, in_float32, make_batch, make_network
 config = case()
 network = make_network(config).float()

@@ -21,8 +21,9 @@ from learner.records.run_record import (
     EpisodeResult,
     RunRecord,
 )
-from learner.resume import CannotResume, resume, target_weights
-from learner.weights.publisher import WeightPublisher
+from learner.resume import CannotResume, resume
+from learner.training import TrainState
+from learner.weights import PublishedTarget, WeightPublisher
 from tests.support.fakes import tiny_run
 
 CONFIG = Config(
@@ -30,36 +31,27 @@ CONFIG = Config(
 )
 
 
-class FakeLearner:
-    def __init__(self):
-        self.restored = None
-
-        self.adopted = None
-
-    def restore(self, state):
-        self.restored = state["train_step"]
-
-    def adopt(self, state):
-        self.adopted = state["train_step"]
-
-
 class Parts:
     """What a learner process builds before it serves."""
 
     def __init__(self, directory, lineage=None):
         self.run = dataclasses.replace(tiny_run(directory, CONFIG), lineage=lineage)
-        self.learner, self.governor = FakeLearner(), Governor(CONFIG)
-        self.record, self.publisher = RunRecord(self.run.directory), WeightPublisher()
+        self.governor, self.publisher = Governor(CONFIG), WeightPublisher()
+        self.network = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(self.network.parameters())
+        copies = {"target_weights": PublishedTarget(self.publisher)}
+        self.training = TrainState(self.network, optimizer, copies=copies)
+        self.record = RunRecord(self.run.directory)
         self.fairness = FairnessRecord(self.run.directory, CONFIG)
 
     def save(self, train_step, env_steps, **changes):
+        self.training.train_step = train_step
         state = {
-            "train_step": train_step,
+            **self.training.state(),
             "env_steps": env_steps,
             "config_hash": self.run.config_hash,
             "record": self.record.state(),
             "fairness": self.fairness.state(),
-            "target_weights": target_weights(self.publisher),
             **changes,
         }
         save_checkpoint(self.run.directory / "checkpoints", train_step, state, keep=2)
@@ -67,11 +59,10 @@ class Parts:
     def resume(self, *, in_replay=0, noted=0, before=0):
         resume(
             self.run,
-            learner=self.learner,
+            training=self.training,
             governor=self.governor,
             record=self.record,
             fairness=self.fairness,
-            publisher=self.publisher,
             steps_in_replay=in_replay,
             steps_noted=noted,
             steps_before=before,
@@ -82,7 +73,7 @@ def test_new_run_starts_at_zero(tmp_path):
     parts = Parts(tmp_path)
     parts.resume()
     assert (parts.governor.env_steps, parts.governor.train_steps) == (0, 0)
-    assert parts.learner.restored is None
+    assert parts.training.train_step == 0
 
 
 @pytest.mark.parametrize(
@@ -92,11 +83,13 @@ def test_new_run_starts_at_zero(tmp_path):
 def test_env_steps_are_the_most_that_anybody_knows_within_the_budget(
     tmp_path, in_replay, noted, env_steps
 ):
-    Parts(tmp_path).save(40, 500)
+    before = Parts(tmp_path)
+    before.save(40, 500)
     parts = Parts(tmp_path)
     parts.resume(in_replay=in_replay, noted=noted)
     assert (parts.governor.env_steps, parts.governor.train_steps) == (env_steps, 40)
-    assert parts.learner.restored == 40
+    assert parts.training.train_step == 40
+    assert torch.equal(parts.network.weight, before.network.weight)
 
 
 def test_learner_that_died_before_its_first_checkpoint_knows_what_was_collected(tmp_path):
@@ -204,7 +197,7 @@ def test_run_with_anothers_replay_has_its_env_steps_and_no_train_steps(tmp_path)
     parts = Parts(tmp_path, taken())
     parts.resume(in_replay=600)
     assert (parts.governor.env_steps, parts.governor.train_steps) == (600, 0)
-    assert parts.learner.adopted is None
+    assert parts.training.train_step == 0
 
 
 def test_run_with_anothers_weights_goes_on_at_their_train_step(tmp_path):
@@ -217,7 +210,8 @@ def test_run_with_anothers_weights_goes_on_at_their_train_step(tmp_path):
     (parts.run.directory / PARENT_CHECKPOINT).write_bytes(saved.read_bytes())
     parts.resume(in_replay=600)
     assert (parts.governor.env_steps, parts.governor.train_steps) == (600, 50)
-    assert (parts.learner.adopted, parts.learner.restored) == (50, None)
+    assert parts.training.train_step == 50
+    assert torch.equal(parts.network.weight, other.network.weight)
     assert parts.publisher.newest(TARGET).train_step == 40
     assert parts.publisher.newest(TARGET).payload == other.publisher.newest(TARGET).payload
 
@@ -226,7 +220,7 @@ def test_own_checkpoint_wins_over_anothers_weights(tmp_path):
     parts = Parts(tmp_path, taken(train_step=50, weights_digest="ba9876543210"))
     parts.save(70, 700)
     parts.resume(in_replay=700)
-    assert (parts.learner.restored, parts.learner.adopted) == (70, None)
+    assert parts.training.train_step == 70
     assert (parts.governor.env_steps, parts.governor.train_steps) == (700, 70)
 
 

@@ -49,7 +49,7 @@ def test_members_that_come_and_go_for_ever_leave_little_behind():
         seat = roster.join(Seat("actor", -1, 0, member, "host", 1))
         roster.beat(seat, NO_VITALS)
         roster.leave(seat)
-    assert len(roster._gone) == len(governor._replaced) == 20_000
+    assert len(roster._gone) == len(governor._actors.replaced) == 20_000
     assert not roster.members()
     assert MEMBERS in roster._gone  # who left just now is refused still
 

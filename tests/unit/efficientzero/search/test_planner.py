@@ -20,7 +20,7 @@ CONFIG = tiny_config()
 SPEC = probe_env_spec(CONFIG.env)
 
 
-def make_network():
+def trained_network():
     torch.manual_seed(0)
     return make_network(CONFIG, SPEC, training=False).eval()
 
@@ -34,11 +34,11 @@ def make(kind, *, batch_size=64):
     if kind == "uniform":
         return UniformPlanner(3, np.random.default_rng(5))
     if kind == "prior":
-        return PriorPlanner(make_network(), CPU)
+        return PriorPlanner(trained_network(), CPU)
     return make_planner(
         configured(kind),
         SPEC,
-        make_network(),
+        trained_network(),
         batch_size=batch_size,
         device=CPU,
         generator=np.random.default_rng(5),
@@ -60,7 +60,7 @@ KINDS = ["puct", "gumbel", "prior", "uniform"]
 def test_the_config_decides_all_that_a_search_is_given(algorithm, compat):
     config = configured(algorithm, **compat)
     by_hand = BatchedSearch(
-        make_network(),
+        trained_network(),
         search=config.search,
         agent=config.agent,
         compat=config.compat,
@@ -72,7 +72,7 @@ def test_the_config_decides_all_that_a_search_is_given(algorithm, compat):
     chosen = make_planner(
         config,
         SPEC,
-        make_network(),
+        trained_network(),
         batch_size=8,
         device=CPU,
         generator=np.random.default_rng(5),
@@ -126,7 +126,7 @@ def test_the_uniform_planner_plays_every_action_about_equally_often():
 
 
 def test_the_prior_is_the_policy_heads_answer():
-    network, shown = make_network(), observations(6)
+    network, shown = trained_network(), observations(6)
     said = network.initial_inference(torch.from_numpy(shown))
     found = PriorPlanner(network, CPU).run(Roots(shown), exploration_noise=True)
     logits = said.policy_logits.detach()

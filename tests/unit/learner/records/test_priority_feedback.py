@@ -130,7 +130,7 @@ def test_restored_feedback_goes_on_with_keys_and_ages():
     large.keys[:7] = keys
     feedback.update(large, np.zeros(8), 5)
     again, sink = bench(config)
-    again.restore(feedback.state())
+    again.load_state_dict(feedback.state_dict())
     assert again.row(9) == feedback.row(9)
     again.update(batch_of(config, [30] * 8, refreshed=[2], made_at=6), np.zeros(8), 7)
     assert sent(sink)[int(keys[2])] == 102.0
@@ -141,7 +141,7 @@ def test_checkpoint_of_an_earlier_version_is_restored():
     feedback, _ = bench(config)
     feedback.update(batch_of(config, range(8)), np.zeros(8), 5)
     again, _ = bench(config)
-    again.restore({**feedback.state(), "shards": torch.zeros(8)})
+    again.load_state_dict({**feedback.state_dict(), "shards": torch.zeros(8)})
     assert again.row(9) == feedback.row(9)
 
 
@@ -149,7 +149,7 @@ def test_state_is_a_copy_that_later_updates_do_not_change():
     config = config_with()
     feedback, _ = bench(config)
     feedback.update(batch_of(config, range(8)), np.zeros(8), 5)
-    state = feedback.state()
+    state = feedback.state_dict()
     feedback.update(batch_of(config, range(8)), np.zeros(8), 6)
     assert state["set_at"][:8].tolist() == [5] * 8
 

@@ -98,7 +98,7 @@ class Learner:
     def check(self) -> None:
         governor = self.governor
         completed, granted = self.counts
-        held = [actor.held for actor in governor._actors.values()]
+        held = [actor.held for actor in governor._actors.by_index.values()]
         assert min(held, default=0) >= 0
         assert granted == completed + sum(held)
         assert 0 <= completed <= granted <= self.config.budget.env_steps
@@ -109,7 +109,7 @@ class Learner:
 def good_call(learner: Learner, data: st.DataObject) -> tuple[int, int, int, int, int]:
     """Return what an actor of this learner says that plays by the rules, or nearly does."""
     index, process = data.draw(st.integers(0, 2)), data.draw(st.integers(1, 3))
-    actor = learner.governor._actors.get(index)
+    actor = learner.governor._actors.by_index.get(index)
     held = actor.held if actor is not None and actor.incarnation == process else 0
     request = learner.newest.get((index, process), 0) + data.draw(st.sampled_from([1, 1, 1, 0, -1]))
     turn = learner.config.most_envs
@@ -144,13 +144,13 @@ def test_no_sequence_of_calls_breaks_the_budget(config, data):
         learner.check()
 
     # After all that, actors that play by the rules still bring the run to its end.
-    for index, actor in list(learner.governor._actors.items()):
+    for index, actor in list(learner.governor._actors.by_index.items()):
         learner.governor.forget(index, actor.incarnation)  # as the roster does
     request = 0
     while learner.governor.phase is not Phase.FINISHED:
         before, request = (learner.counts, learner.governor.train_steps), request + 1
         for index in range(3):
-            actor = learner.governor._actors.get(index)
+            actor = learner.governor._actors.by_index.get(index)
             held = 0 if actor is None else actor.held
             learner.call(index, 1_000 + index, request, held, 4)
             learner.check()

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from efficientzero.config.fields import LearnerConfig
-from learner.training.losses.unrolled_loss import importance_weights
+from learner.training.losses.parts import loss_parts
+from learner.training.losses.unrolled_loss import LossPart, compute_loss, importance_weights
 from tests.reference.reference_loss import (
     Held,
     reference_loss,
@@ -41,10 +42,10 @@ def test_loss_and_parts_equal_a_loop_over_slices_and_steps(config, spec, seed):
     got = loss_of(network, batch, config)
     for name in ("policy", "value", "value_prefix"):
         part = torch.from_numpy(getattr(wanted, name))
-        torch.testing.assert_close(getattr(got, name), part, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(got.parts[name], part, rtol=1e-9, atol=1e-9)
     if config.learner.consistency_coefficient:
         part = torch.from_numpy(wanted.consistency)
-        torch.testing.assert_close(got.consistency, part, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(got.parts["consistency"], part, rtol=1e-9, atol=1e-9)
     assert float(got.loss) == pytest.approx(wanted.loss, rel=1e-9)
     assert float(got.total.detach()) == pytest.approx(wanted.total, rel=1e-9)
 
@@ -132,7 +133,7 @@ def test_consistency_costs_an_encoder_pass_and_projections_and_without_it_there_
         if name == "off":
             batch = dataclasses.replace(batch, next_observations=None)
         terms = loss_of(network, batch, config)
-        assert (terms.consistency is None) == (name == "off")
+        assert ("consistency" in terms.parts) == (name == "on")
     assert calls["on"]["representation"] == 2
     assert calls["on"]["projector"] == steps + 1
     assert calls["on"]["predictor"] == steps
@@ -165,7 +166,7 @@ def test_a_part_that_does_not_count_is_reported_and_leaves_its_weights_without_g
     terms.total.backward()
     without = {name for name, weight in network.named_parameters() if weight.grad is None}
     assert without == {n for n, _ in network.named_parameters() if n.startswith(tuple(parts))}
-    part = getattr(terms, coefficient.removesuffix("_coefficient"))
+    part = terms.parts[coefficient.removesuffix("_coefficient")]
     assert float(part.abs().sum()) > 0
     full = loss_of(make_network(case()), batch, case())
     weight = getattr(LearnerConfig(), coefficient)
@@ -178,15 +179,38 @@ def test_the_loss_is_the_coefficients_times_the_parts_whatever_the_gradient_scal
     for scaling in ("muzero", "reference"):
         config = case(compat={"gradient_scaling": scaling})
         terms = loss_of(make_network(config), batch, config)
-        parts = {"policy": terms.policy, "value": terms.value}
-        parts |= {"value_prefix": terms.value_prefix, "consistency": terms.consistency}
         wanted = sum(
             getattr(config.learner, f"{name}_coefficient") * float(part.sum(1).mean())
-            for name, part in parts.items()
+            for name, part in terms.parts.items()
         )
         assert float(terms.loss) == pytest.approx(wanted, rel=1e-9)
         sums.append((float(terms.loss), float(terms.total.detach())))
     assert sums[0] == pytest.approx(sums[1], rel=1e-12)
+
+
+def norms(unrolled, batch):
+    del batch
+    return torch.stack([latents.flatten(1).norm(dim=1) for latents in unrolled.latents], 1)
+
+
+def test_a_further_part_is_added_masked_and_reported_under_its_name():
+    config = case()
+    parts = (
+        LossPart("all_norms", 0.5, norms),
+        LossPart("later_norms", 0.5, lambda *args: norms(*args)[:, 1:]),
+    )
+    network, batch = make_network(config), make_batch(config)
+    without = loss_of(network, batch, config)
+    terms = compute_loss(network, batch, (*loss_parts(config), *parts), agent=config.agent)
+    terms.total.backward()
+    assert list(terms.parts) == [*without.parts, "all_norms", "later_norms"]
+    steps = config.agent.num_unroll_steps
+    everywhere, later = terms.parts["all_norms"], terms.parts["later_norms"]
+    assert everywhere.shape == (5, steps + 1)
+    torch.testing.assert_close(everywhere[:, 1:], later)
+    assert torch.equal(later == 0, batch.mask == 0)
+    added = 0.5 * float((everywhere.sum(1) + later.sum(1)).mean())
+    assert float(terms.loss - without.loss) == pytest.approx(added, rel=1e-9)
 
 
 @pytest.mark.parametrize("is_categorical", [True, False])

@@ -51,7 +51,8 @@ def row_of(config, size=40, **changes):
 
 def evaluated_of(terms: LossTerms) -> torch.Tensor:
     """Return made-up values in evaluation mode, f64 [B, K + 1]."""
-    return torch.arange(terms.value.numel(), dtype=torch.float64).view_as(terms.value) / 100
+    values = terms.parts["value"]
+    return torch.arange(values.numel(), dtype=torch.float64).view_as(values) / 100
 
 
 def test_losses_are_sums_over_the_unroll_that_add_up():
@@ -96,8 +97,23 @@ def test_errors_of_each_step_are_means_over_the_slices_that_reach_it():
             got = row[f"learner/value_prefix_error_k{k + 1}{sign}"]
             assert got == pytest.approx(wanted, rel=1e-5)
     for k in range(steps):
-        cosine = terms.consistency[:, k].numpy()[mask[:, k]].mean()
+        cosine = terms.parts["consistency"][:, k].numpy()[mask[:, k]].mean()
         assert row[f"learner/consistency_error_k{k + 1}"] == pytest.approx(cosine, rel=1e-5)
+
+
+def test_a_further_part_of_the_loss_has_a_row_of_its_own():
+    config = case()
+    network, inputs = make_network(config), make_batch(config)
+    terms = loss_of(network, inputs, config)
+    numbers = torch.arange(20.0).view(5, 4)
+    terms = dataclasses.replace(terms, parts={**terms.parts, "more": numbers})
+    row = training_statistics(
+        10, BATCH, inputs, result_of(terms), network, evaluated=evaluated_of(terms)
+    )
+    assert row["learner/more_loss"] == pytest.approx(float(numbers.sum(1).mean()))
+    assert row["learner/more_error_k0"] == pytest.approx(8.0)
+    reached = inputs.mask[:, 2] > 0
+    assert row["learner/more_error_k3"] == pytest.approx(float(numbers[reached, 3].mean()))
 
 
 def test_values_targets_and_their_errors_at_the_root():

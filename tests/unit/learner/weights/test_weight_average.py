@@ -1,6 +1,5 @@
 """Averaged weights: what they are, who gets them, and that a resumed run goes on with them."""
 
-import copy
 import dataclasses
 
 import pytest
@@ -105,8 +104,8 @@ def trained(directory, **learner):
     budget = {"train_steps": 4, "last_train_steps": 2}
     config = learner_config(budget=budget, **learner)
     bench = Bench(directory, config, [training_batch(config, i) for i in range(6)])
-    history, note = [], bench.note_batch
-    bench.learner._note_batch = lambda *noted: (
+    history, note = [], bench.trained_on
+    bench.trained_on = lambda *noted: (
         history.append(copied(bench.learner.network.inference_state_dict())),
         note(*noted),
     )
@@ -147,7 +146,7 @@ def test_a_resumed_run_goes_on_with_the_average_bit_for_bit(tmp_path):
     first = Bench(tmp_path / "first", config, whole.batches[:3])
     first.learner.run()  # the bench asks for a stop after three batches
     second = Bench(tmp_path / "second", config, whole.batches[3:], train_steps=3)
-    second.learner.restore(first.checkpoints()[-1])
+    second.learner.training.restore(first.checkpoints()[-1])
     second.learner.run()
     got = published(second.publisher, second.learner.network)
     for kind in (LATEST, TARGET):
@@ -162,7 +161,7 @@ def test_a_fork_begins_with_its_parents_average_or_with_its_weights(tmp_path, pa
         learner=dataclasses.replace(parent.run.config.learner, average_decay=DECAY),
     )
     child = Bench(tmp_path / "child", config, [], train_steps=6)
-    child.learner.adopt(parent.checkpoints()[-1])
+    child.learner.training.adopt(parent.checkpoints()[-1])
     child.learner.run()
     got = published(child.publisher, child.learner.network)[LATEST]
     assert_close(got, averaged(history) if parent_decay else history[-1])
@@ -208,8 +207,7 @@ def test_a_lag_of_the_target_weights_is_one_of_their_average():
     assert publisher.train_steps[TARGET] == [1, 2]
     got = decode_weights(publisher.newest(TARGET).payload, network.inference_state_dict())
     assert_close(dict(got), averaged(history[:2]))
-    saved = copy.deepcopy(publishing.state())
-    assert saved["weight_average"]["num_updates"] == 3
+    assert publishing.copies["weight_average"].state_dict()["num_updates"] == 3
 
 
 @pytest.mark.parametrize("decay", [1.0, 1.5])
