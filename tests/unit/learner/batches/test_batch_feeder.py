@@ -14,7 +14,7 @@ from tests.support.fakes import (
     tiny_config,
 )
 from tests.support.training_batches import training_batch
-from tests.unit.test_batch_loader import loader_of
+from tests.unit.learner.batches.test_batch_loader import loader_of
 
 PATIENCE_S = 60.0
 CONFIG = tiny_config()
@@ -62,7 +62,7 @@ def test_one_batch_is_taken_ahead_and_no_more(stop):
     for taken in range(1, 4):
         ready = feeder.get(timeout_s=PATIENCE_S)
         assert ready.batch is batches[taken - 1]
-        np.testing.assert_array_equal(ready.sent.frames, ready.batch.frames)
+        np.testing.assert_array_equal(ready.sent.fields["frames"], ready.batch.frames)
         source.wait_for(taken + 1)
         assert source.handed_out == taken + 1
 
