@@ -31,6 +31,7 @@ from learner.batches import BatchChecks, BatchFeeder, BatchLoader
 from learner.training import Updater, make_optimizer
 from learner.training.losses import compute_loss, loss_parts
 from learner.weights import Publications, WeightPublisher
+from replay.format import batch_spec
 
 _MAX_STEP_RATIO = 1.05
 _MOST_WAIT_PERCENT = 2.0
@@ -220,10 +221,11 @@ class _Endless:
 def _make_batch(config: Config, spec: EnvSpec) -> TrainingBatch:
     rng = np.random.default_rng(0)
     size, steps = config.learner.batch_size, config.agent.num_unroll_steps
-    shape = (size, spec.num_stacked_frames + steps, *spec.frame_shape)
+    wanted = batch_spec(spec, config).items()
+    zeros = TrainingBatch(**{name: np.zeros(shape, dtype) for name, (dtype, shape) in wanted})
     policies = rng.dirichlet(np.ones(spec.num_actions), (size, steps + 1))
-    return TrainingBatch(
-        frames=rng.integers(0, 256, shape).astype(spec.frame_dtype),
+    return zeros._replace(
+        frames=rng.integers(0, 256, zeros.frames.shape).astype(spec.frame_dtype),
         actions=rng.integers(0, spec.num_actions, (size, steps)),
         value_prefixes=rng.normal(size=(size, steps)).astype(np.float32),
         values=rng.normal(size=(size, steps + 1)).astype(np.float32),
@@ -232,11 +234,7 @@ def _make_batch(config: Config, spec: EnvSpec) -> TrainingBatch:
         keys=rng.integers(0, 2**63, size, dtype=np.uint64),
         probabilities=rng.uniform(0.001, 0.1, size),
         table_sizes=np.full(size, 1_000, np.int64),
-        weights_versions=np.zeros(size, np.int64),
-        target_weights_versions=np.zeros(size, np.int64),
         env_steps=np.arange(size),
-        refreshed_steps=np.zeros(0, np.int64),
-        refreshed_priorities=np.zeros(0),
     )
 
 

@@ -9,6 +9,8 @@ from efficientzero.config.fields import (
     Config,
 )
 
+SEARCHED_VALUE_TARGETS = ("search", "mixed")
+"""Those of ``reanalyzer.value_target`` that read root values of searches."""
 _SPARE_INTERVALS = 2
 _READ_AHEAD = 3  # batches: on the device, in the learner's reader, in Reverb's stream
 
@@ -51,7 +53,8 @@ def most_roots(config: Config) -> int:
     """Return how many roots the targets of one training batch can need."""
     size, positions = config.learner.batch_size, config.agent.num_unroll_steps + 1
     fresh, value_target = num_fresh_policies(config, size), config.reanalyzer.value_target
-    own_values = 0 if value_target == "td" else size * positions  # where policies are, too
+    # Where policies are, too.
+    own_values = size * positions if value_target in SEARCHED_VALUE_TARGETS else 0
     if value_target == "search" or config.reanalyzer.value_bootstrap == "network":
         return max(1, own_values, fresh * positions)
     # Values are at offsets n .. K + n, policies at 0 .. K: what both need is searched once.

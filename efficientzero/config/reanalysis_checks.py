@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from efficientzero.config.derived import SEARCHED_VALUE_TARGETS
 from efficientzero.config.fields import Config
 from efficientzero.config.files import ConfigError
 
@@ -18,7 +19,7 @@ def check_reanalysis(config: Config) -> None:
             "reanalyzer.search_simulations: got 1 with search.algorithm puct, wanted 0, at least 2 "
             "or gumbel: the visit counts of one simulation are a single action"
         )
-    if reanalyzer.value_target == "td":
+    if reanalyzer.value_target not in SEARCHED_VALUE_TARGETS:
         return
     if config.reanalyzer_simulations == 1:
         key = "reanalyzer.search" if reanalyzer.search_simulations else "search.num"

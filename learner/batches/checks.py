@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efficientzero.config import Config
 from efficientzero.process.runtime import PlainError
-from efficientzero.schema import I64, Bool, EnvSpec, TrainingBatch
+from efficientzero.schema import BATCH_FIELDS, EnvSpec, Range, TrainingBatch
 from replay.format import batch_spec
 
-_FINITE = (
-    *("frames", "value_prefixes", "values", "policies", "probabilities"),
-    "refreshed_priorities",
-)
 _MOST_OVERFLOW = 0.5
-_ROUNDING = 1e-3
-_MOST_TRAIN_STEPS = 2**40
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +44,13 @@ class BatchChecks:
             spec: shapes of frames and policies.
             largest_target: raw magnitude of values and prefixes that the network can express.
         """
-        self._wanted, self._num_actions = batch_spec(spec, config), spec.num_actions
-        # Float32 rounds an env_step past 2^24 where it is stored.
-        self._most_env_steps = int(config.budget.env_steps * (1.0 + 2.0**-22)) + 1
+        self._wanted = batch_spec(spec, config)
+        self._limits = {
+            "last_action": spec.num_actions - 1,
+            # Float32 rounds an env_step past 2^24 where it is stored. Later ones than the run's
+            # would end the books on priorities.
+            "last_env_step": int(config.budget.env_steps * (1.0 + 2.0**-22)) + 1,
+        }
         self._largest, self._bound = largest_target, config.network.support_bound
         self._has_warned = False
 
@@ -68,31 +68,26 @@ class BatchChecks:
             got = (field.dtype.name, field.shape)
             if got != wanted:
                 raise BadBatch(f"training batch, {name}: got {got}, wanted {wanted}")
-        for name in _FINITE:
-            field = getattr(batch, name)
-            bad = 0 if field.dtype == np.uint8 else int((~np.isfinite(field)).sum())
-            if bad:
-                raise BadBatch(
-                    f"training batch, {name}: got {bad} of {field.size} numbers that are not "
-                    "finite, wanted none"
-                )
-        _check_range("actions", (batch.actions >= 0) & (batch.actions < self._num_actions))
-        _check_range("probabilities", (batch.probabilities > 0) & (batch.probabilities <= 1))
-        _check_range("table_sizes", batch.table_sizes >= 1)
-        _check_range("action_mask", batch.action_mask.view(np.uint8) <= 1)
-        _check_range("policies", (batch.policies >= 0) & (batch.policies <= 1 + _ROUNDING))
-        for name in ("weights_versions", "target_weights_versions"):
-            versions = getattr(batch, name)
-            _check_range(name, (versions >= 0) & (versions <= _MOST_TRAIN_STEPS))
-        _check_range("env_steps", self._are_steps(batch.env_steps, lowest=0))
-        _check_range("refreshed_steps", self._are_steps(batch.refreshed_steps, lowest=-1))
-        _check_range("refreshed_priorities", batch.refreshed_priorities >= 0)
+        for name, field in BATCH_FIELDS.items():
+            if field.is_finite:
+                _check_finite(name, getattr(batch, name))
+        for name, field in BATCH_FIELDS.items():
+            if field.range is not None:
+                self._check_range(name, getattr(batch, name), field.range)
         return self._overflow_share(batch)
 
-    def _are_steps(self, steps: I64, *, lowest: int) -> Bool:
-        """Return which are env_steps of this run; later ones would end the books on priorities."""
-        are: Bool = (steps >= lowest) & (steps <= self._most_env_steps)
-        return are
+    def _check_range(self, name: str, array: NDArray[Any], wanted: Range) -> None:
+        # Bytes of a bool array are as they came: most of them are neither 0 nor 1.
+        numbers = array.view(np.uint8) if array.dtype == np.bool_ else array
+        is_good = numbers > wanted.low if wanted.excludes_low else numbers >= wanted.low
+        if wanted.high is not None:
+            high = wanted.high
+            is_good &= numbers <= (self._limits[high] if isinstance(high, str) else high)
+        bad = int((~is_good).sum())
+        if bad:
+            raise BadBatch(
+                f"training batch, {name}: got {bad} out of range, wanted {wanted.wanted}"
+            )
 
     def _overflow_share(self, batch: TrainingBatch) -> float:
         if math.isinf(self._largest):
@@ -115,19 +110,10 @@ class BatchChecks:
         return share
 
 
-def _check_range(name: str, is_good: Bool) -> None:
-    bad = int((~is_good).sum())
+def _check_finite(name: str, array: NDArray[Any]) -> None:
+    bad = int((~np.isfinite(array)).sum()) if array.dtype.kind == "f" else 0
     if bad:
-        wanted = {
-            "actions": "0 to the number of actions less one",
-            "probabilities": "more than 0, at most 1",
-            "table_sizes": "at least 1",
-            "action_mask": "0 or 1",
-            "policies": "0 to 1",
-            "weights_versions": "train_steps",
-            "target_weights_versions": "train_steps",
-            "env_steps": "0 to budget.env_steps",
-            "refreshed_steps": "-1 to budget.env_steps",
-            "refreshed_priorities": "at least 0",
-        }[name]
-        raise BadBatch(f"training batch, {name}: got {bad} out of range, wanted {wanted}")
+        raise BadBatch(
+            f"training batch, {name}: got {bad} of {array.size} numbers that are not finite, "
+            "wanted none"
+        )

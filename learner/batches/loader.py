@@ -7,10 +7,10 @@ scaling happen on the device, so that only uint8 frames travel.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from efficientzero.config import Config, importance_exponent
-from efficientzero.schema import EnvSpec, TrainingBatch, stack_window
+from efficientzero.schema import BATCH_FIELDS, EnvSpec, TrainingBatch, stack_window
 from learner.batches.augmentation import Augmentation
 from learner.training.losses import (
     LossInput,
@@ -26,29 +26,17 @@ from learner.training.losses import (
     loss_parts,
 )
 
-_SMALL_FIELDS = (
-    "actions",
-    "value_prefixes",
-    "values",
-    "policies",
-    "action_mask",
-    "probabilities",
-    "table_sizes",
-)
+_SENT = tuple(name for name, field in BATCH_FIELDS.items() if field.is_sent)
+_AS_SENT = tuple(field.name for field in dataclasses.fields(LossInput) if field.name in _SENT)
+"""What the loss takes just as reanalyzers made it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentBatch:
+class SentBatch(NamedTuple):
     """A training batch on the device, as it came, or on its way there."""
 
-    frames: Tensor  # [B, S + K, *frame], or [B, S, *frame] if nothing is compared to the rest
-    actions: Tensor  # i64 [B, K]
-    value_prefixes: Tensor  # f32 [B, K]
-    values: Tensor  # f32 [B, K + 1]
-    policies: Tensor  # f32 [B, K + 1, A]
-    action_mask: Tensor  # bool [B, K]
-    probabilities: Tensor  # f64 [B]
-    table_sizes: Tensor  # i64 [B]
+    fields: Mapping[str, Tensor]
+    """Those that ``BATCH_FIELDS`` says are sent; of ``frames`` [B, S, *frame] if the loss compares
+    nothing to the rest."""
     arrival: torch.cuda.Event | None
     """None: it is there."""
 
@@ -79,20 +67,17 @@ class BatchLoader:
 
         On a CPU the tensors are the batch's own memory.
         """
-        frames = batch.frames
         if not self._needs_following:
-            frames = np.ascontiguousarray(frames[:, : self._config.env.num_stacked_frames])
+            frames = batch.frames[:, : self._config.env.num_stacked_frames]
+            batch = batch._replace(frames=np.ascontiguousarray(frames))
         arrival = None
         stream = self._stream
         with contextlib.nullcontext() if stream is None else torch.cuda.stream(stream):
-            tensors = {
-                "frames": self._to_device(frames),
-                **{name: self._to_device(getattr(batch, name)) for name in _SMALL_FIELDS},
-            }
+            tensors = {name: self._to_device(getattr(batch, name)) for name in _SENT}
             if stream is not None:
                 arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 arrival.record(stream)
-        return SentBatch(**tensors, arrival=arrival)
+        return SentBatch(tensors, arrival)
 
     def load(self, sent: SentBatch, train_step: int) -> LossInput:
         """Return what the loss takes; without next observations if nothing is compared to them.
@@ -104,7 +89,7 @@ class BatchLoader:
         self._await_arrival(sent)
         config = self._config
         num_stacked = config.env.num_stacked_frames
-        root, following = self._windows(sent.frames)
+        root, following = self._windows(sent.fields["frames"])
         beta = importance_exponent(train_step, config.replay, config.budget)
         next_observations = None
         if following is not None:
@@ -115,12 +100,11 @@ class BatchLoader:
         return LossInput(
             root_observations=stack_window(root, 0, num_stacked),
             next_observations=next_observations,
-            actions=sent.actions,
-            value_prefixes=sent.value_prefixes,
-            values=sent.values,
-            policies=sent.policies,
-            mask=sent.action_mask.float(),
-            importance_weights=importance_weights(sent.probabilities, sent.table_sizes, beta),
+            mask=sent.fields["action_mask"].float(),
+            importance_weights=importance_weights(
+                sent.fields["probabilities"], sent.fields["table_sizes"], beta
+            ),
+            **{name: sent.fields[name] for name in _AS_SENT},
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -160,9 +144,9 @@ class BatchLoader:
             return
         stream = torch.cuda.current_stream(self._device)
         stream.wait_event(sent.arrival)
-        for name in ("frames", *_SMALL_FIELDS):
+        for tensor in sent.fields.values():
             # Made on the other stream: its memory must not be used again before this one is done.
-            getattr(sent, name).record_stream(stream)
+            tensor.record_stream(stream)
 
 
 def pinned_array(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

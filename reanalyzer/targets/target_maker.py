@@ -6,8 +6,7 @@ grid: slice and offset. What is needed at a cell, as value or as policy, is comp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -16,8 +15,6 @@ from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
     F64,
-    I32,
-    I64,
     Bool,
     Frames,
     Roots,
@@ -28,35 +25,26 @@ from efficientzero.schema import (
 )
 from efficientzero.search import Planner
 from reanalyzer.root_batch import value_batch_size
-from reanalyzer.targets.diagnostics import (
-    BatchDiagnostics,
-    Newest,
-)
-from reanalyzer.targets.value_targets import (
+from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
+from reanalyzer.targets.mixed import MixedTarget
+from reanalyzer.targets.search import SearchTarget
+from reanalyzer.targets.slice_targets import (
     action_mask,
-    bootstrap_offsets,
-    corrected_td_steps,
     policy_mask,
-    search_value_mask,
     slice_ends,
-    takes_search_values,
     value_prefix_targets,
-    value_targets,
 )
+from reanalyzer.targets.td import TdTarget
+from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTarget
 
+VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
+    "td": TdTarget,
+    "search": SearchTarget,
+    "mixed": MixedTarget,
+}
+"""By ``reanalyzer.value_target``."""
 NO_STEP = -1
 """In place of an env_step whose priority would be refreshed."""
-
-
-class _Found(NamedTuple):
-    """What network and searches made of a batch's observations."""
-
-    values: F32
-    """[B, K + n + 1] to bootstrap from, zero where none is needed."""
-    root_values: F32
-    """[B, K + 1] of the searches, NaN where there was none."""
-    policies: F32
-    """[B, K + 1, A], searched again for the configured share."""
 
 
 class TargetMaker:
@@ -82,6 +70,8 @@ class TargetMaker:
         self._config, self._search = config, search
         self._generator, self._timer = generator, timer
         self._value_batch_size = value_batch_size(config, search.batch_size)
+        self._value_target = VALUE_TARGETS[config.reanalyzer.value_target](config)
+        self._priority_target = TdTarget(config, num_unroll_steps=0)
         self._newest = Newest()
         self.diagnostics = BatchDiagnostics()
         """Of the batches made."""
@@ -100,45 +90,23 @@ class TargetMaker:
         config, agent = self._config, self._config.agent
         steps = agent.num_unroll_steps
         self._newest.update(slices, target_train_step)
-        ends = slice_ends(slices, block_length=config.compat.block_length)
-        takes_search = takes_search_values(
-            config.reanalyzer,
-            env_step_ages=self._newest.env_step - slices.env_steps,
-            target_train_step=target_train_step,
-        )
-        by_search = search_value_mask(ends, steps) & takes_search[:, None]
-        td_steps = self._horizons(slices, target_train_step)
-        offsets, bootstraps = bootstrap_offsets(ends, td_steps, steps)
-        bootstraps &= ~takes_search[:, None]
-        found = self._values_and_policies(
-            slices,
-            _cells(offsets, bootstraps, steps + agent.td_steps + 1),
-            by_search,
-            policy_mask(ends, steps),
-        )
-        td_values = value_targets(
-            slices,
-            ends,
-            bootstrap_values=np.take_along_axis(found.values, offsets, 1),
-            bootstraps=bootstraps,
-            td_steps=td_steps,
-            discount=agent.discount,
-        )
-        values = np.where(
-            takes_search[:, None], np.where(by_search, found.root_values, 0.0), td_values
-        ).astype(np.float32)
-        policies, mask = found.policies, action_mask(ends, steps)
+        sample = self._aged(slices, target_train_step)
+        needs = self._value_target.needs(sample)
+        found, policies = self._values_and_policies(slices, needs, policy_mask(sample.ends, steps))
+        targets = self._value_target.targets(sample, found)
+        mask = action_mask(sample.ends, steps)
         random_actions = self._generator.integers(0, policies.shape[2], size=mask.shape)
         self.diagnostics.add_batch(
             slices,
             self._newest,
             target_train_step=target_train_step,
-            td_steps=np.where(takes_search, 0, td_steps),
+            td_steps=targets.td_steps,
             action_mask=mask,
-            bootstraps=bootstraps | by_search,
+            bootstraps=targets.bootstraps,
         )
+        takes_search = targets.td_steps == 0
         self.diagnostics.add_value_targets(
-            takes_search, (found.root_values - td_values)[~takes_search]
+            takes_search, (found.root_values - targets.values)[~takes_search]
         )
         return TrainingBatch(
             frames=slices.frames[:, : config.env.num_stacked_frames + steps],
@@ -148,7 +116,7 @@ class TargetMaker:
                 num_unroll_steps=steps,
                 horizon=agent.value_prefix_horizon if agent.value_prefix else 1,
             ),
-            values=values,
+            values=targets.values,
             policies=policies,
             action_mask=mask,
             keys=slices.keys,
@@ -168,72 +136,47 @@ class TargetMaker:
         bootstrap is the network's value even where training targets take a search's, and the
         error is of the n-step return even where the value target is a search's.
         """
-        agent = self._config.agent
-        ends = slice_ends(slices, block_length=self._config.compat.block_length)
-        td_steps = self._td_steps(slices, target_train_step)
-        offsets, bootstraps = bootstrap_offsets(ends, td_steps, 0)
-        cells = _cells(offsets, bootstraps, agent.num_unroll_steps + agent.td_steps + 1)
+        sample = self._aged(slices, target_train_step)
+        cells = self._priority_target.needs(sample).values
         cells[:, 0] = True
         values = np.zeros(cells.shape, np.float32)
         values[cells] = self._network_values(slices.frames, cells)
-        targets = value_targets(
-            slices,
-            ends,
-            bootstrap_values=np.take_along_axis(values, offsets, 1),
-            bootstraps=bootstraps,
-            td_steps=td_steps,
-            discount=agent.discount,
-        )
+        no_roots = np.full((len(values), 1), np.nan, np.float32)
+        targets = self._priority_target.targets(sample, Estimates(values, no_roots)).values
         errors: F64 = np.abs(values[:, 0] - targets[:, 0]).astype(np.float64)
         return errors
 
-    def _horizons(self, slices: SliceBatch, target_train_step: int) -> I32:
-        """Return the horizon of each slice's training targets, where they are n-step returns."""
-        if self._config.reanalyzer.value_target != "td":
-            # Mixed: n-step returns are for new data alone, which needs no correction.
-            return np.full(len(slices.steps_left), self._config.agent.td_steps, np.int32)
-        return self._td_steps(slices, target_train_step)
-
-    def _td_steps(self, slices: SliceBatch, target_train_step: int) -> I32:
-        """Return the horizon of each slice, i32 [B]."""
-        agent, reanalyzer = self._config.agent, self._config.reanalyzer
-        if not reanalyzer.off_policy_correction:
-            return np.full(len(slices.steps_left), agent.td_steps, np.int32)
-        ages: I64 = (
-            self._newest.env_step - slices.env_steps
-            if self._config.compat.transition_age
-            else target_train_step - slices.weights_versions
-        )
-        return corrected_td_steps(
-            ages=ages,
-            td_steps=agent.td_steps,
-            # Also of an age in transitions: the reference makes no difference between the two.
-            age_per_step=reanalyzer.off_policy_tau * self._config.budget.train_steps,
+    def _aged(self, slices: SliceBatch, target_train_step: int) -> Sample:
+        """Return what value targets look at."""
+        return Sample(
+            slices,
+            slice_ends(slices, block_length=self._config.compat.block_length),
+            self._newest.env_step - slices.env_steps,
+            target_train_step,
         )
 
     def _values_and_policies(
-        self, slices: SliceBatch, value_cells: Bool, by_search: Bool, exists: Bool
-    ) -> _Found:
-        """Return fresh values and policy targets.
+        self, slices: SliceBatch, needs: Needs, exists: Bool
+    ) -> tuple[Estimates, F32]:
+        """Return fresh values, and policy targets [B, K + 1, A].
 
         Args:
             slices: B of them.
-            value_cells: bool [B, K + n + 1], where a value to bootstrap from is needed.
-            by_search: bool [B, K + 1], where the value target is a search's root value.
+            needs: of the value target.
             exists: bool [B, K + 1], where a policy target exists.
         """
         num_policies = exists.shape[1]
-        values = np.zeros(value_cells.shape, np.float32)
+        values = np.zeros(needs.values.shape, np.float32)
         policies = np.where(exists[:, :, None], slices.search_policies, 0.0).astype(np.float32)
-        policy_cells = np.zeros_like(value_cells)
+        policy_cells = np.zeros_like(needs.values)
         policy_cells[:, :num_policies] = exists & self._chosen(len(exists))[:, None]
         if self._config.reanalyzer.value_bootstrap == "network":
             with self._timer.section("values"):
-                values[value_cells] = self._network_values(slices.frames, value_cells)
+                values[needs.values] = self._network_values(slices.frames, needs.values)
             cells = policy_cells.copy()
         else:
-            cells = policy_cells | value_cells
-        cells[:, :num_policies] |= by_search
+            cells = policy_cells | needs.values
+        cells[:, :num_policies] |= needs.roots
         root_values = np.full(cells.shape, np.nan, np.float32)
         with self._timer.section("search"):
             found = self._searched(
@@ -246,7 +189,7 @@ class TargetMaker:
             for_policy = SearchResult._make(column[policy_cells[cells]] for column in found)
             policies[policy_cells[:, :num_policies]] = for_policy.policies
             self.diagnostics.add_searches(for_policy)
-        return _Found(values, root_values[:, :num_policies], policies)
+        return Estimates(values, root_values[:, :num_policies]), policies
 
     def _chosen(self, num_slices: int) -> Bool:
         """Return which slices get policies from a fresh search, bool [B]."""
@@ -284,11 +227,3 @@ class TargetMaker:
             part = slice(start, start + size)
             windows = offsets[part, None] + np.arange(num_stacked)  # [N, S]
             yield stack_window(frames[rows[part, None], windows], 0, num_stacked)
-
-
-def _cells(offsets: I32, needed: Bool, num_offsets: int) -> Bool:
-    """Return [B, num_offsets] cells: those that ``offsets`` names where ``needed``, [B, K + 1]."""
-    cells = np.zeros((len(offsets), num_offsets), np.bool_)
-    rows, _ = np.nonzero(needed)
-    cells[rows, offsets[needed]] = True
-    return cells

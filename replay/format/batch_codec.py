@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from efficientzero.config import Config, num_refreshed
-from efficientzero.schema import EnvSpec, TrainingBatch
+from efficientzero.schema import BATCH_FIELDS, BatchField, EnvSpec, TrainingBatch
 
 _ZSTD_LEVEL = 1
 _NUMBER = struct.Struct("<I")
@@ -30,25 +30,29 @@ FieldSpec = tuple[str, tuple[int, ...]]
 NewArray = Callable[[tuple[int, ...], str], NDArray[Any]]
 
 
-def batch_spec(env_spec: EnvSpec, config: Config) -> dict[str, FieldSpec]:
+def batch_spec(
+    env_spec: EnvSpec, config: Config, fields: Mapping[str, BatchField] = BATCH_FIELDS
+) -> dict[str, FieldSpec]:
     """Return dtype and shape of every field of the run's training batches."""
-    size, steps = config.learner.batch_size, config.agent.num_unroll_steps
-    num_frames = env_spec.num_stacked_frames + steps
+    sizes = {
+        "B": config.learner.batch_size,
+        "S": env_spec.num_stacked_frames,
+        "K": config.agent.num_unroll_steps,
+        "A": env_spec.num_actions,
+        "R": num_refreshed(config),
+        "1": 1,
+    }
+
+    def shape(field: BatchField) -> Iterator[int]:
+        for dimension in field.shape.split():
+            if dimension == "*frame":
+                yield from env_spec.frame_shape
+            else:
+                yield sum(sizes[term] for term in dimension.split("+"))
+
     return {
-        "frames": (env_spec.frame_dtype, (size, num_frames, *env_spec.frame_shape)),
-        "actions": ("int64", (size, steps)),
-        "value_prefixes": ("float32", (size, steps)),
-        "values": ("float32", (size, steps + 1)),
-        "policies": ("float32", (size, steps + 1, env_spec.num_actions)),
-        "action_mask": ("bool", (size, steps)),
-        "keys": ("uint64", (size,)),
-        "probabilities": ("float64", (size,)),
-        "table_sizes": ("int64", (size,)),
-        "weights_versions": ("int64", (size,)),
-        "target_weights_versions": ("int64", (size,)),
-        "env_steps": ("int64", (size,)),
-        "refreshed_steps": ("int64", (num_refreshed(config),)),
-        "refreshed_priorities": ("float64", (num_refreshed(config),)),
+        name: (field.dtype or env_spec.frame_dtype, tuple(shape(field)))
+        for name, field in fields.items()
     }
 
 

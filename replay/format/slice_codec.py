@@ -1,10 +1,7 @@
 """How steps lie in replay: the one place that knows the packing, writing and reading.
 
 A block holds the frames and rows of L steps (``block_codec``) and is shared by all items whose
-windows touch it. What is not a frame is one float32 row a step:
-
-    row = [action, reward, root_value, ending, weights_version, position, env_step,
-           search_policy[A]]
+windows touch it. What is not a frame is one float32 row a step, laid out by ``row_layout``.
 
 Blocks and positions count from the episode's start; the closing row (position T) holds the ending
 and zeros. The item of step t refers to the blocks with frames t-S+1 .. t+K+n, clipped to the
@@ -29,11 +26,9 @@ from efficientzero.blocks import (
 from efficientzero.blocks._blocks import Block
 from efficientzero.config import AgentConfig
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep, SliceBatch
-from replay.format.row_checks import RowChecks
+from replay.format.row_layout import MAX_EXACT_INTEGER, RowLayout
 
-_ACTION, _REWARD, _ROOT_VALUE, _ENDING, _WEIGHTS_VERSION, _POSITION, _ENV_STEP, _POLICY = range(8)
 _RUNNING = int(Ending.RUNNING)  # not the enum: numpy converts it slowly
-_MAX_EXACT_INTEGER = 2**24  # the last integer up to which float32 holds all of them
 
 
 class SliceCodec:
@@ -49,15 +44,15 @@ class SliceCodec:
         self.num_frames = self._num_stacked + self.window_steps
         """Frames in a window: S + K + n."""
         self.frames_per_block = frames_per_block
-        self.row_size = _POLICY + env_spec.num_actions
+        self._layout = RowLayout(env_spec.num_actions)
+        self._first, self._policy = self._layout.first, self._layout.columns("search policy")
         self.num_places = frames_per_block + self._num_stacked - 1
         """Places that an item's step can have in its blocks."""
         self._format = block_format(
-            env_spec, row_size=self.row_size, frames_per_block=frames_per_block
+            env_spec, row_size=self._layout.row_size, frames_per_block=frames_per_block
         )
         self.max_blocks = 2 + (self.num_frames - 1) // frames_per_block
         """Blocks that a window can touch."""
-        self._row_checks = RowChecks(env_spec.num_actions)
         self._unpacker = BlockUnpacker(self._format)
         self._no_policy = np.zeros(env_spec.num_actions, np.float32)
 
@@ -67,12 +62,12 @@ class SliceCodec:
 
     def pack_step(self, packer: BlockPacker, step: ReplayStep, *, position: int) -> bool:
         """Append one env_step to a block; return whether it is full now."""
-        if not (0 <= step.weights_version <= _MAX_EXACT_INTEGER and position <= _MAX_EXACT_INTEGER):
+        if not (0 <= step.weights_version <= MAX_EXACT_INTEGER and position <= MAX_EXACT_INTEGER):
             raise ValueError(
                 f"weights_version and position: got {step.weights_version} and {position}, "
-                f"wanted 0..{_MAX_EXACT_INTEGER}"
+                f"wanted 0..{MAX_EXACT_INTEGER}"
             )
-        numbers = (
+        numbers = (  # in the order of the layout's groups
             step.action,
             step.reward,
             step.root_value,
@@ -148,38 +143,39 @@ class SliceCodec:
         unpacked = [self._unpacker.unpack(block) for block in blocks]
         rows = self._rows_from(place, [block.rows() for block in unpacked])
         max_rows = self.window_steps + 1
-        position = int(rows[0, _POSITION])
-        ending = int(rows[-1, _ENDING])
-        copy_then_zeros(batch.actions[i], rows[:, _ACTION])
-        copy_then_zeros(batch.rewards[i], rows[:, _REWARD])
-        copy_then_zeros(batch.search_policies[i], rows[:, _POLICY:])
-        copy_then_zeros(batch.root_values[i], rows[:, _ROOT_VALUE])
+        first = self._first
+        position = int(rows[0, first["position"]])
+        ending = int(rows[-1, first["ending"]])
+        copy_then_zeros(batch.actions[i], rows[:, first["action"]])
+        copy_then_zeros(batch.rewards[i], rows[:, first["reward"]])
+        copy_then_zeros(batch.search_policies[i], rows[:, self._policy])
+        copy_then_zeros(batch.root_values[i], rows[:, first["root value"]])
         # Without the ending, an episode that ends exactly at t+K+n would look like one going on.
         batch.steps_left[i] = max_rows if ending == Ending.RUNNING else len(rows) - 1
         batch.endings[i] = ending
         batch.positions[i] = position
-        batch.env_steps[i] = int(rows[0, _ENV_STEP])
-        batch.weights_versions[i] = int(rows[0, _WEIGHTS_VERSION])
+        batch.env_steps[i] = int(rows[0, first["env_step"]])
+        batch.weights_versions[i] = int(rows[0, first["weights_version"]])
         num_before = min(position, self._num_stacked - 1)
-        first, stop = self._num_stacked - 1 - num_before, self._num_stacked - 1 + len(rows)
+        start, stop = self._num_stacked - 1 - num_before, self._num_stacked - 1 + len(rows)
         if num_before > place:
             raise ValueError(f"frames before step {position}: got {place}, wanted {num_before}")
-        self._copy_frames(batch.frames[i][first:stop], unpacked, place - num_before)
-        repeat_edges(batch.frames[i], first=first, stop=stop)
+        self._copy_frames(batch.frames[i][start:stop], unpacked, place - num_before)
+        repeat_edges(batch.frames[i], first=start, stop=stop)
         if batch.frames.dtype.kind == "f" and not np.isfinite(batch.frames[i]).all():
             raise ValueError("frames: got numbers that are not finite, wanted finite ones")
 
     def _rows_from(self, place: int, pieces: Sequence[F32]) -> F32:
         """Return rows t .. t+K+n, clipped to the episode, of the blocks' consecutive rows."""
         rows = np.concatenate(pieces)
-        self._row_checks.check(rows)
-        wanted = rows[0, _POSITION] + np.arange(len(rows))
-        if not np.array_equal(rows[:, _POSITION], wanted):
-            got = rows[:, _POSITION].tolist()
+        self._layout.check(rows)
+        positions = rows[:, self._first["position"]]
+        if not np.array_equal(positions, positions[0] + np.arange(len(rows))):
+            got = positions.tolist()
             raise ValueError(f"positions in {len(pieces)} blocks: got {got}, wanted one by one")
         rows = rows[place : place + self.window_steps + 1]
         if len(rows) <= self.window_steps and (
-            not len(rows) or rows[-1, _ENDING] == Ending.RUNNING
+            not len(rows) or rows[-1, self._first["ending"]] == Ending.RUNNING
         ):
             raise ValueError(
                 f"rows of a window in {len(pieces)} blocks: got {len(rows)}, "

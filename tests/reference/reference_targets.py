@@ -1,6 +1,6 @@
 """Training targets a second time: plain loops over whole episodes, from the words of the paper.
 
-Nothing is shared with ``reanalyzer.targets.value_targets``: indices are those of the episode, and
+Nothing is shared with ``reanalyzer.targets``: indices are those of the episode, and
 an episode is really cut into blocks. Slow.
 """
 

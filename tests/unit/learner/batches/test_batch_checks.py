@@ -1,16 +1,19 @@
 """Which training batches are refused, and what is said about them."""
 
 import logging
+import re
 
 import numpy as np
 import pytest
 
 from efficientzero.envs import probe_env_spec
+from efficientzero.schema import BATCH_FIELDS
 from learner.batches.checks import (
     BadBatch,
     BatchChecks,
     TargetsBeyondSupport,
 )
+from tests.support.cases.loss_cases import changed
 from tests.support.fakes import tiny_config
 from tests.support.training_batches import training_batch
 
@@ -66,6 +69,23 @@ def test_batches_as_reanalyzers_make_them_pass():
 def test_a_bad_field_is_named_with_what_was_got_and_wanted(name, change, message):
     with pytest.raises(BadBatch, match=f"training batch, {message}"):
         checks().check(batch_with(name, change))
+
+
+@pytest.mark.parametrize("name", [n for n, field in BATCH_FIELDS.items() if field.range])
+def test_no_field_may_lie_outside_its_range(name):
+    config = changed(CONFIG, replay={"priority_refresh_share": 0.5})
+    tested = BatchChecks(config, SPEC, largest_target=np.inf)
+    batch, allowed = training_batch(config), BATCH_FIELDS[name].range
+    high = {"last_action": SPEC.num_actions - 1, "last_env_step": config.budget.env_steps + 1}
+    numbers = [allowed.low if allowed.excludes_low else allowed.low - 1]
+    if allowed.high is not None:
+        numbers.append(high.get(allowed.high, allowed.high) + 1)
+    for number in numbers:
+        array = getattr(batch, name).copy()
+        (array.view(np.int8) if array.dtype == bool else array).flat[0] = number
+        message = f"{name}: got 1 out of range, wanted {re.escape(allowed.wanted)}$"
+        with pytest.raises(BadBatch, match=message):
+            tested.check(batch._replace(**{name: array}))
 
 
 def test_share_beyond_the_support_counts_real_targets_only_and_is_warned_about_once(caplog):

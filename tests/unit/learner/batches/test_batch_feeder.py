@@ -62,7 +62,7 @@ def test_one_batch_is_taken_ahead_and_no_more(stop):
     for taken in range(1, 4):
         ready = feeder.get(timeout_s=PATIENCE_S)
         assert ready.batch is batches[taken - 1]
-        np.testing.assert_array_equal(ready.sent.frames, ready.batch.frames)
+        np.testing.assert_array_equal(ready.sent.fields["frames"], ready.batch.frames)
         source.wait_for(taken + 1)
         assert source.handed_out == taken + 1
 

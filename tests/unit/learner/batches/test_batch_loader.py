@@ -6,6 +6,7 @@ import torch
 
 from efficientzero.envs import probe_env_spec
 from efficientzero.process.runtime import seed_sequence
+from efficientzero.schema import BATCH_FIELDS
 from learner.batches.loader import BatchLoader
 from tests.support.cases.loss_cases import changed
 from tests.support.fakes import tiny_config
@@ -43,6 +44,17 @@ def test_loss_input_aligns_each_step_with_its_observation(independent):
             np.testing.assert_array_equal(inputs.next_observations[b, k], following)
     shares = (batch.table_sizes * batch.probabilities) ** -config.replay.importance_exponent
     np.testing.assert_allclose(inputs.importance_weights, shares / shares.max(), rtol=1e-5)
+
+
+def test_what_is_marked_as_sent_is_sent_and_arrives_at_the_loss_under_its_name():
+    config = tiny_config()
+    batch, loader = training_batch(config), loader_of(config)
+    sent = loader.send(batch)
+    assert set(sent.fields) == {name for name, field in BATCH_FIELDS.items() if field.is_sent}
+    inputs = loader.load(sent, 0)
+    for name in ("actions", "value_prefixes", "values", "policies"):
+        np.testing.assert_array_equal(getattr(inputs, name), getattr(batch, name))
+    np.testing.assert_array_equal(inputs.mask, batch.action_mask)
 
 
 def newest_root_and_same_frame_among_the_next(config, inputs):

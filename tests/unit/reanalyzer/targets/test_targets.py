@@ -5,15 +5,15 @@ import pytest
 
 from efficientzero.config.fields import AgentConfig
 from efficientzero.schema import Ending, EnvSpec, SliceBatch
-from reanalyzer.targets.value_targets import (
+from reanalyzer.targets.slice_targets import (
     action_mask,
     bootstrap_offsets,
-    corrected_td_steps,
+    n_step_returns,
     policy_mask,
     slice_ends,
     value_prefix_targets,
-    value_targets,
 )
+from reanalyzer.targets.td import corrected_td_steps
 from tests.reference.reference_targets import (
     Rules,
     bootstrap_step,
@@ -57,7 +57,7 @@ def targets_of(batch, *, horizon, values, num_unroll_steps, discount, block_leng
     ends = slice_ends(batch, block_length=block_length)
     td_steps = np.array([horizon], np.int32)
     offsets, bootstraps = bootstrap_offsets(ends, td_steps, num_unroll_steps)
-    targets = value_targets(
+    targets = n_step_returns(
         batch,
         ends,
         bootstrap_values=np.where(bootstraps, np.asarray(values, np.float32)[offsets], np.nan),

@@ -1,14 +1,20 @@
 """Value targets from searches, and mixed with n-step returns by age."""
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 
 from efficientzero.config.checks import validate
 from efficientzero.config.derived import most_roots
+from efficientzero.config.fields import ReanalyzerConfig
 from efficientzero.config.files import (
     ConfigError,
     config_from_dict,
 )
+from reanalyzer.targets.slice_targets import slice_ends
+from reanalyzer.targets.target_maker import VALUE_TARGETS
+from reanalyzer.targets.value_target import Estimates, Sample
 from tests.reference.reference_targets import value_target
 from tests.support.cases.target_cases import (
     BATCH,
@@ -156,6 +162,26 @@ def test_td_reports_what_a_search_would_have_said():
     row = maker.diagnostics.take_row()
     assert row["reanalyzer/search_value_share"] == 0.0
     assert np.isfinite(row["reanalyzer/search_minus_td"])
+
+
+def test_there_is_one_for_each_name_of_the_config():
+    names = get_args(get_type_hints(ReanalyzerConfig)["value_target"])
+    assert tuple(VALUE_TARGETS) == names
+
+
+@pytest.mark.parametrize("name", VALUE_TARGETS)
+def test_no_value_is_read_that_was_not_asked_for(name):
+    config = make_config(value_target=name, fresh=500)
+    _, slices = make_case(config, seed=7)
+    ages = NEWEST - slices.env_steps
+    sample = Sample(slices, slice_ends(slices, block_length=0), ages, TARGET_TRAIN_STEP)
+    target = VALUE_TARGETS[name](config)
+    needs = target.needs(sample)
+    found = Estimates(*(np.where(cells, np.float32(1), np.float32(np.nan)) for cells in needs))
+    made = target.targets(sample, found)
+    assert (made.values.dtype, made.values.shape) == (np.float32, (BATCH, 6))
+    assert np.isfinite(made.values).all()
+    assert made.bootstraps.any()
 
 
 MIXED = {"value_target": "mixed", "mixed_start_train_steps": 10, "mixed_fresh_env_steps": 10}

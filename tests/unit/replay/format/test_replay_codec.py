@@ -17,6 +17,7 @@ from replay.format.batch_codec import (
     decode_batch,
     encode_batch,
 )
+from replay.format.row_layout import RowLayout
 from replay.format.slice_codec import SliceCodec
 from replay.steps.priorities import (
     MAX_PRIORITY,
@@ -24,6 +25,7 @@ from replay.steps.priorities import (
     clip_priorities,
     clip_priority,
 )
+from replay.tables import TRAJECTORIES
 from tests.support.cases.replay_cases import (
     IMAGES,
     VECTORS,
@@ -37,6 +39,14 @@ from tests.support.cases.replay_cases import (
 WIDE = dataclasses.replace(IMAGES, env_id="wide", frame_shape=(3, 5, 16))
 """Rows of whole lines, so that a block's first frame is told by what differs from the row above."""
 ENDINGS = st.sampled_from([Ending.TERMINATED, Ending.TRUNCATED])
+
+
+def test_columns_of_rows_are_those_of_replays_that_are_stored():
+    assert TRAJECTORIES == "trajectories_4", "another layout needs another name"
+    names = "action, reward, root value, ending, weights_version, position, env_step, search policy"
+    layout = RowLayout(3)
+    assert layout.first == {name: column for column, name in enumerate(names.split(", "))}
+    assert layout.columns("search policy") == slice(7, layout.row_size) == slice(7, 10)
 
 
 def blocks_of(codec, episode):

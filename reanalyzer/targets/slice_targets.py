@@ -1,4 +1,4 @@
-"""Training targets from sampled slices: n-step values, value prefixes, masks. Pure numpy.
+"""Arithmetic on sampled slices: where they end, n-step returns, value prefixes, masks. Pure numpy.
 
 Called by the reanalyzer. All indices are relative to the slice's own step t: position k means
 o[t + k]. ``steps_left`` is T - t, clipped to K + n + 1, which is larger than any index asked for.
@@ -14,10 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientzero.config import (
-    ReanalyzerConfig,
-)
-from efficientzero.schema import F32, I32, I64, Bool, Ending, SliceBatch
+from efficientzero.schema import F32, I32, Bool, Ending, SliceBatch
 
 
 class SliceEnds(NamedTuple):
@@ -43,51 +40,6 @@ def slice_ends(batch: SliceBatch, *, block_length: int) -> SliceEnds:
     return SliceEnds(offsets, have_value & (batch.steps_left < block_left))
 
 
-def corrected_td_steps(*, ages: I64, td_steps: int, age_per_step: float) -> I32:
-    """Return the off-policy corrected horizon of each slice, i32 [B].
-
-    Args:
-        ages: i64 [B], how old the data is; negative counts as zero.
-        td_steps: n, the horizon of fresh data.
-        age_per_step: age that takes one td step away, in the unit of ``ages``.
-
-    EfficientZero, section 4.3: the horizon shrinks as data ages, to one step at the least.
-    """
-    shortening = np.floor(np.maximum(ages, 0) / age_per_step)
-    steps: I32 = np.clip(td_steps - shortening, 1, td_steps).astype(np.int32)
-    return steps
-
-
-def takes_search_values(
-    reanalyzer: ReanalyzerConfig, *, env_step_ages: I64, target_train_step: int
-) -> Bool:
-    """Return which slices take their value targets from a search's roots, bool [B].
-
-    EfficientZero V2's mixed value targets: n-step returns are right for data of the present policy
-    and need no good model; searches are right for any data once the model is good.
-
-    Args:
-        reanalyzer: which value targets, and the two limits of mixed ones.
-        env_step_ages: i64 [B], env_steps played after each slice's step t.
-        target_train_step: of the target weights.
-    """
-    if reanalyzer.value_target == "mixed":
-        if target_train_step < reanalyzer.mixed_start_train_steps:
-            return np.zeros(len(env_step_ages), np.bool_)
-        return env_step_ages >= reanalyzer.mixed_fresh_env_steps
-    return np.full(len(env_step_ages), reanalyzer.value_target == "search")
-
-
-def search_value_mask(ends: SliceEnds, num_unroll_steps: int) -> Bool:
-    """Return at which positions a search's root value is a value target, bool [B, K + 1].
-
-    At every real observation, the last one of a truncated episode included; past the end, and at
-    an end that is worth nothing, the target is zero.
-    """
-    at_once = np.zeros(len(ends.offsets), np.int32)
-    return bootstrap_offsets(ends, at_once, num_unroll_steps)[1]
-
-
 def bootstrap_offsets(ends: SliceEnds, td_steps: I32, num_unroll_steps: int) -> tuple[I32, Bool]:
     """Return which observation each value target bootstraps from, and whether it does.
 
@@ -107,7 +59,7 @@ def bootstrap_offsets(ends: SliceEnds, td_steps: I32, num_unroll_steps: int) -> 
     return np.where(bootstraps, offsets, 0).astype(np.int32), bootstraps
 
 
-def value_targets(
+def n_step_returns(
     batch: SliceBatch,
     ends: SliceEnds,
     *,

@@ -1,0 +1,95 @@
+"""n-step returns, whose horizon shrinks as data ages (EfficientZero, section 4.3)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from efficientzero.config import Config
+from efficientzero.schema import I32, I64, Bool
+from reanalyzer.targets.slice_targets import bootstrap_offsets, n_step_returns
+from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTargets
+
+
+class TdTarget:
+    """Rewards of up to n steps, then the value of the observation that follows."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        num_unroll_steps: int | None = None,
+        off_policy_correction: bool | None = None,
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            config: the run's config.
+            num_unroll_steps: K, if targets are not of the config's 0 to K.
+            off_policy_correction: whether horizons shrink with age, if not as in the config.
+        """
+        self._config = config
+        self._num_unroll_steps = (
+            config.agent.num_unroll_steps if num_unroll_steps is None else num_unroll_steps
+        )
+        self._is_corrected = (
+            config.reanalyzer.off_policy_correction
+            if off_policy_correction is None
+            else off_policy_correction
+        )
+
+    def needs(self, sample: Sample) -> Needs:
+        """Return the cells to bootstrap from."""
+        _, offsets, bootstraps = self._bootstraps(sample)
+        values = np.zeros(sample.slices.root_values.shape, np.bool_)  # [B, K + n + 1]
+        rows, _ = np.nonzero(bootstraps)
+        values[rows, offsets[bootstraps]] = True
+        return Needs(values, np.zeros_like(bootstraps))
+
+    def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
+        """Return the returns; what ends of episodes do to them is said in ``slice_targets``."""
+        td_steps, offsets, bootstraps = self._bootstraps(sample)
+        values = n_step_returns(
+            sample.slices,
+            sample.ends,
+            bootstrap_values=np.take_along_axis(found.values, offsets, 1),
+            bootstraps=bootstraps,
+            td_steps=td_steps,
+            discount=self._config.agent.discount,
+        )
+        return ValueTargets(values, td_steps, bootstraps)
+
+    def _bootstraps(self, sample: Sample) -> tuple[I32, I32, Bool]:
+        """Return each slice's horizon, i32 [B], and what ``bootstrap_offsets`` returns for it."""
+        td_steps = self._td_steps(sample)
+        return td_steps, *bootstrap_offsets(sample.ends, td_steps, self._num_unroll_steps)
+
+    def _td_steps(self, sample: Sample) -> I32:
+        agent, reanalyzer = self._config.agent, self._config.reanalyzer
+        if not self._is_corrected:
+            return np.full(len(sample.env_step_ages), agent.td_steps, np.int32)
+        ages: I64 = (
+            sample.env_step_ages
+            if self._config.compat.transition_age
+            else sample.target_train_step - sample.slices.weights_versions
+        )
+        return corrected_td_steps(
+            ages=ages,
+            td_steps=agent.td_steps,
+            # Also of an age in transitions: the reference makes no difference between the two.
+            age_per_step=reanalyzer.off_policy_tau * self._config.budget.train_steps,
+        )
+
+
+def corrected_td_steps(*, ages: I64, td_steps: int, age_per_step: float) -> I32:
+    """Return the off-policy corrected horizon of each slice, i32 [B].
+
+    Args:
+        ages: i64 [B], how old the data is; negative counts as zero.
+        td_steps: n, the horizon of fresh data.
+        age_per_step: age that takes one td step away, in the unit of ``ages``.
+
+    It shrinks by one for each such age, to one step at the least.
+    """
+    shortening = np.floor(np.maximum(ages, 0) / age_per_step)
+    steps: I32 = np.clip(td_steps - shortening, 1, td_steps).astype(np.int32)
+    return steps

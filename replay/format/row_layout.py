@@ -1,0 +1,73 @@
+"""What a stored row holds: one float32 row a step, in groups of columns with a name and a range.
+
+Used by ``slice_codec``, which checks the rows of every item that is decoded before a number is
+cast: what is too large for an integer would wrap around.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from efficientzero.schema import F32, Ending
+
+MAX_EXACT_INTEGER = 2**24
+"""The last integer up to which float32 holds all of them."""
+_LARGEST = 1e30  # a sum of hundreds of them is still finite in float32
+_MAX_ENV_STEP = 2.0**40  # float32 holds it, and int64 a sum of many
+_ROUNDING = 1e-3  # of a policy's float32
+
+
+class Group(NamedTuple):
+    """Neighbouring columns with one meaning."""
+
+    name: str
+    low: float
+    high: float
+    width: int = 1
+    """0: runs of this kind do not store it."""
+
+
+class RowLayout:
+    """The groups of a run's rows, in order; what a group of width 0 would hold takes no byte."""
+
+    def __init__(self, num_actions: int) -> None:
+        """Lay out rows of 7 + A columns."""
+        groups = (
+            Group("action", 0, num_actions - 1),
+            Group("reward", -_LARGEST, _LARGEST),
+            Group("root value", -_LARGEST, _LARGEST),
+            Group("ending", min(Ending), max(Ending)),
+            Group("weights_version", 0, MAX_EXACT_INTEGER),
+            Group("position", 0, MAX_EXACT_INTEGER),
+            Group("env_step", 0, _MAX_ENV_STEP),
+            Group("search policy", 0, 1 + _ROUNDING, num_actions),
+        )
+        columns = [group for group in groups for _ in range(group.width)]
+        self.row_size = len(columns)
+        self.first = {group.name: columns.index(group) for group in groups if group.width}
+        """The first column of each group that is stored."""
+        self._names = [group.name for group in columns]
+        self._low = np.array([group.low for group in columns], np.float32)
+        self._high = np.array([group.high for group in columns], np.float32)
+
+    def columns(self, name: str) -> slice:
+        """Return the columns of a group."""
+        first = self.first[name]
+        return slice(first, first + self._names.count(name))
+
+    def check(self, rows: F32) -> None:
+        """Check rows [N, row_size]. Two comparisons find NaN, infinities and what is out of range.
+
+        Raises:
+            ValueError: a number is not finite or out of range.
+        """
+        good = (rows >= self._low) & (rows <= self._high)
+        if good.all():
+            return
+        row, column = np.argwhere(~good)[0]
+        raise ValueError(
+            f"{self._names[column]} near env_step {rows[row, self.first['env_step']]:.0f}: got "
+            f"{rows[row, column]:.6g}, wanted {self._low[column]:.6g} to {self._high[column]:.6g}"
+        )
