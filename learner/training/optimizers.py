@@ -146,15 +146,19 @@ def adopt_weights(
     """Load another run's weights and its optimiser's moments.
 
     Args:
-        network: of the same shapes; it may lack auxiliary heads, whose parameters come last.
+        network: of the same shapes; it may lack the last of the auxiliary heads.
         optimizer: keeps its own learning rate, momentum and decay.
         state: the other run's checkpoint.
 
     Raises:
-        RuntimeError: weights are missing, unknown or have other shapes.
+        RuntimeError: weights are missing, unknown or have other shapes, or the moments, which go by
+            the order of the parameters, would be those of others.
     """
-    theirs = state["network"]
-    left_out = set(training_only(theirs)) - network.state_dict().keys()
+    theirs, ours = state["network"], network.state_dict()
+    auxiliary = training_only(theirs)
+    left_out = [name for name in auxiliary if name not in ours]
+    if left_out != auxiliary[len(auxiliary) - len(left_out) :]:
+        raise RuntimeError(f"{left_out[0]}: left out of the weights, wanted the last ones at most")
     network.load_state_dict({k: v for k, v in theirs.items() if k not in left_out})
     groups = optimizer.state_dict()["param_groups"]
     of_ours = {index for group in groups for index in group["params"]}

@@ -79,3 +79,11 @@ def test_weights_that_the_network_does_not_know_are_refused():
     optimizer = OPTIMIZERS["sgd"](parent.parameters())
     with pytest.raises(RuntimeError, match=r"memory\.weight"):
         adopt_weights(network, OPTIMIZERS["sgd"](network.parameters()), state_of(parent, optimizer))
+
+
+def test_moments_of_other_parameters_are_never_taken():
+    parent, network = make_network(), make_network(projector=False)
+    parent["predictor"] = network["predictor"] = nn.Linear(2, 2)
+    optimizer = OPTIMIZERS["sgd"](parent.parameters())
+    with pytest.raises(RuntimeError, match=r"projector\.weight: left out"):
+        adopt_weights(network, OPTIMIZERS["sgd"](network.parameters()), state_of(parent, optimizer))
