@@ -8,7 +8,7 @@ from actor.actor import Actor
 from actor.env_count import env_count
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.hang_watch import hang_in_words, watch_for_hangs
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
     StopSignal,
@@ -41,11 +41,7 @@ def main(place: Place, stop: StopSignal) -> None:
     env_seeds, search_seeds, action_seeds = seed_sequence(
         config.seed, ROLE, index, place.incarnation
     ).spawn(3)
-    network = (
-        EfficientZeroNet(config.network, spec, value_prefix=config.agent.value_prefix)
-        .to(device)
-        .eval()
-    )
+    network = make_network(config, spec, training=False).to(device).eval()
     num_envs = env_count(config, spec, network, device)
     planner = make_planner(
         config,

@@ -29,7 +29,7 @@ from efficientzero.envs.atari.scores import (
 )
 from efficientzero.envs.hang_watch import Call, hang_in_words, watch_for_hangs
 from efficientzero.metrics import ProcessUsage, Pulse, SearchRates, SectionTimer, Tracker
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
     StopSignal,
@@ -73,13 +73,7 @@ class Evaluator:
         """Build network and clients; ``member`` has the evaluator's place."""
         self._run, self._config, self._device = run, run.config, device
         self._tracker, self._randomness, self._stop = tracker, randomness, stop
-        self._network = (
-            EfficientZeroNet(
-                run.config.network, run.env_spec, value_prefix=run.config.agent.value_prefix
-            )
-            .to(device)
-            .eval()
-        )
+        self._network = make_network(run.config, run.env_spec, training=False).to(device).eval()
         self._run_client = RunClient(run.learner_address, stop, member=member)
         self._weights = WeightClient(
             run.learner_address, weights_pb2.LATEST, self._network.inference_state_dict(), stop

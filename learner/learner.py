@@ -53,8 +53,8 @@ from learner.training import (
     Updater,
     adopt_weights,
     eval_values,
-    make_network,
     make_optimizer,
+    seeded_network,
     training_statistics,
 )
 from learner.training.losses import LossInput
@@ -124,7 +124,7 @@ class Learner:
         self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
         self.pulse = Pulse(self._timer, "train_steps/s")
         """How training fares just now."""
-        self.network = make_network(run).to(device).train()
+        self.network = seeded_network(run).to(device).train()
         self._optimizer = make_optimizer(self.network, self._config)
         self._ranks: Ranks = ranks or Alone()
         self._updater = Updater(

@@ -28,9 +28,9 @@ from learner.training import (
     Step,
     Updater,
     device_of_rank,
-    make_network,
     make_optimizer,
     meeting_point,
+    seeded_network,
 )
 
 ROLE = "rank"
@@ -48,7 +48,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         num_ranks=run.config.learner.num_devices,
         device=device,
     )
-    network = make_network(run).to(device).train()
+    network = seeded_network(run).to(device).train()
     try:
         follow(group, network, run.config)
     except RuntimeError as error:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from efficientzero.config import num_refreshed
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
     StopSignal,
@@ -43,11 +43,7 @@ def main(place: Place, stop: StopSignal) -> None:
     run, index = place.run, place.index
     config, spec = run.config, run.env_spec
     device = setup_torch(config.cluster)
-    network = (
-        EfficientZeroNet(config.network, spec, value_prefix=config.agent.value_prefix)
-        .to(device)
-        .eval()
-    )
+    network = make_network(config, spec, training=False).to(device).eval()
     randomness = generator(config.seed, ROLE, index, place.incarnation)
     search_randomness, sampling_randomness = randomness.spawn(2)
     search = reanalysis_search(config, spec, network, device, search_randomness)

@@ -18,7 +18,7 @@ from actor.games import (
     play_episodes,
 )
 from efficientzero.envs import make_env_batch
-from efficientzero.networks import EfficientZeroNet, inference_entries
+from efficientzero.networks import EfficientZeroNet, inference_entries, make_network
 from efficientzero.process.devices import (
     setup_torch,
     with_usable_device,
@@ -69,9 +69,7 @@ def load_network(run: RunInfo, device: torch.device) -> tuple[EfficientZeroNet, 
     if not checkpoints:
         raise ValueError(f"{run.directory}: no checkpoint yet; train for a while first")
     state = load_checkpoint(checkpoints[-1])
-    network = EfficientZeroNet(
-        run.config.network, run.env_spec, value_prefix=run.config.agent.value_prefix
-    )
+    network = make_network(run.config, run.env_spec, training=False)
     weights = (
         state["weight_average"]["weights"]
         if run.config.learner.acts_on_average

@@ -19,7 +19,7 @@ import torch
 
 from efficientzero.config import Config, load_preset
 from efficientzero.envs import probe_env_spec
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import weights_pb2
@@ -90,7 +90,7 @@ def _pass_on(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
 def _follow(address: str, preset: str) -> None:
     torch.set_num_threads(1)
     config = load_preset(preset)
-    network = EfficientZeroNet(config.network, probe_env_spec(config.env), value_prefix=True)
+    network = make_network(config, probe_env_spec(config.env), training=False)
     expected, stop = network.inference_state_dict(), StopSignal()
     clients = [
         WeightClient(address, weights_pb2.LATEST, expected, stop)

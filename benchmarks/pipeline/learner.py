@@ -22,7 +22,7 @@ from benchmarks.report import print_rows
 from efficientzero.config import Config, load_preset
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics import SectionTimer
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.process.devices import keep_freed_memory
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import weights_pb2
@@ -144,7 +144,7 @@ def weight_rows(preset: str, *, num_publications: int, dtype: str = "float32") -
     wall would count its other processes.
     """
     config = load_preset(preset)
-    network = EfficientZeroNet(config.network, probe_env_spec(config.env), value_prefix=True)
+    network = make_network(config, probe_env_spec(config.env), training=False)
     state = network.inference_state_dict()
     publisher = WeightPublisher()
     publications = Publications(publisher, dtype=getattr(torch, dtype))
@@ -192,12 +192,7 @@ class _Trained:
         device = torch.device("cpu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.network = EfficientZeroNet(
-                config.network,
-                spec,
-                value_prefix=config.agent.value_prefix,
-                projection=config.learner.consistency_coefficient > 0,
-            ).train()
+            self.network = make_network(config, spec, training=True).train()
         self.optimizer = make_optimizer(self.network, config)
         self.updater = Updater(self.network, self.optimizer, config, SectionTimer("learner"))
         self.loader = BatchLoader(config, spec, device, np.random.SeedSequence(0))

@@ -26,6 +26,7 @@ from efficientzero.inference.cpu.in_place import (
 )
 from efficientzero.networks import (
     EfficientZeroNet,
+    Heads,
     InitialInference,
     RecurrentInference,
     ScalarSupport,
@@ -187,7 +188,7 @@ def make_network(kind: type[_Network], config: NetworkConfig, spec: EnvSpec) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         config = dataclasses.replace(config, zero_init_heads=False)
-        return kind(config, spec, value_prefix=True).eval()
+        return kind(config, spec, Heads(value_prefix=True)).eval()
 
 
 def make_observations(batch_size: int, spec: EnvSpec) -> Tensor:

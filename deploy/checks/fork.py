@@ -54,7 +54,7 @@ class Fork:
     train_step: int | None = None
     """Of that checkpoint."""
     weights_digest: str = ""
-    has_projector: bool = False
+    auxiliary_heads: frozenset[str] = frozenset()
     """Of that checkpoint's network."""
 
     @property
@@ -188,6 +188,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_frozen: bool) -> Fork:
+    from efficientzero.networks import training_only  # noqa: PLC0415
     from efficientzero.runs.checkpoint import (  # noqa: PLC0415  imports torch, 2 s: not for --help
         list_checkpoints,
         load_checkpoint,
@@ -216,7 +217,7 @@ def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_fro
             checkpoint=checkpoint,
             train_step=state["train_step"],
             weights_digest=digest[:_DIGEST_LENGTH],
-            has_projector=any(name.startswith("projector.") for name in state["network"]),
+            auxiliary_heads=frozenset(k.split(".")[0] for k in training_only(state["network"])),
         )
     others = ", ".join(filter(None, belonging)) or "none"
     raise ConfigError(

@@ -63,14 +63,21 @@ def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
 
 
 def _check_weights(fork: Fork, config: Config, got: dict[str, Any], there: dict[str, Any]) -> None:
+    from efficientzero.networks import (  # noqa: PLC0415  imports torch, 2 s: not for --help
+        AUXILIARY_HEADS,
+        auxiliary_heads_of,
+    )
+
     shapes = [key for key in got if key.startswith("network.") and key not in _NOT_SHAPES]
     keys = (*shapes, "agent.value_prefix", "learner.optimizer")
     _require(got, {key: there[key] for key in keys}, f"{fork.parent.run_id}'s weights have")
-    if config.learner.consistency_coefficient > 0 and not fork.has_projector:
-        raise ConfigError(
-            f"learner.consistency_coefficient: got {config.learner.consistency_coefficient}, "
-            f"wanted 0: {fork.parent.run_id} has no projector whose weights could be taken"
-        )
+    for name in auxiliary_heads_of(config):
+        if name not in fork.auxiliary_heads:
+            coefficient = f"learner.{AUXILIARY_HEADS[name].coefficient}"
+            raise ConfigError(
+                f"{coefficient}: got {got[coefficient]}, wanted 0: {fork.parent.run_id} has no "
+                f"{name} whose weights could be taken"
+            )
 
 
 def _check_budget(fork: Fork, config: Config) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from efficientzero.config import (
     Config,
     downsample_of,
-    has_conv_trunk,
     latent_size,
+    trunk_of,
 )
 from efficientzero.schema import EnvSpec
 from replay.format import batch_spec
@@ -57,7 +57,7 @@ def process_memory(config: Config, spec: EnvSpec) -> dict[str, int]:
     batch, learner = batch_bytes(config, spec), config.learner
     stack = math.prod(spec.observation_shape) * _FLOAT_BYTES
     latent = config.network.mlp_latent_size * _FLOAT_BYTES
-    if has_conv_trunk(config.network, spec):
+    if trunk_of(config.network, spec) == "conv":
         factor = downsample_of(config.network, spec)
         cells = math.prod(latent_size(spec.frame_shape[1:], factor))
         latent = config.network.channels * cells * _FLOAT_BYTES

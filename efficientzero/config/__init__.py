@@ -43,8 +43,8 @@ from efficientzero.config.files import (
 )
 from efficientzero.config.image_sizes import (
     downsample_of,
-    has_conv_trunk,
     latent_size,
+    trunk_of,
     with_downsample,
 )
 from efficientzero.config.schedules import (
@@ -83,7 +83,6 @@ __all__ = [
     "downsample_of",
     "experiment_values",
     "flatten",
-    "has_conv_trunk",
     "hyperparameters",
     "importance_exponent",
     "is_published",
@@ -98,6 +97,7 @@ __all__ = [
     "preset_of_env",
     "staleness_bound",
     "temperature",
+    "trunk_of",
     "validate",
     "whole",
     "with_downsample",

@@ -24,9 +24,11 @@ _CHOICES: tuple[Downsample, ...] = (1, 2, 4, 8, 16)
 _LARGEST_FULL_RESOLUTION = 32
 
 
-def has_conv_trunk(config: NetworkConfig, spec: EnvSpec) -> bool:
-    """Return whether latents are planes [C, h, w]; else they are vectors [L]."""
-    return spec.is_image and config.trunk == "auto"
+def trunk_of(config: NetworkConfig, spec: EnvSpec) -> str:
+    """Return the row of ``networks.TRUNKS``: auto is conv (latents [C, h, w]) or mlp ([L])."""
+    if config.trunk != "auto":
+        return config.trunk
+    return "conv" if spec.is_image else "mlp"
 
 
 def latent_size(frame_size: tuple[int, ...], downsample: int) -> tuple[int, ...]:

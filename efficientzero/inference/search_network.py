@@ -31,7 +31,7 @@ from efficientzero.inference.node_pools import (
     NodePools,
     Rows,
 )
-from efficientzero.networks import EfficientZeroNet, InitialInference
+from efficientzero.networks import EfficientZeroNet, InitialInference, step_answers
 from efficientzero.process.devices import precision_context
 
 Backend = Literal["auto", "eager", "folded", "graphed"]
@@ -120,8 +120,7 @@ class LatentPool:
             node: the new node, as in the indices; no parent among them.
 
         Returns:
-            f32 [2 * B + B * A], which the next step may overwrite: value prefixes [B], values [B]
-            (raw scale), policy logits [B, A].
+            f32 [2 * B + B * A], which the next step may overwrite: ``StepAnswers``, joined.
 
         A network that works in place refuses a parent that is not in 0..M, with the kernels' line.
         """
@@ -177,10 +176,8 @@ class _Step(nn.Module):
                 parent_latents, lstm_states.index_select(0, parents), indices[ACTIONS]
             )
         new_states = step.lstm_states * indices[KEEPS_LSTM][:, None, None]
-        decode = self.network.support.decode
-        prefixes, values = decode(step.value_prefix_logits), decode(step.value_logits)  # [B]
-        numbers = torch.cat((prefixes, values, step.policy_logits.float().flatten()))
-        return self.rows.of(step.latents), new_states, numbers
+        answers = step_answers(step, self.network.answer_rule)
+        return self.rows.of(step.latents), new_states, answers.joined()
 
 
 class _SlabStep(_Step):

@@ -1,6 +1,6 @@
 """The EfficientZero network and the scalars its heads stand for.
 
-Built by actors, reanalyzers, the evaluator and the learner from ``NetworkConfig`` and ``EnvSpec``.
+Actors, reanalyzers, the evaluator and the learner build it with ``make_network``.
 """
 
 from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock, scale_pixels
@@ -9,20 +9,46 @@ from efficientzero.networks.efficientzero_net import (
     EfficientZeroNet,
     InitialInference,
     RecurrentInference,
+    make_network,
+)
+from efficientzero.networks.heads import (
+    AUXILIARY_HEADS,
+    Heads,
+    auxiliary_heads_of,
     inference_entries,
+    training_only,
+)
+from efficientzero.networks.node_answers import (
+    AnswerRule,
+    NodeAnswers,
+    StepAnswers,
+    node_answers,
+    step_answers,
 )
 from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
+from efficientzero.networks.trunks import TRUNKS
 
 __all__ = [
+    "AUXILIARY_HEADS",
+    "TRUNKS",
+    "AnswerRule",
     "Classifier",
     "ConvDynamics",
     "EfficientZeroNet",
+    "Heads",
     "InitialInference",
     "LstmCell",
+    "NodeAnswers",
     "RecurrentInference",
     "ResidualBlock",
     "ScalarRegression",
     "ScalarSupport",
+    "StepAnswers",
+    "auxiliary_heads_of",
     "inference_entries",
+    "make_network",
+    "node_answers",
     "scale_pixels",
+    "step_answers",
+    "training_only",
 ]

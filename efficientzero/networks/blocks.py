@@ -27,6 +27,7 @@ class Trunk(NamedTuple):
     stem_size: int
     head_norm: NormFactory
     latent_shape: tuple[int, ...]
+    own_root_statistics: bool = False  # roots' predictions have running statistics of their own
 
 
 def scale_pixels(observations: Tensor) -> Tensor:

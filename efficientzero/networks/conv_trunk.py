@@ -88,6 +88,7 @@ def make_conv_trunk(config: NetworkConfig, spec: EnvSpec) -> Trunk:
         stem_size=config.reduced_channels * height * width,
         head_norm=vector_norm(config),
         latent_shape=(channels, height, width),
+        own_root_statistics=config.norm == "batch_by_call",
     )
 
 

@@ -1,35 +1,37 @@
 """EfficientZero's network: representation, dynamics, value prefix, prediction, projection.
 
-Built by every role that searches or trains, always the same class. It answers in logits, always;
-callers turn them into scalars with ``net.support``. (Where values are no categories, a value's
-"logits" are its one number in transformed space.) Knows no search, no loss, no device. There is
-no control flow on data and no wait for the device, so calls can be captured as CUDA graphs.
+Built by ``make_network``. It answers in logits, always; ``node_answers`` turns them into scalars by
+``net.answer_rule``. (Where values are no categories, a value's "logits" are its one number in
+transformed space.) Knows no search, no loss, no device. There is no control flow on data and no
+wait for the device, so calls can be captured as CUDA graphs.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from efficientzero.config import NetworkConfig, has_conv_trunk
+from efficientzero.config import Config, NetworkConfig
 from efficientzero.networks.blocks import (
     Classifier,
     Prediction,
     ValuePrefixHead,
-    make_predictor,
-    make_projector,
 )
-from efficientzero.networks.conv_trunk import make_conv_trunk
-from efficientzero.networks.mlp_trunk import make_mlp_trunk
+from efficientzero.networks.heads import (
+    AUXILIARY_HEADS,
+    Heads,
+    auxiliary_heads_of,
+    heads_of,
+    inference_entries,
+)
+from efficientzero.networks.node_answers import AnswerRule
 from efficientzero.networks.norms import with_own_statistics
 from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
+from efficientzero.networks.trunks import make_trunk
 from efficientzero.schema import EnvSpec
-
-_TRAINING_ONLY = ("projector.", "predictor.")
 
 
 class InitialInference(NamedTuple):
@@ -50,41 +52,35 @@ class RecurrentInference(NamedTuple):
     policy_logits: Tensor  # f32 [B, A] of the latent after the action
 
 
-def inference_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries of a ``state_dict`` that a network without projection has."""
-    return {k: v for k, v in state.items() if not k.startswith(_TRAINING_ONLY)}
-
-
 class EfficientZeroNet(nn.Module):
     """The network h, g, f of MuZero with EfficientZero's value prefix and SimSiam projection."""
+
+    projector: nn.Module
+    predictor: nn.Module
 
     def __init__(
         self,
         config: NetworkConfig,
         spec: EnvSpec,
-        *,
-        value_prefix: bool,
-        projection: bool = False,
+        heads: Heads,
+        auxiliary: Iterable[str] = (),
     ) -> None:
         """Build the network with torch's default initialisation, on the CPU.
 
         Args:
-            config: sizes.
-            spec: decides the trunk (images or vectors) and the number of actions.
-            value_prefix: predict reward sums with an LSTM; off: each step's reward, and L is 0.
-            projection: build SimSiam's projector and predictor, two thirds of all parameters; only
-                a learner with a consistency loss has a use for them. All other parameters start
-                from the same numbers with and without.
+            config: the trunk, and sizes.
+            spec: shape of the observations, and the number of actions.
+            heads: those that search reads.
+            auxiliary: names of ``AUXILIARY_HEADS``, in their order.
         """
         super().__init__()
         self.spec = spec
-        self.lstm_hidden_size = config.lstm_hidden_size if value_prefix else 0
+        self.lstm_hidden_size = config.lstm_hidden_size if heads.value_prefix else 0
         self.support: ScalarSupport | ScalarRegression = (
             ScalarSupport(config.support_bound) if config.categorical_values else ScalarRegression()
         )
         """Turns what the heads answer into scalars."""
-        is_conv = has_conv_trunk(config, spec)
-        trunk = make_conv_trunk(config, spec) if is_conv else make_mlp_trunk(config, spec)
+        trunk = make_trunk(config, spec)
         self.latent_shape = trunk.latent_shape
         self.representation = trunk.representation
         self.dynamics = trunk.dynamics
@@ -115,25 +111,26 @@ class EfficientZeroNet(nn.Module):
         )
         self.root_prediction: nn.Module | None = None
         """Of encoded latents, where their running statistics are kept apart."""
-        if is_conv and config.norm == "batch_by_call":
+        if trunk.own_root_statistics:
             self.root_prediction = with_own_statistics(self.prediction)
-        if projection:
-            self._add_projection(config)
+        for name in auxiliary:
+            self.add_module(name, AUXILIARY_HEADS[name].make(config, self.latent_shape))
         # Convolutions are quicker on channels-last weights, on CPU and GPU alike; the layout of
         # the weights carries over to all activations.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def _add_projection(self, config: NetworkConfig) -> None:
-        momentum = config.batch_norm_momentum
-        self.projector = make_projector(
-            math.prod(self.latent_shape),
-            hidden_size=config.projector_hidden_size,
-            out_size=config.projection_size,
-            momentum=momentum,
-        )
-        self.predictor = make_predictor(
-            config.projection_size, hidden_size=config.predictor_hidden_size, momentum=momentum
-        )
+    @property
+    def answer_rule(self) -> AnswerRule:
+        """How the outputs become the numbers that trees and targets take."""
+        return AnswerRule(self.support)
+
+    @property
+    def auxiliary_heads(self) -> nn.ModuleDict:
+        """The heads that only training calls, by name; empty where nobody trains.
+
+        They are children of the network itself: weights keep the names of older checkpoints.
+        """
+        return nn.ModuleDict({k: m for k, m in self.named_children() if k in AUXILIARY_HEADS})
 
     def initial_inference(self, observations: Tensor) -> InitialInference:
         """Encode observations and predict from them.
@@ -192,7 +189,7 @@ class EfficientZeroNet(nn.Module):
         return projections.float()
 
     def inference_state_dict(self) -> dict[str, Tensor]:
-        """Return all entries but projector's and predictor's: what actors and reanalyzers need.
+        """Return all entries but the auxiliary heads': what actors and reanalyzers need.
 
         The tensors are the live ones, not copies.
         """
@@ -214,3 +211,16 @@ class EfficientZeroNet(nn.Module):
         with torch.no_grad():
             for name, tensor in live.items():
                 tensor.copy_(state[name])
+
+
+def make_network(config: Config, spec: EnvSpec, *, training: bool) -> EfficientZeroNet:
+    """Build the network of a run, on the CPU; its weights are drawn from torch's generator.
+
+    Args:
+        config: the run's.
+        spec: of its environment.
+        training: with the auxiliary heads that the config's losses call. All other weights are the
+            same with and without.
+    """
+    auxiliary = auxiliary_heads_of(config) if training else ()
+    return EfficientZeroNet(config.network, spec, heads_of(config), auxiliary)

@@ -92,6 +92,10 @@ class ScalarSupport(nn.Module):
         expected = (torch.softmax(logits.float(), dim=-1) * self.bins).sum(dim=-1)
         return inverse_transform(expected)
 
+    def decode_into(self, logits: Tensor, values: Tensor) -> None:
+        """Write what ``decode`` returns to ``values`` f32 [...]."""
+        values.copy_(self.decode(logits))
+
     def loss(self, logits: Tensor, values: Tensor) -> Tensor:
         """Return -sum(encode(values) * log_softmax(logits)) without building either of them.
 
@@ -142,6 +146,10 @@ class ScalarRegression(nn.Module):
             f32 [...], raw scale.
         """
         return inverse_transform(outputs.float().squeeze(-1))
+
+    def decode_into(self, outputs: Tensor, values: Tensor) -> None:
+        """Write what ``decode`` returns to ``values`` f32 [...]."""
+        values.copy_(self.decode(outputs))
 
     def loss(self, outputs: Tensor, values: Tensor) -> Tensor:
         """Return (output - h(value))^2 / 2.

@@ -19,7 +19,7 @@ from efficientzero.config import (
     SearchConfig,
 )
 from efficientzero.inference import SearchNetwork
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import EfficientZeroNet, node_answers
 from efficientzero.schema import F32, Frames, Roots, SearchResult
 from efficientzero.search.search_part import SearchPart
 
@@ -127,8 +127,8 @@ class BatchedSearch:
         """
         on_device = torch.as_tensor(observations).to(self._device)
         self._inference.refresh()
-        logits = self._inference.network.initial_inference(on_device).value_logits
-        return _to_numpy(self._network.support.decode(logits))
+        root = self._inference.network.initial_inference(on_device)
+        return _to_numpy(node_answers(root, self._network.answer_rule).values)
 
     def export_tree(self, root: int) -> ExportedTree:
         """Return all nodes of one root's tree after ``run``, as values that ``json`` takes."""
@@ -138,8 +138,7 @@ class BatchedSearch:
     def _expand_roots(self, roots: Roots, exploration_noise: bool) -> tuple[F32, F32]:
         """Start the searches; return the network's own values [B] and policy logits [B, A]."""
         root = self._inference.initial_inference(self._padded(roots.observations))
-        values = _to_numpy(self._network.support.decode(root.value_logits))
-        policy_logits = _to_numpy(root.policy_logits)
+        values, policy_logits = map(_to_numpy, node_answers(root, self._network.answer_rule))
         priors = policy_logits
         if exploration_noise and self._root_temperature != 1.0:
             priors = policy_logits / np.float32(self._root_temperature)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import EfficientZeroNet, NodeAnswers, node_answers
 from efficientzero.schema import F32, Frames, Roots, SearchResult
 
 
@@ -66,9 +66,8 @@ class PriorPlanner:
     def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
         """Return one visit at the most likely legal action; policies are the head's own."""
         del exploration_noise
-        root = self._network.initial_inference(self._on_device(roots.observations))
-        logits = root.policy_logits.float()
-        values = self._network.support.decode(root.value_logits).float().cpu().numpy()
+        answers = self._answers(roots.observations)
+        logits, values = answers.prior_logits, answers.values.cpu().numpy()
         prior_logits = logits.cpu().numpy()
         if roots.legal_actions is not None:
             legal = torch.as_tensor(roots.legal_actions, device=self._device)
@@ -87,12 +86,12 @@ class PriorPlanner:
     @torch.inference_mode()
     def network_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's values, f32 [N]."""
-        said = self._network.initial_inference(self._on_device(observations))
-        values: F32 = self._network.support.decode(said.value_logits).float().cpu().numpy()
+        values: F32 = self._answers(observations).values.cpu().numpy()
         return values
 
-    def _on_device(self, observations: Frames | Tensor) -> Tensor:
-        if isinstance(observations, Tensor):
-            return observations.to(self._device)
+    def _answers(self, observations: Frames | Tensor) -> NodeAnswers:
         # A copy: the stack's view is not always writable, and torch warns of that.
-        return torch.tensor(observations, device=self._device)
+        shown = observations if isinstance(observations, Tensor) else torch.tensor(observations)
+        return node_answers(
+            self._network.initial_inference(shown.to(self._device)), self._network.answer_rule
+        )

@@ -27,6 +27,7 @@ from efficientzero.inference import (
     LatentPool,
     SearchNetwork,
 )
+from efficientzero.networks import StepAnswers
 from efficientzero.schema import F32, Bool, SearchResult
 from mcts_cpp import SearchParams, TreeBatch
 
@@ -70,10 +71,10 @@ class SearchPart:
         self._parents, self._actions = rows[PARENTS], rows[ACTIONS]
         self._keeps_lstm, self._nodes = rows[KEEPS_LSTM], rows[NODES]
         self._resets = np.zeros(batch_size, np.bool_)
-        answer = torch.empty(batch_size * (2 + num_actions))
+        answer = torch.empty(StepAnswers.size(batch_size, num_actions))
         self._answer = answer.pin_memory() if on_cuda else answer
-        parts = np.split(self._answer.numpy(), (batch_size, 2 * batch_size))
-        self._answer_parts = (parts[0], parts[1], parts[2].reshape(batch_size, num_actions))
+        prefixes, values, logits = StepAnswers.within(self._answer, num_actions)
+        self._answer_parts = (prefixes.numpy(), values.numpy(), logits.numpy())
         self._answered = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
         self._pool = LatentPool(network, batch_size, num_nodes=search.num_simulations + 1)
 

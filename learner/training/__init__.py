@@ -1,7 +1,7 @@
 """One train_step: network, loss, optimiser, ranks."""
 
 from learner.training.eval_values import eval_values
-from learner.training.network import describe_network, make_network
+from learner.training.network import describe_network, seeded_network
 from learner.training.optimizers import adopt_weights, make_optimizer
 from learner.training.ranks import (
     Alone,
@@ -33,8 +33,8 @@ __all__ = [
     "describe_network",
     "device_of_rank",
     "eval_values",
-    "make_network",
     "make_optimizer",
     "meeting_point",
+    "seeded_network",
     "training_statistics",
 ]

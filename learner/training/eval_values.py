@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import Config
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import EfficientZeroNet, node_answers
 from efficientzero.process.devices import precision_context
 from learner.training.losses import (
     LossInput,
@@ -33,7 +33,8 @@ def eval_values(network: EfficientZeroNet, batch: LossInput, config: Config) -> 
             precision_context(config.learner.precision, device),
         ):
             root, steps = unroll(network, batch, agent=config.agent, gradient_scaling="muzero")
-            logits = torch.stack([root.value_logits, *(s.value_logits for s in steps)], 1)
-            return network.support.decode(logits)
+            rule = network.answer_rule
+            answers = [node_answers(root, rule), *(node_answers(step, rule) for step in steps)]
+            return torch.stack([node.values for node in answers], 1)
     finally:
         network.train()

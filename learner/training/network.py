@@ -11,23 +11,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from efficientzero.config import Config, most_roots
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import EfficientZeroNet, make_network
 from efficientzero.process.runtime import seed_sequence
 from efficientzero.runs.run_folder import RunInfo
 
 
-def make_network(run: RunInfo) -> EfficientZeroNet:
-    """Build the network from the run's seed, on the CPU; with a projector only if it has a loss."""
-    config = run.config
-    seed = int(seed_sequence(config.seed, "learner", 0).generate_state(1)[0])
+def seeded_network(run: RunInfo) -> EfficientZeroNet:
+    """Build the network to train from the run's seed, on the CPU."""
+    seed = int(seed_sequence(run.config.seed, "learner", 0).generate_state(1)[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torch's initialisers know only the global generator
-        return EfficientZeroNet(
-            config.network,
-            run.env_spec,
-            value_prefix=config.agent.value_prefix,
-            projection=config.learner.consistency_coefficient > 0,
-        )
+        return make_network(run.config, run.env_spec, training=True)
 
 
 _BACKWARD = 2  # a backward pass is about two forward passes

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from efficientzero.config import Config
+from efficientzero.networks import training_only
 
 
 def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -145,15 +146,16 @@ def adopt_weights(
     """Load another run's weights and its optimiser's moments.
 
     Args:
-        network: of the same shapes; it may lack the projector, whose parameters come last.
+        network: of the same shapes; it may lack auxiliary heads, whose parameters come last.
         optimizer: keeps its own learning rate, momentum and decay.
         state: the other run's checkpoint.
 
     Raises:
-        RuntimeError: weights are missing or have other shapes.
+        RuntimeError: weights are missing, unknown or have other shapes.
     """
-    wanted = network.state_dict()
-    network.load_state_dict({k: v for k, v in state["network"].items() if k in wanted})
+    theirs = state["network"]
+    left_out = set(training_only(theirs)) - network.state_dict().keys()
+    network.load_state_dict({k: v for k, v in theirs.items() if k not in left_out})
     groups = optimizer.state_dict()["param_groups"]
     of_ours = {index for group in groups for index in group["params"]}
     moments = {i: m for i, m in state["optimizer"]["state"].items() if i in of_ours}

@@ -81,11 +81,11 @@ def training_statistics(
         network: decodes values; its weights do not matter.
         evaluated: f32 [B, K + 1] ``eval_values`` of the same inputs before the update.
     """
-    terms = update.terms
+    terms, values = update.terms, network.answer_rule.values(update.terms)  # [B, K + 1]
     numbers = {
         **_losses(terms),
-        **_value_numbers(inputs, terms, network),
-        **_eval_numbers(inputs, terms, network, evaluated),
+        **_value_numbers(inputs, terms, values),
+        **_eval_numbers(inputs, values[:, 0], evaluated),
         **_prefix_numbers(inputs, terms, network),
         **_policy_numbers(inputs, terms),
         **_latent_numbers(terms),
@@ -111,10 +111,7 @@ def _losses(terms: LossTerms) -> dict[str, Tensor]:
     return numbers
 
 
-def _value_numbers(
-    inputs: LossInput, terms: LossTerms, network: EfficientZeroNet
-) -> dict[str, Tensor]:
-    values = network.support.decode(terms.value_logits)  # [B, K + 1]
+def _value_numbers(inputs: LossInput, terms: LossTerms, values: Tensor) -> dict[str, Tensor]:
     errors = inputs.values - values
     numbers = _mean_and_std("value", values[:, 0])
     numbers |= _mean_and_std("target_value", inputs.values[:, 0])
@@ -129,11 +126,8 @@ def _value_numbers(
     return numbers
 
 
-def _eval_numbers(
-    inputs: LossInput, terms: LossTerms, network: EfficientZeroNet, evaluated: Tensor
-) -> dict[str, Tensor]:
+def _eval_numbers(inputs: LossInput, trained: Tensor, evaluated: Tensor) -> dict[str, Tensor]:
     """Return how far values in evaluation mode are from training mode's and from the targets."""
-    trained = network.support.decode(terms.value_logits[:, 0])
     numbers = {"value_eval_gap": (evaluated[:, 0] - trained).abs().mean()}
     reached, errors = _reached(inputs), evaluated - inputs.values
     for k in range(evaluated.shape[1]):
@@ -146,7 +140,7 @@ def _prefix_numbers(
     inputs: LossInput, terms: LossTerms, network: EfficientZeroNet
 ) -> dict[str, Tensor]:
     """Return errors of the value prefix, over all and by the sign of the target."""
-    prefixes, targets = network.support.decode(terms.value_prefix_logits), inputs.value_prefixes
+    prefixes, targets = network.answer_rule.value_prefixes(terms), inputs.value_prefixes
     errors, is_real = (prefixes - targets).abs(), inputs.mask > 0
     numbers = _mean_and_std("value_prefix", prefixes[:, 0])
     numbers |= _mean_and_std("target_value_prefix", targets[:, 0])

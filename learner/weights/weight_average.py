@@ -1,8 +1,7 @@
 """An exponential moving average of the learner's weights: steadier than those of one train_step.
 
 Held by ``learner.weights.publishing`` where ``learner.average_decay`` asks for it; a learner
-without one keeps and computes nothing. Only what actors and reanalyzers get is averaged, no
-projector.
+without one keeps and computes nothing. Only what actors and reanalyzers get is averaged.
 """
 
 from __future__ import annotations

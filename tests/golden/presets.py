@@ -22,7 +22,7 @@ from efficientzero.config.files import (
     load_preset,
 )
 from efficientzero.config.image_sizes import with_downsample
-from learner.training.network import make_network
+from learner.training.network import seeded_network
 from tests.support.fakes import tiny_run
 
 FILE = Path(__file__).with_name("presets.json")
@@ -58,7 +58,7 @@ def values_of_preset(name: str) -> dict[str, Any]:
     """
     run = tiny_run(Path(), load_preset(name))
     config = with_downsample(run.config, run.env_spec)  # as the launcher does: nothing to choose
-    state = make_network(run).state_dict()
+    state = seeded_network(run).state_dict()
     return {
         "config_hash": config_hash(config),
         "group": run_group(config),

@@ -15,7 +15,7 @@ from efficientzero.config.fields import (
 )
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.section_timer import SectionTimer
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending
 from efficientzero.search.batched_search import BatchedSearch
@@ -208,7 +208,7 @@ def small_config():
 
 def make_targets(config, spec):
     torch.manual_seed(0)
-    network = EfficientZeroNet(config.network, spec, value_prefix=True).eval()
+    network = make_network(config, spec, training=False).eval()
     search = BatchedSearch(
         network,
         search=config.search,

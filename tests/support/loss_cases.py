@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from efficientzero import networks
 from efficientzero.config.fields import (
     AgentConfig,
     Config,
@@ -94,12 +95,7 @@ def make_network(config: Config, spec: EnvSpec = VECTOR, seed: int = 0) -> Effic
     """Return a network with float64 weights, in training mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = EfficientZeroNet(
-            config.network,
-            spec,
-            value_prefix=config.agent.value_prefix,
-            projection=config.learner.consistency_coefficient > 0,
-        )
+        network = networks.make_network(config, spec, training=True)
     return network.double().train()
 
 

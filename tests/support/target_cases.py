@@ -11,7 +11,7 @@ import torch
 from efficientzero.config.derived import most_roots
 from efficientzero.config.fields import Config
 from efficientzero.metrics.section_timer import SectionTimer
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.schema import Ending, EnvSpec, SearchResult, SliceBatch
 from efficientzero.search.batched_search import BatchedSearch
 from reanalyzer.targets.target_maker import TargetMaker
@@ -37,9 +37,7 @@ class TellingSearch:
     def __init__(self, config: Config, batch_size: int):
         self.batch_size = batch_size
         torch.manual_seed(0)
-        self.network = EfficientZeroNet(
-            config.network, SPEC, value_prefix=config.agent.value_prefix
-        ).eval()
+        self.network = make_network(config, SPEC, training=False).eval()
         self.network_values = BatchedSearch(
             self.network,
             search=config.search,

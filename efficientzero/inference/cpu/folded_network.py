@@ -62,7 +62,8 @@ class FoldedNetwork:
         # Tensors named in the memo are not copied: the new tree has the live parameters.
         self.network = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors.values()})
         with torch.inference_mode(mode=False), torch.no_grad():
-            self.network.projector = self.network.predictor = nn.Identity()  # for training only
+            for name in self.network.auxiliary_heads:
+                delattr(self.network, name)
             _replace_children(self.network, network.latent_shape)
             self.network.representation = _InParts(self.network.representation)
         self._layers = [m for m in self.network.modules() if isinstance(m, FoldedLayer)]

@@ -14,10 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientzero.inference.cpu.folded_dynamics import FoldedDynamics
-from efficientzero.inference.cpu.folded_layers import (
-    FoldedSupport,
-    PackedLstmCell,
-)
+from efficientzero.inference.cpu.folded_layers import PackedLstmCell
 from efficientzero.inference.graph_capture import traced
 from efficientzero.inference.node_pools import (
     ACTIONS,
@@ -27,15 +24,15 @@ from efficientzero.inference.node_pools import (
     NodePools,
     Rows,
 )
-from efficientzero.networks import EfficientZeroNet, ScalarRegression, ScalarSupport
+from efficientzero.networks import EfficientZeroNet, StepAnswers
 
 
 class Logits(NamedTuple):
     """What a network says about new nodes."""
 
-    value_prefix: Tensor  # f32 [B, bins]
-    value: Tensor  # f32 [B, bins]
-    policy: Tensor  # f32 [B, A]
+    value_prefix_logits: Tensor  # f32 [B, bins]
+    value_logits: Tensor  # f32 [B, bins]
+    policy_logits: Tensor  # f32 [B, A]
 
 
 @runtime_checkable
@@ -67,19 +64,14 @@ class InPlaceStep:
         keeps_lstm = torch.ones((num_nodes, batch), dtype=torch.int32)
         self._infer, self._pools = infer, InPlacePools(pools, keeps_lstm)
         self._keeps_lstm = keeps_lstm.numpy()
-        self._support = network.support
-        self._numbers = torch.empty(batch * (2 + network.spec.num_actions))
-        sizes = [batch, batch, batch * network.spec.num_actions]
-        prefixes, values, policy_logits = torch.split(self._numbers, sizes)
-        self._values, self._policy_logits = (prefixes, values), policy_logits.view(batch, -1)
+        self._rule, num_actions = network.answer_rule, network.spec.num_actions
+        self._numbers = torch.empty(StepAnswers.size(batch, num_actions))
+        self._answers = StepAnswers.within(self._numbers, num_actions)
 
     def __call__(self, indices: Tensor, node: int) -> Tensor:
         """Return the numbers, the same tensor every time."""
         self._keeps_lstm[node] = indices.numpy()[KEEPS_LSTM]
-        logits = self._infer(self._pools, indices, node)
-        for answers, values in zip(logits[:2], self._values, strict=True):
-            _decode(self._support, answers, values)
-        self._policy_logits.copy_(logits.policy)
+        self._rule.write_step(self._infer(self._pools, indices, node), self._answers)
         return self._numbers
 
 
@@ -98,15 +90,6 @@ def in_place_step(network: EfficientZeroNet, pools: NodePools) -> InPlaceStep | 
 
 def _lstm_of(network: EfficientZeroNet) -> nn.Module | None:
     return network.value_prefix_head.lstm
-
-
-def _decode(
-    support: FoldedSupport | ScalarSupport | ScalarRegression, logits: Tensor, values: Tensor
-) -> None:
-    if isinstance(support, FoldedSupport):
-        support.decode_into(logits, values)
-    else:
-        values.copy_(support.decode(logits))
 
 
 class _Recorded:

@@ -25,7 +25,12 @@ from efficientzero.config import (
     AgentConfig,
     LearnerConfig,
 )
-from efficientzero.networks import EfficientZeroNet, InitialInference, RecurrentInference
+from efficientzero.networks import (
+    EfficientZeroNet,
+    InitialInference,
+    RecurrentInference,
+    node_answers,
+)
 
 _COSINE_EPSILON = 1e-5
 
@@ -125,7 +130,8 @@ def compute_loss(
         per_sample = at_root + scale_gradient(unrolled, factor)
     else:
         per_sample = scale_gradient(at_root + unrolled, factor)
-    decoded = support.decode(root.value_logits.detach())
+    with torch.no_grad():
+        values = node_answers(root, network.answer_rule).values
     return LossTerms(
         total=(batch.importance_weights * per_sample).mean(),
         loss=per_sample.detach().mean(),
@@ -133,7 +139,7 @@ def compute_loss(
         value=value.detach(),
         value_prefix=prefix.detach(),
         consistency=None if consistency is None else consistency.detach(),
-        priorities=(decoded - batch.values[:, 0]).abs(),
+        priorities=(values - batch.values[:, 0]).abs(),
         latents=root.latents.detach(),
         value_logits=value_logits.detach(),
         value_prefix_logits=prefix_logits.detach(),

@@ -11,7 +11,7 @@ import torch
 from actor.actor import Actor
 from efficientzero.envs import make_env_batch
 from efficientzero.envs.contract import EnvContractError, EnvCrashed
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending
 from efficientzero.search.batched_search import BatchedSearch
@@ -98,7 +98,7 @@ class Bench:
         envs = make_env_batch(config, seeds=range(config.actor.num_envs), purpose="training")
         self.spec = envs.spec
         torch.manual_seed(0)
-        network = EfficientZeroNet(config.network, envs.spec, value_prefix=True).eval()
+        network = make_network(config, envs.spec, training=False).eval()
         self.search = ObservingSearch(
             network,
             search=config.search,

@@ -15,7 +15,7 @@ from efficientzero.config.fields import (
 )
 from efficientzero.config.files import load_preset
 from efficientzero.envs import probe_env_spec
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from learner.pacing.governor import Governor
 from tests.support.fakes import tiny_config
 from tests.support.governor_cases import (
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 def chosen_by(config: Config) -> int:
     spec = probe_env_spec(config.env)
-    network = EfficientZeroNet(config.network, spec, value_prefix=True).eval()
+    network = make_network(config, spec, training=False).eval()
     return env_count(config, spec, network, CPU)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from efficientzero.envs import probe_env_spec
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending, SearchResult, SliceBatch
 from efficientzero.search.batched_search import BatchedSearch
@@ -86,7 +86,7 @@ class Bench:
     def __init__(self, config, *, search_type=CountingSearch, batches=(), full_for=0, stored=None):
         self.config, self.spec, self.stop = config, probe_env_spec(config.env), StopSignal()
         torch.manual_seed(2)
-        self.network = EfficientZeroNet(config.network, self.spec, value_prefix=True).eval()
+        self.network = make_network(config, self.spec, training=False).eval()
         self.search = search_type(
             self.network,
             search=config.search,
@@ -117,7 +117,7 @@ class Bench:
     def publish_target_weights(self):
         """Publish other weights than the network was built with."""
         torch.manual_seed(5)
-        trained = EfficientZeroNet(self.config.network, self.spec, value_prefix=True)
+        trained = make_network(self.config, self.spec, training=False)
         self.weights.publish(trained.inference_state_dict(), TARGET_TRAIN_STEP)
 
     def make(self, slices):

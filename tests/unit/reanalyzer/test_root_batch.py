@@ -11,7 +11,7 @@ from efficientzero.config.checks import validate
 from efficientzero.config.derived import most_roots
 from efficientzero.config.files import ConfigError
 from efficientzero.inference.timing import step_seconds
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.schema import EnvSpec, Roots
 from learner.training.network import train_step_cost
 from reanalyzer.root_batch import (
@@ -75,7 +75,7 @@ def test_the_largest_of_equally_fast_sizes_is_chosen():
 
 def test_a_configured_size_is_kept_and_a_timed_one_is_a_candidate():
     config = with_ratio(1.0, search_batch_size=7)
-    network = EfficientZeroNet(config.network, SPEC, value_prefix=True).eval()
+    network = make_network(config, SPEC, training=False).eval()
     cpu = torch.device("cpu")
     assert root_batch_size(config, network, cpu) == equal_parts(most_roots(config), 7)
     timed = with_ratio(1.0)
@@ -93,14 +93,14 @@ def test_deterministic_run_takes_a_size_that_no_clock_chose(monkeypatch):
         learner=dataclasses.replace(config.learner, batch_size=100),
         cluster=dataclasses.replace(config.cluster, deterministic=True),
     )
-    network = EfficientZeroNet(config.network, SPEC, value_prefix=True)
+    network = make_network(config, SPEC, training=False)
     # 600 roots in three parts of at most 256.
     assert root_batch_size(config, network, torch.device("cpu")) == 200
 
 
 def test_on_a_cpu_the_clock_is_the_process_own(monkeypatch):
     """What other processes do while this one waits must not choose a size."""
-    network = EfficientZeroNet(tiny_config().network, SPEC, value_prefix=True).eval()
+    network = make_network(tiny_config(), SPEC, training=False).eval()
     search, cpu = tiny_config().search, torch.device("cpu")
     slow = iter(range(10**6))
     monkeypatch.setattr(
@@ -124,7 +124,7 @@ def with_simulations(number, algorithm="puct"):
 @pytest.mark.parametrize(("number", "wanted"), [(0, 6), (2, 2), (9, 9)])
 def test_reanalyzers_search_with_their_own_simulations_if_they_have_any(number, wanted, algorithm):
     config = with_simulations(number, algorithm)
-    network = EfficientZeroNet(config.network, SPEC, value_prefix=True).eval()
+    network = make_network(config, SPEC, training=False).eval()
     generator = np.random.default_rng(0)
     search = reanalysis_search(config, SPEC, network, torch.device("cpu"), generator)
     assert search.num_simulations == wanted
@@ -144,7 +144,7 @@ def test_one_simulation_whose_visit_counts_are_the_policy_is_refused():
 
 def test_cost_and_memory_are_those_of_the_reanalyzers_own_simulations():
     few, many = with_simulations(2), with_simulations(200)
-    network = EfficientZeroNet(few.network, SPEC, value_prefix=True, projection=True)
+    network = make_network(few, SPEC, training=True)
     costs = [train_step_cost(network, config) for config in (few, many)]
     assert costs[0].training == costs[1].training
     assert costs[0].searching < 0.1 * costs[1].searching

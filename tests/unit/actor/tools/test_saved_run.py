@@ -17,7 +17,7 @@ from actor.tools.saved_run import (
     play,
 )
 from efficientzero.envs import make_env_batch
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.schema import Roots
@@ -37,7 +37,7 @@ def run(tmp_path):
     run.save()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = EfficientZeroNet(run.config.network, run.env_spec, value_prefix=True)
+        network = make_network(run.config, run.env_spec, training=False)
     with torch.no_grad():
         network.prediction.policy_head[1].output.weight.zero_()
         network.prediction.policy_head[1].output.bias.copy_(torch.tensor([0.0, 1.0, 2.0]))

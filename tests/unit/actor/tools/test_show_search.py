@@ -11,7 +11,7 @@ from actor.tools.show_search import (
     layout,
     most_visited,
 )
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.schema import SearchResult
 from tests.support.fakes import (
@@ -90,12 +90,7 @@ def test_every_kind_of_frame_is_drawn(tmp_path, shape):
 def test_a_learners_checkpoint_is_searched_whatever_its_parts(tmp_path, switches):
     config = changed(tiny_config(), **switches)
     run = tiny_run(tmp_path, config)
-    network = EfficientZeroNet(
-        config.network,
-        run.env_spec,
-        value_prefix=config.agent.value_prefix,
-        projection=config.learner.consistency_coefficient > 0,
-    )
+    network = make_network(config, run.env_spec, training=True)
     state = {"train_step": 7, "network": network.state_dict()}
     save_checkpoint(tmp_path / "checkpoints", 7, state, keep=1)
     decision = decide(run, 1)

@@ -73,7 +73,7 @@ def kept(run, name):
 
 
 def save_weights(run, train_step, snapshot, *, projector=True):
-    names = ["head.weight", *["projector.weight"] * projector]
+    names = ["head.weight", *["projector.weight", "predictor.weight"] * projector]
     state = {
         "train_step": train_step,
         "replay_snapshot": snapshot,

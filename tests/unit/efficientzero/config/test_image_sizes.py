@@ -27,13 +27,13 @@ from efficientzero.config.image_sizes import (
     downsample_of,
     with_downsample,
 )
-from efficientzero.networks import EfficientZeroNet
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 from learner.training.network import (
     describe_network,
     train_step_cost,
 )
+from tests.support.networks import sized_network
 
 
 def images(height, width, channels=3):
@@ -48,7 +48,7 @@ def images(height, width, channels=3):
 
 def network_of(spec, config, *, value_prefix=True):
     with torch.device("meta"):
-        return EfficientZeroNet(config, spec, value_prefix=value_prefix, projection=True)
+        return sized_network(config, spec, value_prefix=value_prefix, training=True)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_no_size_makes_a_call_cost_much_more_than_another(height):
 def test_latents_are_as_small_as_declared(size, factor):
     config = NetworkConfig(channels=4, lstm_hidden_size=4, downsample=factor)
     with torch.inference_mode():
-        net = EfficientZeroNet(config, images(*size), value_prefix=True).eval()
+        net = sized_network(config, images(*size)).eval()
         latents = net.initial_inference(torch.zeros(1, 3, *size)).latents
     assert net.latent_shape[1:] == tuple(math.ceil(side / factor) for side in size)
     assert latents.shape[1:] == net.latent_shape
@@ -131,12 +131,8 @@ def test_the_learner_names_the_networks_size_and_what_a_train_step_costs():
     spec = images(32, 32)
     costs = {}
     for downsample in (1, 8):
-        network = EfficientZeroNet(
-            dataclasses.replace(config.network, downsample=downsample),
-            spec,
-            value_prefix=True,
-            projection=True,
-        ).train()
+        sizes = dataclasses.replace(config.network, downsample=downsample)
+        network = sized_network(sizes, spec, training=True).train()
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         costs[downsample] = train_step_cost(network, config)
         text = describe_network(network, config)
@@ -156,7 +152,7 @@ def test_the_learner_names_the_networks_size_and_what_a_train_step_costs():
 def test_the_cost_is_what_the_layers_multiply_and_add():
     config = NetworkConfig(channels=4, reduced_channels=2, lstm_hidden_size=4, support_bound=1)
     spec = images(4, 4, channels=1)
-    network = EfficientZeroNet(config, spec, value_prefix=False)
+    network = sized_network(config, spec, value_prefix=False)
     run = Config()
     run = dataclasses.replace(
         run,

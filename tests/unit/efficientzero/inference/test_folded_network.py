@@ -18,8 +18,8 @@ from efficientzero.inference.search_network import (
     LatentPool,
     SearchNetwork,
 )
-from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
+from tests.support.networks import sized_network
 
 VECTOR = EnvSpec(
     env_id="v", frame_shape=(4,), frame_dtype="float32", num_actions=3, num_stacked_frames=1
@@ -51,7 +51,7 @@ def build(spec, config=NARROW, *, value_prefix=True, seed=0):
     """Return a network whose norms are not the identity."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = EfficientZeroNet(config, spec, value_prefix=value_prefix).eval()
+        network = sized_network(config, spec, value_prefix=value_prefix).eval()
         for name, tensor in network.state_dict().items():
             if name.endswith("running_var"):
                 tensor.uniform_(0.5, 2.0)

@@ -31,7 +31,7 @@ from efficientzero.inference.search_network import (
 )
 from efficientzero.schema import Roots
 from efficientzero.search.batched_search import BatchedSearch
-from tests.unit.test_folded_network import (
+from tests.unit.efficientzero.inference.test_folded_network import (
     ATARI,
     NARROW,
     SMALL_IMAGE,

@@ -10,7 +10,7 @@ from efficientzero.inference.search_network import (
     _IndexedStep,
     _SlabStep,
 )
-from tests.unit.test_folded_network import SMALL_IMAGE, build
+from tests.unit.efficientzero.inference.test_folded_network import SMALL_IMAGE, build
 
 
 def test_a_step_that_reads_its_place_from_the_indices_stores_what_the_other_stores():

@@ -18,9 +18,10 @@ from efficientzero.config.files import (
     load_preset,
 )
 from efficientzero.inference.cpu.folded_network import FoldedNetwork
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.schema import EnvSpec
 from learner.training.network import train_step_cost
+from tests.support.networks import sized_network
 
 SMALL = NetworkConfig(
     trunk="mlp",
@@ -50,7 +51,7 @@ def build(spec=None, *, seed=0, **fields):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = dataclasses.replace(SMALL, **fields)
-        return EfficientZeroNet(config, spec or images(), value_prefix=True, projection=True)
+        return sized_network(config, spec or images(), training=True)
 
 
 def observations(spec, batch=5):
@@ -126,9 +127,7 @@ def test_a_train_step_of_boards_is_much_less_work():
             preset, network=dataclasses.replace(preset.network, trunk=trunk)
         )
         with torch.random.fork_rng():
-            network = EfficientZeroNet(
-                config.network, images(10, 10), value_prefix=True, projection=True
-            )
+            network = make_network(config, images(10, 10), training=True)
         return train_step_cost(network, config).training
 
     assert operations("mlp") < operations("auto") / 4

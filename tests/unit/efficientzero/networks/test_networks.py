@@ -18,6 +18,7 @@ from efficientzero.networks import (
 )
 from efficientzero.networks.blocks import LstmCell
 from efficientzero.schema import EnvSpec
+from tests.support.networks import sized_network
 
 ATARI = EnvSpec(
     env_id="image",
@@ -55,7 +56,7 @@ def build(
 ) -> EfficientZeroNet:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return EfficientZeroNet(config, spec, value_prefix=value_prefix, projection=projection)
+        return sized_network(config, spec, value_prefix=value_prefix, training=projection)
 
 
 def random_observations(spec: EnvSpec, batch: int) -> Tensor:

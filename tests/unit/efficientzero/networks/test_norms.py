@@ -8,8 +8,8 @@ from torch import nn
 
 from efficientzero.config.fields import NetworkConfig
 from efficientzero.inference.cpu.folded_network import FoldedNetwork
-from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
+from tests.support.networks import sized_network
 
 SPEC = EnvSpec(
     env_id="s", frame_shape=(2, 10, 7), frame_dtype="uint8", num_actions=4, num_stacked_frames=2
@@ -27,7 +27,7 @@ def build(norm, *, seed=0, **fields):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = dataclasses.replace(SMALL, norm=norm, **fields)
-        return EfficientZeroNet(config, SPEC, value_prefix=True)
+        return sized_network(config, SPEC)
 
 
 def observations(seed=0, batch=16):

@@ -11,13 +11,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from efficientzero.config.fields import NetworkConfig
-from efficientzero.networks import EfficientZeroNet
 from efficientzero.rpc.weights_codec import (
     decode_weights,
     encode_weights,
 )
 from efficientzero.schema import EnvSpec
-from tests.unit.test_networks import SMALL_IMAGE, VECTOR, build, random_observations, run_both
+from tests.support.networks import sized_network
+from tests.unit.efficientzero.networks.test_networks import (
+    SMALL_IMAGE,
+    VECTOR,
+    build,
+    random_observations,
+    run_both,
+)
 
 
 def small_state() -> dict[str, Tensor]:
@@ -50,7 +56,7 @@ def test_channels_last_network_weights_make_the_round_trip() -> None:
     spec = EnvSpec(
         env_id="x", frame_shape=(1, 8, 8), frame_dtype="uint8", num_actions=2, num_stacked_frames=2
     )
-    net = EfficientZeroNet(config, spec, value_prefix=True)
+    net = sized_network(config, spec)
     state = net.inference_state_dict()
     decoded = decode_weights(encode_weights(state), state)
     assert_same(decoded, state)

@@ -23,7 +23,7 @@ from deploy.launching.prepare import prepare_resume
 from deploy.launching.run_lock import run_lock
 from deploy.launching.serve import existing_run
 from efficientzero.config.files import ConfigError
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.process.devices import (
     setup_torch,
     with_usable_device,
@@ -49,7 +49,7 @@ ODD = "it's $HOME; a #1 b"
 
 
 def save_network(run: RunInfo, train_step: int) -> None:
-    network = EfficientZeroNet(run.config.network, run.env_spec, value_prefix=True)
+    network = make_network(run.config, run.env_spec, training=False)
     state = {"train_step": train_step, "network": network.state_dict()}
     save_checkpoint(run.directory / "checkpoints", train_step, state, keep=9)
 

@@ -12,7 +12,6 @@ from efficientzero.config.fields import (
     NetworkConfig,
     SearchConfig,
 )
-from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec, Roots
 from efficientzero.search.batched_search import BatchedSearch
 from tests.reference.reference_gumbel import ReferenceGumbelSearch
@@ -22,6 +21,7 @@ from tests.reference.reference_mcts import (
     ReferenceSearch,
 )
 from tests.support.mcts_cases import searched_alike
+from tests.support.networks import sized_network
 
 SPEC = EnvSpec(
     env_id="x", frame_shape=(4,), frame_dtype="float32", num_actions=3, num_stacked_frames=1
@@ -43,7 +43,7 @@ def make_search(
     batch_size, *, seed=0, simulations=12, config=SMALL, compat=None, horizon=2, **fields
 ):
     torch.manual_seed(1)
-    network = EfficientZeroNet(config, SPEC, value_prefix=True).eval()
+    network = sized_network(config, SPEC).eval()
     return BatchedSearch(
         network,
         search=SearchConfig(num_simulations=simulations, **fields),
@@ -215,7 +215,7 @@ def assert_equals_reference(network, observation, result, *, tree_seed, horizon=
 
 def make_backend_search(backend, device="cpu", precision="float32", batch_size=4):
     torch.manual_seed(1)
-    network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).to(device).eval()
+    network = sized_network(SMALL, SPEC).to(device).eval()
     search = BatchedSearch(
         network,
         search=SearchConfig(num_simulations=12, inference_backend=backend, precision=precision),
@@ -246,7 +246,7 @@ def test_a_recorded_search_equals_an_eager_one_and_follows_new_weights(backend, 
     ]
     assert_same_results(*(s.run(Roots(roots), exploration_noise=True) for _, s in searches))
     torch.manual_seed(2)
-    newer = EfficientZeroNet(SMALL, SPEC, value_prefix=True).inference_state_dict()
+    newer = sized_network(SMALL, SPEC).inference_state_dict()
     for network, _ in searches:
         network.load_inference_state_dict(newer)
     assert_same_results(*(s.run(Roots(roots), exploration_noise=True) for _, s in searches))
@@ -261,7 +261,7 @@ def test_values_without_a_search_are_the_networks_own_in_float32(fields):
         wanted = network.support.decode(network.initial_inference(given).value_logits)
     np.testing.assert_allclose(search.network_values(given), wanted, rtol=1e-5, atol=1e-5)
     torch.manual_seed(2)
-    other = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
+    other = sized_network(SMALL, SPEC).eval()
     network.load_inference_state_dict(other.inference_state_dict())
     with torch.inference_mode():
         changed = other.support.decode(other.initial_inference(given).value_logits)
@@ -319,7 +319,7 @@ def assert_same_results(first, second):
 
 def make_gumbel_search(seed=0):
     torch.manual_seed(1)
-    network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
+    network = sized_network(SMALL, SPEC).eval()
     return BatchedSearch(
         network,
         search=SearchConfig(num_simulations=8, algorithm="gumbel"),
@@ -354,7 +354,7 @@ def test_gumbel_search_explores_with_noise_and_repeats_itself_without():
 @pytest.mark.parametrize("num_parts", [2, 3])
 def test_parts_that_take_turns_find_what_one_batch_finds(num_parts):
     torch.manual_seed(1)
-    network = EfficientZeroNet(SMALL, SPEC, value_prefix=True).eval()
+    network = sized_network(SMALL, SPEC).eval()
     whole, split = (
         BatchedSearch(
             network,

@@ -14,7 +14,7 @@ from tests.support.fakes import (
     tiny_config,
 )
 from tests.support.training_batches import training_batch
-from tests.unit.test_batch_loader import loader_of
+from tests.unit.learner.batches.test_batch_loader import loader_of
 
 PATIENCE_S = 60.0
 CONFIG = tiny_config()

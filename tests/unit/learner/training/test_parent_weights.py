@@ -71,3 +71,11 @@ def test_weights_that_are_missing_are_refused():
     optimizer = OPTIMIZERS["sgd"](parent.parameters())
     with pytest.raises(RuntimeError, match=r"projector\.weight"):
         adopt_weights(network, OPTIMIZERS["sgd"](network.parameters()), state_of(parent, optimizer))
+
+
+def test_weights_that_the_network_does_not_know_are_refused():
+    parent, network = make_network(), make_network(projector=False)
+    parent["memory"] = nn.Linear(1, 1)
+    optimizer = OPTIMIZERS["sgd"](parent.parameters())
+    with pytest.raises(RuntimeError, match=r"memory\.weight"):
+        adopt_weights(network, OPTIMIZERS["sgd"](network.parameters()), state_of(parent, optimizer))

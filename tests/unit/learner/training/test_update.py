@@ -9,7 +9,7 @@ import torch
 from efficientzero.config.fields import BudgetConfig
 from efficientzero.config.schedules import learning_rate
 from efficientzero.metrics.section_timer import SectionTimer
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from learner.training.optimizers import make_optimizer
 from learner.training.update import (
     TrainingDiverged,
@@ -39,9 +39,7 @@ def broken_batch(config):
 def network_of(config):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return EfficientZeroNet(
-            config.network, IMAGE, value_prefix=config.agent.value_prefix, projection=True
-        ).train()
+        return make_network(config, IMAGE, training=True).train()
 
 
 def updater_of(config):

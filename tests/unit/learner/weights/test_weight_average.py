@@ -12,7 +12,7 @@ from efficientzero.config.files import (
     ConfigError,
     config_from_dict,
 )
-from efficientzero.networks import EfficientZeroNet, inference_entries
+from efficientzero.networks import inference_entries, make_network
 from efficientzero.rpc.weights_codec import decode_weights
 from efficientzero.runs.checkpoint import save_checkpoint
 from learner.weights.publishing import Publishing
@@ -22,7 +22,13 @@ from tests.support.fakes import (
     tiny_run,
 )
 from tests.support.training_batches import training_batch
-from tests.unit.test_learner import LATEST, TARGET, Bench, RecordingPublisher, learner_config
+from tests.unit.learner.test_learner import (
+    LATEST,
+    TARGET,
+    Bench,
+    RecordingPublisher,
+    learner_config,
+)
 
 DECAY = 0.8
 
@@ -62,7 +68,7 @@ def published(publisher, network):
 def small_network(seed=0):
     config = tiny_config()
     torch.manual_seed(seed)
-    return EfficientZeroNet(config.network, tiny_run_spec(config), value_prefix=True).train()
+    return make_network(config, tiny_run_spec(config), training=False).train()
 
 
 def tiny_run_spec(config):

@@ -11,7 +11,7 @@ import torch
 
 from efficientzero.config.derived import most_roots
 from efficientzero.config.fields import Config
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import make_network
 from efficientzero.schema import Ending, SliceBatch
 from tests.reference.reference_targets import (
     Rules,
@@ -241,7 +241,7 @@ def test_targets_depend_on_slices_and_weights_alone_not_on_what_was_made_before(
     config = make_config(bootstrap="network")
     fresh, (worn, worn_search) = make_maker(config)[0], make_maker(config)
     torch.manual_seed(1)
-    other = EfficientZeroNet(config.network, SPEC, value_prefix=config.agent.value_prefix)
+    other = make_network(config, SPEC, training=False)
     own = {k: v.clone() for k, v in worn_search.network.inference_state_dict().items()}
     worn_search.network.load_inference_state_dict(other.inference_state_dict())
     for seed in (5, 6):

@@ -19,7 +19,7 @@ from tests.support.target_cases import (
     observation_at,
     told_value,
 )
-from tests.unit.test_target_maker import rules_of
+from tests.unit.reanalyzer.targets.test_target_maker import rules_of
 
 NEWEST = 950
 """Env_steps in replay, by the table's size in ``make_case``."""

@@ -1,0 +1,107 @@
+"""The one reading of a network's answers: its outputs as the numbers that others work with.
+
+Used by searches, value targets, the loss's priorities and the learner's statistics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class NodeOutputs(Protocol):
+    """What the network says of states: at roots, after steps, or over a whole unroll."""
+
+    @property
+    def value_logits(self) -> Tensor:
+        """[..., bins]."""
+
+    @property
+    def policy_logits(self) -> Tensor:
+        """[..., A]."""
+
+
+class StepOutputs(NodeOutputs, Protocol):
+    """What the network says of steps and of the states that they lead to."""
+
+    @property
+    def value_prefix_logits(self) -> Tensor:
+        """[..., bins]."""
+
+
+class Support(Protocol):
+    """Turns the outputs of a head into numbers; see ``scalar_support``."""
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return raw values f32 [...] of logits [..., bins]."""
+
+    def decode_into(self, logits: Tensor, values: Tensor) -> None:
+        """Write them to ``values``."""
+
+
+class NodeAnswers(NamedTuple):
+    """What a tree or a target takes of states."""
+
+    values: Tensor  # f32 [...], raw scale
+    prior_logits: Tensor  # f32 [..., A]
+
+
+class StepAnswers(NamedTuple):
+    """What a tree takes of one simulation of B trees, in the order in which it crosses to them."""
+
+    value_prefixes: Tensor  # f32 [B], raw scale, of the path up to the node
+    values: Tensor  # f32 [B], raw scale
+    prior_logits: Tensor  # f32 [B, A]
+
+    @staticmethod
+    def size(batch_size: int, num_actions: int) -> int:
+        """Return how many numbers they are: 2 * B + B * A."""
+        return batch_size * (2 + num_actions)
+
+    @classmethod
+    def within(cls, numbers: Tensor, num_actions: int) -> StepAnswers:
+        """Return views of ``numbers``, f32 [2 * B + B * A]."""
+        batch = len(numbers) // (2 + num_actions)
+        prefixes, values, logits = torch.split(numbers, [batch, batch, batch * num_actions])
+        return cls(prefixes, values, logits.view(batch, num_actions))
+
+    def joined(self) -> Tensor:
+        """Return them as one tensor f32 [2 * B + B * A]."""
+        return torch.cat((self.value_prefixes, self.values, self.prior_logits.flatten()))
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRule:
+    """Which outputs count as values and as priors, and how they become numbers.
+
+    Values are the value head's and priors the policy head's.
+    """
+
+    support: Support
+
+    def values(self, said: NodeOutputs) -> Tensor:
+        """Return values f32 [...], raw scale."""
+        return self.support.decode(said.value_logits)
+
+    def value_prefixes(self, said: StepOutputs) -> Tensor:
+        """Return value prefixes f32 [...], raw scale."""
+        return self.support.decode(said.value_prefix_logits)
+
+    def write_step(self, said: StepOutputs, answers: StepAnswers) -> None:
+        """Write what ``step_answers`` returns into the tensors of ``answers``."""
+        self.support.decode_into(said.value_prefix_logits, answers.value_prefixes)
+        self.support.decode_into(said.value_logits, answers.values)
+        answers.prior_logits.copy_(said.policy_logits)
+
+
+def node_answers(said: NodeOutputs, rule: AnswerRule) -> NodeAnswers:
+    """Return the values and prior logits of states."""
+    return NodeAnswers(rule.values(said), said.policy_logits.float())
+
+
+def step_answers(said: StepOutputs, rule: AnswerRule) -> StepAnswers:
+    """Return what ``said`` of steps means to trees."""
+    return StepAnswers(rule.value_prefixes(said), *node_answers(said, rule))
