@@ -47,7 +47,7 @@ from efficientzero.schema import (
     Grant,
     Phase,
 )
-from efficientzero.search import BatchedSearch
+from efficientzero.search import make_planner
 from replay.steps import EpisodeWriter
 
 _TURNS = 12
@@ -83,11 +83,10 @@ def _actor_us(config: Config, turns: int) -> float:
     config = dataclasses.replace(config, env=dataclasses.replace(config.env, id=_GAME))
     envs = make_env_batch(config, seeds=range(num_envs), purpose="training")
     network = make_network(EfficientZeroNet, config.network, envs.spec)
-    search = BatchedSearch(
+    planner = make_planner(
+        config,
+        envs.spec,
         network,
-        search=config.search,
-        agent=config.agent,
-        num_actions=envs.spec.num_actions,
         batch_size=num_envs,
         device=_CPU,
         generator=np.random.default_rng(0),
@@ -102,7 +101,7 @@ def _actor_us(config: Config, turns: int) -> float:
             index=0,
             envs=envs,
             network=network,
-            planner=search,
+            planner=planner,
             weights=_Trained(network.inference_state_dict()),
             writers=[
                 EpisodeWriter(service.address, envs.spec, config, stop) for _ in range(num_envs)

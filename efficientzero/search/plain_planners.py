@@ -67,7 +67,7 @@ class PriorPlanner:
         """Return one visit at the most likely legal action; policies are the head's own."""
         del exploration_noise
         answers = self._answers(roots.observations)
-        logits, values = answers.prior_logits.float(), answers.values.float().cpu().numpy()
+        logits, values = answers.prior_logits, answers.values.cpu().numpy()
         prior_logits = logits.cpu().numpy()
         if roots.legal_actions is not None:
             legal = torch.as_tensor(roots.legal_actions, device=self._device)
@@ -86,12 +86,12 @@ class PriorPlanner:
     @torch.inference_mode()
     def network_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's values, f32 [N]."""
-        values: F32 = self._answers(observations).values.float().cpu().numpy()
+        values: F32 = self._answers(observations).values.cpu().numpy()
         return values
 
     def _answers(self, observations: Frames | Tensor) -> NodeAnswers:
-        if isinstance(observations, Tensor):
-            on_device = observations.to(self._device)
-        else:  # a copy: the stack's view is not always writable, and torch warns of that
-            on_device = torch.tensor(observations, device=self._device)
-        return node_answers(self._network.initial_inference(on_device), self._network.answer_rule)
+        # A copy: the stack's view is not always writable, and torch warns of that.
+        shown = observations if isinstance(observations, Tensor) else torch.tensor(observations)
+        return node_answers(
+            self._network.initial_inference(shown.to(self._device)), self._network.answer_rule
+        )

@@ -20,7 +20,7 @@ CONFIG = tiny_config()
 SPEC = probe_env_spec(CONFIG.env)
 
 
-def trained_network():
+def network_of_seed_0():
     torch.manual_seed(0)
     return make_network(CONFIG, SPEC, training=False).eval()
 
@@ -34,11 +34,11 @@ def make(kind, *, batch_size=64):
     if kind == "uniform":
         return UniformPlanner(3, np.random.default_rng(5))
     if kind == "prior":
-        return PriorPlanner(trained_network(), CPU)
+        return PriorPlanner(network_of_seed_0(), CPU)
     return make_planner(
         configured(kind),
         SPEC,
-        trained_network(),
+        network_of_seed_0(),
         batch_size=batch_size,
         device=CPU,
         generator=np.random.default_rng(5),
@@ -60,7 +60,7 @@ KINDS = ["puct", "gumbel", "prior", "uniform"]
 def test_the_config_decides_all_that_a_search_is_given(algorithm, compat):
     config = configured(algorithm, **compat)
     by_hand = BatchedSearch(
-        trained_network(),
+        network_of_seed_0(),
         search=config.search,
         agent=config.agent,
         compat=config.compat,
@@ -72,7 +72,7 @@ def test_the_config_decides_all_that_a_search_is_given(algorithm, compat):
     chosen = make_planner(
         config,
         SPEC,
-        trained_network(),
+        network_of_seed_0(),
         batch_size=8,
         device=CPU,
         generator=np.random.default_rng(5),
@@ -126,7 +126,7 @@ def test_the_uniform_planner_plays_every_action_about_equally_often():
 
 
 def test_the_prior_is_the_policy_heads_answer():
-    network, shown = trained_network(), observations(6)
+    network, shown = network_of_seed_0(), observations(6)
     said = network.initial_inference(torch.from_numpy(shown))
     found = PriorPlanner(network, CPU).run(Roots(shown), exploration_noise=True)
     logits = said.policy_logits.detach()

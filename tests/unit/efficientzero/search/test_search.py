@@ -13,9 +13,7 @@ from efficientzero.config.fields import (
     SearchConfig,
 )
 from efficientzero.schema import EnvSpec, Roots
-from efficientzero.search.batched_search import (
-    BatchedSearch,
-)
+from efficientzero.search.batched_search import BatchedSearch
 from tests.reference.reference_gumbel import ReferenceGumbelSearch
 from tests.reference.reference_mcts import (
     NetworkOutput,
