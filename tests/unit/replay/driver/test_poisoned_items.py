@@ -3,6 +3,7 @@
 import json
 import logging
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -182,6 +183,14 @@ def test_nothing_but_poison_ends_with_a_reason(monkeypatch, stop):
         for _ in range(50):
             assert sampler.sample(2, timeout_s=0.2) is None
     assert PoisonedReplay.is_final
+
+
+def test_nothing_but_poison_does_not_outlast_the_timeout(monkeypatch, stop):
+    serve(monkeypatch, [poisoned("two bytes")])
+    sampler = SliceSampler(NOBODY, VECTORS, CONFIG, stop, num_slices_ahead=2)
+    started = time.monotonic()
+    assert sampler.sample(2, timeout_s=0.2) is None
+    assert time.monotonic() - started < 5.0
 
 
 def test_a_table_that_draws_one_item_only_is_found(monkeypatch, stop):
