@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from efficientzero.metrics import ProcessUsage, Pulse, SectionTimer, Tracker
+from efficientzero.metrics import Interval, ProcessUsage, Pulse, SectionTimer, Tracker
 from efficientzero.process.runtime import (
     PlainError,
     StopSignal,
@@ -143,7 +143,7 @@ class Learner:
         self._saver, self._further_state = saver, further_state
         self._saved_at, self._save_is_due = time.monotonic(), False
         self._steps = StepRecord(self._config.learner.max_grad_norm)
-        self._logged_at, self._logged_step, self._logged_bytes = time.monotonic(), 0, 0
+        self._interval = Interval()
         self.train_step = 0
         """Train_steps made so far."""
 
@@ -195,13 +195,14 @@ class Learner:
         if self._priorities is not None:
             self._priorities.restore(state["priorities"])
         self.train_step = state["train_step"]
-        self._logged_step = self.train_step
+        self._interval.restart(train_steps=self.train_step)
 
     def adopt(self, state: Mapping[str, Any]) -> None:
         """Begin with the weights of another run's checkpoint; before ``run``."""
         adopt_weights(self.network, self._optimizer, state)
         self._publishing.adopt(state)
-        self.train_step = self._logged_step = state["train_step"]
+        self.train_step = state["train_step"]
+        self._interval.restart(train_steps=self.train_step)
 
     def save(self, *, wait: bool) -> None:
         """Write a checkpoint of this moment; without ``wait`` in the background."""
@@ -342,16 +343,15 @@ class Learner:
             self._log_row(batch, statistics)
 
     def _log_row(self, batch: TrainingBatch, statistics: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        elapsed = now - self._logged_at
-        rate = (self.train_step - self._logged_step) / elapsed
         bytes_sent = self._publisher.bytes_sent
+        _, per_s = self._interval.restart(train_steps=self.train_step, weights_bytes=bytes_sent)
+        rate = per_s["train_steps"]
         row = {
             "learner/train_steps": self.train_step,
             "learner/train_steps_per_s": rate,
             "learner/samples_per_s": rate * self._config.learner.batch_size,
             "learner/batch_bytes_per_s": rate * sum(field.nbytes for field in batch),
-            "learner/weights_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,
+            "learner/weights_bytes_per_s": per_s["weights_bytes"],
             **self._pace(),
             "learner/stale_batches": self._freshness.take_count(),
             "learner/lr": self._optimizer.param_groups[0]["lr"],
@@ -364,7 +364,6 @@ class Learner:
             **self._timer.row(),
         }
         self._tracker.log(row)
-        self._logged_at, self._logged_step, self._logged_bytes = now, self.train_step, bytes_sent
 
     def _pace(self) -> dict[str, float]:
         """Return how much was trained for what was collected, so far."""

@@ -1,5 +1,6 @@
 """Numbers about a running process: where its time goes, and where the numbers go."""
 
+from efficientzero.metrics.interval import Interval
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.pulse import NO_VITALS, Pulse, Vitals
 from efficientzero.metrics.search_rates import SearchRates
@@ -18,6 +19,7 @@ from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE, check_environ
 __all__ = [
     "NOT_UPLOADED_FILE",
     "NO_VITALS",
+    "Interval",
     "ModeDecision",
     "NullTracker",
     "ProcessUsage",
