@@ -48,6 +48,7 @@ from efficientzero.config.image_sizes import (
     with_downsample,
 )
 from efficientzero.config.schedules import (
+    age_per_td_step,
     importance_exponent,
     is_published,
     learning_rate,
@@ -75,6 +76,7 @@ __all__ = [
     "ReplayConfig",
     "SearchConfig",
     "TrackingConfig",
+    "age_per_td_step",
     "closest",
     "compat_group",
     "config_from_dict",

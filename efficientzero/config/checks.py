@@ -59,6 +59,11 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"budget.warmup_env_steps: got {budget.warmup_env_steps}, wanted less than "
         f"budget.env_steps ({budget.env_steps}): nothing would be trained while collecting",
     )
+    _require(
+        not budget.schedule_train_steps or budget.schedule_train_steps >= budget.train_steps,
+        f"budget.schedule_train_steps: got {budget.schedule_train_steps}, wanted 0 or at least "
+        f"budget.train_steps ({budget.train_steps}): schedules would end before the run",
+    )
     slack = config.max_env_steps_ahead
     in_lock_step = config.cluster.num_actors * config.most_envs
     _require(

@@ -69,6 +69,9 @@ class BudgetConfig:
     """Train_steps paired with collection, spread evenly over the env_steps after warm-up."""
     last_train_steps: int = 20_000
     """Further train_steps, exactly so many after collection has ended."""
+    schedule_train_steps: int = 0
+    """Length of schedules (temperatures, warm-up, importance exponent, off-policy tau) where it is
+    not the run's: one of several runs that continue each other. 0: train_steps."""
     max_env_steps_ahead: int = 0
     """How far collection may run ahead of its pace. 0: two env_steps per environment."""
 
@@ -226,7 +229,7 @@ class ActorConfig:
     temperatures: tuple[float, ...] = (1.0, 0.5, 0.25)
     """Visit-count temperatures; train_steps are split by temperature_steps."""
     temperature_fractions: tuple[float, ...] = (0.5, 0.75)
-    """Fractions of budget.train_steps at which the next temperature begins."""
+    """Fractions of budget.schedule_train_steps at which the next temperature begins."""
     random_action_share: float = 0.0
     """Share of actions in training that are drawn uniformly (DQN's epsilon)."""
     random_action_repeat: bool = False
@@ -273,7 +276,7 @@ class ReanalyzerConfig:
     off_policy_correction: bool = True
     """Shorten td_steps for old data."""
     off_policy_tau: float = 0.3
-    """Every tau * budget.train_steps of age takes one td step away."""
+    """Every tau * budget.schedule_train_steps of age takes one td step away."""
     search_simulations: int = 0
     """Simulations of a reanalyzer's search. 0: search.num_simulations, as in actors."""
     search_batch_size: int = 0
@@ -295,7 +298,7 @@ class LearnerConfig:
     learning_rate: float = 0.2
     """Peak learning rate, reached after the warm-up."""
     lr_warmup_fraction: float = 0.01
-    """Share of budget.train_steps over which the rate climbs from zero."""
+    """Share of budget.schedule_train_steps over which the rate climbs from zero."""
     lr_decay_rate: float = 0.1
     """Factor applied every lr_decay_steps after warm-up."""
     lr_decay_steps: int = 100_000

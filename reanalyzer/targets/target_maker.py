@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientzero.config import Config, num_fresh_policies, num_refreshed
+from efficientzero.config import Config, age_per_td_step, num_fresh_policies, num_refreshed
 from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
@@ -207,7 +207,7 @@ class TargetMaker:
             ages=ages,
             td_steps=agent.td_steps,
             # Also of an age in transitions: the reference makes no difference between the two.
-            age_per_step=reanalyzer.off_policy_tau * self._config.budget.train_steps,
+            age_per_step=age_per_td_step(reanalyzer, self._config.budget),
         )
 
     def _values_and_policies(

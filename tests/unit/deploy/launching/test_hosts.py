@@ -191,6 +191,7 @@ def test_hash_is_what_it_was_before_fields_were_added():
     values = {**hyperparameters(Config())}
     for added_later in (
         "env.action_repeat",
+        "budget.schedule_train_steps",
         "compat.recomputed_bounds",
         "compat.warmup_earns_train_steps",
         "network.downsample",

@@ -68,6 +68,10 @@ def test_an_unknown_preset_names_the_nearest():
         ({"agent": {"value_prefix_horizon": 6}}, "agent.value_prefix_horizon: got 6"),
         ({"actor": {"temperatures": [1.0]}}, "wanted one more"),
         ({"budget": {"warmup_env_steps": 100_000}}, "budget.warmup_env_steps: got 100000"),
+        (
+            {"budget": {"schedule_train_steps": 99_999}},
+            "budget.schedule_train_steps: got 99999, wanted 0 or at least budget.train_steps",
+        ),
         ({"budget": {"max_env_steps_ahead": 1}}, "wanted at least cluster.num_actors"),
         ({"learner": {"batch_size": 0}}, "learner.batch_size: got 0, wanted at least 1"),
         (
