@@ -139,73 +139,39 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         )
 
 
-_AT_LEAST_ONE = (
-    "env.num_stacked_frames",
-    "env.action_repeat",
-    "env.atari.frame_skip",
-    "env.atari.image_size",
-    "budget.env_steps",
-    "budget.train_steps",
-    "network.channels",
-    "network.num_blocks",
-    "network.reduced_channels",
-    "network.mlp_latent_size",
-    "network.mlp_hidden_size",
-    "network.head_hidden_size",
-    "network.lstm_hidden_size",
-    "network.projector_hidden_size",
-    "network.projection_size",
-    "network.predictor_hidden_size",
-    "network.support_bound",
-    "search.num_simulations",
-    "search.gumbel_max_considered_actions",
-    "search.num_threads",
-    "agent.num_unroll_steps",
-    "agent.td_steps",
-    "replay.capacity",
-    "replay.frames_per_block",
-    "replay.queue_size",
-    "learner.batch_size",
-    "learner.num_devices",
-    "learner.lr_decay_steps",
-    "learner.publish_interval",
-    "learner.target_interval",
-    "learner.checkpoint_interval",
-    "learner.checkpoints_kept",
-    "learner.log_interval",
-    "evaluator.interval_train_steps",
-    "evaluator.num_episodes",
-    "evaluator.final_num_episodes",
-    "cluster.num_actors",
-    "cluster.num_reanalyzers",
-    "cluster.threads_per_process",
-)
-_FRACTIONS = (
-    "env.atari.sticky_action_probability",
-    "search.root_exploration_fraction",
-    "actor.random_action_share",
-    "reanalyzer.policy_reanalyze_ratio",
-    "learner.lr_warmup_fraction",
-    "network.batch_norm_momentum",
-    "replay.priority_refresh_share",
-    "replay.importance_exponent",
-    "replay.importance_exponent_final",
-)
-_POSITIVE = (
-    "agent.discount",
-    "search.pb_c_init",
-    "search.pb_c_base",
-    "search.root_dirichlet_alpha",
-    "search.root_policy_temperature",
-    "search.value_delta_max",
-    "reanalyzer.off_policy_tau",
-    "learner.learning_rate",
-    "learner.trust_coefficient",
-    "learner.max_grad_norm",
-    "learner.lr_decay_rate",
-    "cluster.env_check_seconds",
-    "cluster.metrics_interval_seconds",
-)
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**64 - 1),
+    **dict.fromkeys(
+        (
+            *("env.max_episode_steps", "env.final_eval_max_episode_steps", "env.atari.noop_max"),
+            *("budget.warmup_env_steps", "budget.last_train_steps"),
+            *("budget.schedule_train_steps", "budget.max_env_steps_ahead"),
+            *("network.downsample", "search.gumbel_maxvisit_init", "search.gumbel_value_scale"),
+            *("compat.block_length", "compat.target_weights_lag"),
+            *("actor.num_envs", "replay.priority_exponent"),
+            *("reanalyzer.mixed_start_train_steps", "reanalyzer.mixed_fresh_env_steps"),
+            *("reanalyzer.search_simulations", "reanalyzer.search_batch_size"),
+            *("learner.momentum", "learner.weight_decay", "learner.max_batch_staleness"),
+            *("learner.value_prefix_coefficient", "learner.value_coefficient"),
+            *("learner.policy_coefficient", "learner.consistency_coefficient"),
+            *("learner.shift_pixels", "learner.intensity_scale", "learner.average_decay"),
+            *("cluster.replay_port", "cluster.learner_port", "cluster.max_restarts"),
+        ),
+        (0, math.inf),
+    ),
+    **dict.fromkeys(
+        (
+            *("env.atari.sticky_action_probability", "network.batch_norm_momentum"),
+            *("search.root_exploration_fraction", "actor.random_action_share"),
+            *("replay.importance_exponent", "replay.importance_exponent_final"),
+            *("replay.priority_refresh_share", "reanalyzer.policy_reanalyze_ratio"),
+            "learner.lr_warmup_fraction",
+        ),
+        (0, 1),
+    ),
+}
+"""Numbers, alone or in tuples, that may be 0 or negative: the lowest and the highest value. All
+others must be above 0."""
 _FEWEST_ACTIONS = 2
 _NOT_KWARGS = {
     "id": " (env.id is the environment)",
@@ -219,24 +185,24 @@ _ARM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 
 
 def _check_ranges(config: Config) -> None:
-    flat = flatten(config_to_dict(config))
-    for key in _AT_LEAST_ONE:
-        _require(flat[key] >= 1, f"{key}: got {flat[key]}, wanted at least 1")
-    for key in _FRACTIONS:
-        _require(0 <= flat[key] <= 1, f"{key}: got {flat[key]}, wanted 0 to 1")
-    for key in _POSITIVE:
-        _require(flat[key] > 0, f"{key}: got {flat[key]}, wanted more than 0")
     _check_kwargs(config)
-    for key, value in flat.items():
-        if isinstance(value, int | float) and key != "seed" and not key.startswith("env.kwargs."):
-            _require(value >= 0, f"{key}: got {value}, wanted 0 or more")
-        if isinstance(value, tuple) and not key.startswith("tracking."):
-            _require(all(v > 0 for v in value), f"{key}: got {value}, wanted only positive values")
-    _require(0 <= config.seed < 2**64, f"seed: got {config.seed}, wanted 0 to 2**64 - 1")
-    _require(
-        flat["agent.discount"] <= 1,
-        f"agent.discount: got {flat['agent.discount']}, wanted at most 1",
-    )
+    for key, value in flatten(config_to_dict(config)).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            is_number = isinstance(number, int | float) and not isinstance(number, bool)
+            if is_number and not key.startswith("env.kwargs."):
+                _check_range(key, number)
+    discount = config.agent.discount
+    _require(discount <= 1, f"agent.discount: got {discount}, wanted at most 1")
+
+
+def _check_range(key: str, number: float) -> None:
+    if key not in _RANGES:
+        wanted = "at least 1" if isinstance(number, int) else "more than 0"
+        _require(number > 0, f"{key}: got {number}, wanted {wanted}")
+        return
+    lowest, highest = _RANGES[key]
+    wanted = f"{lowest} or more" if highest == math.inf else f"{lowest} to {highest}"
+    _require(lowest <= number <= highest, f"{key}: got {number}, wanted {wanted}")
 
 
 def _check_arm(config: Config) -> None:

@@ -1,6 +1,9 @@
 """Configs: presets, round trip, and what bad ones say."""
 
 import dataclasses
+import math
+import re
+from functools import reduce
 
 import pytest
 
@@ -130,6 +133,23 @@ def test_an_unknown_preset_names_the_nearest():
 def test_joint_conditions_say_what_was_got_and_wanted(values, message):
     with pytest.raises(ConfigError, match=message):
         validate(config_from_dict(values))
+
+
+NUMBERS = [
+    key
+    for key, value in flatten(config_to_dict(Config())).items()
+    if isinstance(value, int | float) and not isinstance(value, bool)
+]
+
+
+@pytest.mark.parametrize("value", [-1, math.nan])
+def test_every_number_has_a_range(value):
+    for key in NUMBERS:
+        *parts, name = key.split(".")
+        config = Config()
+        object.__setattr__(reduce(getattr, parts, config), name, value)
+        with pytest.raises(ConfigError, match=f"^{re.escape(key)}: got {value}, wanted"):
+            validate(config)
 
 
 def test_hash_ignores_seed_and_processes_but_sees_hyperparameters():
