@@ -1,6 +1,5 @@
 """Every hyperparameter: fields, files, checks, and what follows from them."""
 
-from efficientzero.config.checks import validate
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
     most_roots,
@@ -55,6 +54,7 @@ from efficientzero.config.schedules import (
     next_evaluation,
     temperature,
 )
+from efficientzero.config.validation import validate
 
 __all__ = [
     "COMPAT_GROUPS",

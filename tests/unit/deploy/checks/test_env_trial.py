@@ -30,7 +30,6 @@ from deploy.supervising.child import (
     CHECKOUT,
     with_import_path,
 )
-from efficientzero.config.checks import validate
 from efficientzero.config.fields import EnvConfig
 from efficientzero.config.files import (
     ConfigError,
@@ -39,6 +38,7 @@ from efficientzero.config.files import (
     config_to_dict,
     load_preset,
 )
+from efficientzero.config.validation import validate
 from efficientzero.schema import EnvFacts, EnvSpec
 
 MODULE = """

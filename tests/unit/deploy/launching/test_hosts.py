@@ -11,7 +11,6 @@ from deploy.checks.preflight import (
     addresses,
     addresses_text,
 )
-from efficientzero.config.checks import validate
 from efficientzero.config.fields import (
     ClusterConfig,
     Config,
@@ -20,6 +19,7 @@ from efficientzero.config.files import (
     ConfigError,
     config_hash,
 )
+from efficientzero.config.validation import validate
 from efficientzero.process.free_ports import bind_free_port
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError, check_bind
 from efficientzero.runs.start_counts import count_start

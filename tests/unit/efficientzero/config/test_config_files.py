@@ -7,7 +7,6 @@ from functools import reduce
 
 import pytest
 
-from efficientzero.config.checks import validate
 from efficientzero.config.fields import (
     BudgetConfig,
     Config,
@@ -21,6 +20,7 @@ from efficientzero.config.files import (
     flatten,
     load_preset,
 )
+from efficientzero.config.validation import validate
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from efficientzero.config.checks import validate
 from efficientzero.config.derived import most_roots
 from efficientzero.config.files import (
     ConfigError,
     config_from_dict,
 )
+from efficientzero.config.validation import validate
 from tests.reference.reference_targets import value_target
 from tests.support.target_cases import (
     BATCH,
