@@ -23,10 +23,7 @@ from efficientzero.metrics.wandb_names import check_wandb_name
 from efficientzero.metrics.wandb_tracker import check_environment
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import cluster_pb2
-from efficientzero.worker.membership import (
-    JoinRefused,
-    _run_seen_from_here,
-)
+from efficientzero.worker.joining import JoinRefused, _run_seen_from_here
 from efficientzero.worker.run_tracking import run_tracker
 from tests.support.fakes import (
     tiny_config,
