@@ -20,12 +20,12 @@ from deploy.checks.env_trial import (
 )
 from deploy.checks.preflight import PreflightError
 from deploy.launching import command_line
+from deploy.launching.config_checks import check_same_experiment
 from deploy.launching.env_kwargs import (
     join_kwargs,
     kwarg_text,
     parse_kwargs,
 )
-from deploy.launching.prepare import check_same_experiment
 from deploy.supervising.child import (
     CHECKOUT,
     with_import_path,

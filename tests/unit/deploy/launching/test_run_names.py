@@ -9,12 +9,8 @@ import pytest
 import launch
 from deploy.ablate.__main__ import main as ablate
 from deploy.checks.preflight import PreflightError
-from deploy.launching.prepare import (
-    check_config,
-    default_run_id,
-    prepare,
-    prepare_resume,
-)
+from deploy.launching.config_checks import check_config
+from deploy.launching.prepare import default_run_id, prepare, prepare_resume
 from deploy.launching.serve import existing_run
 from deploy.results.wandb_history import find_runs
 from efficientzero.config.fields import EnvConfig
