@@ -13,8 +13,8 @@ from efficientzero.metrics.tracker import (
     make_tracker,
     resolve_mode,
 )
-from efficientzero.metrics.wandb_names import check_wandb_name
-from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE, check_environment
+from efficientzero.metrics.wandb_limits import check_environment, check_wandb_name
+from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE
 
 __all__ = [
     "NOT_UPLOADED_FILE",

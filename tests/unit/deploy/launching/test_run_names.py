@@ -15,8 +15,7 @@ from deploy.launching.serve import existing_run
 from deploy.results.wandb_history import find_runs
 from efficientzero.config.fields import EnvConfig
 from efficientzero.config.files import load_preset
-from efficientzero.metrics.wandb_names import check_wandb_name
-from efficientzero.metrics.wandb_tracker import check_environment
+from efficientzero.metrics.wandb_limits import check_environment, check_wandb_name
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import cluster_pb2
 from efficientzero.worker.joining import JoinRefused, _run_seen_from_here
