@@ -25,6 +25,7 @@ from actor.turn import Group, Turn, halves_take_turns, make_groups
 from efficientzero.config import Config, temperature
 from efficientzero.envs import EnvBatch, EnvError, FrameStack
 from efficientzero.metrics import (
+    Interval,
     ProcessUsage,
     Pulse,
     SearchRates,
@@ -99,8 +100,8 @@ class Actor:
         self._groups = make_groups(envs.num_envs, halves=halves)
         self._train_step, self._weights_at = 0, time.monotonic()
         self._completed = 0  # env_steps not yet reported
-        self._env_steps, self._logged_env_steps, self._logged_at = 0, 0, time.monotonic()
-        self._logged_bytes = 0
+        self._env_steps = 0
+        self._interval = Interval(config.cluster.metrics_interval_seconds)
         self._episodes = 0  # ended games
         self._results: list[GameResult] = []  # not yet reported
         self._new_results: list[GameResult] = []  # not yet logged
@@ -259,39 +260,33 @@ class Actor:
             self.pulse.weights_train_step = self._train_step
 
     def _log_when_due(self) -> None:
-        if time.monotonic() - self._logged_at >= self._config.cluster.metrics_interval_seconds:
+        if self._interval.is_over():
             with self._timer.section("log"):
                 self._log()
 
     def _log(self) -> None:
-        now = time.monotonic()
-        elapsed = max(now - self._logged_at, 1e-9)
         bytes_sent = self._recorder.bytes_sent
+        elapsed_s, per_s = self._interval.restart(env_steps=self._env_steps, bytes=bytes_sent)
         row = {
             "actor/env_steps": self._env_steps,
             "actor/train_steps": self._train_step,
             "actor/episodes": self._episodes,
             "actor/num_envs": self._envs.num_envs,
-            "actor/env_steps_per_s": (self._env_steps - self._logged_env_steps) / elapsed,
+            "actor/env_steps_per_s": per_s["env_steps"],
             "actor/sent_bytes": bytes_sent,
-            "actor/sent_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,
-            "actor/weights_age_s": now - self._weights_at,
+            "actor/sent_bytes_per_s": per_s["bytes"],
+            "actor/weights_age_s": time.monotonic() - self._weights_at,
             "actor/temperature": temperature(
                 self._train_step, self._config.actor, self._config.budget
             ),
             **self._staleness(),
             **_episode_statistics(self._new_results),
             **self._searches.take_row(),
-            **self._search_rates.row(elapsed),
+            **self._search_rates.row(elapsed_s),
             **self._usage.row(),
             **self._timer.row(),
         }
         self._tracker.log(row)
-        self._logged_at, self._logged_env_steps, self._logged_bytes = (
-            now,
-            self._env_steps,
-            bytes_sent,
-        )
         self._new_results = []
 
     def _staleness(self) -> dict[str, float]:

@@ -28,7 +28,7 @@ from efficientzero.envs.atari.scores import (
     human_normalized,
 )
 from efficientzero.envs.hang_watch import Call, hang_in_words, watch_for_hangs
-from efficientzero.metrics import ProcessUsage, Pulse, SearchRates, SectionTimer, Tracker
+from efficientzero.metrics import Interval, ProcessUsage, Pulse, SearchRates, SectionTimer, Tracker
 from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
@@ -82,7 +82,8 @@ class Evaluator:
         self._timer, self._usage = SectionTimer(ROLE), ProcessUsage(ROLE)
         self.pulse = Pulse(self._timer, "evaluations/s")
         """How evaluating fares just now."""
-        self._evaluations, self._logged_at = 0, time.monotonic()
+        self._evaluations = 0
+        self._interval = Interval(self._config.cluster.metrics_interval_seconds)
         self._envs: EnvBatch | None = None  # of the evaluation that is being made
 
     def oldest_call(self) -> Call | None:
@@ -114,7 +115,7 @@ class Evaluator:
             if not finished and self._train_step >= due:
                 self._evaluate(is_final=False)
                 due = next_evaluation(self._train_step, self._config.evaluator)
-            if time.monotonic() - self._logged_at >= self._config.cluster.metrics_interval_seconds:
+            if self._interval.is_over():
                 self._log_usage()
             with self._timer.section("wait_due"):
                 self._stop.wait(_POLL_S)
@@ -204,7 +205,7 @@ class Evaluator:
     def _log_usage(self) -> None:
         row = {"evaluator/evaluations": self._evaluations}
         self._tracker.log({**row, **self._usage.row(), **self._timer.row()})
-        self._logged_at = time.monotonic()
+        self._interval.restart()
 
 
 def return_statistics(returns: Sequence[float], env_id: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from efficientzero.config import Config, num_refreshed
-from efficientzero.metrics import ProcessUsage, Pulse, SectionTimer, Tracker
+from efficientzero.metrics import Interval, ProcessUsage, Pulse, SectionTimer, Tracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import (
     StopSignal,
@@ -83,7 +83,7 @@ class Reanalyzer:
         )
         self._target_train_step, self._weights_at = 0, time.monotonic()
         self._batches_made, self._bytes_made = 0, 0
-        self._logged_at = time.monotonic()
+        self._interval = Interval(config.cluster.metrics_interval_seconds)
 
     def run(self) -> None:
         """Make batches until a stop is asked for."""
@@ -133,25 +133,24 @@ class Reanalyzer:
             reason.tick()
 
     def _log_when_due(self) -> None:
-        if time.monotonic() - self._logged_at >= self._config.cluster.metrics_interval_seconds:
+        if self._interval.is_over():
             with self._timer.section("log"):
                 self._log()
 
     def _log(self) -> None:
-        now = time.monotonic()
-        elapsed = max(now - self._logged_at, 1e-9)
-        batches_per_s = self._batches_made / elapsed
+        elapsed_s, per_s = self._interval.restart(
+            batches=self._batches_made, bytes=self._bytes_made
+        )
         row = {
             "reanalyzer/train_steps": self._target_train_step,
-            "reanalyzer/batches_per_s": batches_per_s,
-            "reanalyzer/samples_per_s": batches_per_s * self._config.learner.batch_size,
+            "reanalyzer/batches_per_s": per_s["batches"],
+            "reanalyzer/samples_per_s": per_s["batches"] * self._config.learner.batch_size,
             "reanalyzer/dropped_items": float(sum(s.dropped_items for s in self._sources)),
-            "reanalyzer/sent_bytes_per_s": self._bytes_made / elapsed,
-            "reanalyzer/weights_age_s": now - self._weights_at,
-            **self._targets.search_rates.row(elapsed),
+            "reanalyzer/sent_bytes_per_s": per_s["bytes"],
+            "reanalyzer/weights_age_s": time.monotonic() - self._weights_at,
+            **self._targets.search_rates.row(elapsed_s),
             **self._targets.diagnostics.take_row(),
             **self._usage.row(),
             **self._timer.row(),
         }
         self._tracker.log(row)
-        self._logged_at, self._batches_made, self._bytes_made = now, 0, 0

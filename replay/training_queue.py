@@ -132,21 +132,14 @@ class TrainingQueueReader:
             PoisonedReplay: nothing else has come for long.
             Exception: What else kept a batch from being decoded.
         """
-        deadline = time.monotonic() + timeout_s
-        while not self._stop.is_set():
-            self._quarantine.check()
-            left_s = deadline - time.monotonic()
-            try:
-                item = self._ready.get(timeout=max(0.0, min(left_s, _TURN_S)))
-            except queue.Empty:
-                if left_s <= 0:
-                    return None
-                continue
-            self._room.release()
-            if isinstance(item, Exception):
-                raise item
-            return item
-        return None
+        self._quarantine.check()
+        item = self._stop.get(self._ready, timeout_s)
+        if item is None:
+            return None
+        self._room.release()
+        if isinstance(item, Exception):
+            raise item
+        return item
 
     @property
     def dropped_batches(self) -> int:

@@ -15,7 +15,7 @@ from benchmarks.baselines.curves import LearningCurve, on_common_points
 from benchmarks.learning.intervals import Interval, mean_band, mean_interval
 from benchmarks.pages.run_cost import training_cpu_seconds
 from deploy.ablate.check import read_summary
-from deploy.report.runs import Evaluation, kept_evaluations
+from deploy.report.run_files import Evaluation, kept_evaluations
 from efficientzero.config import Config
 from efficientzero.runs.results.episode_lines import (
     EPISODES_FILE,

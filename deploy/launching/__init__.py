@@ -11,10 +11,11 @@ from deploy.launching.command_line import (
     with_short_options,
 )
 from deploy.launching.components import COMPONENTS
+from deploy.launching.config_checks import check_config
 from deploy.launching.env_kwargs import REGISTRY, join_kwargs, kwarg_text
 from deploy.launching.explain import config_table
 from deploy.launching.groups import distance_from_presets
-from deploy.launching.prepare import Prepared, check_config, is_complete, prepare, prepare_resume
+from deploy.launching.prepare import Prepared, is_complete, prepare, prepare_resume
 from deploy.launching.run_lock import run_lock
 from deploy.launching.serve import existing_run
 

@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from deploy.checks import (
     Fork,
@@ -20,14 +19,11 @@ from deploy.checks import (
     addresses,
     addresses_text,
     check_device,
-    check_fork,
     check_frozen,
     check_installation,
     check_memory,
-    check_rewards,
     check_run_name,
     check_runs_dir,
-    check_tracking,
     describe_device,
     env_facts,
     env_notes,
@@ -35,7 +31,7 @@ from deploy.checks import (
     place_fork,
     reason,
 )
-from deploy.launching.groups import run_group
+from deploy.launching.config_checks import check_config, check_same_experiment
 from deploy.launching.leftovers import end_earlier_launch
 from deploy.launching.run_lock import (
     NewRunFolder,
@@ -45,7 +41,7 @@ from deploy.results import (
     budget_text,
     software_versions,
 )
-from efficientzero.config import Config, hyperparameters, validate, with_downsample
+from efficientzero.config import Config
 from efficientzero.metrics import ModeDecision, check_environment, resolve_mode
 from efficientzero.process.disk_space import (
     RESERVE_FILE,
@@ -67,7 +63,6 @@ from efficientzero.runs.run_folder import (
     RunInfo,
     read_lines,
 )
-from efficientzero.schema import EnvSpec
 
 LOG_FOLDER, REPLAY_FOLDER = "logs", "replay-0"
 _MAX_ENV_LENGTH = 50
@@ -244,69 +239,10 @@ def is_complete(run: RunInfo) -> bool:
     return any(line.get("is_final") for line in read_lines(run.directory / EVALUATIONS_FILE))
 
 
-def check_same_experiment(before: Config, now: Config, option: str) -> None:
-    """Check that a run goes on as it began.
-
-    Args:
-        before: as the run folder has it.
-        now: as asked for.
-        option: what asked for the run, for the message.
-
-    Raises:
-        PreflightError: a value differs that could change what is learned.
-    """
-    fixed = {**hyperparameters(before), "seed": before.seed, "preset": before.preset}
-    wanted = {**hyperparameters(now), "seed": now.seed, "preset": now.preset}
-    for key in {**fixed, **wanted}:  # arguments of the environment may be on one side only
-        got, value = wanted.get(key, "none"), fixed.get(key, "none")
-        if got != value:
-            raise PreflightError(
-                f"--{key}: got {got}, but the run was started with {value}; going on "
-                f"({option}) it may only change cluster and tracking options"
-            )
-
-
 def default_run_id(config: Config, now: datetime) -> str:
     """Return ``<env>-<preset>-s<seed>-<time>``."""
     env = re.sub(r"[^A-Za-z0-9.]+", "-", config.env.id).strip("-.")[:_MAX_ENV_LENGTH] or "run"
     return f"{env}-{config.preset}-s{config.seed}-{now:%Y%m%d-%H%M%S}"
-
-
-class Checked(NamedTuple):
-    """A config that can be run."""
-
-    config: Config
-    """With what the environment decides: ``network.downsample``, where 0 would be costly."""
-    spec: EnvSpec
-    group: str
-
-
-def check_config(config: Config, fork: Fork | None = None, *, suffix_before: str = "") -> Checked:
-    """Return the config to run, the environment's shape and the group's name, or say what is wrong.
-
-    Args:
-        config: resolved.
-        fork: what the run takes from another one.
-        suffix_before: the group suffix of a run that goes on.
-
-    Raises:
-        PreflightError: one line.
-    """
-    check_tracking(config.tracking, suffix_before)
-    try:
-        validate(config, None)
-        facts = env_facts(config.env, limit_s=config.cluster.env_check_seconds)
-        spec = facts.spec
-        validate(config, spec)
-        check_rewards(config, facts)
-        # The network of a parent that has no number is kept, with its weights or without.
-        if fork is None or fork.parent.config.network.downsample:
-            config = with_downsample(config, spec)
-        if fork is not None:
-            check_fork(fork, config, spec)
-        return Checked(config, spec, run_group(config, fork.lineage if fork else None))
-    except ValueError as error:
-        raise PreflightError(one_line(error)) from error
 
 
 def _env_notes(config: Config) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from deploy.checks import (
     check_run_name,
     reason,
 )
-from deploy.launching.prepare import check_same_experiment
+from deploy.launching.config_checks import check_same_experiment
 from efficientzero.config import Config, ConfigError
 from efficientzero.runs.run_folder import RunInfo
 

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from deploy.report.comparison import check_baseline, file_problems, labelled
 from deploy.report.content import Section, make_sections
 from deploy.report.figures import color_of, dash_of
-from deploy.report.runs import LeftOut, ReportError, Run, read_runs
+from deploy.report.run_files import ReportError
+from deploy.report.runs import LeftOut, Run, read_runs
 from deploy.report.scores import methods_of
 from efficientzero.process.options import parse_options
 

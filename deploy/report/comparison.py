@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deploy.launching import distance_from_presets
-from deploy.report.runs import ReportError, Run
+from deploy.report.run_files import ReportError
+from deploy.report.runs import Run
 from deploy.report.scores import methods_of
 
 FULL_AGENT = "full"

@@ -8,7 +8,8 @@ import numpy as np
 
 from deploy.report import estimates
 from deploy.report.figures import Curve
-from deploy.report.runs import Run, Series
+from deploy.report.run_files import Series
+from deploy.report.runs import Run
 from deploy.report.scores import methods_of
 from efficientzero.schema import F64
 

@@ -1,20 +1,24 @@
-"""A run as the report sees it: its evaluations, its training, and where its processes' time went.
-
-Everything but fairness stamp and exit code is read from the run's own wandb files, uploaded or not;
-a final evaluation that these lack, from ``summary.json``.
-"""
+"""A run as the report sees it, and which of the runs that were given it is about."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from deploy.report.run_files import (
+    Evaluation,
+    ReportError,
+    Series,
+    evaluation,
+    final_evaluation,
+    kept_evaluations,
+    read_summary,
+    time_shares,
+    training_metrics,
+)
 from deploy.results import (
     WandbRun,
     find_runs,
@@ -30,38 +34,10 @@ from efficientzero.runs.results.run_summary import (
     EVALUATIONS_FILE,
     SUMMARY_FILE,
 )
-from efficientzero.runs.run_folder import read_lines
-from efficientzero.schema import F64
 
 _FAILED = (1, 2)
 """Exit codes of a run that must not be compared; others finished, were stopped, or run."""
 _LINEAGE = ("lineage.replay_digest", "lineage.weights_digest", "lineage.is_frozen")
-_TRAINING_PREFIX, _TRAINING_AXIS = "learner/", "learner/train_steps"
-
-Series = tuple[F64, F64]
-"""x and y, one number a metric row, in the order of x."""
-
-
-class ReportError(Exception):
-    """The runs cannot be reported on; the message says why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """One evaluation."""
-
-    returns: tuple[float, ...]
-    """Raw return of each episode."""
-    env_steps: int
-    train_steps: int
-    minutes: float
-    """Since the run's first row."""
-    is_final: bool
-
-    @property
-    def mean(self) -> float:
-        """Mean return over the episodes."""
-        return sum(self.returns) / len(self.returns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +133,7 @@ def read_run(path: Path) -> Run:
     try:
         if not path.is_dir():
             raise ReportError("a file, no run folder" if path.exists() else "there is nothing")
-        summary = _summary(path)
+        summary = read_summary(path)
         if summary.get("exit_code") in _FAILED:
             reason = summary.get("exit_reason") or "no reason recorded"
             raise ReportError(f"ended with code {summary['exit_code']}: {reason}")
@@ -180,7 +156,7 @@ def _read(
 ) -> Run:
     rows = [row for file in files if file.job_type == "evaluator" for row in file.rows]
     started = min((row["_timestamp"] for file in files for row in file.rows), default=0.0)
-    evaluations = [_evaluation(row, started) for row in rows if "eval/return_mean" in row]
+    evaluations = [evaluation(row, started) for row in rows if "eval/return_mean" in row]
     problems = list(damage)
     if not evaluations:  # the evaluator may have written elsewhere: in a container of its own
         evaluations = kept_evaluations(path)
@@ -191,7 +167,7 @@ def _read(
         raise ReportError(f"no evaluation in its wandb files{why}")
     is_finished = bool(summary.get("eval_is_final"))
     if is_finished and not any(each.is_final for each in evaluations):
-        final = _final_evaluation(summary, after=evaluations)
+        final = final_evaluation(summary, after=evaluations)
         taken = f"taken from {SUMMARY_FILE}" if final else f"nor is it in {SUMMARY_FILE}"
         problems.append(f"the final evaluation is missing from its wandb files, {taken}")
         evaluations += [final] if final else []
@@ -205,12 +181,12 @@ def _read(
         env_id=env_id,
         seed=config["seed"],
         evaluations=tuple(evaluations),
-        time_shares=_time_shares(files),
+        time_shares=time_shares(files),
         fairness=dict(summary.get("fairness") or {}),
         arm=config.get("tracking", {}).get("arm", ""),
         config=compared_values(flatten(config)),
         versions=dict(config.get("versions") or {}),
-        training=_training(files),
+        training=training_metrics(files),
         is_finished=is_finished,
         problems=tuple(problems),
     )
@@ -239,132 +215,7 @@ def _preference(run: Run) -> tuple[bool, int, bool, str]:
     return not run.last.is_final, -run.last.env_steps, not run.arm, run.name
 
 
-def _training(files: Iterable[WandbRun]) -> dict[str, Series]:
-    """Return the learner's metrics; of several rows at one train_step the last counts."""
-    values: dict[str, dict[float, float]] = defaultdict(dict)
-    for file in files:
-        for row in file.rows if file.job_type == "learner" else ():
-            for key, value in row.items():
-                is_known = key.startswith(_TRAINING_PREFIX) and _TRAINING_AXIS in row
-                if is_known and isinstance(value, int | float):
-                    values[key.removeprefix(_TRAINING_PREFIX)][row[_TRAINING_AXIS]] = value
-    return {
-        key: (np.array(sorted(of_key), np.float64), np.array([of_key[x] for x in sorted(of_key)]))
-        for key, of_key in values.items()
-    }
-
-
 def method_of(group: str, env_id: str) -> str:
     """Return the group's name without the environment it begins with."""
     env = environment_part(env_id)
     return group.removeprefix(env).strip("_") if group.startswith(env) else group
-
-
-def _evaluation(row: dict[str, Any], started: float) -> Evaluation:
-    episodes = {
-        int(key.removeprefix("eval/return_episode")): float(value)
-        for key, value in row.items()
-        if key.startswith("eval/return_episode")
-    }
-    return Evaluation(
-        returns=tuple(episodes[k] for k in sorted(episodes)),
-        env_steps=int(row["eval/env_steps"]),
-        train_steps=int(row["eval/train_steps"]),
-        minutes=(row["_timestamp"] - started) / 60.0,
-        is_final=bool(row["eval/is_final"]),
-    )
-
-
-def kept_evaluations(path: Path) -> list[Evaluation]:
-    """Return the evaluations that the learner kept in the run folder, in its order.
-
-    Raises:
-        KeyError, TypeError, ValueError: a record is no evaluation.
-    """
-    return [
-        Evaluation(
-            returns=tuple(map(float, line["returns"])),
-            env_steps=int(line["env_steps"]),
-            train_steps=int(line["train_steps"]),
-            minutes=float(line["wall_s"]) / 60.0,
-            is_final=bool(line["is_final"]),
-        )
-        for line in read_lines(path / EVALUATIONS_FILE)
-    ]
-
-
-def _final_evaluation(
-    summary: Mapping[str, Any], *, after: Sequence[Evaluation]
-) -> Evaluation | None:
-    """Return what the launcher kept of the final evaluation, None if that is not all.
-
-    Args:
-        summary: the run's.
-        after: the evaluations before it.
-    """
-    returns = tuple(map(float, summary.get("eval_returns") or ()))
-    if not returns or "env_steps" not in summary or "train_steps" not in summary:
-        return None
-    # The wall time is that of the last launch alone.
-    minutes = max(float(summary.get("wall_s", 0.0)) / 60.0, *(each.minutes for each in after))
-    return Evaluation(
-        returns=returns,
-        env_steps=int(summary["env_steps"]),
-        train_steps=int(summary["train_steps"]),
-        minutes=minutes,
-        is_final=True,
-    )
-
-
-def _time_shares(files: Iterable[WandbRun]) -> dict[str, dict[str, float]]:
-    """Return role -> section -> share, each row counted for the wall time it tells of.
-
-    A process that was started again goes on with its wall time in another file; one of an older
-    version began at 0.
-    """
-    seconds: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    totals: dict[str, float] = defaultdict(float)
-    ends: dict[str, float] = {}
-    for file in files:
-        role, before = file.job_type, ends.get(file.run_id, 0.0)
-        prefix, ending = f"{role}/time/", "_share"
-        for row in file.rows:
-            sections = {
-                key.removeprefix(prefix).removesuffix(ending): share
-                for key, share in row.items()
-                if key.startswith(prefix) and key.endswith(ending)
-            }
-            if not sections:
-                continue
-            now = row[f"{role}/wall_s"]
-            wall_s, before = now - before if now >= before else now, now
-            totals[role] += wall_s
-            sections.pop("wait", None)  # the sum of others
-            for section, share in sections.items():
-                seconds[role][section] += share * wall_s
-        ends[file.run_id] = before
-    return {
-        role: {section: spent / totals[role] for section, spent in sections.items()}
-        for role, sections in seconds.items()
-        if totals[role] > 0.0
-    }
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    """Return the run's summary, nothing if it has none.
-
-    Raises:
-        OSError: it may not be read.
-        ReportError: it is damaged: whether the run failed is not known.
-    """
-    file = path / SUMMARY_FILE
-    try:
-        summary = json.loads(file.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ReportError(f"{file}: not readable: {type(error).__name__}: {error}") from error
-    if not isinstance(summary, dict):
-        kind = type(summary).__name__
-        raise ReportError(f"{file}: not readable: got a {kind}, wanted a JSON object")
-    return summary

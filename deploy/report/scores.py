@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.report.runs import ReportError, Run
+from deploy.report.run_files import ReportError
+from deploy.report.runs import Run
 from efficientzero.envs.atari.scores import (
     atari100k_game,
     atari100k_scores,

@@ -1,6 +1,5 @@
 """Every hyperparameter: fields, files, checks, and what follows from them."""
 
-from efficientzero.config.checks import validate
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
     most_roots,
@@ -48,12 +47,14 @@ from efficientzero.config.image_sizes import (
     with_downsample,
 )
 from efficientzero.config.schedules import (
+    age_per_td_step,
     importance_exponent,
     is_published,
     learning_rate,
     next_evaluation,
     temperature,
 )
+from efficientzero.config.validation import validate
 
 __all__ = [
     "COMPAT_GROUPS",
@@ -75,6 +76,7 @@ __all__ = [
     "ReplayConfig",
     "SearchConfig",
     "TrackingConfig",
+    "age_per_td_step",
     "closest",
     "compat_group",
     "config_from_dict",

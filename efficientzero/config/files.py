@@ -48,6 +48,7 @@ _ONLY_RECORDS = (
 
 _NOT_IN_OLDER_HASHES = {
     "env.action_repeat": 1,
+    "budget.schedule_train_steps": 0,
     "compat.recomputed_bounds": False,
     "compat.warmup_earns_train_steps": False,
     "network.downsample": 0,

@@ -7,15 +7,15 @@ from efficientzero.config.fields import (
     BudgetConfig,
     EvaluatorConfig,
     LearnerConfig,
+    ReanalyzerConfig,
     ReplayConfig,
 )
 
 
 def temperature(train_step: int, actor: ActorConfig, budget: BudgetConfig) -> float:
     """Return the visit-count temperature of weights that have seen ``train_step`` steps."""
-    passed = sum(
-        train_step >= fraction * budget.train_steps for fraction in actor.temperature_fractions
-    )
+    length = _length(budget)
+    passed = sum(train_step >= fraction * length for fraction in actor.temperature_fractions)
     return actor.temperatures[passed]
 
 
@@ -24,7 +24,7 @@ def learning_rate(train_step: int, learner: LearnerConfig, budget: BudgetConfig)
 
     The first step of the warm-up already moves: a rate of zero would waste it.
     """
-    warmup = int(learner.lr_warmup_fraction * budget.train_steps)
+    warmup = int(learner.lr_warmup_fraction * _length(budget))
     if train_step < warmup:
         return learner.learning_rate * (train_step + 1) / warmup
     return learner.learning_rate * learner.lr_decay_rate ** (
@@ -48,7 +48,16 @@ def next_evaluation(train_step: int, evaluator: EvaluatorConfig) -> int:
 
 def importance_exponent(train_step: int, replay: ReplayConfig, budget: BudgetConfig) -> float:
     """Return beta of prioritised replay: linear from start to final over all train_steps."""
-    progress = min(1.0, train_step / budget.total_train_steps)
+    progress = min(1.0, train_step / (_length(budget) + budget.last_train_steps))
     return replay.importance_exponent + progress * (
         replay.importance_exponent_final - replay.importance_exponent
     )
+
+
+def age_per_td_step(reanalyzer: ReanalyzerConfig, budget: BudgetConfig) -> float:
+    """Return the age of data that takes one td step away."""
+    return reanalyzer.off_policy_tau * _length(budget)
+
+
+def _length(budget: BudgetConfig) -> int:
+    return budget.schedule_train_steps or budget.train_steps

@@ -1,5 +1,6 @@
 """Numbers about a running process: where its time goes, and where the numbers go."""
 
+from efficientzero.metrics.interval import Interval
 from efficientzero.metrics.process_usage import ProcessUsage
 from efficientzero.metrics.pulse import NO_VITALS, Pulse, Vitals
 from efficientzero.metrics.search_rates import SearchRates
@@ -12,12 +13,13 @@ from efficientzero.metrics.tracker import (
     make_tracker,
     resolve_mode,
 )
-from efficientzero.metrics.wandb_names import check_wandb_name
-from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE, check_environment
+from efficientzero.metrics.wandb_limits import check_environment, check_wandb_name
+from efficientzero.metrics.wandb_tracker import NOT_UPLOADED_FILE
 
 __all__ = [
     "NOT_UPLOADED_FILE",
     "NO_VITALS",
+    "Interval",
     "ModeDecision",
     "NullTracker",
     "ProcessUsage",

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from efficientzero.metrics.interval import Interval
+
 
 class ProcessUsage:
     """Measures this process, all its threads included and its children (wandb's service) not."""
@@ -24,18 +26,16 @@ class ProcessUsage:
         cpu_clock: Callable[[], float] = time.process_time,
     ) -> None:
         self._prefix = f"{role}/process/"
-        self._clock, self._cpu_clock = clock, cpu_clock
-        self._since, self._cpu_since = clock(), cpu_clock()
+        self._cpu_clock = cpu_clock
+        self._interval = Interval(clock=clock, cpu_s=cpu_clock())
 
     def row(self) -> dict[str, float]:
         """Return processor use since the last call, and memory now.
 
         ``cpu_share`` is in cores: 1 is one core busy all the time, and threads add up.
         """
-        now, cpu = self._clock(), self._cpu_clock()
-        share = (cpu - self._cpu_since) / max(now - self._since, 1e-9)
-        self._since, self._cpu_since = now, cpu
-        usage = {"cpu_share": share, "resident_bytes": resident_bytes(), **_gpu_bytes()}
+        _, per_s = self._interval.restart(cpu_s=self._cpu_clock())
+        usage = {"cpu_share": per_s["cpu_s"], "resident_bytes": resident_bytes(), **_gpu_bytes()}
         return {f"{self._prefix}{name}": value for name, value in usage.items()}
 
 

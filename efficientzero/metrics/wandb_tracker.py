@@ -1,15 +1,13 @@
 """Metric rows to Weights & Biases: one run per process, written by a thread of its own.
 
-Made by ``make_tracker``; the only module that imports wandb. wandb can raise from every call and
-block for minutes when its service or the network is gone, so the caller only ever touches a
-bounded list; the writer thread does the rest.
+Made by ``make_tracker``. wandb can raise from every call and block for minutes when its service or
+the network is gone, so the caller only ever touches a bounded list; the writer thread does the
+rest.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import re
 import shlex
 import socket
 import threading
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from efficientzero.metrics.axes import axis_of, wall_axis
 from efficientzero.metrics.continued_axes import ContinuedAxes
-from efficientzero.metrics.wandb_names import check_wandb_name
+from efficientzero.metrics.wandb_limits import check_wandb_name, limit_environment
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.runs.naming import run_name
 
@@ -41,60 +39,12 @@ _FINISH_TIMEOUT_S = 10.0
 NOT_UPLOADED_FILE = "not-uploaded"
 """In the ``wandb`` folder: one line a run that could not be uploaded, its folder there."""
 
-_INHERITED = (
-    "WANDB_ENTITY",
-    "WANDB_NAME",
-    "WANDB_PROJECT",
-    "WANDB_RESUME",
-    "WANDB_RUN_GROUP",
-    "WANDB_RUN_ID",
-    "WANDB_SERVICE",
-    "WANDB_SWEEP_ID",
-    "WANDB_SWEEP_PARAM_PATH",
-)
-"""Would make this process part of somebody else's run (a parent's, a sweep agent's), or are refused
-by wandb where they are no names, though the run's own replace them."""
-_SECRET = re.compile("KEY|TOKEN|PASSWORD|SECRET")
-
-_BOUNDS = {
-    # Without these, init without a network takes 33 minutes; as Settings they come too late.
-    "WANDB__GRAPHQL_RETRY_MAX": "4",
-    "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "5",
-    "WANDB_HTTP_TIMEOUT": "10",
-    "WANDB__DISABLE_VIEWER": "true",
-    # By default rows are given up after some minutes of absence, and finish does not say so.
-    "WANDB__FILE_STREAM_RETRY_MAX": "1000000",
-    "WANDB_ERROR_REPORTING": "false",
-}
-
 _SERVICE = threading.Lock()
 """Held to join wandb's service, which a process's trackers share, and while the last leaves."""
 _WRITERS: set[WandbTracker] = set()
 """Those that use it; change it under the lock."""
 
 log = logging.getLogger(__name__)
-
-
-def check_environment() -> None:
-    """Check the variables that wandb reads, before they keep every process from recording.
-
-    Raises:
-        ValueError: one line, with the variable that wandb refuses.
-    """
-    read = {name for name in os.environ if name.startswith("WANDB_")}
-    names = sorted(read - {"WANDB_MODE", *_INHERITED})
-    if not names:
-        return
-    import wandb  # noqa: PLC0415  1.2 s: only for those who set such a variable
-
-    for name in names:
-        try:
-            wandb.Settings().update_from_env_vars({name: os.environ[name]})
-        except Exception as error:
-            shown = "a value" if _SECRET.search(name) else repr(os.environ[name])
-            # pydantic's own text has several lines and repeats the value.
-            details = error.errors() if hasattr(error, "errors") else [{"msg": str(error)}]
-            raise ValueError(f"{name}: got {shown}; wandb says: {details[0]['msg']}") from error
 
 
 class WandbTracker:
@@ -212,10 +162,7 @@ class WandbTracker:
 
     def _start(self, mode: str) -> wandb.Run | None:
         """Start a run in ``mode``, else offline, else not at all."""
-        for name in _INHERITED:
-            os.environ.pop(name, None)
-        for name, value in _BOUNDS.items():
-            os.environ.setdefault(name, value)
+        limit_environment()
         try:
             import wandb  # noqa: PLC0415  1.2 s and 44 MB: only for those who track
 

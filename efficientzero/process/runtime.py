@@ -9,7 +9,9 @@ import contextlib
 import ctypes
 import errno
 import logging
+import math
 import os
+import queue
 import signal
 import sys
 import threading
@@ -17,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -38,11 +40,14 @@ EXIT_FINAL = 78
 """Exit code of a failure that starting again would only repeat."""
 
 _EXIT_GRACE_SECONDS = 20.0
+_POLL_S = 0.2
 _PR_SET_PDEATHSIG = 1
 
 _print_stacks = logging.Handler.handleError
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 
 class PlainError(Exception):
@@ -96,6 +101,21 @@ class StopSignal:
     def wait(self, timeout_s: float) -> bool:
         """Sleep up to ``timeout_s`` seconds; return True as soon as a stop is asked for."""
         return self._event.wait(timeout_s)
+
+    def get(self, items: queue.Queue[Item], timeout_s: float = math.inf) -> Item | None:
+        """Return the next of ``items``, or None at the timeout or when a stop is asked for.
+
+        What is there is returned at once, even with a timeout of 0, but not after a stop.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self.is_set():
+            left_s = deadline - time.monotonic()
+            try:
+                return items.get(timeout=max(0.0, min(left_s, _POLL_S)))
+            except queue.Empty:
+                if left_s <= 0:
+                    break
+        return None
 
 
 class WaitReason:

@@ -22,12 +22,8 @@ from efficientzero.rpc.credentials import CredentialsError, credentials_folder, 
 from efficientzero.rpc.place_proofs import SECRET_FILE
 from efficientzero.rpc.stubs import cluster_pb2
 from efficientzero.runs.run_folder import RunInfo
-from efficientzero.worker.membership import (
-    Membership,
-    RunFinished,
-    join,
-    seat_in,
-)
+from efficientzero.worker.joining import RunFinished, join, seat_in
+from efficientzero.worker.membership import Membership
 from efficientzero.worker.role_arguments import (
     WorkerLine,
     bypass_proxies,

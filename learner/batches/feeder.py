@@ -83,23 +83,16 @@ class BatchFeeder:
             Exception: what else the thread failed with; it has ended.
         """
         was_ready = not self._ready.empty()
-        deadline = time.monotonic() + timeout_s
-        while not self._stop.is_set():
-            left_s = deadline - time.monotonic()
-            try:
-                item = self._ready.get(timeout=max(0.0, min(left_s, _TURN_S)))
-            except queue.Empty:
-                if left_s <= 0:
-                    return None
-                continue
-            self._room.release()
-            if isinstance(item, Exception):
-                raise item
-            self._taken += 1
-            self._were_ready += was_ready
-            self._assembly_s += item.assembly_s
-            return item
-        return None
+        item = self._stop.get(self._ready, timeout_s)
+        if item is None:
+            return None
+        self._room.release()
+        if isinstance(item, Exception):
+            raise item
+        self._taken += 1
+        self._were_ready += was_ready
+        self._assembly_s += item.assembly_s
+        return item
 
     def row(self) -> dict[str, float]:
         """Return the metrics of the batches taken since the last call, at least one."""

@@ -5,9 +5,8 @@ Held by the learner's loop.
 
 from __future__ import annotations
 
-import time
-
 from efficientzero.config import Config
+from efficientzero.metrics import Interval
 
 
 class Progress:
@@ -17,11 +16,11 @@ class Progress:
         """Measure the first rates from now on."""
         self._batch_size = config.learner.batch_size
         self._warmup = config.budget.warmup_env_steps
-        self._logged_at, self._logged_step, self._logged_bytes = time.monotonic(), 0, 0
+        self._interval = Interval()
 
     def begin_at(self, train_step: int) -> None:
         """Count no step before ``train_step``, which a checkpoint may be of."""
-        self._logged_step = train_step
+        self._interval.restart(train_steps=train_step)
 
     def row(
         self, train_step: int, env_steps: int, *, batch_bytes: int, bytes_sent: int
@@ -34,18 +33,15 @@ class Progress:
             batch_bytes: of one training batch.
             bytes_sent: of weights, so far.
         """
-        now = time.monotonic()
-        elapsed = now - self._logged_at
-        rate = (train_step - self._logged_step) / elapsed
-        row = {
+        _, per_s = self._interval.restart(train_steps=train_step, weights_bytes=bytes_sent)
+        rate = per_s["train_steps"]
+        return {
             "learner/train_steps": train_step,
             "learner/train_steps_per_s": rate,
             "learner/samples_per_s": rate * self._batch_size,
             "learner/batch_bytes_per_s": rate * batch_bytes,
-            "learner/weights_bytes_per_s": (bytes_sent - self._logged_bytes) / elapsed,
+            "learner/weights_bytes_per_s": per_s["weights_bytes"],
             "learner/env_steps": env_steps,
             "learner/train_steps_per_env_step": train_step / max(1, env_steps - self._warmup),
             "learner/replay_ratio": train_step * self._batch_size / max(1, env_steps),
         }
-        self._logged_at, self._logged_step, self._logged_bytes = now, train_step, bytes_sent
-        return row

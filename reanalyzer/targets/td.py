@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from efficientzero.config import Config
+from efficientzero.config import Config, age_per_td_step
 from efficientzero.schema import I32, I64, Bool
 from reanalyzer.targets.slice_targets import bootstrap_offsets, n_step_returns
 from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTargets
@@ -76,7 +76,7 @@ class TdTarget:
             ages=ages,
             td_steps=agent.td_steps,
             # Also of an age in transitions: the reference makes no difference between the two.
-            age_per_step=reanalyzer.off_policy_tau * self._config.budget.train_steps,
+            age_per_step=age_per_td_step(reanalyzer, self._config.budget),
         )
 
 

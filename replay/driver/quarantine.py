@@ -27,7 +27,6 @@ _MOST_IN_A_ROW = 20
 _ENDS_AFTER_S = 30.0
 _QUEUED_KEYS = 1_024
 _MOST_CAUSES = 100
-_TURN_S = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -120,11 +119,8 @@ class Quarantine:
 
     def _run(self) -> None:
         client = reverb_lite.load().Client(self._address)
-        while not self._stop.is_set():
-            try:
-                keys = [self._keys.get(timeout=_TURN_S)]
-            except queue.Empty:
-                continue
+        while (key := self._stop.get(self._keys)) is not None:
+            keys = [key]
             while not self._keys.empty():
                 keys.append(self._keys.get_nowait())
             try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from efficientzero.metrics import ProcessUsage, Tracker
+from efficientzero.metrics import Interval, ProcessUsage, Tracker
 from efficientzero.process.liveness import beat
 from replay.info import ReplayCounts, ReplayInfo
 
@@ -19,42 +19,45 @@ class ServiceMetrics:
         self, address: str, tracker: Tracker, *, interval_s: float, queue_size: int
     ) -> None:
         """Report to ``tracker`` every ``interval_s`` seconds, counted from now."""
-        self._address, self._tracker, self._interval_s = address, tracker, interval_s
+        self._address, self._tracker = address, tracker
         self._queue_size = queue_size
         self._usage = ProcessUsage("replay")
         self._info: ReplayInfo | None = None
         self._before = ReplayCounts()
-        self._logged_at = time.monotonic()
+        self._interval = Interval(interval_s)
 
     def log_when_due(self) -> None:
         """Log a row if the interval has passed and the service answers."""
-        asked = time.monotonic()
-        if asked - self._logged_at < self._interval_s:
+        if not self._interval.is_over():
             return
+        asked = time.monotonic()
         self._info = self._info or ReplayInfo(self._address)  # only once the service is up
         counts = self._info.read()
         if counts is None:
             return
         beat("serving")
-        now = time.monotonic()
-        elapsed, before = now - self._logged_at, self._before
+        answer_s = time.monotonic() - asked
+        elapsed_s, per_s = self._interval.restart(
+            inserted=counts.steps_inserted,
+            sampled=counts.steps_sampled,
+            batches=counts.batches_inserted,
+        )
         row = {
             "replay/steps_inserted": counts.steps_inserted,
             "replay/steps": counts.num_steps,
             "replay/episodes": counts.num_episodes,
-            "replay/steps_inserted_per_s": (counts.steps_inserted - before.steps_inserted)
-            / elapsed,
-            "replay/steps_sampled_per_s": (counts.steps_sampled - before.steps_sampled) / elapsed,
+            "replay/steps_inserted_per_s": per_s["inserted"],
+            "replay/steps_sampled_per_s": per_s["sampled"],
             "replay/samples_per_insert": counts.steps_sampled / max(1, counts.steps_inserted),
             "replay/queued_batches": counts.num_queued_batches,
             "replay/queue_fill_share": counts.num_queued_batches / self._queue_size,
-            "replay/batches_per_s": (counts.batches_inserted - before.batches_inserted) / elapsed,
-            "replay/answer_ms": 1_000.0 * (now - asked),
-            **time_row(before, counts, elapsed_s=elapsed),
+            "replay/batches_per_s": per_s["batches"],
+            "replay/answer_ms": 1_000.0 * answer_s,
+            **time_row(self._before, counts, elapsed_s=elapsed_s),
             **self._usage.row(),
         }
         self._tracker.log(row)
-        self._before, self._logged_at = counts, now
+        self._before = counts
 
 
 def time_row(before: ReplayCounts, after: ReplayCounts, *, elapsed_s: float) -> dict[str, float]:

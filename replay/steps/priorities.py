@@ -66,11 +66,7 @@ class PriorityUpdater:
 
     def _run(self) -> None:
         client = reverb_lite.load().Client(self._address)
-        while not self._stop.is_set():
-            try:
-                update = self._updates.get(timeout=0.2)
-            except queue.Empty:
-                continue
+        while (update := self._stop.get(self._updates)) is not None:
             try:
                 client.mutate_priorities(TRAJECTORIES, update)
             except (RuntimeError, ValueError) as error:

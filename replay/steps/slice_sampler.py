@@ -102,7 +102,7 @@ class SliceSampler:
             PoisonedReplay: nothing else has come for long.
         """
         deadline = time.monotonic() + timeout_s
-        while True:
+        while time.monotonic() < deadline:  # also where nothing but bad items comes
             while len(self._taken) < num:
                 self._stream.quarantine.check()
                 sample = self._stream.get(timeout_s=deadline - time.monotonic())
@@ -119,6 +119,7 @@ class SliceSampler:
                 del self._taken[:num]
                 return batch
             self._taken = [sample for i, sample in enumerate(self._taken) if i not in bad]
+        return None
 
 
 class SliceDecoder:
@@ -192,16 +193,7 @@ class SampleStream:
 
     def get(self, *, timeout_s: float) -> Sample | None:
         """Return the next sample, or None at the timeout or when a stop is asked for."""
-        deadline = time.monotonic() + timeout_s
-        while not self._stop.is_set():
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                return None
-            try:
-                return self._samples.get(timeout=min(left_s, _TURN_S))
-            except queue.Empty:
-                continue
-        return None
+        return self._stop.get(self._samples, timeout_s)
 
     def _run(self) -> None:
         client = reverb_lite.load().Client(self._address)

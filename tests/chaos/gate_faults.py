@@ -14,7 +14,7 @@ from efficientzero.rpc.stubs import (
     run_pb2,
     run_pb2_grpc,
 )
-from efficientzero.worker.membership import new_seat
+from efficientzero.worker.joining import new_seat
 from learner.cluster.roster import FIRST_JOINED_INCARNATION
 from tests.chaos.site import Site
 from tests.support.half_open import (

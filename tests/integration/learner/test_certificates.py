@@ -21,7 +21,7 @@ from deploy.supervising.status import (
 )
 from efficientzero.rpc.certificates import ends_of_validity, expiries, expiry_notes
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
-from efficientzero.worker.membership import JoinRefused
+from efficientzero.worker.joining import JoinRefused
 from tests.integration.many_hosts.test_joining import ROOT, Learner, ask
 
 MAKE = ROOT / "deploy/scripts/make_certs.sh"

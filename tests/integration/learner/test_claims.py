@@ -19,10 +19,7 @@ from efficientzero.rpc.stubs import (
     weights_pb2,
 )
 from efficientzero.rpc.texts import clean
-from efficientzero.worker.membership import (
-    new_seat,
-    seat_in,
-)
+from efficientzero.worker.joining import new_seat, seat_in
 from learner.cluster.roster import Seat
 from learner.services import claims as claims_module
 from tests.integration.many_hosts.test_joining import Learner

@@ -19,11 +19,7 @@ from efficientzero.rpc.stubs import (
     cluster_pb2,
     cluster_pb2_grpc,
 )
-from efficientzero.worker.membership import (
-    join,
-    new_seat,
-    seat_in,
-)
+from efficientzero.worker.joining import join, new_seat, seat_in
 from learner.cluster.roster import FIRST_JOINED_INCARNATION
 from tests.integration.many_hosts.test_joining import Learner
 

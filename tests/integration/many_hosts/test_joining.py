@@ -41,16 +41,15 @@ from efficientzero.rpc.stubs import (
 )
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
-from efficientzero.worker.membership import (
+from efficientzero.worker.joining import (
     JoinRefused,
     LearnerAway,
-    Membership,
-    PlaceLost,
     RunFinished,
     join,
     new_seat,
     seat_in,
 )
+from efficientzero.worker.membership import Membership, PlaceLost
 from learner.cluster.roster import (
     FIRST_JOINED_INCARNATION,
     Roster,
@@ -341,7 +340,7 @@ def test_stop_ends_the_wait_for_a_learner():
 def test_other_library_version_is_refused(start, library, monkeypatch):
     learner = start()
     versions = {**protocol.installed_versions(), library: "0.0.7"}
-    monkeypatch.setattr("efficientzero.worker.membership.installed_versions", lambda: versions)
+    monkeypatch.setattr("efficientzero.worker.joining.installed_versions", lambda: versions)
     with pytest.raises(JoinRefused, match=rf"{library}: got version 0.0.7, wanted \d"):
         ask(learner.address)
     assert learner.names() == []
@@ -352,7 +351,7 @@ def test_builds_of_one_version_for_other_devices_are_alike():
 
 
 def test_other_protocol_is_refused(start, monkeypatch):
-    monkeypatch.setattr("efficientzero.worker.membership.PROTOCOL", 99)
+    monkeypatch.setattr("efficientzero.worker.joining.PROTOCOL", 99)
     with pytest.raises(JoinRefused, match=f"protocol: got 99, wanted {protocol.PROTOCOL}"):
         ask(start().address)
 

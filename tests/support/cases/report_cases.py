@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.report.runs import Evaluation, Run
+from deploy.report.run_files import Evaluation
+from deploy.report.runs import Run
 
 
 def make_run(

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from deploy.checks.process_memory import process_memory
-from efficientzero.config.checks import validate
 from efficientzero.config.derived import most_roots
 from efficientzero.config.files import ConfigError
+from efficientzero.config.validation import validate
 from efficientzero.inference.timing import step_seconds
 from efficientzero.networks import make_network
 from efficientzero.schema import EnvSpec, Roots

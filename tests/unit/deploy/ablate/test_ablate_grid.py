@@ -9,7 +9,6 @@ import pytest
 from deploy.ablate.__main__ import find_cell, grid_arguments, main, parse
 from deploy.ablate.grid import Grid, arms, expand, override, parse_vary, read_grid
 from deploy.launching.components import COMPONENTS
-from efficientzero.config.checks import validate
 from efficientzero.config.fields import Config
 from efficientzero.config.files import (
     ConfigError,
@@ -17,6 +16,7 @@ from efficientzero.config.files import (
     flatten,
     load_preset,
 )
+from efficientzero.config.validation import validate
 
 CATCH = load_preset("catch")
 FILE = """

@@ -20,17 +20,16 @@ from deploy.checks.env_trial import (
 )
 from deploy.checks.preflight import PreflightError
 from deploy.launching import command_line
+from deploy.launching.config_checks import check_same_experiment
 from deploy.launching.env_kwargs import (
     join_kwargs,
     kwarg_text,
     parse_kwargs,
 )
-from deploy.launching.prepare import check_same_experiment
 from deploy.supervising.child import (
     CHECKOUT,
     with_import_path,
 )
-from efficientzero.config.checks import validate
 from efficientzero.config.fields import EnvConfig
 from efficientzero.config.files import (
     ConfigError,
@@ -39,6 +38,7 @@ from efficientzero.config.files import (
     config_to_dict,
     load_preset,
 )
+from efficientzero.config.validation import validate
 from efficientzero.schema import EnvFacts, EnvSpec
 
 MODULE = """

@@ -9,10 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deploy.launching.prepare import (
-    prepare,
-    prepare_resume,
-)
+from deploy.launching.prepare import prepare, prepare_resume
 from efficientzero.config.fields import ReplayConfig
 from efficientzero.process import disk_space
 from efficientzero.process.disk_space import (

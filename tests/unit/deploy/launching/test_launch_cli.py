@@ -13,10 +13,7 @@ import pytest
 import launch
 from deploy.checks.memory import replay_memory
 from deploy.launching import command_line
-from deploy.launching.prepare import (
-    default_run_id,
-    prepare,
-)
+from deploy.launching.prepare import default_run_id, prepare
 from efficientzero.config.fields import (
     Config,
     EnvConfig,

@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.checks.preflight import PreflightError
-from deploy.launching.prepare import (
-    prepare,
-    prepare_resume,
-)
+from deploy.launching.prepare import prepare, prepare_resume
 from deploy.launching.run_lock import (
     new_run_folder,
     run_lock,

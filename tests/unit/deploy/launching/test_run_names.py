@@ -9,24 +9,16 @@ import pytest
 import launch
 from deploy.ablate.__main__ import main as ablate
 from deploy.checks.preflight import PreflightError
-from deploy.launching.prepare import (
-    check_config,
-    default_run_id,
-    prepare,
-    prepare_resume,
-)
+from deploy.launching.config_checks import check_config
+from deploy.launching.prepare import default_run_id, prepare, prepare_resume
 from deploy.launching.serve import existing_run
 from deploy.results.wandb_history import find_runs
 from efficientzero.config.fields import EnvConfig
 from efficientzero.config.files import load_preset
-from efficientzero.metrics.wandb_names import check_wandb_name
-from efficientzero.metrics.wandb_tracker import check_environment
+from efficientzero.metrics.wandb_limits import check_environment, check_wandb_name
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import cluster_pb2
-from efficientzero.worker.membership import (
-    JoinRefused,
-    _run_seen_from_here,
-)
+from efficientzero.worker.joining import JoinRefused, _run_seen_from_here
 from efficientzero.worker.run_tracking import run_tracker
 from tests.support.cases.loss_cases import changed
 from tests.support.fakes import (

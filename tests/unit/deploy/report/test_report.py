@@ -20,7 +20,8 @@ from deploy.report.content import make_sections
 from deploy.report.curves import common_curve
 from deploy.report.estimates import aggregate, band, improvement, without_each
 from deploy.report.figures import wrapped
-from deploy.report.runs import LeftOut, ReportError, compared_values, method_of, read_runs
+from deploy.report.run_files import ReportError
+from deploy.report.runs import LeftOut, compared_values, method_of, read_runs
 from deploy.report.scores import make_scales, score_matrices
 from deploy.report.tables import Table
 from efficientzero.config.files import (

@@ -9,7 +9,8 @@ import pytest
 from wandb.proto import wandb_internal_pb2
 
 from deploy.report.comparison import cautions, file_problems
-from deploy.report.runs import ReportError, Run, read_run
+from deploy.report.run_files import ReportError
+from deploy.report.runs import Run, read_run
 from deploy.results.wandb_history import read_rows
 from deploy.results.wandb_history import read_run as read_file
 from tests.support.cases.wandb_cases import (

@@ -7,7 +7,6 @@ import pytest
 import launch
 from deploy.launching import command_line
 from deploy.launching.groups import run_group
-from efficientzero.config.checks import validate
 from efficientzero.config.compat import (
     COMPAT_GROUPS,
     compat_group,
@@ -21,6 +20,7 @@ from efficientzero.config.files import (
     config_from_dict,
     load_preset,
 )
+from efficientzero.config.validation import validate
 from efficientzero.envs import probe_env_spec
 
 EVERY_SWITCH = [field.name for field in dataclasses.fields(CompatConfig)]

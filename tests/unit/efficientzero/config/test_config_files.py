@@ -1,10 +1,12 @@
 """Configs: presets, round trip, and what bad ones say."""
 
 import dataclasses
+import math
+import re
+from functools import reduce
 
 import pytest
 
-from efficientzero.config.checks import validate
 from efficientzero.config.fields import (
     BudgetConfig,
     Config,
@@ -18,6 +20,7 @@ from efficientzero.config.files import (
     flatten,
     load_preset,
 )
+from efficientzero.config.validation import validate
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -68,6 +71,10 @@ def test_an_unknown_preset_names_the_nearest():
         ({"agent": {"value_prefix_horizon": 6}}, "agent.value_prefix_horizon: got 6"),
         ({"actor": {"temperatures": [1.0]}}, "wanted one more"),
         ({"budget": {"warmup_env_steps": 100_000}}, "budget.warmup_env_steps: got 100000"),
+        (
+            {"budget": {"schedule_train_steps": 99_999}},
+            "budget.schedule_train_steps: got 99999, wanted 0 or at least budget.train_steps",
+        ),
         ({"budget": {"max_env_steps_ahead": 1}}, "wanted at least cluster.num_actors"),
         ({"learner": {"batch_size": 0}}, "learner.batch_size: got 0, wanted at least 1"),
         (
@@ -126,6 +133,23 @@ def test_an_unknown_preset_names_the_nearest():
 def test_joint_conditions_say_what_was_got_and_wanted(values, message):
     with pytest.raises(ConfigError, match=message):
         validate(config_from_dict(values))
+
+
+NUMBERS = [
+    key
+    for key, value in flatten(config_to_dict(Config())).items()
+    if isinstance(value, int | float) and not isinstance(value, bool)
+]
+
+
+@pytest.mark.parametrize("value", [-1, math.nan])
+def test_every_number_has_a_range(value):
+    for key in NUMBERS:
+        *parts, name = key.split(".")
+        config = Config()
+        object.__setattr__(reduce(getattr, parts, config), name, value)
+        with pytest.raises(ConfigError, match=f"^{re.escape(key)}: got {value}, wanted"):
+            validate(config)
 
 
 def test_hash_ignores_seed_and_processes_but_sees_hyperparameters():

@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from deploy.launching.prepare import (
-    check_config,
-    prepare,
-    prepare_resume,
-)
+from deploy.launching.config_checks import check_config
+from deploy.launching.prepare import prepare, prepare_resume
 from efficientzero.config.fields import (
     Config,
     NetworkConfig,

@@ -6,9 +6,11 @@ from efficientzero.config.fields import (
     ActorConfig,
     BudgetConfig,
     LearnerConfig,
+    ReanalyzerConfig,
     ReplayConfig,
 )
 from efficientzero.config.schedules import (
+    age_per_td_step,
     importance_exponent,
     learning_rate,
     temperature,
@@ -42,3 +44,14 @@ def test_importance_exponent_is_linear_to_one():
     assert importance_exponent(0, ReplayConfig(), budget) == pytest.approx(0.4)
     assert importance_exponent(60_000, ReplayConfig(), budget) == pytest.approx(0.7)
     assert importance_exponent(500_000, ReplayConfig(), budget) == pytest.approx(1.0)
+
+
+def test_schedules_of_their_own_length_leave_the_budget_alone():
+    own = BudgetConfig(schedule_train_steps=400_000)
+    assert own.total_train_steps == BudgetConfig().total_train_steps
+    assert temperature(199_999, ActorConfig(), own) == 1.0
+    assert temperature(200_000, ActorConfig(), own) == 0.5
+    assert learning_rate(1_999, LearnerConfig(), own) == pytest.approx(0.1)  # of 4,000
+    assert importance_exponent(210_000, ReplayConfig(), own) == pytest.approx(0.7)  # of 420,000
+    assert age_per_td_step(ReanalyzerConfig(), own) == pytest.approx(120_000)
+    assert age_per_td_step(ReanalyzerConfig(), BudgetConfig()) == pytest.approx(30_000)

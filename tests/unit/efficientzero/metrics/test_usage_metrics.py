@@ -16,11 +16,28 @@ from efficientzero.envs.atari.scores import (
     published_columns,
 )
 from efficientzero.metrics.axes import axis_of
+from efficientzero.metrics.interval import Interval
 from efficientzero.metrics.process_usage import ProcessUsage, resident_bytes
 from efficientzero.metrics.search_rates import SearchRates
 from replay.info import ReplayCounts
 from replay.service.metrics import time_row
 from tests.support.metrics_page import read_page
+
+
+def test_an_interval_has_the_rates_of_its_own_seconds_alone():
+    now = [100.0]
+    interval = Interval(10.0, clock=lambda: now[0])
+    assert not interval.is_over()
+    now[0] = 110.0
+    assert interval.is_over()
+    assert interval.restart(steps=50, bytes=1_000) == (10.0, {"steps": 5.0, "bytes": 100.0})
+    assert not interval.is_over()
+    now[0] = 112.0
+    assert interval.restart(steps=54) == (2.0, {"steps": 2.0})
+    assert interval.restart(bytes=1_000) == (1e-9, {"bytes": 0.0})
+    interval.restart(steps=1_000)  # counts of a resumed run go on from there
+    now[0] = 116.0
+    assert interval.restart(steps=1_010) == (4.0, {"steps": 2.5})
 
 
 def test_processor_share_counts_from_row_to_row():

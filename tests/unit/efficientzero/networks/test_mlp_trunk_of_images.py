@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from deploy.checks.process_memory import process_memory
-from efficientzero.config.checks import validate
 from efficientzero.config.fields import (
     Config,
     NetworkConfig,
@@ -17,6 +16,7 @@ from efficientzero.config.files import (
     ConfigError,
     load_preset,
 )
+from efficientzero.config.validation import validate
 from efficientzero.inference.cpu.folded_network import FoldedNetwork
 from efficientzero.networks import make_network
 from efficientzero.schema import EnvSpec

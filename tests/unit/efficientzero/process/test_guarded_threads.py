@@ -35,10 +35,8 @@ from efficientzero.process.runtime import (
 from efficientzero.rpc.credentials import make_local_credentials
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.worker.membership import (
-    Membership,
-    new_seat,
-)
+from efficientzero.worker.joining import new_seat
+from efficientzero.worker.membership import Membership
 from learner.batches.feeder import BatchFeeder
 from learner.cluster import replay_follower
 from learner.cluster.watch import ClusterWatch

@@ -1,14 +1,18 @@
 """How a role's process ends, and where its randomness comes from."""
 
 import errno
+import queue
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 
 from efficientzero.process.runtime import (
     EXIT_FINAL,
+    StopSignal,
     generator,
     seed_sequence,
 )
@@ -33,6 +37,24 @@ def run(body, *, before=""):
         timeout=180,
         check=False,
     )
+
+
+def test_a_wait_for_an_item_ends_with_the_item_the_timeout_or_the_stop():
+    stop, items = StopSignal(), queue.Queue()
+    items.put(0)
+    assert stop.get(items, 0.0) == 0  # no time to wait, but there is one
+    started = time.monotonic()
+    assert stop.get(items, 0.0) is None
+    assert stop.get(items, -1.0) is None
+    assert time.monotonic() - started < 0.1
+    assert stop.get(items, 0.25) is None  # longer than one turn
+    assert time.monotonic() - started > 0.25
+    threading.Timer(0.05, items.put, ["late"]).start()
+    assert stop.get(items) == "late"
+    threading.Timer(0.05, stop.set, ["enough"]).start()
+    assert stop.get(items) is None
+    items.put("too late")
+    assert stop.get(items) is None
 
 
 def test_a_finished_role_exits_with_0():

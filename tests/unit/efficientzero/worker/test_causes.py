@@ -44,10 +44,7 @@ from efficientzero.runs.results.run_summary import (
     summarize,
 )
 from efficientzero.runs.run_folder import RunInfo
-from efficientzero.worker.membership import (
-    JoinRefused,
-    _check_retry,
-)
+from efficientzero.worker.joining import JoinRefused, _check_retry
 from learner.records.saver import CheckpointSaver
 from replay.info import connection_problem, wait_until_ready
 from replay.service import server

@@ -6,13 +6,13 @@ from collections import deque
 import numpy as np
 import pytest
 
-from efficientzero.config.checks import validate
 from efficientzero.config.derived import (
     healthy_staleness,
     staleness_bound,
 )
 from efficientzero.config.fields import Config
 from efficientzero.config.files import ConfigError
+from efficientzero.config.validation import validate
 from learner.batches.freshness import Freshness
 from tests.support.fakes import tiny_config
 from tests.support.training_batches import training_batch

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from actor.tools.saved_run import load_network
-from efficientzero.config.checks import validate
 from efficientzero.config.files import (
     ConfigError,
     config_from_dict,
 )
+from efficientzero.config.validation import validate
 from efficientzero.networks import inference_entries, make_network
 from efficientzero.rpc.weights_codec import decode_weights
 from efficientzero.runs.checkpoint import save_checkpoint

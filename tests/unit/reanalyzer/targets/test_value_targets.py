@@ -5,13 +5,13 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 
-from efficientzero.config.checks import validate
 from efficientzero.config.derived import most_roots
 from efficientzero.config.fields import ReanalyzerConfig
 from efficientzero.config.files import (
     ConfigError,
     config_from_dict,
 )
+from efficientzero.config.validation import validate
 from reanalyzer.targets.slice_targets import slice_ends
 from reanalyzer.targets.target_maker import VALUE_TARGETS
 from reanalyzer.targets.value_target import Estimates, Sample

@@ -184,6 +184,14 @@ def test_nothing_but_poison_ends_with_a_reason(monkeypatch, stop):
     assert PoisonedReplay.is_final
 
 
+def test_nothing_but_poison_does_not_outlast_the_timeout(monkeypatch, stop):
+    monkeypatch.setattr(quarantine, "_ENDS_AFTER_S", 1.0)
+    bad = slice_sampler.Sample(1, 0.1, 10, 1.0, blocks=[b"ab"], place=0)
+    monkeypatch.setattr(slice_sampler.SampleStream, "get", lambda self, timeout_s: bad)
+    sampler = SliceSampler(NOBODY, VECTORS, CONFIG, stop, num_slices_ahead=2)
+    assert sampler.sample(2, timeout_s=0.1) is None
+
+
 def test_a_table_that_draws_one_item_only_is_found(monkeypatch, stop):
     monkeypatch.setattr(quarantine, "_ENDS_AFTER_S", 0.1)
     serve(monkeypatch, [drawn(7, probability=0.06)])

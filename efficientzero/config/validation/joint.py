@@ -6,7 +6,6 @@ Called by the launcher before any work starts.
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 
 from efficientzero.config.derived import (
@@ -24,7 +23,8 @@ from efficientzero.config.files import (
     flatten,
     nearest,
 )
-from efficientzero.config.reanalysis_checks import check_reanalysis
+from efficientzero.config.validation.ranges import check_ranges, require
+from efficientzero.config.validation.reanalysis import check_reanalysis
 from efficientzero.schema import EnvSpec
 
 
@@ -38,46 +38,51 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     Raises:
         ConfigError: one line with the field, what was got and what was wanted.
     """
-    _check_ranges(config)
+    check_ranges(config)
     agent, budget, actor = config.agent, config.budget, config.actor
-    _require(
+    require(
         1 <= agent.value_prefix_horizon <= agent.num_unroll_steps,
         f"agent.value_prefix_horizon: got {agent.value_prefix_horizon}, wanted 1 to "
         f"agent.num_unroll_steps ({agent.num_unroll_steps}): no longer sum is trained",
     )
-    _require(
+    require(
         len(actor.temperatures) == len(actor.temperature_fractions) + 1,
         f"actor.temperatures: got {len(actor.temperatures)} values for "
         f"{len(actor.temperature_fractions)} actor.temperature_fractions, wanted one more",
     )
-    _require(
+    require(
         list(actor.temperature_fractions) == sorted(actor.temperature_fractions),
         f"actor.temperature_fractions: got {actor.temperature_fractions}, wanted ascending values",
     )
-    _require(
+    require(
         budget.warmup_env_steps < budget.env_steps,
         f"budget.warmup_env_steps: got {budget.warmup_env_steps}, wanted less than "
         f"budget.env_steps ({budget.env_steps}): nothing would be trained while collecting",
     )
+    require(
+        not budget.schedule_train_steps or budget.schedule_train_steps >= budget.train_steps,
+        f"budget.schedule_train_steps: got {budget.schedule_train_steps}, wanted 0 or at least "
+        f"budget.train_steps ({budget.train_steps}): schedules would end before the run",
+    )
     slack = config.max_env_steps_ahead
     in_lock_step = config.cluster.num_actors * config.most_envs
-    _require(
+    require(
         slack >= in_lock_step,
         f"budget.max_env_steps_ahead: got {slack}, wanted at least cluster.num_actors * "
         f"actor.num_envs ({in_lock_step}) so that every environment can step",
     )
-    _require(
+    require(
         config.replay.capacity >= config.learner.batch_size,
         f"replay.capacity: got {config.replay.capacity}, wanted at least learner.batch_size "
         f"({config.learner.batch_size})",
     )
     learner = config.learner
-    _require(
+    require(
         learner.batch_size % learner.num_devices == 0,
         f"learner.batch_size: got {learner.batch_size}, wanted a multiple of learner.num_devices "
         f"({learner.num_devices})",
     )
-    _require(
+    require(
         learner.average_decay < 1,
         f"learner.average_decay: got {learner.average_decay}, wanted 0 or more and less than 1",
     )
@@ -87,16 +92,16 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         learner.policy_coefficient,
         learner.consistency_coefficient,
     )
-    _require(
+    require(
         any(coefficients), "learner: got 0 for all four coefficients, wanted at least one above 0"
     )
     network = config.network
-    _require(
+    require(
         network.trunk != "mlp" or network.norm == "batch",
         f"network.norm: got {network.norm} with network.trunk mlp, which has layer norm in "
         "any case, wanted batch (the default)",
     )
-    _require(
+    require(
         staleness_bound(config) >= healthy_staleness(config),
         f"learner.max_batch_staleness: got {learner.max_batch_staleness}, wanted 0 or at least "
         f"{healthy_staleness(config)}: learner.target_interval ({learner.target_interval}, more "
@@ -116,151 +121,44 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         or compat.root_visit_without_value
         or compat.random_first_child
     )
-    _require(
+    require(
         config.search.algorithm == "puct" or not changes_puct,
         f"search.algorithm: got {config.search.algorithm} with compat.stale_prefix_bounds, "
         "compat.recomputed_bounds, compat.root_visit_without_value or compat.random_first_child, "
         "wanted puct",
     )
     if spec is not None:
-        _require(
+        require(
             spec.num_actions >= _FEWEST_ACTIONS,
             f"env.id: {spec.env_id} has {spec.num_actions} action, wanted at least 2",
         )
-        _require(
+        require(
             spec.is_image or not config.compat.jpeg_frames,
             f"compat.jpeg_frames: got true for {spec.env_id}, whose frames are vectors, wanted "
             "false (--compat.no-jpeg-frames)",
         )
 
 
-_AT_LEAST_ONE = (
-    "env.num_stacked_frames",
-    "env.action_repeat",
-    "env.atari.frame_skip",
-    "env.atari.image_size",
-    "budget.env_steps",
-    "budget.train_steps",
-    "network.channels",
-    "network.num_blocks",
-    "network.reduced_channels",
-    "network.mlp_latent_size",
-    "network.mlp_hidden_size",
-    "network.head_hidden_size",
-    "network.lstm_hidden_size",
-    "network.projector_hidden_size",
-    "network.projection_size",
-    "network.predictor_hidden_size",
-    "network.support_bound",
-    "search.num_simulations",
-    "search.gumbel_max_considered_actions",
-    "search.num_threads",
-    "agent.num_unroll_steps",
-    "agent.td_steps",
-    "replay.capacity",
-    "replay.frames_per_block",
-    "replay.queue_size",
-    "learner.batch_size",
-    "learner.num_devices",
-    "learner.lr_decay_steps",
-    "learner.publish_interval",
-    "learner.target_interval",
-    "learner.checkpoint_interval",
-    "learner.checkpoints_kept",
-    "learner.log_interval",
-    "evaluator.interval_train_steps",
-    "evaluator.num_episodes",
-    "evaluator.final_num_episodes",
-    "cluster.num_actors",
-    "cluster.num_reanalyzers",
-    "cluster.threads_per_process",
-)
-_FRACTIONS = (
-    "env.atari.sticky_action_probability",
-    "search.root_exploration_fraction",
-    "actor.random_action_share",
-    "reanalyzer.policy_reanalyze_ratio",
-    "learner.lr_warmup_fraction",
-    "network.batch_norm_momentum",
-    "replay.priority_refresh_share",
-    "replay.importance_exponent",
-    "replay.importance_exponent_final",
-)
-_POSITIVE = (
-    "agent.discount",
-    "search.pb_c_init",
-    "search.pb_c_base",
-    "search.root_dirichlet_alpha",
-    "search.root_policy_temperature",
-    "search.value_delta_max",
-    "reanalyzer.off_policy_tau",
-    "learner.learning_rate",
-    "learner.trust_coefficient",
-    "learner.max_grad_norm",
-    "learner.lr_decay_rate",
-    "cluster.env_check_seconds",
-    "cluster.metrics_interval_seconds",
-)
 _FEWEST_ACTIONS = 2
-_NOT_KWARGS = {
-    "id": " (env.id is the environment)",
-    "max_episode_steps": " (env.max_episode_steps is the time limit)",
-    "disable_env_checker": "",
-}
-"""Names that gymnasium.make takes for itself, and where to give them."""
 _MOST_NUMBERED_STEPS = 2**24
 _NUM_PORTS = 1 << 16
 _ARM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 
 
-def _check_ranges(config: Config) -> None:
-    flat = flatten(config_to_dict(config))
-    for key in _AT_LEAST_ONE:
-        _require(flat[key] >= 1, f"{key}: got {flat[key]}, wanted at least 1")
-    for key in _FRACTIONS:
-        _require(0 <= flat[key] <= 1, f"{key}: got {flat[key]}, wanted 0 to 1")
-    for key in _POSITIVE:
-        _require(flat[key] > 0, f"{key}: got {flat[key]}, wanted more than 0")
-    _check_kwargs(config)
-    for key, value in flat.items():
-        if isinstance(value, int | float) and key != "seed" and not key.startswith("env.kwargs."):
-            _require(value >= 0, f"{key}: got {value}, wanted 0 or more")
-        if isinstance(value, tuple) and not key.startswith("tracking."):
-            _require(all(v > 0 for v in value), f"{key}: got {value}, wanted only positive values")
-    _require(0 <= config.seed < 2**64, f"seed: got {config.seed}, wanted 0 to 2**64 - 1")
-    _require(
-        flat["agent.discount"] <= 1,
-        f"agent.discount: got {flat['agent.discount']}, wanted at most 1",
-    )
-
-
 def _check_arm(config: Config) -> None:
     arm = config.tracking.arm
     known = [*flatten(config_to_dict(config)), *REMOVED_FIELDS]  # older runs may have varied them
-    _require(
+    require(
         not arm or _ARM.fullmatch(arm) is not None,
         f"tracking.arm: got {arm!r}, wanted at most 40 letters, digits, '.', '_', '+' and '-', the "
         "first a letter or digit",
     )
     for name in ("ablated", "varied"):
         for key in getattr(config.tracking, name):
-            _require(
+            require(
                 key in known,
                 f"tracking.{name}: got {key!r}, wanted dotted fields{nearest(key, known)}",
             )
-
-
-def _check_kwargs(config: Config) -> None:
-    for key, value in config.env.kwargs.items():
-        _require(
-            key.isidentifier() and key not in _NOT_KWARGS,
-            f"env.kwargs: got {key!r}, wanted the name of an argument of the environment's "
-            f"constructor{_NOT_KWARGS.get(key, '')}",
-        )
-        _require(
-            not isinstance(value, float) or math.isfinite(value),
-            f"env.kwargs: got {key}={value}, wanted a finite number",
-        )
 
 
 def _check_deterministic(config: Config) -> None:
@@ -277,7 +175,7 @@ def _check_deterministic(config: Config) -> None:
         "replay.priority_refresh_share": (config.replay.priority_refresh_share, (0,)),
     }
     for key, (got, allowed) in wanted.items():
-        _require(
+        require(
             got in allowed,
             f"{key}: got {got}, wanted {' or '.join(map(str, allowed))} with cluster.deterministic",
         )
@@ -286,17 +184,17 @@ def _check_deterministic(config: Config) -> None:
 def _check_refresh(config: Config) -> None:
     """Refuse refreshing where it would do nothing, or could not tell steps apart."""
     share, batch_size = config.replay.priority_refresh_share, config.learner.batch_size
-    _require(
+    require(
         config.replay.priority_exponent > 0,
         f"replay.priority_refresh_share: got {share} with replay.priority_exponent 0, wanted 0: "
         "uniform replay has no priorities",
     )
-    _require(
+    require(
         share * batch_size >= 1,
         f"replay.priority_refresh_share: got {share}, wanted 0 or at least 1 / learner.batch_size "
         f"({1 / batch_size:.3g})",
     )
-    _require(
+    require(
         config.budget.env_steps <= _MOST_NUMBERED_STEPS,
         f"budget.env_steps: got {config.budget.env_steps} with replay.priority_refresh_share, "
         f"wanted at most {_MOST_NUMBERED_STEPS}: replay keeps their numbers as float32",
@@ -311,7 +209,7 @@ def _check_hosts(cluster: ClusterConfig) -> None:
             f"cluster.bind_host: got {cluster.bind_host!r}, wanted an IPv4 address such as "
             "127.0.0.1, 10.0.0.5 or 0.0.0.0"
         ) from None
-    _require(
+    require(
         re.fullmatch(r"[A-Za-z0-9.-]*", cluster.replay_host) is not None,
         f"cluster.replay_host: got {cluster.replay_host!r}, wanted a host name or IPv4 address",
     )
@@ -323,21 +221,16 @@ def _check_hosts(cluster: ClusterConfig) -> None:
             "such as 10.0.0.0/8, with commas between them"
         ) from None
     for name, port in (("learner", cluster.learner_port), ("replay", cluster.replay_port)):
-        _require(
+        require(
             port > 0 or bound.is_loopback,
             f"cluster.{name}_port: got {port}, wanted a fixed port with cluster.bind_host "
             f"{cluster.bind_host}: others must know it",
         )
-        _require(
+        require(
             port < _NUM_PORTS, f"cluster.{name}_port: got {port}, wanted less than {_NUM_PORTS}"
         )
-    _require(
+    require(
         not cluster.replay_port or cluster.learner_port != cluster.replay_port,
         f"cluster.learner_port: got {cluster.learner_port}, wanted another than "
         "cluster.replay_port's",
     )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)

@@ -1,4 +1,4 @@
-"""Which searches and value targets a config can have in reanalysis: called by ``config_checks``."""
+"""Which searches and value targets a config can have in reanalysis: called by ``validate``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,138 @@
+"""What an agent is: its horizons, network and search, and where it follows the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """What actors, reanalyzers and the learner must agree on."""
+
+    discount: float = 0.997**4
+    """Discount per env_step (the reference's 0.997 per emulator frame, skip 4)."""
+    num_unroll_steps: int = 5
+    """Steps the model is unrolled in training (K)."""
+    td_steps: int = 5
+    """Rewards summed before the bootstrap (n)."""
+    value_prefix: bool = True
+    """Predict reward sums with an LSTM; off: each step's reward."""
+    value_prefix_horizon: int = 5
+    """Steps after which the value prefix starts again from zero."""
+
+
+Downsample = Literal[0, 1, 2, 4, 8, 16, 32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """Sizes of the network. Images take the convolutional trunk, vectors the MLP one."""
+
+    trunk: Literal["auto", "mlp"] = "auto"
+    """mlp: also images take the MLP trunk, after a convolution (one for each halving of
+    downsample). Cheap where they are small."""
+    channels: int = 64
+    """Latent channels of the convolutional trunk; the first stage has half."""
+    num_blocks: int = 1
+    """Residual blocks per stage."""
+    downsample: Downsample = 0
+    """Factor by which latents are smaller than images. 0: by the image's size, at launch."""
+    reduced_channels: int = 16
+    """Width of the 1x1 convolution before each head."""
+    mlp_latent_size: int = 64
+    """Latent size of the MLP trunk."""
+    mlp_hidden_size: int = 128
+    """Hidden width of the MLP trunk."""
+    head_hidden_size: int = 32
+    """Hidden width of the value, policy and value-prefix heads."""
+    lstm_hidden_size: int = 512
+    """Width of the value-prefix LSTM."""
+    projector_hidden_size: int = 1_024
+    """Hidden width of the SimSiam projector."""
+    projection_size: int = 1_024
+    """Output width of the SimSiam projector and predictor."""
+    predictor_hidden_size: int = 512
+    """Bottleneck of the SimSiam predictor."""
+    support_bound: int = 300
+    """Values and prefixes are categorical over -bound..bound in transformed space."""
+    norm: Literal["batch", "batch_by_call", "layer"] = "batch"
+    """Of the convolutional trunk; the MLP trunk has layer norm. batch: one running statistic of all
+    calls. batch_by_call: the prediction heads keep those of roots and of unrolled steps apart."""
+    batch_norm_momentum: float = 0.1
+    """Momentum of the batch-norm running statistics."""
+    categorical_values: bool = True
+    """Values and prefixes as categories; off: one number each in transformed space."""
+    zero_init_heads: bool = True
+    """Start the last layer of each head at zero: uniform policy, zero value and prefix."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """Monte-Carlo tree search of actors, reanalyzers and the evaluator."""
+
+    num_simulations: int = 50
+    """Simulations per search (M); reanalyzer.search_simulations may say otherwise there."""
+    algorithm: Literal["puct", "gumbel"] = "puct"
+    """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
+    pb_c_init: float = 1.25
+    """c_1 of the pUCT formula."""
+    pb_c_base: float = 19_652.0
+    """c_2 of the pUCT formula."""
+    root_dirichlet_alpha: float = 0.3
+    """Concentration of the Dirichlet noise mixed into root priors."""
+    root_exploration_fraction: float = 0.25
+    """Share of that noise; evaluation uses none."""
+    root_policy_temperature: float = 1.0
+    """Root priors are the policy head's logits over this; above 1 they are flatter, so that
+    policies forget preferences that no value supports. Evaluation uses 1."""
+    value_delta_max: float = 0.01
+    """puct: lower bound of the min-max range that normalises Q."""
+    normalize_q: bool = True
+    """Scale Q to 0..1 by its range in the tree; off: the pUCT formula takes Q as it is."""
+    unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q"
+    """puct: Q of actions without a visit; mean_q: mean of visited siblings and parent; zero: the
+    lowest Q of the tree, which is 0 once normalised (MuZero's)."""
+    gumbel_max_considered_actions: int = 16
+    """gumbel: most actions that sequential halving starts from at the root."""
+    gumbel_maxvisit_init: float = 50.0
+    """gumbel: c_visit of the completed-Q transform."""
+    gumbel_value_scale: float = 0.1
+    """gumbel: c_scale of the completed-Q transform."""
+    num_threads: int = 1
+    """Threads that share the trees of one search; results do not depend on it."""
+    inference_backend: Literal["auto", "eager", "folded", "graphed"] = "auto"
+    """How searches call the network; same up to rounding. auto: folded on CPU, graphed on CUDA."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the network's arithmetic in searches. auto: bfloat16 autocast on CUDA, else float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompatConfig:
+    """What the reference does differently from the paper, or wrongly; one switch each.
+
+    All off by default; ``--compat reference`` turns all of them on (docs/reference/compat.md).
+    """
+
+    stale_prefix_bounds: bool = False
+    """D1: min-max bounds from rewards against the previously visited node, not the parent."""
+    recomputed_bounds: bool = False
+    """After each simulation min-max bounds are those of the Qs as they are now; they can narrow."""
+    root_visit_without_value: bool = False
+    """D2: the root value is divided by one visit more than it has values."""
+    block_length: int = 0
+    """D3: no bootstrap past every block of so many env_steps (reference: 400). 0: no blocks."""
+    random_first_child: bool = False
+    """D9: the prior does not count in a node's first selection, which is uniformly random."""
+    truncation_is_terminal: bool = False
+    """D10: nothing is worth anything past a time limit."""
+    gradient_scaling: Literal["muzero", "reference"] = "muzero"
+    """D11: reference scales the whole loss by 1/K and each latent's whole gradient by 1/2."""
+    target_weights_lag: int = 0
+    """Intervals by which published target weights are old (reference: 1)."""
+    transition_age: bool = False
+    """Off-policy age counted in stored transitions, not in train_steps."""
+    warmup_earns_train_steps: bool = False
+    """The warm-up pays for train_steps, too: they are made before more is played."""
+    jpeg_frames: bool = False
+    """Every frame passes through JPEG before anything sees it."""

@@ -1,0 +1,157 @@
+"""What each role does: actor, replay, reanalyzer, learner and evaluator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorConfig:
+    """Self-play."""
+
+    num_envs: int = 4
+    """Environments one actor steps in lock step with one batched search (E). 0: timed at start."""
+    pipeline: Literal["auto", "on", "off"] = "auto"
+    """on: one half of the environments searches while the other steps. auto: on with a GPU."""
+    temperatures: tuple[float, ...] = (1.0, 0.5, 0.25)
+    """Visit-count temperatures; train_steps are split by temperature_steps."""
+    temperature_fractions: tuple[float, ...] = (0.5, 0.75)
+    """Fractions of budget.schedule_train_steps at which the next temperature begins."""
+    random_action_share: float = 0.0
+    """Share of actions in training that are drawn uniformly (DQN's epsilon)."""
+    random_action_repeat: bool = False
+    """Each of these goes on for some steps, n of them with probability proportional to 1 / n^2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayConfig:
+    """The Reverb service."""
+
+    capacity: int = 1_000_000
+    """Transitions kept; the oldest go first."""
+    priority_exponent: float = 0.6
+    """alpha of prioritised replay; 0 samples uniformly."""
+    importance_exponent: float = 0.4
+    """beta of the importance weights at the start."""
+    importance_exponent_final: float = 1.0
+    """beta at the end of training; linear in between."""
+    initial_priority: Literal["max", "value_error"] = "max"
+    """Of new steps. max: the largest recent one; value_error: |search value - network value|."""
+    priority_refresh_share: float = 0.0
+    """Stored steps that get a fresh priority, per slice trained on; drawn uniformly. 0: none."""
+    frames_per_block: int = 24
+    """Steps of an episode that are compressed and sent together."""
+    queue_size: int = 2
+    """Training batches that may wait for the learner."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReanalyzerConfig:
+    """Fresh targets for old data."""
+
+    policy_reanalyze_ratio: float = 0.99
+    """Share of each batch whose policy targets come from a fresh search."""
+    value_bootstrap: Literal["network", "search"] = "network"
+    """Value at the end of the td_steps: the target network's, or the root's of a fresh search."""
+    value_target: Literal["td", "search", "mixed"] = "td"
+    """td: n-step returns. search: root values of fresh searches at the positions themselves, with
+    no stored rewards. mixed: td early in training and for new steps, all n of them, else search."""
+    mixed_start_train_steps: int = 40_000
+    """mixed: with target weights of fewer train_steps every value target is td's."""
+    mixed_fresh_env_steps: int = 20_000
+    """mixed: steps younger than so many env_steps keep td's value targets."""
+    off_policy_correction: bool = True
+    """Shorten td_steps for old data."""
+    off_policy_tau: float = 0.3
+    """Every tau * budget.schedule_train_steps of age takes one td step away."""
+    search_simulations: int = 0
+    """Simulations of a reanalyzer's search. 0: search.num_simulations, as in actors."""
+    search_batch_size: int = 0
+    """Roots searched at once at the most. 0: the fastest, timed at start; 256 if deterministic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
+    """Optimisation."""
+
+    batch_size: int = 256
+    """Slices per train_step (B)."""
+    num_devices: int = 1
+    """Processes that share each batch, on cuda:0, cuda:1 and so on; same up to rounding."""
+    optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
+    """sgd is the reference's, with momentum. lars: rates by layer, for very large batches."""
+    trust_coefficient: float = 0.001
+    """lars: share of its norm by which a layer moves in a step, times learning_rate."""
+    learning_rate: float = 0.2
+    """Peak learning rate, reached after the warm-up."""
+    lr_warmup_fraction: float = 0.01
+    """Share of budget.schedule_train_steps over which the rate climbs from zero."""
+    lr_decay_rate: float = 0.1
+    """Factor applied every lr_decay_steps after warm-up."""
+    lr_decay_steps: int = 100_000
+    """Train_steps between decays."""
+    momentum: float = 0.9
+    """SGD momentum."""
+    weight_decay: float = 1e-4
+    """L2 on all parameters."""
+    max_grad_norm: float = 5.0
+    """Global gradient norm is clipped to this."""
+    value_prefix_coefficient: float = 1.0
+    """Weight of the value-prefix loss."""
+    value_coefficient: float = 0.25
+    """Weight of the value loss."""
+    policy_coefficient: float = 1.0
+    """Weight of the policy loss."""
+    consistency_coefficient: float = 2.0
+    """Weight of the self-supervised consistency loss; 0 removes its work."""
+    augmentation: bool = True
+    """Random shift and intensity on image observations."""
+    shift_pixels: int = 4
+    """Largest random shift."""
+    intensity_scale: float = 0.05
+    """Standard deviation of the random intensity factor."""
+    independent_augmentation: bool = True
+    """The consistency targets' frames get a shift and intensity of their own, so that the two
+    branches compare different views; off: one draw per sample for all frames."""
+    publish_interval: int = 100
+    """Train_steps between publications of the latest weights; those of the first go out at once."""
+    target_interval: int = 200
+    """Train_steps between publications of the target weights."""
+    max_batch_staleness: int = 0
+    """Train_steps a batch's target weights may be behind; older batches are made anew.
+    0: two intervals more than a run needs in which nothing is wrong."""
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of published matrices and kernels. bfloat16: half the bytes. It rounds what a search in
+    bfloat16 rounds anyway, and the heads' last layers, which run in float32."""
+    average_decay: float = 0.0
+    """Per train_step, of an exponential moving average of the weights. 0: no average."""
+    average_for: Literal["acting", "targets", "both"] = "acting"
+    """Who gets the average: actors and evaluations, the reanalyzers, or both; others the newest."""
+    checkpoint_interval: int = 1_000
+    """Train_steps between checkpoints."""
+    checkpoints_kept: int = 2
+    """Newest checkpoints kept on disk."""
+    log_interval: int = 100
+    """Train_steps between metric rows."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on CUDA, float32 on CPU."""
+    compile: bool = False
+    """torch.compile the network's parts: minutes at the start, same up to rounding after it."""
+
+    @property
+    def acts_on_average(self) -> bool:
+        """Whether actors and evaluations play with averaged weights."""
+        return self.average_decay > 0 and self.average_for != "targets"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatorConfig:
+    """Greedy episodes on the newest weights."""
+
+    interval_train_steps: int = 10_000
+    """Train_steps between evaluations."""
+    num_episodes: int = 32
+    """Episodes per periodic evaluation, played side by side."""
+    final_num_episodes: int = 32
+    """Episodes of the final evaluation."""
