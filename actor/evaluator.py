@@ -2,7 +2,7 @@
 
 ``python -m actor.evaluator --join HOST:PORT``, the address of a run's learner. It evaluates
 every ``evaluator.interval_train_steps``, once more when training has finished, and then ends.
-``python -m actor.tools.evaluate`` plays with a run's saved weights instead.
+``python launch.py evaluate`` plays with a run's saved weights instead.
 """
 
 from __future__ import annotations
