@@ -33,8 +33,8 @@ from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
     StopSignal,
+    exit_now,
     generator,
-    leave,
 )
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import (
@@ -261,4 +261,4 @@ def main(place: Place, stop: StopSignal) -> None:
 
 
 if __name__ == "__main__":
-    leave(run_worker(ROLE, "actor.evaluator", __doc__, main))
+    exit_now(run_worker(ROLE, "actor.evaluator", __doc__, main))

@@ -2,6 +2,7 @@
 
 from deploy.launching.command_line import (
     ShortOptions,
+    named_option,
     refuse_removed,
     with_compat,
     with_short_options,
@@ -23,6 +24,7 @@ __all__ = [
     "kwarg_text",
     "local_credentials",
     "make_plan",
+    "named_option",
     "refuse_removed",
     "with_compat",
     "with_short_options",

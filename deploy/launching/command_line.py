@@ -93,7 +93,7 @@ class _Actions:
     fork_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     """Start a new run with the replay of the run in this folder: its newest snapshot, or the one at
     this path, with priorities. Its env_steps count as played: the run trains until it has caught up
-    with its pace, then plays on to its own budget. Network, optimiser and train_steps start anew.
+    with its pace, then plays on to its own budget. Network, optimiser and train_steps start new.
     Options not given are the other run's (or those of --preset), whose folder is only read."""
     frozen_replay: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = (
         None

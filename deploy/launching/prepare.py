@@ -76,7 +76,7 @@ _MAX_ENV_LENGTH = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A run whose folder has been written, and what the person should be told."""
+    """A run whose folder has been written, and the notes to print."""
 
     run: RunInfo
     notes: list[tuple[str, str]]
@@ -172,7 +172,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     check_installation()
     if run.config.cluster.deterministic:
         raise PreflightError(
-            "--resume: a deterministic run cannot be resumed; start it anew: its seed gives the "
+            "--resume: a deterministic run cannot be resumed; start it again: its seed gives the "
             "same weights"
         )
     check_same_experiment(run.config, config, "--resume")
@@ -230,7 +230,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
     if was_at is not None:
-        what = f"the folder was {was_at} when it last ran: from here on it is a run of its own"
+        what = f"the folder was {was_at} when it last ran: from here on it is a separate run"
         notes.insert(1, ("identity", f"{what}, with new wandb runs and tokens ({resumed.run_uid})"))
     return Prepared(run=resumed, notes=notes, lock=ExitStack(), lease=lease)
 
@@ -240,7 +240,7 @@ def _new_uid() -> str:
 
 
 def is_complete(run: RunInfo) -> bool:
-    """Tell whether the final evaluation was made."""
+    """Return whether the final evaluation was made."""
     return any(line.get("is_final") for line in read_lines(run.directory / EVALUATIONS_FILE))
 
 

@@ -182,7 +182,7 @@ def _read(
     started = min((row["_timestamp"] for file in files for row in file.rows), default=0.0)
     evaluations = [_evaluation(row, started) for row in rows if "eval/return_mean" in row]
     problems = list(damage)
-    if not evaluations:  # the evaluator may have written elsewhere: in a container of its own
+    if not evaluations:  # the evaluator may have written elsewhere: in another container
         evaluations = kept_evaluations(path)
         if evaluations:
             problems.append(f"its wandb files have no evaluation: taken from {EVALUATIONS_FILE}")
@@ -317,7 +317,7 @@ def _final_evaluation(
 
 
 def _time_shares(files: Iterable[WandbRun]) -> dict[str, dict[str, float]]:
-    """Return role -> section -> share, each row counted for the wall time it tells of.
+    """Return role -> section -> share, each row counted for the wall time it covers.
 
     A process that was started again goes on with its wall time in another file; one of an older
     version began at 0.

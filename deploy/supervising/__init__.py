@@ -4,7 +4,7 @@ from deploy.supervising.child import CHECKOUT, LAUNCH_MARK, end_leftovers, with_
 from deploy.supervising.live_block import LiveBlock
 from deploy.supervising.local_run import Plan, run_locally
 from deploy.supervising.monitor import RunMonitor, learner_status
-from deploy.supervising.supervisor import StopRequests
+from deploy.supervising.stop_requests import StopRequests
 
 __all__ = [
     "CHECKOUT",

@@ -19,7 +19,8 @@ from deploy.results import resume_advice, summary_lines, try_next, wandb_folders
 from deploy.supervising.child import DETERMINISTIC_ARITHMETIC, Child, child_environment
 from deploy.supervising.display import NoteHandler, RunConsole
 from deploy.supervising.monitor import RunMonitor, learner_status
-from deploy.supervising.supervisor import EXIT_FAILED, Graces, StopRequests, Supervisor
+from deploy.supervising.stop_requests import EXIT_FAILED, StopRequests
+from deploy.supervising.supervisor import Graces, Supervisor
 from deploy.supervising.topology import SERVER_ROLES, processes
 from efficientzero.process.runtime import LAUNCHED_WORKERS_VARIABLE
 from efficientzero.runs.lease import Fenced, Lease
