@@ -12,7 +12,7 @@ from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
     StopSignal,
-    leave,
+    exit_now,
     seed_sequence,
 )
 from efficientzero.rpc.pinned_weights import PinnedWeights
@@ -91,4 +91,4 @@ def main(place: Place, stop: StopSignal) -> None:
 
 
 if __name__ == "__main__":
-    leave(run_worker(ROLE, "actor", __doc__, main))
+    exit_now(run_worker(ROLE, "actor", __doc__, main))

@@ -2,7 +2,7 @@
 
 ``python -m actor.evaluator --join HOST:PORT``, the address of a run's learner. It evaluates
 every ``evaluator.interval_train_steps``, once more when training has finished, and then ends.
-``python -m actor.tools.evaluate`` plays with a run's saved weights instead.
+``python launch.py evaluate`` plays with a run's saved weights instead.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
     StopSignal,
+    exit_now,
     generator,
-    leave,
 )
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import (
@@ -245,4 +245,4 @@ def main(place: Place, stop: StopSignal) -> None:
 
 
 if __name__ == "__main__":
-    leave(run_worker(ROLE, "actor.evaluator", __doc__, main))
+    exit_now(run_worker(ROLE, "actor.evaluator", __doc__, main))

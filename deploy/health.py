@@ -1,4 +1,4 @@
-"""Tell stuck from busy: ``python -m deploy.health``, the health check of every container.
+"""Which process is stuck: ``python -m deploy.health``, the health check of every container.
 
 Exit code 0 if each of this container's processes works or waits as it should, 1 if one has shown
 no sign of life for too long or none has started yet. A wait for the learner or for replay is no

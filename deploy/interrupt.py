@@ -1,4 +1,4 @@
-"""Ctrl-C before a run has handlers of its own: one line, and what is open is closed.
+"""Ctrl-C before a run has installed its handlers: one line, and what is open is closed.
 
 Installed by ``launch.py`` before its other imports, which take most of its start.
 """

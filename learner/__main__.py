@@ -25,7 +25,7 @@ from efficientzero.process.runtime import (
     LAUNCHED_WORKERS_VARIABLE,
     LAUNCHER_PID_VARIABLE,
     StopSignal,
-    leave,
+    exit_now,
     run_role,
 )
 from efficientzero.rpc.place_proofs import SECRET_FILE
@@ -301,4 +301,6 @@ def _ranks(run: RunInfo, device: torch.device) -> Ranks:
 
 if __name__ == "__main__":
     parsed = parse_server_line(ROLE, __doc__)
-    leave(run_role(ROLE, parsed.index, lambda stop: main(parsed, stop), exit_grace_s=_EXIT_GRACE_S))
+    exit_now(
+        run_role(ROLE, parsed.index, lambda stop: main(parsed, stop), exit_grace_s=_EXIT_GRACE_S)
+    )

@@ -14,7 +14,7 @@ from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
     StopSignal,
-    leave,
+    exit_now,
     run_role,
 )
 from efficientzero.worker import (
@@ -81,4 +81,4 @@ def follow(group: RankGroup, network: EfficientZeroNet, config: Config) -> None:
 
 if __name__ == "__main__":
     parsed = parse_server_line(ROLE, __doc__)
-    leave(run_role(ROLE, parsed.index, lambda stop: main(parsed, stop)))
+    exit_now(run_role(ROLE, parsed.index, lambda stop: main(parsed, stop)))

@@ -11,8 +11,8 @@ from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.runtime import (
     StopSignal,
+    exit_now,
     generator,
-    leave,
 )
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
@@ -95,4 +95,4 @@ def _sources(
 
 
 if __name__ == "__main__":
-    leave(run_worker(ROLE, "reanalyzer", __doc__, main))
+    exit_now(run_worker(ROLE, "reanalyzer", __doc__, main))

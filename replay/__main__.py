@@ -7,7 +7,7 @@ from efficientzero.process.options import refuse_options
 from efficientzero.process.own_log import keep_log
 from efficientzero.process.runtime import (
     StopSignal,
-    leave,
+    exit_now,
     run_role,
 )
 from efficientzero.runs.lease import take_lease
@@ -67,7 +67,7 @@ def main() -> None:
             cost.note_own("replay")
             cost.save()
 
-    leave(run_role("replay", 0, role))
+    exit_now(run_role("replay", 0, role))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Commands on saved runs: evaluate a checkpoint, draw a search."""
+"""Commands on saved runs: ``launch.py evaluate`` and ``launch.py search``."""

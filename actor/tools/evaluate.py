@@ -1,11 +1,10 @@
 """Evaluate runs from their checkpoints, with no other process running.
 
-Run as ``python -m actor.tools.evaluate --env CartPole-v1 --seeds 0 1`` (the newest run of each
-seed) or with run folders. The games begin with those of the run's own final evaluation. ``--policy
-prior`` plays without search, ``--policy random`` without any weights: what the search and the
-weights are worth; ``--simulations`` tells what a longer or shorter search is. Each result is
-printed, and kept in the folder that was given: ``evaluation-<policy>.json`` or
-``evaluation-search-<simulations>.json``.
+Run as ``python launch.py evaluate RUN``, or with ``--env CartPole-v1 --seeds 0 1`` for the newest
+run of each seed. The games begin with those of the run's final evaluation. ``--policy prior`` plays
+without search, ``--policy random`` without any weights: what the search and the weights are worth;
+``--simulations`` measures a longer or shorter search. Each result is printed, and kept in the run's
+folder: ``evaluation-<policy>.json`` or ``evaluation-search-<simulations>.json``.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from efficientzero.runs.run_folder import (
     write_json,
 )
 
+_PROG = "launch.py evaluate"
 _INTERRUPTED = 130
 
 
@@ -142,9 +142,7 @@ def find_runs(options: Options) -> list[RunInfo]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    options: Options = parse_options(
-        Options, arguments, prog="python -m actor.tools.evaluate", description=__doc__
-    )
+    options: Options = parse_options(Options, arguments, prog=_PROG, description=__doc__)
     stop = StopSignal()
     install_stop_handlers(stop)
     try:
@@ -162,7 +160,7 @@ def main(arguments: Sequence[str]) -> int:
             length = f"-{options.simulations}" if options.simulations else ""
             _keep(run.directory / f"evaluation-{options.policy}{length}.json", result)
     except ValueError as error:
-        print(f"evaluate: error: {error}", file=sys.stderr)
+        print(f"{_PROG}: error: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -172,7 +170,7 @@ def _keep(path: Path, result: dict[str, Any]) -> None:
     try:
         write_json(path, result)
     except OSError as error:
-        print(f"evaluate: note: {path} is not written ({error.strerror})", file=sys.stderr)
+        print(f"{_PROG}: note: {path} is not written ({error.strerror})", file=sys.stderr)
 
 
 def _line(run: RunInfo, result: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Games with the weights that a run saved: by search, by the policy head alone, or at random.
 
-Called by ``evaluate`` and ``show_search``. The games are those of the run's final evaluation: same
-seeds, same time limit; so policies can be compared.
+Called by ``launch.py evaluate`` and ``launch.py search``. The games are those of the run's final
+evaluation: same seeds, same time limit; so policies can be compared.
 """
 
 from __future__ import annotations

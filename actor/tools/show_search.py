@@ -1,8 +1,8 @@
 """Draw one decision: the frame, the tree that the search grew from it, and what it decided.
 
-Run as ``python -m actor.tools.show_search runs/<id> --env-step 40 --out decision.png``: plays
-greedily with the run's newest checkpoint up to that env_step, searches once more, and writes the
-picture and, beside it, the whole tree as JSON.
+Run as ``python launch.py search runs/<id> --env-step 40 --out decision.png``: plays greedily with
+the run's newest checkpoint up to that env_step, searches once more, and writes the picture and,
+next to it, the whole tree as JSON.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from mcts_cpp._core import ExportedNode, ExportedTree
 
+_PROG = "launch.py search"
 _RGB_CHANNELS = 3
 
 
@@ -203,7 +205,7 @@ def _draw_tree(axes: Axes, nodes: list[ExportedNode]) -> None:
     axes.set_axis_off()
 
 
-def main(options: Options) -> None:
+def show_search(options: Options) -> None:
     """Print the decision, then make the picture and the JSON file.
 
     Raises:
@@ -224,13 +226,16 @@ def main(options: Options) -> None:
     print(f"wrote {options.out} and {tree}")
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code."""
+    options: Options = parse_options(Options, arguments, prog=_PROG, description=__doc__)
     try:
-        main(
-            parse_options(
-                Options, sys.argv[1:], prog="python -m actor.tools.show_search", description=__doc__
-            )
-        )
+        show_search(options)
     except ValueError as error:
-        print(f"show_search: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        print(f"{_PROG}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

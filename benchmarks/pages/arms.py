@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.ablate.__main__ import parse
 from deploy.ablate.grid import Cell, expand
+from deploy.ablate.options import parse
 from efficientzero.config import Config, experiment_values
 
 

@@ -30,7 +30,7 @@ def play_once(
         stop: ends the games.
 
     Returns:
-        The result of ``actor.tools.evaluate``; None if stopped.
+        The result of ``launch.py evaluate``; None if stopped.
 
     Raises:
         ValueError: the run cannot be played so, or the result cannot be kept.

@@ -1,6 +1,6 @@
 """Every cell is resolved, validated and named before the first one starts.
 
-Also tells which cells need no run: those that have finished, and those that are the same
+Also finds which cells need no run: those that have finished, and those that are the same
 experiment as an earlier one; and which go on from where they were stopped.
 """
 
@@ -58,7 +58,7 @@ class CheckedCell:
 
     @property
     def identity(self) -> Identity:
-        """What tells it from other experiments."""
+        """What distinguishes it from other experiments."""
         return _identity(self.cell.config, self.fork)
 
 
@@ -188,7 +188,7 @@ def stopped_runs(runs_dir: Path) -> dict[Identity, RunInfo]:
 
 
 def identity_of(run: RunInfo) -> Identity:
-    """Return what tells a recorded run from other experiments."""
+    """Return what distinguishes a recorded run from other experiments."""
     return dataclasses.replace(_identity(run.config, None), config_hash=run.config_hash)
 
 

@@ -67,10 +67,10 @@ def _write_scaling(name: str, family: Sequence[CellRun], runs_dir: Path) -> list
         draw_scaling(points, title=name, out=picture)
         text.write_text(table + "\n")
     except OSError as error:
-        told = f"cannot write {error.filename or picture} ({reason(error)})"
+        last_line = f"cannot write {error.filename or picture} ({reason(error)})"
     else:
-        told = f"wrote {picture} and {text}"
-    return [f"{name}:", table, told]
+        last_line = f"wrote {picture} and {text}"
+    return [f"{name}:", table, last_line]
 
 
 def _folder(run: CellRun) -> Path:

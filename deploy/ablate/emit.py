@@ -126,7 +126,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  any TOML value
 
 
 def _sbatch_value(text: str) -> str:
-    """Quote where needed: sbatch reads its lines by rules of its own.
+    """Quote where needed: sbatch has other rules than a shell.
 
     They know double quotes, backslashes before single characters, and ``#`` for a comment.
     """

@@ -215,7 +215,7 @@ def _check_axes(
 ) -> None:
     for key in (ENV, SEED, *([ACTORS] if grid.actors else [])):
         if key in grid.vary:
-            raise ConfigError(f"vary: got {key}, which is an axis of its own already")
+            raise ConfigError(f"vary: got {key}, which is an axis already")
     ablated = {key for arm in by_arm.values() for key in arm}
     for key, values in found.items():
         if not values:

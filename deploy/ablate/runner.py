@@ -1,4 +1,4 @@
-"""Runs the cells of a grid, some at a time, each as a run of its own with all its processes.
+"""Runs the cells of a grid, some at a time, each as a separate run with all its processes.
 
 Called by ``deploy.ablate.__main__`` from the main thread. A cell is a ``launch.py`` like any
 other: it supervises its processes, saves when it is stopped, and leaves a summary.
@@ -135,7 +135,7 @@ class GridRunner:
                 self._show(self.runs)
                 time.sleep(_POLL_S)
         finally:
-            for running in self._running:  # an error of our own
+            for running in self._running:  # an error in this module
                 running.process.kill()
                 running.watch.close()
         for run in self.runs:
@@ -153,7 +153,7 @@ class GridRunner:
             self._start(run, self._free.pop(0))
 
     def _has_room(self) -> bool:
-        """Tell whether the disk has the room that a run wants; a full one is a pause."""
+        """Return whether the disk has the room that a run wants; a full one is a pause."""
         free, now = free_bytes(self._runs_dir), time.monotonic()
         if free >= MIN_FREE_BYTES:
             self._full_since_s = None
@@ -227,8 +227,8 @@ class GridRunner:
             self._note(f"stopped   {run.checked.cell.label}, {_saved(run.run_dir)}")
         else:
             run.state = "failed"
-            told = [summary.get("exit_reason", ""), _last_error(run.log_path)]
-            run.reason = "; ".join(filter(None, told)) or f"ended with code {code}"
+            reasons = [summary.get("exit_reason", ""), _last_error(run.log_path)]
+            run.reason = "; ".join(filter(None, reasons)) or f"ended with code {code}"
             self._note(f"failed    {run.checked.cell.label}: {run.reason} (see {run.log_path})")
 
     def _stop_all(self, requests: StopRequests) -> None:

@@ -1,4 +1,4 @@
-"""Tries a run's environment in a process of its own before anything is started.
+"""Tries a run's environment in a separate process before anything is started.
 
 Called by ``prepare``. Whatever is found to be wrong is one line, a constructor that hangs too.
 gymnasium and the environment's package are imported in that process only.
@@ -39,7 +39,7 @@ _known: dict[str, EnvFacts] = {}
 
 
 def env_facts(config: EnvConfig, *, limit_s: float) -> EnvFacts:
-    """Build, reset and step the environment in a process of its own; return what it is.
+    """Build, reset and step the environment in a separate process; return what it is.
 
     Args:
         config: the task.

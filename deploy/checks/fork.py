@@ -118,7 +118,7 @@ def fork_named(value_of: Callable[[str], str | None]) -> Fork | None:
             Path(value), is_frozen=name == "--frozen-replay", takes_weights=takes_weights
         )
     if takes_weights:
-        raise ConfigError(f"--fork-weights: wanted {' or '.join(FORKS)} beside it")
+        raise ConfigError(f"--fork-weights: wanted {' or '.join(FORKS)} with it")
     return None
 
 

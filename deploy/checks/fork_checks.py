@@ -38,8 +38,8 @@ def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
     """
     if config.cluster.deterministic:
         raise ConfigError(
-            f"{fork.option}: got cluster.deterministic, wanted a run that is not: Reverb cannot be "
-            "told in which order to draw from a snapshot"
+            f"{fork.option}: got cluster.deterministic, wanted a run that is not: the order in "
+            "which Reverb draws from a snapshot cannot be set"
         )
     facts, parent = fork.facts, fork.parent
     if facts.num_steps < 1:

@@ -46,7 +46,7 @@ class PreflightError(ValueError):
 
 
 def has_cuda_device() -> bool:
-    """Tell whether torch will probably find a CUDA device, without importing it."""
+    """Return whether torch will probably find a CUDA device, without importing it."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
         return False
     with contextlib.suppress(metadata.PackageNotFoundError):

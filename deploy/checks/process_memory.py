@@ -1,4 +1,4 @@
-"""How much memory each process of a run takes, beside what replay stores. A formula, measured.
+"""How much memory each process of a run takes, without what replay stores. A formula, measured.
 
 Called before anything starts, by ``memory``. docs/guide/machines.md has the measurements.
 """

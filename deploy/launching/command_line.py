@@ -25,7 +25,11 @@ from efficientzero.process.options import (
     refuse_options,
 )
 
-_DESCRIPTION = f"""Train EfficientZero: a learner, replay, actors, reanalyzers and an evaluator.
+_DESCRIPTION = """Train EfficientZero: a learner, replay, actors, reanalyzers and an evaluator.
+
+Commands, each with its own --help; without one, a run is started:
+
+{commands}
 
 Examples:
 
@@ -38,13 +42,9 @@ Examples:
   python launch.py --local --frozen-replay runs/NAME --learner.learning-rate 1e-3
                                                             other losses, the same data, no actors
   python launch.py --preset cartpole --print-config         every value and where it comes from
-  python launch.py ablate --help                            grids of runs
-  python launch.py report --help                            runs compared, as a page and pictures
   python launch.py --serve --run-id NAME ...                replay and learner; workers join them
-  python launch.py status runs/NAME                         a run's processes, or how it ended;
-                                                            also HOST:PORT of its learner
 
-Presets: {", ".join(PRESETS)}. Every field below can be set; values are taken from the command line,
+Presets: {presets}. Every field below can be set; values are taken from the command line,
 else from the preset, else from the defaults. Results are in runs/NAME/: config.json, logs/,
 evaluations.jsonl, summary.json, wandb/. Ctrl-C stops in order and saves; a second one at once.
 Exit codes: 0 at budget, 1 failed, 2 wrong options, 130 after Ctrl-C, 143 after SIGTERM."""
@@ -60,7 +60,7 @@ class ShortOptions:
     """Short for --cluster.num-reanalyzers."""
     compat: Annotated[str | None, tyro.conf.arg(metavar="GROUP", help_behavior_hint="")] = None
     """All --compat.* switches at once: reference (as the reference implementation does it, faults
-    included) or none (the default). Single ones can be set beside it (docs/reference/compat.md)."""
+    included) or none (the default). Single ones can be set as well (docs/reference/compat.md)."""
     entity: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """Short for --tracking.entity."""
     project: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
@@ -93,7 +93,7 @@ class _Actions:
     fork_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     """Start a new run with the replay of the run in this folder: its newest snapshot, or the one at
     this path, with priorities. Its env_steps count as played: the run trains until it has caught up
-    with its pace, then plays on to its own budget. Network, optimiser and train_steps start anew.
+    with its pace, then plays on to its own budget. Network, optimiser and train_steps start new.
     Options not given are the other run's (or those of --preset), whose folder is only read."""
     frozen_replay: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = (
         None
@@ -143,14 +143,25 @@ def named_option(arguments: Sequence[str], wanted: str) -> str | None:
     return None
 
 
-def parse(arguments: Sequence[str], base: Config) -> Options:
-    """Parse the command line; a mistake, --help or --version ends the process."""
+def parse(
+    arguments: Sequence[str], base: Config, commands: Sequence[tuple[str, str]] = ()
+) -> Options:
+    """Parse the command line; a mistake, --help or --version ends the process.
+
+    Args:
+        arguments: without the program's name.
+        base: the values of fields that are not given.
+        commands: the other commands of ``launch.py``: name, and line for --help.
+    """
     refuse_removed(arguments, "launch.py")
     options: Options = parse_options(
         Options,
         join_kwargs(arguments),
         prog="launch.py",
-        description=_DESCRIPTION,
+        description=_DESCRIPTION.format(
+            presets=", ".join(PRESETS),
+            commands="\n".join(f"  python launch.py {name:<10}{text}" for name, text in commands),
+        ),
         default=Options(config=base),
         registry=REGISTRY,
     )

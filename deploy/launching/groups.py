@@ -34,7 +34,7 @@ _SECTIONS = (
     *("lineage", "agent", "search", "learner", "reanalyzer", "replay", "actor", "cluster"),
     *("network", "env", "compat", "budget", "evaluator"),
 )
-"""Parts of the config, the most important for telling experiments apart first."""
+"""Parts of the config, first those in which experiments differ most often."""
 
 Values = Mapping[str, Any]
 
@@ -67,7 +67,7 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
 def run_group(config: Config, lineage: Lineage | None = None) -> str:
     """Name the wandb group: environment, nearest preset, and what differs from that.
 
-    What a run began with is told by its content: runs forked from the same snapshot share it.
+    What a run began with is named by its content: runs forked from the same snapshot share it.
 
     Raises:
         ValueError: a suffix that is too long.
@@ -95,7 +95,7 @@ def run_group(config: Config, lineage: Lineage | None = None) -> str:
 
 
 def by_importance(values: Values) -> list[str]:
-    """Return the fields of a config, those first that tell most about an experiment.
+    """Return the fields of a config, those first that matter most for a result.
 
     What the ablations of papers take away, then agent, search, learner and so on; budgets and
     evaluator, and at the very end what cannot change a result under the other values.

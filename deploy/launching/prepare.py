@@ -31,8 +31,8 @@ from deploy.checks import (
     place_fork,
     reason,
 )
+from deploy.checks.leftovers import end_earlier_launch
 from deploy.launching.config_checks import check_config, check_same_experiment
-from deploy.launching.leftovers import end_earlier_launch
 from deploy.launching.run_lock import (
     NewRunFolder,
     new_run_folder,
@@ -71,7 +71,7 @@ _MAX_ENV_LENGTH = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A run whose folder has been written, and what the person should be told."""
+    """A run whose folder has been written, and the notes to print."""
 
     run: RunInfo
     notes: list[tuple[str, str]]
@@ -167,7 +167,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
     check_installation()
     if run.config.cluster.deterministic:
         raise PreflightError(
-            "--resume: a deterministic run cannot be resumed; start it anew: its seed gives the "
+            "--resume: a deterministic run cannot be resumed; start it again: its seed gives the "
             "same weights"
         )
     check_same_experiment(run.config, config, "--resume")
@@ -225,7 +225,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         ("wandb", f"{tracking.mode} ({tracking.reason})"),
     ]
     if was_at is not None:
-        what = f"the folder was {was_at} when it last ran: from here on it is a run of its own"
+        what = f"the folder was {was_at} when it last ran: from here on it is a separate run"
         notes.insert(1, ("identity", f"{what}, with new wandb runs and tokens ({resumed.run_uid})"))
     return Prepared(run=resumed, notes=notes, lock=ExitStack(), lease=lease)
 
@@ -235,7 +235,7 @@ def _new_uid() -> str:
 
 
 def is_complete(run: RunInfo) -> bool:
-    """Tell whether the final evaluation was made."""
+    """Return whether the final evaluation was made."""
     return any(line.get("is_final") for line in read_lines(run.directory / EVALUATIONS_FILE))
 
 

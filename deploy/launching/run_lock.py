@@ -33,7 +33,7 @@ def run_lock(folder: Path) -> Iterator[str]:
     """Hold the run in ``folder``; the system releases it when the process ends.
 
     Yields:
-        What to tell the person: that a second launcher cannot be kept away, where the file system
+        A note to print: that a second launcher cannot be kept away, where the file system
         has no locks; else nothing.
 
     Raises:

@@ -1,7 +1,7 @@
 """Runs whose workers join from elsewhere: what ``launch.py --serve`` and ``--prepare`` do.
 
 Both may be repeated, as a container does that is started again with the same command: the folder
-tells what there is to do. Called by ``launch.py``.
+shows what there is to do. Called by ``launch.py``.
 """
 
 from __future__ import annotations

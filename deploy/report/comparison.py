@@ -25,7 +25,7 @@ _SHORT_COMMIT = 12
 def labelled(runs: Sequence[Run]) -> list[Run]:
     """Return the runs with their methods named for a reader: by arm where a study gave one.
 
-    Arms of the same name are told apart by the fields in which they differ, else by their groups.
+    Arms of the same name are named by the fields in which they differ, else by their groups.
     """
     by_experiment = _grouped(runs, lambda run: run.experiment)
     firsts = {experiment: of[0] for experiment, of in by_experiment.items()}

@@ -225,7 +225,7 @@ def _environments(runs: Sequence[Run]) -> Section:
         title="Environments",
         reading=(
             "Final raw return: mean over n seeds, the lowest and the highest in brackets."
-            + " Below, beside published scores (not run here, and protocols differ; sources in "
+            + " Below, next to published scores (not run here, and protocols differ; sources in "
             "efficientzero/envs/atari/scores.py), with human-normalised aggregates over the games "
             "of this report. The column of EfficientZero V2 is digitised: read off the curves in "
             "its repository (2 % of an axis). It does not give the mean and the median that the "

@@ -36,7 +36,7 @@ def color_of(method: str, methods: Sequence[str]) -> str:
 
 
 def dash_of(method: str, methods: Sequence[str]) -> str:
-    """Return the method's dashes, which tell apart those of one color."""
+    """Return the method's dashes, which distinguish those of one color."""
     return DASHES[methods.index(method) // len(COLORS) % len(DASHES)]
 
 
@@ -53,7 +53,7 @@ def wrapped(name: str, length: int = _LABEL_LENGTH) -> str:
 
 
 def _label(method: str) -> str:
-    """Return a method's label beside a bar; the page's legend has all of it."""
+    """Return a method's label next to a bar; the page's legend has all of it."""
     lines = wrapped(method).split("\n")
     return "\n".join(lines[:_MOST_LABEL_LINES]) + "..." * (len(lines) > _MOST_LABEL_LINES)
 

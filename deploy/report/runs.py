@@ -158,7 +158,7 @@ def _read(
     started = min((row["_timestamp"] for file in files for row in file.rows), default=0.0)
     evaluations = [evaluation(row, started) for row in rows if "eval/return_mean" in row]
     problems = list(damage)
-    if not evaluations:  # the evaluator may have written elsewhere: in a container of its own
+    if not evaluations:  # the evaluator may have written elsewhere: in another container
         evaluations = kept_evaluations(path)
         if evaluations:
             problems.append(f"its wandb files have no evaluation: taken from {EVALUATIONS_FILE}")

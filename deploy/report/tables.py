@@ -84,7 +84,7 @@ def aggregate_table(
 
 
 def environment_tables(runs: Sequence[Run]) -> list[Table]:
-    """Return final returns by environment; for Atari a second table beside published ones."""
+    """Return final returns by environment; for Atari a second table next to published ones."""
     methods, finals = methods_of(runs), _finals(runs)
     environments = sorted({run.env_id for run in runs})
     cells = {

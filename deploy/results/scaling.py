@@ -25,7 +25,7 @@ from efficientzero.runs.run_folder import (
 )
 
 ROLES = ("actor", "reanalyzer", "learner")
-"""Roles whose waiting is told."""
+"""Roles whose waiting is reported."""
 
 _TIME = "_timestamp"  # wandb's own, in seconds
 _MIN_ROWS = 2
@@ -190,7 +190,7 @@ def _rate(window: Sequence[Row], counter: str) -> float | None:
 def _wait_shares(rows: Sequence[Row], window: Sequence[Row]) -> dict[str, float]:
     """Return each role's mean share of waiting in the window.
 
-    A row tells of the time since its process's last; it counts with the seconds of it that lie in
+    A row covers the time since its process's last one; it counts with the seconds of it that lie in
     the window. So a process that logs seldom is not left out of a short one.
     """
     if len(window) < _MIN_ROWS:

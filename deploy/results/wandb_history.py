@@ -116,7 +116,7 @@ def find_runs(root: Path) -> list[WandbRun]:
 
 
 def has_rows(folder: Path) -> bool:
-    """Tell whether one process's folder holds at least one metric row; reads no more than needed.
+    """Return whether one process's folder holds a metric row; reads no more than needed.
 
     Without wandb's protobuf, whose import takes a second.
     """
@@ -154,11 +154,11 @@ def _is_number(value: object) -> bool:
 def _add(run: WandbRun, record: Any) -> None:  # noqa: ANN401  a protobuf message
     kind = record.WhichOneof("record_type")
     if kind == "run":
-        told = record.run
-        run.entity, run.project, run.run_id = told.entity, told.project, told.run_id
-        run.name, run.group, run.job_type = told.display_name, told.run_group, told.job_type
-        run.tags = tuple(told.tags)
-        _update(run.config, told.config.update)
+        fields = record.run
+        run.entity, run.project, run.run_id = fields.entity, fields.project, fields.run_id
+        run.name, run.group, run.job_type = fields.display_name, fields.run_group, fields.job_type
+        run.tags = tuple(fields.tags)
+        _update(run.config, fields.config.update)
     elif kind == "config":
         _update(run.config, record.config.update)
     elif kind == "history":

@@ -2,7 +2,7 @@
 # usage: deploy/scripts/evaluate.sh ENV SEED [SEED...] [OPTION...]
 #
 # Plays greedy episodes with the newest checkpoint of the newest run of ENV with each seed.
-# Options go to actor.tools.evaluate as they are:
+# Options go to launch.py evaluate as they are:
 #   deploy/scripts/evaluate.sh CartPole-v1 0 1 2 --episodes 100 --runs-dir runs
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -12,5 +12,4 @@ case ${1:-} in -h | --help) usage 0 ;; esac
 env=$1 seeds=()
 shift
 while [[ ${1:-} =~ ^[0-9]+$ ]]; do seeds+=("$1") && shift; done
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-exec "${PYTHON:-$root/.venv/bin/python}" -m actor.tools.evaluate --env "$env" --seeds "${seeds[@]}" "$@"
+exec "${PYTHON:-$root/.venv/bin/python}" "$root/launch.py" evaluate --env "$env" --seeds "${seeds[@]}" "$@"

@@ -92,7 +92,7 @@ class Child:
         return self._process.pid if self._process else 0
 
     def start(self, incarnation: int = 0) -> None:
-        """Start the process in a session of its own, so that Ctrl-C reaches the launcher alone.
+        """Start the process in a new session, so that Ctrl-C reaches the launcher alone.
 
         Its working directory is the launcher's, so that relative paths mean the same.
 
@@ -121,7 +121,7 @@ class Child:
         return self._process.poll() if self._process else None
 
     def is_running(self) -> bool:
-        """Tell whether there is a process that has not ended."""
+        """Return whether there is a process that has not ended."""
         return self._process is not None and self._process.poll() is None
 
     def signal(self, signum: signal.Signals) -> None:

@@ -75,7 +75,7 @@ class PaceMeter:
 
 
 def facts(status: run_pb2.RunStatus, pace: Pace) -> dict[str, str]:
-    """Return the progress beside the two counters, in words."""
+    """Return the progress apart from the two counters, in words."""
     shown = {"phase": run_pb2.Phase.Name(status.phase).lower(), "eta": format_duration(pace.eta_s)}
     shown["replay"] = f"{status.replay_items:,} items"
     if status.last_returns:
@@ -263,5 +263,5 @@ def _without_name(name: str, text: str) -> str:
 
 
 def _unstyled(text: str) -> Text:
-    """Return a foreign line as it is: no markup, no colour of its own that could run on."""
+    """Return a foreign line as it is: no markup, no colour that could run on."""
     return Text(Text.from_ansi(text).plain)

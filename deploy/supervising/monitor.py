@@ -1,7 +1,7 @@
 """Follows a run through the learner's status service, once a second, in a thread.
 
-Started by the launcher; feeds the display, tells the supervisor which roles may leave, and keeps
-the last status for the summary. Knows no process.
+Started by the launcher; feeds the display, reports to the supervisor which roles may leave, and
+keeps the last status for the summary. Knows no process.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class RunMonitor:
         Args:
             fetch: asks the learner.
             evaluations_path: where the learner writes results.
-            show: told every status.
+            show: called with every status.
             stop: of the launcher; set when the thread fails.
             until_evaluated: the run goes on until the final evaluation came from elsewhere.
         """

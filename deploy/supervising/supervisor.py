@@ -12,31 +12,26 @@ import signal
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import NamedTuple
 
 from deploy.supervising.child import (
     Child,
     end_leftovers,
 )
+from deploy.supervising.stop_requests import EXIT_FAILED, StopRequests
 from deploy.supervising.topology import WORKER_ROLES
 from efficientzero.process.runtime import (
     EXIT_FINAL,
-    StopSignal,
     WaitReason,
 )
-from efficientzero.process.stop_signals import stop_signals
 from efficientzero.runs.results.run_summary import Outcome
-
-EXIT_FAILED = 1
 
 _NEVER = "and a deterministic run cannot start it again"
 _LEARNER_ROLES = ("learner", "rank")
-_ONLY_TOGETHER = "and a learner on several devices starts again only as a whole: --resume"
+_RANKS_RESTART_TOGETHER = "and a learner on several devices starts again only as a whole: --resume"
 _POLL_S = 0.1
 _KILL_WAIT_S = 5.0
 _LONGEST_PAUSE_S = 30.0
-_SAME_KEYPRESS_S = 0.3
 _LONG_RUN_S = 600.0
 _MOST_CLEAN_EXITS = 10
 """In a row and too early; then it is no person who stops the process, but what it runs."""
@@ -70,38 +65,6 @@ class Graces:
             learner_s=min(self.learner_s, 15.0),
             replay_s=min(self.replay_s, 5.0),
         )
-
-
-class StopRequests:
-    """Signals to the launcher: the first asks the run to stop, the second insists."""
-
-    def __init__(self) -> None:
-        self.stop = StopSignal()
-        self.is_firm = False
-        self.exit_code = 0
-        self._first_at = 0.0
-
-    def install(self) -> None:
-        """Take the stop signals; the handlers only take note."""
-        for signum in stop_signals():
-            signal.signal(signum, self._take)
-
-    def outcome(self) -> Outcome:
-        """Say why the run was stopped: by a signal, or because a thread of the launcher failed."""
-        if self.stop.failure is not None:
-            return Outcome(EXIT_FAILED, f"failed: the launcher: {self.stop.failure}")
-        return Outcome(self.exit_code, "interrupted")
-
-    def _take(self, signum: int, frame: FrameType | None) -> None:
-        del frame
-        now = time.monotonic()
-        if not self.stop.is_set():
-            self._first_at = now
-            self.exit_code = 128 + signum
-            self.stop.set(signal.Signals(signum).name)
-        elif now - self._first_at > _SAME_KEYPRESS_S:
-            # Sooner it may be one keypress twice: a shell's and make's or timeout's.
-            self.is_firm = True
 
 
 @dataclass(slots=True)
@@ -221,7 +184,7 @@ class Supervisor:
             if self._max_restarts is None:
                 return f"{child.describe_exit()} {_NEVER}"
             if self._has_ranks and child.spec.role in _LEARNER_ROLES:
-                return f"{child.describe_exit()} {_ONLY_TOGETHER}"
+                return f"{child.describe_exit()} {_RANKS_RESTART_TOGETHER}"
             if watched.crashes > self._max_restarts:
                 after = f" after {self._max_restarts} restarts" if self._max_restarts else ""
                 return child.describe_exit() + after
@@ -236,7 +199,7 @@ class Supervisor:
         if self._max_restarts is None:
             return f"{child.spec.name} left before the run was over {_NEVER}"
         if self._has_ranks and child.spec.role == "learner":
-            return f"{child.spec.name} left before the run was over {_ONLY_TOGETHER}"
+            return f"{child.spec.name} left before the run was over {_RANKS_RESTART_TOGETHER}"
         if watched.clean_exits > _MOST_CLEAN_EXITS:
             return f"{child.spec.name} left before the run was over {watched.clean_exits} times"
         if watched.left_cleanly:
@@ -256,7 +219,7 @@ class Supervisor:
         return self._is_over(progress) and (has_left.get("evaluator", True) or has_left["learner"])
 
     def _is_over(self, progress: Progress) -> bool:
-        """Tell whether nothing is left to do: not even an evaluation that runs here."""
+        """Return whether nothing is left to do: not even an evaluation that runs here."""
         return progress.has_finished and (progress.is_evaluated or not self._has_evaluator)
 
     def _may_leave(self, role: str, progress: Progress) -> bool:

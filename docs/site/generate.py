@@ -50,7 +50,7 @@ OUTSIDE_PAGES = {
 COMMAND_LINE_PAGE = "reference/cli.md"
 CONFIG_PAGE = "reference/config.md"
 ROLES = ("replay", "learner", "reanalyzer", "actor", "actor.evaluator")
-TOOLS = ("actor.tools.evaluate", "actor.tools.show_search", "deploy.health")
+TOOLS = ("deploy.health",)
 
 _LINK = re.compile(
     r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)"

@@ -257,7 +257,7 @@ def _exit_code_of(error: Exception | SystemExit, process: str) -> int:
     return 1
 
 
-def leave(exit_code: int) -> None:
+def exit_now(exit_code: int) -> None:
     """End the process now: threads blocked inside Reverb or gRPC must not hold up the exit."""
     logging.shutdown()
     sys.stdout.flush()

@@ -1,5 +1,6 @@
 """Image, compose, Kubernetes and Slurm files: one set of names, ports and options for all."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -288,6 +289,18 @@ def test_dockerfile_copies_what_exists_and_is_not_ignored():
     assert all((ROOT / name).exists() for name in copied)
     roles = {module.partition(".")[0] for module in MODULES.values()}
     assert {*roles, "deploy", "efficientzero", "mcts_cpp", "launch.py"} <= copied
+
+
+def test_what_the_image_imports_to_check_itself_exists():
+    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", "")
+    (code,) = re.findall(r'^RUN python -c "(import torch.*)"$', text, re.MULTILINE)
+    names = []
+    for statement in ast.parse(code).body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            front = f"{statement.module}." if isinstance(statement, ast.ImportFrom) else ""
+            names += [front + alias.name for alias in statement.names]
+    assert {"launch", "replay.driver.reverb_lite"} <= {*names}
+    assert [name for name in names if importlib.util.find_spec(name) is None] == []
 
 
 def test_no_key_gets_into_an_image_or_a_commit():

@@ -91,8 +91,8 @@ def test_evaluate_passes_environment_and_seeds_on(recorder):
     program, calls = recorder
     run("evaluate.sh", "Catch-v0", "3", "5", "--episodes", "4", python=program)
     wanted = [
-        "-m",
-        "actor.tools.evaluate",
+        str(ROOT / "launch.py"),
+        "evaluate",
         "--env",
         "Catch-v0",
         "--seeds",

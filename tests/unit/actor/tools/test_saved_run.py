@@ -153,7 +153,7 @@ def test_what_cannot_be_played_is_said_in_one_line(
     tiny_run(tmp_path, tiny_config()).save()
     assert main([str(tmp_path), *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("evaluate: error: ") and message in line
+    assert line.startswith("launch.py evaluate: error: ") and message in line
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path, capsys, no_signal_handlers):

@@ -14,7 +14,7 @@ from deploy.ablate.command import Slot
 from deploy.ablate.grid import Grid, expand
 from deploy.ablate.runner import GridRunner
 from deploy.checks.preflight import MIN_FREE_BYTES
-from deploy.supervising.supervisor import StopRequests
+from deploy.supervising.stop_requests import StopRequests
 from efficientzero.config.files import load_preset
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.credentials import make_local_credentials

@@ -354,7 +354,7 @@ def test_lineage_survives_the_run_file(parent):
     ("arguments", "message"),
     [
         (["--fork-from", "a", "--frozen-replay", "b"], "got 2 of them, wanted one"),
-        (["--fork_weights"], "--fork-weights: wanted --fork-from or --frozen-replay beside it"),
+        (["--fork_weights"], "--fork-weights: wanted --fork-from or --frozen-replay with it"),
         (["--frozen_replay=/nowhere"], "--frozen-replay: wanted a run's folder"),
     ],
 )

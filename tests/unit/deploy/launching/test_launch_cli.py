@@ -1,9 +1,13 @@
 """The command line: what it explains, what it refuses, and that it then starts nothing."""
 
 import errno
+import importlib
+import re
 import shlex
 import shutil
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +16,9 @@ import pytest
 
 import launch
 from deploy.checks.memory import replay_memory
-from deploy.launching import command_line
+from deploy.launching import command_line, plan, tokens
 from deploy.launching.prepare import default_run_id, prepare
+from deploy.supervising.local_run import Plan, advice_lines
 from efficientzero.config.fields import (
     Config,
     EnvConfig,
@@ -106,24 +111,24 @@ def test_switch_can_be_turned_off(capsys):
 )
 def test_machine_without_cuda_gets_a_preset_that_suits_the_task(monkeypatch, named, preset, why):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    choice = launch.choose_preset(["--local", *named])
+    choice = plan.choose_preset(["--local", *named])
     assert choice.preset == preset
     assert why in choice.why
     assert choice.is_first_try == (not named)
 
 
 def test_machine_with_cuda_gets_the_reference(monkeypatch):
-    monkeypatch.setattr(launch, "has_cuda_device", lambda: True)
+    monkeypatch.setattr(plan, "has_cuda_device", lambda: True)
     for named in ((), ("--env", "ALE/Breakout-v5")):
-        choice = launch.choose_preset(["--local", *named])
+        choice = plan.choose_preset(["--local", *named])
         assert (choice.preset, choice.is_first_try) == ("atari100k", False)
 
 
-def advised(run: RunInfo, exit_code: int, *, is_final: bool, **plan) -> dict[str, str]:
+def advised(run: RunInfo, exit_code: int, *, is_final: bool, **changed) -> dict[str, str]:
     summary = {"exit_code": exit_code, "eval_is_final": is_final}
     lease = take_lease(run.directory, "launcher", launch=run.num_resumes)
-    rest = {"has_workers": True, "is_first_try": True, **plan}
-    lines = launch.advice_lines(launch.Plan(run, [], ExitStack(), lease, **rest), summary)
+    rest = {"has_workers": True, "is_first_try": True, **changed}
+    lines = advice_lines(Plan(run, [], ExitStack(), lease, **rest), summary)
     return [(line[:10].strip(), line[11:]) for line in lines]
 
 
@@ -187,6 +192,24 @@ def test_help_shows_examples_and_every_part(capsys):
     assert "python launch.py --local" in text
     for option in ("--search.num-simulations", "--run-id", "--actors", "--env.atari.frame-skip"):
         assert option in text
+    commands = re.findall(r"^ *python launch\.py ([a-z]+) +(\S.*)$", text, re.MULTILINE)
+    assert commands == [(name, one.meaning) for name, one in launch.COMMANDS.items()]
+
+
+@pytest.mark.parametrize("name", launch.COMMANDS)
+def test_a_command_gets_the_rest_of_the_line_and_gives_the_exit_code(monkeypatch, name):
+    module = importlib.import_module(launch.COMMANDS[name].module)
+    monkeypatch.setattr(module, "main", lambda arguments: 40 + len(arguments))
+    assert launch.main([name, "runs/x", "--help"]) == 42
+
+
+def test_help_loads_no_torch_and_no_command():
+    modules = {"torch", "wandb", "matplotlib", *(c.module for c in launch.COMMANDS.values())}
+    code = f"import launch, sys; print({modules} & set(sys.modules)); launch.main(['--version'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True
+    )
+    assert done.stdout.splitlines()[0] == "set()"
 
 
 def test_without_local_it_says_what_to_type(capsys):
@@ -226,7 +249,7 @@ def test_deterministic_run_refuses_what_would_let_time_in(capsys, options, messa
 
 def test_deterministic_run_says_what_it_costs_and_stays_on_the_cpu(tmp_path):
     options = command_line.parse(["--deterministic"], load_preset("catch"))
-    config = launch.with_short_options(options)
+    config = command_line.with_short_options(options)
     assert config.cluster.deterministic
     prepared = prepare(config, run_id="x", runs_dir=tmp_path, checkout=Path.cwd(), now=NOW)
     notes = dict(prepared.notes)
@@ -334,7 +357,7 @@ def test_tokens_that_cannot_be_written_are_one_line(tmp_path, monkeypatch, capsy
         raise OSError(28, "No space left on device", str(folder / "credentials"))
 
     monkeypatch.delenv("EFFICIENTZERO_CREDENTIALS", raising=False)
-    monkeypatch.setattr(launch, "make_local_credentials", refused)
+    monkeypatch.setattr(tokens, "make_local_credentials", refused)
     arguments = ["--prepare", "--run-id", "x", "--preset", "catch", "--runs-dir", str(tmp_path)]
     assert launch.main([*arguments, "--tracking.mode", "disabled"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

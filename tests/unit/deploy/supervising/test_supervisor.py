@@ -18,11 +18,11 @@ from deploy.supervising.child import (
     child_environment,
     end_leftovers,
 )
+from deploy.supervising.stop_requests import StopRequests
 from deploy.supervising.supervisor import (
     Graces,
     Outcome,
     Progress,
-    StopRequests,
     Supervisor,
 )
 from deploy.supervising.topology import ProcessSpec
@@ -442,8 +442,8 @@ def test_environment_bypasses_proxies_on_loopback_and_limits_threads():
 
 def test_roles_end_when_the_launcher_is_killed(tmp_path):
     role = (
-        "import sys; from efficientzero.process.runtime import leave, run_role;"
-        "leave(run_role('actor', 0, lambda stop: (print('up', flush=True), stop.wait(600))))"
+        "import sys; from efficientzero.process.runtime import exit_now, run_role;"
+        "exit_now(run_role('actor', 0, lambda stop: (print('up', flush=True), stop.wait(600))))"
     )
     launcher = textwrap.dedent(
         f"""

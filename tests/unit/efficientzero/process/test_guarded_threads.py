@@ -18,10 +18,7 @@ from deploy.supervising.child import (
     child_environment,
 )
 from deploy.supervising.monitor import RunMonitor
-from deploy.supervising.supervisor import (
-    Outcome,
-    StopRequests,
-)
+from deploy.supervising.stop_requests import StopRequests
 from deploy.supervising.topology import ProcessSpec
 from efficientzero.envs.hang_watch import watch_for_hangs
 from efficientzero.metrics import wandb_tracker
@@ -35,6 +32,7 @@ from efficientzero.process.runtime import (
 from efficientzero.rpc.credentials import make_local_credentials
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
+from efficientzero.runs.results.run_summary import Outcome
 from efficientzero.worker.joining import new_seat
 from efficientzero.worker.membership import Membership
 from learner.batches.feeder import BatchFeeder
@@ -289,7 +287,7 @@ def formatted(record):
 ROLE = """
 import sys, time
 from efficientzero.process.guarded_thread import guarded_thread
-from efficientzero.process.runtime import leave, run_role
+from efficientzero.process.runtime import exit_now, run_role
 
 def work():
     {work}
@@ -298,7 +296,7 @@ def main(stop):
     guarded_thread(work, stop, name="reader")
     {wait}
 
-leave(run_role("actor", 3, main, exit_grace_s={grace_s}))
+exit_now(run_role("actor", 3, main, exit_grace_s={grace_s}))
 """
 
 

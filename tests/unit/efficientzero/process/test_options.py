@@ -23,18 +23,13 @@ from efficientzero.worker.role_arguments import (
 ROOT = Path(__file__).resolve().parents[4]
 
 
-def evaluate(arguments):
-    from actor.tools.evaluate import main
-
-    return main(arguments)
+def command(name):
+    return lambda arguments: launch.main([name, *arguments])
 
 
 COMMANDS = {
     "launch": launch.main,
-    "ablate": lambda arguments: launch.main(["ablate", *arguments]),
-    "report": lambda arguments: launch.main(["report", *arguments]),
-    "status": lambda arguments: launch.main(["status", *arguments]),
-    "evaluate": evaluate,
+    **{name: command(name) for name in launch.COMMANDS},
     "benchmarks": benchmarks,
     "worker": lambda arguments: parse_worker_line("actor", "Act."),
     "server": lambda arguments: parse_server_line("replay", "Keep."),
@@ -144,7 +139,7 @@ def test_no_command_line_is_parsed_past_these_rules():
         (("--search.algorithm", "gumble"), "'gumble'"),
         (("--budget.env-steps",), "--budget.env-steps"),
         (("statsu", "runs/x"), "(did you mean 'status'?)"),
-        (("cartpole",), "wanted an option or one of ablate, report, status"),
+        (("cartpole",), "wanted an option or one of ablate, report, evaluate, search, status"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_what_was_meant(monkeypatch, capsys, arguments, words):

@@ -20,12 +20,12 @@ from efficientzero.process.runtime import (
 ROLE = """
 {before}
 import errno, sys
-from efficientzero.process.runtime import PlainError, leave, run_role
+from efficientzero.process.runtime import PlainError, exit_now, run_role
 
 def main(stop):
     {body}
 
-leave(run_role("actor", 3, main))
+exit_now(run_role("actor", 3, main))
 """
 
 

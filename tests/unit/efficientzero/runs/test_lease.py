@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy.checks.leftovers import end_earlier_launch
 from deploy.checks.preflight import PreflightError
-from deploy.launching.leftovers import end_earlier_launch
 from efficientzero.process.runtime import (
     EXIT_FINAL,
     LAUNCHER_PID_VARIABLE,

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import launch
 from actor.tools.evaluate import main as evaluate
 from actor.tools.saved_run import load_network
-from actor.tools.show_search import Options
-from actor.tools.show_search import main as show_search
+from actor.tools.show_search import Options, show_search
 from deploy.checks.fork import find_fork
 from deploy.checks.preflight import PreflightError
+from deploy.launching.plan import find_run
 from deploy.launching.prepare import prepare_resume
 from deploy.launching.run_lock import run_lock
 from deploy.launching.serve import existing_run
@@ -117,7 +116,7 @@ def test_a_moved_run_is_evaluated_and_shown(original, tmp_path, capsys):
 
 def test_every_command_that_takes_a_run_takes_the_folder_it_is_given(original, copy, tmp_path):
     shutil.rmtree(original.directory)
-    assert launch.find_run(["--resume", str(copy)]).directory == copy
+    assert find_run(["--resume", str(copy)]).directory == copy
     write_snapshot(copy / "replay-0" / "kept" / "000001-2026")
     for is_frozen in (False, True):
         fork = find_fork(copy, is_frozen=is_frozen, takes_weights=False)
@@ -144,7 +143,8 @@ def test_a_result_that_cannot_be_kept_is_printed(copy, capsys):
     told = capsys.readouterr()
     assert '"train_step": 10' in told.out
     (line,) = told.err.splitlines()
-    assert line.startswith(f"evaluate: note: {copy}/evaluation-search.json is not written (")
+    path = copy / "evaluation-search.json"
+    assert line.startswith(f"launch.py evaluate: note: {path} is not written (")
 
 
 @pytest.mark.parametrize("name", ["x.xyz", "decision", "x.json"])
