@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class CannotResume(PlainError):
     """The run's checkpoints do not fit the run."""
 
-    is_final = True
+    is_permanent = True
 
 
 def resume(

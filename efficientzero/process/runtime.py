@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 class PlainError(Exception):
     """A failure whose message says all: what was got, what was wanted, what to do."""
 
-    is_final: ClassVar[bool] = False
+    is_permanent: ClassVar[bool] = False
     """True where starting the process again would end in the same failure."""
 
 
@@ -223,7 +223,7 @@ def _exit_code_of(error: Exception | SystemExit, process: str) -> int:
         log.error("%s failed: %s (its traceback is above)", process, error)
     elif isinstance(error, PlainError):
         log.error("%s", error)
-        return EXIT_FINAL if error.is_final else 1
+        return EXIT_FINAL if error.is_permanent else 1
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = error.filename or "the run folder"
         log.error("the disk is full (%s): free some space or choose another --runs-dir", where)

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 class CredentialsError(PlainError):
     """Files that are missing or wrong; the message names them and never what is in them."""
 
-    is_final = True
+    is_permanent = True
 
 
 def credentials_folder() -> Path | None:

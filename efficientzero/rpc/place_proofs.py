@@ -34,7 +34,7 @@ _TRIES = 3
 class PlaceSecretError(PlainError):
     """The run folder's secret cannot be read or made; the message says why."""
 
-    is_final = True
+    is_permanent = True
 
 
 class PlaceProofs:

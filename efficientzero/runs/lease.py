@@ -27,7 +27,7 @@ _LOOK_S = 1.0
 class Fenced(PlainError):
     """Another process has taken this one's place in the run folder."""
 
-    is_final = True
+    is_permanent = True
 
 
 @dataclass(slots=True)

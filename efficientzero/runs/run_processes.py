@@ -30,7 +30,7 @@ _ROLES = {
 class AtWork(PlainError):
     """Another process of the same name works in the run folder."""
 
-    is_final = True
+    is_permanent = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

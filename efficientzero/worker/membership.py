@@ -73,7 +73,7 @@ log = logging.getLogger(__name__)
 class JoinRefused(PlainError):
     """The learner will never take this process as it is."""
 
-    is_final = True
+    is_permanent = True
 
 
 class LearnerAway(PlainError):

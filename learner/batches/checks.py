@@ -34,7 +34,7 @@ class BadBatch(ValueError):
 class TargetsBeyondSupport(PlainError):
     """What the run's settings make of good batches cannot be trained on."""
 
-    is_final = True
+    is_permanent = True
 
 
 class BatchChecks:

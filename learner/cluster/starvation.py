@@ -20,7 +20,7 @@ _PATIENCE_S = 60.0
 class ReplayEmpty(PlainError):
     """There is nothing to train on, and nothing will come."""
 
-    is_final: ClassVar[bool] = True
+    is_permanent: ClassVar[bool] = True
 
 
 class Starvation:

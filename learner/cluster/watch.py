@@ -34,7 +34,7 @@ from learner.records import RunRecord
 _LOOK_S = 1.0
 _STALLED_S = 10.0
 """What goes away by itself sooner is no stall."""
-_SAID_AGAIN_S = 300.0
+_REPEAT_WARNING_S = 300.0
 _CERTIFICATES_S, _WARNED_AGAIN_S = 3_600.0, 86_400.0
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class ClusterWatch:
             if self._clock() - looked_at > _CERTIFICATES_S:
                 self.look_at_certificates()
                 looked_at = self._clock()
-            if self.cause and self._clock() - said_at > _SAID_AGAIN_S:
+            if self.cause and self._clock() - said_at > _REPEAT_WARNING_S:
                 log.warning("%s", self.cause)
                 said_at = self._clock()
 

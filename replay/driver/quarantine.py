@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class PoisonedReplay(PlainError):
     """Nothing that comes out of replay can be used; a restart would find the same."""
 
-    is_final = True
+    is_permanent = True
 
 
 class Quarantine:

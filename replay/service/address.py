@@ -24,7 +24,7 @@ _OWN_ADDRESS = re.compile(r"\|-- (\S+)\n\s+/32 host LOCAL")
 class PublicAddress(PlainError):
     """Whoever reaches Reverb can read and write all of replay; others must not."""
 
-    is_final = True
+    is_permanent = True
 
 
 def check_private(

@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 class PortTakenError(PlainError):
     """Somebody else serves on the port."""
 
-    is_final = True
+    is_permanent = True
 
 
 class OtherFormat(PlainError):
     """The newest snapshot is of another version of the program."""
 
-    is_final = True
+    is_permanent = True
 
 
 _SNAPSHOTS_KEPT = 2
