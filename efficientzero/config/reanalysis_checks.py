@@ -1,4 +1,4 @@
-"""Which searches and value targets a config can have in reanalysis: called by ``config_checks``."""
+"""Checks of the searches and value targets of reanalysis, called by ``checks``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from efficientzero.config.files import ConfigError
 
 
 def check_reanalysis(config: Config) -> None:
-    """Refuse targets that cannot be learned from, or that would never come.
+    """Refuse targets from which nothing can be learned, or that would never be made.
 
     Raises:
         ConfigError: one line with the field, what was got and what was wanted.

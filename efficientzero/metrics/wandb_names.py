@@ -1,7 +1,7 @@
-"""What wandb accepts as names: characters and lengths.
+"""Names that wandb accepts: characters and lengths.
 
-Checked before a run starts. wandb's client checks only the project, when a process begins its run,
-and its server the rest at the upload: too late for what was recorded offline.
+Checked before a run starts. wandb's client checks only the project, when a process begins its run;
+its server checks the rest at the upload, too late for a run recorded offline.
 """
 
 from __future__ import annotations

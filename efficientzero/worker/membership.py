@@ -1,7 +1,7 @@
 """A worker's place in a run: asked for, kept by heartbeats, given back.
 
-Used by ``worker``. The learner may not be there yet, or be away for a while. Knows no role's work;
-the role's loop shows how it fares through its ``Pulse``.
+Used by ``worker``. The learner may not be there yet, or be away for a while. The heartbeats carry
+the rate and the waits of the role's loop, read from its ``Pulse``.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ log = logging.getLogger(__name__)
 
 
 class JoinRefused(PlainError):
-    """The learner will never take this process as it is."""
+    """The learner refuses this process, and would refuse it again."""
 
     is_permanent = True
 
 
 class LearnerAway(PlainError):
-    """The learner did not answer for as long as a worker waits."""
+    """The learner did not answer within the time that a worker waits."""
 
 
 class PlaceLost(PlainError):
@@ -89,19 +89,19 @@ class RunFinished(Exception):
 
 
 def new_seat(role: str, index: int = 0, incarnation: int = 0) -> cluster_pb2.Seat:
-    """Return this process as the learner shall know it."""
+    """Return this process's identity for the learner."""
     return cluster_pb2.Seat(
         role=role,
         index=index,
         incarnation=incarnation,
-        member=secrets.randbits(62) + 1,  # tells processes apart; no part of the seed tree
+        member=secrets.randbits(62) + 1,  # identifies the process; no part of the seed tree
         host=socket.gethostname(),
         pid=os.getpid(),
     )
 
 
 def seat_in(run: RunInfo, role: str, index: int, incarnation: int = 0) -> cluster_pb2.Seat:
-    """Return this process in a place that it has without asking, by the run folder's secret.
+    """Return this process's identity in a given place, proved with the run folder's secret.
 
     Raises:
         OSError: the disk is full, and there is no secret yet.
@@ -121,14 +121,14 @@ def join(
     runs_dir: Path,
     patience_s: float = _JOIN_PATIENCE_S,
 ) -> tuple[RunInfo, cluster_pb2.Seat] | None:
-    """Ask the learner at ``host:port`` for a place and all there is to know.
+    """Ask the learner at ``host:port`` for a place and the run's configuration.
 
     Args:
-        address: of the learner, which need not be there yet, nor its name resolve.
+        address: of the learner, which need not run yet; its name need not resolve yet.
         role: actor, reanalyzer or evaluator.
         stop: ends the wait.
-        runs_dir: where this host keeps the run's folder, for what its processes write.
-        patience_s: seconds to wait for the learner at most.
+        runs_dir: this host's folder for the run's folder, where its processes write.
+        patience_s: longest wait for the learner, seconds.
 
     Returns:
         The run as this host sees it, and the place; None on stop.
@@ -200,7 +200,7 @@ def _check_names(run: RunInfo) -> None:
 
 
 class Membership:
-    """Tells the learner every two seconds that this process lives. Use as a context manager."""
+    """Sends the learner a heartbeat every two seconds. Use as a context manager."""
 
     def __init__(
         self,
@@ -210,13 +210,13 @@ class Membership:
         *,
         silence_s: float = _SILENCE_S,
     ) -> None:
-        """Begin at once, in a thread; the learner need not be there yet.
+        """Begin at once, in a thread; the learner need not run yet.
 
         Args:
-            run: which one.
+            run: the run.
             seat: the place, given by ``join`` or by the launcher.
             stop: set when the run is over, the place is lost or the learner stays away.
-            silence_s: how long it may stay away, seconds.
+            silence_s: seconds that the learner may stay away.
         """
         self._run, self._seat, self._stop, self._silence_s = run, seat, stop, silence_s
         self._pulse: Pulse | None = None
@@ -227,23 +227,23 @@ class Membership:
         self._thread = guarded_thread(self._beat_on, stop, name="heartbeat")
 
     def follow(self, pulse: Pulse) -> None:
-        """Tell from now on how this loop fares."""
+        """Report this loop's rate and waits from now on."""
         self._pulse = pulse
 
     def check(self) -> None:
-        """Raise what ended the membership, if anything did."""
+        """Raise the error that ended the membership, if there was one."""
         if self._failure is not None:
             raise self._failure
 
     def close(self) -> None:
-        """Give the place back, if the learner is there to take it."""
+        """Give the place back, if the learner answers."""
         self._closed.set()
         self._thread.join(_CALL_S + HEARTBEAT_S)
         if self._failure is None:
             try:
                 self._stub.Leave(cluster_pb2.LeaveRequest(seat=self._seat), timeout=_LEAVE_S)
             except grpc.RpcError as error:
-                log.debug("not told to the learner: %s", reason_of(error))
+                log.debug("not reported to the learner: %s", reason_of(error))
         self._channel.close()
 
     def _beat_on(self) -> None:
@@ -257,7 +257,7 @@ class Membership:
             except grpc.RpcError as error:
                 self._note(error, address, time.monotonic() - heard_at)
             except Exception:
-                # This thread has nobody above it, and without it the place is soon lost.
+                # Nothing above this thread sees its errors, and without it the place is soon lost.
                 log.exception("no heartbeat can be sent")
                 self._fail(PlaceLost("this process cannot send heartbeats any more"))
             if self._failure is not None:
