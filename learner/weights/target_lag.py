@@ -16,23 +16,23 @@ class TargetWeights(NamedTuple):
     """Weights to publish."""
 
     state: Mapping[str, Tensor]
-    train_step: int  # behind them
+    train_step: int  # of the weights
 
 
 class TargetLag:
     """The target weights of the last few intervals."""
 
     def __init__(self, num_intervals: int) -> None:
-        """Be ``num_intervals`` late; 0: not at all."""
+        """Delay target weights by ``num_intervals``; 0: no delay."""
         self._num_intervals = num_intervals
         self._waiting: deque[TargetWeights] = deque()
 
     def state(self) -> list[tuple[dict[str, Tensor], int]]:
-        """Return what a checkpoint must keep: the weights that wait, and their train_steps."""
+        """Return the delayed weights and their train_steps, for a checkpoint."""
         return [(dict(weights.state), weights.train_step) for weights in self._waiting]
 
     def restore(self, state: list[tuple[dict[str, Tensor], int]]) -> None:
-        """Go on with the weights that waited."""
+        """Continue with the delayed weights of a checkpoint."""
         self._waiting = deque(TargetWeights(*weights) for weights in state)
 
     def exchange(self, state: Mapping[str, Tensor], train_step: int) -> TargetWeights | None:

@@ -1,8 +1,7 @@
-"""An exponential moving average of the learner's weights: steadier than those of one train_step.
+"""An exponential moving average of the learner's weights, steadier than single train_steps.
 
-Held by ``learner.weights.publishing`` where ``learner.average_decay`` asks for it; a learner
-without one keeps and computes nothing. Only what actors and reanalyzers get is averaged, no
-projector.
+Held by ``learner.weights.publishing`` if ``learner.average_decay`` is set; otherwise nothing is
+stored or computed. Only published weights are averaged, not the projector.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from torch import Tensor
 class WeightAverage:
     """The average of live weights over train_steps, on their device; use from one thread.
 
-    After t updates it is sum_i d^(t - i) w_i / sum_i d^(t - i), so that the initial weights are not
-    in it. Batch norm's running statistics are averaged as the weights are: the mean of a layer's
-    inputs follows the weights before it, and to first order the average of the statistics is that
-    of the averaged weights; the newest statistics would be those of weights which the average lags
-    behind. What is no floating-point number, such as a count of batches, is the newest one.
+    After t updates it is sum_i d^(t - i) w_i / sum_i d^(t - i), so that it does not contain the
+    initial weights. Batch norm's running statistics are averaged too: a layer's input statistics
+    depend on the weights before it, and to first order their average belongs to the averaged
+    weights; the newest statistics would belong to newer weights. Integer tensors, such as a count
+    of batches, are the newest ones.
     """
 
     def __init__(self, live: Mapping[str, Tensor], decay: float) -> None:
         """Begin with ``live`` as it is.
 
         Args:
-            live: the weights by name; training keeps their addresses.
+            live: the weights by name; training updates them in place.
             decay: d per train_step, above 0 and below 1.
         """
         self._live, self._decay = live, decay
@@ -44,7 +43,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the live weights after one more train_step; asks a GPU for it and does not wait."""
+        """Add the live weights after one more train_step; on a GPU asynchronously."""
         self._num_updates += 1
         share = (1.0 - self._decay) / (1.0 - self._decay**self._num_updates)
         torch._foreach_lerp_(self._averaged, self._sources, share)
@@ -58,16 +57,16 @@ class WeightAverage:
         return float(change / torch.nn.utils.get_total_norm(self._sources))
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps; the tensors are the average's own."""
+        """Return the entries for a checkpoint; the tensors are not copied."""
         return {"num_updates": self._num_updates, "weights": self.weights}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with a checkpoint's average."""
+        """Continue with a checkpoint's average."""
         self._num_updates = state["num_updates"]
         for name, tensor in self.weights.items():
             tensor.copy_(state["weights"][name])
 
     def begin_again(self) -> None:
-        """Begin with the live weights, which another run's have replaced."""
+        """Begin with the live weights, which were loaded from another run."""
         self.restore({"num_updates": 0, "weights": self._live})
