@@ -19,8 +19,8 @@ namespace mcts {
 
 using Lengths = std::span<const pybind11::ssize_t>;
 
-// The one or two lengths that an array must have. Takes no memory of its own: there are several in
-// each call, and a call can be shorter than a microsecond.
+// The one or two lengths that an array must have. Allocates no memory: there are several in each
+// call, and a call can be shorter than a microsecond.
 class Shape {
  public:
   explicit Shape(pybind11::ssize_t length) : lengths_{length, 1}, size_(1) {}

@@ -40,8 +40,8 @@ struct SearchParams {
   double root_exploration_fraction = 0.25;
 
   // Whether Q is divided by its range: for PUCT by that in the tree, for Gumbel completed Q by that
-  // at each node. False: PUCT takes Q as it is, and what bounds it is without effect; Gumbel scales
-  // it by visits alone.
+  // at each node. False: PUCT uses the unscaled Q, and its bounds have no effect; Gumbel scales it
+  // by visits only.
   bool normalize_q = true;
 
   Algorithm algorithm = Algorithm::kPuct;

@@ -94,7 +94,7 @@ struct TreeMemory {
 
 // Whose view the network's numbers are given in, if there are two players.
 enum class View : std::int8_t {
-  kMover,          // values: of whoever moves at the node; rewards: of whoever acted
+  kMover,          // values: of the player to move at the node; rewards: of the one who acted
   kPlayer0Begins,  // all of player 0, who moves at the root
   kPlayer1Begins,  // all of player 0, while player 1 moves at the root
 };
@@ -108,7 +108,7 @@ struct RootInput {
   std::span<const std::uint8_t> legal_actions = {};  // [A], 0 = illegal; empty: all are legal
   View view = View::kMover;
   bool draws_noise = false;   // from the tree's own sequence; `noise` is empty then
-  bool reuses_nodes = false;  // start from what Advance kept, if anything
+  bool reuses_nodes = false;  // start from the nodes that Advance kept, if any
 };
 
 // One node as a reader sees it.
@@ -118,7 +118,7 @@ struct NodeView {
   int action = -1;  // the step into this node; -1: the root
   int depth = 0;
   int visits = 0;
-  float value = 0.0F;         // mean return from here, as whoever moves here sees it
+  float value = 0.0F;         // mean return from here, for the player to move
   float reward = 0.0F;        // of the step into this node
   float prior = 0.0F;         // of the step into this node; root: 1
   float q = 0.0F;             // of the step into this node, as the parent sees it; root: 0
@@ -250,7 +250,7 @@ class alignas(64) Tree {
   void DropChild(const SearchConstants& constants, PathStep step, const NodeHeader& child);
   void RecomputeActions(const SearchConstants& constants, int node);
   void StartFromKeptNodes(const SearchConstants& constants, bool has_kept_nodes);
-  // +1, or -1 where the network's view is the opponent's of whoever moves at this depth.
+  // +1, or -1 where the network's view is that of the opponent of the player to move.
   float SignAt(int depth) const;
 
   TreeMemory memory_;

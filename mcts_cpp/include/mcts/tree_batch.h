@@ -20,7 +20,7 @@ struct RootInputs {
   std::span<const std::uint8_t> legal_actions = {};  // [B, A] 0 = illegal; not given: all are legal
   std::span<const std::int32_t> to_play = {};        // [B] 0 or 1, see View
   bool draws_noise = false;                          // each tree from its own sequence
-  bool reuses_nodes = false;                         // start from what Advance kept
+  bool reuses_nodes = false;                         // start from the nodes that Advance kept
 };
 
 // B independent search trees that advance in lock-step, one network inference per simulation.
@@ -135,7 +135,7 @@ class TreeBatch {
   std::vector<CacheLine> memory_;
   std::vector<Tree> trees_;  // [B]
   int num_threads_;
-  // Apart from what is read by all threads in every loop.
+  // In another cache line than the members that all threads read in every loop.
   alignas(64) Expects expects_ = Expects::kExpandRoots;
   int num_simulations_done_ = 0;
   bool has_advanced_ = false;  // Advance was the latest call
