@@ -57,7 +57,7 @@ class Task:
     """A preset's environments, with one seed."""
 
     def __init__(self, config: Config, *, num_evaluations: int, num_episodes: int) -> None:
-        """Find out what the environment is like.
+        """Read the environment's spec.
 
         Args:
             config: with the seed.
@@ -93,7 +93,7 @@ class Task:
         curve.evaluated_cpu_s += process_time() - started
 
     def rewards(self, raw: Array) -> Array:
-        """Return what is learned from: the raw rewards or their signs."""
+        """Return the rewards to learn from: raw, or their signs."""
         return np.sign(raw) if self.config.env.clip_rewards else raw
 
     def _envs(self, seeds: Sequence[int], *, training: bool, limit: int) -> EnvBatch:

@@ -1,8 +1,7 @@
-"""The command ``simulations``: what a longer or shorter search is worth with the same weights.
+"""The command ``simulations``: returns of longer and shorter searches with the same weights.
 
-Plays each run's newest checkpoint with several numbers of simulations, and by the policy head
-alone, on the games of its final evaluation. What the run's folder holds already is not played
-again.
+Plays each run's newest checkpoint with several numbers of simulations, and with only the policy
+head, on the games of its final evaluation. Results stored in the run's folder are not played again.
 """
 
 from __future__ import annotations

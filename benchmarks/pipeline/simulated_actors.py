@@ -1,4 +1,4 @@
-"""Actors whose network takes a fixed time and no processor: all else of them is real.
+"""Actors whose network takes a fixed time and no processor; everything else is real.
 
 Run as a module: imports once, then for each line of JSON on stdin forks that many actor processes
 and answers with a line of JSON when their collection has ended. Each is the real ``Actor`` with
@@ -41,7 +41,7 @@ from efficientzero.search import (
 from replay.steps import EpisodeWriter
 
 WEIGHTS = {"weight": torch.zeros(1)}
-"""All that the simulated network consists of."""
+"""All tensors of the simulated network."""
 _GAME, _STEPS_PER_EPISODE = "Pong", 200
 _JOIN_S = 5.0
 
@@ -89,7 +89,7 @@ class RepeatedGame:
 
 
 class SleepingSearch:
-    """Takes ``latency_s`` and finds nothing; remembers when it was asked."""
+    """Sleeps for ``latency_s`` and returns an empty result; notes the time of each call."""
 
     on_gpu = False
 
