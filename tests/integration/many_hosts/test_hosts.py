@@ -1,6 +1,7 @@
 """One run over three hosts with addresses of their own: a cut cable, a long one, a killed actor.
 
-Run it alone: ``python -m pytest tests/integration/many_hosts/test_hosts.py`` (as root, with iproute2).
+Run it alone, as root, with iproute2:
+``python -m pytest tests/integration/many_hosts/test_hosts.py``.
 """
 
 import json
