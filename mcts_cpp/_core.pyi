@@ -16,9 +16,9 @@ subtree of the action just played: see `TreeBatch.advance`.
 All arrays are C-contiguous with exactly the dtype and shape given, numpy arrays or CPU tensors of a
 library that speaks DLPack (a torch tensor that needs no gradient); nothing is converted or copied.
 Results are written into the caller's arrays. Wrong arrays, numbers that are not finite (or beyond
-1e25), roots without a legal action and calls out of order raise `ValueError` and change nothing;
-what is no array at all raises `TypeError`. Every call releases the GIL. An object takes one call at
-a time and refuses a second one with `ValueError`; different objects are independent.
+1e25), roots without a legal action and calls out of order raise `ValueError` and change nothing; an
+argument that is no array raises `TypeError`. Every call releases the GIL. An object takes one call
+at a time and refuses a second one with `ValueError`; different objects are independent.
 
 Same numbers and seeds give the same search, bit by bit. Exactly equal scores are decided by a
 SplitMix64 sequence per tree, seeded by `seeds`, that advances by one per tie; noise that the trees
@@ -105,12 +105,12 @@ class SearchParams:
             use_value_prefix: Whether `backup` gets running sums of rewards, not rewards.
             root_exploration_fraction: Share of the root prior that noise replaces, in [0, 1].
             normalize_q: Whether Q is divided by its range: PUCT's by that in the tree, then clipped
-                to [0, 1]; Gumbel's completed Q by that at each node. False: PUCT adds Q as it is,
+                to [0, 1]; Gumbel's completed Q by that at each node. False: PUCT adds raw Q,
                 and `value_delta_max`, `known_q_bounds`, `recomputed_bounds` and
                 `stale_prefix_bounds` are without effect.
             algorithm: "puct": MuZero. "gumbel": Gumbel MuZero, with sequential halving at the root
-                and the improved policy below it; then what is marked PUCT is without effect, and
-                the other way round.
+                and the improved policy below it; then parameters marked PUCT have no effect, and
+                vice versa.
             unvisited_q: PUCT: Q of actions without a visit. "mean_q": the mean Q of visited
                 siblings and, below the root, of the parent's mean (as ELF). "parent_value": the
                 node's own mean value. "zero": the Q that normalisation maps to 0, which is the

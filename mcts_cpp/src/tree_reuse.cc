@@ -1,9 +1,9 @@
 // Root reuse: how the subtree of the played action becomes the next search's tree.
 //
 // Nodes keep their order, so a parent comes before its children here too. At most R nodes are kept
-// below the new root, those expanded first. What is dropped (beyond R, or below an action that is
-// illegal at the new root) is taken out of the means and visits of its ancestors, so that N(s) is
-// the number of nodes in the subtree of s, as in a fresh tree.
+// below the new root, those expanded first. Dropped nodes (beyond R, or below an action that is
+// illegal at the new root) are removed from the means and visits of their ancestors, so that N(s)
+// is the number of nodes in the subtree of s, as in a fresh tree.
 
 #include <algorithm>
 #include <limits>

@@ -67,7 +67,7 @@ struct SearchParams {
   // 1, or 2: zero-sum, the players alternate. Needs rewards, not value prefixes.
   int num_players = 1;
 
-  // What the original EfficientZero does differently, to repeat its results; PUCT only.
+  // Deviations of the original EfficientZero, to repeat its results; PUCT only.
   // True: the root's first visit adds the network's value. False: it adds a visit and no value,
   // which pulls the root value towards 0.
   bool root_visit_has_value = true;

@@ -54,9 +54,9 @@ class WorkerPool {
     Call call = nullptr;
     void* context = nullptr;
   };
-  // Upper half: a loop's number; lower half: its chunks that nobody has claimed yet. Where the
-  // number is that of the loop before, nobody has claimed any of this one. Every part has a chunk
-  // in every loop, so a number is never older than that.
+  // Upper half: a loop's number; lower half: its unclaimed chunks. If the number is that of the
+  // previous loop, no chunk of this one is claimed. Every part has a chunk in every loop, so a
+  // number is never older than that.
   struct alignas(64) Part {
     std::atomic<std::uint64_t> unclaimed = 0;
   };
