@@ -39,7 +39,7 @@ TRAIN: dict[AlgorithmName, Callable[[Task], Curve]] = {
 class BaselinesCommand:
     """Train plain DQN and PPO, untuned, on the presets' environments; play at random.
 
-    One thread each. What has finished is not trained again: the same command goes on after an
+    One thread each. Finished trainings are skipped, so the same command continues after an
     interruption.
     """
 

@@ -36,12 +36,12 @@ class Point:
     env_steps: int
     return_mean: float
     cpu_seconds: float
-    """Of training until then; evaluations are not counted."""
+    """Of training until then, without evaluations."""
 
 
 @dataclass(slots=True)
 class Curve:
-    """What a training gave."""
+    """The result of a training."""
 
     points: list[Point] = field(default_factory=list)
     evaluated_cpu_s: float = 0.0

@@ -87,7 +87,7 @@ def play_alone(results: Sequence[Result], stop: StopSignal) -> list[Result] | No
 
 
 def _why_missing(checked: CheckedCell, runs_dir: Path) -> str:
-    """Say how far a cell came."""
+    """Return how far a cell came."""
     budget = checked.cell.config.budget.env_steps
     if checked.stopped is not None:
         made = counts_on_disk(checked.stopped).env_steps

@@ -96,7 +96,7 @@ def read_result(directory: Path) -> Result:
     """Read a finished run's folder.
 
     Raises:
-        ValueError: it has not finished, or a file is missing or is not what it should be.
+        ValueError: it has not finished, or a file is missing or invalid.
     """
     run, summary = RunInfo.load(directory / "config.json"), read_summary(directory)
     if summary.get("exit_code") != 0:

@@ -44,7 +44,7 @@ class CpuCommand:
 
 @dataclass(slots=True)
 class Profile:
-    """What one run used, in CPU-seconds."""
+    """The CPU-seconds of one run."""
 
     label: str  # environment and preset
     of_role: dict[str, float]

@@ -41,7 +41,7 @@ class SimulationsCommand:
     """Play runs' newest checkpoints with several numbers of simulations per search.
 
     The same weights and games each time, so that runs (or the games of one run) are pairs.
-    Results are kept in the run folders: the same command goes on after an interruption.
+    Results are kept in the run folders: the same command continues after an interruption.
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]

@@ -48,7 +48,7 @@ _JOIN_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to simulate."""
+    """An order to simulate actors."""
 
     replay_address: str
     learner_address: str

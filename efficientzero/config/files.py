@@ -184,7 +184,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def hyperparameters(config: Config) -> dict[str, Any]:
-    """Return the dotted values that can change what is learned (no seed, processes, logging)."""
+    """Return the dotted values that can change results (no seed, processes, logging)."""
     values = {k: v for k, v in config_to_dict(config).items() if k not in _NOT_IN_HASH}
     return {k: v for k, v in flatten(values).items() if k not in _ONLY_SPEED + _ONLY_RECORDS}
 

@@ -74,7 +74,7 @@ class DiskPause:
         longest_wait_s: float = LONGEST_WAIT_S,
         look_s: float = _LOOK_S,
     ) -> None:
-        """Begin with nobody waiting.
+        """Begin with no waiting write.
 
         Args:
             stop: ends every wait.

@@ -1,7 +1,7 @@
 """Locks on files, and file systems that have none.
 
 ``flock`` is missing on some network and user-space file systems. There it fails with an error that
-must not be mistaken for a lock that somebody else holds.
+must not be mistaken for a lock held by another process.
 """
 
 from __future__ import annotations

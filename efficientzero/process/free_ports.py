@@ -21,7 +21,7 @@ def bind_free_port(held: socket.socket, host: str) -> int:
     If the host leaves no room below that range, any free port is taken.
 
     Raises:
-        OSError: nobody can listen at ``host``.
+        OSError: no process can listen at ``host``.
     """
     end = _ephemeral_start()
     draw = random.SystemRandom()
@@ -36,10 +36,10 @@ def bind_free_port(held: socket.socket, host: str) -> int:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port of ``host`` that nobody listens on now, see ``bind_free_port``.
+    """Return a port of ``host`` that no process listens on now, see ``bind_free_port``.
 
     Raises:
-        OSError: nobody can listen at ``host``.
+        OSError: no process can listen at ``host``.
     """
     with socket.socket() as held:
         return bind_free_port(held, host)

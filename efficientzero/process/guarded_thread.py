@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class GuardedThread(threading.Thread):  # noqa: TID251  this is the guard
-    """A daemon thread; what its target raises is logged and sets the process's stop signal."""
+    """A daemon thread; an exception of its target is logged and sets the process's stop signal."""
 
     def __init__(
         self,

@@ -143,7 +143,7 @@ def whole_number(text: str) -> int:
 
 
 def port_problem(address: str) -> str | None:
-    """Return what is wrong with the port of ``host:port``, empty if nothing; None: no address."""
+    """Return the error of the port in ``host:port``, empty if it is valid; None: no address."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
         return None

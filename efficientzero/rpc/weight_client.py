@@ -98,7 +98,7 @@ class WeightClient:
         self._failure: Exception | None = None
         self._away_reason = ""  # empty while the learner answers
         self._call: grpc.Call | None = None  # the pull in flight
-        self._is_awaited = False  # somebody waits for the next pull
+        self._is_awaited = False  # a caller waits for the next pull
         self._taken_train_step: int | None = None
         self._channel = open_channel(address)
         self._stub = weights_pb2_grpc.WeightServiceStub(self._channel)

@@ -51,7 +51,7 @@ class Lease:
             OSError: the folder cannot be read.
         """
         holder = _read(self.path)
-        # Where the file is missing, nobody has taken the place.
+        # If the file is missing, no process has taken the place.
         if holder and holder["token"] != self.token:
             raise Fenced(
                 f"{self.path.name} {_described(holder)} has taken over {self.path.parents[1]}: "

@@ -158,7 +158,7 @@ def _bundled(
     keys: list[str],
     bundles: Mapping[str, Mapping[str, Any]],
 ) -> tuple[list[str], list[str]]:
-    """Return the words of the bundles that shorten the list of differences, and what is left."""
+    """Return the words of the bundles that shorten the list of differences, and the other keys."""
     words = []
     for word, bundle in bundles.items():
         bundled = {**defaults, **bundle}

@@ -57,7 +57,7 @@ class RunProcess:
 
 
 def processes_in(directory: Path) -> list[RunProcess]:
-    """Return the roles' processes that work in a run folder, but for the caller."""
+    """Return the roles' processes that work in a run folder, except the caller."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

@@ -158,7 +158,7 @@ class Governor:
         wait_s: float,
         given_up: Callable[[], bool],
     ) -> Grant:
-        """Count what an actor completed and wait up to ``wait_s`` seconds for what it wants next.
+        """Count an actor's completed env_steps and wait up to ``wait_s`` seconds for a grant.
 
         Repeating a request number joins the first call or repeats its answer: nothing is counted or
         granted twice. A new incarnation of an index frees the env_steps held by the previous one.

@@ -45,8 +45,8 @@ class Gate(grpc.ServerInterceptor):
             held: bounds the admitted calls.
 
         A service refuses a call with ``CallRefused``. If it raises another error, the traceback is
-        logged and the caller gets the status "unknown". The process goes on, unlike after the
-        failure of a thread: otherwise every caller could end the run.
+        logged and the caller gets the status "unknown". Unlike after the failure of a thread, the
+        process continues: otherwise every caller could end the run.
         """
         self._wanted, self._wanted_to_read = (
             None if given is None else f"Bearer {given}".encode() for given in (token, read_token)
