@@ -31,7 +31,7 @@ _MORE = (
     "\n      `python -m benchmarks mctx` compares the trees with mctx;"
     "\n      `python -m benchmarks learning GRID.toml --out PAGE.md` shows a grid's finished runs;"
     "\n      `python -m benchmarks baselines` trains plain DQN and PPO on the same tasks;"
-    "\n      `python -m benchmarks cpu runs/*` tells where their CPU-seconds went;"
+    "\n      `python -m benchmarks cpu runs/*` shows where their CPU-seconds went;"
     "\n      `python -m benchmarks simulations runs/*` plays their weights with other searches;"
     "\n      `python -m benchmarks metrics runs/* --names METRIC --out PAGE.md` compares metrics;"
     "\n      `python -m benchmarks logging` measures what metric rows cost;"
@@ -63,7 +63,7 @@ _RUN: dict[type, Callable[[Any, Sequence[str]], int | None]] = {
     LoggingCommand: lambda command, _: measure_logging(command),
     PipelineCommand: lambda command, _: measure_pipeline(command),
 }
-"""What runs each command, given it and the command line; None is exit code 0."""
+"""Functions that run the commands, given command and command line; None is exit code 0."""
 
 
 def _without_logs(command: Any) -> Any:  # noqa: ANN401  any of the commands

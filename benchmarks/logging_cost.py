@@ -1,7 +1,7 @@
-"""The command ``logging``: what metric rows cost the processes that log them, in CPU time.
+"""The command ``logging``: the cost of metric rows for the processes that log them, in CPU time.
 
 Each process is a real one with a real offline wandb run and rows of an actor's size, ten a second;
-32 of them run at once, as on a large machine. Run as a module it is one of them.
+32 of them run at once, as on a large machine. Run as a module it is one of these processes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _START_S = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingCommand:
-    """Measure what logging costs a process, alone and beside 31 others; some minutes."""
+    """Measure what logging costs a process, alone and with 31 others; takes some minutes."""
 
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """One JSON object a row instead of the table; the first describes the machine."""
@@ -74,7 +74,7 @@ def _rows(count: int) -> Iterator[Row]:
 
 
 def _measure(count: int) -> list[dict[str, float]]:
-    """Return what each of ``count`` processes measured of itself, all at once."""
+    """Return the measurements of ``count`` processes that run at the same time."""
     with tempfile.TemporaryDirectory() as folder:
         processes = [
             subprocess.Popen(

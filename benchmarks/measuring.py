@@ -1,6 +1,6 @@
-"""How a number is taken and kept: seconds in interleaved rounds, rows, the machine.
+"""How numbers are measured and stored: seconds in interleaved rounds, rows, the machine.
 
-Used by all measurements and by ``report``. Knows neither trees nor networks.
+Used by all measurements and by ``report``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the value is allowed; None where nothing is demanded or measured."""
+        """Whether the value is within its limit; None without a limit or a measurement."""
         if self.must is None or self.value is None:
             return None
         return self.value >= self.must if self.at_least else self.value <= self.must
@@ -62,7 +62,7 @@ def cpu_seconds(tasks: Tasks, *, rounds: int) -> Samples:
 
 
 def wall_seconds(tasks: Tasks, *, rounds: int) -> Samples:
-    """Return seconds on the wall instead, which other processes lengthen: for threads only."""
+    """Return wall-clock seconds instead, which other processes lengthen: for threads only."""
     return _in_turns(tasks, rounds, time.perf_counter)
 
 
@@ -129,7 +129,7 @@ def cost_row(
 
 
 class Usage:
-    """What share of one core this process got since it was created."""
+    """The share of one core that this process got since this object was made."""
 
     def __init__(self) -> None:
         """Start the clocks."""

@@ -76,7 +76,7 @@ def print_rows(
     as_json: bool,
     title: str = _SEARCH_TITLE,
 ) -> None:
-    """Print the rows, what they took, and which limits do not hold."""
+    """Print the rows, the time they took, and the limits that do not hold."""
     if as_json:
         print(json_lines(rows, machine=f"{machine}\n{effort}"))
         return

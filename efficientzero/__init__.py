@@ -1,3 +1,3 @@
-"""EfficientZero: all that two processes share. The roles beside this package are its users."""
+"""EfficientZero: code shared by several processes. The packages of the roles use it."""
 
 __version__ = "0.1.0"

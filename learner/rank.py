@@ -1,7 +1,8 @@
 """Run another rank of a learner: ``python -m learner.rank --config config.json --index 1``.
 
-Started by launch.py beside the learner, which is rank 0 and leads. It talks to nobody else, keeps
-nothing and logs no metrics; it ends when rank 0 says so, and fails when rank 0 is gone.
+Started by launch.py together with the learner, which is rank 0 and leads. It communicates only with
+rank 0, saves nothing and logs no metrics; it ends when rank 0 asks for it, and fails when rank 0 is
+gone.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
 
 
 def follow(group: RankGroup, network: EfficientZeroNet, config: Config) -> None:
-    """Do what rank 0 tells until it tells the end.
+    """Follow rank 0's commands until it sends the end.
 
     Args:
         group: joined.

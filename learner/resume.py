@@ -1,6 +1,6 @@
-"""Going on from a checkpoint: every counter and tensor where the run was.
+"""Continuing from a checkpoint: restores every counter and tensor.
 
-Called by ``learner.__main__`` before the learner serves anybody.
+Called by ``learner.__main__`` before the learner serves clients.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class CannotResume(PlainError):
     """The run's checkpoints do not fit the run."""
 
-    is_final = True
+    is_permanent = True
 
 
 def resume(
@@ -94,7 +94,7 @@ def resume(
 
 
 def _check_inherited(run: RunInfo, steps_in_replay: int) -> None:
-    """A frozen run would wait for ever for the env_steps that its replay lacks."""
+    """Raise if replay lacks inherited env_steps: a frozen run would wait for them forever."""
     inherited = run.lineage.env_steps if run.lineage else 0
     if steps_in_replay < inherited:
         raise CannotResume(

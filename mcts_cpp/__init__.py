@@ -1,7 +1,7 @@
 """Batched MuZero search trees in C++.
 
-Knows floats: no network, no latents, no torch. Used by `efficientzero.search`; the loop it expects
-is drawn in `_core.pyi`.
+Works on float arrays only: no network, no latents, no torch. Used by `efficientzero.search`;
+`_core.pyi` shows the loop that the caller runs.
 """
 
 import pkgutil

@@ -16,9 +16,9 @@ subtree of the action just played: see `TreeBatch.advance`.
 All arrays are C-contiguous with exactly the dtype and shape given, numpy arrays or CPU tensors of a
 library that speaks DLPack (a torch tensor that needs no gradient); nothing is converted or copied.
 Results are written into the caller's arrays. Wrong arrays, numbers that are not finite (or beyond
-1e25), roots without a legal action and calls out of order raise `ValueError` and change nothing;
-what is no array at all raises `TypeError`. Every call releases the GIL. An object takes one call at
-a time and refuses a second one with `ValueError`; different objects are independent.
+1e25), roots without a legal action and calls out of order raise `ValueError` and change nothing; an
+argument that is no array raises `TypeError`. Every call releases the GIL. An object takes one call
+at a time and refuses a second one with `ValueError`; different objects are independent.
 
 Same numbers and seeds give the same search, bit by bit. Exactly equal scores are decided by a
 SplitMix64 sequence per tree, seeded by `seeds`, that advances by one per tie; noise that the trees
@@ -42,14 +42,14 @@ Uint64: TypeAlias = NDArray[np.uint64] | DlpackTensor
 Bool: TypeAlias = NDArray[np.bool_] | DlpackTensor
 
 class ExportedNode(TypedDict):
-    """One expanded node; what is said of a step is None or 1 at the root."""
+    """One expanded node; values of the step into it are None or 1 at the root."""
 
     index: int  # the simulation that expanded it, nodes kept by `advance` aside
     parent: int | None
     action: int | None  # the step into this node
     depth: int
     visits: int  # its own expansion included
-    value: float  # mean return from here, as whoever moves here sees it
+    value: float  # mean return from here, for the player to move
     reward: float  # of the step into this node
     prior: float  # of the step into this node
     q: float | None  # of the step into this node, as the parent sees it
@@ -105,12 +105,12 @@ class SearchParams:
             use_value_prefix: Whether `backup` gets running sums of rewards, not rewards.
             root_exploration_fraction: Share of the root prior that noise replaces, in [0, 1].
             normalize_q: Whether Q is divided by its range: PUCT's by that in the tree, then clipped
-                to [0, 1]; Gumbel's completed Q by that at each node. False: PUCT adds Q as it is,
+                to [0, 1]; Gumbel's completed Q by that at each node. False: PUCT adds raw Q,
                 and `value_delta_max`, `known_q_bounds`, `recomputed_bounds` and
                 `stale_prefix_bounds` are without effect.
             algorithm: "puct": MuZero. "gumbel": Gumbel MuZero, with sequential halving at the root
-                and the improved policy below it; then what is marked PUCT is without effect, and
-                the other way round.
+                and the improved policy below it; then parameters marked PUCT have no effect, and
+                vice versa.
             unvisited_q: PUCT: Q of actions without a visit. "mean_q": the mean Q of visited
                 siblings and, below the root, of the parent's mean (as ELF). "parent_value": the
                 node's own mean value. "zero": the Q that normalisation maps to 0, which is the
@@ -124,7 +124,7 @@ class SearchParams:
             value_scale: Gumbel: see above (c_scale), in [0, 1e3].
             gumbel_scale: Gumbel: factor of the variables the trees draw, in [0, 1e3].
             num_players: 2 for a zero-sum game of alternating moves; every Q, value and root value
-                is then that of whoever moves. Excludes `use_value_prefix`.
+                is then that of the player to move. Excludes `use_value_prefix`.
             root_visit_has_value: Whether the root's first visit adds the network's value. False:
                 a visit of value 0, which pulls root values towards 0.
             exploration_counts_expansion: Whether N(s) in the exploration term counts the node's
@@ -222,9 +222,9 @@ class TreeBatch:
         for PUCT numbers >= 0 that are rescaled over legal actions and mixed into the prior
         (Dirichlet), for Gumbel any numbers, added to the logits where the root chooses (Gumbel).
 
-        With two players and without `to_play`, the network's values are those of whoever moves at
-        a node, its rewards those of whoever acted. With `to_play`, the player who moves at each
-        root, all of them are player 0's.
+        With two players and without `to_play`, the network's values are those of the player to move
+        at a node, its rewards those of the player who acted. With `to_play`, the player to move at
+        each root, all of them are player 0's.
 
         With `reuse`, trees of which `advance` kept something start from it: the prior and the noise
         are these ones, visits and returns those kept, the network's value counts for Gumbel's
@@ -269,15 +269,15 @@ class TreeBatch:
         this order, as old_node[b, k] > k. Node 0 gets the new root's latent.
 
         At most R nodes below the new root are kept, those expanded first, and none below actions
-        illegal there. What is not kept is taken out of its ancestors' visits and returns, so that a
-        node's visits are again the nodes in its subtree. Every search runs up to M simulations of
-        its own on top: reuse buys a larger tree, not fewer inferences.
+        illegal there. Dropped nodes are removed from their ancestors' visits and returns, so that a
+        node's visits are again the nodes in its subtree. Every search adds up to M simulations:
+        reuse gives a larger tree, not fewer inferences.
 
         Rewards stay as they were computed. A kept node's latent and recurrent state are of the old
         search, so sums of rewards below it restart where they would have in that search; only below
         the new root, whose state is new, they restart at once. Bounds of Q are those of kept nodes.
-        Gumbel's halving at the root counts the visits of its own search only, in `best_actions`
-        too; completed Q and `action_weights` rest on all visits.
+        Gumbel's halving at the root counts only the visits of the new search, also in
+        `best_actions`; completed Q and `action_weights` use all visits.
         """
 
     def visit_counts(self, out: Int32) -> None:

@@ -1,14 +1,14 @@
 """Search in large or continuous action spaces: K actions per node, sampled by the caller.
 
-A tree then has K slots in place of actions, and the caller remembers which action each slot of each
-node stands for. What is left to do is to correct the prior for how the samples were drawn, as in
-Sampled MuZero (Hubert et al., 2021). Knows numpy only.
+A tree then has K slots in place of actions, and the caller stores the action of each slot of each
+node. This module corrects the prior for the distribution of the samples, as in Sampled MuZero
+(Hubert et al., 2021). Needs numpy only.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Beyond what float32's softmax tells apart: the prior of a spare slot is 0 for all practical ends.
+# Below the resolution of float32's softmax: the prior of a spare slot is practically 0.
 SPARE_LOGIT = np.float32(-1e9)
 
 

@@ -1,7 +1,7 @@
-"""What the replay service counts, and waiting until it is there.
+"""The replay service's counters, and waiting until the service answers.
 
-Every role waits with ``wait_until_ready`` before it opens its streams; the learner shows
-``ReplayInfo`` in the run's status, and the service logs it.
+Every role calls ``wait_until_ready`` before it opens its streams; the learner shows ``ReplayInfo``
+in the run's status, and the service logs it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from replay.driver import reverb_lite
 from replay.tables import STORED_STEPS, TRAINING_QUEUE, TRAJECTORIES
 
 WAY_TO_RELAY = "unix-abstract:"
-"""Before an address: a socket of this process's own ``RelayClient``."""
+"""Prefix of an address that is a socket of this process's ``RelayClient``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +27,13 @@ class ReplayCounts:
     """The service's counters since it started."""
 
     num_steps: int = 0
-    """Steps (items) in the table now; an ``OrderedSampler`` takes them out."""
+    """Steps (items) in the table now; an ``OrderedSampler`` removes them."""
     num_episodes: int = 0
-    """Episodes they belong to."""
+    """Episodes that these steps belong to."""
     steps_inserted: int = 0
     """Steps ever inserted: one per env_step of every ended episode."""
     steps_sampled: int = 0
-    """Steps ever sent to a sampler, those that it never used included."""
+    """Steps ever sent to a sampler, including those it never used."""
     unique_steps_sampled: int = 0
     """Of the steps ever inserted, those that were sent to a sampler at least once."""
     num_queued_batches: int = 0
@@ -43,11 +43,11 @@ class ReplayCounts:
     batches_taken: int = 0
     """Training batches the learner ever took."""
     steps_working_ms: int = 0
-    """Time the steps' threads ever spent on inserting and sampling."""
+    """Total time that the steps' threads spent on inserting and sampling."""
     batches_working_ms: int = 0
-    """The same of the training queue's thread."""
+    """Total working time of the training queue's thread."""
     waiting_ms: int = 0
-    """Time that all threads together ever had nothing to do."""
+    """Total idle time of all threads together."""
     num_tables: int = 2
     """Tables, each with a thread: steps, training batches and perhaps steps to refresh."""
 
@@ -56,12 +56,12 @@ class ReplayInfo:
     """Reads the service's counters (0.4 ms when it answers)."""
 
     def __init__(self, address: str) -> None:
-        """Remember the address; returns at once, whether or not replay is up."""
+        """Store the address; returns at once, whether or not replay is up."""
         reverb = reverb_lite.load()
         self._client = reverb.Client(address)
         self._deadline_exceeded = reverb.DeadlineExceededError
         self.problem = ""
-        """Why the last reading has failed; empty if it has not."""
+        """Reason why the last reading failed; empty if it succeeded."""
 
     def read(self, *, timeout_s: int = 2) -> ReplayCounts | None:
         """Return the counters, or None if replay does not answer in ``timeout_s`` whole seconds."""
@@ -156,7 +156,7 @@ def connection_problem(address: str) -> str:
 
 
 def _problem_behind_relay(address: str) -> str:
-    """Return why replay does not speak first, as it does once all the way to it is open."""
+    """Return why replay sends nothing; behind a working relay its server speaks first."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1.0)
         connection.connect("\0" + address.removeprefix(WAY_TO_RELAY))

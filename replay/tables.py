@@ -11,27 +11,27 @@ from efficientzero.config import ReplayConfig
 from replay.driver import reverb_lite
 
 TRAJECTORIES = "trajectories_4"
-"""One item per env_step: the window of its episode that starts there. The number is that of the
-format, which grows with every change: tables of another are told by their names."""
+"""One item per env_step: the window of its episode that starts there. The number in the name is the
+version of the format; it grows with every change."""
 STORED_STEPS = "stored_steps"
-"""The same windows once more, drawn uniformly; only where priorities are refreshed."""
+"""The same windows again, drawn uniformly; only if priorities are refreshed."""
 TRAINING_QUEUE = "training_queue"
 """Whole training batches, first in first out, each given to one reader."""
 
-_NO_LIMIT = 2**31 - 1  # Reverb takes no more
+_NO_LIMIT = 2**31 - 1  # Reverb's largest value
 
 
 def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
     """Return the service's tables, empty.
 
-    In order, as deterministic runs have it, the steps' table gives every item once, the oldest
-    first, to an ``OrderedSampler``, which draws and forgets: Reverb seeds its sampler from the
+    With ``in_order`` (deterministic runs) the steps' table gives every item once, the oldest first,
+    to an ``OrderedSampler``, which draws with the run's seed: Reverb seeds its sampler from the
     system.
 
-    The steps' table only ever refuses to sample while it is empty. The pace between collection and
-    training is held by the learner, which reads this table's counters: Reverb's own limiter
-    (SampleToInsertRatio) counts every sample sent to a reader that has died since, and once a
-    band is missed both sides wait for each other for ever.
+    The steps' table refuses to sample only while it is empty. The learner keeps the pace between
+    collection and training, from this table's counters. Reverb's own limiter (SampleToInsertRatio)
+    also counts samples sent to a reader that died; once it is off by more than its band, both sides
+    wait for each other forever.
     """
     reverb = reverb_lite.load()
     trajectories = reverb.Table(
@@ -61,5 +61,5 @@ def _sampler(exponent: float, *, in_order: bool) -> Any:  # noqa: ANN401  one of
     selectors = reverb_lite.load().selectors
     if in_order:
         return selectors.Fifo()
-    # Without an exponent there are no priorities: nobody sends any, and no sum of them is kept.
+    # With exponent 0 no process sends priorities, and the service keeps no sum of them.
     return selectors.Prioritized(exponent) if exponent > 0 else selectors.Uniform()

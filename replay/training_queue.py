@@ -1,7 +1,7 @@
 """Carries training batches from the reanalyzers to the learner through a short queue.
 
 One item is one whole batch in one cell of bytes. The queue gives an item to one reader, at most
-once: a batch may get lost with a process and nobody waits for a particular one.
+once. A batch may be lost with a process; no process waits for a particular batch.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class TrainingQueueWriter:
         self._writer = self._open()
 
     def put(self, batch: TrainingBatch, *, timeout_s: float) -> bool:
-        """Send ``batch`` once the queue has room for the batch before it.
+        """Send ``batch`` once the queue has room for the previous batch.
 
         Returns:
-            True when ``batch`` is on its way. False at the timeout or when a stop is asked for:
-            ``batch`` was not taken, and may be put again.
+            True if ``batch`` was sent. False at the timeout or when a stop is asked for: ``batch``
+            was not sent, and may be put again.
         """
         if not self._wait_for_confirmation(timeout_s):
             return False
@@ -68,7 +68,7 @@ class TrainingQueueWriter:
         return True
 
     def close(self) -> None:
-        """Close the stream; a batch that has found no room yet is lost."""
+        """Close the stream; a batch without room in the queue is lost."""
         self._writer.close()
 
     def _open(self) -> reverb_lite.TrajectoryWriter:
@@ -102,7 +102,7 @@ class TrainingQueueWriter:
 
 
 class TrainingQueueReader:
-    """The learner's end; holds one batch decoded and at most one more on the way."""
+    """The learner's end; holds one decoded batch and at most one more in transit."""
 
     def __init__(
         self,
@@ -129,8 +129,8 @@ class TrainingQueueReader:
         Batches that are damaged or do not fit the run's configuration are dropped.
 
         Raises:
-            PoisonedReplay: nothing else has come for long.
-            Exception: What else kept a batch from being decoded.
+            PoisonedReplay: all batches of a long time were unusable.
+            Exception: any other error of decoding.
         """
         self._quarantine.check()
         item = self._stop.get(self._ready, timeout_s)
@@ -143,7 +143,7 @@ class TrainingQueueReader:
 
     @property
     def dropped_batches(self) -> int:
-        """Batches ever taken that could not be used."""
+        """Number of batches received that could not be used."""
         return self._quarantine.dropped
 
     def drop(self, why: str) -> None:
@@ -158,7 +158,7 @@ class TrainingQueueReader:
         client = reverb_lite.load().Client(self._address)
         sampler = None
         while not self._stop.is_set():
-            # One batch at a time: whatever is held here grows stale and dies with the process.
+            # One batch at a time: batches held here grow stale and are lost with the process.
             if not self._room.acquire(timeout=_TURN_S):
                 continue
             try:
@@ -179,7 +179,7 @@ class TrainingQueueReader:
                 continue
             try:
                 decoded: TrainingBatch | Exception = self._decode(sample)
-            except ValueError as error:  # whoever made it, it is no batch of this run
+            except ValueError as error:  # not a batch of this run
                 self._room.release()
                 self._quarantine.drop(str(error))
                 continue

@@ -1,1 +1,1 @@
-"""What a user would pick instead: plain DQN and PPO on the same environments, evaluated alike."""
+"""Plain DQN and PPO on the same environments, evaluated in the same way."""

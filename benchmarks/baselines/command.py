@@ -1,4 +1,4 @@
-"""The command ``baselines``: train what a user would pick instead, and write its curves."""
+"""The command ``baselines``: train plain DQN and PPO, and write their curves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TRAIN: dict[AlgorithmName, Callable[[Task], Curve]] = {
 class BaselinesCommand:
     """Train plain DQN and PPO, untuned, on the presets' environments; play at random.
 
-    One thread each. What has finished is not trained again: the same command goes on after an
+    One thread each. Finished trainings are skipped, so the same command continues after an
     interruption.
     """
 
@@ -62,7 +62,7 @@ class BaselinesCommand:
     out: Path = Path("runs/baselines")
     """Folder for a file for each training, and curves.csv with all of them."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print what would be trained and end."""
+    """Print the trainings and exit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Cell:
 
 
 def train_baselines(command: BaselinesCommand) -> int:
-    """Train what is missing, write curves.csv and print the last point of each; returns 0.
+    """Train the missing ones, write curves.csv and print the last point of each; returns 0.
 
     Raises:
         ValueError: the command makes no sense; nothing has been trained.
@@ -132,7 +132,7 @@ def training_path(out: Path, config: Config, algorithm: str) -> Path:
 
 
 def read_training(path: Path) -> LearningCurve:
-    """Return what one training left.
+    """Return the result of one training.
 
     Raises:
         ValueError: it cannot be read, or is no such file.

@@ -93,7 +93,7 @@ class NStep:
         terminated: bool,
         ended: bool,
     ) -> None:
-        """Take one step; at an end all that is open is written with what it has."""
+        """Add one step; at an end of an episode all unfinished n-step returns are written."""
         self._open.append((observation, action, reward))
         while self._open and (ended or len(self._open) == self._n):
             count = len(self._open)

@@ -29,7 +29,7 @@ def draw_curves(
     colors: Mapping[str, str] = COLORS,
     width: float = 1.6,
 ) -> None:
-    """Draw each method's mean over seeds; what learns nothing as a dotted level.
+    """Draw each method's mean over seeds; methods that do not learn as a dotted level.
 
     Args:
         axes: the panel.
@@ -61,7 +61,7 @@ def draw_curves(
 def legend_lines(
     methods: Sequence[str], *, colors: Mapping[str, str] = COLORS, width: float = 1.6
 ) -> list[Line2D]:
-    """Return what the legend shows of the methods."""
+    """Return the methods' entries of the legend."""
     return [
         Line2D(
             [],

@@ -38,12 +38,12 @@ class Point:
     env_steps: int
     return_mean: float
     cpu_seconds: float
-    """Of training until then; evaluations are not counted."""
+    """Of training until then, without evaluations."""
 
 
 @dataclass(slots=True)
 class Curve:
-    """What a training gave."""
+    """The result of a training."""
 
     points: list[Point] = field(default_factory=list)
     evaluated_cpu_s: float = 0.0
@@ -59,7 +59,7 @@ class Task:
     """A preset's environments, with one seed."""
 
     def __init__(self, config: Config, *, num_evaluations: int, num_episodes: int) -> None:
-        """Find out what the environment is like.
+        """Read the environment's spec.
 
         Args:
             config: with the seed.
@@ -98,7 +98,7 @@ class Task:
         curve.evaluated_cpu_s += process_time() - started
 
     def rewards(self, raw: Array) -> Array:
-        """Return what is learned from: the raw rewards or their signs."""
+        """Return the rewards to learn from: raw, or their signs."""
         return np.sign(raw) if self.config.env.clip_rewards else raw
 
 

@@ -1,4 +1,4 @@
-"""The runs of a page: the finished cells of a grid, or run folders, and what is missing."""
+"""The runs of a page: the finished cells of a grid, or run folders, and the missing ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from efficientzero.runs.results.run_summary import counts_on_disk
 from efficientzero.runs.run_folder import RunInfo
 
 AGENT = "EfficientZero"
-"""The name of an arm that is alone."""
+"""The name of a single arm."""
 
 
 def find_runs(grid: Path, runs_dir: Path, overrides: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -68,7 +68,7 @@ def read_results(folders: Sequence[Path]) -> tuple[list[Result], list[str]]:
 
 
 def play_alone(results: Sequence[Result], stop: StopSignal) -> list[Result] | None:
-    """Return the results with what each environment's first arm reaches alone; None if stopped.
+    """Add the returns without search to each environment's first arm; None if stopped.
 
     Raises:
         ValueError: a run cannot be played.
@@ -87,7 +87,7 @@ def play_alone(results: Sequence[Result], stop: StopSignal) -> list[Result] | No
 
 
 def _why_missing(checked: CheckedCell, runs_dir: Path) -> str:
-    """Say how far a cell came."""
+    """Return how far a cell came."""
     budget = checked.cell.config.budget.env_steps
     if checked.stopped is not None:
         made = counts_on_disk(checked.stopped).env_steps

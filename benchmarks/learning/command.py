@@ -35,8 +35,7 @@ class LearningCommand:
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """A grid file of `launch.py ablate`, or run folders. The first arm is what others are compared
-    with."""
+    """A grid file of `launch.py ablate`, or run folders. Other arms are compared with the first."""
     runs_dir: Path = Path("runs")
     """Where the cells' run folders lie."""
     overrides: tuple[str, ...] = ()

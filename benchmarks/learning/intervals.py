@@ -1,4 +1,4 @@
-"""Means over seeds and how sure they are: percentile bootstrap intervals by scipy.
+"""Means over seeds with percentile bootstrap intervals by scipy.
 
 With n = 3 the 95 % interval is the smallest to the largest seed: one resample in 27 holds one seed
 three times, which is more than 2.5 %.
@@ -29,7 +29,7 @@ class Interval:
     n: int  # seeds
 
     def is_apart_from(self, other: Interval) -> bool:
-        """Tell whether the intervals share nothing; false where one of them has one seed only."""
+        """Return whether the intervals are disjoint; false if one has only one seed."""
         return self.low > other.high or self.high < other.low
 
 

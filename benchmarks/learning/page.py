@@ -1,4 +1,4 @@
-"""The page next to the picture: its numbers as Markdown tables, and what they were made with."""
+"""The page with the picture: its numbers as Markdown tables, and the versions that made them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def make_page(
     """Return the page.
 
     Args:
-        results: at least one; of each environment the first arm is what others are compared with.
+        results: at least one; arms are compared with their environment's first arm.
         plain: curves of plain DQN, PPO and the like, of any environments.
         reference: of several environments, the algorithm among them whose mean is the score 1.
         files: names of the picture and of the CSV of all points, in the page's folder.
@@ -137,7 +137,7 @@ def _plain_rows(config: Config, plain: Sequence[LearningCurve]) -> list[tuple[ob
 def _aggregate_parts(
     results: Sequence[Result], plain: Sequence[LearningCurve], reference: str
 ) -> list[str]:
-    """Return the scores over environments, and what has none."""
+    """Return the scores over environments, and the environments without a score."""
     name = NAMES.get(reference, reference)
     curves = [result.learning_curve for result in results]
     budgets = {r.config.env.id: r.config.budget.env_steps for r in results}
@@ -222,7 +222,7 @@ def _arm_table(arms: Mapping[str, Sequence[Result]]) -> str:
 
 
 def _differences(results: Sequence[Result], baseline: Sequence[Result]) -> list[str]:
-    """Return the seeds' own differences to what the arm is compared with, as text."""
+    """Return the seeds' differences to the baseline arm, as text."""
     measures: tuple[Callable[[Result], float], ...] = (
         lambda result: result.last.mean,
         lambda result: result.mean_over_training,
@@ -232,7 +232,7 @@ def _differences(results: Sequence[Result], baseline: Sequence[Result]) -> list[
 
 
 def _levels(results: Sequence[Result]) -> list[Interval | None]:
-    """Return what arms are compared by, as the table's columns say."""
+    """Return the numbers by which arms are compared, in the order of the table's columns."""
     budget = results[0].config.budget.env_steps
     edges = (budget * (1 - 1 / _NUM_PARTS), budget)
     return [

@@ -1,4 +1,4 @@
-"""What a finished run says: returns by env_steps, and how its network plays without search."""
+"""A finished run's results: returns by env_steps, and the return of its network without search."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from efficientzero.runs.run_folder import (
 from efficientzero.schema import F64
 
 ALONE: tuple[Policy, ...] = ("prior", "random")
-"""Who also plays the games of a run's final evaluation: its network without search, and nobody."""
+"""Further policies for the games of the final evaluation: no search, and random actions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Result:
 
     run: RunInfo
     arm: str = ""
-    """What its table calls it; runs of one environment with equal names differ in the seed."""
+    """Name in the tables; runs of one environment with equal names differ in the seed."""
     evaluations: tuple[Evaluation, ...]
     """In the order of env_steps; the final one last."""
     summary: dict[str, Any]
@@ -83,9 +83,9 @@ class Result:
 
     @property
     def mean_over_training(self) -> float:
-        """Mean of the curve, each env_step between its ends weighing alike.
+        """Mean of the curve, with equal weight for each env_step between its ends.
 
-        Shows how fast one learns where all end at the top.
+        Shows the speed of learning if all runs end at the top.
         """
         env_steps, returns = self.curve
         span = env_steps[-1] - env_steps[0]
@@ -96,7 +96,7 @@ def read_result(directory: Path) -> Result:
     """Read a finished run's folder.
 
     Raises:
-        ValueError: it has not finished, or a file is missing or is not what it should be.
+        ValueError: it has not finished, or a file is missing or invalid.
     """
     run, summary = RunInfo.load(directory / "config.json"), read_summary(directory)
     if summary.get("exit_code") != 0:
@@ -124,7 +124,7 @@ def read_result(directory: Path) -> Result:
 
 
 def final_cpu_seconds(curves: Sequence[LearningCurve]) -> float:
-    """Return the mean over seeds of what a training cost; nan where it is not known of all."""
+    """Return the mean cost of a training over seeds; nan if it is not known of all."""
     return float(np.mean([curve.cpu_seconds[-1] for curve in curves]))
 
 
@@ -139,15 +139,15 @@ def return_over_training(results: Sequence[Result]) -> Interval:
 
 
 def return_alone(results: Sequence[Result], policy: str) -> Interval:
-    """Return mean and interval over what a policy of ``ALONE`` reached with each seed."""
+    """Return mean and interval over the seeds' returns of a policy of ``ALONE``."""
     return mean_interval([result.alone[policy] for result in results])
 
 
 def gain_of_search(results: Sequence[Result]) -> Interval:
-    """Return mean and interval of what search adds to each seed's own network.
+    """Return mean and interval of the gain of search over each seed's network.
 
-    Both play the same weights and games, so that the seeds are pairs: their differences say more
-    than two intervals side by side, which hold how much seeds differ twice over.
+    Both play the same weights and games, so the seeds are pairs. Their differences are more precise
+    than two separate intervals, each of which contains the variation between seeds.
     """
     return mean_interval([result.last.mean - result.alone["prior"] for result in results])
 

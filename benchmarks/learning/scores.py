@@ -93,7 +93,7 @@ def normalized_aggregates(
 
 
 def _is_above(high: Interval, low: Interval) -> bool:
-    """Tell whether intervals are apart; one seed has none, so that there the means must do."""
+    """Return whether intervals are disjoint; with one seed the means are compared."""
     if min(high.n, low.n) == 1:
         return high.mean > low.mean
     return high.low > low.high

@@ -1,4 +1,4 @@
-"""The cells of a grid file, and what the arms of runs are called in a table."""
+"""The cells of a grid file, and the names of runs' arms in a table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def arm_names(configs: Sequence[Config], single: str) -> list[str]:
 
     Args:
         configs: of runs that are compared; seeds of one experiment get one name.
-        single: the name where there is nothing to name: one experiment that no study named.
+        single: the name of a single experiment that no study named.
     """
     by_arm = defaultdict(list)
     for config in configs:

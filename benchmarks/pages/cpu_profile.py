@@ -23,15 +23,15 @@ from deploy.results import read_rows
 from efficientzero.runs.run_folder import RunInfo
 
 _THREADS = "other threads"
-_UNTIMED = "not told by section"
+_UNTIMED = "not timed by section"
 _OUTSIDE = "start and end"
 _WORDS = {"other": "in no section"}
-_SMALLEST_SHARE = 0.005  # of the run; sections below are told together
+_SMALLEST_SHARE = 0.005  # of the run; smaller sections are one line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuCommand:
-    """Tell where the CPU-seconds of runs went: by role, and by timed section of its loop.
+    """Show where the CPU-seconds of runs went: by role, and by timed section of its loop.
 
     Runs of one environment and preset are one table, with the means over them.
     """
@@ -44,12 +44,12 @@ class CpuCommand:
 
 @dataclass(slots=True)
 class Profile:
-    """What one run used, in CPU-seconds."""
+    """The CPU-seconds of one run."""
 
     label: str  # environment and preset
     of_role: dict[str, float]
     of_section: dict[str, dict[str, float]]
-    """Role -> section -> CPU-seconds; they add up to the role's. Empty: no row told."""
+    """Role -> section -> CPU-seconds; they add up to the role's. Empty: no row has them."""
     wall_of_section: dict[str, dict[str, float]] = field(default_factory=dict)
     """Seconds on the wall in each timed section, of all processes of the role."""
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -100,7 +100,7 @@ def read_profile(directory: Path) -> Profile:
     """Read one run folder.
 
     Raises:
-        ValueError: it is no run, kept no sums, or has metric rows that cannot be read.
+        ValueError: no run, no CPU-seconds in its summary, or unreadable metric rows.
     """
     config = RunInfo.load(directory / "config.json").config
     summary = read_summary(directory)
@@ -140,7 +140,7 @@ def make_page(profiles: Mapping[str, Sequence[Profile]], command: str) -> str:
         "# Where the CPU-seconds go",
         f"Made by `{command}`. CPU-seconds of a whole run, all processes but the launcher; means "
         "over the runs. Sections are those of each role's loop (docs/reference/metrics.md), by the "
-        f"processor time of its thread. *{_THREADS}*: what runs beside the loop in the same "
+        f"processor time of its thread. *{_THREADS}*: the other threads in the same "
         f"process (gRPC, replay's client, wandb, the next batch). *{_WORDS['other']}*: the loop "
         f"between its sections. *{_OUTSIDE}*: before the first metric row and after the last, "
         "mostly imports. "

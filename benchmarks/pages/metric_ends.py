@@ -1,4 +1,4 @@
-"""The command ``metrics``: what runs' metrics were at the end of training, by arm and in pairs.
+"""The command ``metrics``: runs' metrics at the end of training, by arm and in pairs.
 
 Reads run folders: the metric rows in ``wandb/`` and ``summary.json``. Runs nothing. An arm is all
 runs of the same experiment; seeds are the pairs.
@@ -25,15 +25,15 @@ from efficientzero.config import Config
 from efficientzero.runs.run_folder import RunInfo
 
 RETURN, CPU_SECONDS = "return", "CPU-s"
-"""Columns from ``summary.json``: the final evaluation's mean, and what all roles used."""
+"""Columns from ``summary.json``: the final evaluation's mean, and CPU-seconds of all roles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsCommand:
     """Compare metrics at the end of training over runs: means over seeds, and seeds in pairs.
 
-    Runs that differ in more than the seed are arms. The first run's arm is what others are compared
-    with. Every run's numbers are in the CSV.
+    Runs that differ in more than the seed are arms. Other arms are compared with the first run's
+    arm. Every run's numbers are in the CSV.
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
@@ -41,14 +41,14 @@ class MetricsCommand:
     names: tuple[str, ...]
     """Metrics, such as learner/value_eval_gap."""
     last: int = 5
-    """A run's number is the mean of a metric's last so many values."""
+    """Number of last values of a metric whose mean is a run's number."""
     out: Annotated[Path, tyro.conf.arg(metavar="PAGE.md")]
     """The page to write; the CSV gets the same name with .csv."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """What one run ended with."""
+    """The numbers of one run at its end."""
 
     config: Config
     values: Mapping[str, float]
@@ -159,5 +159,5 @@ def _page(
 
 
 def _mean_text(values: Sequence[float]) -> str:
-    """Return mean and interval; nothing where a run has no number, as older ones of CPU-seconds."""
+    """Return mean and interval; empty if a run has no number (older runs: no CPU-seconds)."""
     return "" if np.isnan(values).any() else interval_text(mean_interval(values))

@@ -20,11 +20,11 @@ from efficientzero.runs.run_folder import (
 def play_once(
     run: RunInfo, policy: Policy, *, simulations: int = 0, episodes: int = 0, stop: StopSignal
 ) -> dict[str, Any] | None:
-    """Return what the run's folder holds of its newest weights, or play it and keep it there.
+    """Return the stored games of a run's newest weights, or play them and store the result.
 
     Args:
         run: with a checkpoint, if it was not played before.
-        policy: who plays; ``random`` needs no weights.
+        policy: the policy that plays; ``random`` needs no weights.
         simulations: of each search; 0: as in the run.
         episodes: games; 0: as many as the run's final evaluation.
         stop: ends the games.

@@ -1,7 +1,7 @@
-"""What a run had spent when: its metric rows' processor use, and the sums in ``summary.json``.
+"""A run's CPU-seconds over time, from its metric rows and the sums in ``summary.json``.
 
-Rows tell what a process used while it logged, ``summary.json`` all it used. The difference, mostly
-imports, counts as spent at the start.
+Rows have the CPU-seconds of a process while it logged, ``summary.json`` all of them. Their
+difference, mostly imports, counts as spent at the start.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ NOT_TRAINING = "evaluator"
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A process's metric row with its use of time, and the time that it tells of."""
+    """A process's metric row with its CPU use, and the time it was logged."""
 
     role: str
     index: int
     until: float
     """Seconds since 1970."""
     seconds: float
-    """Since the process's window before, while it ran."""
+    """Length of the row's window, while the process ran."""
     values: Mapping[str, float]
 
 
 def cpu_share_name(role: str) -> str:
-    """Return the metric of what a role's process uses, in cores."""
+    """Return the name of a role's metric of CPU use, in cores."""
     return f"{role}/process/cpu_share"
 
 
@@ -53,8 +53,8 @@ def windows(rows: Sequence[Row]) -> Iterator[Window]:
             or _TIME not in row.values
             or cpu_share_name(row.job_type) not in row.values
         ):
-            continue  # an evaluation's row has results alone
-        # The axis goes on where a process's last start ended; it is never set back.
+            continue  # an evaluation's row has only results
+        # The axis continues where a process's last start ended; it never falls.
         seconds = max(0.0, wall_s - logged[process])
         logged[process] = max(logged[process], wall_s)
         yield Window(*process, row.values[_TIME], seconds, row.values)
@@ -90,7 +90,7 @@ def training_cpu_seconds(
     ]
     if made:
         when, steps = np.array(sorted(made)).T
-        # A run that was resumed makes train_steps again: what they cost at first was spent, too.
+        # A resumed run makes train_steps again: their first cost counts too.
         at = np.interp(np.asarray(train_steps, np.float64), np.maximum.accumulate(steps), when)
         later = np.zeros(len(train_steps))
         for window in found:

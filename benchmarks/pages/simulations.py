@@ -1,8 +1,7 @@
-"""The command ``simulations``: what a longer or shorter search is worth with the same weights.
+"""The command ``simulations``: returns of longer and shorter searches with the same weights.
 
-Plays each run's newest checkpoint with several numbers of simulations, and by the policy head
-alone, on the games of its final evaluation. What the run's folder holds already is not played
-again.
+Plays each run's newest checkpoint with several numbers of simulations, and with only the policy
+head, on the games of its final evaluation. Results stored in the run's folder are not played again.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class SimulationsCommand:
     """Play runs' newest checkpoints with several numbers of simulations per search.
 
     The same weights and games each time, so that runs (or the games of one run) are pairs.
-    Results are kept in the run folders: the same command goes on after an interruption.
+    Results are kept in the run folders: the same command continues after an interruption.
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]

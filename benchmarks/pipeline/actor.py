@@ -1,4 +1,4 @@
-"""A real actor against what no actor can do without: its network's calls and its emulators.
+"""A real actor compared with the least work of an actor: its network's calls and its emulators.
 
 One process, one thread, CPU time: Pong, the Atari network, 50 simulations, real searches, real
 environments and real writers into a real replay. The floor makes the same network calls on the
@@ -162,7 +162,7 @@ class _NetworkCalls:
 
 
 class _Grants:
-    """A learner that grants what is asked for and notes the CPU time at which it was."""
+    """A learner that grants every request and notes the CPU time of each."""
 
     latest_train_step = 1
 
@@ -192,7 +192,7 @@ class _Grants:
 
 
 class _Trained:
-    """Weights that are there from the start, as if after one train_step."""
+    """Weights that are available from the start, as if after one train_step."""
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         self._newest: Weights | None = Weights(state, 1, 1)

@@ -97,7 +97,7 @@ def _follow(address: str, preset: str) -> None:
         for _ in range(NUM_CLIENTS // _PROCESSES)
     ]
     print("ready", flush=True)
-    # Ended from outside; should that fail, by the end of what would read this.
+    # Ended from outside, or by the end of the process that reads this output.
     while True:
         time.sleep(_LOOK_S)
         for client in clients:

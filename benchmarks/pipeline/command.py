@@ -1,4 +1,4 @@
-"""The command ``pipeline``: replay, actors and the pace between the processes, as they are run."""
+"""The command ``pipeline``: real replay, actors, and the pace between the processes."""
 
 from __future__ import annotations
 

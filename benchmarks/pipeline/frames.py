@@ -1,4 +1,4 @@
-"""Real frames of five Atari games, as an actor would hand them to replay.
+"""Real frames of five Atari games, in the form that an actor sends to replay.
 
 Played with random actions through the real emulator and preprocessing, once per process of the
 benchmark. The rest of a step is drawn: visit shares of 50 simulations, values that all differ.
@@ -23,7 +23,7 @@ _CONCENTRATION = 0.3  # of the visit shares: some actions get most visits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayedGame:
-    """Consecutive steps of one game; what ended inside them is in ``ends``."""
+    """Consecutive steps of one game; ``ends`` lists the ends of episodes inside."""
 
     spec: EnvSpec
     frames: Frames  # [T + 1, C, H, W] the first and those after each step

@@ -1,4 +1,4 @@
-"""What the learner's loop costs beside its network, and weights on their way to many clients.
+"""The cost of the learner's loop apart from its network, and of sending weights to many clients.
 
 Part of the pipeline's measurements; alone: ``python -m benchmarks.pipeline.learner [--whole]``. The
 batches are resident in memory and the queue is never empty, so that a wait is the learner's own.
@@ -188,7 +188,7 @@ def weight_rows(preset: str, *, num_publications: int, dtype: str = "float32") -
 
 
 class _Trained:
-    """A network and what a learner trains it with."""
+    """A network with the parts that a learner needs to train it."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         device = torch.device("cpu")

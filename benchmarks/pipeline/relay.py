@@ -1,4 +1,4 @@
-"""What replay's relay costs: the same inserts and samples with and without it, in turns.
+"""The cost of replay's relay: the same inserts and samples with and without it, in turns.
 
 One service with its relay, as a run beyond loopback has it, and both ways to it in this process: to
 Reverb itself, and through a worker's own end of the relay, with TLS and the token.
@@ -38,7 +38,7 @@ from replay.steps import EpisodeWriter, SliceSampler
 
 _MAKE_CERTS = Path(__file__).parents[2] / "deploy" / "scripts" / "make_certs.sh"
 _GAME = "Pong"
-_BIND_HOST = "0.0.0.0"  # on loopback alone there would be no relay
+_BIND_HOST = "0.0.0.0"  # on loopback there would be no relay
 _PATIENCE_S = 60.0
 _SLICES = 64
 
@@ -49,10 +49,10 @@ def measure_relay(*, num_steps: int = 600, batches: int = 10, rounds: int = 7) -
     Args:
         num_steps: env_steps of the game, which is written once a turn.
         batches: of 64 slices, sampled in a turn.
-        rounds: of turns.
+        rounds: number of turns.
 
     Raises:
-        ValueError: replay took or gave too little in a minute.
+        ValueError: replay was too slow.
     """
     try:
         check_private(_BIND_HOST, is_relayed=True)

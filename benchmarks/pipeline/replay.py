@@ -1,4 +1,4 @@
-"""What replay takes, measured on its real process: memory, writing a step, sampling a batch.
+"""The cost of replay, measured on its real process: memory, writing a step, sampling a batch.
 
 Frames are those of five real games (``pipeline_frames``). CPU time is that of whole processes, so
 that threads of Reverb and gRPC count.
@@ -61,7 +61,7 @@ def _measure_writing(
     service: ReplayProcess, games: Sequence[PlayedGame], config: Config, stop: StopSignal
 ) -> list[Row]:
     writers = [EpisodeWriter(service.address, game.spec, config, stop) for game in games]
-    steps = [game.steps() for game in games]  # measured is what becomes of them
+    steps = [game.steps() for game in games]  # made beforehand: only writing them is measured
 
     def write_all() -> None:
         for game, writer, of_game in zip(games, writers, steps, strict=True):
@@ -157,7 +157,7 @@ def _measure_sampling(
 
 
 def _with_most_actions(games: Sequence[PlayedGame]) -> list[PlayedGame]:
-    """Return the games as if all had the actions of the one that has most."""
+    """Return the games with equal action sets, those of the game with most actions."""
     most = max(game.spec.num_actions for game in games)
     return [
         dataclasses.replace(

@@ -48,7 +48,7 @@ from learner.services import GrpcServer
 from learner.weights import WeightPublisher
 from replay.info import ReplayInfo
 
-_SEARCH_S = 0.5  # long beside what an actor computes, so that 16 of them fit on two cores
+_SEARCH_S = 0.5  # much more than an actor's own computing time, so that 16 fit on two cores
 _TURNS = 8
 _NUM_ENVS = 8
 _COUNTS = (1, 2, 4, 8, 16)
@@ -62,7 +62,7 @@ _LOOK_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What one simulated run did."""
+    """The result of one simulated run."""
 
     env_steps: int
     """As the governor counts them."""

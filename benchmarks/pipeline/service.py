@@ -1,4 +1,4 @@
-"""The real replay service as a process of its own, and what it takes: memory and CPU time."""
+"""The real replay service in a separate process, and its memory and CPU time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ReplayProcess:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds of all its threads; to the nanosecond, where getrusage knows ticks."""
+        """CPU seconds of all its threads, in nanosecond resolution (getrusage has only ticks)."""
         threads = Path(f"/proc/{self.pid}/task").iterdir()
         return _NS * sum(int((task / "schedstat").read_text().split()[0]) for task in threads)
 

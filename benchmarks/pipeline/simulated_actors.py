@@ -1,4 +1,4 @@
-"""Actors whose network takes a fixed time and no processor: all else of them is real.
+"""Actors whose network takes a fixed time and no processor; everything else is real.
 
 Run as a module: imports once, then for each line of JSON on stdin forks that many actor processes
 and answers with a line of JSON when their collection has ended. Each is the real ``Actor`` with
@@ -38,14 +38,14 @@ from efficientzero.search import UniformPlanner
 from replay.steps import EpisodeWriter
 
 WEIGHTS = {"weight": torch.zeros(1)}
-"""All that the simulated network consists of."""
+"""All tensors of the simulated network."""
 _GAME, _STEPS_PER_EPISODE = "Pong", 200
 _JOIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to simulate."""
+    """An order to simulate actors."""
 
     replay_address: str
     learner_address: str

@@ -1,1 +1,1 @@
-"""What the search costs: network, trees, memory, threads."""
+"""The cost of the search: network, trees, memory, threads."""

@@ -1,7 +1,7 @@
 """The command ``mctx``: our trees and mctx, in turns, on the same sizes.
 
-jax and dm-reverb cannot agree on numpy, so mctx runs in an interpreter of its own, a child process
-(``mctx_cost``). Both sides search from new noise to recommended actions and action weights.
+jax and dm-reverb need different numpy versions, so mctx runs in a separate interpreter, a child
+process (``mctx_cost``). Both sides search from new noise to recommended actions and action weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.search.tree_cost import (
 )
 
 HOW_TO = (
-    "mctx needs an interpreter of its own; to make one and measure:\n"
+    "mctx needs a separate interpreter; to make one and measure:\n"
     "  python3.11 -m venv /tmp/mctx && /tmp/mctx/bin/pip install mctx jax && "
     "python -m benchmarks mctx --python /tmp/mctx/bin/python"
 )
@@ -42,7 +42,7 @@ _SEARCH_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MctxCommand:
-    """Measure the trees beside mctx, in CPU time; compiling mctx takes most of a minute."""
+    """Compare the trees with mctx, in CPU time; compiling mctx takes most of a minute."""
 
     python: Path | None = None
     """Interpreter with mctx and jax. Without: print how to make one."""
@@ -79,7 +79,7 @@ class MctxProcess:
         self._process.communicate()
 
     def versions(self) -> str:
-        """Wait until all is compiled and say what it is."""
+        """Wait until everything is compiled and return its versions."""
         found = json.loads(self._line(_COMPILE_TIMEOUT_S, "mctx's compilation"))
         return ", ".join(f"{key} {value}" for key, value in found.items())
 

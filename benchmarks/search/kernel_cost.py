@@ -1,4 +1,4 @@
-"""What the CPU's own kernels gain over torch's: ``python -m benchmarks.search.kernel_cost``.
+"""The project's CPU kernels compared with torch's: ``python -m benchmarks.search.kernel_cost``.
 
 CPU time of one thread, the fastest of several rounds in turns. All weights are prepared beforehand.
 """

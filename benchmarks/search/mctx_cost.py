@@ -65,7 +65,7 @@ def cpu_seconds(search: Callable[[], object]) -> float:
 
 def main(sizes: list[list[Any]]) -> None:
     """Compile, then search on request until stdin ends."""
-    # One core and one thread, as the trees beside it; before jax starts its threads.
+    # One core and one thread, as our trees; before jax starts its threads.
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     jax.config.update("jax_platforms", "cpu")

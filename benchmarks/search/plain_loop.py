@@ -1,10 +1,10 @@
-"""A straightforward search loop in eager PyTorch, as published EfficientZero code has it.
+"""A straightforward search loop in eager PyTorch, as in published EfficientZero code.
 
-To be compared with ``BatchedSearch`` on the same weights. Latents and LSTM states stay in Python
+It is compared with ``BatchedSearch`` on the same weights. Latents and LSTM states stay in Python
 lists of numpy arrays, one entry per simulation; each simulation gathers them in a Python loop,
-makes new tensors, calls the network layer by layer, turns every answer into numpy, and hands lists
-to the trees. The network is laid out as PyTorch does by default, with ``nn.LSTM``. The trees are
-our own, so that the loop and the network alone make the difference.
+makes new tensors, calls the network layer by layer, converts every answer to numpy, and passes
+lists to the trees. The network has PyTorch's default layout, with ``nn.LSTM``. The trees are ours,
+so that only the loop and the network differ.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _MIN_FREE_SPEEDUP = {"avx512": 10.0, "avx2": 7.0}
 
 
 class Answer(NamedTuple):
-    """What the plain network says, all of it numpy."""
+    """Outputs of the plain network, all in numpy."""
 
     latents: F32  # [B, C, h, w]
     h: F32  # [1, B, L]
@@ -91,7 +91,7 @@ class PlainNetwork:
 
 
 class FreePlainNetwork(PlainNetwork):
-    """Answers with what a ``FreeNetwork`` has prepared, decoded and made numpy as above."""
+    """Returns the prepared answers of a ``FreeNetwork``, decoded and converted to numpy."""
 
     def recurrent_inference(self, latents: Tensor, h: Tensor, c: Tensor, actions: Tensor) -> Answer:
         """Return the next prepared step."""

@@ -1,4 +1,4 @@
-"""What the whole search costs beyond its network, on the CPU with one thread.
+"""The cost of the whole search apart from its network, on the CPU with one thread.
 
 Two views: with the reference network, as a multiple of the same network calls made bare; and around
 a network that answers at once, which leaves the trees, the pools and the decoding of logits.
@@ -47,10 +47,10 @@ ATARI = EnvSpec(
 
 
 class FreeNetwork(EfficientZeroNet):
-    """Answers with tensors made beforehand: what is left of a search's time is not the network's.
+    """Returns tensors made beforehand, so that a search's time does not contain the network's.
 
-    Latents and LSTM states come back as they went in; logits are random and differ in every
-    simulation, so that trees grow as they do in earnest.
+    Latents and LSTM states are returned unchanged; logits are random and differ in every
+    simulation, so that trees grow as in a real search.
     """
 
     def prepare(self, observations: Tensor, *, num_simulations: int, seed: int) -> None:
@@ -89,7 +89,7 @@ class FreeNetwork(EfficientZeroNet):
         return RecurrentInference(latents, lstm_states, *logits)
 
     def recurrent_inference_into(self, pools: InPlacePools, indices: Tensor, node: int) -> Logits:
-        """Return the step of that node; the pools stay as they are, nobody reads them."""
+        """Return the step of that node; the pools are not written, as nothing reads them."""
         del pools, indices
         return self._steps[node - 1]
 
@@ -108,7 +108,7 @@ class BareCalls:
     def __init__(
         self, network: EfficientZeroNet, observations: Tensor, num_simulations: int
     ) -> None:
-        """Choose random actions; the pools' gather and the trees are what is missing here."""
+        """Choose random actions; only the pools' gather and the trees are left out."""
         self._network, self._observations = network, observations
         generator = torch.Generator().manual_seed(0)
         shape = (num_simulations, len(observations))

@@ -1,9 +1,9 @@
-"""What the C++ trees cost through numpy, with a network whose answers are computed beforehand.
+"""The cost of the C++ trees through numpy, with a network whose answers are computed beforehand.
 
-The "floor" of each shape is the data's way alone: per simulation, one numpy copy of each of the
-three arrays going in and of the three coming out, in their real sizes. At these sizes it is mostly
-Python's and numpy's price of six calls, so it is a yardstick between machines and no strict lower
-bound: the trees take the arrays uncopied in two calls, and with a few trees they are quicker.
+The "floor" of each shape is the cost of moving the data: per simulation, one numpy copy of each of
+the three input and the three output arrays, in their real sizes. At these sizes it is mostly the
+overhead of six Python and numpy calls, so it is a yardstick between machines and no strict lower
+bound: the trees use the arrays without copies in two calls, and with a few trees they are quicker.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Shape(NamedTuple):
 
     @property
     def size(self) -> str:
-        """What other algorithms can have in common."""
+        """The sizes, which rows of other algorithms can share."""
         return f"M={self.num_simulations} A={self.num_actions} B={self.num_trees}"
 
     @property
     def name(self) -> str:
-        """How the row is called."""
+        """The name of the row."""
         return f"{'tree' if self.algorithm == 'puct' else self.algorithm} {self.size}"
 
 
-# Side by side what is compared.
+# Shapes that are compared are next to each other.
 SHAPES = (
     Shape(16, 6, 256),
     Shape(16, 6, 256, 0.3, "gumbel"),
@@ -108,7 +108,7 @@ class PrecomputedSearch:
             trees.backup(self._prefixes[node], self._values[node], self._logits[node])
 
     def run_floor(self) -> None:
-        """Copy what ``run`` hands over, and do nothing else."""
+        """Only copy the arrays that ``run`` passes."""
         prefixes, values, logits, *outputs = self._copies
         for node in range(1, self._num_simulations + 1):
             for source, copy in zip(self._outputs, outputs, strict=True):

@@ -1,4 +1,4 @@
-"""Bytes of a tree and instructions of a simulation: what no load on the machine disturbs.
+"""Bytes of a tree and instructions of a simulation: numbers that no load on the machine disturbs.
 
 Instructions are counted by callgrind in a C++ program without Python, built here on first use; the
 same script is the regression test of the trees' speed in ctest.
@@ -40,7 +40,7 @@ _CONFIGURE = (  # what count_instructions.py asks for: valgrind knows no AVX-512
 
 
 def measure_bytes(*, num_simulations: int = 50, num_actions: int = 18) -> list[Row]:
-    """Compare what a tree takes with prior, Q, visits and child index of all its actions."""
+    """Compare a tree's bytes with those of prior, Q, visits and child index of all its actions."""
     statistics = (num_simulations + 1) * num_actions * _STATISTICS_BYTES
     rows = []
     for algorithm in get_args(_Algorithm):
@@ -59,7 +59,7 @@ def measure_bytes(*, num_simulations: int = 50, num_actions: int = 18) -> list[R
 
 
 def measure_instructions(build: Path = _BUILD) -> list[Row]:
-    """Count instructions per root and simulation, or say why that is impossible here."""
+    """Count instructions per root and simulation, or return why that is impossible here."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     missing = next(
         (x for x in ("valgrind", "cmake", "ninja") if not shutil.which(x, path=path)), ""
@@ -95,7 +95,7 @@ def _uncounted(note: str) -> list[Row]:
 
 
 def _run(command: list[str], path: str) -> str:
-    """Return what a command prints; exit code 1 of the counts is a limit missed, not a failure."""
+    """Return a command's output; exit code 1 of the counts means a missed limit, no failure."""
     environment = {**os.environ, "PATH": path}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False

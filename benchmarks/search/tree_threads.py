@@ -1,7 +1,7 @@
-"""What a second thread is worth to the trees.
+"""The speed-up of the trees by a second thread.
 
-On the wall, because both threads' work counts as CPU time: other processes show in it, so only the
-fastest rounds are compared, and on a machine whose cores are all busy the number means nothing.
+In wall-clock time, because CPU time adds up both threads' work. Other processes lengthen it, so
+only the fastest rounds are compared, and on a busy machine the number means nothing.
 """
 
 from __future__ import annotations

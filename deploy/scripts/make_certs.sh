@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Make what keeps strangers out of a run on several machines:
+# Make the credentials of a run on several machines:
 #
 #   deploy/scripts/make_certs.sh DIR [DAYS]
 #
-# DIR gets ca.pem and token (for every host), read_token (with ca.pem, for whoever only looks at
-# `launch.py status`), learner.pem and learner.key (with the tokens, for the learner's host alone)
-# and ca.key (for nobody: put it away, it signs new certificates). DAYS: validity, 365.
-# An existing CA is used again, existing tokens are kept. Run again, it renews the learner's
-# certificate, which a running learner takes up by itself; and ca.pem if that expires within
+# DIR gets ca.pem and token (for every host), read_token (with ca.pem, for users who only call
+# `launch.py status`), learner.pem and learner.key (with the tokens, only for the learner's host)
+# and ca.key (for no host: store it safely, it signs new certificates). DAYS: validity, 365.
+# An existing CA is used again, existing tokens are kept. A second call renews the learner's
+# certificate, which a running learner loads by itself; and ca.pem if that expires within
 # a month, with the same key: then copy ca.pem to every host.
 set -euo pipefail
 umask 077
@@ -20,7 +20,7 @@ days=${2:-365}
 mkdir -p "$1"
 cd "$1"
 
-# In place: the file keeps its owner, and stays the one that a container has been given.
+# In place: the file keeps its owner, and stays the one that is mounted into a container.
 replace() {
   cat "$1.new" >"$1"
   rm "$1.new"

@@ -1,4 +1,4 @@
-"""Steps of an episode as strings of bytes: what replay stores, packed in C++."""
+"""Steps of an episode packed into bytes, as replay stores them (C++)."""
 
 from efficientzero.blocks.block_codec import BlockPacker, BlockUnpacker, block_format
 

@@ -1,8 +1,7 @@
-"""Steps of an episode as bytes, frames without what repeats (compiled from `blocks/`).
+"""Steps of an episode as bytes, frames without repeated parts (compiled from `blocks/`).
 
-What the bytes are is said in `blocks/step_block.h`. Not thread-safe. What cannot be right raises
-`ValueError` with what was got and wanted (what is no number or no float32 array: `TypeError`), and
-changes nothing.
+`blocks/step_block.h` defines the bytes. Not thread-safe. Invalid arguments raise `ValueError` with
+what was got and wanted (`TypeError` for no number or no float32 array), and change nothing.
 """
 
 from collections.abc import Sequence
@@ -10,17 +9,17 @@ from collections.abc import Sequence
 from efficientzero.schema import F32, Frames
 
 class BlockFormat:
-    """What all blocks of an environment have in common."""
+    """The format of all blocks of an environment."""
 
     def __init__(
         self, *, frame_shape: Sequence[int], frame_dtype: str, row_size: int, max_steps: int
     ) -> None: ...
     @property
     def max_bytes(self) -> int:
-        """Of a block in which everything changes at every step."""
+        """Size of a block in which all lines change at every step."""
 
 class BlockPacker:
-    """Collects the steps of one block after another; one episode's at a time."""
+    """Collects steps into blocks, one after another; one episode at a time."""
 
     def __init__(self, block_format: BlockFormat, /) -> None: ...
     def add(self, frame: Frames, numbers: tuple[float, ...], more: F32, /) -> bool:
@@ -34,7 +33,7 @@ class BlockPacker:
         """Return the block, full or not, and start the next."""
 
     def clear(self) -> None:
-        """Forget the steps of an unfinished block."""
+        """Discard the steps of an unfinished block."""
 
 class Block:
     """The steps of a block."""
@@ -51,5 +50,5 @@ class Block:
         """Write frames ``first``, ``first`` + 1... into ``target`` [N, *frame].
 
         Returns:
-            How many there were: N, unless the block ended before.
+            Number of frames written: N, unless the block ended before.
         """

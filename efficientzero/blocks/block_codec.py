@@ -1,7 +1,7 @@
 """A block: up to L consecutive steps of an episode, frames and rows, as one string of bytes.
 
-A zstd frame over what ``efficientzero/blocks`` leaves of them. Used by ``slice_codec``, which knows
-what is in a row.
+The output of the C++ packer, compressed with zstd. Used by ``slice_codec``, which defines the
+fields of a row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def block_format(env_spec: EnvSpec, *, row_size: int, frames_per_block: int) -> 
 
 
 class BlockPacker(_blocks.BlockPacker):
-    """Collects the steps of one block after another; one episode's at a time."""
+    """Collects steps into blocks, one after another; one episode at a time."""
 
     def __init__(self, block_format: BlockFormat) -> None:
         """Start an empty block."""
@@ -45,7 +45,7 @@ class BlockUnpacker:
     """Reads blocks; not thread-safe."""
 
     def __init__(self, block_format: BlockFormat) -> None:
-        """Fix the format of everything unpacked."""
+        """Set the format of all blocks to unpack."""
         self._format = block_format
         self._decompressor = zstandard.ZstdDecompressor()
 
@@ -56,7 +56,7 @@ class BlockUnpacker:
             ValueError: it is damaged, or not of this environment.
         """
         try:
-            # Looked at first: what a damaged header claims would be allocated.
+            # Checked first, because the size in a damaged header would be allocated.
             num_bytes = zstandard.frame_content_size(packed)
             if not 0 < num_bytes <= self._format.max_bytes:
                 wanted = f"at most {self._format.max_bytes}"

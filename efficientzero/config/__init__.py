@@ -1,4 +1,4 @@
-"""Every hyperparameter: fields, files, checks, and what follows from them."""
+"""Every hyperparameter: fields, files, checks, and derived values."""
 
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (

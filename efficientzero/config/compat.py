@@ -1,6 +1,6 @@
 """Groups of compat switches, as ``--compat`` names them.
 
-Called by the launcher. What each switch reproduces is told in docs/reference/compat.md.
+Called by the launcher. docs/reference/compat.md describes each switch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMPAT_GROUPS = {
         jpeg_frames=True,
     ),
 }
-"""``none`` is the default; ``reference`` has every switch as the reference implementation does."""
+"""``none`` is the default; ``reference`` sets every switch as in the reference implementation."""
 
 
 def compat_group(name: str) -> CompatConfig:

@@ -1,6 +1,6 @@
-"""Numbers that follow from a config, where two processes must agree on them.
+"""Numbers derived from a config on which several processes must agree.
 
-How old the targets of a training batch may be, and how large its parts are.
+The largest age of a training batch's targets, and the sizes of its parts.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _READ_AHEAD = 3  # batches: on the device, in the learner's reader, in Reverb's 
 
 
 def healthy_staleness(config: Config) -> int:
-    """Return the age that a batch can reach at the learner although nothing is wrong.
+    """Return the largest age of a batch at the learner in a healthy run.
 
-    Target weights are at most an interval old, and their lag, when a reanalyzer takes them. Then
-    the batch is made and stands in line: behind the queue, what the learner's end has read ahead,
-    and two batches of every reanalyzer, one being made and one that waits for room.
+    Target weights are at most one interval plus their lag old when a reanalyzer takes them. Then
+    the batch is made and waits: behind the queue, the batches that the learner has read ahead, and
+    two batches of every reanalyzer, one being made and one that waits for room.
     """
     learner, cluster = config.learner, config.cluster
     weights = (1 + config.compat.target_weights_lag) * learner.target_interval
@@ -28,21 +28,21 @@ def healthy_staleness(config: Config) -> int:
 
 
 def staleness_bound(config: Config) -> int:
-    """Return the largest age that is trained on: as configured, or two intervals beyond healthy."""
+    """Return the largest age to train on: as configured, or two intervals above the healthy one."""
     learner = config.learner
     spare = _SPARE_INTERVALS * learner.target_interval
     return learner.max_batch_staleness or healthy_staleness(config) + spare
 
 
 def num_refreshed(config: Config) -> int:
-    """Return how many stored steps get a fresh priority with each training batch."""
+    """Return the number of stored steps that get a fresh priority with each training batch."""
     return int(config.replay.priority_refresh_share * config.learner.batch_size)
 
 
 def num_fresh_policies(config: Config, num_slices: int) -> int:
-    """Return how many of ``num_slices`` get policies from a fresh search: none if none is trained.
+    """Return how many of ``num_slices`` get policies from a fresh search: 0 without a policy loss.
 
-    Without a policy loss nothing reads a fresh policy, and the search is most of a batch's cost.
+    Then nothing would read a fresh policy, and the search is most of a batch's cost.
     """
     if not config.learner.policy_coefficient:
         return 0
@@ -50,13 +50,13 @@ def num_fresh_policies(config: Config, num_slices: int) -> int:
 
 
 def most_roots(config: Config) -> int:
-    """Return how many roots the targets of one training batch can need."""
+    """Return the largest number of roots that the targets of one training batch need."""
     size, positions = config.learner.batch_size, config.agent.num_unroll_steps + 1
     fresh, value_target = num_fresh_policies(config, size), config.reanalyzer.value_target
     # Where policies are, too.
     own_values = size * positions if value_target in SEARCHED_VALUE_TARGETS else 0
     if value_target == "search" or config.reanalyzer.value_bootstrap == "network":
         return max(1, own_values, fresh * positions)
-    # Values are at offsets n .. K + n, policies at 0 .. K: what both need is searched once.
+    # Values are at offsets n .. K + n, policies at 0 .. K: roots of both are searched once.
     shared = max(0, positions - config.agent.td_steps)
     return size * positions + fresh * (positions - shared)

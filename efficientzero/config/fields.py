@@ -82,13 +82,13 @@ class Config:
 
     @property
     def max_env_steps_ahead(self) -> int:
-        """Env_steps collection may run ahead of its pace (see BudgetConfig)."""
+        """Env_steps that collection may run ahead of its pace (see BudgetConfig)."""
         in_lock_step = self.cluster.num_actors * self.most_envs
         return self.budget.max_env_steps_ahead or 2 * in_lock_step
 
     @property
     def most_envs(self) -> int:
-        """Environments an actor may have; where it chooses, actors are 0.5 % of the run ahead."""
+        """Most environments of an actor; if it chooses, actors may be 0.5 % of the run ahead."""
         ahead = self.budget.max_env_steps_ahead or self.budget.env_steps // 200
         most = min(64, max(1, ahead // (2 * max(1, self.cluster.num_actors))))
         return self.actor.num_envs or most

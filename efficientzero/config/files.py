@@ -28,7 +28,7 @@ PRESETS = (
 """Names of the presets, the reference first. Each is a TOML file of differences."""
 
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
-"""Top-level keys that cannot change what is learned, or only repeat it."""
+"""Top-level keys that do not change results, or only repeat other keys."""
 
 _ONLY_SPEED = (
     "search.inference_backend",
@@ -37,14 +37,14 @@ _ONLY_SPEED = (
     "learner.num_devices",
     "learner.compile",
 )
-"""Dotted keys that choose how to compute, not what."""
+"""Dotted keys that change how results are computed, not the results."""
 
 _ONLY_RECORDS = (
     "learner.log_interval",
     "learner.checkpoint_interval",
     "learner.checkpoints_kept",
 )
-"""Dotted keys that choose what is kept of a run, not what happens in it."""
+"""Dotted keys that choose which data of a run is kept."""
 
 _NOT_IN_OLDER_HASHES = {
     "env.action_repeat": 1,
@@ -64,7 +64,7 @@ _NOT_IN_OLDER_HASHES = {
     "learner.average_decay": 0.0,
     "learner.average_for": "acting",
 }
-"""Fields added later, with their default: left out of the hash, so that older runs keep theirs."""
+"""Fields added later, with their defaults; a default is left out, so that old hashes stay."""
 
 REMOVED_FIELDS = {
     "replay.num_shards": (
@@ -78,7 +78,8 @@ _FREE_TABLES = ("env.kwargs",)
 """Dotted keys of tables whose keys are the user's."""
 
 _PROCESS_COUNTS = ("cluster.num_actors", "cluster.num_reanalyzers")
-"""Not in the hash: a run may go on with other numbers. They shift the age of data and targets."""
+"""Not in the hash: a run may continue with other numbers. They shift the age of data and targets.
+"""
 
 _ADAPTER = TypeAdapter(Config)
 
@@ -114,7 +115,7 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
 
 
 def _without_removed(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leave out removed fields that have the value under which a run does what it did.
+    """Leave out removed fields whose value gives the behaviour of today.
 
     Raises:
         ConfigError: one has another value.
@@ -141,7 +142,7 @@ def load_preset(name: str) -> Config:
 
 
 def preset_of_env(env_id: str) -> str | None:
-    """Return the preset that was made for an environment, None if there is none for it alone.
+    """Return the preset made for an environment, None if there is none.
 
     A preset for one environment of a namespace (``MinAtar/``) is for all of them. Atari games have
     several presets.
@@ -161,7 +162,7 @@ def whole(value: Any, like: object) -> Any:  # noqa: ANN401  any value of a conf
 
 
 def _with_whole_numbers(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Apply ``whole`` to each field; what has no default stays as it is."""
+    """Apply ``whole`` to each field; fields without a default stay as they are."""
 
     def converted(key: str, value: Any) -> Any:  # noqa: ANN401  any value of a config
         like = known.get(key)
@@ -184,15 +185,15 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def hyperparameters(config: Config) -> dict[str, Any]:
-    """Return the dotted values that can change what is learned (no seed, processes, logging)."""
+    """Return the dotted values that can change results (no seed, processes, logging)."""
     values = {k: v for k, v in config_to_dict(config).items() if k not in _NOT_IN_HASH}
     return {k: v for k, v in flatten(values).items() if k not in _ONLY_SPEED + _ONLY_RECORDS}
 
 
 def experiment_values(config: Config) -> dict[str, Any]:
-    """Return the hyperparameters and the numbers of actors and reanalyzers: what a group tells.
+    """Return the values in a group's name: hyperparameters, numbers of actors and reanalyzers.
 
-    Removed fields are there with the value that all runs have by now: they shape the short names of
+    Removed fields are included with the only value still allowed: they influence the short names of
     the others, and older runs are compared by them.
     """
     flat = flatten(config_to_dict(config))
@@ -201,9 +202,9 @@ def experiment_values(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config, origin: Mapping[str, Any] = MappingProxyType({})) -> str:
-    """Return 12 hex digits that are equal for two configs that learn the same thing.
+    """Return 12 hex digits that are equal for configs with equal results.
 
-    ``origin``: what a run began with, if not with nothing (``Lineage.values``).
+    ``origin``: the run's ``Lineage.values``; empty if it began without another run's data.
     """
     values = hyperparameters(config)
     for key, default in _NOT_IN_OLDER_HASHES.items():
@@ -220,7 +221,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def closest(word: str, known: Iterable[str], *, count: int = 1) -> list[str]:
-    """Return the ``count`` known names that were probably meant, the likeliest first.
+    """Return the ``count`` known names that are most similar, best first.
 
     Case and the signs between words do not count. The same name comes first, then the same last
     part after a dot (``num_simulations`` for ``search.num_simulations``), then names of which one
@@ -254,7 +255,7 @@ def _preset_values(name: str) -> dict[str, Any]:
 
 
 def _nearest_key(key: str) -> str:
-    """Name the field that was probably meant, in whatever part it is, or the part itself."""
+    """Name the field that was probably meant, in any part, or the part itself."""
     fields = list(flatten(config_to_dict(Config())))
     parts = {} if "." in key else {field.partition(".")[0]: None for field in fields}
     return nearest(key, [*parts, *fields])

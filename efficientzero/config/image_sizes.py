@@ -1,6 +1,6 @@
-"""How much smaller than the image a convolutional latent is: what a network call costs most by.
+"""Ratio of image size to latent size in convolutional networks, which dominates a call's cost.
 
-The launcher chooses, once, and writes the choice into the run's config; networks are built by it.
+The launcher chooses it once and writes it into the run's config; networks read it there.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from efficientzero.config.fields import (
 from efficientzero.schema import EnvSpec
 
 _FULL_RESOLUTION_CELLS = 100
-"""Images of no more pixels are boards and grids whose every cell counts: 10x10 of MinAtar."""
+"""Images of at most this many pixels are grids in which every cell counts: MinAtar's 10x10."""
 _MOST_CELLS = 49
-"""Of a latent; 96x96 images have 36, 64x64 ones 16."""
+"""Most cells of a latent; 96x96 images have 36, 64x64 images 16."""
 _CHOICES: tuple[Downsample, ...] = (1, 2, 4, 8, 16)
-"""The last is the reference's, for 96x96. Larger images keep it, and have larger latents."""
+"""The last is the reference's, for 96x96. Larger images use it too and have larger latents."""
 _LARGEST_FULL_RESOLUTION = 32
 
 
@@ -37,7 +37,7 @@ def latent_size(frame_size: tuple[int, ...], downsample: int) -> tuple[int, ...]
 
 
 def chosen_downsample(frame_size: tuple[int, ...]) -> Downsample:
-    """Return the factor for images [height, width]: the least with which a call stays cheap."""
+    """Return the factor for images [height, width]: the smallest that keeps a call cheap."""
     if math.prod(frame_size) <= _FULL_RESOLUTION_CELLS:
         return _CHOICES[0]
     fitting = (f for f in _CHOICES[1:] if math.prod(latent_size(frame_size, f)) <= _MOST_CELLS)
@@ -47,8 +47,8 @@ def chosen_downsample(frame_size: tuple[int, ...]) -> Downsample:
 def downsample_of(config: NetworkConfig, spec: EnvSpec) -> int:
     """Return the factor of a network for the images of ``spec``.
 
-    Where a config has 0, the factor is 1 for images of up to 32 pixels a side and 16 for larger
-    ones: runs from before the field have it, and those for whose images it is the chosen one.
+    If a config has 0, the factor is 1 for images of up to 32 pixels a side and 16 for larger ones:
+    runs older than the field have 0, and those for which this is also the chosen factor.
     """
     if config.downsample:
         return config.downsample
@@ -57,7 +57,7 @@ def downsample_of(config: NetworkConfig, spec: EnvSpec) -> int:
 
 
 def with_downsample(config: Config, spec: EnvSpec) -> Config:
-    """Return ``config`` with the factor that its images ask for, where 0 would be another one."""
+    """Return ``config`` with the factor chosen for its images, if 0 would give another one."""
     if config.network.downsample or not spec.is_image:
         return config
     chosen = chosen_downsample(spec.frame_shape[1:])

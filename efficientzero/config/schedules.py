@@ -1,4 +1,4 @@
-"""What changes over training, as pure functions of the train_step."""
+"""Schedules over training, as pure functions of the train_step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def temperature(train_step: int, actor: ActorConfig, budget: BudgetConfig) -> fl
 def learning_rate(train_step: int, learner: LearnerConfig, budget: BudgetConfig) -> float:
     """Return the learning rate of ``train_step``: linear warm-up, then a step decay.
 
-    The first step of the warm-up already moves: a rate of zero would waste it.
+    The rate of the first step is above zero, so that the step is not wasted.
     """
     warmup = int(learner.lr_warmup_fraction * _length(budget))
     if train_step < warmup:
@@ -33,9 +33,9 @@ def learning_rate(train_step: int, learner: LearnerConfig, budget: BudgetConfig)
 
 
 def is_published(train_step: int, learner: LearnerConfig) -> bool:
-    """Tell whether actors get the weights of ``train_step``: at intervals, and at the start.
+    """Return whether actors get the weights of ``train_step``: at intervals, and at the start.
 
-    The first train_step's are published at once: the weights before it are the initial ones.
+    The first train_step's weights are published at once: before it there are only initial weights.
     """
     return train_step == 1 or train_step % learner.publish_interval == 0
 

@@ -66,7 +66,7 @@ class EnvError(PlainError, ValueError):
 class EnvContractError(EnvError):
     """An environment returned something wrong; it would do so again."""
 
-    is_final: ClassVar[bool] = True
+    is_permanent: ClassVar[bool] = True
 
 
 class EnvCrashed(EnvError):

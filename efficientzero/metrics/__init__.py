@@ -1,4 +1,4 @@
-"""Numbers about a running process: where its time goes, and where the numbers go."""
+"""Metrics of a running process: timing, and where metric rows are written."""
 
 from efficientzero.metrics.interval import Interval
 from efficientzero.metrics.process_usage import ProcessUsage

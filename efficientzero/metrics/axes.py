@@ -1,7 +1,7 @@
-"""What each metric is drawn over: env_steps, train_steps or wall time.
+"""The x-axis of each metric: env_steps, train_steps or wall time.
 
-Asked by the tracker once per metric. docs/reference/metrics.md names the axis of each; a test
-compares.
+Called by the tracker once per metric. docs/reference/metrics.md names the axis of each; a test
+compares them.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ _PROGRESS = {
     "replay": "replay/steps_inserted",
     "eval": "eval/env_steps",
 }
-"""First part of a metric's name -> the axis of what tells of learning."""
+"""First part of a metric's name -> the axis of metrics about learning."""
 
 _MACHINE_GROUPS = ("time", "cpu", "process")
 _MACHINE_ENDINGS = ("_per_s", "_s", "_ms", "queue_fill_share", "_bytes")
-"""Metrics that tell of the machine, not of learning, and are drawn over wall time."""
+"""Metrics about the machine, not about learning; drawn over wall time."""
 
 
 def wall_axis(role: str) -> str:
-    """Return the name of seconds since a process of ``role`` started; the tracker logs it."""
+    """Return the metric of seconds since a process of ``role`` started; the tracker logs it."""
     return f"{role}/wall_s"
 
 
 def axis_of(metric: str, role: str) -> str:
-    """Return what ``metric``, logged by a process of ``role``, is drawn over."""
+    """Return the axis of ``metric``, logged by a process of ``role``."""
     first, *group, name = metric.split("/")
     about_machine = bool(group) and group[0] in _MACHINE_GROUPS
     if about_machine or name.endswith(_MACHINE_ENDINGS) or first not in _PROGRESS:

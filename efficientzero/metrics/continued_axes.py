@@ -1,9 +1,8 @@
-"""Counters and axes that go on where the process's last start left them.
+"""Counters and axes that continue where the process's last start left them.
 
 A process that is started again, by a restart or by ``--resume``, continues its wandb run, but
-counts from 0: drawn over such a count, a curve would go back over itself. One small file per
-process in the ``wandb`` folder holds what was counted. Used by the tracker's thread; roles count
-from 0.
+counts from 0, so its curves would go back over themselves. One small file per process in the
+``wandb`` folder holds the last counts. Used by the tracker's thread; roles count from 0.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ _COUNTED_FROM_0 = (
     "actor/sent_bytes",
     "evaluator/evaluations",
 )
-"""What a process counts since its own start. Others know the run's count: the learner from its
-checkpoint, reanalyzers and the evaluator from the learner."""
+"""Axes that a process counts from its own start. Other roles know the run's count: the learner from
+its checkpoint, reanalyzers and the evaluator from the learner."""
 _RESTORED = ("replay/steps_inserted",)
-"""Counted by what was restored, which may be older than the last row."""
+"""Axes restored from a checkpoint, which may be older than the last row."""
 _NUM_ROWS = "rows"
 
 log = logging.getLogger(__name__)
 
 
 class ContinuedAxes:
-    """What the earlier starts of one process logged; use from one thread."""
+    """Counts of one process's earlier starts; use from one thread."""
 
     def __init__(self, folder: Path, role: str, index: int) -> None:
         """Read the file of ``role``-``index`` in ``folder``; without one all counts are 0."""
@@ -62,7 +61,7 @@ class ContinuedAxes:
         return continued
 
     def save(self) -> None:
-        """Write what was counted; call it before the rows are passed on.
+        """Write the counts; call it before the rows are passed on.
 
         A process killed in between leaves a gap in its axes, which is better than a step back.
         """
@@ -72,7 +71,7 @@ class ContinuedAxes:
             os.replace(temporary, self._path)
         except OSError as error:
             if self._can_write:
-                log.warning("after a restart the axes of this process begin anew: %s", error)
+                log.warning("after a restart the axes of this process begin at 0: %s", error)
             self._can_write = False
         else:
             self._can_write = True
@@ -86,6 +85,6 @@ class ContinuedAxes:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            log.warning("the axes of this process begin anew: %s: %s", self._path, error)
+            log.warning("the axes of this process begin at 0: %s: %s", self._path, error)
             return {}
         return known

@@ -1,7 +1,7 @@
-"""What a process takes from its machine: processor time, memory, and a GPU's memory if it uses one.
+"""A process's use of its machine: processor time, memory, and GPU memory if it uses one.
 
-Every role has one and puts ``row()`` into its metric rows. How busy the GPU itself is, the
-learner's wandb run shows under "System": that is the device's state, not a process's.
+Every role has one and puts ``row()`` into its metric rows. The load of the GPU itself is a state of
+the device, not of a process; the learner's wandb run shows it under "System".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from efficientzero.metrics.interval import Interval
 
 
 class ProcessUsage:
-    """Measures this process, all its threads included and its children (wandb's service) not."""
+    """Measures this process with all its threads, without its children (wandb's service)."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ def resident_bytes() -> int:
 
 
 def _gpu_bytes() -> dict[str, float]:
-    """Return what torch holds of the current GPU; nothing where this process uses none."""
+    """Return the memory torch holds on the current GPU; empty if this process uses none."""
     torch = sys.modules.get("torch")  # replay does without torch
     if torch is None or not torch.cuda.is_initialized():
         return {}

@@ -1,6 +1,6 @@
-"""How a role's loop fares just now: what it does a second, and whom it waits for.
+"""Live rate and current wait of a role's loop.
 
-The loop counts, another thread reads: the heartbeat to the learner. No metric row, no tracker.
+The loop writes the counts; another thread reads them for the heartbeat to the learner.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from efficientzero.metrics.section_timer import SectionTimer
 
 _WINDOW_S = 10.0
 _BUSY = 0.9
-"""From this share of its time on a loop waits for nobody worth naming."""
+"""A loop that is busy for at least this share of its time is shown as waiting for nobody."""
 
 
 class Vitals(NamedTuple):
-    """A process's last seconds."""
+    """Rate and waits of a process over its last seconds."""
 
     rate: float  # work per second
     rate_unit: str
     waiting_for: str  # the ``wait_*`` section that took most, without the prefix; empty while busy
     busy: float  # share of the time outside of all ``wait_*`` sections, 0 to 1
-    weights_train_step: int  # train_steps behind the weights in use; -1 before the first
+    weights_train_step: int  # train_step of the weights in use; -1 before the first
 
 
 NO_VITALS = Vitals(0.0, "", "its own start", 0.0, -1)
-"""Of a process that has not begun its loop."""
+"""Vitals of a process that has not begun its loop."""
 
 
 class Pulse:
@@ -45,20 +45,20 @@ class Pulse:
 
         Args:
             timer: the loop's.
-            rate_unit: what ``work`` counts, a second: ``env_steps/s``.
+            rate_unit: unit of ``work`` per second: ``env_steps/s``.
             clock: the timer's.
         """
         self.work = 0
         """Units done so far."""
         self.weights_train_step = -1
-        """Train_steps behind the weights in use."""
+        """Train_step of the weights in use."""
         self.stuck_in: Callable[[], str] = str
-        """Names a call that does not return, in a few words; empty where there is none."""
+        """Names a call that does not return, in a few words; else empty."""
         self._timer, self._rate_unit, self._clock = timer, rate_unit, clock
         self._points = deque([(clock(), 0, timer.waited_s())])
 
     def vitals(self) -> Vitals:
-        """Return what the last ten seconds were like."""
+        """Return the rate and the waits of the last ten seconds."""
         now, work, waited = self._clock(), self.work, self._timer.waited_s()
         self._points.append((now, work, waited))
         while len(self._points) > 2 and now - self._points[1][0] >= _WINDOW_S:  # noqa: PLR2004  first and last

@@ -1,6 +1,6 @@
-"""How much searching gets done: searches, simulations and network evaluations per second.
+"""Rates of search: searches, simulations and network evaluations per second.
 
-Used by the roles that search. Counts what it is told; knows no search.
+Used by the roles that search.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ class SearchRates:
     """Counts the roots of one planner between two rows."""
 
     def __init__(self, role: str, *, num_simulations: int, batch_size: int) -> None:
-        """Count for ``role`` searches of so many simulations, run in batches of ``batch_size``."""
+        """Count ``role``'s searches of ``num_simulations``, run in batches of ``batch_size``."""
         self._role, self._num_simulations, self._batch_size = role, num_simulations, batch_size
         self._roots = self._batches = 0
 
@@ -20,7 +20,7 @@ class SearchRates:
         self._batches += 1
 
     def row(self, elapsed_s: float) -> dict[str, float]:
-        """Return the rates over ``elapsed_s`` seconds and start anew.
+        """Return the rates over ``elapsed_s`` seconds and reset the counts.
 
         A batch of fewer roots than ``batch_size`` costs the network as much as a full one, so
         recurrent inferences count rows of the network's batches, simulations only wanted ones.

@@ -1,6 +1,6 @@
-"""What searches found beyond the network's own opinion, averaged over an interval.
+"""How search results differ from the network's predictions, averaged over an interval.
 
-Filled by actors and reanalyzers; knows numbers only.
+Filled by actors and reanalyzers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where one loop's time goes: mean milliseconds, share of the wall time and processor per section.
+"""Where one loop's time goes: mean milliseconds, share of wall and processor time per section.
 
-Used by every role's loop, one timer per thread. Knows no tracker: ``row()`` is what gets logged.
+Used by every role's loop, one timer per thread. ``row()`` returns the metrics to log.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class SectionTimer:
 
     Sections do not nest, so their shares and ``other`` add up to 1. Those named ``wait_*`` are time
     spent waiting for other processes; their sum is ``wait_share``. Processor time is that of the
-    thread, so that nothing runs beside it unseen: what helps it is not counted.
+    loop's thread; helper threads are not counted.
 
         with timer.section("wait_batch"):
             batch = queue.get()
@@ -60,7 +60,7 @@ class SectionTimer:
     def waited_s(self) -> dict[str, float]:
         """Return the seconds in each ``wait_*`` section since the start, an open one included.
 
-        Never set back. Another thread may call it, and then sees the last instants or not.
+        Never reset. Another thread may call it; the newest moments may then be missing.
         """
         now = self._clock()
         return {
@@ -70,7 +70,7 @@ class SectionTimer:
         }
 
     def row(self) -> dict[str, float]:
-        """Return the metrics since the last call and start anew; call it from the loop's thread.
+        """Return the metrics since the last call and reset; call it from the loop's thread.
 
         A section that is open now counts towards the share up to now, and towards the mean when it
         ends. A mean over no calls is left out.
@@ -100,7 +100,7 @@ class SectionTimer:
 
 
 class _Section:
-    """Sums of one section; made once, entered often (2 us a time, where clocks are slow 10)."""
+    """Sums of one section; made once, entered often (2 us each time, 10 us with slow clocks)."""
 
     __slots__ = (
         "_clock",
@@ -132,7 +132,7 @@ class _Section:
         self.clear()
 
     def clear(self) -> None:
-        """Forget the sums, not a call that is under way."""
+        """Reset the sums, but not an open call."""
         self.calls = 0  # ended in this window
         self.calls_s = 0.0  # their whole durations
         self.window_s = 0.0  # time inside this window

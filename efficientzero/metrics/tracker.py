@@ -24,17 +24,17 @@ _PROBE_TIMEOUT_S = 4.0
 
 
 class Tracker(Protocol):
-    """Takes metric rows; never raises and never makes the caller wait."""
+    """Accepts metric rows; never raises and never blocks the caller."""
 
     def log(self, row: Mapping[str, float]) -> None:
         """Record one row. Keys are ``<role>/<thing>_<unit>``; put the role's axis in it too."""
 
     def close(self, exit_code: int = 0) -> None:
-        """Write out what is left, within a bounded time. Rows logged later are lost."""
+        """Write the remaining rows, within a bounded time. Rows logged later are lost."""
 
 
 class NullTracker:
-    """Forgets every row."""
+    """Discards every row."""
 
     def log(self, row: Mapping[str, float]) -> None:
         """Do nothing."""
@@ -69,7 +69,7 @@ def make_tracker(
     """Make the tracker of one process.
 
     Args:
-        mode: what ``resolve_mode`` answered.
+        mode: result of ``resolve_mode``.
         entity: wandb entity.
         project: wandb project.
         group: wandb group; equal for all processes and seeds of an experiment.
@@ -80,7 +80,7 @@ def make_tracker(
         config: shown with the run.
         directory: ``<directory>/wandb`` receives the files.
         stop: of the process; set when a thread of the tracker fails.
-        incarnation: how often this process was started again; each has an id of its own.
+        incarnation: how often this process was started again; each start has a separate id.
         tags: wandb tags of the run, at most 64 characters each.
 
     Raises:
@@ -110,8 +110,8 @@ def make_tracker(
 def resolve_mode(requested: str = "auto") -> ModeDecision:
     """Choose the mode: as asked for, else ``WANDB_MODE``, else online if that can work.
 
-    Takes a few seconds at most and never asks the user: wandb itself would wait for an answer
-    without credentials, and for 33 minutes without a network.
+    Takes a few seconds at most and never prompts. wandb itself would prompt without credentials,
+    and wait for 33 minutes without a network.
 
     Raises:
         ValueError: an unknown mode.
@@ -137,7 +137,7 @@ def resolve_mode(requested: str = "auto") -> ModeDecision:
 
 
 def _has_credentials(server: str) -> tuple[bool, str]:
-    """Return whether there are any, and which file could not be looked into."""
+    """Return whether there are any, and which file could not be read."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True, ""
     host, problem = urlsplit(server).netloc, ""
@@ -155,10 +155,10 @@ def _has_credentials(server: str) -> tuple[bool, str]:
 
 
 def _problem_of(server: str) -> str:
-    """Make one real round trip: a proxy that accepts and stays silent must not count.
+    """Make one real round trip: a proxy that accepts but never answers must not count.
 
     Returns:
-        Why there was no answer; empty if there was one.
+        The reason why there was no answer; empty if there was one.
     """
     try:
         request = urllib.request.Request(

@@ -1,4 +1,4 @@
-"""Metric rows to Weights & Biases: one run per process, written by a thread of its own.
+"""Metric rows to Weights & Biases: one run per process, written by a separate thread.
 
 Made by ``make_tracker``. wandb can raise from every call and block for minutes when its service or
 the network is gone, so the caller only ever touches a bounded list; the writer thread does the
@@ -29,20 +29,21 @@ if TYPE_CHECKING:
     from efficientzero.process.runtime import StopSignal
 
 _MAX_ROWS_WAITING = 10_000
-"""More than any role logs while ``init`` gives up on a dead server; some 50 MB at the most."""
+"""More rows than any role logs while ``init`` gives up on a dead server; 50 MB at most."""
 _ONLINE_PATIENCE_S = 60.0
 """How long an online run may take to begin before rows go to an offline one."""
 _LAST_PATIENCE_S = 2.0
-"""The same once the process wants to leave."""
+"""The same limit once the process is closing."""
 _FINISH_TIMEOUT_S = 10.0
-"""For the last upload. Less than a stopped process has before it is ended; the files stay."""
+"""Time limit of the last upload, below the grace time of a stopped process; the files stay."""
 NOT_UPLOADED_FILE = "not-uploaded"
-"""In the ``wandb`` folder: one line a run that could not be uploaded, its folder there."""
+"""In the ``wandb`` folder: one line with the folder of each run that could not be uploaded."""
 
 _SERVICE = threading.Lock()
-"""Held to join wandb's service, which a process's trackers share, and while the last leaves."""
+"""Held while a tracker joins wandb's service, which a process's trackers share, and while the last
+one leaves it."""
 _WRITERS: set[WandbTracker] = set()
-"""Those that use it; change it under the lock."""
+"""Trackers that use the service; change it under the lock."""
 
 log = logging.getLogger(__name__)
 
@@ -85,18 +86,18 @@ class WandbTracker:
         self._role, self._index = role, index
         self._started = time.monotonic()
         self._wall_axis = wall_axis(role)
-        self._defined: set[str] = set()  # metrics whose axis wandb was told
+        self._defined: set[str] = set()  # metrics whose axis is defined in wandb
         self._rows: deque[dict[str, float]] = deque()
         self._changed = threading.Condition()
         self._is_closing = False
-        self._online: wandb.Run | Exception | None = None  # what came of asking for one
+        self._online: wandb.Run | Exception | None = None  # result of the request for a run
         self._exit_code = 0
         self._num_dropped = 0
         self._stop = stop
         self._writer = guarded_thread(self._write, stop, name="wandb-writer", args=(mode,))
 
     def log(self, row: Mapping[str, float]) -> None:
-        """Record one row; when wandb lags 10,000 rows behind, lose it and count that."""
+        """Record one row; drop and count it if wandb is 10,000 rows behind."""
         wall_s = time.monotonic() - self._started
         with self._changed:
             if self._is_closing or len(self._rows) >= _MAX_ROWS_WAITING:
@@ -106,7 +107,7 @@ class WandbTracker:
             self._changed.notify()
 
     def close(self, exit_code: int = 0) -> None:
-        """Write the rows that wait and finish the run; gives up after a bounded time."""
+        """Write the remaining rows and finish the run; gives up after a bounded time."""
         with self._changed:
             if self._is_closing:
                 return
@@ -143,7 +144,7 @@ class WandbTracker:
         _call(run, "finish", self._finish)
 
     def _pass_on(self, run: wandb.Run, row: Mapping[str, float], step: int | None) -> None:
-        """Log ``row``; at wandb's own step ``step``, which may have come further on the server."""
+        """Log ``row`` at wandb's step ``step``, which may already be higher on the server."""
         for metric in row.keys() - self._defined:
             axis = axis_of(metric, self._role)
             run.define_metric(metric, step_metric=axis, hidden=metric == axis)
@@ -183,7 +184,7 @@ class WandbTracker:
         return run
 
     def _start_online(self, module: Any) -> wandb.Run | None:  # noqa: ANN401  the wandb module
-        """Ask for an online run in a thread: the answer may take as long as the server likes."""
+        """Ask for an online run in a thread, because the answer may take arbitrarily long."""
         guarded_thread(self._ask_online, self._stop, name="wandb-init", args=(module,))
         with self._changed:
             self._changed.wait_for(
@@ -222,7 +223,7 @@ class WandbTracker:
             init_timeout=30.0,
             finish_timeout=_FINISH_TIMEOUT_S,
             finish_timeout_raises=True,
-            # One process of a run tells about the machine.
+            # Only one process of a run reports the machine's state.
             x_disable_stats=not is_learner,
             x_disable_machine_info=not is_learner,
             x_save_requirements=is_learner,
@@ -256,7 +257,7 @@ class WandbTracker:
                 wandb.teardown()
 
     def _note_not_uploaded(self, folder: Path) -> None:
-        """Say, here and for the launcher's last lines, what is on disk only."""
+        """Report, here and for the launcher's last lines, a run that is on disk only."""
         log.warning("not uploaded: wandb sync %s", shlex.quote(str(folder)))
         listed_in = self._directory / "wandb"
         # Relative to the list: the run folder may be moved before it is uploaded.

@@ -1,1 +1,1 @@
-"""What every process needs: stop signal, threads, liveness, device, command line, disk."""
+"""Parts that every process needs: stop signal, threads, liveness, device, command line, disk."""

@@ -1,7 +1,7 @@
 """A full disk is a pause: writes wait for room, and one file holds space for the last of them.
 
-Used by the learner, whose writes are those that a run cannot do without. Whoever waits says so
-here, and ``on_change`` holds collection and training meanwhile. Other errors of a disk stay errors.
+Used by the learner, because a run cannot go on without its writes. A waiting writer registers
+here, and ``on_change`` holds collection and training meanwhile. Other disk errors stay errors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from efficientzero.process.liveness import beat
 from efficientzero.process.runtime import StopSignal
 
 LONGEST_WAIT_S = 12 * 3600.0
-"""Then a full disk is an error after all."""
+"""After this wait a full disk is raised as an error."""
 _LOOK_S = 2.0
 _AS_GOOD_AS_FULL = 1 << 20  # bytes free
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether an error says that a disk, or a user's share of it, is full."""
+    """Return whether an error means that a disk, or a user's quota, is full."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
 def free_bytes(path: Path) -> int:
-    """Return what the file system of ``path`` has free for us, in bytes; 0 if it does not say."""
+    """Return the bytes free for us on the file system of ``path``; 0 if unknown."""
     try:
         return shutil.disk_usage(path).free
     except OSError:
@@ -48,9 +48,9 @@ def free_bytes(path: Path) -> int:
 
 
 def check_room(path: Path) -> None:
-    """Raise if the disk of ``path`` is as good as full.
+    """Raise if the disk of ``path`` is nearly full.
 
-    For what another program wrote, which does not say whether the disk took it.
+    Used after a write by another program, which does not report whether it succeeded.
 
     Raises:
         OSError: as a write would.
@@ -65,7 +65,7 @@ class _Wait(NamedTuple):
 
 
 class DiskPause:
-    """Who of this process waits for room on a disk. Safe to call from any thread."""
+    """The writes of this process that wait for room on a disk. Safe to call from any thread."""
 
     def __init__(
         self,
@@ -74,17 +74,17 @@ class DiskPause:
         longest_wait_s: float = LONGEST_WAIT_S,
         look_s: float = _LOOK_S,
     ) -> None:
-        """Begin with nobody waiting.
+        """Begin with no waiting write.
 
         Args:
             stop: ends every wait.
-            longest_wait_s: after which a full disk is raised.
-            look_s: between two tries, seconds.
+            longest_wait_s: seconds after which a full disk is raised.
+            look_s: seconds between two tries.
         """
         self._stop = stop
         self._longest_wait_s, self._look_s = longest_wait_s, look_s
         self.on_change: Callable[[str], None] = lambda why: None
-        """Called with why the run waits, and with an empty text when it goes on."""
+        """Called with the reason why the run waits, and with an empty text when it goes on."""
         self._lock = threading.Lock()
         self._waits: dict[Path, _Wait] = {}  # under the lock
 
@@ -92,8 +92,8 @@ class DiskPause:
         """Note that ``path`` could not be written; the caller tries again later.
 
         Args:
-            path: what was to be written.
-            error: what the disk said.
+            path: the file that could not be written.
+            error: of that write.
             wanted: bytes that the write needs, as far as known.
 
         Raises:
@@ -131,10 +131,10 @@ class DiskPause:
         """Return ``write()``, called again until the disk takes it; blocks.
 
         Args:
-            write: leaves nothing behind where it fails.
-            path: what it writes.
-            wanted: bytes it needs, as far as known: it is not tried again with less than that, or
-                than a megabyte, free.
+            write: leaves nothing behind if it fails.
+            path: the file it writes.
+            wanted: bytes it needs, as far as known. The next try waits until that many, and at
+                least a megabyte, are free.
 
         Raises:
             OSError: no room before a stop was asked for or the wait was too long; or another error.
@@ -158,15 +158,15 @@ class DiskPause:
 
 
 class Reserve:
-    """A file in the run folder that keeps room for what is saved last."""
+    """A file in the run folder that reserves disk space for the last checkpoint."""
 
     def __init__(self, directory: Path) -> None:
-        """Keep nothing yet; what an earlier process kept stays until ``release``."""
+        """Reserve nothing yet; an earlier process's reserve stays until ``release``."""
         self._path = directory / RESERVE_FILE
         self._can_keep = True
 
     def keep(self, num_bytes: int) -> None:
-        """Hold ``num_bytes``; where the disk has no room for it, what was held before."""
+        """Reserve ``num_bytes``; if the disk has no room, keep the previous reserve."""
         try:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:

@@ -1,7 +1,7 @@
 """Locks on files, and file systems that have none.
 
 ``flock`` is missing on some network and user-space file systems. There it fails with an error that
-must not be mistaken for a lock that somebody else holds.
+must not be mistaken for a lock held by another process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 _NOT_SUPPORTED = frozenset(
     (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 )
-"""How file systems without locks answer. EBADF: NFS, of a file that is not open for writing."""
+"""Errors of file systems without locks. EBADF: NFS, if a file is not open for writing."""
 
 
 class LockHeld(Exception):
@@ -43,7 +43,7 @@ def lock_file(descriptor: int) -> bool:
 
 
 def has_locks(folder: Path) -> bool:
-    """Tell whether files in ``folder`` can be locked.
+    """Return whether files in ``folder`` can be locked.
 
     Raises:
         OSError: no file can be made there.

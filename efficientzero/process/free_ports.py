@@ -1,7 +1,7 @@
 """Free ports that stay free until the process that is to listen there has started.
 
-The kernel gives outgoing connections ports of its ephemeral range. A free port of that range may be
-taken by any of them between its choice and its use, and again while who listened there restarts.
+The kernel gives outgoing connections ports of its ephemeral range. One of them may take a free port
+of that range between its choice and its use, and again while the listening process restarts.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _TRIES = 200
 def bind_free_port(held: socket.socket, host: str) -> int:
     """Bind ``held`` to a free port of ``host``, below the ephemeral range, and return the port.
 
-    Where the host leaves no room below that range, it is any free port.
+    If the host leaves no room below that range, any free port is taken.
 
     Raises:
-        OSError: nobody can listen at ``host``.
+        OSError: no process can listen at ``host``.
     """
     end = _ephemeral_start()
     draw = random.SystemRandom()
@@ -36,10 +36,10 @@ def bind_free_port(held: socket.socket, host: str) -> int:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port of ``host`` that nobody listens on now, see ``bind_free_port``.
+    """Return a port of ``host`` that no process listens on now, see ``bind_free_port``.
 
     Raises:
-        OSError: nobody can listen at ``host``.
+        OSError: no process can listen at ``host``.
     """
     with socket.socket() as held:
         return bind_free_port(held, host)

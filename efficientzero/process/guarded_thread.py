@@ -1,8 +1,8 @@
 """Threads whose failure ends their role; the only place that makes one.
 
 Used wherever a process needs a thread. A bare ``threading.Thread`` that raises prints a stack and
-is gone, while its process waits for what it made; ``SystemExit`` ends it without a word. The lint
-rule TID251 refuses both it and executors.
+ends, while its process waits for its results; ``SystemExit`` ends it silently. The lint rule TID251
+refuses bare threads and executors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class GuardedThread(threading.Thread):  # noqa: TID251  this is the guard
-    """A daemon thread; what its target raises is logged and sets the process's stop signal."""
+    """A daemon thread; an exception of its target is logged and sets the process's stop signal."""
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ def guarded_thread(
     An exception, ``SystemExit`` included, is logged with its traceback under the role's name, and
     ``stop`` is set: every wait of the process ends, the main function returns or raises, and
     ``run_role`` returns a failure's exit code. A main thread that hangs is ended by the watchdog of
-    ``install_stop_handlers``. An exception that the caller of the thread is to raise belongs into
-    what the thread hands over, not here.
+    ``install_stop_handlers``. An exception that the caller should raise goes into the thread's
+    result, not here.
 
     Args:
         target: the work.
-        stop: of the process, or of a part of it that passes failures on.
-        name: of the thread, in logs.
-        args: of ``target``.
+        stop: the process's stop signal, or that of a part that passes failures on.
+        name: the thread's name in logs.
+        args: arguments of ``target``.
     """
     thread = GuardedThread(target, stop, name=name, args=args)
     thread.start()

@@ -1,9 +1,9 @@
-"""A sign of life that a health check can read: when the main thread last got on, and with what.
+"""A sign of life for health checks: when the main thread last made progress, and in which section.
 
-Every wait and every timed section of a role's loop beats. A process that works or waits for others
-beats on; one that hangs inside a call does not, however many of its threads still answer. One
-small file per process, written in place at most once a second, and only where the environment
-names a folder. ``python -m deploy.health`` reads them.
+Every wait and every timed section of a role's loop calls ``beat``. A process that works or waits
+for others keeps calling it; one that hangs inside a call does not, even if its other threads still
+answer. One small file per process, written in place at most once a second, and only if the
+environment names a folder. ``python -m deploy.health`` reads them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _writer: list[_Writer] = []  # none or one
 
 
 def start_liveness(role: str, index: int) -> None:
-    """Let the calling thread's ``beat`` be seen, if the environment says where.
+    """Write the calling thread's beats to a file, if the environment names a folder.
 
     Raises:
         OSError: the folder cannot be written.
@@ -66,16 +66,16 @@ def start_liveness(role: str, index: int) -> None:
 
 
 def beat(doing: str) -> None:
-    """Note that the main thread got on (0.1 us; a write of 256 bytes once a second)."""
+    """Note that the main thread made progress (0.1 us; a write of 256 bytes once a second)."""
     for writer in _writer:
         writer.beat(doing)
 
 
 def read_life_signs(folder: Path) -> list[LifeSign]:
-    """Return the last sign of life of every process that wrote one here; a torn one is left out.
+    """Return the last sign of life of every process that wrote one here; skip torn ones.
 
     Raises:
-        OSError: one is there and cannot be read: nothing is then known of its process.
+        OSError: a file exists but cannot be read, so the state of its process is unknown.
     """
     signs = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():

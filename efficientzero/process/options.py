@@ -1,4 +1,4 @@
-"""What every command line follows: ``--help``, ``--version``, whole numbers, errors in one line.
+"""Rules of every command line: ``--help``, ``--version``, whole numbers, errors in one line.
 
 Used by ``launch.py`` and its commands, by the roles and by the tools. The parser itself is tyro.
 """
@@ -31,10 +31,10 @@ _MOST_DIGITS = 30
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _FRAME = "╭╮╰╯│ "
 _RULE = re.compile(r"─{4,}|-{4,}")  # the latter where the terminal is not UTF-8's
-_ANY_WIDTH = "10000"  # columns: tyro then breaks no line of its messages
+_ANY_WIDTH = "10000"  # columns, so that tyro wraps no line of its messages
 _PERHAPS = "Perhaps you meant:"
 _NO_ALTERNATIVE = re.compile(r"no type matching .* - <class '[\w.]+'>: ")
-"""Of an option that may be missing: what its type says comes last."""
+"""tyro's words for an optional option; the message of its type follows."""
 _SEVERAL = re.compile(r"Could not find valid parse for arguments: \[(.*)\]")
 
 
@@ -51,14 +51,14 @@ def parse_options(
 
     Args:
         kind: the dataclass of the options, or a union of subcommands.
-        arguments: without the program's name.
+        arguments: the command line without the program's name.
         prog: the command, for messages.
-        description: for ``--help``. Default: the dataclass's docstring.
+        description: text for ``--help``. Default: the dataclass's docstring.
         default: values of options that are not given.
-        registry: further rules of how types are read.
+        registry: further rules for parsing types.
 
     Raises:
-        SystemExit: with 2 after a mistake, which is told in one line; with 0 after ``--help`` and
+        SystemExit: with 2 after a mistake, reported in one line; with 0 after ``--help`` and
             ``--version``.
     """
     if wants_version(arguments):
@@ -93,7 +93,7 @@ def refuse_options(prog: str, what: str) -> NoReturn:
 
 
 def wants_help(arguments: Sequence[str]) -> bool:
-    """Return whether the command line only asks what there is: nothing else in it matters."""
+    """Return whether the command line asks for help; then nothing else in it matters."""
     return any(argument in ("-h", "--help") for argument in arguments)
 
 
@@ -143,7 +143,7 @@ def whole_number(text: str) -> int:
 
 
 def port_problem(address: str) -> str | None:
-    """Return what is wrong with the port of ``host:port``, empty if nothing; None: no address."""
+    """Return the error of the port in ``host:port``, empty if it is valid; None: no address."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
         return None
@@ -157,7 +157,7 @@ def named_path(text: str) -> Path:
     """Read a path.
 
     Raises:
-        ValueError: it is empty, which would stand for the working directory.
+        ValueError: it is empty, which would mean the working directory.
     """
     if not text.strip():
         raise ValueError(f"got {text!r}, wanted a path")
@@ -187,7 +187,7 @@ def one_line_of(box: str) -> str:
 
 @contextlib.contextmanager
 def _columns(width: str | None) -> Iterator[None]:
-    """Let tyro write for a terminal of this width; None: of the width that it has."""
+    """Set the terminal width that tyro formats for; None: the actual width."""
     before = os.environ.get("COLUMNS")
     if width is not None:
         os.environ["COLUMNS"] = width
@@ -201,7 +201,7 @@ def _columns(width: str | None) -> Iterator[None]:
 
 
 def _own_rules() -> tyro.constructors.ConstructorRegistry:
-    """Return the rules by which ``int`` options also take 1e5, and paths are not empty."""
+    """Return the rules that let ``int`` options take 1e5 and refuse empty paths."""
     registry = tyro.constructors.ConstructorRegistry()
 
     def read_by(kind: type, metavar: str, read: Callable[[str], Any]) -> None:

@@ -1,4 +1,4 @@
-"""A process's own log in the run folder, where no launcher keeps what it prints."""
+"""A process's own log in the run folder, for processes whose output no launcher stores."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from efficientzero.process.runtime import LAUNCHER_PID_VARIABLE
 
 _MOST_BYTES = 10_000_000
-"""Then the file is renamed and a new one begun; the one before is kept, older ones are not."""
+"""At this size the file is renamed and a new one begun; only the previous one is kept."""
 
 log = logging.getLogger(__name__)
 
 
 def keep_log(directory: Path, role: str, index: int) -> None:
-    """Log to ``logs/<role>-<index>.log`` too, after what is there; nothing under a launcher.
+    """Also append the log to ``logs/<role>-<index>.log``; does nothing under a launcher.
 
-    The work goes on where the folder does not take it, with a warning.
+    If the folder cannot be written, a warning is logged and the work goes on.
     """
     if LAUNCHER_PID_VARIABLE in os.environ:
         return

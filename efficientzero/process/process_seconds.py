@@ -1,7 +1,7 @@
 """CPU-seconds of processes that report nothing themselves: wandb's service, a learner's ranks.
 
-Read from the system by the process that started or leads them. A sum never falls: what a process
-that has ended was last seen to have spent is kept.
+Read from the system by the process that started or leads them. A sum never falls: the last reading
+of a process that has ended is kept.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import NamedTuple
 _PROC = Path("/proc")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _LOOK_S, _FIRST_LOOK_S = 30.0, 1.0
-"""Between two searches for further processes, and while none is known: each reads all of the
-machine's. A short run is over before the first of the longer ones."""
+"""Seconds between two searches for further processes, and while none is known. Each search reads
+all processes of the machine. A short run ends before the first longer interval does."""
 _WANDB = "wandb-"
 """How the names of wandb's programs begin: wandb-core, and wandb-xpu, which core starts."""
 
 
 class ProcessState(NamedTuple):
-    """What the system says of a process."""
+    """The system's data on a process."""
 
     pid: int
     parent: int
@@ -35,7 +35,7 @@ class ProcessState(NamedTuple):
 
 
 def read_process(pid: int) -> ProcessState | None:
-    """Return what the system says of a process; None if there is none."""
+    """Return the system's data on a process; None if there is no such process."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except OSError:
@@ -48,7 +48,7 @@ def read_process(pid: int) -> ProcessState | None:
 
 
 class ProcessSeconds:
-    """What some processes of this machine have spent together. Safe to call from any thread."""
+    """CPU-seconds of some processes of this machine, summed. Safe to call from any thread."""
 
     def __init__(
         self,
@@ -59,8 +59,8 @@ class ProcessSeconds:
         """Count the processes that ``find`` returns, looked for every 30 s once there is one.
 
         Args:
-            find: returns those that are there.
-            clock: seconds.
+            find: returns the processes that exist now.
+            clock: returns seconds.
         """
         self._find, self._clock, self._lock = find, clock, threading.Lock()
         self._looked_at = -_LOOK_S
@@ -82,7 +82,7 @@ class ProcessSeconds:
 
 
 def descendants(of: int) -> list[ProcessState]:
-    """Return all processes that process ``of`` or one of its descendants started."""
+    """Return all descendants of process ``of``."""
     pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal())
     children: dict[int, list[ProcessState]] = {}
     for state in filter(None, map(read_process, pids)):

@@ -1,4 +1,4 @@
-"""What every process needs before it does its own work: stop signal, logging, seeds, exit code.
+"""Setup that every process needs before its own work: stop signal, logging, seeds, exit code.
 
 Called by each role's ``__main__`` and by the launcher. Knows no role's work, no config, no network.
 """
@@ -35,9 +35,9 @@ ROLES = ("launcher", "replay", "learner", "reanalyzer", "actor", "evaluator")
 
 LAUNCHER_PID_VARIABLE = "EFFICIENTZERO_LAUNCHER_PID"
 LAUNCHED_WORKERS_VARIABLE = "EFFICIENTZERO_LAUNCHED_WORKERS"
-"""Set where the launcher starts the workers too: nobody needs to be told to start one."""
+"""Set if the launcher also starts the workers: then no message asks the user to start one."""
 EXIT_FINAL = 78
-"""Exit code of a failure that starting again would only repeat."""
+"""Exit code of a failure that a restart would repeat."""
 
 _EXIT_GRACE_SECONDS = 20.0
 _POLL_S = 0.2
@@ -51,10 +51,10 @@ Item = TypeVar("Item")
 
 
 class PlainError(Exception):
-    """A failure whose message says all: what was got, what was wanted, what to do."""
+    """A failure whose message needs no traceback: what was got, what was wanted, what to do."""
 
-    is_final: ClassVar[bool] = False
-    """True where starting the process again would end in the same failure."""
+    is_permanent: ClassVar[bool] = False
+    """True if starting the process again would end in the same failure."""
 
 
 class ThreadFailed(Exception):
@@ -66,7 +66,7 @@ class ThreadFailed(Exception):
 
 
 class StopSignal:
-    """A polite request to stop, seen by every wait of a process."""
+    """A request to stop, seen by every wait of a process."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -75,7 +75,7 @@ class StopSignal:
         """The first failure of a thread; None: there was none."""
 
     def fail(self, thread: str, error: BaseException) -> None:
-        """Ask everything in this process to stop because a thread of it has failed."""
+        """Ask everything in this process to stop because one of its threads has failed."""
         self.failure = self.failure or ThreadFailed(thread, error)
         self.set(f"thread {thread} failed")
 
@@ -95,7 +95,7 @@ class StopSignal:
         self._event.set()
 
     def is_set(self) -> bool:
-        """Tell whether a stop was asked for."""
+        """Return whether a stop was asked for."""
         return self._event.is_set()
 
     def wait(self, timeout_s: float) -> bool:
@@ -119,7 +119,7 @@ class StopSignal:
 
 
 class WaitReason:
-    """Names a long wait in the log: once after ``after_s`` seconds, then ever more seldom."""
+    """Logs the reason of a long wait: after ``after_s`` seconds, then at doubling intervals."""
 
     def __init__(self, what: str, *, after_s: float = 10.0) -> None:
         self._what = what
@@ -127,7 +127,7 @@ class WaitReason:
         self._next_s = after_s
 
     def tick(self, detail: str = "") -> None:
-        """Call in every turn of the wait."""
+        """Call in every iteration of the wait."""
         beat(self._what)
         waited = time.monotonic() - self._started
         if waited >= self._next_s:
@@ -138,10 +138,10 @@ class WaitReason:
 
 
 def install_stop_handlers(stop: StopSignal, *, exit_grace_s: float = _EXIT_GRACE_SECONDS) -> None:
-    """Let the stop signals set ``stop``; a process that then does not end is ended.
+    """Make the stop signals set ``stop``; a process that then does not end is killed.
 
-    Handlers only set the event: a main thread blocked in C++ would never see an exception. The
-    watchdog thread makes sure that such a process still goes, with exit code 70.
+    Handlers only set the event: a main thread blocked in C++ would never see an exception. A
+    watchdog thread ends such a process with exit code 70.
     """
 
     def ask(signum: int, frame: FrameType | None) -> None:
@@ -163,10 +163,10 @@ def install_stop_handlers(stop: StopSignal, *, exit_grace_s: float = _EXIT_GRACE
 
 
 def die_with_parent() -> None:
-    """Have the kernel send SIGTERM when the parent dies, so that no orphan is ever left.
+    """Have the kernel send SIGTERM when the parent dies, so that no orphan is left.
 
-    The launcher says who it is: if it died while this process was still importing, the parent
-    is already another one.
+    The launcher passes its pid in the environment: if it died while this process was still
+    importing, the parent is already another process.
     """
     parent = int(os.environ.get(LAUNCHER_PID_VARIABLE, os.getppid()))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -179,9 +179,9 @@ def die_with_parent() -> None:
 def setup_logging(role: str, index: int, *, level: int = logging.INFO) -> None:
     """Log to stderr with role and index on every line.
 
-    From here on any handler that cannot write (wandb's, on a full disk) says so in one line.
+    From here on a handler that cannot write (wandb's, on a full disk) reports it in one line.
     """
-    logging.Handler.handleError = _tell_lost_line  # type: ignore[method-assign, assignment]
+    logging.Handler.handleError = _report_lost_line  # type: ignore[method-assign, assignment]
     logging.basicConfig(
         level=level,
         format=f"%(asctime)s {role}-{index} %(levelname)s %(message)s",
@@ -194,8 +194,8 @@ def setup_logging(role: str, index: int, *, level: int = logging.INFO) -> None:
 _lost_lines: Counter[str] = Counter()
 
 
-def _tell_lost_line(handler: logging.Handler, record: logging.LogRecord) -> None:
-    """Say that a line is lost, where logging prints two stacks that look like a role's end."""
+def _report_lost_line(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """Report a lost line in one line; logging's default prints two stacks, as a crash would."""
     error = sys.exc_info()[1]
     if not isinstance(error, OSError):
         _print_stacks(handler, record)
@@ -219,12 +219,12 @@ def run_role(
     """Run ``main`` as a role's process and return its exit code.
 
     0: finished, or stopped when asked to. 1: an exception here or in a thread, logged with its
-    traceback, or in one line if that says all; a ``sys.exit()`` of what the role calls, too. 78: a
-    failure that starting again would only repeat.
+    traceback (a ``PlainError`` in one line), or a ``sys.exit()`` of the role's code. 78: a failure
+    that a restart would repeat.
     """
     setup_logging(role, index)
     if LAUNCHER_PID_VARIABLE in os.environ:
-        die_with_parent()  # else whoever started it, perhaps a shell that has left, does not matter
+        die_with_parent()  # otherwise the parent, perhaps a shell that has ended, does not matter
     start_liveness(role, index)
     stop = StopSignal()
     install_stop_handlers(stop, exit_grace_s=exit_grace_s)
@@ -243,7 +243,7 @@ def _exit_code_of(error: Exception | SystemExit, process: str) -> int:
         log.error("%s failed: %s (its traceback is above)", process, error)
     elif isinstance(error, PlainError):
         log.error("%s", error)
-        return EXIT_FINAL if error.is_final else 1
+        return EXIT_FINAL if error.is_permanent else 1
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = error.filename or "the run folder"
         log.error("the disk is full (%s): free some space or choose another --runs-dir", where)

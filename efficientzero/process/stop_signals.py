@@ -6,10 +6,10 @@ import signal
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """Return SIGINT, SIGTERM, and SIGHUP unless whoever started the process has it ignored.
+    """Return SIGINT, SIGTERM, and SIGHUP unless the process was started with SIGHUP ignored.
 
-    ``nohup`` and a shell's ``disown`` do so, to keep the process when their terminal closes. SIGINT
-    is taken all the same: shells ignore it for whatever they start in the background.
+    ``nohup`` and a shell's ``disown`` ignore it to keep the process when their terminal closes.
+    SIGINT is always included: shells ignore it for every command that they start in the background.
     """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return signal.SIGINT, signal.SIGTERM

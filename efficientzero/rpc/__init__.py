@@ -1,1 +1,1 @@
-"""What crosses process borders by gRPC: weights, pace and results (contracts in ``protos/``)."""
+"""gRPC between processes: weights, pace and results (contracts in ``protos/``)."""

@@ -1,7 +1,7 @@
-"""When the certificates of a credentials folder expire, and what to do about it.
+"""When the certificates of a credentials folder expire, and how to renew them.
 
-Read by every process at its start, and by the learner every hour. Of a certificate nothing is
-looked at but the end of its validity; TLS checks the rest.
+Checked by every process at its start, and by the learner every hour. Only the end of validity is
+checked here; TLS checks the rest.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Expiry:
     at: datetime  # in UTC
 
     def is_over(self, now: datetime) -> bool:
-        """Tell whether the certificate has expired."""
+        """Return whether the certificate has expired."""
         return self.at <= now
 
     def note(self, now: datetime) -> str:
-        """Return one line with the command that mends it; empty if there is time."""
+        """Return one line with the command that renews it; empty if there is time."""
         if self.at - now > timedelta(days=WARN_DAYS):
             return ""
         day = f"{self.at:%Y-%m-%d %H:%M} UTC"
@@ -57,16 +57,16 @@ def how_to_renew(path: Path) -> str:
 
 
 def expiries(folder: Path) -> list[Expiry]:
-    """Return when the certificates in a folder expire; those that cannot be read are left out.
+    """Return when the certificates in a folder expire; unreadable ones are skipped.
 
-    Of several CAs in one file the last one to expire counts.
+    If one file holds several CAs, the last one to expire counts.
     """
     found = []
     for name, choose in ((CA, max), (CERTIFICATE, _first)):
         try:
             ends = list(ends_of_validity((folder / name).read_text("ascii")))
         except (OSError, ValueError):
-            continue  # whoever uses it says so
+            continue  # its user reports the error
         if ends:
             found.append(Expiry(folder / name, choose(ends)))
     return found

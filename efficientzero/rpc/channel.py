@@ -1,6 +1,6 @@
-"""How every client of the learner connects, and which errors mean that it is merely away.
+"""How every client of the learner connects, and which errors mean that it is only away.
 
-Called by the clients in this package; knows no message.
+Called by the clients in this package; independent of the messages.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ AWAY = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
 )
-"""Status codes of a learner that is not there, not there yet, too busy, or stops while it answers;
-all others are bugs.
+"""Status codes of a learner that is down, starting, too busy, or stops while it answers; all others
+are bugs.
 """
 
 # A call whose connection breaks is sent again by gRPC; with wait_for_ready it then waits for the
@@ -54,7 +54,7 @@ _SERVICE_CONFIG = {
 }
 
 EXPIRED, NOT_YET_VALID = "certificate has expired", "certificate is not yet valid"
-"""What TLS says, in the details of a call that could not connect."""
+"""TLS errors in the details of a call that could not connect."""
 _MENDS = {
     EXPIRED: "(renew it: deploy/scripts/make_certs.sh DIR in the folder with ca.key; copy ca.pem "
     "to every host, learner.pem and learner.key to the learner's, which takes them up by itself)",
@@ -67,7 +67,7 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),  # the learner is on loopback or in a private network
     ("grpc.use_local_subchannel_pool", 1),  # clients of one process share no backoff
     ("grpc.initial_reconnect_backoff_ms", 100),
-    # Not the pause between attempts, whatever its name says: how long each of them may take.
+    # Despite its name this is not the pause between attempts but the time limit of each.
     ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
@@ -79,11 +79,11 @@ def open_channel(
 ) -> grpc.Channel:
     """Return a channel to ``host:port``; it connects with the first call, and again when needed.
 
-    With TLS and the token where the environment names a credentials folder.
+    Uses TLS and the token if the environment names a credentials folder.
 
     Args:
         address: of the learner.
-        further: channel options that win over those here.
+        further: channel options that override those here.
         credentials: folder of token and certificate; None: the one that the environment names.
 
     Raises:
@@ -106,7 +106,7 @@ def open_channel(
 
 
 class _WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
-    """Shows a token with every call. gRPC's own way to do so wants TLS."""
+    """Adds a token to every call. gRPC's own call credentials require TLS."""
 
     def __init__(self, token: str) -> None:
         self._metadata = (("authorization", f"Bearer {token}"),)
@@ -122,7 +122,7 @@ class _WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterce
 
 
 def reason_of(error: grpc.RpcError) -> str:
-    """Return a call's failure in one line, with what mends it where that is known."""
+    """Return a call's failure in one line, with the remedy if it is known."""
     if not isinstance(error, grpc.Call):
         return str(error)
     text = f"{error.code().name}: {error.details()}"
@@ -131,10 +131,10 @@ def reason_of(error: grpc.RpcError) -> str:
 
 
 def credentials_problem(address: str) -> str:
-    """Say what is missing where the learner at ``address`` speaks TLS and this process does not.
+    """Return what is missing if the learner at ``address`` uses TLS and this process does not.
 
-    Empty otherwise. To be asked after a call has failed: in plain text it then ends with "Socket
-    closed", as if the learner had ended.
+    Empty otherwise. Call it after a call has failed: a plain-text call to a TLS server ends with
+    "Socket closed", as if the learner had ended.
     """
     folder = credentials_folder()
     if folder is not None and has_tls(folder):

@@ -1,11 +1,12 @@
-"""What keeps strangers out of a run: a shared token, and TLS by a CA of the cluster's own.
+"""Access control of a run: a shared token, and TLS with the cluster's own CA.
 
-Files of one folder, named by ``EFFICIENTZERO_CREDENTIALS``; the path is no secret, the files are.
-TLS proves the learner to the workers, the token the workers to the learner: workers come and go,
-and one secret for all of them needs nothing signed when a host joins. Read by both ends.
+The files are in one folder, named by ``EFFICIENTZERO_CREDENTIALS``; the path is no secret, the
+files are. TLS authenticates the learner to the workers, the token the workers to the learner:
+workers come and go, and with one secret for all of them nothing is signed when a host joins. Read
+by both ends.
 
-A folder with tokens alone is that of a run on loopback, which the launcher makes at every start: it
-keeps other users of the machine out. Nobody listens to loopback, so that TLS would add nothing.
+A folder with only tokens belongs to a run on loopback. The launcher makes it at every start, to
+keep other users of the machine out. Nobody can listen to loopback, so TLS would add nothing.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from efficientzero.process.runtime import PlainError
 CREDENTIALS_VARIABLE = "EFFICIENTZERO_CREDENTIALS"
 
 SERVER_NAME = "learner.efficientzero"
-"""In the one certificate that the cluster's CA signs. Containers change their names and addresses;
-whoever holds this certificate's key is the learner, wherever it runs."""
+"""Name in the one certificate that the cluster's CA signs. Containers change names and addresses,
+so the holder of this certificate's key is the learner, on any host."""
 
 _SHORTEST_TOKEN = 16
 CA, CERTIFICATE, _TOKEN, _KEY = "ca.pem", "learner.pem", "token", "learner.key"
@@ -44,9 +45,9 @@ log = logging.getLogger(__name__)
 
 
 class CredentialsError(PlainError):
-    """Files that are missing or wrong; the message names them and never what is in them."""
+    """Files that are missing or wrong; the message names them but never their contents."""
 
-    is_final = True
+    is_permanent = True
 
 
 def credentials_folder() -> Path | None:
@@ -70,7 +71,7 @@ def read_token(folder: Path) -> str:
 
 
 def read_read_token(folder: Path) -> str | None:
-    """Return the secret that opens only what reads; None where the folder has none.
+    """Return the secret that allows only reading; None if the folder has none.
 
     Raises:
         CredentialsError: as ``read_token``.
@@ -79,7 +80,7 @@ def read_read_token(folder: Path) -> str | None:
 
 
 def client_token(folder: Path) -> str:
-    """Return the secret to show the learner: the workers' or, in a folder without it, the reading.
+    """Return the secret to send to the learner: the workers' token, else the reading token.
 
     Raises:
         CredentialsError: as ``read_token``.
@@ -90,18 +91,18 @@ def client_token(folder: Path) -> str:
 
 
 def has_tls(folder: Path) -> bool:
-    """Tell whether a folder is one for several machines; else it has tokens for loopback alone."""
+    """Return whether a folder is for several machines; else it has only tokens for loopback."""
     return any((folder / name).exists() for name in (CA, CERTIFICATE, _KEY))
 
 
 def make_local_credentials(run_folder: Path) -> Path:
     """Write tokens for a run on loopback, readable by this user alone; return their folder.
 
-    Those that are there stay, so that workers who joined may go on with a run that starts again.
-    Where the file system keeps no modes the folder is a temporary one that only this launch knows.
+    Existing tokens stay, so that workers that joined can go on when the run starts again. If the
+    file system has no file modes, the folder is a temporary one that only this launch knows.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the folder cannot be written.
     """
     folder = run_folder / LOCAL_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -115,7 +116,7 @@ def make_local_credentials(run_folder: Path) -> Path:
 
 
 def forget_local_credentials(run_folder: Path) -> None:
-    """Have a folder that is another run now make its own tokens, unless it is told to use these.
+    """Make a folder that is another run now create new tokens, unless the environment names these.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -129,7 +130,7 @@ def forget_local_credentials(run_folder: Path) -> None:
 def _write_tokens(folder: Path) -> None:
     for name in (_TOKEN, _READ_TOKEN):
         path = folder / name
-        with contextlib.suppress(CredentialsError):  # none, or one that others know
+        with contextlib.suppress(CredentialsError):  # none, or one that others can read
             _read_secret(path)
             continue
         path.unlink(missing_ok=True)
@@ -139,14 +140,14 @@ def _write_tokens(folder: Path) -> None:
 
 
 def use_local_credentials(run_folder: Path) -> None:
-    """Use a run's own tokens in this process and its children, where nothing else is named."""
+    """Use a run's tokens in this process and its children, unless the environment names others."""
     folder = run_folder / LOCAL_FOLDER
     if credentials_folder() is None and folder.is_dir():
         os.environ[CREDENTIALS_VARIABLE] = str(folder)
 
 
 def channel_credentials(folder: Path) -> tuple[grpc.ChannelCredentials, Sequence[tuple[str, str]]]:
-    """Return what a client connects with, and the channel's options that belong to it.
+    """Return a client's credentials, and the channel options that belong to them.
 
     Raises:
         CredentialsError: a file is missing or wrong.
@@ -158,7 +159,7 @@ def channel_credentials(folder: Path) -> tuple[grpc.ChannelCredentials, Sequence
 
 
 def server_credentials(folder: Path) -> grpc.ServerCredentials:
-    """Return what the learner serves with; a renewed certificate is used from then on.
+    """Return the learner's server credentials; renewed certificates are picked up.
 
     Raises:
         CredentialsError: a file is missing, or they do not belong together.
@@ -206,7 +207,7 @@ def _read_pair(folder: Path) -> tuple[bytes, bytes]:
 
 
 def _seen(folder: Path) -> tuple[int, ...] | None:
-    """Return what changes with the learner's key or certificate; None: one is missing."""
+    """Return a stamp of the learner's key and certificate files; None: one is missing."""
     try:
         stats = [(folder / name).stat() for name in (CERTIFICATE, _KEY)]
     except OSError:
@@ -215,7 +216,7 @@ def _seen(folder: Path) -> tuple[int, ...] | None:
 
 
 def client_tls(folder: Path) -> ssl.SSLContext:
-    """Return what a client speaks TLS with, to a server that is named ``SERVER_NAME``.
+    """Return a client's TLS context for a server named ``SERVER_NAME``.
 
     Raises:
         CredentialsError: a file is missing or wrong.
@@ -230,7 +231,7 @@ def client_tls(folder: Path) -> ssl.SSLContext:
 
 
 def server_tls(folder: Path) -> ssl.SSLContext:
-    """Return what replay's relay speaks TLS with: the learner's certificate.
+    """Return the TLS context of replay's relay, which uses the learner's certificate.
 
     Raises:
         CredentialsError: a file is missing or wrong.
@@ -270,7 +271,7 @@ def check_bind(host: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach ``host``, as far as the name alone tells."""
+    """Return whether only this machine can reach ``host``, judged by the name alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -287,7 +288,7 @@ def _read_secret(path: Path) -> str:
 
 
 def _read_private(path: Path) -> bytes:
-    """Read a file that others must not read. A group may: that of a container's secrets."""
+    """Read a file that others must not read. A group may: container secrets have one."""
     content = _read(path)
     if not _is_private(path):
         mode = stat.S_IMODE(path.stat().st_mode)

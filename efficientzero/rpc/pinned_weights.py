@@ -1,6 +1,6 @@
-"""Weights of a train_step that somebody else has fixed, for runs in which nothing depends on time.
+"""Weights of a prescribed train_step, for deterministic runs.
 
-Takes the place of a ``WeightClient`` in the loops of actor and reanalyzer.
+Replaces a ``WeightClient`` in the loops of actor and reanalyzer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class PinnedWeights:
 
         Args:
             client: fetches the weights.
-            due_train_step: train_steps behind the weights to use now; may wait, None on stop.
+            due_train_step: returns the train_step of the weights to use; may wait; None on stop.
         """
         self._client, self._due_train_step = client, due_train_step
 

@@ -1,9 +1,9 @@
-"""What proves that a place in a run belongs to a process: a digest by a secret in the run folder.
+"""Proof that a place in a run belongs to a process: a digest keyed by a secret in the run folder.
 
-Whoever has the run folder (the launcher's workers, and one that is started by hand with
-``--config``) makes the proof itself; who joins gets it from the learner with the place. So the
-workers' token alone takes no place from anybody, also not from a learner that has just started
-again and knows of nobody yet. The secret outlives the learner, and no process tells it to another.
+A process with the run folder (the launcher's workers, and one started by hand with ``--config``)
+makes the proof itself; a process that joins gets it from the learner with the place. So the
+workers' token alone cannot take an occupied place, even if the learner has just restarted and knows
+no worker yet. The secret outlives the learner, and no process sends it to another.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from efficientzero.process.disk_space import is_full
 from efficientzero.process.runtime import PlainError
 
 SECRET_FILE = "place_secret"
-"""In the run folder, for its owner alone."""
+"""In the run folder, readable only by its owner."""
 
 _SECRET_BYTES = 32
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _WRITING_S = 5.0
-"""For another process that is writing the file; then it was torn by a crash."""
+"""Seconds to wait for another process that writes the file; after them it counts as torn."""
 _LOOK_S = 0.05
 _TRIES = 3
-"""Between a look and the making another process may have made it, and given up."""
+"""Between looking for the file and making it another process may have made and removed it."""
 
 
 class PlaceSecretError(PlainError):
     """The run folder's secret cannot be read or made; the message says why."""
 
-    is_final = True
+    is_permanent = True
 
 
 class PlaceProofs:
@@ -69,12 +69,12 @@ class PlaceProofs:
         return hmac.new(self._secret, place.encode(), hashlib.sha256).digest()
 
     def fits(self, proof: bytes, role: str, index: int, incarnation: int, member: int) -> bool:
-        """Tell whether a proof is the one for this process and place."""
+        """Return whether a proof is the one for this process and place."""
         return hmac.compare_digest(proof, self.proof(role, index, incarnation, member))
 
 
 def forget_secret(run_folder: Path) -> None:
-    """Have a folder that is another run now make a secret that only it knows.
+    """Make a folder that is another run now create a new secret.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -91,7 +91,7 @@ def _read_or_make(path: Path) -> bytes:
 
 
 def _read(path: Path) -> bytes | None:
-    """Return the secret; None where there is none, or a part of one that nobody completes."""
+    """Return the secret; None if there is none, or a partial one that nobody completes."""
     deadline = time.monotonic() + _WRITING_S
     while True:
         try:
@@ -112,8 +112,8 @@ def _read(path: Path) -> bytes | None:
 def _make(path: Path) -> bytes | None:
     """Write a new secret; return None if another process of the run was faster.
 
-    The file appears under its name complete and on the disk: another process may read it at once,
-    so that from then on it cannot be taken back.
+    The file appears under its name only when it is complete and on the disk, because other
+    processes may read and use it at once.
     """
     secret = secrets.token_bytes(_SECRET_BYTES)
     line = f"{secret.hex()}\n".encode("ascii")
@@ -138,9 +138,9 @@ def _make(path: Path) -> bytes | None:
 
 
 def _write_in_place(path: Path, line: bytes) -> bool:
-    """Write the file where the file system has no hard links; return False if it is there.
+    """Write the file on a file system without hard links; return False if it exists.
 
-    Readers wait while it is a part of a secret. There is no fsync: its failure would come when
+    Readers wait while the secret is incomplete. There is no fsync: its failure would come after
     others have read the whole.
     """
     try:

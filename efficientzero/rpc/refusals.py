@@ -1,4 +1,4 @@
-"""What a server says of callers that it refuses: little, however often they call.
+"""Log lines about refused callers, limited in number however often they call.
 
 Used by the learner's gate and by replay's relay.
 """
@@ -14,13 +14,13 @@ from collections.abc import Callable
 _LINE_EVERY_S = 60.0
 _MOST_PEERS = 1_000
 _MOST_LINES = 60
-"""In one minute, whoever calls: a caller may have many addresses."""
+"""In one minute, for all callers together: one caller may have many addresses."""
 
 log = logging.getLogger(__name__)
 
 
 class Refusals:
-    """One log line a minute for each peer and cause, with the count since the last one."""
+    """One log line a minute for each peer and cause, with the count since the last line."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Refusals:
         *,
         line: str = "refused a call of {peer}: {cause}",
     ) -> None:
-        """Have refused nothing yet; ``line`` is what the log says."""
+        """Begin with no refusals; ``line`` is the format of the log line."""
         self._clock, self._line, self._lock = clock, line, threading.Lock()
         self._noted: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
         self._minute, self._lines = -_LINE_EVERY_S, 0
@@ -38,9 +38,9 @@ class Refusals:
 
         Args:
             peer: the caller as gRPC names it; the port is left out.
-            cause: what is counted together.
-            said: what the line says; default: the cause.
-            failure: logged with its traceback: the call is not the caller's fault alone.
+            cause: refusals with equal causes are counted together.
+            said: text of the line; default: the cause.
+            failure: logged with its traceback; the error may not be the caller's fault.
         """
         key, now = (peer.rpartition(":")[0], cause), self._clock()
         with self._lock:

@@ -1,7 +1,6 @@
 """Typed calls to the learner's run service, for actors and the evaluator.
 
-A call outlives a short absence of the learner, has a deadline and sees the stop signal. Knows
-nothing of what callers do with the answers.
+A call survives a short absence of the learner, has a deadline and sees the stop signal.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ from efficientzero.schema import (
 )
 
 _PATIENCE_S = 180.0
-"""A learner that starts again reads its checkpoint, on a busy machine or another host."""
+"""Enough for a restarted learner to read its checkpoint on a busy machine or another host."""
 _LOOK_S = 0.25
-"""Time between looks at the stop signal; also what a call still gets once stop is set."""
+"""Seconds between checks of the stop signal; also the time left to a call once stop is set."""
 
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
 
 
 class LearnerRefused(PlainError, ValueError):
-    """The learner does not take a request: this process was replaced, or the request is wrong."""
+    """The learner refused a request: this process was replaced, or the request is wrong."""
 
 
 class LearnerUnavailable(PlainError, ConnectionError):
-    """The learner did not answer for as long as a caller may wait."""
+    """The learner did not answer within the time that a caller may wait."""
 
 
 class RunClient:
@@ -65,16 +64,16 @@ class RunClient:
             stop: ends every call within a quarter of a second.
             member: holds this process's place in the run; None: a random number.
             index: of that place.
-            patience_s: seconds a call goes on trying while the learner does not answer.
+            patience_s: seconds that a call keeps trying while the learner does not answer.
         """
         self._address, self._stop, self._patience_s = address, stop, patience_s
         self._channel = open_channel(address)
         self._stub = run_pb2_grpc.RunServiceStub(self._channel)
-        # Also tells this process from one of the same index before it; no part of the seed tree.
+        # Distinguishes this process from earlier ones of the same index; no part of the seed tree.
         self._member, self._index = member or secrets.randbits(62) + 1, index
         self._answered: dict[int, int] = {}  # newest answered request number, by actor index
         self.latest_train_step: int | None = None
-        """Train_steps behind the weights for acting that were out at the newest grant."""
+        """Train_step of the newest acting weights published at the time of the last grant."""
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -99,7 +98,7 @@ class RunClient:
         """Report ``completed`` env_steps and ask for ``wanted``; wait up to ``wait_s`` seconds.
 
         Returns:
-            The grant; on stop one of nothing (``completed`` may then not have been counted).
+            The grant; on stop an empty one (then ``completed`` may not have been counted).
 
         Raises:
             LearnerUnavailable: no answer in ``wait_s`` and the client's patience.
@@ -128,10 +127,10 @@ class RunClient:
         )
 
     def acquire_batch(self, train_step: int, *, wait_s: float) -> BatchTurn | None:
-        """Wait up to ``wait_s`` seconds for the turn to make the batch of ``train_step``.
+        """Wait up to ``wait_s`` seconds for the permission to make the batch of ``train_step``.
 
         Returns:
-            The turn, or None when it has not come in time or on stop.
+            The permission, or None if it did not come in time or on stop.
 
         Raises:
             LearnerUnavailable: no answer in ``wait_s`` and the client's patience.
@@ -149,7 +148,7 @@ class RunClient:
         return BatchTurn(reply.target_train_step, reply.keys, reply.priorities)
 
     def report_episodes(self, actor_index: int, episodes: Iterable[tuple[float, int]]) -> bool:
-        """Tell (raw return, length in env_steps) of ended games; return False on stop.
+        """Report (raw return, length in env_steps) of ended games; return False on stop.
 
         Raises:
             LearnerUnavailable: no answer within the client's patience.
@@ -168,7 +167,7 @@ class RunClient:
         episodes: Iterable[tuple[float, int]],
         seconds: float,
     ) -> bool:
-        """Tell the result of an evaluation; return False on stop.
+        """Report the result of an evaluation; return False on stop.
 
         Args:
             weights_version: train_step of the weights evaluated.

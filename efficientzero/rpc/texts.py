@@ -6,10 +6,10 @@ MOST_CHARACTERS = 255
 
 
 def clean(text: str, *, most: int = MOST_CHARACTERS) -> str:
-    """Return ``text`` in one line that shows what it says.
+    """Return ``text`` as one printable line.
 
-    Line ends, escape sequences of terminals, characters that turn the direction of writing and
-    whatever else is not printed become ``?``; what is too long is cut, which an ellipsis shows.
+    Line ends, escape sequences of terminals, characters that change the direction of writing and
+    all others that are not printable become ``?``; a long text is cut and ends in an ellipsis.
     """
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return "".join(character if character.isprintable() else "?" for character in cut)

@@ -1,7 +1,7 @@
-"""The newest weights, fetched in the background so that no search ever waits for them.
+"""The newest weights, fetched in the background so that no search waits for them.
 
-Used by actors, reanalyzers and the evaluator. Knows names and shapes of the tensors it is to get,
-but no network.
+Used by actors, reanalyzers and the evaluator. Knows names and shapes of the tensors to receive, but
+no network.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ class Weights(NamedTuple):
 
     state_dict: dict[str, Tensor]  # on the CPU
     version: int  # number of the publication
-    train_step: int  # train_steps behind them
+    train_step: int  # number of train_steps they were trained for
 
 
 class WeightSource(Protocol):
-    """What a role's loop wants of a client."""
+    """The part of a client that a role's loop uses."""
 
     def wait_first(self, what: str) -> bool:
         """Wait until there are weights; return False on stop."""
 
     def take_newer(self) -> Weights | None:
-        """Return weights to use from now on, or None to go on with those there are."""
+        """Return weights to use from now on, or None to keep the current ones."""
 
 
 _ONE_NETWORK = ". All processes of a run must be of one version and read the same config.json"
 
 
 class WeightsRefused(PlainError, ValueError):
-    """What the learner sent are not the weights of this process's network."""
+    """The learner's weights do not fit this process's network."""
 
 
 class WeightClient:
-    """Keeps the newest weights of one kind at hand."""
+    """Holds the newest weights of one kind."""
 
     def __init__(
         self,
@@ -77,18 +77,18 @@ class WeightClient:
         *,
         poll_s: float = _POLL_S,
     ) -> None:
-        """Start to fetch from ``host:port`` in a thread of its own.
+        """Start to fetch from ``host:port`` in a separate thread.
 
         Args:
-            address: of the learner, which need not be there yet.
+            address: of the learner, which need not run yet.
             kind: LATEST or TARGET.
-            expected: tensors of the names, shapes and dtypes to get.
+            expected: tensors of the names, shapes and dtypes to receive.
             stop: ends the thread and every wait.
-            poll_s: seconds between looks for newer weights.
+            poll_s: seconds between checks for newer weights.
         """
         self._address, self._kind, self._stop, self._poll_s = address, kind, stop, poll_s
         self._expected = dict(expected)
-        # The format adds names and a header to the tensors; anything far larger is not ours.
+        # The format adds names and a header to the tensors; a far larger message is not ours.
         tensor_bytes = sum(t.numel() * t.element_size() for t in self._expected.values())
         self._most_bytes = 2 * tensor_bytes + MAX_CHUNK_BYTES
         self._closed = threading.Event()
@@ -98,7 +98,7 @@ class WeightClient:
         self._failure: Exception | None = None
         self._away_reason = ""  # empty while the learner answers
         self._call: grpc.Call | None = None  # the pull in flight
-        self._is_awaited = False  # somebody waits for the next pull
+        self._is_awaited = False  # a caller waits for the next pull
         self._taken_train_step: int | None = None
         self._channel = open_channel(address)
         self._stub = weights_pb2_grpc.WeightServiceStub(self._channel)
@@ -108,8 +108,8 @@ class WeightClient:
         """Return weights newer than the last ones taken, or None; never waits.
 
         Raises:
-            WeightsRefused: the learner sent something else than the expected weights.
-            RuntimeError: the learner's weight service failed in another way than being away.
+            WeightsRefused: the learner sent other than the expected weights.
+            RuntimeError: the learner's weight service failed (being away is no failure).
         """
         with self._changed:
             if self._failure is not None:
@@ -117,10 +117,10 @@ class WeightClient:
             return self._take()
 
     def take_at(self, train_step: int) -> Weights | None:
-        """Wait for the weights of ``train_step``, which must be the newest there are.
+        """Wait for the weights of ``train_step``, which must be the newest.
 
         Returns:
-            They, or None if they were the last ones taken, or on stop.
+            The weights, or None if they were the last ones taken, or on stop.
 
         Raises:
             WeightsRefused: as in ``take_newer``.
@@ -145,7 +145,7 @@ class WeightClient:
         return None
 
     def wait_first(self, what: str, *, timeout_s: float | None = None) -> bool:
-        """Wait until there is something to take; return False on stop.
+        """Wait until there are weights to take; return False on stop.
 
         Args:
             what: names the wait in the log.
@@ -201,7 +201,7 @@ class WeightClient:
                 self._fail(WeightsRefused(why + _ONE_NETWORK * isinstance(error, OtherNetwork)))
                 return
             except Exception as error:
-                # Whatever it is must reach the caller: this thread has nobody above it.
+                # Pass every error on to the caller: nothing above this thread would see it.
                 self._fail(error)
                 return
             else:

@@ -1,7 +1,6 @@
 """Weights as bytes and back, in the safetensors format: no code runs when they are read.
 
-Called by the learner's publisher (encode) and by everyone who fetches weights (decode). Knows no
-network and no transport.
+Called by the learner's publisher (encode) and by all clients that fetch weights (decode).
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ def encode_weights(state: Mapping[str, Tensor], *, dtype: torch.dtype = torch.fl
 
     Args:
         state: tensors by name.
-        dtype: float32, or bfloat16 to round all float32 matrices and kernels to it: what bfloat16
-            autocast makes of them anyway, but for the heads' last layers, which run in float32.
+        dtype: float32, or bfloat16 to round all float32 matrices and kernels to it. bfloat16
+            autocast rounds them anyway, except the heads' last layers, which run in float32.
             Vectors (biases, statistics of norms) stay as they are.
 
     Raises:
@@ -38,10 +37,10 @@ def encode_weights(state: Mapping[str, Tensor], *, dtype: torch.dtype = torch.fl
 def decode_weights(payload: bytes, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of ``payload``, on the CPU, in the order of ``expected``.
 
-    Tensors that were rounded for the journey come back in the expected dtype.
+    Tensors that were rounded for sending are returned in the expected dtype.
 
     Args:
-        payload: what ``encode_weights`` made.
+        payload: a result of ``encode_weights``.
         expected: tensors of the wanted names, shapes and dtypes; their contents do not matter.
 
     Raises:
@@ -67,7 +66,7 @@ def decode_weights(payload: bytes, expected: Mapping[str, Tensor]) -> dict[str, 
 
 
 class OtherNetwork(ValueError):
-    """Whole weights, but of a network of other parts."""
+    """Undamaged weights, but of another network."""
 
 
 def _may_be_rounded(tensor: Tensor) -> bool:

@@ -1,1 +1,1 @@
-"""The run folder: what is in it, what it is called, who may write into it."""
+"""The run folder: its contents, its names, and the right to write into it."""

@@ -1,6 +1,6 @@
 """Checkpoints: written whole or not at all, the newest few kept, read without running code.
 
-Called by the learner (save) and by whoever starts from a checkpoint (load).
+Called by the learner (save) and by every process that starts from a checkpoint (load).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class UnreadableCheckpoint(ValueError):
-    """The file system does not give a checkpoint; it need not be damaged."""
+    """A checkpoint could not be read from the file system; it may be undamaged."""
 
 
 def save_checkpoint(
@@ -41,19 +41,19 @@ def save_checkpoint(
     The file appears under its name only once it is complete and on the disk.
 
     Args:
-        folder: for the checkpoints.
+        folder: of the checkpoints.
         train_step: names the file.
-        state: what to write.
-        keep: the newest ones kept.
-        check_lease: raises if the folder is another process's by now.
+        state: the content.
+        keep: number of newest checkpoints kept.
+        check_lease: raises if another process owns the folder now.
 
     Raises:
-        OSError: disk full, folder not writable; checkpoints written before stay.
+        OSError: disk full, folder not writable; earlier checkpoints stay.
     """
     check_lease()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _NAME.format(train_step)
-    # Not the name that another learner would use: the one that is fenced may be writing still.
+    # Not a name that another learner would use: a fenced learner may still be writing.
     temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -71,7 +71,7 @@ def save_checkpoint(
 
 
 def _save(state: dict[str, Any], file: BinaryIO) -> None:
-    """Write ``state``; a disk that refuses is an OSError, which torch buries under its own."""
+    """Write ``state``; raise a disk's OSError itself, which torch hides behind its own error."""
     try:
         torch.save(state, file)
     except RuntimeError as error:
@@ -122,7 +122,7 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        # Whatever the layout in memory: channels-last weights are hashed in the order of indices.
+        # Independent of the memory layout: channels-last weights are hashed in index order.
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
@@ -131,7 +131,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without unpickling code.
 
     Raises:
-        UnreadableCheckpoint: the file system does not give it: nothing is known of its content.
+        UnreadableCheckpoint: the file system does not return its content.
         ValueError: the file is no checkpoint, or a damaged one.
     """
     try:
@@ -141,7 +141,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UnreadableCheckpoint(f"{path}: cannot be read: {error.strerror}") from error
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch writes checksums and does not look at them
+            damaged = archive.testzip()  # torch writes checksums but does not check them
         if damaged is not None:
             raise ValueError(f"the checksum of {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)

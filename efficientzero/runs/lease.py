@@ -1,8 +1,8 @@
 """Who may write into a run folder: one process of each name, the newest.
 
 Every process that writes there (the launcher, the learner, replay) takes a lease when it starts and
-looks at it before each write. A file in the folder holds the fencing number, so that this works on
-every file system and between hosts, where neither locks nor process ids say anything.
+checks it before each write. A file in the folder holds the fencing number. So this works on every
+file system and between hosts, where locks and process ids do not help.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOOK_S = 1.0
 class Fenced(PlainError):
     """Another process has taken this one's place in the run folder."""
 
-    is_final = True
+    is_permanent = True
 
 
 @dataclass(slots=True)
@@ -37,21 +37,21 @@ class Lease:
     path: Path
     """The file with the newest holder."""
     token: str
-    """Random, of this holder alone."""
+    """Random; identifies this holder."""
     _looked_at: float = 0.0  # monotonic seconds
 
     def check(self) -> None:
-        """Look at the folder; to be called immediately before each write.
+        """Read the folder; call it immediately before each write.
 
-        The file is opened each time: NFS answers that with what is on the server, while it may
-        answer a mere ``stat`` from its cache.
+        The file is opened each time: NFS then asks the server, while it may answer a ``stat`` from
+        its cache.
 
         Raises:
             Fenced: another process has the place now.
             OSError: the folder cannot be read.
         """
         holder = _read(self.path)
-        # Where the file is missing, nobody has taken the place.
+        # If the file is missing, no process has taken the place.
         if holder and holder["token"] != self.token:
             raise Fenced(
                 f"{self.path.name} {_described(holder)} has taken over {self.path.parents[1]}: "
@@ -71,7 +71,7 @@ class Lease:
 
 
 def take_lease(directory: Path, name: str, *, launch: int) -> Lease:
-    """Take the place of process ``name`` in a run folder; whoever held it is fenced from here on.
+    """Take the place of process ``name`` in a run folder; its previous holder is fenced.
 
     Args:
         directory: the run folder.
@@ -101,7 +101,7 @@ def take_lease(directory: Path, name: str, *, launch: int) -> Lease:
 
 
 def take_over(directory: Path, *, launch: int) -> Lease:
-    """Take the launcher's place, and fence all that earlier launches have left anywhere.
+    """Take the launcher's place, and fence all processes of earlier launches on any host.
 
     Returns:
         The launcher's lease.
@@ -150,7 +150,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         holder: dict[str, Any] = json.loads(text)
         int(holder["number"]), int(holder["launch"]), holder["token"]
     except (KeyError, TypeError, ValueError):
-        return None  # damaged by a power cut: nobody is known to have the place
+        return None  # damaged by a power cut: the holder is unknown
     return holder
 
 

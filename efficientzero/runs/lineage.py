@@ -1,4 +1,4 @@
-"""What a run took from another one: a snapshot of its replay, and perhaps its weights.
+"""A run's origin in another run: a snapshot of its replay, and perhaps its weights.
 
 Decided by the launcher, kept in ``config.json``; read by the launcher, the learner and the tracker.
 """
@@ -30,15 +30,15 @@ class Lineage:
     is_frozen: bool
     """Nothing is added: the run has no actors."""
     train_step: int | None = None
-    """Of the weights taken; None: the network starts anew."""
+    """Train_step of the weights taken; None: the network is newly initialised."""
     weights_digest: str = ""
     """12 hex digits of the checkpoint's SHA-256; empty: none was taken."""
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """What tells the experiment from others: contents, not names or places.
+        """The values that distinguish the experiment: contents, not names or places.
 
-        The letters keep a digest from being read as a number in a group's name.
+        Letters before a digest keep it from being read as a number in a group's name.
         """
         found = {"lineage.frozen" if self.is_frozen else "lineage.fork": f"r{self.replay_digest}"}
         if self.weights_digest:
@@ -47,7 +47,7 @@ class Lineage:
 
     @property
     def description(self) -> str:
-        """Say it in a few words."""
+        """A short text for people."""
         text = "frozen replay" if self.is_frozen else "replay"
         text += f" of {self.parent}: {self.env_steps:,} env_steps, {self.replay_digest}"
         if self.train_step is not None:

@@ -18,10 +18,10 @@ DIGEST_LENGTH = 12
 _MAX_EXACT_FLOAT = 2**53
 _MAX_PLAIN_INT = 10**6
 _ARM_LETTERS = 4
-"""Of each word, where an arm must be short; no two components look alike then."""
+"""Letters of each word if an arm must be short; the components stay distinct."""
 _MOST_ARM = 20
 _WORD_LETTERS = 3
-"""Of a field whose name is one word: its initial alone is no help to a reader."""
+"""Letters of a field whose name is one word: its initial alone does not help a reader."""
 
 # What can be read back from the name. Parts are joined by "_", so only names of fields and the
 # suffix, which comes last, may hold one; "=" marks a difference. "ALE-" stands for "ALE/".
@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What a shortened name has around its differences."""
+    """The parts of a shortened name around its differences."""
 
     environment: str
     preset: str
@@ -90,7 +90,7 @@ def shorter_arms(arm: str) -> list[str]:
 
 
 def environment(env_id: str) -> Part:
-    """Return what the names of an environment begin with."""
+    """Return the beginning of an environment's names."""
     return Part(safe(env_id), _EXACT_ENV.fullmatch(env_id) is not None)
 
 
@@ -111,7 +111,7 @@ def value_part(value: Any) -> Part:  # noqa: ANN401  any JSON value
         return Part(str(value).lower(), is_exact=True)
     if isinstance(value, float):
         short = f"{value:g}"
-        # Six digits are for the eye; two experiments must not share a group for want of a seventh.
+        # All digits where six are too few: two experiments must not share a group.
         text = short if float(short) == value else repr(value)
         return Part(text.replace("e+", "e"), is_exact=True)
     if isinstance(value, tuple):
@@ -124,7 +124,7 @@ def value_part(value: Any) -> Part:  # noqa: ANN401  any JSON value
 
 
 def canonical(value: Any) -> Any:  # noqa: ANN401  any JSON value
-    """Make equal what a JSON file makes equal: lists and tuples, whole numbers and their floats."""
+    """Unify values that JSON does not distinguish: lists and tuples, whole numbers and floats."""
     if isinstance(value, list | tuple):
         return tuple(canonical(v) for v in value)
     if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_EXACT_FLOAT:
@@ -138,7 +138,7 @@ def safe(text: str) -> str:
 
 
 def rounded(value: Any, default: Any) -> str:  # noqa: ANN401  any JSON value
-    """Return a value for reading: three digits, all of them where the default would look alike."""
+    """Return a readable value: three digits, or all if the default would look the same."""
     value = canonical(value)
     if isinstance(value, tuple):
         return "+".join(rounded(v, None) for v in value) or "none"
@@ -151,7 +151,7 @@ def rounded(value: Any, default: Any) -> str:  # noqa: ANN401  any JSON value
 
 
 def limited(text: str, most: int) -> str:
-    """Return ``text``; where it is longer than ``most``, its beginning and two dots."""
+    """Return ``text``, cut to its beginning and two dots if it is longer than ``most``."""
     return text if len(text) <= most else f"{text[: most - 2]}.."
 
 

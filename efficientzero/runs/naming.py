@@ -1,4 +1,4 @@
-"""Names of experiments: the group says what differs from the defaults, the run adds the seed.
+"""Names of experiments: the group lists differences from the defaults, the run adds the seed.
 
 Called by the launcher. Pure: knows no config class, no tracker, no clock.
 """
@@ -35,15 +35,15 @@ _ENV_KEY = "env.id"
 """Never listed as a difference: the group starts with it."""
 _MISSING = object()
 _MOST_TREATED, _MOST_OTHER = 40, 20
-"""Characters of a value where the name is too long for all of them."""
+"""Characters of a value if the name is too long for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Treatment:
-    """What a study varies: in a name that is too long for every difference, it comes first."""
+    """The fields that a study varies; a name too long for every difference lists them first."""
 
     arm: str = ""
-    """What the study calls this experiment; named where the fields' values do not fit."""
+    """The study's name for this experiment, used if the fields' values do not fit."""
     ablated: Sequence[str] = ()
     """Dotted keys that the study's arms switch."""
     varied: Sequence[str] = ()
@@ -66,25 +66,25 @@ def group_name(
     """Name a group ``<env>[_<preset>][_<name>=<value>...][_<suffix>]``.
 
     Two experiments have the same name if and only if environment, values and suffix are the same.
-    The values are told as what differs from the preset that is nearest to them, whichever they were
-    made from. A name that would be another experiment's too (characters replaced, a suffix that
-    reads like a difference) ends in a digest of the whole. One that is too long becomes
+    The name lists the values that differ from the nearest preset, which need not be the preset that
+    they were made from. A name that could also be another experiment's (characters replaced, a
+    suffix that reads like a difference) ends in a digest of the whole. A name that is too long is
     ``<env>[_<preset>][_<name>=<value>...]_<number>-more[_<suffix>]_<digest>``: the treatment first,
-    then the most important differences with shorter names and rounded values, then how many were
-    cut. There the treatment decides what is readable; the digest does not depend on it. What the
-    treatment needs, the names of its fields, preset, environment, suffix and arm give up in turn.
+    then the most important differences with shorter names and rounded values, then the number of
+    differences cut. The digest does not depend on the treatment. To make room for the treatment,
+    these are shortened in turn: the names of its fields, preset, environment, suffix and arm.
 
     Args:
         env_id: first part of the name.
-        values: what makes the experiment, under dotted keys (no seed, paths or ports). A key has
-            the same type in all experiments.
-        presets: sets of defaults by name, at least one; the first goes unnamed. Keys that only
-            they have are ignored.
+        values: the fields that define the experiment, under dotted keys (no seed, paths or ports).
+            A key has the same type in all experiments.
+        presets: sets of defaults by name, at least one; the first is not named. Keys that only
+            presets have are ignored.
         suffix: appended.
-        bundles: word -> values; one that leaves fewer differences than it finds is named by its
+        bundles: word -> values. A bundle that reduces the number of differences is named by its
             word, and the differences are counted from it.
         importance: keys, the most important first; others come after them.
-        treatment: what the study varies, if the experiment is part of one.
+        treatment: the fields that the study varies, if the experiment is part of one.
 
     Returns:
         At most 106 characters of ``[A-Za-z0-9._=+-]``.
@@ -135,12 +135,12 @@ def group_name(
 
 
 def environment_part(env_id: str) -> str:
-    """Return what the group names of an environment begin with."""
+    """Return the beginning of an environment's group names."""
     return environment(env_id).text
 
 
 def run_name(group: str, seed: int) -> str:
-    """Name a run: every role of one seed has the same."""
+    """Name a run; all roles of one seed share the name."""
     return f"{group}_s{seed}"
 
 
@@ -158,7 +158,7 @@ def _bundled(
     keys: list[str],
     bundles: Mapping[str, Mapping[str, Any]],
 ) -> tuple[list[str], list[str]]:
-    """Return the words of the bundles that shorten the list of differences, and what is left."""
+    """Return the words of the bundles that shorten the list of differences, and the other keys."""
     words = []
     for word, bundle in bundles.items():
         bundled = {**defaults, **bundle}
@@ -178,7 +178,7 @@ def _differing(values: Mapping[str, Any], preset: Mapping[str, Any]) -> list[str
 
 
 class _Shortened:
-    """A name that is too long for all: what matters most, as readable as there is room for."""
+    """A name too long for all differences: the most important ones, as readable as possible."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The run folder ``runs/<id>/``: the one file every role reads, and where results go.
+"""The run folder ``runs/<id>/``: the file that every role reads, and the results.
 
 Written by the launcher before any process starts; read by each role's ``--config``.
 """
@@ -31,7 +31,7 @@ from efficientzero.schema import EnvSpec
 log = logging.getLogger(__name__)
 CONFIG_FILE = "config.json"
 RELAYED = "tls://"
-"""Before an address of replay: others reach it through its relay, with TLS and a token."""
+"""Prefix of replay's address if clients use its relay, with TLS and a token."""
 
 _MAX_RUN_ID_LENGTH = 100
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
@@ -41,7 +41,7 @@ def check_run_id(run_id: str) -> None:
     """Check the name of a new run's folder.
 
     Raises:
-        ValueError: what was got and what was wanted.
+        ValueError: not a valid name.
     """
     if not _RUN_ID.fullmatch(run_id) or len(run_id) > _MAX_RUN_ID_LENGTH:
         raise ValueError(
@@ -52,31 +52,30 @@ def check_run_id(run_id: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """Everything a role must know that is not its own role and index."""
+    """Everything a role must know, apart from its own role and index."""
 
     run_id: str
     """Name of the run folder."""
     run_uid: str
     """8 random hex digits made at launch; prefix of every wandb id of this run."""
     group: str
-    """wandb group: environment, nearest preset and what differs from that, without the seed."""
+    """wandb group: environment, nearest preset and differences from it, without the seed."""
     directory: Path
-    """The run folder: the one that this was read from."""
+    """The run folder that this was read from."""
     config: Config
     env_spec: EnvSpec
     replay_address: str
-    """host:port by which the Reverb service is reached; ``tls://`` before it where that is
-    replay's relay."""
+    """host:port of the Reverb service for clients; with ``tls://`` it is replay's relay."""
     learner_address: str
-    """host:port by which the learner's gRPC services are reached."""
+    """host:port of the learner's gRPC services for clients."""
     tracking_mode: str
     """online, offline or disabled, as resolved by the launcher."""
     versions: dict[str, str]
-    """Versions of what this run depends on, for the summary."""
+    """Versions of this run's dependencies, for the summary."""
     num_resumes: int = 0
     """How often the run was continued by a launcher; part of its processes' seeds."""
     lineage: Lineage | None = None
-    """What the run took from another one; None: it began empty."""
+    """The other run that this one started from; None: it began empty."""
 
     @property
     def config_path(self) -> Path:
@@ -98,7 +97,7 @@ class RunInfo:
 
     @property
     def relay_port(self) -> int | None:
-        """The port at which others reach replay's relay; None: there is none."""
+        """The port of replay's relay; None: there is none."""
         cluster = self.config.cluster
         return cluster.replay_port if cluster.has_relay else None
 
@@ -107,7 +106,7 @@ class RunInfo:
 
     @property
     def config_hash(self) -> str:
-        """Hash of what can change the result, seed excluded."""
+        """Hash of the fields that can change the result, without the seed."""
         return config_hash(self.config, self.lineage.values if self.lineage else {})
 
     def save(self) -> None:
@@ -131,11 +130,11 @@ class RunInfo:
     def load(cls, path: Path | str) -> RunInfo:
         """Read a file written by save().
 
-        ``directory`` is the folder that holds the file, wherever the run was when it was written:
-        the folder may have been moved or copied since.
+        ``directory`` is the folder that holds the file now: the folder may have been moved or
+        copied since the file was written.
 
         Raises:
-            ValueError: not such a file; says what is missing or wrong.
+            ValueError: not such a file; the message names what is missing or wrong.
         """
         path = Path(path)
         try:
@@ -149,7 +148,7 @@ class RunInfo:
     def moved_from(self) -> Path | None:
         """Return where this folder was when its ``config.json`` was written, if not here.
 
-        Then it has been copied or moved, which nothing but the place tells.
+        Then it has been copied or moved; only the path shows that.
         """
         before = Path(json.loads(self.config_path.read_text())["directory"])
         with contextlib.suppress(OSError):  # it is gone, or on another machine
@@ -193,11 +192,11 @@ class RunInfo:
 def read_lines(path: Path, *, is_written: bool = False) -> list[dict[str, Any]]:
     """Return the records of a ``.jsonl`` file, oldest first.
 
-    A line cut short by a crash or a full disk, or otherwise no record, is left out with a note.
+    A line cut short by a crash or a full disk, or otherwise invalid, is skipped with a warning.
 
     Args:
-        path: the file; without one there are no records.
-        is_written: somebody writes it, so that an unfinished last line is nothing to note.
+        path: the file; if it is missing there are no records.
+        is_written: a process is writing it, so an unfinished last line gives no warning.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -223,15 +222,15 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 @functools.lru_cache(maxsize=1024)
 def _note_bad_line(path: Path, number: int) -> None:
-    """Say it once: some files are read every second."""
+    """Warn once: some files are read every second."""
     log.warning("%s: line %d is cut short or damaged and left out", path, number)
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Append whole lines; a file that ends in the middle of one goes on with a new one.
+    """Append whole lines, on a new line if the file ends in the middle of one.
 
     Raises:
-        OSError: disk full, folder gone. As far as possible nothing of the lines is left then.
+        OSError: disk full, folder gone. As far as possible none of the lines is left in the file.
     """
     with path.open("ab+", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
@@ -250,10 +249,10 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def rewrite_lines(path: Path, records: Iterable[Any]) -> None:
-    """Replace a ``.jsonl`` file as a whole, by one line for each record.
+    """Replace a ``.jsonl`` file atomically with one line for each record.
 
     Raises:
-        OSError: the file is as before.
+        OSError: the write failed; the file is unchanged.
     """
     temporary = path.with_suffix(".tmp")
     try:

@@ -1,7 +1,7 @@
-"""The processes on this machine that work in a run folder, by what they say of themselves.
+"""The processes on this machine that work in a run folder, found by their command lines.
 
-Nothing is taken from the folder, so that a copy of it cannot name another run's processes: what
-counts is the ``--config`` of a running process, which leads to this folder's very file.
+Nothing is read from the folder, because a copy of it would name another run's processes. A process
+belongs to the folder if its ``--config`` is the folder's own file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ROLES = {
 class AtWork(PlainError):
     """Another process of the same name works in the run folder."""
 
-    is_final = True
+    is_permanent = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class RunProcess:
     role: str
     index: str
     is_orphan: bool
-    """A launcher started it, and is gone."""
+    """The launcher that started it is gone."""
 
     @property
     def name(self) -> str:
@@ -51,13 +51,13 @@ class RunProcess:
         return f"{self.role}-{self.index}"
 
     def is_running(self) -> bool:
-        """Tell whether it still runs, and is no other process with its number."""
+        """Return whether it still runs and its pid is not reused."""
         stat = _stat(self.pid)
         return bool(stat) and stat[19] == self.start_time and stat[0] != "Z"
 
 
 def processes_in(directory: Path) -> list[RunProcess]:
-    """Return the roles' processes that work in a run folder, but for the caller."""
+    """Return the roles' processes that work in a run folder, except the caller."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -68,10 +68,10 @@ def processes_in(directory: Path) -> list[RunProcess]:
 
 
 def check_alone(directory: Path, name: str) -> None:
-    """Check that nobody on this machine does a process's work already.
+    """Check that no other process on this machine has this name.
 
     Raises:
-        AtWork: somebody does. One that a dead launcher left behind does not count.
+        AtWork: one has. A process that a dead launcher left behind does not count.
     """
     for process in processes_in(directory):
         if process.name == name and not process.is_orphan:
@@ -110,7 +110,7 @@ def _process(pid: int, config: Path) -> RunProcess | None:
 
 
 def _after(arguments: list[str], option: str) -> str:
-    """Return what follows an option, or is joined to it by ``=``; nothing if it is not there."""
+    """Return the value of an option, separate or joined by ``=``; empty if it is not there."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if argument == option:
             return following

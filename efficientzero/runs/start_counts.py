@@ -1,4 +1,4 @@
-"""How often the processes of a run were started, where no launcher counts: one small file each."""
+"""Numbers of starts of a run's processes without a launcher: one small file for each process."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def count_start(directory: Path, name: str) -> int:
-    """Return how many starts of ``name`` the run folder knows, and note one more.
+    """Return the number of earlier starts of ``name`` in the run folder, and count this one.
 
-    Not for two callers of one name at a time.
+    Two processes must not call it for one name at the same time.
 
     Raises:
         OSError: the folder cannot be written.

@@ -61,7 +61,7 @@ _FOR_GOOD = (
 class JoinRefused(PlainError):
     """The learner will never take this process as it is."""
 
-    is_final = True
+    is_permanent = True
 
 
 class LearnerAway(PlainError):

@@ -1,7 +1,7 @@
 """A worker's place in a run: kept by heartbeats, given back.
 
-Used by ``worker``. The learner may not be there yet, or be away for a while. Knows no role's work;
-the role's loop shows how it fares through its ``Pulse``.
+Used by ``worker``. The learner may not be there yet, or be away for a while. The heartbeats carry
+the rate and the waits of the role's loop, read from its ``Pulse``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class PlaceLost(PlainError):
 
 
 class Membership:
-    """Tells the learner every two seconds that this process lives. Use as a context manager."""
+    """Sends the learner a heartbeat every two seconds. Use as a context manager."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Membership:
         *,
         silence_s: float = _SILENCE_S,
     ) -> None:
-        """Begin at once, in a thread; the learner need not be there yet.
+        """Begin at once, in a thread; the learner need not run yet.
 
         Args:
-            run: which one.
+            run: the run.
             seat: the place, given by ``join`` or by the launcher.
             stop: set when the run is over, the place is lost or the learner stays away.
-            silence_s: how long it may stay away, seconds.
+            silence_s: seconds that the learner may stay away.
         """
         self._run, self._seat, self._stop, self._silence_s = run, seat, stop, silence_s
         self._pulse: Pulse | None = None
@@ -73,23 +73,23 @@ class Membership:
         self._thread = guarded_thread(self._beat_on, stop, name="heartbeat")
 
     def follow(self, pulse: Pulse) -> None:
-        """Tell from now on how this loop fares."""
+        """Report this loop's rate and waits from now on."""
         self._pulse = pulse
 
     def check(self) -> None:
-        """Raise what ended the membership, if anything did."""
+        """Raise the error that ended the membership, if there was one."""
         if self._failure is not None:
             raise self._failure
 
     def close(self) -> None:
-        """Give the place back, if the learner is there to take it."""
+        """Give the place back, if the learner answers."""
         self._closed.set()
         self._thread.join(CALL_S + HEARTBEAT_S)
         if self._failure is None:
             try:
                 self._stub.Leave(cluster_pb2.LeaveRequest(seat=self._seat), timeout=_LEAVE_S)
             except grpc.RpcError as error:
-                log.debug("not told to the learner: %s", reason_of(error))
+                log.debug("not reported to the learner: %s", reason_of(error))
         self._channel.close()
 
     def _beat_on(self) -> None:
@@ -103,7 +103,7 @@ class Membership:
             except grpc.RpcError as error:
                 self._note(error, address, time.monotonic() - heard_at)
             except Exception:
-                # This thread has nobody above it, and without it the place is soon lost.
+                # Nothing above this thread sees its errors, and without it the place is soon lost.
                 log.exception("no heartbeat can be sent")
                 self._fail(PlaceLost("this process cannot send heartbeats any more"))
             if self._failure is not None:

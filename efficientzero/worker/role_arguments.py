@@ -1,4 +1,4 @@
-"""The command lines of the roles: which run, which process of it."""
+"""The command lines of the roles: the run, and the process's role and index in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOOK_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLine:
-    """Of replay and the learner, which need the run folder."""
+    """Options of replay and the learner, which need the run folder."""
 
     config: Path
     """The run's config.json, as launch.py wrote it."""
@@ -32,17 +32,17 @@ class ServerLine:
     incarnation: int | None = None
     """How often this process was started again before. Default: as the run folder counts."""
     config_wait: float = 0.0
-    """Seconds to wait for the file at most."""
+    """Longest wait for the file, seconds."""
     credentials: Path | None = None
     """Folder with token, certificate and key. Default: EFFICIENTZERO_CREDENTIALS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLine:
-    """Of actors, reanalyzers and the evaluator, which need the learner's address."""
+    """Options of actors, reanalyzers and the evaluator, which need the learner's address."""
 
     join: str = ""
-    """host:port of the learner, which tells all the rest."""
+    """host:port of the learner, which sends the rest of the configuration."""
     config: Path | None = None
     """Instead of --join: the run's config.json, as launch.py wrote it."""
     index: int = 0
@@ -50,14 +50,14 @@ class WorkerLine:
     incarnation: int = 0
     """With --config: how often this process was started again before."""
     runs_dir: Path = Path("runs")
-    """With --join: where this host keeps what the process writes."""
+    """With --join: folder on this host for the process's files."""
     credentials: Path | None = None
     """Folder with token and CA certificate. Default: EFFICIENTZERO_CREDENTIALS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleArguments:
-    """What a role's process is told."""
+    """The parsed command line of a role's process."""
 
     run: RunInfo
     index: int
@@ -119,9 +119,9 @@ def check_index(role: str, index: int) -> None:
 
 
 def bypass_proxies(*addresses: str) -> None:
-    """Keep Reverb and gRPC off a configured proxy, which would swallow what goes to ``host:port``.
+    """Make Reverb and gRPC bypass a configured proxy, which would not forward to ``host:port``.
 
-    To be called before their first connection.
+    Call it before their first connection.
     """
     given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     hosts = [address.rpartition(":")[0] for address in addresses]

@@ -43,9 +43,9 @@ def run_tracker(
 def tracked(
     run: RunInfo, role: str, index: int, incarnation: int = 0, *, stop: StopSignal
 ) -> Iterator[Tracker]:
-    """Give ``run_tracker``'s tracker to a role's work, and close it as that ends.
+    """Give ``run_tracker``'s tracker to a role's work, and close it when the work ends.
 
-    What an exception or a failed thread ends is recorded as failed.
+    A run ended by an exception or a failed thread is recorded as failed.
     """
     tracker = run_tracker(run, role, index, incarnation, stop=stop)
     exit_code = 1

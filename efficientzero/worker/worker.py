@@ -1,7 +1,7 @@
 """Runs a worker's process: finds its place in a run, does its work, gives the place back.
 
-Called by the ``__main__`` of actor, reanalyzer and evaluator. One way for all: a launcher's process
-knows run and index from its command line, one that joins asks the learner; both send heartbeats.
+Called by the ``__main__`` of actor, reanalyzer and evaluator. A launcher's process knows run and
+index from its command line, a process that joins asks the learner; both send heartbeats.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Place:
     index: int
     incarnation: int
     member: int
-    """Random, of this process alone; no part of its seeds."""
+    """Random number of this process; no part of its seeds."""
     membership: Membership
 
 
@@ -53,7 +53,7 @@ Work = Callable[[Place, StopSignal], None]
 def run_worker(role: str, module: str, description: str | None, work: Work) -> int:
     """Parse the command line, find the place, do ``work`` there and return the exit code.
 
-    As ``run_role``; 78 also for a process that the learner refuses, 0 for a run that is over.
+    Exit codes as in ``run_role``; also 78 if the learner refuses the process, 0 if the run is over.
     """
     line = parse_worker_line(module, description)
 

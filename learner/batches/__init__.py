@@ -1,4 +1,4 @@
-"""Training batches on their way from replay to the device."""
+"""Training batches between replay and the device: checks, transfer, augmentation."""
 
 from learner.batches.checks import BatchChecks
 from learner.batches.feeder import BatchFeeder, BatchSource, ReadyBatch

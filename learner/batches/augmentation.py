@@ -1,7 +1,7 @@
 """Random shift and intensity of image windows, on the device.
 
 Called by the learner before the loss. One shift and one factor for all frames of a sample's
-window, so that motion inside the window stays true (EfficientZero, appendix; DrQ's shift).
+window, so that motion inside the window is preserved (EfficientZero, appendix; DrQ's shift).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _INTENSITY_CLIP = 2.0
 
 
 class Augmentation:
-    """Shifts and scales one window after another, with random numbers of its own.
+    """Shifts and scales one window after another, with separate random generators.
 
-    Shifts and factors come from two generators: without the one, the other's draws are the same.
-    What is switched off draws nothing and leaves no trace; without factors frames stay uint8.
+    Shifts and factors have one generator each, so switching one off does not change the draws of
+    the other. Without factors frames stay uint8.
     """
 
     def __init__(self, config: LearnerConfig, seeds: tuple[int, int], device: torch.device) -> None:
@@ -42,7 +42,7 @@ class Augmentation:
         return {"shifts": self._shifts.get_state(), "factors": self._factors.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on drawing from where ``state_dict`` was taken."""
+        """Continue drawing from the state of ``state_dict``."""
         self._shifts.set_state(state["shifts"])
         self._factors.set_state(state["factors"])
 

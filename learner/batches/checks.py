@@ -1,7 +1,7 @@
-"""What a training batch must be before a train_step is made of it.
+"""Checks of a training batch before a train_step uses it.
 
-Called by the learner on arrays in host memory. A batch that fails would train the network towards
-garbage or end the process in the middle of CUDA; here the field is named and nothing has happened.
+Called by the learner on arrays in host memory. A bad batch would train the network towards garbage
+or crash the process inside CUDA; the check names the bad field before that.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class BadBatch(ValueError):
 
 
 class TargetsBeyondSupport(PlainError):
-    """What the run's settings make of good batches cannot be trained on."""
+    """With the run's settings even good batches cannot be trained on."""
 
-    is_final = True
+    is_permanent = True
 
 
 class BatchChecks:
     """Checks every batch of a run."""
 
     def __init__(self, config: Config, spec: EnvSpec, *, largest_target: float) -> None:
-        """Remember what is wanted.
+        """Store the expected shapes and ranges.
 
         Args:
             config: batch size, unroll and, for the messages, ``network.support_bound``.
@@ -57,11 +57,11 @@ class BatchChecks:
     def check(self, batch: TrainingBatch) -> float:
         """Return the share of value and prefix targets that the network cannot express.
 
-        Such targets count as the largest that it can. The first of them are warned about.
+        Such targets are trained as the largest that it can express. The first ones are logged.
 
         Raises:
-            BadBatch: shape, dtype or contents are not as wanted.
-            TargetsBeyondSupport: over half of the targets are beyond it.
+            BadBatch: wrong shape, dtype or contents.
+            TargetsBeyondSupport: the network cannot express over half of the targets.
         """
         for name, wanted in self._wanted.items():
             field = getattr(batch, name)

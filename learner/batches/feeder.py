@@ -1,8 +1,8 @@
-"""Has the next training batch on the device before the learner asks for it.
+"""Sends the next training batch to the device before the learner asks for it.
 
 Started by the learner's loop. A thread takes batches from the queue, checks them and sends them to
-the device, one ahead, while the step before is made; the queue's own thread decodes the one after.
-More would only grow stale.
+the device, one ahead, during the previous step; the queue's thread decodes the one after. More
+batches would only grow stale.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class BatchSource(Protocol):
 
     @property
     def dropped_batches(self) -> int:
-        """Batches ever taken that could not be used."""
+        """Number of batches received that could not be used."""
 
     def drop(self, why: str) -> None:
         """Count a batch that ``get`` returned as one that could not be used."""
@@ -45,7 +45,7 @@ class BatchSource(Protocol):
 
 
 class ReadyBatch(NamedTuple):
-    """A training batch that is checked and on its way to the device."""
+    """A checked training batch, on the device or in transfer to it."""
 
     batch: TrainingBatch  # on the host
     sent: SentBatch
@@ -59,7 +59,7 @@ class BatchFeeder:
     def __init__(
         self, source: BatchSource, checks: BatchChecks, loader: BatchLoader, stop: StopSignal
     ) -> None:
-        """Keep the parts; nothing is taken from the queue before ``start``."""
+        """Store the parts; nothing is taken from the queue before ``start``."""
         self._source, self._checks, self._loader, self._stop = source, checks, loader, stop
         self._ready: queue.Queue[ReadyBatch | Exception] = queue.Queue()
         self._room = threading.Semaphore(1)
@@ -79,8 +79,8 @@ class BatchFeeder:
         """Return the next batch, or None at the timeout or when a stop is asked for.
 
         Raises:
-            PoisonedReplay: nothing but batches that cannot be used has come for long.
-            Exception: what else the thread failed with; it has ended.
+            PoisonedReplay: all batches of a long time were unusable.
+            Exception: any other error of the thread, which has ended.
         """
         was_ready = not self._ready.empty()
         item = self._stop.get(self._ready, timeout_s)
@@ -112,7 +112,7 @@ class BatchFeeder:
             try:
                 ready = self._next()
             except Exception as error:
-                # Whatever it is must reach the learner: this thread has nobody above it.
+                # Pass every error on to the learner: nothing above this thread would see it.
                 self._ready.put(error)
                 return
             if ready is None:

@@ -1,7 +1,7 @@
-"""Refuses training batches whose targets are too old to be trained on.
+"""Refuses training batches whose targets are too old.
 
-Asked by the learner's loop for every batch that comes out of the queue. Such batches come from a
-reanalyzer that hung, or whose weights came late.
+Called by the learner's loop for every batch from the queue. Such batches come from a reanalyzer
+that hung or received its weights late.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ log = logging.getLogger(__name__)
 
 
 class Freshness:
-    """Knows the bound and counts what it refused.
+    """Compares the age of targets with the bound and counts refused batches.
 
-    What is refused is made anew: its slices stay in replay with the priorities they were drawn
-    by, and the batch that comes instead is drawn by the priorities of now, so that its
-    probabilities are exact. No train_step is counted, so the pace of env_steps is as if the batch
-    had never been.
+    A refused batch is dropped and another is sampled. The slices of the dropped batch stay in
+    replay with their priorities; the new batch is drawn by the current priorities, so its
+    probabilities are exact. A refused batch counts as no train_step, so the pace of env_steps does
+    not change.
 
-    The learner cannot refuse for ever. While it looks for a batch no train_step is made, so the
-    newest target weights T published stay the newest. They are younger than an interval and their
-    lag, and the bound is larger: every batch made with T is taken. A reanalyzer takes T before its
-    next batch once it has arrived, and of those made before there are no more than the queue, its
-    readers and the reanalyzers hold. In a deterministic run every batch is made with T: none is
-    refused, so no turn is lost.
+    Refusals end. While the learner waits for a batch it makes no train_step, so the newest
+    published target weights T stay the newest. T is younger than one interval plus the lag, which
+    is below the bound: every batch made with T is accepted. A reanalyzer uses T from the first
+    batch after T has arrived, and the number of earlier batches is limited by the queue, its
+    readers and the reanalyzers. In a deterministic run every batch is made with T, so none is
+    refused and no turn is lost.
     """
 
     def __init__(self, config: Config) -> None:
-        """Take the run's bound."""
+        """Read the bound from the run's config."""
         self._bound = staleness_bound(config)
         self._num_refused = 0
 
     def admits(self, batch: TrainingBatch, train_step: int) -> bool:
-        """Tell whether ``batch`` may be the next one trained on; count it if not.
+        """Return whether ``batch`` may be trained on next; count it if not.
 
         Args:
-            batch: as it came out of the queue.
+            batch: as received from the queue.
             train_step: train_steps made so far.
         """
         age = train_step - int(batch.target_weights_versions.min())
@@ -48,7 +48,7 @@ class Freshness:
         if not self._num_refused:
             log.warning(
                 "a training batch was made with target weights %d train_steps old, at most %d are "
-                "trained on (learner.max_batch_staleness): it is made anew, as all like it",
+                "allowed (learner.max_batch_staleness): this and other older ones are dropped",
                 age,
                 self._bound,
             )
@@ -56,10 +56,10 @@ class Freshness:
         return False
 
     def detail(self) -> str:
-        """Say how many were refused since the last row; empty if none."""
+        """Return a text with the number of refusals since the last row; empty if none."""
         return f"{self._num_refused} were too old" if self._num_refused else ""
 
     def take_count(self) -> int:
-        """Return how many were refused since the last call."""
+        """Return the number of refusals since the last call."""
         count, self._num_refused = self._num_refused, 0
         return count

@@ -1,7 +1,7 @@
 """From a training batch in host memory to the loss's input on the device.
 
-Sending is for the feeder's thread, the rest for the learner's step. Stacking, augmentation and
-scaling happen on the device, so that only uint8 frames travel.
+The feeder's thread sends, the learner's step does the rest. Stacking, augmentation and scaling
+happen on the device, so that only uint8 frames are transferred.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class BatchLoader:
         device: torch.device,
         seeds: np.random.SeedSequence,
     ) -> None:
-        """Keep the settings; all random numbers come from ``seeds``."""
+        """Store the settings; all random numbers come from ``seeds``."""
         self._config, self._spec, self._device = config, spec, device
         self._needs_following = any(part.needs_next_observations for part in loss_parts(config))
         self._stream: torch.cuda.Stream | None = None
@@ -63,9 +63,9 @@ class BatchLoader:
         self._augment_following = Augmentation(config.learner, (third, fourth), device)
 
     def send(self, batch: TrainingBatch) -> SentBatch:
-        """Send ``batch`` to the device, beside whatever is computed there; from any one thread.
+        """Send ``batch`` to the device, concurrently with its work; call from one thread.
 
-        On a CPU the tensors are the batch's own memory.
+        On a CPU the tensors share the batch's memory.
         """
         if not self._needs_following:
             frames = batch.frames[:, : self._config.env.num_stacked_frames]
@@ -80,7 +80,7 @@ class BatchLoader:
         return SentBatch(tensors, arrival)
 
     def load(self, sent: SentBatch, train_step: int) -> LossInput:
-        """Return what the loss takes; without next observations if nothing is compared to them.
+        """Return the loss's input; without next observations if no loss uses them.
 
         Args:
             sent: as ``send`` returned it.
@@ -108,14 +108,14 @@ class BatchLoader:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the next draws depend on."""
+        """Return the state on which the next random draws depend."""
         return {
             "root": self._augment_root.state_dict(),
             "following": self._augment_following.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on drawing from where ``state_dict`` was taken."""
+        """Continue drawing from the state of ``state_dict``."""
         self._augment_root.load_state_dict(state["root"])
         self._augment_following.load_state_dict(state["following"])
 
@@ -139,7 +139,7 @@ class BatchLoader:
         return tensor.to(self._device, non_blocking=True)
 
     def _await_arrival(self, sent: SentBatch) -> None:
-        """Have the device, not the host, wait for the copies."""
+        """Make the device, not the host, wait for the copies."""
         if sent.arrival is None:
             return
         stream = torch.cuda.current_stream(self._device)
@@ -150,9 +150,9 @@ class BatchLoader:
 
 
 def pinned_array(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """Return an array in page-locked memory, from which copies to the device need no host.
+    """Return an array in page-locked memory, so that copies to the device are asynchronous.
 
-    torch keeps freed blocks and hands them out again once the copies from them are done.
+    torch keeps freed blocks and reuses them once the copies from them are done.
     """
     wanted = np.dtype(dtype)
     num_bytes = math.prod(shape) * wanted.itemsize

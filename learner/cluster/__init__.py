@@ -1,4 +1,4 @@
-"""The processes of a run: who takes part, who is silent, what the run waits for."""
+"""The processes of a run: places, signs of life, and the cause of a stall."""
 
 from learner.cluster.replay_follower import follow_replay
 from learner.cluster.roster import MOST_PLACES, ONLY_ONE, NoPlace, PlaceLost, Roster, Seat

@@ -1,6 +1,6 @@
-"""Keeps what the learner tells of replay fresh, and says what replay has lost.
+"""Updates the learner's counts of replay, and reports what replay has lost.
 
-Started by ``learner.__main__``. In a thread: replay may take its time to answer.
+Started by ``learner.__main__``. Runs in a thread, because replay may answer slowly.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ def follow_replay(
     watch: ClusterWatch,
     stop: StopSignal,
 ) -> GuardedThread:
-    """Look once a second until stop, and then once more: by then the actors have left.
+    """Read the counts once a second until stop, then once more, when the actors have left.
 
     Args:
-        run: whose replay.
-        governor: told when nothing has reached replay, so that actors may play on.
-        starvation: told what replay holds.
+        run: the run whose replay is read.
+        governor: notified if nothing has reached replay, so that actors may play on.
+        starvation: gets the counts.
         record: gets the counts for the run's status.
         fairness: gets them for the run's stamp.
-        watch: told when replay answered.
+        watch: notified when replay answered.
         stop: ends the thread.
 
     Returns:
-        The thread that looks.
+        The started thread.
     """
     follower = ReplayFollower(
         run, governor, starvation=starvation, record=record, fairness=fairness, watch=watch
@@ -63,7 +63,7 @@ def follow_replay(
 
 
 class ReplayFollower:
-    """What one look at replay's answer is followed by."""
+    """Passes replay's counts on to the parts of the learner."""
 
     def __init__(
         self,
@@ -75,14 +75,14 @@ class ReplayFollower:
         fairness: FairnessRecord,
         watch: ClusterWatch,
     ) -> None:
-        """Keep the parts; see ``follow_replay``."""
+        """Store the parts; see ``follow_replay``."""
         self._config, self._governor = run.config, governor
         self._starvation = starvation
         self._record, self._fairness, self._watch = record, fairness, watch
         self._inserted, self._looked_at = 0, time.monotonic()
 
     def look(self, counts: ReplayCounts | None) -> None:
-        """Take in what replay answered; None: nothing."""
+        """Process replay's counts; None: it did not answer."""
         if counts is None:
             return
         self._note_inserted(counts.steps_inserted)
@@ -93,7 +93,7 @@ class ReplayFollower:
         is_empty = not counts.num_steps and not is_deterministic
         if is_empty and self._governor.collect_more_if_stuck():
             log.info("no step has reached replay yet: the actors may play on")
-        # Of a deterministic run the table hands all steps on: count those its pool keeps.
+        # In a deterministic run the table passes all steps on: count those the pool keeps.
         capacity = self._config.replay.capacity
         kept = min(counts.steps_inserted, capacity) if is_deterministic else counts.num_steps
         self._record.set_replay_counts(items=kept, steps_inserted=counts.steps_inserted)

@@ -1,7 +1,7 @@
-"""Who takes part in a run: places, signs of life, and which seeds a newcomer gets.
+"""The processes of a run: places, signs of life, and the seeds of a process that joins.
 
-Asked by the cluster service, looked through once a second by ``cluster_watch``. Counting behind one
-lock; knows no gRPC and no pace.
+Used by the cluster service, and checked once a second by ``watch``. All state is behind one lock;
+independent of gRPC and of the pace.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from learner.pacing import RecentSet
 LATE_S = 10.0
 """Silence after which a process is shown as late: five heartbeats."""
 LOST_S = 30.0
-"""Silence after which its place is another's to have."""
+"""Silence after which another process may get its place."""
 
 FIRST_JOINED_INCARNATION = 1_000_000
-"""A process that joins never has the seeds of one that a launcher started with the same index."""
+"""A joining process never gets the seeds of a launcher's process with the same index."""
 
 ONLY_ONE = ("evaluator",)
 MOST_PLACES = 10_000
-"""Of a role."""
+"""Places per role."""
 _MOST_GONE = 20_000
-"""Those that left and are refused if they come back; older ones ended long ago."""
+"""Number of remembered members that left and are refused if they come back."""
 _RETURN_S = 10.0
 _SLEPT_S = 5.0
 
@@ -55,19 +55,19 @@ class Seat:
 
 @dataclass(slots=True)
 class Member:
-    """A process that has a place, and what it last told."""
+    """A process that has a place, and its last report."""
 
     seat: Seat
-    seen_at: float  # of the roster's clock, seconds
+    seen_at: float  # seconds of the roster's clock
     vitals: Vitals = field(default=NO_VITALS)
 
 
 class NoPlace(Exception):
-    """Not now: the message says why."""
+    """There is no place now; the message gives the reason."""
 
 
 class PlaceLost(Exception):
-    """The place is another's, for good: the message says why."""
+    """Another process has the place for good; the message gives the reason."""
 
 
 class Roster:
@@ -84,12 +84,12 @@ class Roster:
         """Begin empty.
 
         Args:
-            count_start: returns how many processes of a name have joined this run before, and
-                counts one more; must outlive the learner.
-            on_gone: told each seat that is empty from now on, outside of the lock.
-            awaits_return: members of a learner before this one may still be about; they come back
-                by themselves within seconds, and nobody gets a new place before.
-            clock: seconds.
+            count_start: returns the number of processes of a name that joined this run before, and
+                counts one more; its counts must survive the learner.
+            on_gone: called with each seat that became empty, outside of the lock.
+            awaits_return: members of a previous learner may still run; they come back by themselves
+                within seconds, and no new place is given before.
+            clock: returns seconds.
         """
         self._count_start, self._on_gone, self._clock = count_start, on_gone, clock
         self._opens_at = clock() + (_RETURN_S if awaits_return else 0.0)
@@ -98,15 +98,15 @@ class Roster:
         # Under the lock:
         self._members: dict[tuple[str, int], Member] = {}
         self._gone = RecentSet[int](_MOST_GONE)
-        self._kept: set[tuple[str, int]] = set()  # places of processes with an index of their own
+        self._kept: set[tuple[str, int]] = set()  # places of processes with a fixed index
         self._looked_at = clock()
 
     def join(self, wish: Seat) -> Seat:
-        """Return the place of a newcomer; asked again by the same process, the same place.
+        """Return the place of a joining process; for a repeated request, the same place.
 
         Raises:
-            NoPlace: not now.
-            PlaceLost: this very process had a place and lost it.
+            NoPlace: there is no place now.
+            PlaceLost: this process had a place and lost it.
         """
         with self._joining:
             return self._join(wish)
@@ -137,12 +137,12 @@ class Roster:
         return seat
 
     def beat(self, seat: Seat, vitals: Vitals) -> None:
-        """Note a sign of life; one that is not known yet takes its place with it.
+        """Note a sign of life; an unknown process takes its place with it.
 
-        The caller has checked that the place is this process's to have (``place_proofs``).
+        The caller has checked the proof that the process may have the place (``place_proofs``).
 
         Raises:
-            PlaceLost: the place is another's now.
+            PlaceLost: another process has the place now.
         """
         place, replaced = (seat.role, seat.index), None
         with self._lock:
@@ -169,12 +169,12 @@ class Roster:
         self._on_gone(known.seat)
 
     def expire(self) -> None:
-        """Empty the places of those who were silent for too long; call about once a second."""
+        """Empty the places of processes silent for too long; call about once a second."""
         now = self._clock()
         with self._lock:
             slept, self._looked_at = now - self._looked_at, now
             if slept > _SLEPT_S:
-                # This process itself was held up: what it did not hear proves nothing.
+                # This process itself was delayed, so missing heartbeats prove nothing.
                 for member in self._members.values():
                     member.seen_at += slept
             lost = [m for m in self._members.values() if now - m.seen_at > LOST_S]
@@ -187,13 +187,13 @@ class Roster:
             self._on_gone(seat)
 
     def holds(self, role: str, index: int, member: int) -> bool:
-        """Tell whether a place is the member's."""
+        """Return whether the member has the place."""
         with self._lock:
             known = self._members.get((role, index))
             return known is not None and known.seat.member == member
 
     def members(self) -> list[tuple[Member, float]]:
-        """Return everybody and the seconds since the last sign of life, by role and index."""
+        """Return all members with the seconds since the last sign of life, by role and index."""
         now = self._clock()
         with self._lock:
             return [
@@ -219,7 +219,11 @@ class Roster:
         raise NoPlace(f"a run has one {role} and it is there; this one can take its place later")
 
     def _take_over(self, seat: Seat, holder: Seat | None) -> Seat | None:
-        """Let a place's index of its own count more than one that was given; return who had it."""
+        """Prefer a process whose launcher fixed its index over one that joined.
+
+        Returns:
+            The seat that is displaced, if there is one.
+        """
         is_given = seat.incarnation >= FIRST_JOINED_INCARNATION
         if not is_given:
             self._kept.add((seat.role, seat.index))

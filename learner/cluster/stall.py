@@ -1,7 +1,7 @@
-"""Why a run goes no faster, in one sentence a person can act on.
+"""Why a run goes no faster, in one sentence with advice.
 
-A pure function of what the roster and the learner's own pulse say. Called once a second by
-``cluster_watch``, and for the status.
+A pure function of the roster's members and the learner's pulse. Called once a second by ``watch``,
+and for the status.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from learner.cluster.roster import (
 )
 
 _FULL = 0.9
-"""From this busy share on a worker has nothing left to give."""
+"""From this busy share on a worker counts as fully busy."""
 _STARVED = 0.9
-"""Below this busy share the learner is said to wait."""
+"""Below this busy share the learner counts as waiting."""
 
 _AWAITED = {"warmup": "actor", "pace": "actor", "batch": "reanalyzer"}
-"""Who can end each of the learner's waits."""
+"""The role that can end each of the learner's waits."""
 _MODULES = {"actor": "actor", "reanalyzer": "reanalyzer", "evaluator": "actor.evaluator"}
 _WHAT = {"warmup": "the warm-up's env_steps", "pace": "env_steps", "batch": "batches"}
 
@@ -37,18 +37,18 @@ def cause_of(
     are_launched: bool = False,
     credentials: str = "DIR",
 ) -> str:
-    """Return what the learner waits for, why, and what would help; empty where nothing stalls.
+    """Return the learner's wait, its cause and a remedy; empty if nothing stalls.
 
     Args:
-        learner: the learner's own last seconds.
+        learner: the learner's vitals.
         members: workers and the seconds since each one's last sign of life.
         replay_silent_s: seconds since replay last answered.
-        in_warmup: the warm-up's env_steps are not all there.
+        in_warmup: the warm-up is not complete.
         awaits_evaluation: only the final evaluation is left.
         host: of the learner.
-        cores: that its processes may use there.
-        are_launched: a launcher starts all workers, and starts them again.
-        credentials: the folder that a worker who joins by hand is given.
+        cores: number of cores that its processes may use there.
+        are_launched: a launcher starts all workers, and restarts them.
+        credentials: the folder for a worker that is started by hand.
     """
     join = "" if are_launched else f"--join <this learner> --credentials {credentials}"
     if awaits_evaluation:
@@ -56,7 +56,7 @@ def cause_of(
     if learner.busy >= _STARVED or learner.waiting_for not in _AWAITED:
         return ""
     if learner.waiting_for == "warmup" and not in_warmup:
-        return ""  # its last seconds were of the warm-up, and that is over
+        return ""  # its last seconds were still in the warm-up, which is over
     waits = f"learner waits for {_WHAT[learner.waiting_for]}"
     if replay_silent_s > LATE_S:
         return f"{waits}: replay has not answered for {replay_silent_s:.0f} s"
@@ -67,7 +67,7 @@ def cause_of(
 def _room(
     learner: Vitals, members: Sequence[tuple[Member, float]], host: str, cores: int
 ) -> tuple[str, str]:
-    """Return what comes before and after the advice to add processes: each needs a core."""
+    """Return the texts before and after the advice to add processes: each needs a core."""
     here = [member.vitals.busy for member, _ in members if member.seat.host == host]
     if not here or cores - learner.busy - sum(here) >= 1.0:
         return "", ""
@@ -81,13 +81,13 @@ def _why(
     *,
     where: tuple[str, str] = ("", ""),
 ) -> str:
-    """Say why no more comes from ``role``.
+    """Return why ``role`` delivers no more.
 
     Args:
-        role: whose work is awaited.
+        role: the role that is waited for.
         members: all workers.
-        join: options of one that is started by hand; empty: a launcher starts them.
-        where: goes around the advice to add some.
+        join: options of a worker that is started by hand; empty: a launcher starts them.
+        where: texts around the advice to add some.
     """
     those = [(member, age) for member, age in members if member.seat.role == role]
     if not those:

@@ -1,6 +1,6 @@
-"""Ends a wait for training batches that nothing can end: replay is empty and all has been played.
+"""Ends a hopeless wait for training batches: replay is empty and all env_steps are played.
 
-``replay_follower`` tells what replay holds, the learner's loop looks here while it waits.
+``replay_follower`` passes replay's counts, the learner's loop calls ``check`` while it waits.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from learner.pacing import Governor
 from replay.info import ReplayCounts
 
 _PATIENCE_S = 60.0
-"""Batches may be on their way between reanalyzers and learner for seconds."""
+"""Batches may be in transit between reanalyzers and learner for seconds."""
 
 
 class ReplayEmpty(PlainError):
-    """There is nothing to train on, and nothing will come."""
+    """There is no data to train on, and none will come."""
 
-    is_final: ClassVar[bool] = True
+    is_permanent: ClassVar[bool] = True
 
 
 class Starvation:
-    """Knows since when replay has been empty with no train_step made and no env_step to come."""
+    """Since when replay is empty, with no train_step made and no env_step to come."""
 
     def __init__(self, governor: Governor, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with nothing known; ``clock`` in seconds."""
@@ -32,7 +32,7 @@ class Starvation:
         self._since: tuple[float, int] | None = None  # seconds, train_steps made by then
 
     def look(self, counts: ReplayCounts) -> None:
-        """Take in what replay holds; from one thread."""
+        """Process replay's counts; call from one thread."""
         made, pace = self._governor.train_steps, self._governor.pace
         is_starved = (
             not counts.num_steps
@@ -46,10 +46,10 @@ class Starvation:
             self._since = self._clock(), made
 
     def check(self) -> None:
-        """Raise if that has been so for a minute.
+        """Raise if replay has been empty for a minute.
 
         Raises:
-            ReplayEmpty: says what is missing and why that can be.
+            ReplayEmpty: with the missing data and possible causes.
         """
         since = self._since
         if since is None or self._clock() - since[0] < _PATIENCE_S:

@@ -1,6 +1,6 @@
-"""Looks after the roster: empties the places of the silent, and says why a run stalls.
+"""Watches the roster: empties the places of silent workers, and reports why a run stalls.
 
-A thread of the learner; also the one place that knows all processes of the run, for the status.
+A thread of the learner; it also lists all processes of the run for the status.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from learner.records import RunRecord
 
 _LOOK_S = 1.0
 _STALLED_S = 10.0
-"""What goes away by itself sooner is no stall."""
-_SAID_AGAIN_S = 300.0
+"""A shorter wait is no stall."""
+_REPEAT_WARNING_S = 300.0
 _CERTIFICATES_S, _WARNED_AGAIN_S = 3_600.0, 86_400.0
 
 log = logging.getLogger(__name__)
@@ -73,15 +73,15 @@ class ClusterWatch:
 
         Args:
             roster: of the workers.
-            governor: tells the phase.
-            record: tells whether the final evaluation came.
-            vitals: the learner's own; asked by the watch's thread alone.
-            replay_address: host:port of replay, shown.
+            governor: has the phase.
+            record: has the final evaluation.
+            vitals: returns the learner's vitals; called only by the watch's thread.
+            replay_address: host:port of replay, shown in the status.
             incarnation: the learner's.
             has_evaluator: the run ends with an evaluation.
-            are_launched: a launcher starts all workers, and starts them again.
+            are_launched: a launcher starts all workers, and restarts them.
             every_second: called by the watch's thread.
-            clock: seconds.
+            clock: returns seconds.
         """
         self._clock = clock
         self._roster, self._governor, self._record = roster, governor, record
@@ -94,21 +94,21 @@ class ClusterWatch:
         self._own_vitals = NO_VITALS
         self._waits_since = math.inf
         self.cause = ""
-        """Why the learner waits and has waited for ten seconds; empty while nothing stalls."""
+        """Cause of a wait of the learner of ten seconds or more; empty while nothing stalls."""
         self._warned_at = -math.inf
         self.warnings: Sequence[str] = ()
-        """What will keep workers out soon, or does: certificates that expire."""
+        """Certificates that expire soon or have expired, so that no worker can connect."""
 
     def replay_answered(self, steps_per_s: float) -> None:
         """Note that replay reported its counts."""
         self._replay_seen_at, self._replay_rate = self._clock(), steps_per_s
 
     def awaits_evaluation(self) -> bool:
-        """Tell whether everything is done but the final evaluation."""
+        """Return whether everything is done except the final evaluation."""
         return self._has_finished() and not self._is_evaluated()
 
     def is_complete(self) -> bool:
-        """Tell whether nothing is left to do in this run."""
+        """Return whether nothing is left to do in this run."""
         return self._has_finished() and self._is_evaluated()
 
     def _has_finished(self) -> bool:
@@ -127,7 +127,7 @@ class ClusterWatch:
         ]
 
     def follow(self, stop: StopSignal) -> None:
-        """Look once a second, in a thread of its own, until stop."""
+        """Call ``look`` once a second, in a separate thread, until stop."""
         guarded_thread(self._follow, stop, name="cluster", args=(stop,))
 
     def look(self) -> None:
@@ -152,7 +152,7 @@ class ClusterWatch:
         self.cause = cause if now - self._waits_since >= _STALLED_S else ""
 
     def look_at_certificates(self) -> None:
-        """Look once whether any expires; which is said at once, and again every day."""
+        """Check once whether a certificate expires; log it at once, and again every day."""
         self.warnings = expiry_notes(credentials_folder())
         now = self._clock()
         if now - self._warned_at < _WARNED_AGAIN_S:
@@ -169,11 +169,11 @@ class ClusterWatch:
             if self._clock() - looked_at > _CERTIFICATES_S:
                 self.look_at_certificates()
                 looked_at = self._clock()
-            if self.cause and self._clock() - said_at > _SAID_AGAIN_S:
+            if self.cause and self._clock() - said_at > _REPEAT_WARNING_S:
                 log.warning("%s", self.cause)
                 said_at = self._clock()
 
 
 def _for_workers(folder: Path | None) -> str:
-    """Return the credentials folder to name to who joins: on loopback this one, else a copy."""
+    """Return the credentials folder for joining workers: on loopback this one, else a copy."""
     return "DIR" if folder is None or has_tls(folder) else str(folder)

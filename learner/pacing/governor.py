@@ -1,7 +1,7 @@
-"""The pace of the run, in one place: who may collect or train how much, and in which phase it is.
+"""The pace of the run, in one place: how much may be collected and trained now, and the phase.
 
-The run service asks for actors, the learner for itself. Pure counting behind one lock; knows no
-gRPC, no replay and no network.
+The run service asks for actors, the learner for itself. Only counters behind one lock; independent
+of gRPC, replay and the network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from learner.pacing.actors import Actor, Actors, Ticket
 from learner.pacing.pace import Pace
 
 _LOOK_S = 0.5
-"""Longest a waiting thread goes without a look at whether anybody still wants its answer."""
+"""Seconds between a waiting thread's checks whether its answer is still wanted."""
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 class Governor:
     """Grants env_steps to actors and train_steps to the learner; safe to call from any thread.
 
-    The rules, and why nobody waits for ever, are in ``Pace``. Requests for env_steps are answered
-    in order of arrival: the first in line gets its whole share as soon as there is room for all
-    of it, which keeps an actor's search batch whole, or at its deadline what there is room for.
+    ``Pace`` has the rules, and the proof that they cannot deadlock. Requests for env_steps are
+    answered in order of arrival: the first in line gets its whole share as soon as there is room
+    for all of it, which keeps an actor's search batch full, or at its deadline the room there is.
 
-    Env_steps count when an actor reports them. What an actor played and could not report before
-    it died counts as not played. What one holds that left for good goes to others who wait.
+    Env_steps count when an actor reports them. Env_steps that an actor played but did not report
+    before it died count as not played. Env_steps held by an actor that left are granted to others.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Governor:
 
         Args:
             config: the run's.
-            note_env_steps: told the completed env_steps whenever they grow; must not block.
+            note_env_steps: called with the completed env_steps whenever they grow; must not block.
 
         Raises:
-            ValueError: a budget nobody could keep.
+            ValueError: an impossible budget.
         """
         self.pace = Pace.from_config(config)
         """The run's budgets and rules."""
@@ -61,7 +61,7 @@ class Governor:
         # All below: under the lock.
         self._completed = 0
         self._train_steps = 0
-        self._ahead = 0  # what collection may be ahead of its pace, beside the slack
+        self._ahead = 0  # env_steps that collection may be ahead, in addition to the slack
         self._may_end = False  # collection may end before the paired train_steps are made
         self._actors = Actors(config.most_envs)  # a turn of all its environments
         self._queue: deque[Ticket] = deque()
@@ -106,7 +106,7 @@ class Governor:
 
     @property
     def phase(self) -> Phase:
-        """Where the run is."""
+        """The run's phase."""
         with self._lock:
             return self._phase()
 
@@ -121,11 +121,11 @@ class Governor:
         wait_s: float,
         given_up: Callable[[], bool],
     ) -> Grant:
-        """Count what an actor completed and wait up to ``wait_s`` seconds for what it wants next.
+        """Count an actor's completed env_steps and wait up to ``wait_s`` seconds for a grant.
 
         Repeating a request number joins the first call or repeats its answer: nothing is counted or
-        granted twice. A new incarnation of an index gives back what the one before it held. After
-        ``restore`` an actor of the time before goes on where it is, and what it completed counts.
+        granted twice. A new incarnation of an index frees the env_steps held by the previous one.
+        After ``restore`` an earlier actor goes on, and the env_steps it completed count.
 
         Args:
             actor_index: the actor's index.
@@ -133,8 +133,8 @@ class Governor:
             request: 1, 2, 3, ... within the incarnation.
             completed: env_steps finished since the last request.
             wanted: env_steps asked for; 0 only reports and does not wait.
-            wait_s: how long to wait at most, seconds.
-            given_up: tells that nobody wants the answer any more; looked at twice a second.
+            wait_s: longest wait, seconds.
+            given_up: returns true once the answer is not wanted; called twice a second.
 
         Raises:
             ValueError: a negative count, more completed than held, a request out of order, or from
@@ -157,9 +157,9 @@ class Governor:
         return ticket.grant
 
     def forget(self, actor_index: int, incarnation: int) -> None:
-        """Give back what an actor process holds that is gone; its successor keeps its own.
+        """Free the env_steps held by an actor process that is gone; its successor keeps its own.
 
-        If it comes back all the same it is refused, as one that was replaced.
+        If the process comes back, it is refused like one that was replaced.
         """
         with self._lock:
             self._actors.replaced.add((actor_index, incarnation))
@@ -172,7 +172,7 @@ class Governor:
             self._serve()
 
     def may_train(self, train_step: int) -> bool:
-        """Tell whether train_step ``train_step`` (counted from 0) may be made now."""
+        """Return whether train_step ``train_step`` (counted from 0) may be made now."""
         with self._lock:
             return self._may_train(train_step)
 
@@ -188,10 +188,10 @@ class Governor:
         return not stop.is_set()
 
     def train_step_completed(self, train_steps: int) -> None:
-        """Tell that train_step ``train_steps - 1`` is made, so ``train_steps`` in all.
+        """Report that train_step ``train_steps - 1`` is made, so ``train_steps`` in all.
 
         Raises:
-            ValueError: one was left out, told twice, or is beyond the budget.
+            ValueError: one was left out, reported twice, or is beyond the budget.
         """
         with self._lock:
             wanted = self._train_steps + 1
@@ -204,11 +204,11 @@ class Governor:
             self._serve()
 
     def collect_more_if_stuck(self) -> bool:
-        """Let collection get further ahead by the slack, if actors wait and nobody plays.
+        """Let collection get further ahead by the slack, if actors wait and none plays.
 
-        For a replay that has nothing to train on yet: many actors can all be in the middle of their
-        first episodes when the pace stops them, or before the last env_step, which waits for the
-        paired train_steps. Returns whether it was so.
+        For a replay that has nothing to train on yet: when the pace stops them, many actors can all
+        be in the middle of their first episodes, or before the last env_step, which waits for the
+        paired train_steps. Returns whether collection was stuck.
         """
         with self._lock:
             is_waiting = bool(self._queue) and not self._actors.held and not self._room()
@@ -220,7 +220,7 @@ class Governor:
             return is_stuck
 
     def pause(self, why: str) -> None:
-        """Grant neither env_steps nor train_steps until ``why`` is empty; counts go on."""
+        """Grant neither env_steps nor train_steps until ``why`` is empty; reports still count."""
         with self._lock:
             self._paused_by = why
             if not why:
@@ -229,15 +229,15 @@ class Governor:
 
     @property
     def paused_by(self) -> str:
-        """Why nothing is granted; empty while it is."""
+        """Reason why nothing is granted; empty if there is none."""
         return self._paused_by
 
     def set_waiting_for(self, what: str) -> None:
-        """Say what else than the pace the learner waits for; empty when it waits no more."""
+        """Set the learner's wait other than for the pace; empty if there is none."""
         self._learner_waits_for = what
 
     def why_waiting(self) -> str:
-        """Say in a few words what the learner waits for; empty while it trains."""
+        """Return the learner's current wait in a few words; empty while it trains."""
         with self._lock:
             if self._paused_by:
                 return self._paused_by
@@ -316,7 +316,7 @@ class Governor:
         if completed > actor.held:
             raise ValueError(f"completed: got {completed}, wanted at most the {actor.held} held")
         if actor.ticket is not None:
-            # An actor asks for one thing at a time; a request it no longer waits for is void.
+            # An actor has one request at a time; an earlier one that it gave up is void.
             self._answer_now(actor.ticket, withdraw=True)
         actor.held -= completed
         self._actors.held -= completed
@@ -334,7 +334,7 @@ class Governor:
         return ticket
 
     def _serve(self) -> None:
-        """Answer those in line who can have their whole share."""
+        """Answer waiting requests whose whole share fits."""
         while self._queue:
             if self._paused_by and not self._has_ended():
                 return
@@ -350,7 +350,7 @@ class Governor:
         self._queue.remove(ticket)
         is_void = withdraw or bool(self._paused_by)
         self._answer(ticket, 0 if is_void else min(self._share(ticket), self._room()))
-        self._serve()  # those behind it moved up
+        self._serve()  # later requests moved up
 
     def _answer(self, ticket: Ticket, granted: int) -> None:
         phase = self._phase()

@@ -1,7 +1,7 @@
-"""The pace of a deterministic run: one role works at a time, and counts alone say which.
+"""The pace of a deterministic run: one role works at a time, and only counts decide which.
 
-Takes the governor's place where ``cluster.deterministic`` is set. The run service asks for actor
-and reanalyzer, the learner for itself, all through the governor's own questions.
+Replaces the governor if ``cluster.deterministic`` is set. The run service asks for actor and
+reanalyzer, the learner for itself, all through the governor's methods.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class LockStepGovernor(Governor):
 
     The actor plays a whole share of env_steps when rule 2 of ``Pace`` lets the learner make no
     train_step; nothing is granted before. Otherwise one batch and one train_step are made, while
-    the actor holds no env_step and its steps are in replay. After collection the actor first hands
-    over its last episodes, which it ends by a report without a wish.
+    the actor holds no env_step and its steps are in replay. After collection the actor first sends
+    its last episodes; it signals their end by a report that asks for no env_steps.
 
-    So the counts at which anything is granted do not depend on who is how fast. Nobody waits for
-    ever: when the learner may not train, nobody holds a grant and ``Pace`` shows that rule 1 has
-    room for the share. Training also waits for each evaluation that is due, which changes nothing
-    but lets the evaluator see every set of weights that it is to see.
+    So the counts at which anything is granted do not depend on the speed of processes. There is no
+    deadlock: when the learner may not train, no actor holds a grant and ``Pace`` shows that rule 1
+    has room for the share. Training also waits for each evaluation that is due; this changes no
+    result, but the evaluator sees every set of weights that it has to evaluate.
     """
 
     def __init__(self, config: Config) -> None:
-        """Start before the first env_step; raise ValueError for a budget nobody could keep."""
+        """Start before the first env_step; raise ValueError for an impossible budget."""
         super().__init__(config)
         self.dropped_updates = 0
-        """None is ever: they come with the turn."""
+        """Always 0: priorities are delivered with the turn."""
         self._config = config
         # Under the lock:
         self._has_actor_left = False
@@ -73,7 +73,7 @@ class LockStepGovernor(Governor):
         wait_s: float,
         given_up: Callable[[], bool],
     ) -> Grant:
-        """As the governor's; a mere report after the end of collection is the actor's last word."""
+        """As the governor's; a report without a request after collection ends the actor's part."""
         grant = super().acquire_env_steps(
             actor_index,
             incarnation=incarnation,
@@ -95,12 +95,12 @@ class LockStepGovernor(Governor):
         """Wait for the turn to make the batch of ``train_step``, counted from 0.
 
         Args:
-            train_step: which batch; asked for again, it is granted again.
-            wait_s: how long to wait at most, seconds.
-            given_up: tells that nobody wants the answer any more; looked at twice a second.
+            train_step: of the batch; a repeated request is granted again.
+            wait_s: longest wait, seconds.
+            given_up: returns true once the answer is not wanted; called twice a second.
 
         Returns:
-            The priorities of the batch before, or None if it is not yet the turn.
+            The priorities of the previous batch, or None if it is not yet the turn.
         """
         deadline = time.monotonic() + wait_s
         with self._lock:
@@ -112,7 +112,7 @@ class LockStepGovernor(Governor):
             return self._priorities
 
     def train_step_completed(self, train_steps: int) -> None:
-        """Tell that ``train_steps`` are made and that weights due after them are published."""
+        """Report that ``train_steps`` are made and that weights due after them are published."""
         super().train_step_completed(train_steps)
         with self._lock:
             is_last = train_steps == self.pace.total_train_steps  # the final evaluation's
@@ -129,7 +129,7 @@ class LockStepGovernor(Governor):
             self._completed_grew.notify_all()
 
     def evaluation_reported(self, weights_version: int) -> None:
-        """Tell that the weights of train_step ``weights_version`` have been evaluated."""
+        """Report that the weights of train_step ``weights_version`` have been evaluated."""
         with self._lock:
             self._newest_evaluation = weights_version
             if weights_version == self._awaited_evaluation:
@@ -137,7 +137,7 @@ class LockStepGovernor(Governor):
                 self._completed_grew.notify_all()
 
     def why_waiting(self) -> str:
-        """Say in a few words what the learner waits for; empty while it trains."""
+        """Return the learner's current wait in a few words; empty while it trains."""
         with self._lock:
             is_turn = self._pays_for_a_train_step() and not self._paused_by
             reason = self._not_yet() if is_turn else ""

@@ -13,7 +13,7 @@ from efficientzero.schema import Phase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Two rules that keep collection and training together and never stop both.
+    """Two rules that bound how far collection and training get apart, without a deadlock.
 
     N env_steps are collected, W of them before training starts; T train_steps are paired with
     those beyond the first F. C env_steps are completed, H held (granted to an actor, not
@@ -25,20 +25,20 @@ class Pace:
     2. Train_step s is made only if C = N and s < total_train_steps, or s < T and C >= W and one of
        s * (N - F) < (C - F) * T and C >= N - 1 holds.
 
-    All is in whole numbers, so no rounding can bend them. C = N needs D >= T by rule 1, and D > T
-    needs C = N by rule 2: exactly the last train_steps follow the end of collection.
+    All numbers are whole, so there is no rounding. C = N needs D >= T by rule 1, and D > T needs
+    C = N by rule 2: exactly the last train_steps follow the end of collection.
 
-    Learner and actors cannot wait for each other for ever if slack >= 1 and whoever asks first for
-    env_steps gets ``share(wanted)`` once rule 1 has room for it. Let C < N and nobody hold a grant
-    (holders play on and report), so G = C. If C < W, rule 1 leaves at least W - C, for W < N (if
-    W = N, L is N): the first in line is served. Else, if the learner may not train, either D >= T,
-    and rule 1 leaves N - C; or D < T, C < N - 1 and D * (N - F) >= (C - F) * T, therefore
+    Learner and actors cannot wait for each other forever if slack >= 1 and the first request for
+    env_steps gets ``share(wanted)`` once rule 1 has room for it. Let C < N and no actor hold a
+    grant (holders play on and report), so G = C. If C < W, rule 1 leaves at least W - C, for W < N
+    (if W = N, L is N): the first in line is served. Else, if the learner may not train, either
+    D >= T, and rule 1 leaves N - C; or D < T, C < N - 1 and D * (N - F) >= (C - F) * T, therefore
     C <= F + floor(D * (N - F) / T) since C is whole, and rule 1 leaves at least
     min(N - 1 - C, slack). Both are no less than the share: the first in line is served. If the
-    learner may train it does, and rule 2 ends that after finitely many steps while C stays: back to
-    the case before. Once C = N nothing holds the learner. A dead actor takes the H it holds out of
-    the slack until its successor or the roster gives it back; while H < slack there is still room
-    for smaller shares. The learner also needs data: ``Governor.collect_more_if_stuck``.
+    learner may train it does, and rule 2 ends that after finitely many steps while C stays: this is
+    the previous case. Once C = N nothing stops the learner. A dead actor reduces the slack by the H
+    it holds until its successor or the roster frees it; while H < slack there is still room for
+    smaller shares. The learner also needs data: ``Governor.collect_more_if_stuck``.
     """
 
     env_steps: int
@@ -48,7 +48,7 @@ class Pace:
     warmup_env_steps: int
     """W: env_steps before training starts, at most N."""
     first_env_steps: int
-    """F: env_steps that earn no train_step: W, or none, as the reference has it."""
+    """F: env_steps that earn no train_step: W, or 0 as in the reference."""
     slack: int
     """Env_steps collection may be ahead."""
     total_train_steps: int
@@ -80,7 +80,7 @@ class Pace:
         )
 
     def may_train(self, train_step: int, *, completed: int) -> bool:
-        """Tell whether rule 2 allows ``train_step``, counted from 0."""
+        """Return whether rule 2 allows ``train_step``, counted from 0."""
         if completed >= self.env_steps:
             return train_step < self.total_train_steps
         if train_step >= self.train_steps or completed < self.warmup_env_steps:
@@ -98,9 +98,9 @@ class Pace:
         return max(self.warmup_env_steps, min(self.env_steps - 1, paid_by))
 
     def room(self, *, granted: int, train_steps: int, ahead: int = 0, may_end: bool = False) -> int:
-        """Return how many more env_steps rule 1 leaves; >= 0.
+        """Return how many more env_steps rule 1 allows; >= 0.
 
-        It can be overdrawn: counters restored from a checkpoint may come from another pace.
+        More may have been granted already: restored counters may come from another pace.
 
         Args:
             granted: G.
@@ -116,16 +116,16 @@ class Pace:
         return max(0, limit - granted)
 
     def share(self, wanted: int, *, granted: int, train_steps: int, may_end: bool = False) -> int:
-        """Return how many env_steps answer a request in full; never across the end of warm-up."""
+        """Return the full share of a request; it never crosses the end of warm-up."""
         if granted < self.warmup_env_steps:
             return min(wanted, self.warmup_env_steps - granted)
-        # Nothing is left short of the last env_step: that one is the share, and waits for room.
+        # Only the last env_step is left: it is the share, and waits for room.
         left = max(0, self._most(train_steps, may_end=may_end) - granted)
         left = left or self.env_steps - granted
         return min(wanted, self.slack, left)
 
     def phase(self, *, completed: int, train_steps: int) -> Phase:
-        """Return where the run is."""
+        """Return the phase of the run."""
         if completed < self.warmup_env_steps:
             return Phase.WARMUP
         if completed < self.env_steps:
@@ -133,6 +133,6 @@ class Pace:
         return Phase.LAST_STEPS if train_steps < self.total_train_steps else Phase.FINISHED
 
     def _most(self, train_steps: int, *, may_end: bool) -> int:
-        """Return L: the env_steps that may be granted whatever the pace."""
+        """Return L: the most env_steps that may be granted, independent of the pace."""
         is_early = train_steps < self.train_steps and self.warmup_env_steps < self.env_steps
         return self.env_steps - 1 if is_early and not may_end else self.env_steps

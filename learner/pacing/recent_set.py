@@ -1,4 +1,4 @@
-"""A set that remembers its newest members only, so that it stays small however long a run is."""
+"""A set that keeps only its newest members, so that it stays small in a long run."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class RecentSet(Generic[_Member]):
         self._members: dict[_Member, None] = {}  # oldest first
 
     def add(self, member: _Member) -> None:
-        """Remember ``member`` as the newest; forget the oldest where there are too many."""
+        """Add ``member`` as the newest; drop the oldest if there are too many."""
         self._members.pop(member, None)
         self._members[member] = None
         if len(self._members) > self._most:
             del self._members[next(iter(self._members))]
 
     def __contains__(self, member: object) -> bool:
-        """Tell whether ``member`` is among the newest."""
+        """Return whether ``member`` is among the newest."""
         return member in self._members
 
     def __len__(self) -> int:
-        """Return how many are remembered."""
+        """Return the number of members."""
         return len(self._members)

@@ -1,4 +1,4 @@
-"""What a learner keeps and saves: counts, results, priorities, checkpoints."""
+"""State that a learner keeps and saves: counts, results, priorities, checkpoints."""
 
 from learner.records.fairness_record import FairnessRecord
 from learner.records.own_summary import summarized

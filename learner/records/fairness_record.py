@@ -1,7 +1,7 @@
-"""Counts what makes runs comparable: the ages of what was trained on, and what was not.
+"""Counts for comparing runs: the ages of data trained on, and data that was never used.
 
-Filled by the learner's loop and by the thread that follows replay. Whoever ends the run makes
-its fairness stamp of the file.
+Filled by the learner's loop and by the thread that follows replay. The run's fairness stamp is made
+from the file at the end of the run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class FairnessRecord:
         Args:
             directory: the run folder.
             config: the run's.
-            check_lease: raises if the folder is another process's by now.
+            check_lease: raises if another process owns the folder now.
         """
         self._check_lease = check_lease
         self._path = directory / FAIRNESS_FILE
@@ -58,11 +58,11 @@ class FairnessRecord:
         }
 
     def begin(self) -> None:
-        """Remove the file of a learner before this one: it says nothing of what follows.
+        """Remove the file of an earlier learner, which would not fit the coming steps.
 
         Raises:
-            OSError: the disk does not allow it.
-            Fenced: the folder is another process's.
+            OSError: the file cannot be removed.
+            Fenced: another process owns the folder.
         """
         self._check_lease()
         self._path.unlink(missing_ok=True)
@@ -71,8 +71,8 @@ class FairnessRecord:
         """Count a batch that was trained on.
 
         Args:
-            batch: what it held.
-            train_steps: made so far, this one included.
+            batch: the batch.
+            train_steps: made so far, including this one.
             env_steps: completed so far.
         """
         with self._lock:
@@ -86,7 +86,7 @@ class FairnessRecord:
                 self._counts["pace"][:] = train_steps, env_steps
 
     def set_replay_counts(self, counts: ReplayCounts) -> None:
-        """Note what the replay service counts."""
+        """Store the replay service's counters."""
         with self._lock:
             self._counts["replay"][:] = (
                 counts.steps_inserted,
@@ -101,19 +101,19 @@ class FairnessRecord:
             return {name: torch.tensor(counts) for name, counts in self._counts.items()}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a checkpoint of the same run."""
+        """Continue from a checkpoint of the same run."""
         with self._lock:
             for name, counts in self._counts.items():
                 counts[:] = state[name].numpy()
 
     def save(self) -> None:
-        """Write the file whole or not at all.
+        """Write the file completely or not at all.
 
         Raises:
-            OSError: the disk does not take it.
-            Fenced: the folder is another process's.
+            OSError: the write failed.
+            Fenced: another process owns the folder.
         """
-        packed = io.BytesIO()  # on a full disk numpy's zip file would print a traceback of its own
+        packed = io.BytesIO()  # on a full disk numpy's zip file would print another traceback
         with self._lock:
             np.savez_compressed(packed, **self._counts)
         temporary = self._path.with_suffix(".tmp")

@@ -1,6 +1,6 @@
-"""Leaves ``summary.json`` in the run folder where no launcher does: in containers, or by hand.
+"""Writes ``summary.json`` if no launcher does: in containers, or for processes started by hand.
 
-The learner is the last process that works on a run, and has its folder and its counts.
+The learner is the last process of a run, and has its folder and its counts.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def summarized(
     stop: StopSignal,
     check_lease: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Write the summary when the block is left, however that happens; nothing under a launcher.
+    """Write the summary at the end of the block, also after an error; nothing under a launcher.
 
     Args:
-        run: whose folder gets it.
+        run: the run; the summary goes into its folder.
         governor: has the counts of steps.
         record: has the count of games, and the time.
-        is_complete: tells whether nothing is left to do in the run.
-        stop: tells why the learner ends early.
-        check_lease: raises if the folder is another process's by now.
+        is_complete: returns whether nothing is left to do in the run.
+        stop: has the reason if the learner ends early.
+        check_lease: raises if another process owns the folder now.
     """
     if LAUNCHER_PID_VARIABLE in os.environ:
         yield
@@ -70,7 +70,7 @@ def summarized(
 
 
 def outcome_of(failure: BaseException | None, stop: StopSignal, *, is_complete: bool) -> Outcome:
-    """Return how the run ended, as a launcher would call it."""
+    """Return how the run ended, in a launcher's terms."""
     failure = failure or stop.failure
     if failure is not None:
         text = " ".join(str(failure).split()) or type(failure).__name__

@@ -1,7 +1,8 @@
-"""What the learner tells replay after each train_step: new priorities, and how old the others are.
+"""Sends replay new priorities after each train_step, and follows the ages of stored priorities.
 
-Held by the learner's loop. A refreshed priority comes from a reanalyzer under its env_step, because
-the item that it drew is another than the one that is sampled by priority: here is the directory.
+Held by the learner's loop. A reanalyzer identifies a refreshed priority by its env_step, because it
+drew the item from another table than the one sampled by priority; here env_steps are mapped to item
+keys.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ _OLD = 95.0  # percentile
 
 
 class PrioritySink(Protocol):
-    """Where new priorities go."""
+    """Receives new priorities."""
 
     @property
     def dropped_updates(self) -> int:
-        """Updates that never arrived."""
+        """Number of updates that were dropped."""
 
     def update(self, keys: U64, priorities: F64) -> None:
-        """Send priorities [B] of items; never blocks. Of one key's, the last counts."""
+        """Send priorities [B] of items; never blocks. Of equal keys the last one counts."""
 
 
 class PriorityFeedback:
-    """Sends priorities, those of the train_step and those refreshed, and follows their ages.
+    """Sends priorities of train_steps and refreshed ones, and follows their ages.
 
-    Of the newest steps trained on it knows the key of their item in replay and the
-    train_step of the weights behind their priority: 24 bytes a step, twice as many steps as replay
-    holds. Steps not yet trained on have the priority that they entered with, the largest; they are
-    soon drawn, and until then need no refreshing. An env_step that was granted again after an
-    actor's crash may name two items: the last one drawn is meant.
+    For the newest steps trained on it stores the key of their item in replay and the train_step of
+    the weights that gave their priority: 24 bytes per step, for twice as many steps as replay
+    holds. Steps not yet trained on have their initial priority, the largest; they are soon drawn
+    and need no refresh before. An env_step that was granted again after an actor's crash may have
+    two items; the last one drawn is used.
     """
 
     def __init__(self, config: Config, sink: PrioritySink) -> None:
-        """Know no step yet."""
+        """Begin without any step."""
         self._sink = sink
         self._capacity = config.replay.capacity
         size = min(config.budget.env_steps, _SPARE * self._capacity)
-        # Of step s at place s modulo the size.
+        # Step s is at index s modulo the size.
         self._steps = np.full(size, _NONE, np.int64)
         self._keys = np.zeros(size, np.uint64)
         self._set_at = np.zeros(size, np.int64)
@@ -55,19 +56,19 @@ class PriorityFeedback:
         self._evicted, self._refreshed, self._dropped = 0, 0, 0
 
     def update(self, batch: TrainingBatch, priorities: F64, train_step: int) -> None:
-        """Send what a train_step found.
+        """Send the priorities of a train_step.
 
         Args:
-            batch: trained on.
+            batch: the batch trained on.
             priorities: f64 [B], of its slices.
-            train_step: train_steps behind the weights that made them.
+            train_step: of the weights that gave the priorities.
         """
         made_at = int(batch.target_weights_versions.min())
         usable = self._usable(batch.refreshed_steps, made_at)
         places = self._places(batch.refreshed_steps[usable])
         self._set_at[places] = made_at
         self._refreshed += len(places)
-        # The train_step's own come last: they are the newer ones.
+        # Those of the train_step come last, because they are newer.
         keys = np.concatenate([self._keys[places], batch.keys])
         values = np.concatenate([batch.refreshed_priorities[usable], priorities])
         self._note(batch, train_step)
@@ -76,8 +77,8 @@ class PriorityFeedback:
     def row(self, train_step: int) -> dict[str, float]:
         """Return counts since the last row, and ages of stored priorities in train_steps.
 
-        Ages are of the steps trained on and still stored. Reverb evicts in the order of arrival,
-        taken here for the order of env_steps, which differ by the lengths of running episodes.
+        Ages are of the steps trained on and still stored. Reverb evicts in the order of arrival;
+        here the order of env_steps is used, which differs by the lengths of running episodes.
         """
         oldest = max(0, self._num_seen - self._capacity)
         ages = train_step - self._set_at[self._steps >= oldest]
@@ -115,7 +116,7 @@ class PriorityFeedback:
         return places
 
     def _note(self, batch: TrainingBatch, train_step: int) -> None:
-        """Remember the steps of ``batch``, but for those that replay holds no more."""
+        """Store the steps of ``batch``, except those no longer in replay."""
         self._num_seen = max(self._num_seen, int(batch.env_steps.max()) + 1)
         is_stored = batch.env_steps >= self._num_seen - self._capacity
         self._evicted += int((~is_stored).sum())

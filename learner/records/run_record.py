@@ -1,6 +1,6 @@
-"""What happened in a run: counts and scores in memory, every result as a line in the run folder.
+"""A run's counts and scores in memory, and every result as a line in the run folder.
 
-Filled by the run service, read for the status; safe to call from any thread. Knows no gRPC.
+Filled by the run service, read for the status; safe to call from any thread.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ class RecordSnapshot:
     last_returns: tuple[float, ...]
     """Their raw scores, oldest first, at most 20."""
     replay_items: int
-    """Items in the prioritised table, as last told."""
+    """Items in the prioritised table, as last reported."""
     last_eval_return_mean: float
     """NaN before the first evaluation."""
     last_eval_version: int
     """Train_step of the weights it used; 0 before the first."""
     final_evaluation_received: bool
     steps_inserted: int
-    """Env_steps that ever reached replay, as last told."""
+    """Env_steps that ever reached replay, as last reported."""
 
 
 def _keep(path: Path, wanted: Callable[[_Line], bool]) -> list[_Line]:
-    """Leave only the lines that are whole and wanted in a file of records; return them."""
+    """Remove damaged and unwanted lines from a file of records; return the others."""
     if not path.exists():
         return []
     kept = [line for line in read_lines(path) if wanted(line)]
@@ -77,7 +77,7 @@ def _keep(path: Path, wanted: Callable[[_Line], bool]) -> list[_Line]:
 
 
 class RunRecord:
-    """Writes ``evaluations.jsonl`` and ``episodes.jsonl`` and remembers the newest of them."""
+    """Writes ``evaluations.jsonl`` and ``episodes.jsonl`` and keeps the newest results."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class RunRecord:
         Args:
             directory: the run folder.
             pause: notes a full disk; its lines wait in memory. None: a full disk is an error.
-            check_lease: raises if the folder is another process's by now.
+            check_lease: raises if another process owns the folder now.
         """
         self._pause, self._check_lease = pause, check_lease
         self._evaluations_path = directory / "evaluations.jsonl"
@@ -114,16 +114,17 @@ class RunRecord:
         self._steps_inserted = 0
 
     def state(self) -> dict[str, float]:
-        """Return what a checkpoint must keep beside the files."""
+        """Return the state that a checkpoint needs in addition to the files."""
         return {"wall_s": self.wall_s, "max_priority": self._max_priority}
 
     def restore(self, state: Mapping[str, float], *, env_steps: int, train_steps: int) -> None:
         """Continue from a checkpoint and from the lines written up to it.
 
-        Lines from after the checkpoint belong to train_steps that never were: they are removed.
+        Lines written after the checkpoint belong to train_steps that are made again: they are
+        removed.
 
         Args:
-            state: as ``state`` returned it.
+            state: a result of ``state``.
             env_steps: the run's count now.
             train_steps: the run's count now.
         """
@@ -168,14 +169,14 @@ class RunRecord:
         """Follow the largest priority of each training batch.
 
         New steps enter replay with the largest, so that all are soon trained on (PER, algorithm
-        1). The service cannot tell its own: it is followed with a slow decay, because priorities
-        of outliers fall when they are sampled again.
+        1). The service does not report its largest priority, so it is estimated here, with a slow
+        decay, because priorities of outliers fall when they are sampled again.
         """
         decayed = self._max_priority * _PRIORITY_DECAY if self._has_priorities else 0.0
         self._max_priority, self._has_priorities = max(largest, decayed, MIN_PRIORITY), True
 
     def set_replay_counts(self, *, items: int, steps_inserted: int) -> None:
-        """Note how many items the prioritised table holds, and how many it ever took."""
+        """Store the number of items in the prioritised table, now and ever inserted."""
         with self._lock:
             self._replay_items, self._steps_inserted = items, steps_inserted
 
@@ -241,7 +242,7 @@ class RunRecord:
             self._final_evaluation_received = self._final_evaluation_received or is_final
 
     def snapshot(self) -> RecordSnapshot:
-        """Return what is known now."""
+        """Return the record at this instant."""
         with self._lock:
             return RecordSnapshot(
                 episodes=self._episodes,
@@ -254,11 +255,11 @@ class RunRecord:
             )
 
     def check(self) -> None:
-        """Raise what kept a result from being written; the learner looks here in its loop.
+        """Raise the error of a failed write; the learner's loop calls this.
 
         Raises:
-            OSError: folder gone, disk full for too long. Results would be lost from here on.
-            Fenced: the folder is another process's.
+            OSError: folder gone, disk full for too long. Later results would be lost.
+            Fenced: another process owns the folder.
         """
         with self._lock:
             self._write()
@@ -266,21 +267,21 @@ class RunRecord:
                 raise self._failure
 
     def finish(self) -> None:
-        """Write what a full disk has not taken yet, for the last time.
+        """Try a last time to write the lines that a full disk has not accepted.
 
         Raises:
-            OSError: it is lost.
+            OSError: the lines are lost.
         """
         self._pause = None
         self.check()
 
     def _append(self, path: Path, lines: Sequence[dict[str, Any]]) -> None:
-        """Write whole lines and hand them to the system, so that a reader sees them at once."""
+        """Write whole lines and flush them, so that a reader sees them at once."""
         self._unwritten.setdefault(path, []).extend(map(json.dumps, lines))
         self._write()
 
     def _write(self) -> None:
-        """Write the lines that are not written yet, as far as the disk takes them."""
+        """Write the remaining lines, as far as the disk accepts them."""
         for path, lines in list(self._unwritten.items()):
             try:
                 self._check_lease()

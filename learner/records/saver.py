@@ -1,9 +1,8 @@
 """Writes checkpoints in the background, each together with a snapshot of replay.
 
-Used by the learner. Capturing a state takes a copy of the tensors; everything slow happens in a
-thread. A checkpoint appears on disk only once replay has written its snapshot, which is taken
-after the state: so replay holds every env_step that the checkpoint counts, but for the unfinished
-ends of running episodes.
+Used by the learner. A save copies the tensors; everything slow happens in a thread. A checkpoint
+appears on disk only once replay has written its snapshot, which is taken after the state. So replay
+holds every env_step that the checkpoint counts, except the unfinished ends of running episodes.
 """
 
 from __future__ import annotations
@@ -61,15 +60,15 @@ class CheckpointSaver:
         """Write into ``folder``.
 
         Args:
-            folder: for the checkpoints.
-            keep: the newest ones kept.
+            folder: of the checkpoints.
+            keep: number of newest checkpoints kept.
             stop: set when the thread fails.
-            snapshot_replay: has replay write a snapshot and returns its name; raises what kept it.
-            patience_s: how long a save that waits gives the one before it.
-            pause: where a save waits for room on a full disk; None: it is an error.
-            reserve: room for the save that waits, used when the disk is full.
+            snapshot_replay: has replay write a snapshot and returns its name; raises on a failure.
+            patience_s: longest wait of a blocking save for the previous one, seconds.
+            pause: registers the wait for room on a full disk; None: a full disk is an error.
+            reserve: room for the last save, used when the disk is full.
             snapshot_bytes: returns the size of replay's newest snapshot.
-            check_lease: raises if the folder is another process's by now.
+            check_lease: raises if another process owns the folder now.
         """
         self._folder, self._keep, self._snapshot_replay = folder, keep, snapshot_replay
         self._stop = stop
@@ -83,11 +82,11 @@ class CheckpointSaver:
 
         Args:
             state: nested dicts and lists of tensors and plain values; copied before this returns.
-            wait: return only when it is on disk.
+            wait: whether to return only when it is on disk.
 
         Raises:
-            OSError: with ``wait``, the disk did not take it, or was full for too long. Without,
-                that is logged, and training goes on with the checkpoints that are there.
+            OSError: with ``wait``, the write failed, or the disk was full for too long. Without
+                ``wait`` this is logged, and training goes on with the existing checkpoints.
         """
         if not wait and self._is_writing():
             return False
@@ -184,7 +183,7 @@ def _copied(value: Any) -> Any:  # noqa: ANN401  a leaf of any type
 
 
 def saver_of(run: RunInfo, lease: Lease, stop: StopSignal, pause: DiskPause) -> CheckpointSaver:
-    """Return what saves a run's checkpoints into its folder, each with a snapshot of replay."""
+    """Return the saver of a run's checkpoints, each with a snapshot of replay."""
 
     def snapshot_replay() -> str:
         try:

@@ -1,4 +1,4 @@
-"""The learner's gRPC port: weights, pace and membership."""
+"""The learner's gRPC services: weights, pace and membership."""
 
 from learner.services.claims import Claims
 from learner.services.cluster_service import ClusterServicer

@@ -1,4 +1,4 @@
-"""How a service refuses a call; the gate in front of it answers, counts and logs it."""
+"""How a service refuses a call; the gate in front of it answers, counts and logs the refusal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CallRefused(Exception):
         """Keep both.
 
         Args:
-            reason: ``what: got ..., wanted ...``; may have texts of the caller in it.
+            reason: ``what: got ..., wanted ...``; may contain texts of the caller.
             code: of the answer.
         """
         super().__init__(clean(reason, most=_LONGEST_REASON))
@@ -28,5 +28,5 @@ class CallRefused(Exception):
 
     @property
     def cause(self) -> str:
-        """What the reason begins with, which no caller can vary: all but numbers, up to "got"."""
+        """The part of the reason that no caller can vary: up to "got", without numbers."""
         return re.sub(r"\d+", "", str(self).partition("got ")[0])

@@ -1,7 +1,7 @@
-"""What a worker may say: only what belongs to the place it holds, and only what can be true.
+"""Checks of workers' reports: they must belong to the worker's place, and be possible.
 
-Asked by the run service. A worker has the token, and still can do no more than its own work: a
-process that is mistaken, or not ours, can neither fill the budget nor end the run.
+Called by the run service. The token alone allows a worker only its own work: a faulty or foreign
+process can neither use up the budget nor end the run.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from learner.pacing import Governor
 from learner.records import EpisodeResult
 
 _PLACE_WAIT_S = 10.0
-"""For the heartbeat by which a new learner hears of a worker; they come every two seconds."""
+"""Wait for the first heartbeat of a worker at a new learner; they come every two seconds."""
 _LOOK_S = 0.2
 
 
 class Claims:
-    """Checks of what workers report; raises ValueError with got and wanted."""
+    """Checks workers' reports; raises ValueError with got and wanted."""
 
     def __init__(
         self, config: Config, governor: Governor, *, holds: Callable[[str, int, int], bool]
@@ -33,18 +33,18 @@ class Claims:
 
         Args:
             config: the run's.
-            governor: what was granted and made.
-            holds: whether a role's index is the place of a member, which is unknown to others.
+            governor: has the counts of granted env_steps and train_steps made.
+            holds: returns whether a member, a number unknown to others, has a role's index.
         """
         self._config, self._governor, self._holds = config, governor, holds
 
     def check_place(
         self, role: str, index: int, member: int, *, given_up: Callable[[], bool]
     ) -> None:
-        """Check that the caller has the place; a learner that is new hears of it within seconds.
+        """Check that the caller has the place; a new learner knows it within seconds.
 
         Raises:
-            ValueError: the place is another's or nobody's.
+            ValueError: the place is empty or another process's.
         """
         deadline = time.monotonic() + _PLACE_WAIT_S
         while not self._holds(role, index, member):
@@ -64,10 +64,10 @@ class Claims:
             recorded_env_steps: of all games before them.
 
         Raises:
-            ValueError: they do not, or one cannot be.
+            ValueError: they do not, or a game is impossible.
         """
         _check_games(episodes, self._config.env)
-        # A learner that is new does not know what the one before it had granted.
+        # A new learner does not know the grants of the previous one.
         most = self._governor.env_steps_granted + self._governor.pace.slack
         total = recorded_env_steps + sum(game.length for game in episodes)
         if total > most:

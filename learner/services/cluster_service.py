@@ -1,6 +1,6 @@
 """The cluster service: joining, heartbeats, leaving, and the list of a run's processes.
 
-A thin door: checks what comes in and hands it to the roster.
+Checks requests and passes them to the roster.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from learner.services.call_refused import CallRefused
 
 _ROLES = ("actor", "reanalyzer", "evaluator")
 _FASTEST = 1e12
-"""Work per second that nobody does; sums of larger rates would overflow somewhere."""
+"""Largest rate accepted; no process does more work per second, and larger sums could overflow."""
 _LONGEST_S = 1e12
 _HIGHEST = 1 << 31
 
@@ -57,10 +57,10 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         """Keep the parts.
 
         Args:
-            run: what newcomers are told.
+            run: sent to joining workers.
             roster: gives places.
-            watch: tells who is there and whether the run is over.
-            cpu_seconds: gets what workers have spent.
+            watch: lists processes and has the end of the run.
+            cpu_seconds: gets workers' CPU-seconds.
 
         Raises:
             OSError: the disk is full, so that the secret cannot be made.
@@ -150,14 +150,14 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         return self._watch.cause
 
     def _has_finished(self, seat: Seat) -> bool:
-        """Tell whether there is nothing left to do for this role."""
+        """Return whether there is nothing left to do for this role."""
         if seat.role == "reanalyzer":
             return self._watch.is_complete() or self._watch.awaits_evaluation()
         return self._watch.is_complete()
 
 
 def _never(reason: str) -> CallRefused:
-    """Return the refusal that a worker does not try again after."""
+    """Return a refusal after which a worker does not try again."""
     return CallRefused(reason, grpc.StatusCode.FAILED_PRECONDITION)
 
 
@@ -194,7 +194,7 @@ def _cpu_seconds(name: str, seconds: float) -> float:
 def _process_status(process: ProcessState) -> cluster_pb2.ProcessStatus:
     seat, vitals = process.member.seat, process.member.vitals
     return cluster_pb2.ProcessStatus(
-        # Without the member, by which a process proves that the place is its own.
+        # Without the member number, with which a process proves that it has the place.
         seat=cluster_pb2.Seat(**dataclasses.asdict(dataclasses.replace(seat, member=0))),
         state=process.state,
         heartbeat_age_s=process.age_s,

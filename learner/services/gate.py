@@ -1,9 +1,9 @@
-"""Lets in who has a token and sends whole messages; everybody else costs next to nothing.
+"""Admits callers with a token that send complete messages; refusing others costs next to nothing.
 
-In front of all of the learner's services. Two tokens: one of the workers, one that only reads.
-Without a token, on loopback, only the messages count. A stranger is refused by the headers of a
-call: nothing waits for its message, which may never come. Of those let in, a host can hold its
-share of the server's threads (``held_calls``).
+In front of all of the learner's services. Two tokens: one of the workers, one for reading only. If
+no token is set, on loopback, only the messages are checked. A caller without a token is refused by
+the headers of its call: nothing waits for its message, which may never come. Of admitted callers, a
+host can hold its share of the server's threads (``held_calls``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 READ_ONLY = frozenset(
     ("/efficientzero.RunService/GetStatus", "/efficientzero.ClusterService/GetCluster")
 )
-"""Methods that the token for reading opens."""
+"""Methods allowed with the token for reading."""
 
 _WRONG_TOKEN = (
     "got a wrong token or none, wanted this run's: --credentials DIR, the folder that "
@@ -37,16 +37,16 @@ class Gate(grpc.ServerInterceptor):
     def __init__(
         self, token: str | None, read_token: str | None = None, *, held: HeldCalls
     ) -> None:
-        """Want a token of every caller, as ``authorization: Bearer <token>``.
+        """Require a token from every caller, as ``authorization: Bearer <token>``.
 
         Args:
-            token: opens every method; None: all of them are open.
-            read_token: opens those of ``READ_ONLY``; None: nobody has one.
-            held: bounds the calls that are let in.
+            token: allows every method; None: all methods are open.
+            read_token: allows the methods of ``READ_ONLY``; None: there is no such token.
+            held: bounds the admitted calls.
 
-        A service refuses by ``CallRefused``. Where it raises anything else, the traceback is logged
-        and the caller is answered "unknown". That does not end the process as a failing thread
-        does: whoever can call could end the run.
+        A service refuses a call with ``CallRefused``. If it raises another error, the traceback is
+        logged and the caller gets the status "unknown". Unlike after the failure of a thread, the
+        process continues: otherwise every caller could end the run.
         """
         self._wanted, self._wanted_to_read = (
             None if given is None else f"Bearer {given}".encode() for given in (token, read_token)
@@ -88,8 +88,8 @@ class Gate(grpc.ServerInterceptor):
             del requests
             self._refusals.note(context.peer(), cause)
             context.abort(grpc.StatusCode.UNAUTHENTICATED, cause)
-            yield b""  # never reached; what makes this a stream's handler
+            yield b""  # never reached; makes this a generator, as a stream's handler must be
 
         # A handler of single messages would hold a thread until one comes; this one is called
-        # with the headers. To the caller both look alike.
+        # with the headers. The caller sees no difference.
         return grpc.stream_stream_rpc_method_handler(refuse)

@@ -1,8 +1,8 @@
-"""What stands between a call that the gate lets in and the service that answers it.
+"""The layer between the gate and the service that answers a call.
 
-A message that cannot be read, a refusal and a failure of the service end in one answer and a
-bounded number of log lines; gRPC would log a traceback for each. A call is counted from its headers
-on, and its message waited for with a limit.
+An unreadable message, a refusal and a failure of the service each give one answer and a bounded
+number of log lines; gRPC would log a traceback for each. A call is counted from its headers on, and
+the wait for its message is limited.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class GuardedHandler:
 
         Args:
             handler: the service's; its answer is one message or a stream.
-            method: the name that gRPC calls it by.
-            refusals: counts and logs what is not answered.
+            method: its name in gRPC.
+            refusals: counts and logs refused and failed calls.
             held: bounds the calls that hold a thread.
         """
         self._service, self._method = handler, method
         self._refusals, self._held = refusals, held
 
     def handler(self) -> _Handler:
-        """Return what gRPC is to call."""
+        """Return the handler for gRPC."""
         write = self._service.response_serializer
-        # To gRPC both take a stream of messages. It would wait for the one message by itself, in
-        # a thread, for as long as the caller likes, before it calls anything of ours.
+        # For gRPC both accept a stream of messages. With a single-message handler it would wait in
+        # a thread, without a limit, for the message before it calls our code.
         if self._service.unary_unary is not None:
             return grpc.stream_unary_rpc_method_handler(self._answer, self._read, write)
         return grpc.stream_stream_rpc_method_handler(self._stream, self._read, write)
@@ -53,7 +53,7 @@ class GuardedHandler:
         assert self._service.request_deserializer is not None
         try:
             return self._service.request_deserializer(raw)
-        except Exception:  # protobuf has one of its own for every implementation
+        except Exception:  # every implementation of protobuf has a different class
             return _Malformed()
 
     def _answer(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:  # noqa: ANN401
@@ -88,7 +88,7 @@ class GuardedHandler:
         except _Ended:
             code, said = grpc.StatusCode.CANCELLED, f"{self._method}: no message in time"
         except grpc.RpcError:
-            raise  # by gRPC itself: the call was cancelled while its message was waited for
+            raise  # by gRPC itself: the call was cancelled during the wait for its message
         except Exception as error:
             code, said = grpc.StatusCode.UNKNOWN, f"{self._method} failed: {type(error).__name__}"
             self._refusals.note(peer, said, failure=error)
@@ -98,8 +98,8 @@ class GuardedHandler:
 
 
 class _Ended(Exception):
-    """The call was ended while its message was waited for."""
+    """The call was ended during the wait for its message."""
 
 
 class _Malformed:
-    """Stands in for a message that could not be read."""
+    """Placeholder for a message that could not be read."""

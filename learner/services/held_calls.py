@@ -1,7 +1,7 @@
-"""Bounds on the calls that hold a thread of the server: how many of one host, and for how long.
+"""Bounds on the calls that hold a thread of the server: their number per host, and their duration.
 
-Without them one worker could hold all threads: with calls whose message never comes, with the same
-long poll many times, or with weights that it does not read.
+Without them one worker could hold all threads: with calls whose message never comes, with many long
+polls, or with weights that it does not read.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import grpc
 from learner.services.call_refused import CallRefused
 
 MESSAGE_S = 10.0
-"""From a call's headers to its message. A worker sends both together."""
+"""Seconds from a call's headers to its message. A worker sends both together."""
 CALL_S = 120.0
-"""From a call's headers to its end. Long polls end after 60 s; a worker gives up a download of
-weights after 30 s."""
+"""Seconds from a call's headers to its end. Long polls end after 60 s; a worker gives up a download
+of weights after 30 s."""
 _LATE_S = 1.0
-"""From a call's headers to its message, when others lack room."""
+"""Seconds from a call's headers to its message if the server is full."""
 _FEW = 2
-"""Calls of one connection, which are not ended for the sake of others. A worker has one at a time
-on each of its connections."""
+"""Calls of one connection that are not ended to make room for others. A worker has one at a time on
+each of its connections."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,16 +37,16 @@ class HeldCall:
 
     context: grpc.ServicerContext
     peer: str
-    """Host and port as gRPC names them, which it forgets with the connection."""
+    """Host and port as gRPC names them; gRPC drops them with the connection."""
     host: str
     started_at: float
     """Seconds of the clock."""
     has_message: bool = False
     is_ended: bool = False
-    """It is to make room, or has lasted too long."""
+    """True once the call was ended, to make room or because it lasted too long."""
 
     def end(self) -> None:
-        """Cancel the call; whatever its thread waits for sees that."""
+        """Cancel the call; every wait of its thread sees that."""
         self.is_ended = True
         self.context.cancel()
 
@@ -78,7 +78,7 @@ class HeldCalls:
         """Count a call while it lasts.
 
         Raises:
-            CallRefused: there are as many already, and none that has to give way.
+            CallRefused: the limit is reached, and no call can be ended for this one.
         """
         peer = context.peer()
         call = HeldCall(context, peer, host_of(peer), self._clock())
@@ -106,8 +106,8 @@ class HeldCalls:
     def end_overdue(self) -> None:
         """End the calls that have lasted too long.
 
-        To be called for every call that comes in, before it needs a thread: a full server is
-        emptied by whoever asks next, and no thread has to watch it.
+        Called for every incoming call before it needs a thread, so the next caller empties a full
+        server and no thread has to watch it.
         """
         now, overdue = self._clock(), []
         with self._lock:
@@ -125,7 +125,7 @@ class HeldCalls:
     # Everything below is called under the lock.
 
     def _in_the_way(self, host: str) -> list[HeldCall] | None:
-        """Return the calls of which one has to give way to another of ``host``; None: no need."""
+        """Return the calls of which one must end for a new one of ``host``; None: no need."""
         if self._of_host[host] >= self._most_of_a_host:
             return [call for call in self._held if call.host == host]
         if len(self._held) >= self._most:
@@ -144,7 +144,7 @@ class HeldCalls:
                 return call
         of_peer = Counter(call.peer for call in calls)
         greediest, count = of_peer.most_common(1)[0]
-        # What has its message may take half a second to end: no connection gets many by that.
+        # Calls with their message may take half a second to end, so no connection gains many.
         if count <= _FEW or of_peer[newcomer] >= _FEW:
             return None
         return next(call for call in calls if call.peer == greediest)
@@ -159,7 +159,7 @@ class HeldCalls:
 
 
 def host_of(peer: str) -> str:
-    """Return whom a caller is counted with: its address, its IPv6 network, or this machine.
+    """Return the host that a caller counts for: its address, its IPv6 network, or this machine.
 
     Args:
         peer: as gRPC names it, ``ipv4:10.0.0.1:7`` or ``ipv6:%5B2001:db8::1%5D:7``.
@@ -173,7 +173,7 @@ def host_of(peer: str) -> str:
     if isinstance(found, ipaddress.IPv6Address):
         found = found.ipv4_mapped or found
     if found.is_loopback:
-        return "loopback"  # all of its addresses are the same users'
+        return "loopback"  # all of its addresses belong to the same users
     if isinstance(found, ipaddress.IPv4Address):
         return str(found)
     return str(ipaddress.ip_network((int(found), 64), strict=False))

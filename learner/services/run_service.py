@@ -1,6 +1,6 @@
-"""The run service: pace, results and status, as asked for by the other processes.
+"""The run service: pace, results and status for the other processes.
 
-A thin door: checks what comes in and hands it to the governor and the run's record.
+Checks requests and passes them to the governor and the run's record.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         Args:
             governor: grants env_steps.
             record: takes results.
-            publisher: tells which weights are out.
-            is_closing: true once long polls should be given up.
-            cause: tells why the learner waits, where that is known.
-            claims: checks what workers report; None: whoever calls is believed.
+            publisher: has the published weights.
+            is_closing: returns true once long polls should end.
+            cause: returns why the learner waits, if that is known.
+            claims: checks workers' reports; None: reports are not checked.
             run_uid: of the run.
         """
         self._governor, self._record, self._publisher = governor, record, publisher
@@ -210,7 +210,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         return 0 if newest is None else newest.train_step
 
     def _phase(self) -> Phase:
-        """Return the phase; FINISHED only once the last weights are there to be evaluated."""
+        """Return the phase; FINISHED only once the last weights are published."""
         phase = self._governor.phase
         if phase is Phase.FINISHED:
             newest = self._publisher.newest(weights_pb2.LATEST)
@@ -228,10 +228,10 @@ def _episodes(episodes: Iterable[run_pb2.EpisodeResult]) -> list[EpisodeResult]:
 
 
 def _checked(answer: Callable[[], _Answer]) -> _Answer:
-    """Return ``answer()``; the caller hears if it objects to what was sent.
+    """Return ``answer()``; its ValueError becomes a refusal for the caller.
 
     Raises:
-        CallRefused: it does.
+        CallRefused: ``answer`` raised ValueError.
     """
     try:
         return answer()

@@ -1,6 +1,6 @@
 """The learner's one listening port: weights and run service together.
 
-Started and stopped by ``learner.__main__``; knows the services, not what is behind them.
+Started and stopped by ``learner.__main__``.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from learner.services.weight_service import weight_service
 from learner.weights import WeightPublisher
 
 _MAX_THREADS = 1_024
-"""Threads are made when a call finds none idle, and a waiting actor holds one, asleep. So this
-only has to exceed twice the number of processes that will ever call."""
+"""Threads are made when a call finds none idle, and a waiting actor holds one. So this only has to
+exceed twice the number of processes that will ever call."""
 _MOST_HELD, _MOST_HELD_OF_A_HOST = _MAX_THREADS - 64, _MAX_THREADS // 2
-"""Calls. The threads above are for those who are refused or have another one end."""
+"""Calls. The further threads are for calls that are refused or that end another one."""
 _HANDSHAKE_MS, _KEEPALIVE_MS, _IDLE_MS = 10_000, 30_000, 600_000
 _MOST_CALLS_PER_CONNECTION = 64
-"""A process has a connection for each of its clients, and on it one or two calls at a time."""
+"""A process has one connection for each of its clients, with one or two calls at a time."""
 _STOP_GRACE_S = 2.0
 _MAX_RECEIVE_BYTES = 1 << 20
 
@@ -67,16 +67,16 @@ class GrpcServer:
         """Listen at ``host:port`` (port 0: a free one) and serve at once.
 
         Args:
-            address: where to listen.
+            address: to listen at.
             governor: grants env_steps.
             publisher: holds the weights.
             record: takes results.
-            cluster: gives places to workers; without it nobody can join.
-            claims: checks what workers report; None: whoever calls is believed.
+            cluster: gives places to workers; None: no worker can join.
+            claims: checks workers' reports; None: reports are not checked.
             run_uid: of the run.
 
         Raises:
-            OSError: nobody can listen there.
+            OSError: the address cannot be used.
             CredentialsError: others could reach the address, and there are no credentials.
         """
         check_bind(address.rpartition(":")[0])
@@ -97,8 +97,8 @@ class GrpcServer:
             options=(
                 ("grpc.so_reuseport", 0),  # or two learners would share a port unnoticed
                 ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
-                # What a stranger may hold, who shows no token before the first call: a connection
-                # that says nothing, a host that is gone, calls without end on one connection.
+                # Limits for clients without a token, which is sent only with the first call:
+                # silent connections, hosts that are gone, endless calls on one connection.
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
                 ("grpc.max_concurrent_streams", _MOST_CALLS_PER_CONNECTION),
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
@@ -118,7 +118,7 @@ class GrpcServer:
         except RuntimeError as error:
             raise OSError(f"cannot listen at {address}: is the port taken? ({error})") from error
         self.address = f"{address.rpartition(':')[0]}:{port}"
-        """Where it listens, the port filled in."""
+        """The address it listens at, with the actual port."""
         self._server.start()
         log.info("serving at %s%s", self.address, _description(folder))
 
@@ -136,7 +136,7 @@ class GrpcServer:
         self.close()
 
     def close(self, grace_s: float = _STOP_GRACE_S) -> None:
-        """Take no more calls and give those in flight ``grace_s`` seconds."""
+        """Accept no more calls and give those in flight ``grace_s`` seconds."""
         self._closing.set()
         self._server.stop(grace_s).wait(grace_s + 1.0)
         log.info("stopped serving at %s", self.address)

@@ -1,4 +1,4 @@
-"""Streams the published weights to whoever asks: the weight service."""
+"""The weight service: streams the published weights to clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from learner.weights import WEIGHT_KINDS, WeightPublisher
 def weight_service(publisher: WeightPublisher) -> grpc.GenericRpcHandler:
     """Return the handler that streams ``publisher``'s snapshots.
 
-    Not the generated one, which would serialise every message for every client.
+    Unlike the generated handler it does not serialise every message for every client.
     """
     service = weights_pb2.DESCRIPTOR.services_by_name["WeightService"]
     get_weights: Any = grpc.unary_stream_rpc_method_handler(
@@ -39,7 +39,7 @@ class WeightServicer:
         if request.kind not in WEIGHT_KINDS:
             raise CallRefused(f"kind: got {request.kind}, wanted {WEIGHT_KINDS}")
         snapshot = self._publisher.newest(request.kind)
-        # Equal, not "at least": a caller who outlived another learner may know a higher version.
+        # Equal, not "at least": a client of an earlier learner may know a higher version.
         if snapshot is None or snapshot.version == request.known_version:
             return
         yield from snapshot.messages

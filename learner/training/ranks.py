@@ -266,4 +266,4 @@ def device_of_rank(device: torch.device, rank: int, config: Config) -> torch.dev
 class TooFewDevices(PlainError):
     """A learner on more devices than there are."""
 
-    is_final = True
+    is_permanent = True

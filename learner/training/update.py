@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 class TrainingDiverged(PlainError):
     """The loss or its gradient is no usable number any more."""
 
-    is_final = True
+    is_permanent = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Which weights are published, and when."""
+"""Publishing weights: which ones, and when."""
 
 from learner.weights.publications import Publications
 from learner.weights.publisher import WEIGHT_KINDS, PublishedTarget, WeightPublisher

@@ -1,8 +1,7 @@
-"""Publishes weights without holding up whoever trains them.
+"""Publishes weights without delaying training.
 
-Used by ``publishing``. The caller pays for a copy from memory to warm memory on the weights'
-device; transfer to the host, rounding, checks, encoding and checksum happen in a thread, once per
-publication.
+Used by ``publishing``. The caller only copies the weights on their device; transfer to the host,
+rounding, checks, encoding and checksum happen in a thread, once per publication.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _NUM_COPIES = 2
 
 
 class Publications:
-    """Weights on their way to the publisher, in order; use from one thread."""
+    """Pending publications, in order; use from one thread."""
 
     def __init__(self, publisher: WeightPublisher, *, dtype: torch.dtype = torch.float32) -> None:
         """Publish through ``publisher``; see ``encode_weights`` for ``dtype``."""
@@ -40,11 +39,11 @@ class Publications:
     ) -> None:
         """Copy ``state`` and have it published as every one of ``kinds``, encoded once.
 
-        Waits only if two publications before it are not out yet.
+        Waits only if two earlier publications are still pending.
 
         Raises:
-            ValueError: one before it failed: its tensors were not finite.
-            TimeoutError: one before it is not out after two minutes.
+            ValueError: an earlier publication failed: its tensors were not finite.
+            TimeoutError: an earlier publication is still pending after two minutes.
         """
         self._look_after(_NUM_COPIES - 1)
         copy = self._copies[self._num_published % _NUM_COPIES]
@@ -53,11 +52,11 @@ class Publications:
         self._futures.append(self._thread.submit(self._send, copy, tuple(kinds), train_step))
 
     def wait(self) -> None:
-        """Return when all are out; raises as ``publish`` does."""
+        """Wait until all are published; raises as ``publish`` does."""
         self._look_after(0)
 
     def check(self) -> None:
-        """Raise what one has failed with, if any has; never waits."""
+        """Raise the error of a failed publication, if there is one; never waits."""
         self._look_after(_NUM_COPIES)
 
     def _look_after(self, most_left: int) -> None:
@@ -73,7 +72,7 @@ class Publications:
 
 
 class _Copy:
-    """Weights as they were at one instant, on their device, in memory that is used again."""
+    """A copy of the weights at one instant, on their device, in memory that is reused."""
 
     def __init__(self) -> None:
         self._tensors: dict[str, Tensor] = {}
@@ -82,7 +81,7 @@ class _Copy:
 
     @torch.no_grad()
     def take(self, state: Mapping[str, Tensor]) -> None:
-        """Copy ``state``, always the same tensors; asks a GPU for it and does not wait."""
+        """Copy ``state``, always the same tensors; on a GPU asynchronously."""
         if not self._tensors:
             self._tensors = {name: torch.empty_like(tensor) for name, tensor in state.items()}
             device = next(iter(state.values())).device
@@ -100,7 +99,7 @@ class _Copy:
             self._taken.record(torch.cuda.current_stream(self._stream.device))
 
     def on_host(self) -> dict[str, Tensor]:
-        """Return the copies, on a GPU as seen by a stream that waits for nothing but them."""
+        """Return the copies on the host; on a GPU by a stream that waits only for them."""
         if self._stream is not None and self._taken is not None:
             self._stream.wait_event(self._taken)
             with torch.cuda.stream(self._stream):

@@ -1,7 +1,7 @@
-"""The weights the learner has published, and the service that streams them to whoever asks.
+"""The weights that the learner has published, as encoded snapshots.
 
 The learner's loop publishes; actors, reanalyzers and the evaluator pull, each at its own time.
-Knows no network: tensors by name come in, bytes go out.
+Knows no network: the input is tensors by name, the output is bytes.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One publication; never changed, so that any number of streams can read it."""
+    """One publication; immutable, so that any number of streams can read it."""
 
     version: int
     train_step: int
     payload: bytes
     messages: tuple[bytes, ...]
-    """The stream as it goes out, made once: with many clients, to serialise their messages would
-    hold the interpreter's lock, and with it the learner."""
+    """The serialised stream, made once: serialising it for each of many clients would hold the GIL,
+    and delay the learner."""
 
 
 class WeightPublisher:
     """The newest snapshot of each kind; safe to call from any thread."""
 
     def __init__(self, *, incarnation: int = 0) -> None:
-        """Number publications from 1 on; learners that follow it in the run, from far above.
+        """Number publications from 1; later learners of the run begin at far larger numbers.
 
         Clients outlive a learner. Equal numbers of two learners would look like old weights.
         """
@@ -57,12 +57,12 @@ class WeightPublisher:
     ) -> int:
         """Copy ``state`` into a new snapshot of ``kind`` and return its version.
 
-        Encoded once per publication, however many processes pull it. ``Publications`` does it
-        without holding up the caller.
+        Encoded once per publication, for any number of processes that pull it. ``Publications``
+        does it without delaying the caller.
 
         Raises:
-            ValueError: no such kind, or ``encode_weights`` refuses the tensors; what was
-                published before stays.
+            ValueError: no such kind, or ``encode_weights`` refuses the tensors; earlier
+                publications stay.
         """
         if kind not in WEIGHT_KINDS:
             raise ValueError(f"kind: got {kind}, wanted one of {WEIGHT_KINDS} (LATEST, TARGET)")
@@ -95,11 +95,11 @@ class WeightPublisher:
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes of weights that were streamed to anybody."""
+        """Bytes of weights streamed to all clients."""
         return self._bytes_sent
 
     def count_sent(self, num_bytes: int) -> None:
-        """Count what was streamed."""
+        """Count streamed bytes."""
         with self._lock:
             self._bytes_sent += num_bytes
 

@@ -1,4 +1,4 @@
-"""Which weights the learner publishes when: the newest, their average, or those of intervals ago.
+"""Publishes the learner's weights at intervals: the newest, their average, or older ones.
 
 Used by the learner's loop. Actors and the evaluator get ``latest``, reanalyzers ``target``.
 """
@@ -22,12 +22,12 @@ _LATEST, _TARGET = weights_pb2.LATEST, weights_pb2.TARGET
 
 
 class Publishing:
-    """Publishes a network's weights in the course of training; use from one thread."""
+    """Publishes a network's weights during training; use from one thread."""
 
     def __init__(
         self, live: Mapping[str, Tensor], config: Config, publisher: WeightPublisher
     ) -> None:
-        """Publish ``live``, whose addresses training keeps, through ``publisher``."""
+        """Publish ``live``, tensors that training updates in place, through ``publisher``."""
         learner = self._learner = config.learner
         self._is_waited_for = config.cluster.deterministic
         self._publications = Publications(publisher, dtype=_DTYPES[learner.weights_dtype])
@@ -48,7 +48,7 @@ class Publishing:
         }
 
     def train_step_made(self, train_step: int) -> None:
-        """Take the weights of one more train_step, and publish what is due after it."""
+        """Take the weights of one more train_step, and publish if it is due."""
         if self._average is not None:
             self._average.update()
         kinds = [_LATEST] if is_published(train_step, self._learner) else []
@@ -63,7 +63,7 @@ class Publishing:
             self._publications.wait()
 
     def publish(self, *kinds: weights_pb2.WeightsKind, train_step: int) -> None:
-        """Publish the weights of this moment as ``kinds``, encoded once where they are the same."""
+        """Publish the current weights as ``kinds``, encoded once if they are the same."""
         if len({id(self._sources[kind]) for kind in kinds}) == 1:
             self._publications.publish(kinds, self._sources[kinds[0]], train_step)
             return
@@ -71,11 +71,11 @@ class Publishing:
             self._publications.publish([kind], self._sources[kind], train_step)
 
     def wait(self) -> None:
-        """Return when all that was published is out; raises what one has failed with."""
+        """Wait until all pending publications are done; raise the error of a failed one."""
         self._publications.wait()
 
     def check(self) -> None:
-        """Raise what a publication has failed with, if any has; never waits."""
+        """Raise the error of a failed publication, if there is one; never waits."""
         self._publications.check()
 
     def row(self) -> dict[str, float]:

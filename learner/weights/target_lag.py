@@ -16,14 +16,14 @@ class TargetWeights(NamedTuple):
     """Weights to publish."""
 
     state: Mapping[str, Tensor]
-    train_step: int  # behind them
+    train_step: int  # of the weights
 
 
 class TargetLag:
     """The target weights of the last few intervals."""
 
     def __init__(self, num_intervals: int) -> None:
-        """Be ``num_intervals`` late; 0: not at all."""
+        """Delay target weights by ``num_intervals``; 0: no delay."""
         self._num_intervals = num_intervals
         self._waiting: deque[TargetWeights] = deque()
 

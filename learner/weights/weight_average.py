@@ -1,4 +1,4 @@
-"""An exponential moving average of the learner's weights: steadier than those of one train_step.
+"""An exponential moving average of the learner's weights, steadier than single train_steps.
 
 Held by ``learner.weights.publishing`` where ``learner.average_decay`` asks for it; a learner
 without one keeps and computes nothing. Only what actors and reanalyzers get is averaged.
@@ -16,18 +16,18 @@ from torch import Tensor
 class WeightAverage:
     """The average of live weights over train_steps, on their device; use from one thread.
 
-    After t updates it is sum_i d^(t - i) w_i / sum_i d^(t - i), so that the initial weights are not
-    in it. Batch norm's running statistics are averaged as the weights are: the mean of a layer's
-    inputs follows the weights before it, and to first order the average of the statistics is that
-    of the averaged weights; the newest statistics would be those of weights which the average lags
-    behind. What is no floating-point number, such as a count of batches, is the newest one.
+    After t updates it is sum_i d^(t - i) w_i / sum_i d^(t - i), so that it does not contain the
+    initial weights. Batch norm's running statistics are averaged too: a layer's input statistics
+    depend on the weights before it, and to first order their average belongs to the averaged
+    weights; the newest statistics would belong to newer weights. Integer tensors, such as a count
+    of batches, are the newest ones.
     """
 
     def __init__(self, live: Mapping[str, Tensor], decay: float) -> None:
         """Begin with ``live`` as it is.
 
         Args:
-            live: the weights by name; training keeps their addresses.
+            live: the weights by name; training updates them in place.
             decay: d per train_step, above 0 and below 1.
         """
         self._live, self._decay = live, decay
@@ -43,7 +43,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the live weights after one more train_step; asks a GPU for it and does not wait."""
+        """Add the live weights after one more train_step; on a GPU asynchronously."""
         self._num_updates += 1
         share = (1.0 - self._decay) / (1.0 - self._decay**self._num_updates)
         torch._foreach_lerp_(self._averaged, self._sources, share)

@@ -92,7 +92,7 @@ void* Arrays::NumpyData(const char* name, const py::array& array, const Wish& wi
   return const_cast<void*>(array.data());
 }
 
-// The capsule is only looked into: it is not renamed, so its producer frees it.
+// The capsule is only read: it is not renamed, so its producer frees it.
 void* Arrays::DlpackData(const char* name, const py::object& tensor, const Wish& wish) {
   const auto device = py::cast<py::tuple>(tensor.attr("__dlpack_device__")());
   const auto device_type = py::cast<std::int32_t>(device[0]);

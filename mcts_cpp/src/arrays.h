@@ -1,6 +1,6 @@
 #pragma once
 
-// Arrays as Python hands them over: numpy arrays, and CPU tensors of any library that speaks DLPack
+// Arrays passed from Python: numpy arrays, and CPU tensors of any library that supports DLPack
 // (torch, jax). Checks dtype, shape and memory order and gives a span of the caller's memory;
 // nothing is converted or copied.
 
@@ -19,8 +19,8 @@ namespace mcts {
 
 using Lengths = std::span<const pybind11::ssize_t>;
 
-// The one or two lengths that an array must have. Takes no memory of its own: there are several in
-// each call, and a call can be shorter than a microsecond.
+// The one or two lengths that an array must have. Allocates no memory: there are several in each
+// call, and a call can be shorter than a microsecond.
 class Shape {
  public:
   explicit Shape(pybind11::ssize_t length) : lengths_{length, 1}, size_(1) {}
@@ -34,7 +34,7 @@ class Shape {
   std::size_t size_;
 };
 
-// What numpy calls T; bool travels as the byte it is stored in.
+// The numpy name of T; bool travels as the byte it is stored in.
 template <typename T>
 const char* NumpyName() {
   if constexpr (std::is_same_v<T, float>) return "float32";

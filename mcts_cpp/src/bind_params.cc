@@ -1,4 +1,4 @@
-// Python face of SearchParams.
+// Python interface of SearchParams.
 
 #include "bind_params.h"
 

@@ -1,5 +1,5 @@
-// Python face of TreeBatch: takes the arrays apart, releases the GIL, calls. The signatures as
-// Python sees them, with their documentation, are in _core.pyi.
+// Python interface of TreeBatch: unpacks the arrays, releases the GIL, calls. The Python signatures
+// with their documentation are in _core.pyi.
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

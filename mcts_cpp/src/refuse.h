@@ -5,7 +5,7 @@
 
 namespace mcts {
 
-// Throws what the caller's caller did wrong: got and wanted, joined as a stream prints them.
+// Throws an error of the caller's arguments: got and wanted, joined as a stream prints them.
 template <typename... Parts>
 [[noreturn]] void Refuse(const Parts&... parts) {
   std::ostringstream message;

@@ -1,5 +1,5 @@
-// What TreeBatch refuses: numbers that are not finite, roots without a legal action, calls out of
-// order. Nothing is changed here.
+// Checks of TreeBatch's inputs: numbers that are not finite, roots without a legal action, calls
+// out of order. Nothing is changed here.
 
 #include <algorithm>
 #include <string_view>
@@ -66,7 +66,7 @@ void TreeBatch::CheckHasSimulations() const {
   if (num_simulations_done_ == 0) Refuse("got trees without simulations, wanted backup first");
 }
 
-// What was kept below an action cannot be taken back here: the caller has moved its latents.
+// Nodes kept below an action cannot be dropped here: the caller has moved its latents.
 void TreeBatch::CheckReuse(const RootInputs& inputs) const {
   if (!inputs.reuses_nodes) return;
   if (!has_advanced_) Refuse("reuse: got true without kept trees, wanted advance first");

@@ -1,9 +1,9 @@
 // Root reuse: how the subtree of the played action becomes the next search's tree.
 //
 // Nodes keep their order, so a parent comes before its children here too. At most R nodes are kept
-// below the new root, those expanded first. What is dropped (beyond R, or below an action that is
-// illegal at the new root) is taken out of the means and visits of its ancestors, so that N(s) is
-// the number of nodes in the subtree of s, as in a fresh tree.
+// below the new root, those expanded first. Dropped nodes (beyond R, or below an action that is
+// illegal at the new root) are removed from the means and visits of their ancestors, so that N(s)
+// is the number of nodes in the subtree of s, as in a fresh tree.
 
 #include <algorithm>
 #include <limits>
@@ -19,8 +19,8 @@ constexpr std::int16_t kNotInSubtree = -1;
 }  // namespace
 
 // The path is free between searches. It holds, at `old - 1`, the new parent and action of each old
-// node that is still to be looked at; and, at `new`, the new parent and depth of each kept node.
-// Since new < old, the second use overwrites only what was looked at.
+// node that is still to be visited; and, at `new`, the new parent and depth of each kept node.
+// Since new < old, the second use overwrites only entries that were visited.
 int Tree::Advance(const SearchConstants& constants, int num_simulations_done, int action,
                   std::span<const std::uint8_t> legal_actions, std::span<std::int32_t> old_nodes) {
   const int num_nodes = 1 + num_kept_ + num_simulations_done;
@@ -93,7 +93,7 @@ void Tree::DropChild(const SearchConstants& constants, PathStep step, const Node
   }
 }
 
-// Computes what a node knows of its actions from its children, and widens the bounds of Q.
+// Recomputes a node's data on its actions from its children, and widens the bounds of Q.
 void Tree::RecomputeActions(const SearchConstants& constants, int node) {
   const NodeBlock block = constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node));
   const bool is_gumbel = constants.algorithm == Algorithm::kGumbel;

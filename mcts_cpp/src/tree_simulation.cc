@@ -144,7 +144,7 @@ void Tree::BackupBy(const SearchConstants& constants, int simulation, const Answ
   }
 }
 
-// Every visited child's Q is in its parent's block, as it is now.
+// Every visited child's current Q is in its parent's block.
 void Tree::RecomputeBounds(const SearchConstants& constants, int num_nodes) {
   FloatLanes lowest = Broadcast(constants.initial_bounds.min());
   FloatLanes highest = Broadcast(constants.initial_bounds.max());

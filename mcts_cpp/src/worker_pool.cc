@@ -35,8 +35,8 @@ std::size_t PartBegin(std::size_t size, std::size_t part, std::size_t num_parts)
   return size * part / num_parts;
 }
 
-// Forks between the start of the program and this process. Counted, because asking the system for
-// the process's number takes as long as a small loop.
+// Forks between the start of the program and this process. Counted, because a call of getpid takes
+// as long as a small loop.
 std::atomic<std::uint32_t> num_forks = 0;
 
 std::uint32_t CountedForks() {
@@ -131,7 +131,7 @@ void WorkerPool::Work(std::size_t part) {
     const std::uint32_t num_run = HelpWith(seen, part);
     if (num_run == 0) continue;
     num_chunks_done_.fetch_add(num_run, std::memory_order_acq_rel);
-    num_chunks_done_.notify_one();  // the caller, should it sleep
+    num_chunks_done_.notify_one();  // the caller, if it sleeps
   }
 }
 

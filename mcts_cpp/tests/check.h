@@ -7,8 +7,8 @@
 #include <stdexcept>
 #include <string_view>
 
-// The few checks the tests need. A failed check says where, what was got and wanted, and ends the
-// test program.
+// The few checks the tests need. A failed check prints its place, got and wanted, and ends the test
+// program.
 
 namespace mcts::testing {
 

@@ -85,7 +85,7 @@ void AnyNumberOfThreadsFindsTheSame() {
   }
 }
 
-// Five moves of a game, each search from what the one before left.
+// Five moves of a game, each search from the nodes kept by the previous one.
 std::vector<std::int32_t> ReusingSearches(TreeBatch& batch) {
   const auto trees = static_cast<std::size_t>(batch.num_trees());
   const auto row = static_cast<std::size_t>(batch.max_reused_nodes()) + 1;

@@ -11,7 +11,7 @@ namespace {
 using testing::ExpectEqual;
 using testing::ExpectNear;
 
-// One tree with memory of its own.
+// One tree with its memory.
 struct TestTree {
   TestTree(int num_actions, int num_simulations, const SearchParams& params)
       : constants(num_actions, num_simulations, params),

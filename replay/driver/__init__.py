@@ -1,4 +1,4 @@
-"""The only modules that touch Reverb: its client and server, and patches of both."""
+"""The only modules that use Reverb: its client and server, and patches of both."""
 
 from replay.driver.bind_address import BindAddress
 from replay.driver.column_writer import CellRef, ColumnWriter

@@ -1,7 +1,7 @@
-"""Reverb's C++ writer without the Python round it.
+"""Reverb's C++ writer without its Python wrapper.
 
-Reverb's own wrapper walks through nested structures and builds a column object at every call: two
-thirds of the CPU time of writing a step. Used by ``episode_writer``, whose columns are two.
+The wrapper walks through nested structures and builds a column object at every call: two thirds of
+the CPU time of writing a step. Used by ``episode_writer``, which has two columns.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _NOT_IN_TIME = "Timeout exceeded"
 _LATE_COLUMNS = (
     1,
     1,
-)  # chunk length and cells kept of columns that were not configured; there are none
+)  # Reverb wants defaults for unconfigured columns; we configure all
 
 
 class CellRef(Protocol):
-    """A cell that was appended; items refer to it while the writer keeps it."""
+    """An appended cell; items can refer to it while the writer keeps it."""
 
     @property
     def expired(self) -> bool:
@@ -40,29 +40,29 @@ class ColumnWriter:
 
         Args:
             client: of the service.
-            num_kept: how many of its newest cells items may refer to, for each column.
-            chunk_lengths: how many cells of each column travel and are stored together.
+            num_kept: for each column, the number of newest cells that items may refer to.
+            chunk_lengths: for each column, the number of cells sent and stored together.
         """
         load = reverb_lite.load()
         self._deadline_exceeded = load.DeadlineExceededError
         options = sys.modules["reverb.libpybind"].ConstantChunkerOptions
-        # Validated items would need the service's tables, asked for without a time limit.
+        # To validate items, Reverb would request the service's tables without a time limit.
         self._writer: Any = vars(client)["_client"].NewTrajectoryWriter(
             options(*_LATE_COLUMNS), False
         )
         for column, sizes in enumerate(zip(chunk_lengths, num_kept, strict=True)):
             self._writer.ConfigureChunker(column, options(*sizes))
-        # Items are made once for every env_step: what does not change is looked up here.
+        # Items are made once for every env_step, so constant objects are looked up here.
         self._create_item = self._writer.CreateItem
         self._not_squeezed = [False] * len(num_kept)
 
     def __del__(self) -> None:
-        """Close: Reverb's destructor would wait for its thread with the interpreter locked."""
+        """Close: Reverb's destructor would wait for its thread while it holds the GIL."""
         if hasattr(self, "_writer"):
             self.close()
 
     def append(self, cells: Sequence[Any]) -> list[Any]:
-        """Add one cell to each of the first columns, none where it is None.
+        """Add one cell to each of the first columns; None adds no cell.
 
         Returns:
             A ``CellRef`` for each, or None.
@@ -90,5 +90,5 @@ class ColumnWriter:
             raise
 
     def close(self) -> None:
-        """Give up what is not confirmed."""
+        """Drop unconfirmed items."""
         self._writer.Close()

@@ -1,8 +1,8 @@
-"""Lets Reverb's server answer with a process id that nobody has.
+"""Makes Reverb's server report a process id that no process has.
 
-A sampler that reaches the server over loopback asks for its pid; where both are equal, the server
-hands out a raw pointer into its own memory. In containers of one pod or one network namespace every
-process may be number 1, and the client would follow the pointer and die. Called by ``server.py``.
+Reverb hands a client with its own pid a raw pointer into its memory instead of data. In containers
+of one pod or one network namespace several processes may have pid 1; the client would follow the
+pointer and crash. Called by ``server.py``.
 """
 
 from __future__ import annotations

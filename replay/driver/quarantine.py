@@ -1,8 +1,8 @@
-"""Items of replay that must not be used: dropped, counted, named, and removed from their table.
+"""Bad items of replay: dropped, counted, logged, and removed from their table.
 
-Reverb has no login, so that whoever reaches its port can insert anything. Every reader of replay
-checks what it takes out and holds one ``Quarantine`` for what fails. One bad item never ends a run;
-a table that gives nothing else does, with a reason.
+Reverb has no login, so every process that reaches its port can insert anything. Every reader of
+replay checks the items it reads and holds one ``Quarantine`` for bad ones. One bad item never ends
+a run; a table that returns only bad items does, with a reason.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 
 class PoisonedReplay(PlainError):
-    """Nothing that comes out of replay can be used; a restart would find the same."""
+    """No item from replay can be used; a restart would not change that."""
 
-    is_final = True
+    is_permanent = True
 
 
 class Quarantine:
@@ -44,9 +44,9 @@ class Quarantine:
         """Drop nothing yet, and open no connection.
 
         Args:
-            what: is dropped, in the singular, for the log.
+            what: name of the dropped items for the log, in the singular.
             address: of the replay service, for the removal.
-            table: that the items are of.
+            table: of the items.
             stop: ends the thread that removes items.
         """
         self.dropped = 0
@@ -74,15 +74,15 @@ class Quarantine:
             self._remove(key)
 
     def passed(self) -> None:
-        """Note that something good has come."""
+        """Note that a good item was read."""
         with self._lock:
             self._in_a_row, self._since = 0, math.inf
 
     def check(self) -> None:
-        """Check that not everything is dropped.
+        """Check that not all items are dropped.
 
         Raises:
-            PoisonedReplay: the last 20 and more were dropped, for half a minute and longer.
+            PoisonedReplay: at least the last 20 items, over half a minute or more, were dropped.
         """
         with self._lock:
             lasted_s = time.monotonic() - self._since
@@ -96,7 +96,7 @@ class Quarantine:
             )
 
     def _line(self, why: str, key: int | None, now: float) -> str:
-        """Return the line to log, empty if one of the same cause was logged just now."""
+        """Return the line to log, empty if one with the same cause was logged recently."""
         cause = re.sub(r"[^A-Za-z,:]+", " ", why)[:60]
         if cause not in self._logged and len(self._logged) >= _MOST_CAUSES:
             cause = "any other"

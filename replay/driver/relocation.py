@@ -1,8 +1,8 @@
-"""Replaces a C function for one loaded shared library alone.
+"""Replaces a C function for one loaded shared library only.
 
-Libraries call others through their relocation table; its entry is made to point elsewhere. Called
-before Reverb's server starts, for what Reverb has no option for. Linux on x86-64 only, as Reverb's
-wheels are.
+Libraries call others through their relocation table; the function's entry in it is replaced. Called
+before Reverb's server starts, for settings that Reverb has no option for. Linux on x86-64 only, as
+are Reverb's wheels.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _ELF64_SYM_BYTES = 24  # the first four are the name's offset in the string tabl
 
 
 def replace_call(library: str, symbol: str, callback: Any) -> None:  # noqa: ANN401  any CFUNCTYPE
-    """Let ``library`` call ``callback`` where it called ``symbol``.
+    """Make ``library`` call ``callback`` instead of ``symbol``.
 
     Args:
-        library: path of one that is loaded already.
+        library: path of a library that is loaded already.
         symbol: name of the C function.
         callback: a ctypes function; the caller keeps it for as long as the library may call it.
 

@@ -2,8 +2,8 @@
 
 Reverb's extension needs one shared library of TensorFlow and three generated protobuf modules; the
 ``tensorflow`` package itself (3 s and 400 MB in every process) serves only its dataset and
-signature helpers, which nobody here uses. Every other module of ``replay`` imports Reverb through
-``load``; nothing outside ``replay`` may know that Reverb exists.
+signature helpers, which are not used here. Every other module of ``replay`` imports Reverb through
+``load``; nothing outside ``replay`` may import Reverb.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TrajectoryWriter(Protocol):
         """Wait until all items are confirmed and forget the history; 0 ms is no limit."""
 
     def close(self) -> None:
-        """Give up what is not confirmed."""
+        """Drop unconfirmed items."""
 
 
 class Client(Protocol):
@@ -104,10 +104,10 @@ def load() -> Reverb:
     """Import Reverb once per process and return its names.
 
     Raises:
-        ImportError: The real ``tensorflow`` or ``reverb`` package is there already, so that two
-            copies of Reverb's extension would meet.
+        ImportError: the real ``tensorflow`` or ``reverb`` package is imported already, so that two
+            copies of Reverb's extension would be loaded.
     """
-    with _loading:  # a thread must not find the modules of another's half-made import
+    with _loading:  # a thread must not see the modules of another thread's unfinished import
         loaded = sys.modules.get("reverb") or _import_reverb()
     if not hasattr(loaded, "loaded_without_tensorflow"):
         raise ImportError("the full reverb package is imported already, wanted reverb_lite first")
@@ -129,7 +129,7 @@ def new_sampler(
 def table_checkpoint() -> Any:  # noqa: ANN401  a generated class
     """Return the class of the messages in a snapshot's file of tables.
 
-    Takes 5 ms and loads none of the libraries: Reverb itself stays unloaded, if it is.
+    Takes 5 ms and loads none of the libraries.
     """
     with _loading, _posing_as_tensorflow(_package_dir("tensorflow")):
         is_loaded = "reverb" in sys.modules
@@ -148,7 +148,7 @@ def _import_reverb() -> types.ModuleType:
     # The extension reads numpy's C API without importing it, and numpy 2 crashes it.
     if not np.__version__.startswith("1."):
         raise ImportError(f"Reverb needs numpy 1, got numpy {np.__version__}")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # the library greets on stderr
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no start message on stderr
     library = tensorflow_dir / "libtensorflow_framework.so.2"
     ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     try:
@@ -161,14 +161,14 @@ def _import_reverb() -> types.ModuleType:
 
 @contextlib.contextmanager
 def _posing_as_tensorflow(tensorflow_dir: Path) -> Iterator[None]:
-    """Put hollow modules where Reverb imports TensorFlow; only ``*_pb2`` modules are real."""
+    """Put empty modules where Reverb imports TensorFlow; only ``*_pb2`` modules are real."""
     if "tensorflow" in sys.modules:
         raise ImportError("tensorflow is imported already, wanted replay.driver.reverb_lite first")
     try:
         _pose_as_tensorflow(tensorflow_dir)
         yield
     finally:
-        # Others look whether tensorflow is imported (wandb does): to them it never was.
+        # Other libraries (wandb) check whether tensorflow is imported: remove the modules again.
         _forget("tensorflow")
 
 
@@ -198,7 +198,7 @@ def _import_reverb_modules(reverb_dir: Path) -> types.ModuleType:
     for name in ("libpybind", "pybind"):
         sys.modules[f"reverb.{name}"] = extension
         setattr(root, name, extension)
-    # client.py wants these two names of a module that is all TensorFlow; nobody calls them.
+    # client.py imports these two names from a module that needs TensorFlow; they are never called.
     structured_writer = _hollow("reverb.structured_writer", [])
     vars(structured_writer).update(Config=object, StructuredWriter=object)
     client = importlib.import_module("reverb.client")

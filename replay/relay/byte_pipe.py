@@ -1,6 +1,6 @@
-"""Copies bytes between two connections, each way, after a first line.
+"""Copies bytes between two connections, in both directions, after a first line.
 
-What replay's relay and its clients have in common. Knows no token and no Reverb.
+Shared by replay's relay and its clients.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 ACCEPTED = "ok"
-"""The relay's answer to a token; anything else is why not."""
+"""The relay's answer to a good token; any other answer is the reason of a refusal."""
 
 _LONGEST_LINE = 1_024
 _BUFFERED_BYTES = 1 << 20
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class PipeEnd(asyncio.Protocol):
-    """One of the two connections; holds back what comes before it is joined to the other."""
+    """One of the two connections; buffers data until it is joined to the other."""
 
     def __init__(self, *, has_line: bool) -> None:
-        """Expect a first line from the other side, or none."""
+        """Expect a first line from the other side if ``has_line``."""
         self.line: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         """The line, without its end; None: the connection is lost or the line is too long."""
         self._lost = asyncio.Event()
@@ -37,7 +37,7 @@ class PipeEnd(asyncio.Protocol):
             self.line.set_result(b"")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection."""
+        """Store the connection."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_BUFFERED_BYTES)
         _set_options(self._transport.get_extra_info("socket"))
@@ -45,7 +45,7 @@ class PipeEnd(asyncio.Protocol):
             self._transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what has come."""
+        """Pass the data on."""
         if self._other is not None:
             self._other.write(data)
             return
@@ -58,7 +58,7 @@ class PipeEnd(asyncio.Protocol):
         self.read_on(False)
 
     def pause_writing(self) -> None:
-        """Read no more from the other connection: this one is too slow."""
+        """Stop reading from the other connection: this one is too slow."""
         if self._other is not None:
             self._other.read_on(False)
 
@@ -68,7 +68,7 @@ class PipeEnd(asyncio.Protocol):
             self._other.read_on(True)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Close the other connection, too: to Reverb's client its server is gone."""
+        """Close the other connection too: Reverb's client then sees that its server is gone."""
         del error
         if not self.line.done():
             self.line.set_result(None)
@@ -78,7 +78,7 @@ class PipeEnd(asyncio.Protocol):
         self.when_lost()
 
     def join(self, other: PipeEnd) -> None:
-        """Copy from here to ``other``, and the other way, from now on."""
+        """Copy in both directions between this connection and ``other`` from now on."""
         for one, another in ((self, other), (other, self)):
             one._other = another
             another.write(bytes(one._early))
@@ -94,7 +94,7 @@ class PipeEnd(asyncio.Protocol):
             self._transport.write(data)
 
     def read_on(self, is_wanted: bool) -> None:
-        """Read from the connection, or leave what comes to the kernel."""
+        """Read from the connection, or leave incoming data in the kernel."""
         if self._transport is None or self._transport.is_closing():
             return
         if is_wanted:
@@ -103,13 +103,13 @@ class PipeEnd(asyncio.Protocol):
             self._transport.pause_reading()
 
     def close(self) -> None:
-        """Close, within ten seconds also where the other side does not take what is left."""
+        """Close, after ten seconds even if the other side does not read the remaining data."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
             asyncio.get_running_loop().call_later(_LAST_BYTES_S, self._transport.abort)
 
     async def wait_lost(self) -> None:
-        """Return once there is no connection, or at once if there never was one."""
+        """Return when the connection is lost, or at once if there never was one."""
         if self._transport is not None:
             await self._lost.wait()
 
@@ -120,9 +120,9 @@ class PipeEnd(asyncio.Protocol):
 
 
 def _set_options(connection: socket.socket) -> None:
-    """Send at once what is written; end a connection whose other host is away for a minute."""
+    """Send data at once; end a connection whose other host is away for a minute."""
     if connection.family == socket.AF_INET:
-        # asyncio does so only where the socket was made with this protocol's number.
+        # asyncio does so only if the socket was made with this protocol's number.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
@@ -130,9 +130,9 @@ def _set_options(connection: socket.socket) -> None:
 
 
 class Tasks:
-    """Tasks whose failure is not lost: an unexpected one is logged with its traceback.
+    """Tasks whose unexpected failures are logged with their tracebacks.
 
-    It ends no process, or whoever connects could.
+    A failure does not end the process, or every client that connects could end it.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
-"""The way to a relay: Reverb's client connects here, in its own process, and speaks no TLS.
+"""The client side of the relay: Reverb's client, which has no TLS, connects here in its process.
 
 Used by the roles through ``reached_through_relays``. For each relay there is one socket in Linux's
-abstract namespace; for each connection to it one with TLS and the token is opened. Where that one
-cannot be opened or breaks, the connection is closed: to Reverb's client its server is gone.
+abstract namespace; for each connection to it one with TLS and the token is opened. If that one
+cannot be opened or breaks, the connection is closed: Reverb's client sees that its server is gone.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ log = logging.getLogger(__name__)
 def reached_through_relays(run: RunInfo, stop: StopSignal) -> RunInfo:
     """Return the run with an address of replay that Reverb's client can use in this process.
 
-    That of a relay is replaced; any other, of replay on this host, stays as it is.
+    A relay's address is replaced; the address of replay on this host stays as it is.
 
     Raises:
-        CredentialsError: a relay is to be passed, and a credentials file is missing or wrong.
+        CredentialsError: replay is behind a relay, and a credentials file is missing or wrong.
     """
     if not run.replay_address.startswith(RELAYED):
         return run
@@ -70,14 +70,14 @@ def reached_through_relays(run: RunInfo, stop: StopSignal) -> RunInfo:
 
 
 class RelayClient:
-    """Takes this user's plain connections and passes them on, in a thread."""
+    """Accepts this user's plain connections and passes them on, in a thread."""
 
     def __init__(self, relay: str, stop: StopSignal, *, folder: Path) -> None:
         """Listen from now on.
 
         Args:
-            relay: its address, ``tls://host:port``.
-            stop: ends the thread, and is set where it fails.
+            relay: the relay's address, ``tls://host:port``.
+            stop: ends the thread, and is set if the thread fails.
             folder: of the credentials.
 
         Raises:
@@ -86,14 +86,14 @@ class RelayClient:
         self._tls, self._token = client_tls(folder), read_token(folder).encode()
         self._stop, self._failures = stop, Refusals(line="no way to replay at {peer}: {cause}")
         self._relay = relay.removeprefix(RELAYED)
-        # The name is what logs show: it ends with the relay's own.
+        # Logs show this name, so it ends with the relay's address.
         name = f"efficientzero-{secrets.token_hex(8)}-{self._relay}"
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(f"\0{name}")
         self._listener.listen(_BACKLOG)
         self._listener.setblocking(False)
         self.address = f"{WAY_TO_RELAY}{name}"
-        """What Reverb's client is given instead of the relay's."""
+        """The address for Reverb's client in place of the relay's."""
         guarded_thread(self._run, stop, name="relay-client")
 
     def _run(self) -> None:
@@ -101,7 +101,7 @@ class RelayClient:
 
     async def _serve(self) -> None:
         self._tasks = Tasks()
-        # Until the process ends: also after a stop it hands over what it has.
+        # Runs until the process ends: after a stop, remaining data is still sent.
         await self._accept()
 
     async def _accept(self) -> None:
@@ -109,7 +109,7 @@ class RelayClient:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._listener)
-            except OSError as error:  # no file descriptor left, which passes
+            except OSError as error:  # no file descriptor left; a temporary state
                 self._failures.note(f"{self._relay}:0", str(error))
                 await asyncio.sleep(_AGAIN_S)
                 continue
@@ -154,7 +154,7 @@ class RelayClient:
 
 
 def _user_of(connection: socket.socket) -> int:
-    """Return the user id of who connects to a unix socket."""
+    """Return the user id of a unix socket's peer."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return int(_CREDENTIALS.unpack(raw)[1])
 

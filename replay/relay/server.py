@@ -1,8 +1,8 @@
-"""The door to replay for other hosts: TLS, then one line with the workers' token, then bytes.
+"""The relay to replay for other hosts: TLS, then one line with the workers' token, then bytes.
 
-Reverb has neither a login nor TLS. Its server listens on loopback, and this relay of the same
-process listens where others come from. A connection without the token costs little: it is closed
-after ten seconds, or earlier where many are open, so that those with one always get through.
+Reverb has neither a login nor TLS. Its server listens on loopback, and this relay in the same
+process listens for other hosts. A connection without the token costs little: it is closed after ten
+seconds, or earlier if many are open, so that connections with a token always get through.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from replay.service import PortTakenError, check_private
 _BACKLOG = 1_024
 _LOOK_S = 0.2
 _FDS_EACH = 3
-"""From outside, to Reverb, and Reverb's own."""
+"""File descriptors of one connection: from outside, to Reverb, and Reverb's own."""
 _OTHER_FDS, _MOST_FDS, _LEAST_JOINED = 512, 32_768, 64
 _CONNECT_S = 5.0
 _LAST_WORD_S = 1.0
@@ -59,23 +59,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What strangers may hold."""
+    """Limits for connections without a token."""
 
     token_s: float = 10.0
     """Seconds from the connection to the token's line."""
     most_without_token: int = 256
-    """Connections in all; 0.3 MB each. The oldest makes room, of the peer that has most of them."""
+    """Connections in all; 0.3 MB each. Beyond it, the oldest of the peer with most is closed."""
     youngest_s: float = 0.5
-    """Seconds that each of them has in any case."""
+    """Seconds that every connection has in any case."""
 
 
 def relayed(
     cluster: ClusterConfig, port: int | None, *, to: str, stop: StopSignal
 ) -> AbstractContextManager[object]:
-    """Return the relay at ``port`` in front of ``to``; nothing where there is none.
+    """Return the relay at ``port`` in front of ``to``; a null context if there is none.
 
     Raises:
-        PublicAddress: it is not where others may reach it.
+        PublicAddress: the address is not allowed by ``cluster.replay_network``.
         CredentialsError, PortTakenError, OSError: as ``Relay``.
     """
     if port is None:
@@ -88,7 +88,7 @@ def relayed(
             "with learner.pem, learner.key and token; wanted --credentials DIR, or in a private "
             "network --cluster.no-replay-tls"
         )
-    # Processes of this host come from loopback, and other users of it have no token.
+    # Processes of this host connect from loopback; its other users have no token.
     peers = (*cluster.replay_networks, _LOOPBACK) if cluster.replay_network else ()
     return Relay(f"{cluster.bind_host}:{port}", to, stop, folder=folder, networks=peers)
 
@@ -109,17 +109,17 @@ class Relay:
         """Listen from now on, in a thread.
 
         Args:
-            address: ``host:port`` where others connect.
-            target: ``host:port`` of Reverb's server, which need not be there yet.
-            stop: set where it fails.
+            address: ``host:port`` to listen at.
+            target: ``host:port`` of Reverb's server, which need not run yet.
+            stop: set if the relay fails.
             folder: of the credentials.
-            networks: from where peers may come; none named: from anywhere.
-            limits: for those without a token.
+            networks: of allowed peers; empty: all peers.
+            limits: for connections without a token.
 
         Raises:
             CredentialsError: a file is missing or wrong.
-            PortTakenError: somebody listens there already.
-            OSError: nobody can listen there.
+            PortTakenError: another process listens there.
+            OSError: the address cannot be used.
         """
         self._tls = server_tls(folder)
         self._token = read_token(folder).encode()
@@ -135,7 +135,7 @@ class Relay:
         self._is_closed = False
         host, port_of_it = self._listener.getsockname()
         self.address = f"{host}:{port_of_it}"
-        """Where it listens, the port filled in."""
+        """The address it listens at, with the actual port."""
         self._thread = guarded_thread(self._run, stop, name="replay-relay")
         log.info("relay at %s, with TLS and the workers' token", self.address)
 
@@ -174,7 +174,7 @@ class Relay:
             try:
                 connection, (host, port) = await loop.sock_accept(self._listener)
             except OSError as error:
-                # One that its peer broke, or no file descriptor left: both pass.
+                # Broken by its peer, or no file descriptor left: both are temporary.
                 self._refusals.note("ipv4:any:0", f"it cannot be taken ({error.strerror})")
                 await asyncio.sleep(_LOOK_S)
                 continue
@@ -204,7 +204,7 @@ class Relay:
             self._waiting.pop(oldest)
 
     async def _take(self, connection: socket.socket, peer: str) -> None:
-        """Let one connection in, or say why not."""
+        """Accept one connection, or send the reason of a refusal."""
         inbound = PipeEnd(has_line=True)
         is_joined = False
         try:
@@ -215,7 +215,7 @@ class Relay:
             self._refusals.note(peer, str(refused))
             inbound.write(f"{refused}\n".encode())
             inbound.close()
-            # It counts as open until it is not: TLS waits for the other side to close, too.
+            # It counts as open until it is closed: TLS also waits for the other side to close.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(inbound.wait_lost(), _LAST_WORD_S)
         finally:
@@ -237,7 +237,7 @@ class Relay:
             raise _Refused(_GONE) from None
         if line is None:
             raise _Refused(_GONE)
-        # Both are compared in any case, so that the time tells nothing.
+        # Both are always compared, so that the time does not depend on the token.
         may_work, may_read = (
             hmac.compare_digest(line, token) for token in (self._token, self._read_token)
         )
@@ -249,7 +249,7 @@ class Relay:
         """Open the connection to Reverb and copy from now on."""
         task = asyncio.current_task()
         assert task is not None
-        self._waiting.pop(task, None)  # no stranger any more
+        self._waiting.pop(task, None)  # it has the token
         if len(self._joined) >= self._most_joined:
             raise _Refused(f"{self._most_joined} connections are open, see ulimit -n")
         outbound = PipeEnd(has_line=False)
@@ -265,7 +265,7 @@ class Relay:
 
 
 class _Refused(Exception):
-    """Why a connection is not let in."""
+    """The reason why a connection is refused."""
 
 
 def _listen(address: str) -> socket.socket:
@@ -285,7 +285,7 @@ def _listen(address: str) -> socket.socket:
 
 
 def _raised_fd_limit() -> int:
-    """Return how many file descriptors this process may have, after asking for all it can get."""
+    """Raise the limit of file descriptors to the maximum and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(hard, _MOST_FDS) if hard != resource.RLIM_INFINITY else _MOST_FDS
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""The replay service: a Reverb server on one address, and what it reports."""
+"""The replay service: a Reverb server on one address, and its metrics."""
 
 from replay.service.address import PublicAddress, check_private, reached_at, with_port
 from replay.service.metrics import ServiceMetrics

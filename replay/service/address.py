@@ -22,9 +22,9 @@ _OWN_ADDRESS = re.compile(r"\|-- (\S+)\n\s+/32 host LOCAL")
 
 
 class PublicAddress(PlainError):
-    """Whoever reaches Reverb can read and write all of replay; others must not."""
+    """Replay must not be reachable by others: every client can read and write all of it."""
 
-    is_final = True
+    is_permanent = True
 
 
 def check_private(
@@ -34,16 +34,17 @@ def check_private(
     is_relayed: bool = False,
     own: Path = Path("/proc/net/fib_trie"),
 ) -> None:
-    """Check that replay may listen at ``host``, an IPv4 address: where no one else can reach it.
+    """Check that replay may listen at ``host``, an IPv4 address that outsiders cannot reach.
 
     Args:
-        host: where it or its relay listens.
-        networks: that the user names; none: any private one.
-        is_relayed: with TLS and a token. Then a named network may be a public one.
-        own: where Linux lists the addresses of this host.
+        host: the address that it or its relay listens at.
+        networks: named by the user; empty: any private network.
+        is_relayed: with TLS and a token. Then a named network may be public.
+        own: the file in which Linux lists the addresses of this host.
 
     Raises:
-        PublicAddress: it is another address, or all addresses of a host that has another one.
+        PublicAddress: it is outside the networks, or one of the host's addresses is and ``host``
+            means all of them.
     """
     hosts = [host]
     if host == ANY:
@@ -65,13 +66,13 @@ def check_private(
 
 
 def reached_at(address: str) -> str:
-    """Return how a process of the same host reaches who listens at ``address``, ``host:port``."""
+    """Return the address by which a process of the same host reaches ``address``, ``host:port``."""
     host, _, port = address.rpartition(":")
     return f"{'127.0.0.1' if host == ANY else host}:{port}"
 
 
 def with_port(address: str) -> str:
-    """Return ``address``, ``host:port``, with a free port where it has port 0."""
+    """Return ``address``, ``host:port``, with a free port if it has port 0."""
     host, _, port = address.rpartition(":")
     return address if int(port) else f"{host}:{free_port(host)}"
 

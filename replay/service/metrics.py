@@ -1,4 +1,4 @@
-"""What the replay service reports about itself, at intervals.
+"""The replay service's metric rows, logged at intervals.
 
 Used by ``replay.__main__``. Reads the service's own counters, as any client would.
 """
@@ -61,11 +61,11 @@ class ServiceMetrics:
 
 
 def time_row(before: ReplayCounts, after: ReplayCounts, *, elapsed_s: float) -> dict[str, float]:
-    """Return where the worker threads' time went between two readings.
+    """Return how the worker threads' time was spent between two readings.
 
-    ``steps`` and ``batches``: work on a table, milliseconds a step or batch put in or taken out.
-    ``wait_clients``: nobody asked for anything that could be answered. Shares are of the threads'
-    time together; ``other`` is what the service's whole milliseconds leave over.
+    ``steps`` and ``batches``: work on a table, milliseconds per step or batch inserted or sampled.
+    ``wait_clients``: no request that could be answered. Shares are of the threads' time together;
+    ``other`` is the rest, because the service counts whole milliseconds.
     """
     all_ms = 1_000.0 * elapsed_s * after.num_tables  # each has a worker thread
     work = {

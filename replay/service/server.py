@@ -1,7 +1,7 @@
 """The replay service: Reverb's server on one address, alone on its port, until asked to stop.
 
-Called by ``replay.__main__``. It starts from the newest snapshot in its folder; what came after
-that is lost when it ends.
+Called by ``replay.__main__``. It starts from the newest snapshot in its folder; later items are
+lost when it ends.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ log = logging.getLogger(__name__)
 
 
 class PortTakenError(PlainError):
-    """Somebody else serves on the port."""
+    """Another process serves on the port."""
 
-    is_final = True
+    is_permanent = True
 
 
 class OtherFormat(PlainError):
     """The newest snapshot is of another version of the program."""
 
-    is_final = True
+    is_permanent = True
 
 
 _SNAPSHOTS_KEPT = 2
@@ -64,20 +64,20 @@ def serve(
 
     Args:
         config: sizes and priorities of the tables.
-        address: where to listen.
+        address: the address to listen at.
         stop: ends the service.
-        folder: for its snapshots, of this service alone.
-        networks: where ``address`` may be; none: in any private one.
-        in_order: steps leave in order of arrival, as ``build_tables`` says.
-        check_lease: raises if the folder is another process's by now.
+        folder: for its snapshots; no other service uses it.
+        networks: allowed for ``address``; empty: any private network.
+        in_order: steps leave in order of arrival, see ``build_tables``.
+        check_lease: raises if another process owns the folder now.
         every_second: called about once a second while serving.
 
     Raises:
-        PortTakenError: The port is in use.
-        Fenced: The folder is another process's.
-        OtherFormat: The snapshot to start from is of another version.
-        PublicAddress: Others could reach it.
-        RuntimeError: The service could not be kept on its address.
+        PortTakenError: the port is in use.
+        Fenced: another process owns the folder.
+        OtherFormat: the snapshot to start from is of another version.
+        PublicAddress: outsiders could reach the address.
+        RuntimeError: the service listens at other addresses too.
     """
     host, _, port_text = address.rpartition(":")
     check_private(host, networks)
@@ -118,7 +118,7 @@ def serve(
 
 
 def _check_format(snapshot: Path) -> None:
-    """Refuse what Reverb would refuse less clearly, or take without a word."""
+    """Refuse a snapshot that Reverb would refuse less clearly, or accept silently."""
     try:
         check_format(snapshot)
     except ValueError as error:
@@ -134,7 +134,7 @@ def _keep_newest(snapshots: SnapshotFolder) -> None:
 
 @contextlib.contextmanager
 def _stderr_to(path: Path) -> Iterator[None]:
-    """Take what Reverb's C++ code says elsewhere: a line for every hundred records it reads."""
+    """Redirect the output of Reverb's C++ code: one line for every hundred records it reads."""
     kept = os.dup(2)
     try:
         with path.open("wb") as file:
@@ -152,7 +152,7 @@ def _forget_queued_batches(address: str) -> None:
 
 @contextlib.contextmanager
 def _port_to_itself(port: int) -> Iterator[None]:
-    """Hold ``port`` against other replay services and refuse one that anybody listens on.
+    """Lock ``port`` against other replay services, and refuse a port that is in use.
 
     gRPC sets SO_REUSEPORT: a second server would start without complaint and get half of the
     clients. The name in Linux's abstract socket namespace is a lock that ends with the process.

@@ -1,7 +1,7 @@
-"""What a snapshot of replay on disk holds: counts, sizes and sampler, read without a service.
+"""Counts, sizes and sampler of a snapshot of replay on disk, read without a service.
 
 Used by the launcher before a run is started from a snapshot. Reverb restores a table with the
-settings that it was written with, whatever the run's config says, so they are read from the file.
+settings that it was written with, not those of the run's config, so they are read from the file.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _READ_BYTES = 1 << 20
 _LENGTH = struct.Struct("<Q")
 _CRC_BYTES = 4
 _DIGEST_LENGTH = 12
-_STEPS = TRAJECTORIES.rpartition("_")[0]  # what the steps' table is called in every format
+_STEPS = TRAJECTORIES.rpartition("_")[0]  # beginning of the steps' table's name in every format
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotFacts:
-    """A whole snapshot."""
+    """Facts of a complete snapshot."""
 
     digest: str
     """12 hex digits of the SHA-256 of its files."""
@@ -74,7 +74,7 @@ def read_snapshot(snapshot: Path) -> SnapshotFacts:
 
 
 def check_format(snapshot: Path) -> None:
-    """Look whether the steps in a snapshot are in the format of this version.
+    """Check that the steps in a snapshot are in the format of this version.
 
     Raises:
         ValueError: they are not.

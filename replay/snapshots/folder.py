@@ -1,9 +1,9 @@
-"""The replay service's snapshots on disk: which one to start from, and a copy of the one before.
+"""The replay service's snapshots on disk: which one to start from, and a copy of the previous one.
 
-Used by ``server``. Reverb writes a snapshot when asked to (``snapshot_request``), into a folder
-of its own, named by the wall clock, and deletes there what sorts before the last name: the new one
-itself, if the clock was set back. So complete ones are moved into a second folder and numbered, and
-a damaged newest one costs only what came after the one before.
+Used by ``server``. Reverb writes a snapshot when asked to (``request``), into its own folder, named
+by the wall clock, and deletes there all names that sort before the last: even the new one, if the
+clock was set back. So complete snapshots are moved into a second folder and numbered, and a damaged
+newest snapshot loses only the data since the previous one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 _DONE = "DONE"
 STREAMS = ("tables.tfrecord", "items.tfrecord", "chunks.tfrecord")
 FILES = (*STREAMS, _DONE)
-"""All that a snapshot consists of."""
+"""All files of a snapshot."""
 _READ_BYTES = 1 << 20
 _NUMBERED = re.compile(r"(\d{6})-(.+)")
 
@@ -33,8 +33,8 @@ class SnapshotFolder:
         """Create the folders.
 
         Args:
-            folder: of this service alone.
-            keep: snapshots kept, the newest included.
+            folder: used by this service only.
+            keep: number of snapshots kept, including the newest.
         """
         self.live = folder / "live"
         """For Reverb's checkpointer."""
@@ -43,10 +43,10 @@ class SnapshotFolder:
             path.mkdir(parents=True, exist_ok=True)
 
     def prepare(self) -> str:
-        """Leave only the newest undamaged snapshot in ``live``; return its name, or nothing.
+        """Leave only the newest undamaged snapshot in ``live``; return its name, or "".
 
-        Reverb itself would start empty on a half-written snapshot, and on a cut one it may end
-        the process or restore a part without a word.
+        Reverb itself would start empty on a half-written snapshot; on a truncated one it may end
+        the process or silently restore a part.
         """
         self.keep_newest()
         for path in self.live.iterdir():
@@ -60,15 +60,15 @@ class SnapshotFolder:
         return ""
 
     def forget_restored(self) -> None:
-        """Empty ``live`` once the service has read it: its name may sort after those to come."""
+        """Empty ``live`` once the service has read it: its name may sort after later names."""
         for path in self.live.iterdir():
             _remove(path)
 
     def keep_newest(self) -> None:
         """Move newly completed snapshots into ``kept``, numbered, and drop the oldest there.
 
-        A damaged one is removed: on a full disk Reverb writes empty or cut files, says that it has
-        stored a snapshot, and deletes the one before. What is in ``kept`` must outlive that.
+        A damaged one is removed: on a full disk Reverb writes empty or truncated files, reports
+        success, and deletes the previous snapshot. The snapshots in ``kept`` must survive that.
         """
         kept = in_order(self._kept.iterdir())
         number = _order(kept[-1])[0] if kept else 0
@@ -113,7 +113,7 @@ def _order(snapshot: Path) -> tuple[int, str]:
 
 
 def is_intact(snapshot: Path) -> bool:
-    """Tell whether a snapshot was finished and each of its compressed streams ends properly.
+    """Return whether a snapshot was finished and each of its compressed streams ends properly.
 
     Raises:
         OSError: it cannot be read: that it is damaged is then not known.

@@ -1,6 +1,6 @@
-"""Asks the replay service for a snapshot of all its tables; the learner does, with its own.
+"""Asks the replay service for a snapshot of all its tables; called by the learner at checkpoints.
 
-One at a time: two at once would delete each other's files.
+Only one at a time: two at once would delete each other's files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LOOK_S = 0.25
 
 
 class SnapshotFailed(Exception):
-    """Replay did not write a snapshot; the one before is still there."""
+    """Replay did not write a snapshot; the previous one is still there."""
 
 
 def request_snapshot(address: str, *, timeout_s: float, give_up: StopSignal | None = None) -> str:
@@ -24,7 +24,7 @@ def request_snapshot(address: str, *, timeout_s: float, give_up: StopSignal | No
 
     Args:
         address: of the service.
-        timeout_s: how long to wait; Reverb's call itself has no limit and sees no signal.
+        timeout_s: longest wait, seconds; Reverb's call itself has no limit and sees no signal.
         give_up: ends the wait early.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Steps of episodes into replay, slices of episodes out of it."""
+"""Writing steps of episodes into replay, and sampling slices of episodes from it."""
 
 from replay.steps.episode_writer import EpisodeWriter
 from replay.steps.ordered_sampler import OrderedSampler

@@ -1,6 +1,6 @@
-"""Writes one environment's episodes into replay: a step at a time in, overlapping items out.
+"""Writes one environment's episodes into replay: takes single steps, sends overlapping items.
 
-An actor holds one per environment. Knows Reverb's writer and its traps, not what a search is.
+An actor holds one per environment.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from replay.tables import STORED_STEPS, TRAJECTORIES
 
 _MAX_UNCONFIRMED = 48  # items; Reverb complains from 50 on
 _END_OF_CHUNK = np.array(b"", dtype=object)
-_TURN_MS = 500  # a blocked call does not see signals: look at the stop signal in between
+_POLL_MS = 500  # a blocked call does not see signals: check the stop signal in between
 
 log = logging.getLogger(__name__)
 
 
 class StepsLost(PlainError):
-    """Replay took no items in a run that depends on all of them."""
+    """Replay accepted no items in a run that needs all of them."""
 
 
 class EpisodeWriter:
-    """Turns the steps of one episode after another into one item per step.
+    """Makes one item per step, for one episode after another.
 
     The item of step t is sent as soon as the block with row t+K+n is full, or at the episode's
-    end. When replay takes nothing for ``budget_s`` the rest of the episode is dropped and counted
-    in ``lost_items``, so that an actor never hangs for longer.
+    end. If replay accepts nothing for ``budget_s`` seconds, the rest of the episode is dropped and
+    counted in ``lost_items``, so that an actor never hangs for longer.
 
     In a deterministic run every item is confirmed before ``append`` returns, so that the items of
-    an actor's writers have one order, and a loss raises ``StepsLost``.
+    an actor's writers have a fixed order, and a loss raises ``StepsLost``.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class EpisodeWriter:
     ) -> None:
         """Open the stream; returns at once, whether or not replay is up."""
         self.lost_items = 0
-        """Steps that never got into replay, at most (some may have, unconfirmed)."""
+        """Upper bound of the steps that did not reach replay (unconfirmed ones may have)."""
         self.bytes_sent = 0
-        """Blocks handed to the stream, compressed."""
+        """Compressed blocks passed to the stream."""
         self._reverb = reverb_lite.load()
         self._client = self._reverb.Client(address)
         self._stop = stop
@@ -75,8 +75,8 @@ class EpisodeWriter:
         frames_per_block = config.replay.frames_per_block
         self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
         self._packer = self._codec.make_packer()
-        self._unconfirmed = 0  # steps whose items are on their way
-        # What items of the newest block may refer to, block borders included.
+        self._unconfirmed = 0  # steps whose items are in transit
+        # Steps that items of the newest block may refer to, including block borders.
         self._num_kept_blocks = 2 + (self._codec.num_frames - 1) // frames_per_block
         self._block_refs: deque[CellRef] = deque(maxlen=self._num_kept_blocks)
         self._place_refs: list[CellRef] = []
@@ -103,13 +103,13 @@ class EpisodeWriter:
             self._codec.pack_ending(self._packer, last_frame, ending, position=num_steps)
             self._send_block(episode_ended=True)
         if not self._is_abandoned:
-            self._confirm(lambda: self._writer.flush(0, timeout_ms=_TURN_MS), leaving=0)
+            self._confirm(lambda: self._writer.flush(0, timeout_ms=_POLL_MS), leaving=0)
         self._start_episode()
 
     def close(self) -> None:
         """Close the stream; steps of a running episode that have no item yet are lost."""
         with contextlib.suppress(self._reverb.DeadlineExceededError, RuntimeError):
-            self._writer.flush(0, timeout_ms=_TURN_MS)
+            self._writer.flush(0, timeout_ms=_POLL_MS)
             self._unconfirmed = 0
         if not self._is_abandoned:
             self._abandon_episode()
@@ -124,8 +124,8 @@ class EpisodeWriter:
 
     def _open(self) -> ColumnWriter:
         self._place_refs.clear()
-        # Blocks are compressed already, and one of them is a chunk of its own. Those that
-        # unconfirmed items refer to are kept as well, for a stream that has to start again.
+        # Blocks are compressed already, and each is a separate chunk. Blocks of unconfirmed items
+        # are kept as well, for a stream that has to start again.
         num_waiting = -(-_MAX_UNCONFIRMED // self._codec.frames_per_block)
         num_places = self._codec.num_places
         return ColumnWriter(
@@ -142,7 +142,7 @@ class EpisodeWriter:
         last_row = num_steps if episode_ended else num_steps - 1
         stop = last_row if episode_ended else last_row - self._codec.window_steps + 1
         positions = range(self._num_items, max(self._num_items, stop))
-        # All at once, but for long blocks and ends of episodes.
+        # All at once, except for long blocks and ends of episodes.
         at_once = _MAX_UNCONFIRMED // self._items_per_step
         first, others = positions[:at_once], positions[at_once:]
         self._make_room(len(first))
@@ -189,14 +189,14 @@ class EpisodeWriter:
         self._num_items = positions.stop
 
     def _make_room(self, num_steps: int) -> None:
-        """Wait until the items of ``num_steps`` more steps are not too many unconfirmed ones."""
+        """Wait until ``num_steps`` more items keep the unconfirmed ones below their limit."""
         leaving = max(0, _MAX_UNCONFIRMED // self._items_per_step - num_steps)
         if self._unconfirmed > leaving:
             self._flush(leaving=leaving)
 
     def _flush(self, *, leaving: int) -> None:
         num_items = leaving * self._items_per_step
-        self._confirm(lambda: self._writer.flush(num_items, timeout_ms=_TURN_MS), leaving=leaving)
+        self._confirm(lambda: self._writer.flush(num_items, timeout_ms=_POLL_MS), leaving=leaving)
 
     def _confirm(self, attempt: Callable[[], None], *, leaving: int) -> None:
         """Repeat ``attempt`` until at most ``leaving`` steps are unconfirmed, or give up."""
@@ -218,7 +218,7 @@ class EpisodeWriter:
                 return
 
     def _reopen(self, why: str) -> None:
-        """Give up this episode: a new stream cannot refer to the rows of the old one."""
+        """Drop this episode: a new stream cannot refer to the rows of the old one."""
         if self._in_order and not self._stop.is_set():
             raise StepsLost(f"{why}; a deterministic run cannot go on without these steps")
         lost_before = self.lost_items

@@ -1,8 +1,8 @@
 """Samples for deterministic runs: the service's items in order of arrival, drawn from a seed.
 
 The one reanalyzer of such a run holds one in place of a ``SliceSampler``. Reverb's sampler cannot
-be seeded and reads ahead; here the items go through the same table, each once, and are kept and
-drawn on this side.
+be seeded and reads ahead; here every item passes the table once, and is kept and drawn in this
+process.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _TURN_S = 0.2
 
 
 class OrderedSampler:
-    """Keeps the newest ``replay.capacity`` steps of those that arrived, and draws from them.
+    """Keeps the newest ``replay.capacity`` steps that arrived, and draws from them.
 
-    Costs this process what the service would have needed for the steps, and the compressed frames
-    a few times over: only neighbours share their blocks here.
+    Needs the memory in this process that the service would need for the steps, and stores each
+    compressed frame a few times: only neighbouring items share their blocks here.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class OrderedSampler:
     ) -> None:
         """Start reading; returns at once, whether or not replay is up."""
         self._info = ReplayInfo(address)
-        # One in flight: whatever the service does with larger requests, the order is certain.
+        # One in flight, so that the order does not depend on how the service answers.
         self._stream = SampleStream(address, stop, max_in_flight=1, num_ahead=_NUM_AHEAD)
         self._decoder = SliceDecoder(env_spec, config)
         self._pool = StepPool[Sample](
             config.replay.capacity, config.replay.priority_exponent, generator
         )
-        self._blocks: list[bytes] = []  # of the item before
+        self._blocks: list[bytes] = []  # of the previous item
 
     @property
     def dropped_items(self) -> int:
-        """Items ever taken in or drawn that could not be used."""
+        """Number of items read or drawn that could not be used."""
         return self._stream.quarantine.dropped
 
     def update(self, keys: Iterable[int], priorities: Iterable[float]) -> None:
@@ -67,15 +67,15 @@ class OrderedSampler:
         self._pool.update(keys, priorities)
 
     def sample(self, num: int, *, timeout_s: float) -> SliceBatch | None:
-        """Take in all steps that have arrived, then draw ``num``; arrays as ``SliceSampler``'s.
+        """Read all steps that have arrived, then draw ``num``; arrays as in ``SliceSampler``.
 
         Returns:
             The slices, or None at the timeout or when a stop is asked for; nothing was drawn then.
 
         Raises:
-            PlainError: no step has arrived, and none will as long as the caller has the turn; or
+            PlainError: no step has arrived, and none will arrive during the caller's turn; or
                 replay was emptied.
-            PoisonedReplay: nothing that has arrived can be used.
+            PoisonedReplay: none of the steps can be used.
         """
         if not self._catch_up(timeout_s):
             return None
@@ -109,9 +109,9 @@ class OrderedSampler:
             samples = [sample for i, sample in enumerate(samples) if i not in bad]
 
     def _catch_up(self, timeout_s: float) -> bool:
-        """Take in what the service has got so far; return False if that was not possible in time.
+        """Read all steps of the service; return False if that was not possible in time.
 
-        Its count is final: no actor plays while batches are made.
+        Their number is final: no actor plays while batches are made.
         """
         deadline = time.monotonic() + timeout_s
         counts = self._info.read()

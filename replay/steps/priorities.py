@@ -1,8 +1,8 @@
 """Priorities of replayed steps: their range, their start, and the learner's updates of them.
 
-Used by ``episode_writer`` (start) and by the learner (updates). Both sides clip: one negative
-priority at insertion stops Reverb's table for good, and one infinite update leaves it sampling a
-single item for ever.
+Used by ``episode_writer`` (start) and by the learner (updates). Both clip: one negative priority at
+insertion stops Reverb's table for good, and after one infinite update it samples a single item
+forever.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ log = logging.getLogger(__name__)
 
 
 def clip_priorities(priorities: F64) -> F64:
-    """Return ``priorities`` in the range that Reverb bears; NaN counts as the lowest."""
+    """Return ``priorities`` clipped to Reverb's valid range; NaN becomes the lowest."""
     finite = np.nan_to_num(priorities, nan=MIN_PRIORITY, posinf=MAX_PRIORITY, neginf=MIN_PRIORITY)
     return np.clip(finite, MIN_PRIORITY, MAX_PRIORITY)
 
 
 def clip_priority(priority: float) -> float:
-    """Return one priority in the range that the tables survive; NaN counts as the lowest."""
+    """Return one priority clipped to Reverb's valid range; NaN becomes the lowest."""
     if MIN_PRIORITY <= priority <= MAX_PRIORITY:  # nearly always: once for every env_step
         return priority
     return MAX_PRIORITY if priority > MAX_PRIORITY else MIN_PRIORITY  # NaN among the latter
 
 
 class PriorityUpdater:
-    """Sends priorities from a thread of its own, because Reverb's call has no time limit.
+    """Sends priorities from a separate thread, because Reverb's call has no time limit.
 
     Priorities are best effort: updates are dropped and counted while replay does not answer, and
     keys of evicted items are ignored by the service.

@@ -1,6 +1,6 @@
 """Draws slices from a table of steps in the background and decodes them into stacked arrays.
 
-A reanalyzer holds one. Knows Reverb's sampler, not what the slices are for.
+A reanalyzer holds one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KEY, _PROBABILITY, _TABLE_SIZE, _PRIORITY, _, _BLOCKS, _PLACE = range(7)
 _NUM_COLUMNS = 7
 _SAME_IN_A_ROW = 128
 _ALWAYS = 0.5
-"""One of probability below this does not come 128 times in a row by chance."""
+"""An item of lower probability is not drawn 128 times in a row by chance."""
 _ROUNDING = 1e-6
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Sample(NamedTuple):
 
 
 class SliceSampler:
-    """Samples ahead by about one batch, still compressed: more would sample by stale priorities."""
+    """Samples about one batch ahead, still compressed: more would use stale priorities."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class SliceSampler:
         """Start sampling; returns at once, whether or not replay is up.
 
         Args:
-            address: Of the replay service.
-            env_spec: Of the run's environment.
-            config: Of the run.
-            stop: Ends the waits and the thread.
-            table: Where to draw from.
-            num_slices_ahead: Slices to hold ready; one training batch by default.
-            num_buffers: Batches whose memory is used in turn.
+            address: of the replay service.
+            env_spec: of the run's environment.
+            config: of the run.
+            stop: ends the waits and the thread.
+            table: to draw from.
+            num_slices_ahead: slices to hold ready; one training batch by default.
+            num_buffers: number of batch buffers, reused in turn.
         """
         self._stop = stop
         ahead = config.learner.batch_size if num_slices_ahead is None else num_slices_ahead
@@ -87,19 +87,18 @@ class SliceSampler:
 
     @property
     def dropped_items(self) -> int:
-        """Items ever drawn that could not be used."""
+        """Number of items drawn that could not be used."""
         return self._stream.quarantine.dropped
 
     def sample(self, num: int, *, timeout_s: float) -> SliceBatch | None:
         """Return ``num`` slices, or None at the timeout or when a stop is asked for.
 
-        The arrays are used again: they stay as they are until the ``num_buffers``-th call from
-        now (fresh memory for 256 RGB slices would cost more than the decoding). Slices that came
-        in before a timeout are kept for the next call. Items that cannot be used are dropped, and
-        others are taken instead.
+        The arrays are reused: they stay valid until the ``num_buffers``-th call from now (fresh
+        memory for 256 RGB slices would cost more than the decoding). Slices that arrived before a
+        timeout are kept for the next call. Unusable items are dropped and replaced by others.
 
         Raises:
-            PoisonedReplay: nothing else has come for long.
+            PoisonedReplay: all items of a long time were unusable.
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:  # also where nothing but bad items comes
@@ -123,10 +122,10 @@ class SliceSampler:
 
 
 class SliceDecoder:
-    """Unpacks samples into batches whose memory is used in turn."""
+    """Unpacks samples into batches whose buffers are reused in turn."""
 
     def __init__(self, env_spec: EnvSpec, config: Config, *, num_buffers: int = 2) -> None:
-        """Fix the shapes; the buffers follow with the first batches."""
+        """Set the shapes; buffers are allocated with the first batches."""
         frames_per_block = config.replay.frames_per_block
         self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
         # Float32 rounds an env_step past 2^24.
@@ -135,9 +134,9 @@ class SliceDecoder:
         self._num_batches = 0
 
     def decode(self, samples: Sequence[Sample]) -> tuple[SliceBatch, dict[int, str]]:
-        """Return ``samples`` as arrays, and why some of them cannot be used, by their place.
+        """Return ``samples`` as arrays, and the reasons of unusable ones by their position.
 
-        The arrays stay until the ``num_buffers``-th call from now that found nothing bad.
+        The arrays stay valid until the ``num_buffers``-th call from now without unusable samples.
         """
         batch = self._buffer(len(samples))
         bad: dict[int, str] = {}
@@ -169,7 +168,7 @@ class SliceDecoder:
 
 
 class SampleStream:
-    """Reverb's endless stream of samples, which knows no timeout, read by a thread."""
+    """Reverb's endless stream of samples, which has no timeout, read by a thread."""
 
     def __init__(
         self,
@@ -180,13 +179,13 @@ class SampleStream:
         max_in_flight: int,
         num_ahead: int,
     ) -> None:
-        """Start reading, up to ``num_ahead`` samples and those in flight before they are wanted."""
+        """Start reading ahead, up to ``num_ahead`` samples plus those in flight."""
         self._address, self._stop, self._max_in_flight = address, stop, max_in_flight
         self._table = table
         self.quarantine = Quarantine("item", address, table, stop)
-        """Of what is drawn here; the owner adds what it cannot decode."""
+        """Quarantine of the samples drawn here; the owner adds those it cannot decode."""
         self.num_dropped = 0
-        """Of the quarantine's, those that were dropped here."""
+        """Number of samples that this stream dropped."""
         self._last_key, self._num_same = -1, 0
         self._samples: queue.Queue[Sample] = queue.Queue(num_ahead)
         guarded_thread(self._run, stop, name="slice-sampler")
@@ -237,7 +236,7 @@ class SampleStream:
         return sample
 
     def _check_draw(self, sample: Sample) -> None:
-        """Check that the table still draws: an infinite priority leaves it with one item."""
+        """Check that the table draws at random: an infinite priority makes it draw one item."""
         self._num_same = self._num_same + 1 if sample.key == self._last_key else 0
         self._last_key = sample.key
         if self._num_same >= _SAME_IN_A_ROW and sample.probability < _ALWAYS:
@@ -251,7 +250,7 @@ def _unpacked(drawn: list[Any]) -> Sample:
     """Return Reverb's arrays as a sample.
 
     Raises:
-        ValueError: they are not as actors write them, or a number is out of range.
+        ValueError: not in the format that actors write, or a number is out of range.
     """
     if len(drawn) != _NUM_COLUMNS:
         raise ValueError(f"item: got {len(drawn)} columns, wanted {_NUM_COLUMNS}")

@@ -1,7 +1,7 @@
 """Prioritised sampling in memory, drawn from the run's seed tree.
 
-The distribution is Reverb's: P(i) = p_i^alpha / sum of p^alpha, with replacement, the oldest out
-first (Schaul et al. 2016, eq. 1). Knows no service and no format.
+The distribution is Reverb's: P(i) = p_i^alpha / sum of p^alpha, with replacement; the oldest items
+are evicted first (Schaul et al. 2016, eq. 1).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DISCARDED = -1.0
 
 
 class Draw(NamedTuple, Generic[_Item]):
-    """One drawn item and what it was drawn by."""
+    """One drawn item with its probability and priority."""
 
     item: _Item
     key: int
@@ -41,7 +41,7 @@ class StepPool(Generic[_Item]):
         """Items ever added."""
 
     def add(self, item: _Item, priority: float) -> None:
-        """Add an item; the oldest goes when there is no room."""
+        """Add an item; the oldest is evicted if the pool is full."""
         place = self.num_added % self._capacity
         if place == len(self._items):
             self._items.append(item)
@@ -51,14 +51,14 @@ class StepPool(Generic[_Item]):
         self.num_added += 1
 
     def update(self, keys: Iterable[int], priorities: Iterable[float]) -> None:
-        """Set priorities one after the other; items that are gone are left out."""
+        """Set priorities one after the other; evicted items are ignored."""
         for key, priority in zip(keys, priorities, strict=True):
             place = key % self._capacity
             if self._keys[place] == key and self._priorities[place] != _DISCARDED:
                 self._priorities[place] = priority
 
     def discard(self, key: int) -> bool:
-        """Never draw that item again; return False if it is gone already."""
+        """Never draw that item again; return False if it was evicted already."""
         place = key % self._capacity
         if self._keys[place] != key or self._priorities[place] == _DISCARDED:
             return False
@@ -66,7 +66,7 @@ class StepPool(Generic[_Item]):
         return True
 
     def has_any(self) -> bool:
-        """Tell whether there is an item to draw."""
+        """Return whether there is an item to draw."""
         return bool((self._weights() > 0).any())
 
     def draw(self, num: int) -> list[Draw[_Item]]:
@@ -91,7 +91,7 @@ class StepPool(Generic[_Item]):
         ]
 
     def _weights(self) -> F64:
-        """Return what each item is drawn by, f64 [N]; 0 of those discarded."""
+        """Return each item's weight in drawing, f64 [N]; 0 for discarded items."""
         priorities = self._priorities[: len(self._items)]
         weights: F64 = np.maximum(priorities, 0.0) ** self._exponent * (priorities != _DISCARDED)
         return weights

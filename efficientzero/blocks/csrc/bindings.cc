@@ -25,7 +25,7 @@ using Floats = py::array_t<float, py::array::c_style>;
   throw py::value_error(what + ": got " + got + ", wanted " + wanted);
 }
 
-// What the blocks of one environment have in common.
+// The format of all blocks of one environment.
 class Format {
  public:
   Format(std::vector<py::ssize_t> frame_shape, const py::object& frame_dtype, std::size_t row_size,
@@ -65,7 +65,7 @@ class Format {
   }
 
  private:
-  // Nearly always the one object of its type; the comparison itself takes longer than a frame.
+  // Nearly always the same object; a full comparison takes longer than a frame.
   bool HasDtype(const py::array& frames) const {
     const py::dtype dtype = frames.dtype();
     return dtype.is(dtype_) || dtype.equal(dtype_);
@@ -89,7 +89,7 @@ class Packer {
       Refuse("row", std::to_string(numbers.size() + num_more) + " numbers",
              std::to_string(format_.shape().row_size));
     }
-    // All that can fail comes before the block changes.
+    // Everything that can fail comes before the block changes.
     std::size_t count = 0;
     for (const py::handle number : numbers) {
       const double value = PyFloat_AsDouble(number.ptr());
@@ -119,7 +119,7 @@ class Packer {
   std::vector<float> numbers_;
 };
 
-// Keeps the bytes that its reader reads.
+// Owns the bytes that its reader reads.
 class Block {
  public:
   Block(const Format& format, py::bytes bytes)

@@ -3,12 +3,12 @@
 //     u32 num_steps | bitmaps u64 [num_steps, bitmap_words] | rows f32 [num_steps, row_size] |
 //     lines
 //
-// A frame is cut into lines of 8 bytes, the last one filled up with zeros, and only those lines are
-// kept, in order, that differ from the frame before; a frame's bitmap says which. Those of a
-// block's first frame are compared with what lies a pitch before them in the same frame: the
-// picture's row above. Frames of a game change in few places and have much that is of one colour,
-// so that a compressor behind has a tenth to read. Everything as it lies in memory: written and
-// read on little-endian machines.
+// A frame is cut into lines of 8 bytes, the last one filled up with zeros. Only the lines that
+// differ from the previous frame are kept, in order; the frame's bitmap marks them. The lines of a
+// block's first frame are compared with the bytes one pitch before them in the same frame: the
+// picture's row above. Game frames change in few places and have large areas of one colour, so the
+// compressor that follows reads a tenth of the bytes. Values are stored as they lie in memory, for
+// little-endian machines.
 
 #ifndef EFFICIENTZERO_BLOCKS_STEP_BLOCK_H_
 #define EFFICIENTZERO_BLOCKS_STEP_BLOCK_H_
@@ -31,17 +31,17 @@ struct BlockShape {
   std::size_t max_steps = 0;  // of a block
   std::size_t pitch = 0;      // bytes of a picture's row if they are whole lines, else 0
 
-  // Of a block's first frame, compared with zeros: nothing lies a pitch before them.
+  // Lines of a block's first frame that are compared with zeros: no bytes lie a pitch before them.
   std::size_t first_row_bytes() const {
     return pitch == 0 ? frame_bytes : std::min(pitch, frame_bytes);
   }
   std::size_t bitmap_words() const { return (frame_bytes + kWordBytes - 1) / kWordBytes; }
   std::size_t num_lines() const { return (frame_bytes + kLineBytes - 1) / kLineBytes; }
-  // Of a block of that many steps in which all lines change.
+  // Size of a block of that many steps in which all lines change.
   std::size_t max_bytes(std::size_t num_steps) const;
 };
 
-// Collects the steps of one block after another.
+// Collects steps into blocks, one after another.
 class BlockWriter {
  public:
   explicit BlockWriter(const BlockShape& shape);
@@ -55,7 +55,7 @@ class BlockWriter {
   void Clear();
 
  private:
-  // Makes the frame before a block's first one.
+  // Makes the frame that a block's first frame is compared with.
   void ShiftDown(const std::uint8_t* frame);
   void AddWord(const std::uint8_t* now, std::uint8_t* before, std::uint64_t* bitmap);
 
@@ -72,7 +72,7 @@ class BlockWriter {
 // Reads one block, where it lies.
 class BlockReader {
  public:
-  // Throws std::invalid_argument, saying what was got and wanted, unless it is a whole block.
+  // Throws std::invalid_argument, with what was got and wanted, unless it is a whole block.
   BlockReader(const BlockShape& shape, std::span<const std::uint8_t> block);
 
   std::size_t num_steps() const { return num_steps_; }
@@ -84,8 +84,8 @@ class BlockReader {
  private:
   // Writes the block's first frame; returns the next one's lines.
   const std::uint8_t* WriteFirst(std::uint8_t* target) const;
-  // Puts the changed lines of one frame into ``target``, which holds the one before; returns the
-  // next frame's lines.
+  // Writes the changed lines of one frame into ``target``, which holds the previous frame; returns
+  // the next frame's lines.
   const std::uint8_t* Change(std::size_t step, const std::uint8_t* lines,
                              std::uint8_t* target) const;
 

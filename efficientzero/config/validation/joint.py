@@ -1,4 +1,4 @@
-"""What a config must be beyond its types: ranges, and fields that must fit each other.
+"""Checks of a config beyond its types: ranges, and fields that must fit each other.
 
 Called by the launcher before any work starts.
 """
@@ -29,11 +29,11 @@ from efficientzero.schema import EnvSpec
 
 
 def validate(config: Config, spec: EnvSpec | None = None) -> None:
-    """Check what no single field's type can: ranges and joint conditions.
+    """Check ranges and joint conditions, which the fields' types cannot express.
 
     Args:
         config: the resolved config.
-        spec: the environment's shape, when it is known already.
+        spec: the environment's spec, if it is known already.
 
     Raises:
         ConfigError: one line with the field, what was got and what was wanted.
@@ -162,7 +162,7 @@ def _check_arm(config: Config) -> None:
 
 
 def _check_deterministic(config: Config) -> None:
-    """Refuse what would let time or a GPU's order of additions into the result."""
+    """Refuse settings that make results depend on timing or on a GPU's order of additions."""
     cluster = config.cluster
     wanted: dict[str, tuple[object, tuple[object, ...]]] = {
         "cluster.num_actors": (cluster.num_actors, (1,)),
@@ -171,7 +171,7 @@ def _check_deterministic(config: Config) -> None:
         "cluster.threads_per_process": (cluster.threads_per_process, (1,)),
         "cluster.device": (cluster.device, ("cpu", "auto")),
         "actor.pipeline": (config.actor.pipeline, ("off", "auto")),
-        # Drawn by the service, which has no seed.
+        # The service draws these, and it has no seed.
         "replay.priority_refresh_share": (config.replay.priority_refresh_share, (0,)),
     }
     for key, (got, allowed) in wanted.items():
@@ -182,7 +182,7 @@ def _check_deterministic(config: Config) -> None:
 
 
 def _check_refresh(config: Config) -> None:
-    """Refuse refreshing where it would do nothing, or could not tell steps apart."""
+    """Refuse a refresh that would do nothing, or could not distinguish steps."""
     share, batch_size = config.replay.priority_refresh_share, config.learner.batch_size
     require(
         config.replay.priority_exponent > 0,

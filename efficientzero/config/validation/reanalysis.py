@@ -8,7 +8,7 @@ from efficientzero.config.files import ConfigError
 
 
 def check_reanalysis(config: Config) -> None:
-    """Refuse targets that cannot be learned from, or that would never come.
+    """Refuse targets from which nothing can be learned, or that would never be made.
 
     Raises:
         ConfigError: one line with the field, what was got and what was wanted.

@@ -47,8 +47,8 @@ class ClusterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Heartbeat(self, request, context):
-        """Tell that a member lives and how it fares. FAILED_PRECONDITION: its place is another's now, or
-        the proof is not that of this member and place.
+        """Report that a member lives, with its rate and wait. FAILED_PRECONDITION: another process has its
+        place now, or the proof is not that of this member and place.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,14 +59,14 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReportEpisodes(self, request, context):
-        """Tell the results of ended training episodes.
+        """Report the results of ended training episodes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportEvaluation(self, request, context):
-        """Tell the result of an evaluation; the learner appends it to the run's evaluations.
+        """Report the result of an evaluation; the learner appends it to the run's evaluations.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

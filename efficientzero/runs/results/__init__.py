@@ -1,1 +1,1 @@
-"""What a run leaves for programs: counts, games, costs, and ``summary.json``."""
+"""A run's results for programs: counts, games, costs, and ``summary.json``."""

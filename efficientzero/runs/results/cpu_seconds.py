@@ -1,9 +1,9 @@
-"""What a run has cost so far: CPU-seconds by role, kept in its folder.
+"""The cost of a run so far: CPU-seconds by role, kept in its folder.
 
-The learner adds up what workers report with their heartbeats, replay writes its own. A process that
-starts again, a learner too, goes on with the sums: what was spent before a crash was spent. Two
-sums are of no role: ``rank`` (a learner's processes on further devices) and ``wandb`` (processes
-that wandb starts for each role).
+The learner adds up the reports in workers' heartbeats; replay writes its own. A process that starts
+again, also the learner, continues the sums, so that time spent before a crash counts. Two sums
+belong to no role: ``rank`` (a learner's processes on further devices) and ``wandb`` (processes that
+wandb starts for each role).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ WANDB, RANK = "wandb", "rank"
 
 _FILE = "cpu_seconds.json"
 _MOST_REPORTS = 20_000
-"""The last ones are remembered, at most two of a process: as many as a run has places. What a
-process that is forgotten reports would count again from its start."""
+"""Number of processes remembered, at most two entries each: as many as a run has places. The report
+of a forgotten process would count again from its start."""
 _MOST_CORES = 1_024
-"""That one process can keep busy: it reports no more than those spend in the time it has had."""
+"""Cores that one process can keep busy: bounds the CPU-seconds that it may report."""
 _HEAD_START_S = 600.0
-"""That a process may have run before its first report."""
+"""Seconds that a process may have run before its first report."""
 _SAVE_EVERY_S = 10.0
 
 
@@ -46,9 +46,9 @@ class CpuSeconds:
         """Go on with the sums in ``folder``.
 
         Args:
-            folder: of the run, or replay's own in it.
-            check_lease: raises if the folder is another process's by now.
-            clock: seconds.
+            folder: of the run, or replay's folder in it.
+            check_lease: raises if another process owns the folder now.
+            clock: returns seconds.
         """
         self._path, self._check_lease, self._clock = folder / _FILE, check_lease, clock
         self._lock, self._own = threading.Lock(), secrets.randbits(63)
@@ -58,13 +58,13 @@ class CpuSeconds:
         self._started_at, self._saved_at = clock(), -_SAVE_EVERY_S
 
     def note(self, role: str, member: int, seconds: float) -> None:
-        """Take a process's report.
+        """Add a process's report.
 
         Args:
-            role: its sum grows by what was spent since this process's report before; ``WANDB`` and
-                ``RANK`` for what the process reports of others.
+            role: its sum grows by the time spent since this process's previous report; ``WANDB``
+                and ``RANK`` for the time of child processes.
             member: random number of the process.
-            seconds: that it has spent since its start.
+            seconds: CPU-seconds spent since its start.
         """
         name = f"{role} {member}" if role in (WANDB, RANK) else str(member)
         most = _MOST_CORES * (self._clock() - self._started_at + _HEAD_START_S)
@@ -78,29 +78,29 @@ class CpuSeconds:
                 del self._reported[next(iter(self._reported))]
 
     def note_own(self, role: str) -> None:
-        """Take what this process and wandb's processes under it have spent until now."""
+        """Add the CPU-seconds of this process and of wandb's processes under it."""
         self.note(role, self._own, time.process_time())
         self.note(WANDB, self._own, WANDB_SECONDS.read())
 
     def note_ranks(self, seconds: float) -> None:
-        """Take what this learner's processes on further devices have spent until now."""
+        """Add the CPU-seconds of this learner's processes on further devices."""
         self.note(RANK, self._own, seconds)
 
     def save_when_due(self) -> None:
         """Save if ten seconds have passed since the last time.
 
         Raises:
-            Fenced: the folder is another process's.
+            Fenced: another process owns the folder.
         """
         if self._clock() - self._saved_at >= _SAVE_EVERY_S:
             self._saved_at = self._clock()
             self.save()
 
     def save(self) -> None:
-        """Write the sums; where the disk does not take them, the file stays as it is.
+        """Write the sums; if the disk refuses them, the file stays as it is.
 
         Raises:
-            Fenced: the folder is another process's.
+            Fenced: another process owns the folder.
         """
         with self._lock:
             state = {
@@ -113,7 +113,7 @@ class CpuSeconds:
 
 
 def cpu_seconds_of(run_folder: Path) -> dict[str, float]:
-    """Return a run's CPU-seconds by role, the dearest first; empty where none were kept."""
+    """Return a run's CPU-seconds by role, largest first; empty if none were kept."""
     sums: dict[str, float] = {}
     for path in (run_folder / _FILE, *sorted(run_folder.glob(f"replay-*/{_FILE}"))):
         for role, seconds in _read(path)["of_role"].items():
@@ -122,7 +122,7 @@ def cpu_seconds_of(run_folder: Path) -> dict[str, float]:
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:
-    """Return what a file holds; nothing if there is none or it is damaged."""
+    """Return a file's sums; empty if it is missing or damaged."""
     try:
         state: Any = json.loads(path.read_bytes())
         return {

@@ -1,8 +1,8 @@
 """The run's count of env_steps on disk, newer than any checkpoint.
 
-Kept by the learner, so that one that starts again in the middle of a run knows what was collected
-while its last checkpoint grew old: the budget stays exact. Eight bytes, written in place; they
-survive the process, not the machine. The launcher reads it for the run's summary.
+Kept by the learner. A restarted learner reads how many env_steps were collected after its last
+checkpoint, so the budget stays exact. Eight bytes, written in place; they survive a crash of the
+process, not of the machine. The launcher reads it for the run's summary.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _COUNT = struct.Struct("<q")
 
 
 def newest_count(directory: Path) -> int:
-    """Return the count of the newest launch that had a learner; 0 where nothing can be read."""
+    """Return the count of the newest launch that had a learner; 0 if nothing can be read."""
     paths = [path for path in directory.glob(f"{_NAME}*") if _launch_of(path) >= 0]
     try:
         return _count_in(max(paths, key=_launch_of).read_bytes()) if paths else 0
@@ -45,7 +45,7 @@ class EnvStepJournal:
         path = directory / f"{_NAME}{launch}"
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         if os.fstat(self._file).st_size < _COUNT.size:
-            self.write(0)  # from here on a full disk takes every count: its place is there
+            self.write(0)  # allocates the file, so that later writes succeed on a full disk
 
     def read(self) -> int:
         """Return the last count; 0 in a new file."""
@@ -55,6 +55,6 @@ class EnvStepJournal:
         """Set the count; takes about a microsecond.
 
         Raises:
-            OSError: the disk does not take it; a full one does.
+            OSError: the write failed; a full disk is no reason, as the file is allocated.
         """
         os.pwrite(self._file, _COUNT.pack(count), 0)

@@ -1,7 +1,7 @@
-"""``episodes.jsonl``: one line a training game; in a very long run, one for several old ones.
+"""``episodes.jsonl``: one line per training game; in a very long run, one for several old games.
 
-The learner writes the file, summaries and reports read it. It stays below ``MOST_LINES`` lines:
-of a longer one the older half is shortened to means over neighbours, again and again.
+The learner writes the file, summaries and reports read it. It stays below ``MOST_LINES`` lines: in
+a longer file, pairs of lines in the older half are merged into their means.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from efficientzero.runs.run_folder import (
 
 EPISODES_FILE = "episodes.jsonl"
 MOST_LINES = 200_000
-"""Of the file: 15 MB, which every summary and every resume reads."""
+"""Limit of the file: 15 MB, which every summary and every resume reads."""
 
 
 def num_episodes(line: dict[str, Any]) -> int:
@@ -34,7 +34,7 @@ def shorten_file(path: Path) -> int:
     """Shorten the older half of a file's lines; return how many lines are left.
 
     Raises:
-        OSError: the disk does not take it; the file is as before.
+        OSError: the write failed; the file is unchanged.
     """
     lines = shortened(read_lines(path))
     rewrite_lines(path, lines)
@@ -42,7 +42,7 @@ def shorten_file(path: Path) -> int:
 
 
 def shortened(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the lines, oldest first, with every two neighbours of the older half as one."""
+    """Return the lines, oldest first, with neighbours in the older half merged in pairs."""
     half = len(lines) // 4 * 2
     pairs = zip(lines[:half:2], lines[1:half:2], strict=True)
     return [_joined(first, second) for first, second in pairs] + list(lines[half:])

@@ -1,7 +1,6 @@
-"""The fairness stamp of a run: what it was given, made of what its learner counted.
+"""The fairness stamp of a run: the data and updates it was given, as its learner counted them.
 
-Made at the end of each run by whoever writes its ``summary.json``. Compared by
-``deploy.results.fairness``.
+Made at the end of each run, with its ``summary.json``. Compared by ``deploy.results.fairness``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _TAIL = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """What a run was given. Ages are in train_steps, over all slices trained on."""
+    """The data and updates of a run. Ages are in train_steps, over all slices trained on."""
 
     replay_ratio: float | None
     """Train_steps per env_step after warm-up, until collection ended. None: none was made then."""
@@ -39,15 +38,15 @@ class Stamp:
     env_steps: int
     """Completed by the run."""
     env_steps_lost: int | None
-    """Completed but never stored: a crashed actor's. None where replay's counts are not known, and
-    while collection has not ended."""
+    """Completed but never stored, because an actor crashed. None if replay's counts are unknown or
+    collection has not ended."""
     env_steps_evicted: int | None
-    """Stored and dropped for want of room."""
+    """Stored and evicted because replay was full."""
     env_steps_never_sampled: int | None
     """Stored and never sent to a reanalyzer, evicted or not."""
     env_steps_evicted_unsampled: int | None
-    """Reverb does not tell which of the never sampled steps it dropped: known only if none can be.
-    ``env_steps_never_sampled`` is the most it can be."""
+    """Never sampled steps that were evicted. Reverb does not report them, so this is known only if
+    it must be 0; ``env_steps_never_sampled`` is an upper bound."""
     batches_unused: int | None
     """Queued training batches that no train_step used, those waiting at the end included."""
 
@@ -61,7 +60,7 @@ def make_stamp(directory: Path, config: Config, *, env_steps: int) -> Stamp | No
         env_steps: completed by the run.
 
     Raises:
-        ValueError: the learner's counts are there and cannot be read.
+        ValueError: the learner's counts exist but cannot be read.
     """
     path = directory / FAIRNESS_FILE
     try:
@@ -79,7 +78,7 @@ def make_stamp(directory: Path, config: Config, *, env_steps: int) -> Stamp | No
     slices = int(weight_ages.sum())
     inserted, held, sampled, queued = map(int, counts["replay"])
     is_known = inserted >= 0
-    # Before, actors hold the ends of episodes, which are not lost.
+    # Until then actors hold the ends of episodes, which are not lost.
     has_collected = env_steps >= config.budget.env_steps
     evicted, never_sampled = inserted - held, inserted - sampled
     evicted_unsampled = 0 if min(evicted, never_sampled) <= 0 else None
@@ -101,10 +100,10 @@ def make_stamp(directory: Path, config: Config, *, env_steps: int) -> Stamp | No
 
 
 def mean_age(counts: I64) -> float:
-    """Return the mean of ages of which ``counts[age]`` were seen."""
+    """Return the mean age; ``counts[age]`` slices had that age."""
     return float(counts @ np.arange(len(counts)) / counts.sum())
 
 
 def age_quantile(counts: I64, share: float) -> float:
-    """Return the smallest age that at least ``share`` of them do not exceed."""
+    """Return the smallest age that at least ``share`` of the slices do not exceed."""
     return float(np.searchsorted(np.cumsum(counts), share * counts.sum()))

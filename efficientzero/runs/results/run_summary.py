@@ -1,7 +1,6 @@
-"""What remains of a run for programs: ``summary.json``, from what its folder holds.
+"""``summary.json``: a run's results for programs, made from the files in its folder.
 
 Written by the launcher when every process has ended, or by a learner that no launcher supervises.
-Knows no process.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ class Outcome(NamedTuple):
 def summarize(
     run: RunInfo, outcome: Outcome, *, status: run_pb2.RunStatus | None, wall_s: float
 ) -> dict[str, Any]:
-    """Return the summary: the result, what it cost, and what it takes to repeat it."""
+    """Return the summary: the result, its cost, and the settings to repeat it."""
     evaluations = read_lines(run.directory / EVALUATIONS_FILE)
     final = [evaluation for evaluation in evaluations if evaluation.get("is_final")]
     best_known = (final or evaluations or [{}])[-1]
     status = status or run_pb2.RunStatus()
     saved, weights_problem = _checkpoint_facts(run.directory / "checkpoints")
-    # What the folder proves may be newer than the last status that was read.
+    # The folder's counts may be newer than the last status that was read.
     kept = counts_on_disk(run)
     env_steps = max(status.env_steps, kept.env_steps, saved.env_steps)
     stamp, stamp_problem = _stamp(run, env_steps)
@@ -82,7 +81,7 @@ def summarize(
 
 
 def _stamp(run: RunInfo, env_steps: int) -> tuple[Stamp | None, str]:
-    """Return the fairness stamp, or None and why there is none if it cannot be read."""
+    """Return the fairness stamp, or None and the reason if it cannot be read."""
     try:
         return make_stamp(run.directory, run.config, env_steps=env_steps), ""
     except ValueError as error:
@@ -90,14 +89,14 @@ def _stamp(run: RunInfo, env_steps: int) -> tuple[Stamp | None, str]:
 
 
 class _Saved(NamedTuple):
-    """What the summary takes from a checkpoint."""
+    """The summary's values from a checkpoint."""
 
     weights_sha256: str | None = None
     env_steps: int = 0
 
 
 def _checkpoint_facts(folder: Path) -> tuple[_Saved, str]:
-    """Return what the newest checkpoint says; nothing and why where it is not readable.
+    """Return values of the newest checkpoint, or nothing and the reason if it is unreadable.
 
     Without any checkpoint both are empty.
     """
@@ -118,10 +117,10 @@ def save_summary(run: RunInfo, summary: dict[str, Any]) -> Path:
     """Write ``summary.json`` atomically and return its path.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the write failed.
     """
     path = run.directory / SUMMARY_FILE
-    release_reserve(run.directory)  # nobody saves after this; a learner that was killed kept it
+    release_reserve(run.directory)  # nothing is saved after this; a killed learner left it
     write_json(path, summary)
     return path
 
@@ -135,7 +134,7 @@ class Counts(NamedTuple):
 
 
 def counts_on_disk(run: RunInfo) -> Counts:
-    """Return the largest counts that the run folder proves; zeros in a new one."""
+    """Return the largest counts found in the run folder; zeros in a new one."""
     evaluations = read_lines(run.directory / EVALUATIONS_FILE)
     games = [line for line in read_lines(run.directory / EPISODES_FILE) if "return" in line]
     counted = [int(line.get("env_steps", 0)) for line in (*evaluations, *games)]

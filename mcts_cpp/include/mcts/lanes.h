@@ -2,8 +2,8 @@
 
 // Eight floats at a time, in portable vector types of GCC and Clang.
 //
-// All arithmetic here has one defined order, whatever the machine's vector width: results are the
-// same bits with SSE, AVX or NEON, and a float32 program in another language can repeat them.
+// All arithmetic here has one defined order, independent of the machine's vector width: results are
+// the same bits with SSE, AVX or NEON, and a float32 program in another language can repeat them.
 
 #include <cstddef>
 #include <cstdint>

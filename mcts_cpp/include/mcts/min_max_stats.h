@@ -7,7 +7,7 @@ namespace mcts {
 
 // normalised Q = (Q - offset) * scale, clipped to [lowest, highest].
 struct QScale {
-  // Leaves every Q as it is.
+  // Leaves every Q unchanged.
   static QScale Raw() {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     return {.lowest = -kInfinity, .highest = kInfinity};

@@ -40,8 +40,8 @@ struct SearchParams {
   double root_exploration_fraction = 0.25;
 
   // Whether Q is divided by its range: for PUCT by that in the tree, for Gumbel completed Q by that
-  // at each node. False: PUCT takes Q as it is, and what bounds it is without effect; Gumbel scales
-  // it by visits alone.
+  // at each node. False: PUCT uses the unscaled Q, and its bounds have no effect; Gumbel scales it
+  // by visits only.
   bool normalize_q = true;
 
   Algorithm algorithm = Algorithm::kPuct;
@@ -67,7 +67,7 @@ struct SearchParams {
   // 1, or 2: zero-sum, the players alternate. Needs rewards, not value prefixes.
   int num_players = 1;
 
-  // What the original EfficientZero does differently, to repeat its results; PUCT only.
+  // Deviations of the original EfficientZero, to repeat its results; PUCT only.
   // True: the root's first visit adds the network's value. False: it adds a visit and no value,
   // which pulls the root value towards 0.
   bool root_visit_has_value = true;

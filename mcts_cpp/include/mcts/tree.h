@@ -23,7 +23,7 @@ struct Leaf {
   bool resets_prefix = false;  // the new node's depth is a multiple of value_prefix_horizon
 };
 
-// What the network says about a leaf.
+// The network's outputs for a leaf.
 struct Answer {
   float value_prefix = 0.0F;  // reward of the step into the leaf, unless use_value_prefix
   float value = 0.0F;
@@ -37,7 +37,7 @@ struct TreeOperations {
   void (Tree::*backup)(const SearchConstants&, int node, const Answer&);
 };
 
-// What all trees of a batch share, in the precision the search computes in.
+// Constants shared by all trees of a batch, in the precision of the search.
 struct SearchConstants {
   SearchConstants(int num_actions, int num_simulations, const SearchParams& params,
                   int max_reused_nodes = 0);
@@ -45,7 +45,7 @@ struct SearchConstants {
   BlockLayout layout;
   std::size_t num_actions;
   TreeOperations operations;
-  float discount;     // negative with two players: what is good for one is bad for the other
+  float discount;     // negative with two players, whose returns are opposite
   float player_sign;  // -1 with two players, else 1
   float value_delta_max;
   bool normalizes_q;
@@ -69,7 +69,7 @@ struct PathStep {
   std::int16_t action = 0;
 };
 
-// Where a descent goes on from a node below the root. Gumbel's choice there depends on the node
+// The next step of a descent from a node below the root. Gumbel's choice there depends on the node
 // alone, so it is made when the node changes: nodes of one path are independent of each other then,
 // while in a descent each would wait for the one above.
 struct NextStep {
@@ -94,12 +94,12 @@ struct TreeMemory {
 
 // Whose view the network's numbers are given in, if there are two players.
 enum class View : std::int8_t {
-  kMover,          // values: of whoever moves at the node; rewards: of whoever acted
+  kMover,          // values: of the player to move at the node; rewards: of the one who acted
   kPlayer0Begins,  // all of player 0, who moves at the root
   kPlayer1Begins,  // all of player 0, while player 1 moves at the root
 };
 
-// What a root starts from.
+// Inputs of a root.
 struct RootInput {
   std::span<const float> policy_logits = {};  // [A]
   float value = 0.0F;                         // the network's; the root's first visit
@@ -108,7 +108,7 @@ struct RootInput {
   std::span<const std::uint8_t> legal_actions = {};  // [A], 0 = illegal; empty: all are legal
   View view = View::kMover;
   bool draws_noise = false;   // from the tree's own sequence; `noise` is empty then
-  bool reuses_nodes = false;  // start from what Advance kept, if anything
+  bool reuses_nodes = false;  // start from the nodes that Advance kept, if any
 };
 
 // One node as a reader sees it.
@@ -118,7 +118,7 @@ struct NodeView {
   int action = -1;  // the step into this node; -1: the root
   int depth = 0;
   int visits = 0;
-  float value = 0.0F;         // mean return from here, as whoever moves here sees it
+  float value = 0.0F;         // mean return from here, for the player to move
   float reward = 0.0F;        // of the step into this node
   float prior = 0.0F;         // of the step into this node; root: 1
   float q = 0.0F;             // of the step into this node, as the parent sees it; root: 0
@@ -150,9 +150,9 @@ class alignas(64) Tree {
     (this->*constants.operations.backup)(constants, simulation, answer);
   }
 
-  // Asks for the memory that this simulation's Backup goes through. Each tree's has left the cache
-  // by its turn, where there are many trees; a descent by PUCT has just read its path, but the leaf
-  // is new to both. Forced inline, because GCC drops calls of functions that only prefetch.
+  // Prefetches the memory that this simulation's Backup uses. With many trees it has left the cache
+  // by the tree's turn; a descent by PUCT has just read its path, but not the leaf. Forced inline,
+  // because GCC drops calls of functions that only prefetch.
   [[gnu::always_inline]] void PrefetchBackup(const SearchConstants& constants,
                                              int simulation) const {
     PrefetchNode(constants, num_kept_ + simulation);
@@ -207,7 +207,7 @@ class alignas(64) Tree {
  private:
   // How the bounds of Q follow the tree.
   enum class BoundsRule : std::uint8_t { kWidened, kRecomputed, kStalePrefixes };
-  // What differs in the inner loops.
+  // The variants of the inner loops.
   struct Rules {
     Algorithm algorithm;
     UnvisitedQ unvisited_q;
@@ -250,7 +250,7 @@ class alignas(64) Tree {
   void DropChild(const SearchConstants& constants, PathStep step, const NodeHeader& child);
   void RecomputeActions(const SearchConstants& constants, int node);
   void StartFromKeptNodes(const SearchConstants& constants, bool has_kept_nodes);
-  // +1, or -1 where the network's view is the opponent's of whoever moves at this depth.
+  // +1, or -1 where the network's view is that of the opponent of the player to move.
   float SignAt(int depth) const;
 
   TreeMemory memory_;

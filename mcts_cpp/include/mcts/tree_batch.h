@@ -12,7 +12,7 @@
 
 namespace mcts {
 
-// What the roots of a batch start from; an empty span is "not given".
+// Inputs of a batch's roots; an empty span is "not given".
 struct RootInputs {
   std::span<const float> policy_logits = {};         // [B, A]
   std::span<const float> values = {};                // [B]
@@ -20,7 +20,7 @@ struct RootInputs {
   std::span<const std::uint8_t> legal_actions = {};  // [B, A] 0 = illegal; not given: all are legal
   std::span<const std::int32_t> to_play = {};        // [B] 0 or 1, see View
   bool draws_noise = false;                          // each tree from its own sequence
-  bool reuses_nodes = false;                         // start from what Advance kept
+  bool reuses_nodes = false;                         // start from the nodes that Advance kept
 };
 
 // B independent search trees that advance in lock-step, one network inference per simulation.
@@ -28,10 +28,10 @@ struct RootInputs {
 //   ExpandRoots -> (SelectLeaves -> inference by the caller -> Backup) x num_simulations -> results
 //
 // Simulation i = 1, 2, ... expands node i of every tree, so the caller keeps its latents in a pool
-// indexed by (node, tree) and this class never sees one. Where nodes of the search before are kept
-// (max_reused_nodes R > 0), new nodes come after them and SelectLeaves says which ones they are.
-// All arrays are row-major; sizes are the caller's duty, contents and call order are checked here
-// and answered with std::invalid_argument before anything is changed. Memory is taken once, in the
+// indexed by (node, tree); this class has no latents. If nodes of the previous search are kept
+// (max_reused_nodes R > 0), new nodes come after them and SelectLeaves returns their indices. All
+// arrays are row-major. The caller guarantees sizes; contents and call order are checked here, and
+// errors throw std::invalid_argument before anything is changed. Memory is allocated once, in the
 // constructor.
 //
 // Not thread-safe; different objects may be used by different threads at once.
@@ -135,7 +135,7 @@ class TreeBatch {
   std::vector<CacheLine> memory_;
   std::vector<Tree> trees_;  // [B]
   int num_threads_;
-  // Apart from what is read by all threads in every loop.
+  // In another cache line than the members that all threads read in every loop.
   alignas(64) Expects expects_ = Expects::kExpandRoots;
   int num_simulations_done_ = 0;
   bool has_advanced_ = false;  // Advance was the latest call

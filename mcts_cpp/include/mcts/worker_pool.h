@@ -9,15 +9,15 @@
 
 namespace mcts {
 
-// A few threads that help with loops. No locks: a loop is cut into chunks, each thread claims those
-// of its own part one by one, then those left over in other parts. So the caller never waits for a
-// thread that has not woken up, only for chunks that are being worked on. A part belongs to the
-// same thread in every loop, whose cache then has its elements. Workers spin for some microseconds
-// after a loop, because the next one of a search comes soon, and then sleep.
+// A few threads that help with loops. No locks: a loop is cut into chunks; each thread claims the
+// chunks of its part one by one, then the remaining ones of other parts. So the caller never waits
+// for a thread that has not woken up, only for chunks in progress. A part belongs to the same
+// thread in every loop, whose cache then has its elements. Workers spin for some microseconds after
+// a loop, because the next loop of a search comes soon, and then sleep.
 //
-// What a loop costs is mostly cache lines that go from one core to another, so there are few: the
-// loop itself is one line, written by the caller; each worker's part stays with the worker, unless
-// others help it; one counter says how many chunks the workers have done.
+// The cost of a loop is mostly cache lines that move between cores, so there are few: the loop
+// itself is one line, written by the caller; each worker's part stays with the worker, unless
+// others help it; one counter holds the number of chunks that the workers have done.
 //
 // One thread at a time may call Run. In a forked child there are no workers: Run does all itself.
 class WorkerPool {
@@ -54,9 +54,9 @@ class WorkerPool {
     Call call = nullptr;
     void* context = nullptr;
   };
-  // Upper half: a loop's number; lower half: its chunks that nobody has claimed yet. Where the
-  // number is that of the loop before, nobody has claimed any of this one. Every part has a chunk
-  // in every loop, so a number is never older than that.
+  // Upper half: a loop's number; lower half: its unclaimed chunks. If the number is that of the
+  // previous loop, no chunk of this one is claimed. Every part has a chunk in every loop, so a
+  // number is never older than that.
   struct alignas(64) Part {
     std::atomic<std::uint64_t> unclaimed = 0;
   };

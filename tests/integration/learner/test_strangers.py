@@ -154,7 +154,7 @@ def rights_on_the_page() -> dict[str, dict[str, bool]]:
 def test_the_page_says_who_may_call_what(learner, method):
     folder = Path(os.environ[CREDENTIALS_VARIABLE])
     tokens = {
-        "nobody": None,
+        "no token": None,
         "wrong token": "0" * 64,
         "read token": read_read_token(folder),
         "worker token": read_token(folder),

@@ -479,7 +479,7 @@ def test_nothing_wrong_enters_replay_when_an_environment_breaks_its_contract():
     )
     with pytest.raises(EnvContractError, match="step 6 of an episode: reward: got nan") as told:
         bench.play()
-    assert told.value.is_final
+    assert told.value.is_permanent
     assert bench.appended() == [6, 5, 6, 6]
     assert bench.run_client.completed == 23
 

@@ -58,7 +58,7 @@ def test_sections_threads_and_the_rest_add_up_to_the_role(folder):
             "start and end": 40.0 - 20 * 0.9 - 20 * 0.8,
         }
     )
-    actor = {"not told by section": 10 * 0.5, "start and end": 20.0 - 5.0}
+    actor = {"not timed by section": 10 * 0.5, "start and end": 20.0 - 5.0}
     assert profile.of_section["actor"] == pytest.approx(actor)
     assert profile.wall_of_section["actor"] == {"search": 8.0}
     assert profile.total == 65.0

@@ -153,7 +153,7 @@ def test_checkpoint_of_another_experiment_is_refused(tmp_path):
     parts.save(40, 500, config_hash="0123456789ab")
     with pytest.raises(CannotResume, match="other hyperparameters") as refused:
         parts.resume()
-    assert refused.value.is_final
+    assert refused.value.is_permanent
 
 
 def test_damaged_checkpoints_are_an_error_and_no_new_start(tmp_path):
@@ -224,6 +224,6 @@ def test_own_checkpoint_wins_over_anothers_weights(tmp_path):
     assert (parts.governor.env_steps, parts.governor.train_steps) == (700, 70)
 
 
-def test_replay_without_the_steps_that_were_taken_is_final(tmp_path):
+def test_replay_without_the_steps_that_were_taken_is_permanent(tmp_path):
     with pytest.raises(CannotResume, match="got 599 env_steps, wanted at least the 600"):
         Parts(tmp_path, taken()).resume(in_replay=599)

@@ -167,7 +167,7 @@ def test_a_step_that_is_not_as_gymnasium_has_it_is_refused(result, message):
         batch.step([0], np.array([0]))
     with pytest.raises(EnvContractError, match=f"step 3 of an episode: .*{message}") as told:
         batch.step([0], np.array([0]))
-    assert told.value.is_final
+    assert told.value.is_permanent
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_what_an_environment_raises_is_one_block_and_the_others_have_stepped(
     failure = told.value
     assert failure.headline.startswith("env.id=Scripted-v0: step 2 of an episode ")
     assert "(test_envs_contract.py:" in failure.headline
-    assert not failure.is_final
+    assert not failure.is_permanent
     block = str(failure).splitlines()[1:]
     assert block[0] == "Traceback (most recent call last):"
     assert len([line for line in block if line.startswith("  File ")]) == 1, "frames of ours"

@@ -67,7 +67,7 @@ def test_a_damaged_file_is_said_and_counts_begin_anew(tmp_path, caplog, text):
     path.write_text(text)
     assert logged(tmp_path, row(1, 0.5)) == (0, [row(1, 0.5)])
     (record,) = caplog.records
-    assert f"the axes of this process begin anew: {path}" in record.getMessage()
+    assert f"the axes of this process begin at 0: {path}" in record.getMessage()
     assert json.loads(path.read_text())["rows"] == 1
 
 

@@ -181,7 +181,7 @@ def test_nothing_but_poison_ends_with_a_reason(monkeypatch, stop):
     with pytest.raises(PoisonedReplay, match=r"were all dropped.*slice out of range"):
         for _ in range(50):
             assert sampler.sample(2, timeout_s=0.2) is None
-    assert PoisonedReplay.is_final
+    assert PoisonedReplay.is_permanent
 
 
 def test_nothing_but_poison_does_not_outlast_the_timeout(monkeypatch, stop):

@@ -184,7 +184,7 @@ def test_who_is_refused_and_stays_is_closed_too(service, credentials):
 
 def test_the_page_says_who_passes_the_relay(service, credentials):
     first_lines = {
-        "nobody": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "no token": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "wrong token": b"0" * 64 + b"\n",
         "read token": read_read_token(credentials).encode() + b"\n",
         "worker token": read_token(credentials).encode() + b"\n",
