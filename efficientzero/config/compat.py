@@ -5,7 +5,7 @@ Called by the launcher. What each switch reproduces is told in docs/reference/co
 
 from __future__ import annotations
 
-from efficientzero.config.fields import CompatConfig
+from efficientzero.config.agent_fields import CompatConfig
 from efficientzero.config.files import (
     ConfigError,
     nearest,

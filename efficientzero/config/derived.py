@@ -5,9 +5,7 @@ How old the targets of a training batch may be, and how large its parts are.
 
 from __future__ import annotations
 
-from efficientzero.config.fields import (
-    Config,
-)
+from efficientzero.config.fields import Config
 
 _SPARE_INTERVALS = 2
 _READ_AHEAD = 3  # batches: on the device, in the learner's reader, in Reverb's stream
