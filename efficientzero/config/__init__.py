@@ -1,5 +1,6 @@
 """Every hyperparameter: fields, files, checks, and derived values."""
 
+from efficientzero.config.agent_fields import AgentConfig, CompatConfig, NetworkConfig, SearchConfig
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
     most_roots,
@@ -7,23 +8,7 @@ from efficientzero.config.derived import (
     num_refreshed,
     staleness_bound,
 )
-from efficientzero.config.fields import (
-    ActorConfig,
-    AgentConfig,
-    AtariConfig,
-    BudgetConfig,
-    ClusterConfig,
-    CompatConfig,
-    Config,
-    EnvConfig,
-    EnvKwargs,
-    LearnerConfig,
-    NetworkConfig,
-    ReanalyzerConfig,
-    ReplayConfig,
-    SearchConfig,
-    TrackingConfig,
-)
+from efficientzero.config.fields import Config
 from efficientzero.config.files import (
     PRESETS,
     REMOVED_FIELDS,
@@ -45,6 +30,20 @@ from efficientzero.config.image_sizes import (
     latent_size,
     trunk_of,
     with_downsample,
+)
+from efficientzero.config.role_fields import (
+    ActorConfig,
+    LearnerConfig,
+    ReanalyzerConfig,
+    ReplayConfig,
+)
+from efficientzero.config.run_fields import (
+    AtariConfig,
+    BudgetConfig,
+    ClusterConfig,
+    EnvConfig,
+    EnvKwargs,
+    TrackingConfig,
 )
 from efficientzero.config.schedules import (
     age_per_td_step,

@@ -5,7 +5,7 @@ Called by the launcher. docs/reference/compat.md describes each switch.
 
 from __future__ import annotations
 
-from efficientzero.config.fields import CompatConfig
+from efficientzero.config.agent_fields import CompatConfig
 from efficientzero.config.files import (
     ConfigError,
     nearest,

@@ -5,9 +5,7 @@ The largest age of a training batch's targets, and the sizes of its parts.
 
 from __future__ import annotations
 
-from efficientzero.config.fields import (
-    Config,
-)
+from efficientzero.config.fields import Config
 
 SEARCHED_VALUE_TARGETS = ("search", "mixed")
 """Those of ``reanalyzer.value_target`` that read root values of searches."""

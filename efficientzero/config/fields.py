@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from efficientzero.config.agent_fields import (
     AgentConfig,
     CompatConfig,
-    Downsample,
     NetworkConfig,
     SearchConfig,
 )
@@ -24,33 +23,11 @@ from efficientzero.config.role_fields import (
     ReplayConfig,
 )
 from efficientzero.config.run_fields import (
-    AtariConfig,
     BudgetConfig,
     ClusterConfig,
     EnvConfig,
-    EnvKwargs,
     TrackingConfig,
 )
-
-__all__ = [
-    "ActorConfig",
-    "AgentConfig",
-    "AtariConfig",
-    "BudgetConfig",
-    "ClusterConfig",
-    "CompatConfig",
-    "Config",
-    "Downsample",
-    "EnvConfig",
-    "EnvKwargs",
-    "EvaluatorConfig",
-    "LearnerConfig",
-    "NetworkConfig",
-    "ReanalyzerConfig",
-    "ReplayConfig",
-    "SearchConfig",
-    "TrackingConfig",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

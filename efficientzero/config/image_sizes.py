@@ -8,11 +8,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from efficientzero.config.fields import (
-    Config,
-    Downsample,
-    NetworkConfig,
-)
+from efficientzero.config.agent_fields import Downsample, NetworkConfig
+from efficientzero.config.fields import Config
 from efficientzero.schema import EnvSpec
 
 _FULL_RESOLUTION_CELLS = 100

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from efficientzero.config.fields import (
+from efficientzero.config.role_fields import (
     ActorConfig,
-    BudgetConfig,
     EvaluatorConfig,
     LearnerConfig,
     ReanalyzerConfig,
     ReplayConfig,
 )
+from efficientzero.config.run_fields import BudgetConfig
 
 
 def temperature(train_step: int, actor: ActorConfig, budget: BudgetConfig) -> float:

@@ -12,10 +12,7 @@ from efficientzero.config.derived import (
     healthy_staleness,
     staleness_bound,
 )
-from efficientzero.config.fields import (
-    ClusterConfig,
-    Config,
-)
+from efficientzero.config.fields import Config
 from efficientzero.config.files import (
     REMOVED_FIELDS,
     ConfigError,
@@ -23,6 +20,7 @@ from efficientzero.config.files import (
     flatten,
     nearest,
 )
+from efficientzero.config.run_fields import ClusterConfig
 from efficientzero.config.validation.ranges import check_ranges, require
 from efficientzero.config.validation.reanalysis import check_reanalysis
 from efficientzero.schema import EnvSpec

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ale_py import roms
 
-from efficientzero.config.fields import AtariConfig
+from efficientzero.config import AtariConfig
 from efficientzero.envs.atari.game import AtariGame
 
 FIRE = 1  # in Breakout's minimal action set: NOOP, FIRE, RIGHT, LEFT

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from efficientzero.config.fields import (
+from efficientzero.config import (
     AtariConfig,
     Config,
     EnvConfig,
