@@ -13,10 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from deploy.interrupt import (
-    flush_or_drop,
-    leave_when_interrupted,
-)
+from deploy.interrupt import flush_or_drop, leave_when_interrupted
 
 if __name__ == "__main__":
     leave_when_interrupted()

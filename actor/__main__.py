@@ -10,21 +10,13 @@ from efficientzero.envs import make_env_batch
 from efficientzero.envs.hang_watch import hang_in_words, watch_for_hangs
 from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
-from efficientzero.process.runtime import (
-    StopSignal,
-    exit_now,
-    seed_sequence,
-)
+from efficientzero.process.runtime import StopSignal, exit_now, seed_sequence
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.search import make_planner
-from efficientzero.worker import (
-    Place,
-    run_worker,
-    tracked,
-)
+from efficientzero.worker import Place, run_worker, tracked
 from replay.info import wait_until_ready
 from replay.relay import reached_through_relays
 from replay.steps import EpisodeWriter

@@ -16,10 +16,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor  # noqa: TID251  eac
 import numpy as np
 
 from actor.action_sampling import ActionChooser
-from actor.games import (
-    GameResult,
-    GameTally,
-)
+from actor.games import GameResult, GameTally
 from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, Turn, halves_take_turns, make_groups
 from efficientzero.config import Config, temperature
@@ -34,10 +31,7 @@ from efficientzero.metrics import (
     Tracker,
 )
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.process.runtime import (
-    StopSignal,
-    WaitReason,
-)
+from efficientzero.process.runtime import StopSignal, WaitReason
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.schema import EnvSteps, Grant

@@ -18,10 +18,7 @@ import torch
 from actor.turn import halves_take_turns
 from efficientzero.config import Config
 from efficientzero.envs import make_env_batch
-from efficientzero.inference import (
-    step_clock,
-    step_seconds,
-)
+from efficientzero.inference import step_clock, step_seconds
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
 

@@ -15,41 +15,23 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from actor.games import (
-    Actions,
-    evaluation_seeds,
-    play_episodes,
-)
+from actor.games import Actions, evaluation_seeds, play_episodes
 from actor.value_bias import ValueBias
 from efficientzero.config import next_evaluation
 from efficientzero.envs import EnvBatch, make_env_batch
-from efficientzero.envs.atari.scores import (
-    atari100k_game,
-    human_normalized,
-)
+from efficientzero.envs.atari.scores import atari100k_game, human_normalized
 from efficientzero.envs.hang_watch import Call, hang_in_words, watch_for_hangs
 from efficientzero.metrics import Interval, ProcessUsage, Pulse, SearchRates, SectionTimer, Tracker
 from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
-from efficientzero.process.runtime import (
-    StopSignal,
-    exit_now,
-    generator,
-)
+from efficientzero.process.runtime import StopSignal, exit_now, generator
 from efficientzero.rpc.run_client import RunClient
-from efficientzero.rpc.stubs import (
-    run_pb2,
-    weights_pb2,
-)
+from efficientzero.rpc.stubs import run_pb2, weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import Roots
 from efficientzero.search import make_planner
-from efficientzero.worker import (
-    Place,
-    run_worker,
-    tracked,
-)
+from efficientzero.worker import Place, run_worker, tracked
 
 ROLE = "evaluator"
 _POLL_S = 1.0

@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, FrameStack
 from efficientzero.metrics import SectionTimer
-from efficientzero.process.runtime import (
-    StopSignal,
-    seed_sequence,
-)
+from efficientzero.process.runtime import StopSignal, seed_sequence
 from efficientzero.schema import EnvSteps, Roots
 from efficientzero.search import Planner
 

@@ -15,15 +15,9 @@ from benchmarks.logging_cost import LoggingCommand, measure_logging
 from benchmarks.pages.cpu_profile import CpuCommand, write_profile
 from benchmarks.pages.metric_ends import MetricsCommand, write_metrics
 from benchmarks.pages.simulations import SimulationsCommand, measure_simulations
-from benchmarks.pipeline.command import (
-    PipelineCommand,
-    measure_pipeline,
-)
+from benchmarks.pipeline.command import PipelineCommand, measure_pipeline
 from benchmarks.report import SearchCommand, measure_search
-from benchmarks.search.beside_mctx import (
-    MctxCommand,
-    measure_mctx,
-)
+from benchmarks.search.beside_mctx import MctxCommand, measure_mctx
 from efficientzero.process.options import parse_options
 
 _MORE = (

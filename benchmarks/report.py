@@ -16,19 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import Row, Usage, describe_machine
-from benchmarks.search.plain_loop import (
-    measure_free_plain_loop,
-    measure_plain_loop,
-)
-from benchmarks.search.search_cost import (
-    measure_overhead,
-    measure_ratio,
-)
+from benchmarks.search.plain_loop import measure_free_plain_loop, measure_plain_loop
+from benchmarks.search.search_cost import measure_overhead, measure_ratio
 from benchmarks.search.tree_cost import measure_trees
-from benchmarks.search.tree_footprint import (
-    measure_bytes,
-    measure_instructions,
-)
+from benchmarks.search.tree_footprint import measure_bytes, measure_instructions
 from benchmarks.search.tree_threads import measure_threads
 
 _LOG_WIDTH = 120

@@ -14,11 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from efficientzero.process.liveness import (
-    LIVENESS_DIRECTORY_VARIABLE,
-    LifeSign,
-    read_life_signs,
-)
+from efficientzero.process.liveness import LIVENESS_DIRECTORY_VARIABLE, LifeSign, read_life_signs
 
 STUCK_AFTER_VARIABLE = "EFFICIENTZERO_STUCK_AFTER"
 _STUCK_AFTER_S = 300.0

@@ -15,10 +15,7 @@ import numpy as np
 import torch
 
 from efficientzero.process.devices import setup_torch
-from efficientzero.process.disk_space import (
-    DiskPause,
-    release_reserve,
-)
+from efficientzero.process.disk_space import DiskPause, release_reserve
 from efficientzero.process.liveness import beat
 from efficientzero.process.own_log import keep_log
 from efficientzero.process.runtime import (
@@ -29,28 +26,15 @@ from efficientzero.process.runtime import (
     run_role,
 )
 from efficientzero.rpc.place_proofs import SECRET_FILE
-from efficientzero.runs.lease import (
-    Lease,
-    take_lease,
-)
+from efficientzero.runs.lease import Lease, take_lease
 from efficientzero.runs.results.cpu_seconds import CpuSeconds
 from efficientzero.runs.results.env_step_journal import EnvStepJournal
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.runs.run_processes import check_alone
 from efficientzero.runs.start_counts import count_start
-from efficientzero.worker import (
-    RoleArguments,
-    parse_server_line,
-    run_tracker,
-)
+from efficientzero.worker import RoleArguments, parse_server_line, run_tracker
 from learner.batches import pinned_array
-from learner.cluster import (
-    ClusterWatch,
-    Roster,
-    Seat,
-    Starvation,
-    follow_replay,
-)
+from learner.cluster import ClusterWatch, Roster, Seat, Starvation, follow_replay
 from learner.learner import Learner
 from learner.pacing import Governor, LockStepGovernor
 from learner.parts import LearnerParts, RunObserver

@@ -13,15 +13,8 @@ from efficientzero.config import Config
 from efficientzero.metrics import SectionTimer
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import setup_torch
-from efficientzero.process.runtime import (
-    StopSignal,
-    exit_now,
-    run_role,
-)
-from efficientzero.worker import (
-    RoleArguments,
-    parse_server_line,
-)
+from efficientzero.process.runtime import StopSignal, exit_now, run_role
+from efficientzero.worker import RoleArguments, parse_server_line
 from learner.training import (
     End,
     RankGroup,

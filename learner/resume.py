@@ -8,11 +8,7 @@ from __future__ import annotations
 import logging
 
 from efficientzero.process.runtime import PlainError
-from efficientzero.runs.checkpoint import (
-    UnreadableCheckpoint,
-    load_checkpoint,
-    newest_checkpoint,
-)
+from efficientzero.runs.checkpoint import UnreadableCheckpoint, load_checkpoint, newest_checkpoint
 from efficientzero.runs.lineage import PARENT_CHECKPOINT
 from efficientzero.runs.run_folder import RunInfo
 from learner.pacing import Governor

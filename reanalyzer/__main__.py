@@ -9,20 +9,12 @@ import numpy as np
 from efficientzero.config import num_refreshed
 from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
-from efficientzero.process.runtime import (
-    StopSignal,
-    exit_now,
-    generator,
-)
+from efficientzero.process.runtime import StopSignal, exit_now, generator
 from efficientzero.rpc.pinned_weights import PinnedWeights
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient, WeightSource
-from efficientzero.worker import (
-    Place,
-    run_worker,
-    tracked,
-)
+from efficientzero.worker import Place, run_worker, tracked
 from reanalyzer.reanalyzer import Reanalyzer
 from reanalyzer.root_batch import reanalysis_search
 from reanalyzer.targets import SliceSource

@@ -16,10 +16,7 @@ import numpy as np
 from efficientzero.config import Config, num_refreshed
 from efficientzero.metrics import Interval, ProcessUsage, Pulse, SectionTimer, Tracker
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.process.runtime import (
-    StopSignal,
-    WaitReason,
-)
+from efficientzero.process.runtime import StopSignal, WaitReason
 from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.schema import SliceBatch, TrainingBatch
 from efficientzero.search import Planner

@@ -6,10 +6,7 @@ together.
 
 from __future__ import annotations
 
-from efficientzero.process.runtime import (
-    StopSignal,
-    WaitReason,
-)
+from efficientzero.process.runtime import StopSignal, WaitReason
 from efficientzero.rpc.run_client import RunClient
 from replay.steps import OrderedSampler
 

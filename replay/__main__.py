@@ -5,22 +5,13 @@ from __future__ import annotations
 from efficientzero.process.disk_space import DiskPause
 from efficientzero.process.options import refuse_options
 from efficientzero.process.own_log import keep_log
-from efficientzero.process.runtime import (
-    StopSignal,
-    exit_now,
-    run_role,
-)
+from efficientzero.process.runtime import StopSignal, exit_now, run_role
 from efficientzero.runs.lease import take_lease
 from efficientzero.runs.results.cpu_seconds import CpuSeconds
 from efficientzero.runs.run_processes import check_alone
 from efficientzero.worker import parse_server_line, tracked
 from replay.relay import relayed
-from replay.service import (
-    ServiceMetrics,
-    reached_at,
-    serve,
-    with_port,
-)
+from replay.service import ServiceMetrics, reached_at, serve, with_port
 
 
 def main() -> None:

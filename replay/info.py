@@ -11,10 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from efficientzero.process.runtime import (
-    StopSignal,
-    WaitReason,
-)
+from efficientzero.process.runtime import StopSignal, WaitReason
 from replay.driver import reverb_lite
 from replay.tables import STORED_STEPS, TRAINING_QUEUE, TRAJECTORIES
 

@@ -19,12 +19,7 @@ from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import EnvSpec, TrainingBatch
 from replay.driver import Quarantine, reverb_lite
-from replay.format import (
-    NewArray,
-    batch_spec,
-    decode_batch,
-    encode_batch,
-)
+from replay.format import NewArray, batch_spec, decode_batch, encode_batch
 from replay.tables import TRAINING_QUEUE
 
 _TURN_S = 0.2

@@ -20,21 +20,12 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from actor.tools.saved_run import (
-    Policy,
-    play,
-)
+from actor.tools.saved_run import Policy, play
 from efficientzero.config import validate
 from efficientzero.process.options import parse_options
-from efficientzero.process.runtime import (
-    StopSignal,
-    install_stop_handlers,
-)
+from efficientzero.process.runtime import StopSignal, install_stop_handlers
 from efficientzero.runs.checkpoint import list_checkpoints
-from efficientzero.runs.run_folder import (
-    RunInfo,
-    write_json,
-)
+from efficientzero.runs.run_folder import RunInfo, write_json
 
 _PROG = "launch.py evaluate"
 _INTERRUPTED = 130

@@ -11,27 +11,12 @@ from typing import Literal
 
 import torch
 
-from actor.games import (
-    GameResult,
-    evaluation_seeds,
-    greedily,
-    play_episodes,
-)
+from actor.games import GameResult, evaluation_seeds, greedily, play_episodes
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet, inference_entries, make_network
-from efficientzero.process.devices import (
-    setup_torch,
-    with_usable_device,
-)
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-    generator,
-)
-from efficientzero.runs.checkpoint import (
-    list_checkpoints,
-    load_checkpoint,
-)
+from efficientzero.process.devices import setup_torch, with_usable_device
+from efficientzero.process.runtime import PlainError, StopSignal, generator
+from efficientzero.runs.checkpoint import list_checkpoints, load_checkpoint
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.search import Planner, PriorPlanner, UniformPlanner, make_planner
 

@@ -19,11 +19,7 @@ from benchmarks.baselines.ppo import PpoConfig, train_ppo
 from benchmarks.baselines.tasks import Curve, Point, Task, play_randomly
 from benchmarks.learning.intervals import mean_interval
 from benchmarks.pages.arms import read_cells
-from efficientzero.config import (
-    PRESETS,
-    Config,
-    load_preset,
-)
+from efficientzero.config import PRESETS, Config, load_preset
 from efficientzero.runs.run_folder import write_json
 
 AlgorithmName = Literal["dqn", "ppo", "random"]

@@ -12,12 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from actor.games import (
-    Chooser,
-    evaluation_seeds,
-    greedily,
-    play_episodes,
-)
+from actor.games import Chooser, evaluation_seeds, greedily, play_episodes
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, make_env_batch, probe_env_spec
 from efficientzero.networks import scale_pixels

@@ -17,10 +17,7 @@ from benchmarks.learning.page import make_page
 from benchmarks.learning.picture import draw
 from benchmarks.learning.results import Result
 from benchmarks.learning.scores import RANDOM
-from efficientzero.process.runtime import (
-    StopSignal,
-    install_stop_handlers,
-)
+from efficientzero.process.runtime import StopSignal, install_stop_handlers
 
 _DPI = 100
 _STOP_GRACE_S = 150.0

@@ -15,13 +15,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from benchmarks.baselines.curves import LEVELS, LearningCurve, by_algorithm
 from benchmarks.baselines.drawing import COLORS, draw_curves, legend_lines
 from benchmarks.learning.intervals import CONFIDENCE, mean_interval
-from benchmarks.learning.results import (
-    ALONE,
-    Result,
-    by_task,
-    return_alone,
-    return_curve,
-)
+from benchmarks.learning.results import ALONE, Result, by_task, return_alone, return_curve
 
 _AGENT = "#4477aa"
 _COLORS = {"prior": "#ee7733", "random": "#777777"}

@@ -17,14 +17,8 @@ from benchmarks.pages.run_cost import training_cpu_seconds
 from deploy.ablate.check import read_summary
 from deploy.report.run_files import Evaluation, kept_evaluations
 from efficientzero.config import Config
-from efficientzero.runs.results.episode_lines import (
-    EPISODES_FILE,
-    num_episodes,
-)
-from efficientzero.runs.run_folder import (
-    RunInfo,
-    read_lines,
-)
+from efficientzero.runs.results.episode_lines import EPISODES_FILE, num_episodes
+from efficientzero.runs.run_folder import RunInfo, read_lines
 from efficientzero.schema import F64
 
 ALONE: tuple[Policy, ...] = ("prior", "random")

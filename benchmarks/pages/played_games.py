@@ -11,10 +11,7 @@ from actor.tools.evaluate import evaluate
 from actor.tools.saved_run import Policy
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.results.run_summary import newest_train_step
-from efficientzero.runs.run_folder import (
-    RunInfo,
-    write_json,
-)
+from efficientzero.runs.run_folder import RunInfo, write_json
 
 
 def play_once(

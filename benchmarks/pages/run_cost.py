@@ -14,10 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.results import (
-    Row,
-    read_rows,
-)
+from deploy.results import Row, read_rows
 from efficientzero.schema import F64
 
 _TIME = "_timestamp"  # wandb's own, in seconds

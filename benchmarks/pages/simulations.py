@@ -21,10 +21,7 @@ from matplotlib.figure import Figure
 from benchmarks.learning.intervals import CONFIDENCE, Interval, mean_interval
 from benchmarks.pages.markdown import interval_text, table
 from benchmarks.pages.played_games import play_once
-from efficientzero.process.runtime import (
-    StopSignal,
-    install_stop_handlers,
-)
+from efficientzero.process.runtime import StopSignal, install_stop_handlers
 from efficientzero.runs.results.run_summary import newest_train_step
 from efficientzero.runs.run_folder import RunInfo
 

@@ -24,29 +24,17 @@ from actor.actor import Actor
 from benchmarks.measuring import Row
 from benchmarks.pipeline.service import replay_process
 from benchmarks.search.search_cost import make_network
-from efficientzero.config import (
-    BudgetConfig,
-    Config,
-)
+from efficientzero.config import BudgetConfig, Config
 from efficientzero.envs import make_env_batch, probe_env_spec
 from efficientzero.envs.atari.game import AtariGame
-from efficientzero.inference import (
-    NODES,
-    NUM_INDEX_ROWS,
-    LatentPool,
-    SearchNetwork,
-)
+from efficientzero.inference import NODES, NUM_INDEX_ROWS, LatentPool, SearchNetwork
 from efficientzero.metrics import NullTracker
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import run_pb2
 from efficientzero.rpc.weight_client import Weights
-from efficientzero.schema import (
-    EnvSpec,
-    Grant,
-    Phase,
-)
+from efficientzero.schema import EnvSpec, Grant, Phase
 from efficientzero.search import make_planner
 from replay.steps import EpisodeWriter
 

@@ -14,10 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import Row, Usage, cpu_seconds, describe_machine, ratio_row
-from benchmarks.pipeline.clients import (
-    NUM_CLIENTS,
-    weight_clients,
-)
+from benchmarks.pipeline.clients import NUM_CLIENTS, weight_clients
 from benchmarks.report import print_rows
 from efficientzero.config import Config, load_preset
 from efficientzero.envs import probe_env_spec

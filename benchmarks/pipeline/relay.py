@@ -16,24 +16,15 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.measuring import Row, Samples, ratio_row, wall_seconds
-from benchmarks.pipeline.frames import (
-    PlayedGame,
-    play_game,
-)
+from benchmarks.pipeline.frames import PlayedGame, play_game
 from benchmarks.pipeline.service import replay_process
-from efficientzero.config import (
-    ClusterConfig,
-    Config,
-)
+from efficientzero.config import ClusterConfig, Config
 from efficientzero.process.free_ports import free_port
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from replay.info import wait_until_ready
 from replay.relay import RelayClient
-from replay.service import (
-    PublicAddress,
-    check_private,
-)
+from replay.service import PublicAddress, check_private
 from replay.steps import EpisodeWriter, SliceSampler
 
 _MAKE_CERTS = Path(__file__).parents[2] / "deploy" / "scripts" / "make_certs.sh"

@@ -17,14 +17,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import Row
-from benchmarks.pipeline.frames import (
-    PlayedGame,
-    play_games,
-)
-from benchmarks.pipeline.service import (
-    ReplayProcess,
-    replay_process,
-)
+from benchmarks.pipeline.frames import PlayedGame, play_games
+from benchmarks.pipeline.service import ReplayProcess, replay_process
 from efficientzero.config import Config
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import EnvSpec

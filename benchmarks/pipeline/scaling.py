@@ -20,25 +20,10 @@ from statistics import median
 from typing import IO
 
 from benchmarks.measuring import Row
-from benchmarks.pipeline.frames import (
-    GAMES,
-    play_game,
-)
-from benchmarks.pipeline.service import (
-    ReplayProcess,
-    replay_process,
-)
-from benchmarks.pipeline.simulated_actors import (
-    WEIGHTS,
-    Order,
-)
-from efficientzero.config import (
-    ActorConfig,
-    BudgetConfig,
-    ClusterConfig,
-    Config,
-    config_to_dict,
-)
+from benchmarks.pipeline.frames import GAMES, play_game
+from benchmarks.pipeline.service import ReplayProcess, replay_process
+from benchmarks.pipeline.simulated_actors import WEIGHTS, Order
+from efficientzero.config import ActorConfig, BudgetConfig, ClusterConfig, Config, config_to_dict
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import weights_pb2

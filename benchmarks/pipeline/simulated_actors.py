@@ -21,10 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from actor.actor import Actor
-from benchmarks.pipeline.frames import (
-    PlayedGame,
-    play_game,
-)
+from benchmarks.pipeline.frames import PlayedGame, play_game
 from efficientzero.config import Config, config_from_dict
 from efficientzero.envs.hang_watch import Call
 from efficientzero.metrics import NullTracker

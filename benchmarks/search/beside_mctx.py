@@ -20,10 +20,7 @@ import tyro
 
 from benchmarks.measuring import Row, Usage, cost_row, cpu_seconds, describe_machine, ratio_row
 from benchmarks.report import print_rows
-from benchmarks.search.tree_cost import (
-    PrecomputedSearch,
-    Shape,
-)
+from benchmarks.search.tree_cost import PrecomputedSearch, Shape
 
 HOW_TO = (
     "mctx needs a separate interpreter; to make one and measure:\n"

@@ -28,11 +28,7 @@ from benchmarks.search.search_cost import (
     make_search,
     prepare,
 )
-from efficientzero.config import (
-    AgentConfig,
-    NetworkConfig,
-    SearchConfig,
-)
+from efficientzero.config import AgentConfig, NetworkConfig, SearchConfig
 from efficientzero.inference.cpu import _kernels
 from efficientzero.networks import ConvDynamics, EfficientZeroNet, LstmCell
 from efficientzero.schema import F32, EnvSpec, Roots

@@ -15,15 +15,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row
-from efficientzero.config import (
-    AgentConfig,
-    NetworkConfig,
-    SearchConfig,
-)
-from efficientzero.inference.cpu.in_place import (
-    InPlacePools,
-    Logits,
-)
+from efficientzero.config import AgentConfig, NetworkConfig, SearchConfig
+from efficientzero.inference.cpu.in_place import InPlacePools, Logits
 from efficientzero.networks import (
     EfficientZeroNet,
     Heads,

@@ -12,10 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from benchmarks.measuring import Row, wall_seconds
-from benchmarks.search.tree_cost import (
-    PrecomputedSearch,
-    Shape,
-)
+from benchmarks.search.tree_cost import PrecomputedSearch, Shape
 
 _MIN_SPEEDUP = 1.7
 _NUM_THREADS = 2

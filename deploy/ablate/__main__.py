@@ -15,21 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.ablate.check import CheckedCell, CheckedGrid, check_cells, check_jobs_memory
-from deploy.ablate.command import (
-    Slot,
-    choose_run_id,
-    launch_command,
-    slots,
-    visible_gpus,
-)
+from deploy.ablate.command import Slot, choose_run_id, launch_command, slots, visible_gpus
 from deploy.ablate.compare import compare
-from deploy.ablate.display import (
-    GridConsole,
-    make_console,
-    plan_table,
-    results_table,
-    same_lines,
-)
+from deploy.ablate.display import GridConsole, make_console, plan_table, results_table, same_lines
 from deploy.ablate.emit import slurm_script, sweep_yaml
 from deploy.ablate.grid import Cell, Grid, axes, expand
 from deploy.ablate.options import PROG, Options, grid_arguments, parse

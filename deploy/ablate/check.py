@@ -27,11 +27,7 @@ from deploy.checks import (
     size,
 )
 from deploy.launching import check_config
-from efficientzero.config import (
-    Config,
-    ConfigError,
-    config_hash,
-)
+from efficientzero.config import Config, ConfigError, config_hash
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 

@@ -14,17 +14,9 @@ from typing import Any
 from deploy.ablate.check import CheckedCell
 from deploy.launching import kwarg_text
 from deploy.supervising import CHECKOUT
-from efficientzero.config import (
-    Config,
-    config_to_dict,
-    flatten,
-    load_preset,
-)
+from efficientzero.config import Config, config_to_dict, flatten, load_preset
 from efficientzero.runs.name_parts import whole_parts
-from efficientzero.runs.naming import (
-    environment_part,
-    run_name,
-)
+from efficientzero.runs.naming import environment_part, run_name
 
 _KWARGS = "env.kwargs."
 _MAX_RUN_ID_LENGTH = 90

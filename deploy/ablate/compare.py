@@ -9,13 +9,7 @@ from pathlib import Path
 from deploy.ablate.grid import ACTORS, SEED
 from deploy.ablate.runner import CellRun
 from deploy.checks import reason
-from deploy.results import (
-    read_scaling_run,
-    read_stamp,
-    scaling_points,
-    scaling_table,
-    unfair,
-)
+from deploy.results import read_scaling_run, read_stamp, scaling_points, scaling_table, unfair
 from efficientzero.runs.results.fairness_stamp import Stamp
 
 _DONE = ("finished", "skipped")

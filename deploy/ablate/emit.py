@@ -16,10 +16,7 @@ from typing import Any
 import yaml
 
 from deploy.ablate.check import CheckedCell
-from efficientzero.config import (
-    Config,
-    TrackingConfig,
-)
+from efficientzero.config import Config, TrackingConfig
 
 _PROCESSES_BESIDE_WORKERS = 3
 """Learner, replay, launcher; the evaluator sleeps most of the time."""

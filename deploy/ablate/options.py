@@ -22,16 +22,8 @@ from deploy.launching import (
     with_compat,
     with_short_options,
 )
-from efficientzero.config import (
-    PRESETS,
-    ConfigError,
-    load_preset,
-)
-from efficientzero.process.options import (
-    parse_options,
-    wants_help,
-    wants_version,
-)
+from efficientzero.config import PRESETS, ConfigError, load_preset
+from efficientzero.process.options import parse_options, wants_help, wants_version
 
 _DESCRIPTION = f"""Run every combination of components, environments, values, actors and seeds.
 

@@ -19,23 +19,10 @@ from typing import Literal
 
 from deploy.ablate.check import CheckedCell, read_summary
 from deploy.ablate.command import Slot, choose_run_id, launch_command
-from deploy.checks import (
-    MIN_FREE_BYTES,
-    size,
-)
-from deploy.supervising import (
-    RunMonitor,
-    StopRequests,
-    learner_status,
-)
-from efficientzero.process.disk_space import (
-    LONGEST_WAIT_S,
-    free_bytes,
-)
-from efficientzero.process.runtime import (
-    LAUNCHER_PID_VARIABLE,
-    StopSignal,
-)
+from deploy.checks import MIN_FREE_BYTES, size
+from deploy.supervising import RunMonitor, StopRequests, learner_status
+from efficientzero.process.disk_space import LONGEST_WAIT_S, free_bytes
+from efficientzero.process.runtime import LAUNCHER_PID_VARIABLE, StopSignal
 from efficientzero.rpc.credentials import CredentialsError, credentials_of
 from efficientzero.rpc.stubs import run_pb2
 from efficientzero.runs.results.run_summary import EVALUATIONS_FILE

@@ -19,15 +19,8 @@ from dataclasses import asdict
 from typing import Any
 
 from deploy.checks.preflight import PreflightError
-from deploy.supervising import (
-    LAUNCH_MARK,
-    end_leftovers,
-    with_import_path,
-)
-from efficientzero.config import (
-    Config,
-    EnvConfig,
-)
+from deploy.supervising import LAUNCH_MARK, end_leftovers, with_import_path
+from efficientzero.config import Config, EnvConfig
 from efficientzero.process.runtime import LAUNCHER_PID_VARIABLE
 from efficientzero.schema import EnvFacts
 

@@ -12,15 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.checks.preflight import (
-    PreflightError,
-    reason,
-)
+from deploy.checks.preflight import PreflightError, reason
 from efficientzero.config import Config, ConfigError
-from efficientzero.runs.lineage import (
-    PARENT_CHECKPOINT,
-    Lineage,
-)
+from efficientzero.runs.lineage import PARENT_CHECKPOINT, Lineage
 from efficientzero.runs.run_folder import RunInfo
 from replay.snapshots import (
     FILES,
@@ -189,10 +183,7 @@ def _entries(folder: Path) -> list[Path]:
 
 def _with_weights(option: str, parent: RunInfo, snapshots: list[Path], *, is_frozen: bool) -> Fork:
     from efficientzero.networks import training_only  # noqa: PLC0415
-    from efficientzero.runs.checkpoint import (  # noqa: PLC0415  imports torch, 2 s: not for --help
-        list_checkpoints,
-        load_checkpoint,
-    )
+    from efficientzero.runs.checkpoint import list_checkpoints, load_checkpoint  # noqa: PLC0415  imports torch, 2 s: not for --help
 
     by_name = {reverbs_name(snapshot): snapshot for snapshot in snapshots}
     belonging, damage = [], ""

@@ -9,12 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.checks.fork import Fork
-from efficientzero.config import (
-    Config,
-    ConfigError,
-    config_to_dict,
-    flatten,
-)
+from efficientzero.config import Config, ConfigError, config_to_dict, flatten
 from efficientzero.schema import EnvSpec
 
 # What the stored steps are made of, and how they are packed. A final evaluation's time limit is
@@ -63,10 +58,7 @@ def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
 
 
 def _check_weights(fork: Fork, config: Config, got: dict[str, Any], there: dict[str, Any]) -> None:
-    from efficientzero.networks import (  # noqa: PLC0415  imports torch, 2 s: not for --help
-        AUXILIARY_HEADS,
-        auxiliary_heads_of,
-    )
+    from efficientzero.networks import AUXILIARY_HEADS, auxiliary_heads_of  # noqa: PLC0415  imports torch, 2 s: not for --help
 
     shapes = [key for key in got if key.startswith("network.") and key not in _NOT_SHAPES]
     keys = (*shapes, "agent.value_prefix", "learner.optimizer")

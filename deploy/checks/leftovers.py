@@ -15,10 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.checks import PreflightError
-from efficientzero.runs.run_processes import (
-    RunProcess,
-    processes_in,
-)
+from efficientzero.runs.run_processes import RunProcess, processes_in
 
 _GRACE_S = 60.0
 """Their kernel has asked them to stop when their launcher ended; a learner then saves."""

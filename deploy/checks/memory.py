@@ -14,16 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy.checks.preflight import (
-    PreflightError,
-    size,
-)
-from deploy.checks.process_memory import (
-    ERROR,
-    batch_bytes,
-    number_of,
-    process_memory,
-)
+from deploy.checks.preflight import PreflightError, size
+from deploy.checks.process_memory import ERROR, batch_bytes, number_of, process_memory
 from efficientzero.config import Config
 from efficientzero.schema import EnvSpec
 

@@ -18,24 +18,14 @@ from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
 
-from efficientzero.config import (
-    ClusterConfig,
-    Config,
-    TrackingConfig,
-)
+from efficientzero.config import ClusterConfig, Config, TrackingConfig
 from efficientzero.metrics import check_wandb_name
 from efficientzero.process.disk_space import is_full
 from efficientzero.process.free_ports import bind_free_port
 from efficientzero.rpc.certificates import expiries
 from efficientzero.rpc.credentials import CredentialsError, check_bind, credentials_folder
-from efficientzero.runs.run_folder import (
-    RELAYED,
-    check_run_id,
-)
-from replay.service import (
-    PublicAddress,
-    check_private,
-)
+from efficientzero.runs.run_folder import RELAYED, check_run_id
+from replay.service import PublicAddress, check_private
 
 MIN_FREE_BYTES = 200 * 10**6
 _GROUP_SUFFIX = re.compile(r"[A-Za-z0-9._=+-]*")

@@ -9,12 +9,7 @@ import math
 
 import numpy as np
 
-from efficientzero.config import (
-    Config,
-    downsample_of,
-    latent_size,
-    trunk_of,
-)
+from efficientzero.config import Config, downsample_of, latent_size, trunk_of
 from efficientzero.schema import EnvSpec
 from replay.format import batch_spec
 

@@ -10,20 +10,9 @@ from typing import Annotated
 
 import tyro
 
-from deploy.launching.env_kwargs import (
-    REGISTRY,
-    join_kwargs,
-)
-from efficientzero.config import (
-    PRESETS,
-    REMOVED_FIELDS,
-    Config,
-    compat_group,
-)
-from efficientzero.process.options import (
-    parse_options,
-    refuse_options,
-)
+from deploy.launching.env_kwargs import REGISTRY, join_kwargs
+from efficientzero.config import PRESETS, REMOVED_FIELDS, Config, compat_group
+from efficientzero.process.options import parse_options, refuse_options
 
 _DESCRIPTION = """Train EfficientZero: a learner, replay, actors, reanalyzers and an evaluator.
 

@@ -11,11 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from efficientzero.config import (
-    Config,
-    config_to_dict,
-    flatten,
-)
+from efficientzero.config import Config, config_to_dict, flatten
 
 _COMMAND_LINE = "command line"
 _STYLES = {"default": "dim", _COMMAND_LINE: "bold green"}

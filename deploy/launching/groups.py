@@ -11,19 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from deploy.launching.components import COMPONENTS
-from efficientzero.config import (
-    COMPAT_GROUPS,
-    PRESETS,
-    Config,
-    experiment_values,
-    load_preset,
-)
+from efficientzero.config import COMPAT_GROUPS, PRESETS, Config, experiment_values, load_preset
 from efficientzero.runs.lineage import Lineage
 from efficientzero.runs.name_parts import canonical
-from efficientzero.runs.naming import (
-    Treatment,
-    group_name,
-)
+from efficientzero.runs.naming import Treatment, group_name
 
 _FROZEN_BUDGET = ("budget.env_steps", "budget.warmup_env_steps")
 """Fields that the frozen replay decides."""

@@ -15,14 +15,8 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 
-from deploy.checks import (
-    PreflightError,
-    reason,
-)
-from efficientzero.process.file_locks import (
-    LockHeld,
-    lock_file,
-)
+from deploy.checks import PreflightError, reason
+from efficientzero.process.file_locks import LockHeld, lock_file
 
 _LOCK = ".lock"
 _NO_LOCKS = "this file system has no locks: do not start the same run a second time meanwhile"

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.checks import (
-    PreflightError,
-    check_run_name,
-    reason,
-)
+from deploy.checks import PreflightError, check_run_name, reason
 from deploy.launching.config_checks import check_same_experiment
 from efficientzero.config import Config, ConfigError
 from efficientzero.runs.run_folder import RunInfo

@@ -15,13 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from deploy.results import (
-    WandbRun,
-)
-from efficientzero.runs.results.run_summary import (
-    EVALUATIONS_FILE,
-    SUMMARY_FILE,
-)
+from deploy.results import WandbRun
+from efficientzero.runs.results.run_summary import EVALUATIONS_FILE, SUMMARY_FILE
 from efficientzero.runs.run_folder import read_lines
 from efficientzero.schema import F64
 

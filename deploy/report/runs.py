@@ -19,21 +19,11 @@ from deploy.report.run_files import (
     time_shares,
     training_metrics,
 )
-from deploy.results import (
-    WandbRun,
-    find_runs,
-)
-from efficientzero.config import (
-    Config,
-    experiment_values,
-    flatten,
-)
+from deploy.results import WandbRun, find_runs
+from efficientzero.config import Config, experiment_values, flatten
 from efficientzero.runs.name_parts import canonical
 from efficientzero.runs.naming import environment_part
-from efficientzero.runs.results.run_summary import (
-    EVALUATIONS_FILE,
-    SUMMARY_FILE,
-)
+from efficientzero.runs.results.run_summary import EVALUATIONS_FILE, SUMMARY_FILE
 
 _FAILED = (1, 2)
 """Exit codes of a run that must not be compared; others finished, were stopped, or run."""

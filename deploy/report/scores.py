@@ -13,10 +13,7 @@ import numpy as np
 
 from deploy.report.run_files import ReportError
 from deploy.report.runs import Run
-from efficientzero.envs.atari.scores import (
-    atari100k_game,
-    atari100k_scores,
-)
+from efficientzero.envs.atari.scores import atari100k_game, atari100k_scores
 from efficientzero.schema import F64
 
 _POSSIBLE_RETURNS = {"Catch-v0": (-1.0, 1.0), "CartPole-v1": (0.0, 500.0)}

@@ -11,11 +11,7 @@ from typing import Any
 from deploy.results.wandb_history import has_rows
 from efficientzero.metrics import NOT_UPLOADED_FILE
 from efficientzero.runs.results.episode_lines import EPISODES_FILE
-from efficientzero.runs.results.run_summary import (
-    EVALUATIONS_FILE,
-    SUMMARY_FILE,
-    newest_train_step,
-)
+from efficientzero.runs.results.run_summary import EVALUATIONS_FILE, SUMMARY_FILE, newest_train_step
 from efficientzero.runs.run_folder import RunInfo
 
 _FILES = (SUMMARY_FILE, EVALUATIONS_FILE, EPISODES_FILE, "checkpoints", "logs")

@@ -13,16 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from deploy.results.fairness import read_stamp
-from deploy.results.wandb_history import (
-    Row,
-    read_rows,
-)
+from deploy.results.wandb_history import Row, read_rows
 from efficientzero.runs.results.fairness_stamp import Stamp
 from efficientzero.runs.results.run_summary import EVALUATIONS_FILE
-from efficientzero.runs.run_folder import (
-    RunInfo,
-    read_lines,
-)
+from efficientzero.runs.run_folder import RunInfo, read_lines
 
 ROLES = ("actor", "reanalyzer", "learner")
 """Roles whose waiting is reported."""

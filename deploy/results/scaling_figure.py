@@ -10,10 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from deploy.results.scaling import (
-    ROLES,
-    ScalingPoint,
-)
+from deploy.results.scaling import ROLES, ScalingPoint
 
 _COLORS = {"actor": "#4477aa", "reanalyzer": "#ee6677", "learner": "#228833"}
 _DPI = 110

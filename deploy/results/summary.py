@@ -12,22 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from deploy.results.fairness import stamp_line
-from deploy.results.on_disk import (
-    files_row,
-    unsaved_rows,
-    wandb_rows,
-)
+from deploy.results.on_disk import files_row, unsaved_rows, wandb_rows
 from efficientzero.config import BudgetConfig
 from efficientzero.process.options import git_commit
-from efficientzero.runs.results.episode_lines import (
-    EPISODES_FILE,
-    num_episodes,
-)
+from efficientzero.runs.results.episode_lines import EPISODES_FILE, num_episodes
 from efficientzero.runs.results.fairness_stamp import Stamp
-from efficientzero.runs.run_folder import (
-    RunInfo,
-    read_lines,
-)
+from efficientzero.runs.run_folder import RunInfo, read_lines
 
 _NEWEST_GAMES = 100
 

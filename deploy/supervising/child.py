@@ -19,15 +19,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from deploy.supervising.topology import ProcessSpec
-from efficientzero.process.guarded_thread import (
-    GuardedThread,
-    guarded_thread,
-)
-from efficientzero.process.runtime import (
-    EXIT_FINAL,
-    LAUNCHER_PID_VARIABLE,
-    StopSignal,
-)
+from efficientzero.process.guarded_thread import GuardedThread, guarded_thread
+from efficientzero.process.runtime import EXIT_FINAL, LAUNCHER_PID_VARIABLE, StopSignal
 
 LineSink = Callable[[str, str], None]
 """Takes a process's name and one line that it printed."""

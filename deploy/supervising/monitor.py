@@ -20,10 +20,7 @@ from deploy.supervising.supervisor import Progress
 from efficientzero.process.guarded_thread import GuardedThread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
-from efficientzero.rpc.stubs import (
-    run_pb2,
-    run_pb2_grpc,
-)
+from efficientzero.rpc.stubs import run_pb2, run_pb2_grpc
 from efficientzero.runs.run_folder import read_lines
 
 log = logging.getLogger(__name__)

@@ -22,27 +22,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deploy.results import (
-    EndedRun,
-    ended_run,
-    run_at,
-)
-from efficientzero.process.options import (
-    parse_options,
-    port_problem,
-)
+from deploy.results import EndedRun, ended_run, run_at
+from efficientzero.process.options import parse_options, port_problem
 from efficientzero.rpc.channel import AWAY, credentials_problem, open_channel, reason_of
 from efficientzero.rpc.credentials import (
     CREDENTIALS_VARIABLE,
     CredentialsError,
     use_local_credentials,
 )
-from efficientzero.rpc.stubs import (
-    cluster_pb2,
-    cluster_pb2_grpc,
-    run_pb2,
-    run_pb2_grpc,
-)
+from efficientzero.rpc.stubs import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
 from efficientzero.runs.results.run_summary import SUMMARY_FILE
 from efficientzero.runs.run_folder import RunInfo
 

@@ -14,16 +14,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deploy.supervising.child import (
-    Child,
-    end_leftovers,
-)
+from deploy.supervising.child import Child, end_leftovers
 from deploy.supervising.stop_requests import EXIT_FAILED, StopRequests
 from deploy.supervising.topology import WORKER_ROLES
-from efficientzero.process.runtime import (
-    EXIT_FINAL,
-    WaitReason,
-)
+from efficientzero.process.runtime import EXIT_FINAL, WaitReason
 from efficientzero.runs.results.run_summary import Outcome
 
 _NEVER = "and a deterministic run cannot start it again"

@@ -26,13 +26,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from efficientzero.config import (
-    PRESETS,
-    Config,
-    config_to_dict,
-    flatten,
-    load_preset,
-)
+from efficientzero.config import PRESETS, Config, config_to_dict, flatten, load_preset
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -9,10 +9,7 @@ from __future__ import annotations
 import zstandard
 
 from efficientzero.blocks import _blocks
-from efficientzero.blocks._blocks import (
-    Block,
-    BlockFormat,
-)
+from efficientzero.blocks._blocks import Block, BlockFormat
 from efficientzero.schema import EnvSpec
 
 _ZSTD_LEVEL = -1

@@ -25,12 +25,7 @@ from efficientzero.config.files import (
     preset_of_env,
     whole,
 )
-from efficientzero.config.image_sizes import (
-    downsample_of,
-    latent_size,
-    trunk_of,
-    with_downsample,
-)
+from efficientzero.config.image_sizes import downsample_of, latent_size, trunk_of, with_downsample
 from efficientzero.config.role_fields import (
     ActorConfig,
     LearnerConfig,

@@ -6,10 +6,7 @@ Called by the launcher. docs/reference/compat.md describes each switch.
 from __future__ import annotations
 
 from efficientzero.config.agent_fields import CompatConfig
-from efficientzero.config.files import (
-    ConfigError,
-    nearest,
-)
+from efficientzero.config.files import ConfigError, nearest
 
 COMPAT_GROUPS = {
     "none": CompatConfig(),

@@ -9,12 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from efficientzero.config.agent_fields import (
-    AgentConfig,
-    CompatConfig,
-    NetworkConfig,
-    SearchConfig,
-)
+from efficientzero.config.agent_fields import AgentConfig, CompatConfig, NetworkConfig, SearchConfig
 from efficientzero.config.role_fields import (
     ActorConfig,
     EvaluatorConfig,
@@ -22,12 +17,7 @@ from efficientzero.config.role_fields import (
     ReanalyzerConfig,
     ReplayConfig,
 )
-from efficientzero.config.run_fields import (
-    BudgetConfig,
-    ClusterConfig,
-    EnvConfig,
-    TrackingConfig,
-)
+from efficientzero.config.run_fields import BudgetConfig, ClusterConfig, EnvConfig, TrackingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

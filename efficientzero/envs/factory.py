@@ -14,11 +14,7 @@ from typing import Any, Literal, Protocol
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 
-from efficientzero.config import (
-    Config,
-    EnvConfig,
-    EnvKwargs,
-)
+from efficientzero.config import Config, EnvConfig, EnvKwargs
 from efficientzero.envs.atari.game import AtariGame
 from efficientzero.envs.atari.jpeg import JpegFrames
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv

@@ -18,10 +18,7 @@ from torch import Tensor, nn
 
 from efficientzero.inference.cpu.folded_network import FoldedNetwork
 from efficientzero.inference.cpu.in_place import in_place_step
-from efficientzero.inference.graph_capture import (
-    graphed,
-    traced,
-)
+from efficientzero.inference.graph_capture import graphed, traced
 from efficientzero.inference.node_pools import (
     ACTIONS,
     KEEPS_LSTM,

@@ -15,14 +15,8 @@ from collections.abc import Callable, Iterable
 import torch
 
 from efficientzero.config import SearchConfig
-from efficientzero.inference.node_pools import (
-    NODES,
-    NUM_INDEX_ROWS,
-)
-from efficientzero.inference.search_network import (
-    LatentPool,
-    SearchNetwork,
-)
+from efficientzero.inference.node_pools import NODES, NUM_INDEX_ROWS
+from efficientzero.inference.search_network import LatentPool, SearchNetwork
 from efficientzero.networks import EfficientZeroNet
 
 _FEWEST_ROUNDS, _MOST_ROUNDS = 3, 20

@@ -15,11 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from efficientzero.config import Config, NetworkConfig
-from efficientzero.networks.blocks import (
-    Classifier,
-    Prediction,
-    ValuePrefixHead,
-)
+from efficientzero.networks.blocks import Classifier, Prediction, ValuePrefixHead
 from efficientzero.networks.heads import (
     AUXILIARY_HEADS,
     Heads,

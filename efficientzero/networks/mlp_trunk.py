@@ -15,11 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from efficientzero.config import (
-    NetworkConfig,
-    downsample_of,
-    latent_size,
-)
+from efficientzero.config import NetworkConfig, downsample_of, latent_size
 from efficientzero.networks.blocks import ResidualMlp, Trunk, conv3x3, scale_pixels
 from efficientzero.schema import EnvSpec
 

@@ -24,10 +24,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from efficientzero.process.guarded_thread import guarded_thread
-from efficientzero.process.liveness import (
-    beat,
-    start_liveness,
-)
+from efficientzero.process.liveness import beat, start_liveness
 from efficientzero.process.stop_signals import stop_signals
 
 ROLES = ("launcher", "replay", "learner", "reanalyzer", "actor", "evaluator")

@@ -12,21 +12,10 @@ from typing import Self, TypeVar
 
 import grpc
 
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-    WaitReason,
-)
+from efficientzero.process.runtime import PlainError, StopSignal, WaitReason
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
-from efficientzero.rpc.stubs import (
-    run_pb2,
-    run_pb2_grpc,
-)
-from efficientzero.schema import (
-    BatchTurn,
-    Grant,
-    Phase,
-)
+from efficientzero.rpc.stubs import run_pb2, run_pb2_grpc
+from efficientzero.schema import BatchTurn, Grant, Phase
 
 _PATIENCE_S = 180.0
 """Enough for a restarted learner to read its checkpoint on a busy machine or another host."""

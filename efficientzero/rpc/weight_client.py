@@ -17,20 +17,10 @@ import grpc
 from torch import Tensor
 
 from efficientzero.process.guarded_thread import guarded_thread
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-    WaitReason,
-)
+from efficientzero.process.runtime import PlainError, StopSignal, WaitReason
 from efficientzero.rpc.channel import AWAY, MAX_CHUNK_BYTES, open_channel, reason_of
-from efficientzero.rpc.stubs import (
-    weights_pb2,
-    weights_pb2_grpc,
-)
-from efficientzero.rpc.weights_codec import (
-    OtherNetwork,
-    decode_weights,
-)
+from efficientzero.rpc.stubs import weights_pb2, weights_pb2_grpc
+from efficientzero.rpc.weights_codec import OtherNetwork, decode_weights
 
 _POLL_S = 0.5
 _PULL_DEADLINE_S = 30.0

@@ -18,13 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientzero.config import (
-    Config,
-    ConfigError,
-    config_from_dict,
-    config_hash,
-    config_to_dict,
-)
+from efficientzero.config import Config, ConfigError, config_from_dict, config_hash, config_to_dict
 from efficientzero.runs.lineage import Lineage
 from efficientzero.schema import EnvSpec
 

@@ -10,10 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficientzero.process.runtime import (
-    LAUNCHER_PID_VARIABLE,
-    PlainError,
-)
+from efficientzero.process.runtime import LAUNCHER_PID_VARIABLE, PlainError
 from efficientzero.runs.run_folder import CONFIG_FILE
 
 _ROLES = {

@@ -13,11 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientzero.config import (
-    AgentConfig,
-    CompatConfig,
-    SearchConfig,
-)
+from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
 from efficientzero.inference import SearchNetwork
 from efficientzero.networks import EfficientZeroNet, node_answers
 from efficientzero.schema import F32, Frames, Roots, SearchResult

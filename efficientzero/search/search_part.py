@@ -13,11 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientzero.config import (
-    AgentConfig,
-    CompatConfig,
-    SearchConfig,
-)
+from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
 from efficientzero.inference import (
     ACTIONS,
     KEEPS_LSTM,

@@ -14,16 +14,8 @@ from pathlib import Path
 
 import grpc
 
-from efficientzero.metrics import (
-    check_environment,
-    check_wandb_name,
-    resolve_mode,
-)
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-    WaitReason,
-)
+from efficientzero.metrics import check_environment, check_wandb_name, resolve_mode
+from efficientzero.process.runtime import PlainError, StopSignal, WaitReason
 from efficientzero.rpc.channel import (
     EXPIRED,
     NOT_YET_VALID,
@@ -33,15 +25,8 @@ from efficientzero.rpc.channel import (
 )
 from efficientzero.rpc.place_proofs import PlaceProofs
 from efficientzero.rpc.protocol import PROTOCOL, installed_versions
-from efficientzero.rpc.stubs import (
-    cluster_pb2,
-    cluster_pb2_grpc,
-)
-from efficientzero.runs.run_folder import (
-    RELAYED,
-    RunInfo,
-    check_run_id,
-)
+from efficientzero.rpc.stubs import cluster_pb2, cluster_pb2_grpc
+from efficientzero.runs.run_folder import RELAYED, RunInfo, check_run_id
 
 CALL_S = 5.0
 

@@ -12,24 +12,12 @@ import time
 
 import grpc
 
-from efficientzero.metrics import (
-    NO_VITALS,
-    Pulse,
-)
+from efficientzero.metrics import NO_VITALS, Pulse
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.process_seconds import WANDB_SECONDS
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-)
-from efficientzero.rpc.channel import (
-    open_channel,
-    reason_of,
-)
-from efficientzero.rpc.stubs import (
-    cluster_pb2,
-    cluster_pb2_grpc,
-)
+from efficientzero.process.runtime import PlainError, StopSignal
+from efficientzero.rpc.channel import open_channel, reason_of
+from efficientzero.rpc.stubs import cluster_pb2, cluster_pb2_grpc
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.worker.joining import CALL_S, JoinRefused, LearnerAway, status_code
 

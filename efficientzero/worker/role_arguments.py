@@ -8,11 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficientzero.process.options import (
-    parse_options,
-    port_problem,
-    refuse_options,
-)
+from efficientzero.process.options import parse_options, port_problem, refuse_options
 from efficientzero.process.runtime import LAUNCHER_PID_VARIABLE
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, use_local_credentials
 from efficientzero.runs.run_folder import RunInfo

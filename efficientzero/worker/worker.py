@@ -12,11 +12,7 @@ from dataclasses import dataclass
 
 from efficientzero.process.disk_space import DiskPause
 from efficientzero.process.own_log import keep_log
-from efficientzero.process.runtime import (
-    StopSignal,
-    run_role,
-    setup_logging,
-)
+from efficientzero.process.runtime import StopSignal, run_role, setup_logging
 from efficientzero.rpc.certificates import expiry_notes
 from efficientzero.rpc.credentials import CredentialsError, credentials_folder, is_loopback
 from efficientzero.rpc.place_proofs import SECRET_FILE

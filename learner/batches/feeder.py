@@ -15,14 +15,8 @@ from typing import NamedTuple, Protocol
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import TrainingBatch
-from learner.batches.checks import (
-    BadBatch,
-    BatchChecks,
-)
-from learner.batches.loader import (
-    BatchLoader,
-    SentBatch,
-)
+from learner.batches.checks import BadBatch, BatchChecks
+from learner.batches.loader import BatchLoader, SentBatch
 
 _TURN_S = 0.2
 

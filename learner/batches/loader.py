@@ -20,11 +20,7 @@ from torch import Tensor
 from efficientzero.config import Config, importance_exponent
 from efficientzero.schema import BATCH_FIELDS, EnvSpec, TrainingBatch, stack_window
 from learner.batches.augmentation import Augmentation
-from learner.training.losses import (
-    LossInput,
-    importance_weights,
-    loss_parts,
-)
+from learner.training.losses import LossInput, importance_weights, loss_parts
 
 _SENT = tuple(name for name, field in BATCH_FIELDS.items() if field.is_sent)
 _AS_SENT = tuple(field.name for field in dataclasses.fields(LossInput) if field.name in _SENT)

@@ -8,10 +8,7 @@ from __future__ import annotations
 import logging
 import time
 
-from efficientzero.process.guarded_thread import (
-    GuardedThread,
-    guarded_thread,
-)
+from efficientzero.process.guarded_thread import GuardedThread, guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.run_folder import RunInfo
 from learner.cluster.starvation import Starvation

@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from efficientzero.metrics import Vitals
-from learner.cluster.roster import (
-    LATE_S,
-    Member,
-)
+from learner.cluster.roster import LATE_S, Member
 
 _FULL = 0.9
 """From this busy share on a worker counts as fully busy."""

@@ -20,13 +20,7 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.certificates import expiry_notes
 from efficientzero.rpc.credentials import credentials_folder, has_tls
 from efficientzero.schema import Phase
-from learner.cluster.roster import (
-    LATE_S,
-    LOST_S,
-    Member,
-    Roster,
-    Seat,
-)
+from learner.cluster.roster import LATE_S, LOST_S, Member, Roster, Seat
 from learner.cluster.stall import cause_of
 from learner.pacing import Governor
 from learner.records import RunRecord

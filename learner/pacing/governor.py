@@ -14,10 +14,7 @@ from collections.abc import Callable
 
 from efficientzero.config import Config
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import (
-    Grant,
-    Phase,
-)
+from efficientzero.schema import Grant, Phase
 from learner.pacing.actors import Actor, Actors, Ticket
 from learner.pacing.pace import Pace
 

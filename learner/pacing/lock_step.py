@@ -10,11 +10,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from efficientzero.config import (
-    Config,
-    is_published,
-    next_evaluation,
-)
+from efficientzero.config import Config, is_published, next_evaluation
 from efficientzero.schema import F64, U64, Grant
 from learner.pacing.governor import Governor
 from replay.steps import clip_priorities

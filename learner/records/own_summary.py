@@ -11,17 +11,10 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
-from efficientzero.process.runtime import (
-    LAUNCHER_PID_VARIABLE,
-    StopSignal,
-)
+from efficientzero.process.runtime import LAUNCHER_PID_VARIABLE, StopSignal
 from efficientzero.rpc.stubs import run_pb2
 from efficientzero.runs.lease import Fenced
-from efficientzero.runs.results.run_summary import (
-    Outcome,
-    save_summary,
-    summarize,
-)
+from efficientzero.runs.results.run_summary import Outcome, save_summary, summarize
 from efficientzero.runs.run_folder import RunInfo
 from learner.pacing import Governor
 from learner.records.run_record import RunRecord

@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from efficientzero.process.disk_space import (
-    DiskPause,
-    is_full,
-)
+from efficientzero.process.disk_space import DiskPause, is_full
 from efficientzero.runs.lease import Fenced
 from efficientzero.runs.results.episode_lines import (
     EPISODES_FILE,
@@ -27,11 +24,7 @@ from efficientzero.runs.results.episode_lines import (
     num_episodes,
     shorten_file,
 )
-from efficientzero.runs.run_folder import (
-    append_lines,
-    read_lines,
-    rewrite_lines,
-)
+from efficientzero.runs.run_folder import append_lines, read_lines, rewrite_lines
 from replay.steps import MIN_PRIORITY
 
 _PRIORITY_DECAY = 0.99  # per training batch

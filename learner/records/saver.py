@@ -15,26 +15,13 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from efficientzero.process.disk_space import (
-    SMALL_FILES,
-    DiskPause,
-    Reserve,
-    check_room,
-    is_full,
-)
-from efficientzero.process.guarded_thread import (
-    GuardedThread,
-    guarded_thread,
-)
+from efficientzero.process.disk_space import SMALL_FILES, DiskPause, Reserve, check_room, is_full
+from efficientzero.process.guarded_thread import GuardedThread, guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.runs.lease import Lease
 from efficientzero.runs.run_folder import RunInfo
-from replay.snapshots import (
-    SnapshotFailed,
-    newest_size,
-    request_snapshot,
-)
+from replay.snapshots import SnapshotFailed, newest_size, request_snapshot
 
 _SNAPSHOT_S = 40.0  # at the end: less than the learner's grace, so that the weights are saved
 

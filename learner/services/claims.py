@@ -9,10 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from efficientzero.config import (
-    Config,
-    EnvConfig,
-)
+from efficientzero.config import Config, EnvConfig
 from efficientzero.envs.known_returns import largest_return
 from efficientzero.schema import Phase
 from learner.pacing import Governor

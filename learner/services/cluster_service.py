@@ -13,15 +13,9 @@ import grpc
 from efficientzero.metrics import Vitals
 from efficientzero.rpc.place_proofs import PlaceProofs
 from efficientzero.rpc.protocol import PROTOCOL, different_versions
-from efficientzero.rpc.stubs import (
-    cluster_pb2,
-    cluster_pb2_grpc,
-)
+from efficientzero.rpc.stubs import cluster_pb2, cluster_pb2_grpc
 from efficientzero.rpc.texts import clean
-from efficientzero.runs.results.cpu_seconds import (
-    WANDB,
-    CpuSeconds,
-)
+from efficientzero.runs.results.cpu_seconds import WANDB, CpuSeconds
 from efficientzero.runs.run_folder import RunInfo
 from learner.cluster import (
     MOST_PLACES,

@@ -15,10 +15,7 @@ import grpc
 
 from efficientzero.rpc.refusals import Refusals
 from learner.services.call_refused import CallRefused
-from learner.services.held_calls import (
-    HeldCall,
-    HeldCalls,
-)
+from learner.services.held_calls import HeldCall, HeldCalls
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 

@@ -22,10 +22,7 @@ from efficientzero.rpc.credentials import (
     read_token,
     server_credentials,
 )
-from efficientzero.rpc.stubs import (
-    cluster_pb2_grpc,
-    run_pb2_grpc,
-)
+from efficientzero.rpc.stubs import cluster_pb2_grpc, run_pb2_grpc
 from learner.pacing import Governor
 from learner.records import RunRecord
 from learner.services.claims import Claims

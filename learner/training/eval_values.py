@@ -12,10 +12,7 @@ from torch import Tensor
 from efficientzero.config import Config
 from efficientzero.networks import EfficientZeroNet, node_answers
 from efficientzero.process.devices import precision_context
-from learner.training.losses import (
-    LossInput,
-    unroll,
-)
+from learner.training.losses import LossInput, unroll
 
 
 @torch.no_grad()

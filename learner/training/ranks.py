@@ -23,17 +23,10 @@ from torch.utils._pytree import tree_map
 
 from efficientzero.config import Config
 from efficientzero.process.file_locks import has_locks
-from efficientzero.process.process_seconds import (
-    ProcessSeconds,
-    read_process,
-)
+from efficientzero.process.process_seconds import ProcessSeconds, read_process
 from efficientzero.process.runtime import PlainError
 from efficientzero.runs.run_folder import RunInfo
-from learner.training.losses import (
-    LossInput,
-    LossTerms,
-    loss_parts,
-)
+from learner.training.losses import LossInput, LossTerms, loss_parts
 from learner.training.synced_norms import with_synced_norms
 
 _TIMEOUT_S = 300.0

@@ -14,10 +14,7 @@ from torch import Tensor
 
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F64, I64, TrainingBatch
-from learner.training.losses import (
-    LossInput,
-    LossTerms,
-)
+from learner.training.losses import LossInput, LossTerms
 from learner.training.update import Update
 
 _DORMANT = 0.025

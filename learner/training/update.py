@@ -23,16 +23,8 @@ from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import precision_context
 from efficientzero.process.runtime import PlainError
 from efficientzero.schema import F64
-from learner.training.losses import (
-    LossInput,
-    LossTerms,
-    compute_loss,
-    loss_parts,
-)
-from learner.training.ranks import (
-    Alone,
-    Ranks,
-)
+from learner.training.losses import LossInput, LossTerms, compute_loss, loss_parts
+from learner.training.ranks import Alone, Ranks
 
 _EXPLODING = 1e6
 """Times learner.max_grad_norm: clipping leaves a millionth, and a few samples decide it all."""

@@ -16,10 +16,7 @@ import threading
 import time
 
 from efficientzero.process.guarded_thread import guarded_thread
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-)
+from efficientzero.process.runtime import PlainError, StopSignal
 from replay.driver import reverb_lite
 
 _LOG_AGAIN_S = 60.0

@@ -18,11 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientzero.blocks import (
-    BlockPacker,
-    BlockUnpacker,
-    block_format,
-)
+from efficientzero.blocks import BlockPacker, BlockUnpacker, block_format
 from efficientzero.blocks._blocks import Block
 from efficientzero.config import AgentConfig
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep, SliceBatch

@@ -29,16 +29,9 @@ from efficientzero.rpc.credentials import (
 )
 from efficientzero.rpc.refusals import Refusals
 from efficientzero.rpc.texts import clean
-from efficientzero.runs.run_folder import (
-    RELAYED,
-    RunInfo,
-)
+from efficientzero.runs.run_folder import RELAYED, RunInfo
 from replay.info import WAY_TO_RELAY
-from replay.relay.byte_pipe import (
-    ACCEPTED,
-    PipeEnd,
-    Tasks,
-)
+from replay.relay.byte_pipe import ACCEPTED, PipeEnd, Tasks
 
 _CONNECT_S = 10.0
 _BACKLOG = 128

@@ -37,11 +37,7 @@ from efficientzero.rpc.credentials import (
     server_tls,
 )
 from efficientzero.rpc.refusals import Refusals
-from replay.relay.byte_pipe import (
-    ACCEPTED,
-    PipeEnd,
-    Tasks,
-)
+from replay.relay.byte_pipe import ACCEPTED, PipeEnd, Tasks
 from replay.service import PortTakenError, check_private
 
 _BACKLOG = 1_024

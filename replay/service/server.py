@@ -18,16 +18,9 @@ from pathlib import Path
 
 from efficientzero.config import ReplayConfig
 from efficientzero.process.disk_space import DiskPause
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-)
+from efficientzero.process.runtime import PlainError, StopSignal
 from replay.driver import BindAddress, ForeignPid, reverb_lite
-from replay.service.address import (
-    check_private,
-    listening_addresses,
-    reached_at,
-)
+from replay.service.address import check_private, listening_addresses, reached_at
 from replay.snapshots import SnapshotFolder, check_format
 from replay.tables import TRAINING_QUEUE, build_tables
 

@@ -17,10 +17,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from replay.driver import reverb_lite
-from replay.snapshots.folder import (
-    STREAMS,
-    is_intact,
-)
+from replay.snapshots.folder import STREAMS, is_intact
 from replay.tables import TRAINING_QUEUE, TRAJECTORIES
 
 _READ_BYTES = 1 << 20

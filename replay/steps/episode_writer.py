@@ -14,17 +14,9 @@ from collections.abc import Callable
 import numpy as np
 
 from efficientzero.config import Config
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-    WaitReason,
-)
+from efficientzero.process.runtime import PlainError, StopSignal, WaitReason
 from efficientzero.schema import Ending, EnvSpec, Frames, ReplayStep
-from replay.driver import (
-    CellRef,
-    ColumnWriter,
-    reverb_lite,
-)
+from replay.driver import CellRef, ColumnWriter, reverb_lite
 from replay.format import SliceCodec
 from replay.steps.priorities import clip_priority
 from replay.tables import STORED_STEPS, TRAJECTORIES

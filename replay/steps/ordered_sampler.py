@@ -13,18 +13,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from efficientzero.config import Config
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-)
+from efficientzero.process.runtime import PlainError, StopSignal
 from efficientzero.schema import EnvSpec, SliceBatch
 from replay.driver import PoisonedReplay
 from replay.info import ReplayInfo
-from replay.steps.slice_sampler import (
-    Sample,
-    SampleStream,
-    SliceDecoder,
-)
+from replay.steps.slice_sampler import Sample, SampleStream, SliceDecoder
 from replay.steps.step_pool import StepPool
 
 _NUM_AHEAD = 64

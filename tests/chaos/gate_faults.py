@@ -8,19 +8,11 @@ import grpc
 
 from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.credentials import LOCAL_FOLDER, read_token
-from efficientzero.rpc.stubs import (
-    cluster_pb2,
-    cluster_pb2_grpc,
-    run_pb2,
-    run_pb2_grpc,
-)
+from efficientzero.rpc.stubs import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
 from efficientzero.worker.joining import new_seat
 from learner.cluster.roster import FIRST_JOINED_INCARNATION
 from tests.chaos.site import Site
-from tests.support.half_open import (
-    check_answers_are_prompt,
-    half_open_calls,
-)
+from tests.support.half_open import check_answers_are_prompt, half_open_calls
 
 _CALLS = 1_200
 _HELD_S = 5.0

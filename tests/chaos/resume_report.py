@@ -12,10 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.results.wandb_history import (
-    WandbRun,
-    find_runs,
-)
+from deploy.results.wandb_history import WandbRun, find_runs
 from efficientzero.config.fields import Config
 from efficientzero.config.schedules import learning_rate
 from efficientzero.runs.results.env_step_journal import EnvStepJournal

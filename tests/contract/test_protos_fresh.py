@@ -6,12 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from efficientzero.rpc.stubs import (
-    cluster_pb2_grpc,
-    run_pb2,
-    run_pb2_grpc,
-    weights_pb2_grpc,
-)
+from efficientzero.rpc.stubs import cluster_pb2_grpc, run_pb2, run_pb2_grpc, weights_pb2_grpc
 from efficientzero.schema import Phase
 
 ROOT = Path(__file__).parents[2]

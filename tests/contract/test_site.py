@@ -14,10 +14,7 @@ from docs.site.generate import (
     site_links,
 )
 from efficientzero.config.fields import Config
-from efficientzero.config.files import (
-    config_to_dict,
-    flatten,
-)
+from efficientzero.config.files import config_to_dict, flatten
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

@@ -18,13 +18,7 @@ import jax.numpy as jnp
 import mctx
 import numpy as np
 
-from tests.support.cases.mctx_cases import (
-    CASES,
-    HIGHEST_Q,
-    LOWEST_Q,
-    MctxCase,
-    TabularModel,
-)
+from tests.support.cases.mctx_cases import CASES, HIGHEST_Q, LOWEST_Q, MctxCase, TabularModel
 
 
 def run_mctx(case: MctxCase) -> dict[str, Any]:

@@ -14,13 +14,7 @@ import numpy as np
 import pytest
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.support.cases.mctx_cases import (
-    CASES,
-    HIGHEST_Q,
-    LOWEST_Q,
-    MctxCase,
-    TabularModel,
-)
+from tests.support.cases.mctx_cases import CASES, HIGHEST_Q, LOWEST_Q, MctxCase, TabularModel
 
 F32 = np.float32
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "mctx.json").read_text())

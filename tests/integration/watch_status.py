@@ -12,10 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import grpc
 
-from deploy.supervising.status import (
-    as_values,
-    fetch,
-)
+from deploy.supervising.status import as_values, fetch
 
 
 def main() -> None:

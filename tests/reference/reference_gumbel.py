@@ -9,16 +9,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.reference.reference_mcts import (
-    NetworkOutput,
-    Node,
-    ReferenceSearch,
-    RootNoise,
-)
-from tests.reference.reference_numbers import (
-    exp_of_non_positive,
-    sum_in_lanes,
-)
+from tests.reference.reference_mcts import NetworkOutput, Node, ReferenceSearch, RootNoise
+from tests.reference.reference_numbers import exp_of_non_positive, sum_in_lanes
 
 F32 = np.float32
 

@@ -12,12 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.reference.reference_numbers import (
-    CounterRandom,
-    mixed_bits,
-    softmax,
-    sum_in_lanes,
-)
+from tests.reference.reference_numbers import CounterRandom, mixed_bits, softmax, sum_in_lanes
 
 F32 = np.float32
 

@@ -6,10 +6,7 @@ Used by tests only. The next `search` of the same object, with ``reuse``, starts
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.reference.reference_mcts import (
-    Node,
-    ReferenceSearch,
-)
+from tests.reference.reference_mcts import Node, ReferenceSearch
 
 F32 = np.float32
 

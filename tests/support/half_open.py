@@ -13,10 +13,7 @@ from pathlib import Path
 import grpc
 
 from efficientzero.rpc.channel import open_channel
-from efficientzero.rpc.stubs import (
-    run_pb2,
-    run_pb2_grpc,
-)
+from efficientzero.rpc.stubs import run_pb2, run_pb2_grpc
 
 _PROMPT_S, _BUSY_S = 0.1, 3.0
 """Most that the quickest and the median answer take; other tests may hold up any one of them.

@@ -13,20 +13,9 @@ from torch.utils._pytree import tree_map
 from efficientzero.metrics.section_timer import SectionTimer
 from learner.rank import follow
 from learner.training.optimizers import make_optimizer
-from learner.training.ranks import (
-    End,
-    Idle,
-    RankGroup,
-    State,
-)
+from learner.training.ranks import End, Idle, RankGroup, State
 from learner.training.update import Updater
-from tests.support.cases.loss_cases import (
-    IMAGE,
-    case,
-    in_float32,
-    make_batch,
-    make_network,
-)
+from tests.support.cases.loss_cases import IMAGE, case, in_float32, make_batch, make_network
 
 RATES = {"lr_warmup_fraction": 0.0, "learning_rate": 0.1}
 CASES = {

@@ -8,18 +8,9 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from efficientzero.config.derived import (
-    healthy_staleness,
-    staleness_bound,
-)
+from efficientzero.config.derived import healthy_staleness, staleness_bound
 from efficientzero.config.fields import Config
-from efficientzero.config.files import (
-    REMOVED_FIELDS,
-    ConfigError,
-    config_to_dict,
-    flatten,
-    nearest,
-)
+from efficientzero.config.files import REMOVED_FIELDS, ConfigError, config_to_dict, flatten, nearest
 from efficientzero.config.run_fields import ClusterConfig
 from efficientzero.config.validation.ranges import check_ranges, require
 from efficientzero.config.validation.reanalysis import check_reanalysis

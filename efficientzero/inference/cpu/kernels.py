@@ -14,12 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from efficientzero.inference.cpu import (
-    _kernels,
-)
-from efficientzero.inference.cpu import (
-    operators as cpu_operators,
-)
+from efficientzero.inference.cpu import _kernels
+from efficientzero.inference.cpu import operators as cpu_operators
 
 _MOST_THREADS = 2  # a kernel runs on one; from three on, torch's own are as quick
 _IS_QUICK = _kernels.INSTRUCTION_SET != "portable"

@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from efficientzero.runs.run_folder import (
-    read_lines,
-    rewrite_lines,
-)
+from efficientzero.runs.run_folder import read_lines, rewrite_lines
 
 EPISODES_FILE = "episodes.jsonl"
 MOST_LINES = 200_000

@@ -13,19 +13,9 @@ from efficientzero.process.disk_space import release_reserve
 from efficientzero.rpc.stubs import run_pb2
 from efficientzero.runs.results.cpu_seconds import cpu_seconds_of
 from efficientzero.runs.results.env_step_journal import newest_count
-from efficientzero.runs.results.episode_lines import (
-    EPISODES_FILE,
-    num_episodes,
-)
-from efficientzero.runs.results.fairness_stamp import (
-    Stamp,
-    make_stamp,
-)
-from efficientzero.runs.run_folder import (
-    RunInfo,
-    read_lines,
-    write_json,
-)
+from efficientzero.runs.results.episode_lines import EPISODES_FILE, num_episodes
+from efficientzero.runs.results.fairness_stamp import Stamp, make_stamp
+from efficientzero.runs.run_folder import RunInfo, read_lines, write_json
 
 SUMMARY_FILE = "summary.json"
 EVALUATIONS_FILE = "evaluations.jsonl"

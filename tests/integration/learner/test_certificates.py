@@ -10,15 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.checks.preflight import (
-    PreflightError,
-    check_certificates,
-)
-from deploy.supervising.status import (
-    as_values,
-    fetch,
-    summary,
-)
+from deploy.checks.preflight import PreflightError, check_certificates
+from deploy.supervising.status import as_values, fetch, summary
 from efficientzero.rpc.certificates import ends_of_validity, expiries, expiry_notes
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.worker.joining import JoinRefused

@@ -6,13 +6,7 @@ import torch
 from efficientzero.metrics.section_timer import SectionTimer
 from learner.training.optimizers import make_optimizer
 from learner.training.update import Updater
-from tests.support.cases.loss_cases import (
-    VECTOR,
-    case,
-    in_float32,
-    make_batch,
-    make_network,
-)
+from tests.support.cases.loss_cases import VECTOR, case, in_float32, make_batch, make_network
 
 pytestmark = pytest.mark.slow
 

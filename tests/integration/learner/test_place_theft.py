@@ -10,15 +10,8 @@ import pytest
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc import place_proofs
 from efficientzero.rpc.channel import open_channel
-from efficientzero.rpc.place_proofs import (
-    SECRET_FILE,
-    PlaceProofs,
-    PlaceSecretError,
-)
-from efficientzero.rpc.stubs import (
-    cluster_pb2,
-    cluster_pb2_grpc,
-)
+from efficientzero.rpc.place_proofs import SECRET_FILE, PlaceProofs, PlaceSecretError
+from efficientzero.rpc.stubs import cluster_pb2, cluster_pb2_grpc
 from efficientzero.worker.joining import join, new_seat, seat_in
 from learner.cluster.roster import FIRST_JOINED_INCARNATION
 from tests.integration.many_hosts.test_joining import Learner

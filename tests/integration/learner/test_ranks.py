@@ -10,14 +10,8 @@ from efficientzero.metrics.section_timer import SectionTimer
 from learner.training.optimizers import make_optimizer
 from learner.training.update import Updater
 from tests.integration.local_runs import CHECKOUT, TINY, LocalRun
-from tests.support.cases.loss_cases import (
-    IMAGE,
-    make_network,
-)
-from tests.support.rank_worker import (
-    CASES,
-    train,
-)
+from tests.support.cases.loss_cases import IMAGE, make_network
+from tests.support.rank_worker import CASES, train
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 300.0

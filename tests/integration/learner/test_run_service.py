@@ -25,15 +25,8 @@ from efficientzero.config.fields import (
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.run_client import LearnerUnavailable, RunClient
-from efficientzero.rpc.stubs import (
-    run_pb2,
-    run_pb2_grpc,
-    weights_pb2,
-)
-from efficientzero.schema import (
-    Grant,
-    Phase,
-)
+from efficientzero.rpc.stubs import run_pb2, run_pb2_grpc, weights_pb2
+from efficientzero.schema import Grant, Phase
 from learner.pacing.governor import Governor
 from learner.pacing.lock_step import LockStepGovernor
 from learner.records.run_record import RunRecord

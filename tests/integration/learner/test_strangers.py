@@ -23,17 +23,10 @@ from efficientzero.rpc.credentials import (
     read_token,
 )
 from efficientzero.rpc.refusals import Refusals
-from efficientzero.rpc.stubs import (
-    cluster_pb2,
-    run_pb2,
-    weights_pb2,
-)
+from efficientzero.rpc.stubs import cluster_pb2, run_pb2, weights_pb2
 from learner.services import held_calls
 from tests.integration.many_hosts.test_joining import Learner
-from tests.support.half_open import (
-    check_answers_are_prompt,
-    half_open_calls,
-)
+from tests.support.half_open import check_answers_are_prompt, half_open_calls
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "guide" / "security.md"
 RELAY = "replay's relay"

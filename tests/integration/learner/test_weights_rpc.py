@@ -14,17 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from efficientzero.config.fields import (
-    BudgetConfig,
-    Config,
-)
+from efficientzero.config.fields import BudgetConfig, Config
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.pinned_weights import PinnedWeights
-from efficientzero.rpc.stubs import (
-    weights_pb2,
-    weights_pb2_grpc,
-)
+from efficientzero.rpc.stubs import weights_pb2, weights_pb2_grpc
 from efficientzero.rpc.weight_client import WeightClient, Weights
 from efficientzero.rpc.weights_codec import encode_weights
 from learner.pacing.governor import Governor

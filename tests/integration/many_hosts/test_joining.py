@@ -16,12 +16,7 @@ import grpc
 import pytest
 
 from deploy.supervising import status
-from efficientzero.config.fields import (
-    ActorConfig,
-    BudgetConfig,
-    ClusterConfig,
-    Config,
-)
+from efficientzero.config.fields import ActorConfig, BudgetConfig, ClusterConfig, Config
 from efficientzero.metrics.pulse import NO_VITALS, Pulse, Vitals
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.process.runtime import StopSignal
@@ -33,12 +28,7 @@ from efficientzero.rpc.credentials import (
     make_local_credentials,
     read_token,
 )
-from efficientzero.rpc.stubs import (
-    cluster_pb2,
-    cluster_pb2_grpc,
-    run_pb2,
-    run_pb2_grpc,
-)
+from efficientzero.rpc.stubs import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 from efficientzero.worker.joining import (
@@ -50,10 +40,7 @@ from efficientzero.worker.joining import (
     seat_in,
 )
 from efficientzero.worker.membership import Membership, PlaceLost
-from learner.cluster.roster import (
-    FIRST_JOINED_INCARNATION,
-    Roster,
-)
+from learner.cluster.roster import FIRST_JOINED_INCARNATION, Roster
 from learner.cluster.watch import ClusterWatch
 from learner.pacing.governor import Governor
 from learner.records.run_record import RunRecord

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 
 from efficientzero.config.fields import ClusterConfig
-from efficientzero.process.runtime import (
-    PlainError,
-    StopSignal,
-)
+from efficientzero.process.runtime import PlainError, StopSignal
 from efficientzero.schema import Ending
 from replay.info import ReplayInfo, wait_until_ready
-from replay.steps.episode_writer import (
-    EpisodeWriter,
-    StepsLost,
-)
+from replay.steps.episode_writer import EpisodeWriter, StepsLost
 from replay.steps.ordered_sampler import OrderedSampler
 from tests.integration.replay.test_replay_service import (
     CONFIG,

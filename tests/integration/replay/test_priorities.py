@@ -8,11 +8,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from efficientzero.config.fields import (
-    Config,
-    LearnerConfig,
-    ReplayConfig,
-)
+from efficientzero.config.fields import Config, LearnerConfig, ReplayConfig
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import make_network
@@ -35,12 +31,7 @@ from tests.integration.replay.test_replay_service import (
     free_address,
     start_service,
 )
-from tests.support.cases.replay_cases import (
-    IMAGES,
-    assert_slice_equals,
-    random_episode,
-    window,
-)
+from tests.support.cases.replay_cases import IMAGES, assert_slice_equals, random_episode, window
 from tests.support.fakes import tiny_config
 
 pytestmark = pytest.mark.reverb

@@ -11,17 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficientzero.config.fields import (
-    ClusterConfig,
-    Config,
-    LearnerConfig,
-    ReplayConfig,
-)
+from efficientzero.config.fields import ClusterConfig, Config, LearnerConfig, ReplayConfig
 from efficientzero.process.free_ports import free_port
-from efficientzero.process.runtime import (
-    EXIT_FINAL,
-    StopSignal,
-)
+from efficientzero.process.runtime import EXIT_FINAL, StopSignal
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import Ending
@@ -30,10 +22,7 @@ from replay.relay.client import RelayClient
 from replay.service.address import listening_addresses
 from replay.steps.episode_writer import EpisodeWriter
 from replay.steps.slice_sampler import SliceSampler
-from tests.support.cases.replay_cases import (
-    IMAGES,
-    random_episode,
-)
+from tests.support.cases.replay_cases import IMAGES, random_episode
 
 pytestmark = pytest.mark.reverb
 

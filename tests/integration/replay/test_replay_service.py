@@ -13,16 +13,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from efficientzero.config.fields import (
-    Config,
-    LearnerConfig,
-    ReplayConfig,
-)
+from efficientzero.config.fields import Config, LearnerConfig, ReplayConfig
 from efficientzero.process.free_ports import free_port
-from efficientzero.process.runtime import (
-    EXIT_FINAL,
-    StopSignal,
-)
+from efficientzero.process.runtime import EXIT_FINAL, StopSignal
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import Ending, SliceBatch
 from replay.format.batch_codec import encode_batch

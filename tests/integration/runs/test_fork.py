@@ -7,10 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from deploy.checks.fork import (
-    find_fork,
-    place_fork,
-)
+from deploy.checks.fork import find_fork, place_fork
 from deploy.results.wandb_history import find_runs
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending
@@ -29,10 +26,7 @@ from tests.integration.replay.test_replay_service import (
     start_service,
     write,
 )
-from tests.support.cases.replay_cases import (
-    IMAGES,
-    random_episode,
-)
+from tests.support.cases.replay_cases import IMAGES, random_episode
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]
 

@@ -7,21 +7,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from actor.tools.show_search import (
-    decide,
-    draw,
-)
+from actor.tools.show_search import decide, draw
 from deploy.results.wandb_history import find_runs
-from efficientzero.runs.checkpoint import (
-    list_checkpoints,
-    load_checkpoint,
-)
+from efficientzero.runs.checkpoint import list_checkpoints, load_checkpoint
 from efficientzero.runs.run_folder import RunInfo
 from tests.integration.local_runs import TINY, LocalRun, fill, tmpfs
-from tests.support.metrics_page import (
-    EXPECTED_ANYWHERE,
-    read_page,
-)
+from tests.support.metrics_page import EXPECTED_ANYWHERE, read_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]
 

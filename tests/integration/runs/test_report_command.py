@@ -18,10 +18,7 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.worker.run_tracking import run_tracker
 from tests.integration.local_runs import CHECKOUT
 from tests.support.cases.config_cases import changed
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 pytestmark = pytest.mark.slow
 

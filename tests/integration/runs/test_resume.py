@@ -6,10 +6,7 @@ import signal
 import pytest
 
 from deploy.results.wandb_history import find_runs
-from efficientzero.runs.checkpoint import (
-    list_checkpoints,
-    load_checkpoint,
-)
+from efficientzero.runs.checkpoint import list_checkpoints, load_checkpoint
 from tests.integration.local_runs import TINY, LocalRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.reverb]

@@ -18,15 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.results.wandb_history import (
-    find_runs,
-    read_rows,
-)
+from deploy.results.wandb_history import find_runs, read_rows
 from tests.integration.local_runs import TINY, LocalRun
-from tests.support.wandb_server import (
-    ServerRun,
-    WandbServer,
-)
+from tests.support.wandb_server import ServerRun, WandbServer
 
 pytestmark = pytest.mark.slow
 

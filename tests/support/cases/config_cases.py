@@ -9,11 +9,7 @@ from typing import Any
 import hypothesis.strategies as st
 
 from efficientzero.config.fields import Config
-from efficientzero.config.files import (
-    PRESETS,
-    config_from_dict,
-    config_to_dict,
-)
+from efficientzero.config.files import PRESETS, config_from_dict, config_to_dict
 
 ODD_TEXT = st.one_of(
     st.text(max_size=20),

@@ -8,10 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientzero.config.fields import (
-    AgentConfig,
-    Config,
-)
+from efficientzero.config.fields import AgentConfig, Config
 from efficientzero.schema import (
     F32,
     I32,

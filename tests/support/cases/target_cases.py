@@ -15,11 +15,7 @@ from efficientzero.networks import make_network
 from efficientzero.schema import Ending, EnvSpec, SearchResult, SliceBatch
 from efficientzero.search.batched_search import BatchedSearch
 from reanalyzer.targets.target_maker import TargetMaker
-from tests.support.cases.replay_cases import (
-    Episode,
-    random_episode,
-    window,
-)
+from tests.support.cases.replay_cases import Episode, random_episode, window
 from tests.support.fakes import tiny_config
 
 SPEC = EnvSpec(

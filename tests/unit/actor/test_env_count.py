@@ -7,20 +7,13 @@ import pytest
 import torch
 
 from actor.env_count import TurnTimes, candidates, choose, env_count
-from efficientzero.config.fields import (
-    BudgetConfig,
-    ClusterConfig,
-    Config,
-)
+from efficientzero.config.fields import BudgetConfig, ClusterConfig, Config
 from efficientzero.config.files import load_preset
 from efficientzero.config.validation import validate
 from efficientzero.envs import probe_env_spec
 from efficientzero.networks import make_network
 from learner.pacing.governor import Governor
-from tests.support.cases.governor_cases import (
-    Caller,
-    make_config,
-)
+from tests.support.cases.governor_cases import Caller, make_config
 from tests.support.fakes import tiny_config
 
 CPU = torch.device("cpu")

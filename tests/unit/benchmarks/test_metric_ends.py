@@ -9,10 +9,7 @@ import pytest
 from benchmarks.pages import metric_ends
 from benchmarks.pages.metric_ends import MetricsCommand, write_metrics
 from deploy.results.wandb_history import Row
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 GAP = "learner/value_eval_gap"
 

@@ -15,19 +15,12 @@ from efficientzero.config.schedules import learning_rate
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weights_codec import decode_weights
-from efficientzero.runs.checkpoint import (
-    list_checkpoints,
-    load_checkpoint,
-)
+from efficientzero.runs.checkpoint import list_checkpoints, load_checkpoint
 from learner.learner import Learner
 from learner.pacing.governor import Governor
 from learner.parts import LearnerParts
 from learner.records.saver import CheckpointSaver
-from learner.training.update import (
-    Readback,
-    TrainingDiverged,
-    Updater,
-)
+from learner.training.update import Readback, TrainingDiverged, Updater
 from learner.weights.publisher import WeightPublisher
 from tests.support.cases.loss_cases import changed
 from tests.support.fakes import (

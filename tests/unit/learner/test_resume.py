@@ -5,22 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from efficientzero.config.fields import (
-    BudgetConfig,
-    Config,
-)
+from efficientzero.config.fields import BudgetConfig, Config
 from efficientzero.rpc.stubs.weights_pb2 import TARGET
 from efficientzero.runs.checkpoint import save_checkpoint
-from efficientzero.runs.lineage import (
-    PARENT_CHECKPOINT,
-    Lineage,
-)
+from efficientzero.runs.lineage import PARENT_CHECKPOINT, Lineage
 from learner.pacing.governor import Governor
 from learner.records.fairness_record import FairnessRecord
-from learner.records.run_record import (
-    EpisodeResult,
-    RunRecord,
-)
+from learner.records.run_record import EpisodeResult, RunRecord
 from learner.resume import CannotResume, resume
 from learner.training import TrainState
 from learner.weights import PublishedTarget, WeightPublisher

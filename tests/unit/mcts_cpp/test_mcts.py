@@ -7,10 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.reference.reference_numbers import (
-    exp_of_non_positive,
-    softmax,
-)
+from tests.reference.reference_numbers import exp_of_non_positive, softmax
 from tests.support.cases.mcts_cases import (
     Case,
     assert_identical,

@@ -7,12 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mcts_cpp import SearchParams, TreeBatch
-from tests.support.cases.mcts_cases import (
-    Case,
-    expand_roots,
-    leaf_buffers,
-    make_batch,
-)
+from tests.support.cases.mcts_cases import Case, expand_roots, leaf_buffers, make_batch
 
 F32 = np.float32
 

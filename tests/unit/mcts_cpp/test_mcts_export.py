@@ -7,11 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.reference.reference_mcts import (
-    Node,
-    ReferenceParams,
-    ReferenceSearch,
-)
+from tests.reference.reference_mcts import Node, ReferenceParams, ReferenceSearch
 from tests.support.cases.mcts_cases import (
     Case,
     make_batch,

@@ -9,11 +9,7 @@ from mcts_cpp import SearchParams, TreeBatch
 from tests.reference.reference_gumbel import considered_visits
 from tests.reference.reference_mcts import ReferenceParams
 from tests.reference.reference_numbers import softmax
-from tests.support.cases.mcts_cases import (
-    Case,
-    leaf_buffers,
-    run_search,
-)
+from tests.support.cases.mcts_cases import Case, leaf_buffers, run_search
 
 F32 = np.float32
 LOGITS = np.array([1.0, 0.0, -1.0, 0.5], F32)

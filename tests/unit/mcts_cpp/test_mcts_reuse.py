@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 
 from mcts_cpp import SearchParams, TreeBatch
 from tests.reference.reference_gumbel import ReferenceGumbelSearch
-from tests.reference.reference_mcts import (
-    ReferenceParams,
-    ReferenceSearch,
-    RootNoise,
-)
+from tests.reference.reference_mcts import ReferenceParams, ReferenceSearch, RootNoise
 from tests.reference.reference_reuse import advance
 from tests.support.cases.mcts_cases import (
     Case,

@@ -8,11 +8,7 @@ import pytest
 
 from mcts_cpp import SearchParams, TreeBatch, sampled_logits
 from tests.reference.reference_numbers import softmax
-from tests.support.cases.mcts_cases import (
-    Case,
-    leaf_buffers,
-    root_arrays,
-)
+from tests.support.cases.mcts_cases import Case, leaf_buffers, root_arrays
 
 F32 = np.float32
 PI = np.array([0.5, 0.25, 0.125, 0.125])

@@ -9,11 +9,7 @@ from numpy.typing import NDArray
 from mcts_cpp import SearchParams, TreeBatch
 from tests.reference.reference_mcts import ReferenceParams
 from tests.reference.reference_numbers import CounterRandom
-from tests.support.cases.mcts_cases import (
-    Case,
-    leaf_buffers,
-    run_search,
-)
+from tests.support.cases.mcts_cases import Case, leaf_buffers, run_search
 
 F32 = np.float32
 

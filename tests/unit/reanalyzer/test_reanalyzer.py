@@ -12,22 +12,10 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending, SearchResult, SliceBatch
 from efficientzero.search.batched_search import BatchedSearch
 from reanalyzer.reanalyzer import Reanalyzer
-from reanalyzer.root_batch import (
-    equal_parts,
-    most_roots,
-)
-from tests.support.cases.replay_cases import (
-    random_episode,
-    window,
-)
+from reanalyzer.root_batch import equal_parts, most_roots
+from tests.support.cases.replay_cases import random_episode, window
 from tests.support.cases.target_cases import slice_batch
-from tests.support.fakes import (
-    FakeBatchSink,
-    FakeSlices,
-    FakeWeights,
-    MemoryTracker,
-    tiny_config,
-)
+from tests.support.fakes import FakeBatchSink, FakeSlices, FakeWeights, MemoryTracker, tiny_config
 
 TARGET_TRAIN_STEP = 7
 

@@ -6,26 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from actor.games import (
-    evaluation_seeds,
-    greedily,
-    play_episodes,
-)
+from actor.games import evaluation_seeds, greedily, play_episodes
 from actor.tools.evaluate import main
-from actor.tools.saved_run import (
-    load_network,
-    play,
-)
+from actor.tools.saved_run import load_network, play
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.schema import Roots
 from efficientzero.search import PriorPlanner, UniformPlanner, make_planner
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 CPU = torch.device("cpu")
 

@@ -4,21 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from actor.tools.show_search import (
-    Decision,
-    decide,
-    draw,
-    layout,
-    most_visited,
-)
+from actor.tools.show_search import Decision, decide, draw, layout, most_visited
 from efficientzero.networks import make_network
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.schema import SearchResult
 from tests.support.cases.loss_cases import changed
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 
 def node(index, parent, depth, visits):

@@ -5,11 +5,7 @@ import pytest
 
 from benchmarks.pipeline.frames import play_game
 from benchmarks.pipeline.relay import measure_relay
-from benchmarks.pipeline.scaling import (
-    Run,
-    fairness_rows,
-    scaling_rows,
-)
+from benchmarks.pipeline.scaling import Run, fairness_rows, scaling_rows
 from benchmarks.pipeline.simulated_actors import RepeatedGame
 from replay.service.address import PublicAddress
 

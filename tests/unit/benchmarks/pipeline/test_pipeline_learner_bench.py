@@ -1,9 +1,6 @@
 """The benchmark of the learner's loop runs and says what it demands; times are not looked at."""
 
-from benchmarks.pipeline.learner import (
-    step_rows,
-    wait_rows,
-)
+from benchmarks.pipeline.learner import step_rows, wait_rows
 from tests.support.fakes import tiny_config
 
 

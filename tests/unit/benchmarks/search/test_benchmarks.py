@@ -13,10 +13,7 @@ import torch
 from benchmarks.__main__ import main
 from benchmarks.measuring import Row, cost_row, cpu_seconds, ratio_row, wall_seconds
 from benchmarks.report import json_lines, make_table
-from benchmarks.search.beside_mctx import (
-    MctxProcess,
-    measure_beside,
-)
+from benchmarks.search.beside_mctx import MctxProcess, measure_beside
 from benchmarks.search.plain_loop import (
     PlainLoop,
     PlainNetwork,
@@ -32,16 +29,8 @@ from benchmarks.search.search_cost import (
     measure_ratio,
     prepare,
 )
-from benchmarks.search.tree_cost import (
-    PrecomputedSearch,
-    Shape,
-    measure_trees,
-)
-from benchmarks.search.tree_footprint import (
-    measure_bytes,
-    measure_instructions,
-    rows_from_counts,
-)
+from benchmarks.search.tree_cost import PrecomputedSearch, Shape, measure_trees
+from benchmarks.search.tree_footprint import measure_bytes, measure_instructions, rows_from_counts
 from benchmarks.search.tree_threads import measure_threads
 from efficientzero.config.fields import NetworkConfig
 from efficientzero.inference.cpu import _kernels

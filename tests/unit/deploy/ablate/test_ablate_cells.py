@@ -21,17 +21,9 @@ from deploy.ablate.command import (
 from deploy.ablate.grid import Grid, expand
 from deploy.checks.preflight import check_run_id
 from deploy.launching import command_line
-from efficientzero.config.files import (
-    PRESETS,
-    ConfigError,
-    config_hash,
-    load_preset,
-)
+from efficientzero.config.files import PRESETS, ConfigError, config_hash, load_preset
 from efficientzero.config.validation import validate
-from tests.support.cases.config_cases import (
-    CHANGES,
-    changed,
-)
+from tests.support.cases.config_cases import CHANGES, changed
 from tests.support.fakes import tiny_run
 
 CATCH = load_preset("catch")

@@ -13,23 +13,12 @@ import pytest
 import launch
 from deploy.ablate import __main__ as ablate
 from deploy.checks import env_trial
-from deploy.checks.env_trial import (
-    check_rewards,
-    env_facts,
-    env_notes,
-)
+from deploy.checks.env_trial import check_rewards, env_facts, env_notes
 from deploy.checks.preflight import PreflightError
 from deploy.launching import command_line
 from deploy.launching.config_checks import check_same_experiment
-from deploy.launching.env_kwargs import (
-    join_kwargs,
-    kwarg_text,
-    parse_kwargs,
-)
-from deploy.supervising.child import (
-    CHECKOUT,
-    with_import_path,
-)
+from deploy.launching.env_kwargs import join_kwargs, kwarg_text, parse_kwargs
+from deploy.supervising.child import CHECKOUT, with_import_path
 from efficientzero.config.fields import EnvConfig
 from efficientzero.config.files import (
     ConfigError,

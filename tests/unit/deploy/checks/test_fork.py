@@ -11,40 +11,21 @@ from deploy.ablate.__main__ import grid_arguments, parse
 from deploy.ablate.check import check_cells, finished_runs
 from deploy.ablate.command import Slot, launch_command
 from deploy.ablate.grid import Grid, expand
-from deploy.checks.fork import (
-    find_fork,
-    place_fork,
-)
+from deploy.checks.fork import find_fork, place_fork
 from deploy.checks.fork_checks import check_fork
 from deploy.checks.preflight import PreflightError
 from deploy.launching.groups import run_group
 from deploy.supervising.topology import processes
-from efficientzero.config.files import (
-    ConfigError,
-    config_hash,
-    load_preset,
-)
+from efficientzero.config.files import ConfigError, config_hash, load_preset
 from efficientzero.envs import probe_env_spec
 from efficientzero.runs.checkpoint import save_checkpoint
-from efficientzero.runs.lineage import (
-    PARENT_CHECKPOINT,
-    Lineage,
-)
-from efficientzero.runs.run_folder import (
-    RunInfo,
-    write_json,
-)
+from efficientzero.runs.lineage import PARENT_CHECKPOINT, Lineage
+from efficientzero.runs.run_folder import RunInfo, write_json
 from replay.snapshots.facts import read_snapshot
 from replay.snapshots.folder import in_order
 from tests.support.cases.config_cases import changed
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
-from tests.support.snapshots_by_hand import (
-    record,
-    write_snapshot,
-)
+from tests.support.fakes import tiny_config, tiny_run
+from tests.support.snapshots_by_hand import record, write_snapshot
 
 OLD, NEW = "2026-01-01T00:00:00", "2026-01-02T00:00:00"
 

@@ -5,11 +5,7 @@ import dataclasses
 import pytest
 
 from deploy.checks import memory
-from deploy.checks.memory import (
-    available_memory_bytes,
-    check_memory,
-    replay_memory,
-)
+from deploy.checks.memory import available_memory_bytes, check_memory, replay_memory
 from deploy.checks.preflight import PreflightError
 from deploy.checks.process_memory import process_memory
 from efficientzero.config.fields import Config

@@ -12,18 +12,10 @@ import pytest
 from deploy.launching.prepare import prepare, prepare_resume
 from efficientzero.config.fields import ReplayConfig
 from efficientzero.process import disk_space
-from efficientzero.process.disk_space import (
-    RESERVE_FILE,
-    SMALL_FILES,
-    DiskPause,
-    Reserve,
-)
+from efficientzero.process.disk_space import RESERVE_FILE, SMALL_FILES, DiskPause, Reserve
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc import place_proofs
-from efficientzero.rpc.place_proofs import (
-    SECRET_FILE,
-    PlaceProofs,
-)
+from efficientzero.rpc.place_proofs import SECRET_FILE, PlaceProofs
 from efficientzero.runs.results.run_summary import save_summary
 from efficientzero.worker import worker
 from efficientzero.worker.role_arguments import WorkerLine

@@ -6,28 +6,14 @@ from contextlib import suppress
 
 import pytest
 
-from deploy.checks.preflight import (
-    PreflightError,
-    addresses,
-    addresses_text,
-)
-from efficientzero.config.fields import (
-    ClusterConfig,
-    Config,
-)
-from efficientzero.config.files import (
-    ConfigError,
-    config_hash,
-)
+from deploy.checks.preflight import PreflightError, addresses, addresses_text
+from efficientzero.config.fields import ClusterConfig, Config
+from efficientzero.config.files import ConfigError, config_hash
 from efficientzero.config.validation import validate
 from efficientzero.process.free_ports import bind_free_port
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, CredentialsError, check_bind
 from efficientzero.runs.start_counts import count_start
-from replay.service.address import (
-    PublicAddress,
-    check_private,
-    reached_at,
-)
+from replay.service.address import PublicAddress, check_private, reached_at
 from tests.support.cases.replay_cases import IMAGES
 from tests.support.fakes import tiny_run
 

@@ -9,29 +9,12 @@ from hypothesis import given, settings
 
 from deploy.ablate.grid import Grid, expand
 from deploy.launching.components import COMPONENTS
-from deploy.launching.groups import (
-    by_importance,
-    run_group,
-)
+from deploy.launching.groups import by_importance, run_group
 from efficientzero.config.fields import Config
-from efficientzero.config.files import (
-    PRESETS,
-    config_to_dict,
-    experiment_values,
-    load_preset,
-)
-from efficientzero.runs.name_parts import (
-    abbreviations,
-    initials,
-    short_names,
-)
+from efficientzero.config.files import PRESETS, config_to_dict, experiment_values, load_preset
+from efficientzero.runs.name_parts import abbreviations, initials, short_names
 from efficientzero.runs.naming import run_name
-from tests.support.cases.config_cases import (
-    CHANGES,
-    FIELDS,
-    changed,
-    values_of,
-)
+from tests.support.cases.config_cases import CHANGES, FIELDS, changed, values_of
 
 # Written out a second time, by hand: all that differs in these is the same experiment.
 CANNOT_CHANGE_RESULTS = {

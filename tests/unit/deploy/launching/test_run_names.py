@@ -21,10 +21,7 @@ from efficientzero.rpc.stubs import cluster_pb2
 from efficientzero.worker.joining import JoinRefused, _run_seen_from_here
 from efficientzero.worker.run_tracking import run_tracker
 from tests.support.cases.loss_cases import changed
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 REFUSED = [
     ("entity", "", "tracking.entity: got 0 characters ('')"),

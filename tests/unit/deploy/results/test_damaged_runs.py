@@ -13,11 +13,7 @@ from deploy.report.run_files import ReportError
 from deploy.report.runs import Run, read_run
 from deploy.results.wandb_history import read_rows
 from deploy.results.wandb_history import read_run as read_file
-from tests.support.cases.wandb_cases import (
-    BLOCK_BYTES,
-    HEADER_BYTES,
-    wandb_log,
-)
+from tests.support.cases.wandb_cases import BLOCK_BYTES, HEADER_BYTES, wandb_log
 
 
 def record(kind: str, values: dict[str, object], **fields: str) -> bytes:

@@ -6,30 +6,16 @@ import json
 import numpy as np
 import pytest
 
-from deploy.results.fairness import (
-    read_stamp,
-    stamp_line,
-    unfair,
-)
+from deploy.results.fairness import read_stamp, stamp_line, unfair
 from deploy.results.summary import summary_lines
 from efficientzero.rpc.stubs import run_pb2
 from efficientzero.runs.results.env_step_journal import EnvStepJournal
-from efficientzero.runs.results.fairness_stamp import (
-    Stamp,
-    make_stamp,
-)
-from efficientzero.runs.results.run_summary import (
-    Outcome,
-    save_summary,
-    summarize,
-)
+from efficientzero.runs.results.fairness_stamp import Stamp, make_stamp
+from efficientzero.runs.results.run_summary import Outcome, save_summary, summarize
 from efficientzero.schema import TrainingBatch
 from learner.records.fairness_record import FairnessRecord
 from replay.info import ReplayCounts
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 # env_steps 100, of these 10 warm-up; train_steps 18 + 4: 0.2 per env_step; batches of 8.
 CONFIG = dataclasses.replace(

@@ -7,20 +7,13 @@ import pytest
 
 from deploy.results.ended_run import ended_run
 from efficientzero.process.own_log import keep_log
-from efficientzero.process.runtime import (
-    LAUNCHER_PID_VARIABLE,
-    StopSignal,
-    setup_logging,
-)
+from efficientzero.process.runtime import LAUNCHER_PID_VARIABLE, StopSignal, setup_logging
 from efficientzero.worker import run_tracking
 from efficientzero.worker.run_tracking import tracked
 from learner.pacing.governor import Governor
 from learner.records.own_summary import summarized
 from learner.records.run_record import RunRecord
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 
 @pytest.fixture

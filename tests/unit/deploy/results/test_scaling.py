@@ -15,10 +15,7 @@ from deploy.results.scaling import (
 )
 from deploy.results.scaling_figure import draw_scaling
 from deploy.results.wandb_history import Row
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 
 def measured(actors, speed, *, seed=0, returns=((100, 0.0), (300, 1.0)), **waits):

@@ -9,29 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy.results.summary import (
-    format_duration,
-    software_versions,
-    summary_lines,
-)
-from deploy.supervising.display import (
-    PaceMeter,
-    progress_line,
-)
+from deploy.results.summary import format_duration, software_versions, summary_lines
+from deploy.supervising.display import PaceMeter, progress_line
 from efficientzero.config.fields import Config
 from efficientzero.rpc.stubs import run_pb2
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.runs.lineage import Lineage
 from efficientzero.runs.results.env_step_journal import EnvStepJournal
-from efficientzero.runs.results.run_summary import (
-    Outcome,
-    save_summary,
-    summarize,
-)
-from efficientzero.runs.run_folder import (
-    RunInfo,
-    read_lines,
-)
+from efficientzero.runs.results.run_summary import Outcome, save_summary, summarize
+from efficientzero.runs.run_folder import RunInfo, read_lines
 from efficientzero.schema import EnvSpec
 from tests.support.cases.wandb_cases import wandb_file
 

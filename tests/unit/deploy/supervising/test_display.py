@@ -7,12 +7,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from deploy.supervising.display import (
-    NoteHandler,
-    PaceMeter,
-    RunConsole,
-    progress_block,
-)
+from deploy.supervising.display import NoteHandler, PaceMeter, RunConsole, progress_block
 from deploy.supervising.live_block import LiveBlock
 from efficientzero.rpc.stubs import run_pb2
 

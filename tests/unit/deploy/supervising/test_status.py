@@ -10,11 +10,7 @@ from deploy.supervising import status
 from efficientzero.config.files import load_preset
 from efficientzero.process.free_ports import free_port
 from efficientzero.rpc.stubs import run_pb2
-from efficientzero.runs.results.run_summary import (
-    Outcome,
-    save_summary,
-    summarize,
-)
+from efficientzero.runs.results.run_summary import Outcome, save_summary, summarize
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 from tests.support.cases.wandb_cases import wandb_file

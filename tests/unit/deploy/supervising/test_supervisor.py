@@ -13,18 +13,9 @@ from pathlib import Path
 import pytest
 
 from deploy.supervising import supervisor
-from deploy.supervising.child import (
-    Child,
-    child_environment,
-    end_leftovers,
-)
+from deploy.supervising.child import Child, child_environment, end_leftovers
 from deploy.supervising.stop_requests import StopRequests
-from deploy.supervising.supervisor import (
-    Graces,
-    Outcome,
-    Progress,
-    Supervisor,
-)
+from deploy.supervising.supervisor import Graces, Outcome, Progress, Supervisor
 from deploy.supervising.topology import ProcessSpec
 from efficientzero.process.runtime import EXIT_FINAL
 

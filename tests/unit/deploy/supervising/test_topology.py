@@ -5,10 +5,7 @@ import sys
 from pathlib import Path
 
 from deploy.supervising.topology import processes
-from efficientzero.config.fields import (
-    ClusterConfig,
-    Config,
-)
+from efficientzero.config.fields import ClusterConfig, Config
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 

@@ -7,10 +7,7 @@ from functools import reduce
 
 import pytest
 
-from efficientzero.config.fields import (
-    BudgetConfig,
-    Config,
-)
+from efficientzero.config.fields import BudgetConfig, Config
 from efficientzero.config.files import (
     PRESETS,
     ConfigError,

@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from efficientzero.config import (
-    AtariConfig,
-    Config,
-    EnvConfig,
-)
+from efficientzero.config import AtariConfig, Config, EnvConfig
 from efficientzero.envs import make_env_batch, probe_env_spec
 from efficientzero.envs.atari.game import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch

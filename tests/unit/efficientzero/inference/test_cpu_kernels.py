@@ -8,10 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from efficientzero.inference.cpu import (
-    _kernels,
-    kernels,
-)
+from efficientzero.inference.cpu import _kernels, kernels
 from efficientzero.inference.cpu.folded_layers import FoldedSupport
 from efficientzero.networks import ScalarSupport
 from efficientzero.networks.blocks import LstmCell

@@ -7,17 +7,10 @@ import torch
 
 from efficientzero.config.fields import NetworkConfig
 from efficientzero.inference.cpu import _kernels
-from efficientzero.inference.cpu.folded_layers import (
-    FoldedConv,
-    FoldedLayer,
-    PackedLstmCell,
-)
+from efficientzero.inference.cpu.folded_layers import FoldedConv, FoldedLayer, PackedLstmCell
 from efficientzero.inference.cpu.folded_network import FoldedNetwork
 from efficientzero.inference.node_pools import NUM_INDEX_ROWS
-from efficientzero.inference.search_network import (
-    LatentPool,
-    SearchNetwork,
-)
+from efficientzero.inference.search_network import LatentPool, SearchNetwork
 from efficientzero.schema import EnvSpec
 from tests.support.networks import sized_network
 

@@ -9,26 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from efficientzero.config.fields import (
-    AgentConfig,
-    SearchConfig,
-)
+from efficientzero.config.fields import AgentConfig, SearchConfig
 from efficientzero.inference import search_network
 from efficientzero.inference.cpu import kernels
-from efficientzero.inference.cpu.in_place import (
-    InPlaceStep,
-    Logits,
-    in_place_step,
-)
-from efficientzero.inference.node_pools import (
-    NUM_INDEX_ROWS,
-    PARENTS,
-    NodePools,
-)
-from efficientzero.inference.search_network import (
-    LatentPool,
-    SearchNetwork,
-)
+from efficientzero.inference.cpu.in_place import InPlaceStep, Logits, in_place_step
+from efficientzero.inference.node_pools import NUM_INDEX_ROWS, PARENTS, NodePools
+from efficientzero.inference.search_network import LatentPool, SearchNetwork
 from efficientzero.schema import Roots
 from efficientzero.search.batched_search import BatchedSearch
 from tests.unit.efficientzero.inference.test_folded_network import (

@@ -2,14 +2,8 @@
 
 import torch
 
-from efficientzero.inference.node_pools import (
-    NUM_INDEX_ROWS,
-    Rows,
-)
-from efficientzero.inference.search_network import (
-    _IndexedStep,
-    _SlabStep,
-)
+from efficientzero.inference.node_pools import NUM_INDEX_ROWS, Rows
+from efficientzero.inference.search_network import _IndexedStep, _SlabStep
 from tests.unit.efficientzero.inference.test_folded_network import SMALL_IMAGE, build
 
 

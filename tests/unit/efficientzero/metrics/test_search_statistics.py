@@ -5,10 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from efficientzero.metrics.search_statistics import (
-    SearchStatistics,
-    log_softmax,
-)
+from efficientzero.metrics.search_statistics import SearchStatistics, log_softmax
 from efficientzero.schema import SearchResult
 
 

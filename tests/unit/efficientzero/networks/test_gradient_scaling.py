@@ -6,12 +6,7 @@ import pytest
 import torch
 
 from learner.training.losses.unrolled_loss import scale_gradient
-from tests.support.cases.loss_cases import (
-    case,
-    loss_of,
-    make_batch,
-    make_network,
-)
+from tests.support.cases.loss_cases import case, loss_of, make_batch, make_network
 
 
 @pytest.fixture(autouse=True)

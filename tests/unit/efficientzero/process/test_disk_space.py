@@ -8,30 +8,16 @@ import time
 import pytest
 import torch
 
-from efficientzero.config.fields import (
-    BudgetConfig,
-    Config,
-)
+from efficientzero.config.fields import BudgetConfig, Config
 from efficientzero.process import disk_space
-from efficientzero.process.disk_space import (
-    DiskPause,
-    Reserve,
-    check_room,
-    is_full,
-)
+from efficientzero.process.disk_space import DiskPause, Reserve, check_room, is_full
 from efficientzero.process.runtime import StopSignal
-from efficientzero.runs.checkpoint import (
-    list_checkpoints,
-    newest_checkpoint,
-)
+from efficientzero.runs.checkpoint import list_checkpoints, newest_checkpoint
 from efficientzero.runs.results.env_step_journal import EnvStepJournal
 from efficientzero.runs.run_folder import read_lines
 from learner.pacing.governor import Governor
 from learner.records import run_record
-from learner.records.run_record import (
-    EpisodeResult,
-    RunRecord,
-)
+from learner.records.run_record import EpisodeResult, RunRecord
 from learner.records.saver import CheckpointSaver
 from replay.snapshots.request import SnapshotFailed
 

@@ -8,10 +8,7 @@ import pytest
 from deploy.checks.preflight import addresses
 from efficientzero.config.fields import Config
 from efficientzero.process import free_ports
-from efficientzero.process.free_ports import (
-    bind_free_port,
-    free_port,
-)
+from efficientzero.process.free_ports import bind_free_port, free_port
 from replay.service.address import with_port
 
 

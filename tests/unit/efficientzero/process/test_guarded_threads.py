@@ -13,10 +13,7 @@ import grpc
 import pytest
 
 from deploy.supervising import monitor as monitor_module
-from deploy.supervising.child import (
-    Child,
-    child_environment,
-)
+from deploy.supervising.child import Child, child_environment
 from deploy.supervising.monitor import RunMonitor
 from deploy.supervising.stop_requests import StopRequests
 from deploy.supervising.topology import ProcessSpec
@@ -25,10 +22,7 @@ from efficientzero.metrics import wandb_tracker
 from efficientzero.metrics.wandb_tracker import WandbTracker
 from efficientzero.process import runtime
 from efficientzero.process.guarded_thread import guarded_thread
-from efficientzero.process.runtime import (
-    StopSignal,
-    ThreadFailed,
-)
+from efficientzero.process.runtime import StopSignal, ThreadFailed
 from efficientzero.rpc.credentials import make_local_credentials
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
@@ -42,20 +36,13 @@ from learner.records.saver import CheckpointSaver
 from learner.services.gate import Gate
 from learner.services.held_calls import HeldCalls
 from replay.driver.quarantine import Quarantine
-from replay.relay import (
-    client,
-)
-from replay.relay import (
-    server as relay,
-)
+from replay.relay import client
+from replay.relay import server as relay
 from replay.snapshots import request as snapshot_request
 from replay.steps.priorities import PriorityUpdater
 from replay.steps.slice_sampler import SampleStream
 from replay.training_queue import TrainingQueueReader
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 ROOT = Path(__file__).resolve().parents[4]
 PRODUCT = ("actor", "deploy", "efficientzero", "learner", "reanalyzer", "replay")

@@ -8,17 +8,9 @@ import pytest
 import launch
 from benchmarks.__main__ import main as benchmarks
 from deploy.launching import command_line
-from efficientzero.config.files import (
-    ConfigError,
-    closest,
-    config_from_dict,
-    load_preset,
-)
+from efficientzero.config.files import ConfigError, closest, config_from_dict, load_preset
 from efficientzero.process.options import whole_number
-from efficientzero.worker.role_arguments import (
-    parse_server_line,
-    parse_worker_line,
-)
+from efficientzero.worker.role_arguments import parse_server_line, parse_worker_line
 
 ROOT = Path(__file__).resolve().parents[4]
 

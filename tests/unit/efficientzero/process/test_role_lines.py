@@ -6,11 +6,7 @@ import sys
 import pytest
 
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
-from efficientzero.worker.role_arguments import (
-    bypass_proxies,
-    parse_server_line,
-    parse_worker_line,
-)
+from efficientzero.worker.role_arguments import bypass_proxies, parse_server_line, parse_worker_line
 
 
 def refused(monkeypatch, capsys, *arguments, parse=parse_worker_line) -> str:

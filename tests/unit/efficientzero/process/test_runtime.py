@@ -10,12 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from efficientzero.process.runtime import (
-    EXIT_FINAL,
-    StopSignal,
-    generator,
-    seed_sequence,
-)
+from efficientzero.process.runtime import EXIT_FINAL, StopSignal, generator, seed_sequence
 
 ROLE = """
 {before}

@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from efficientzero.config.fields import NetworkConfig
-from efficientzero.rpc.weights_codec import (
-    decode_weights,
-    encode_weights,
-)
+from efficientzero.rpc.weights_codec import decode_weights, encode_weights
 from efficientzero.schema import EnvSpec
 from tests.support.networks import sized_network
 from tests.unit.efficientzero.networks.test_networks import (

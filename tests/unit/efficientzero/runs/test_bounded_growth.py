@@ -5,28 +5,15 @@ import os
 import pytest
 
 from deploy.supervising.child import _LogFile
-from efficientzero.config.fields import (
-    BudgetConfig,
-    Config,
-)
+from efficientzero.config.fields import BudgetConfig, Config
 from efficientzero.metrics.pulse import NO_VITALS
-from efficientzero.runs.results.episode_lines import (
-    EPISODES_FILE,
-    num_env_steps,
-    num_episodes,
-)
+from efficientzero.runs.results.episode_lines import EPISODES_FILE, num_env_steps, num_episodes
 from efficientzero.runs.run_folder import read_lines
-from learner.cluster.roster import (
-    Roster,
-    Seat,
-)
+from learner.cluster.roster import Roster, Seat
 from learner.pacing.governor import Governor
 from learner.pacing.recent_set import RecentSet
 from learner.records import run_record
-from learner.records.run_record import (
-    EpisodeResult,
-    RunRecord,
-)
+from learner.records.run_record import EpisodeResult, RunRecord
 
 MEMBERS = 50_000
 

@@ -5,12 +5,7 @@ import json
 import pytest
 
 from efficientzero.runs.lease import Fenced
-from efficientzero.runs.results.cpu_seconds import (
-    RANK,
-    WANDB,
-    CpuSeconds,
-    cpu_seconds_of,
-)
+from efficientzero.runs.results.cpu_seconds import RANK, WANDB, CpuSeconds, cpu_seconds_of
 from learner.cluster.roster import MOST_PLACES
 
 

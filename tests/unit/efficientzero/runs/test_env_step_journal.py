@@ -2,10 +2,7 @@
 
 import pytest
 
-from efficientzero.runs.results.env_step_journal import (
-    EnvStepJournal,
-    newest_count,
-)
+from efficientzero.runs.results.env_step_journal import EnvStepJournal, newest_count
 
 
 def test_count_outlives_the_process_that_wrote_it(tmp_path):

@@ -13,38 +13,16 @@ import pytest
 
 from deploy.checks.leftovers import end_earlier_launch
 from deploy.checks.preflight import PreflightError
-from efficientzero.process.runtime import (
-    EXIT_FINAL,
-    LAUNCHER_PID_VARIABLE,
-    StopSignal,
-)
-from efficientzero.runs.checkpoint import (
-    list_checkpoints,
-    save_checkpoint,
-)
-from efficientzero.runs.lease import (
-    LEASE_FOLDER,
-    Fenced,
-    take_lease,
-    take_over,
-)
-from efficientzero.runs.run_processes import (
-    AtWork,
-    check_alone,
-    processes_in,
-)
+from efficientzero.process.runtime import EXIT_FINAL, LAUNCHER_PID_VARIABLE, StopSignal
+from efficientzero.runs.checkpoint import list_checkpoints, save_checkpoint
+from efficientzero.runs.lease import LEASE_FOLDER, Fenced, take_lease, take_over
+from efficientzero.runs.run_processes import AtWork, check_alone, processes_in
 from learner.pacing.governor import Governor
 from learner.records.fairness_record import FairnessRecord
 from learner.records.own_summary import summarized
-from learner.records.run_record import (
-    EpisodeResult,
-    RunRecord,
-)
+from learner.records.run_record import EpisodeResult, RunRecord
 from learner.records.saver import CheckpointSaver
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 LEARNER = "learner-0"
 

@@ -6,15 +6,8 @@ import json
 import pytest
 
 from deploy.supervising.child import _LogFile
-from efficientzero.runs.run_folder import (
-    _note_bad_line,
-    append_lines,
-    read_lines,
-)
-from learner.records.run_record import (
-    EpisodeResult,
-    RunRecord,
-)
+from efficientzero.runs.run_folder import _note_bad_line, append_lines, read_lines
+from learner.records.run_record import EpisodeResult, RunRecord
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,7 @@ import re
 
 import pytest
 
-from efficientzero.runs.naming import (
-    Treatment,
-    group_name,
-    run_name,
-)
+from efficientzero.runs.naming import Treatment, group_name, run_name
 
 DEFAULTS = {
     "env.id": "ALE/Pong-v5",

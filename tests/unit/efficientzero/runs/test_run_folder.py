@@ -23,25 +23,13 @@ from deploy.launching.run_lock import run_lock
 from deploy.launching.serve import existing_run
 from efficientzero.config.files import ConfigError
 from efficientzero.networks import make_network
-from efficientzero.process.devices import (
-    setup_torch,
-    with_usable_device,
-)
-from efficientzero.runs.checkpoint import (
-    list_checkpoints,
-    save_checkpoint,
-)
+from efficientzero.process.devices import setup_torch, with_usable_device
+from efficientzero.runs.checkpoint import list_checkpoints, save_checkpoint
 from efficientzero.runs.run_folder import RunInfo
-from learner.training.ranks import (
-    RankGroup,
-    meeting_point,
-)
+from learner.training.ranks import RankGroup, meeting_point
 from replay.snapshots.folder import SnapshotFolder
 from tests.support.cases.loss_cases import changed
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 from tests.support.snapshots_by_hand import write_snapshot
 
 ODD = "it's $HOME; a #1 b"

@@ -6,20 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from efficientzero.config.fields import (
-    AgentConfig,
-    CompatConfig,
-    NetworkConfig,
-    SearchConfig,
-)
+from efficientzero.config.fields import AgentConfig, CompatConfig, NetworkConfig, SearchConfig
 from efficientzero.schema import EnvSpec, Roots
 from efficientzero.search.batched_search import BatchedSearch
 from tests.reference.reference_gumbel import ReferenceGumbelSearch
-from tests.reference.reference_mcts import (
-    NetworkOutput,
-    ReferenceParams,
-    ReferenceSearch,
-)
+from tests.reference.reference_mcts import NetworkOutput, ReferenceParams, ReferenceSearch
 from tests.support.cases.mcts_cases import searched_alike
 from tests.support.networks import sized_network
 

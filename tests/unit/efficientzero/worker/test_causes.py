@@ -21,28 +21,14 @@ from deploy.checks.fork import find_fork
 from deploy.results.fairness import read_stamp
 from deploy.results.summary import summary_lines
 from deploy.supervising.monitor import RunMonitor
-from efficientzero.config.files import (
-    ConfigError,
-    load_preset,
-)
+from efficientzero.config.files import ConfigError, load_preset
 from efficientzero.metrics.tracker import resolve_mode
 from efficientzero.process.liveness import read_life_signs
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import run_pb2
-from efficientzero.rpc.weights_codec import (
-    OtherNetwork,
-    decode_weights,
-    encode_weights,
-)
-from efficientzero.runs.checkpoint import (
-    UnreadableCheckpoint,
-    newest_checkpoint,
-    save_checkpoint,
-)
-from efficientzero.runs.results.run_summary import (
-    Outcome,
-    summarize,
-)
+from efficientzero.rpc.weights_codec import OtherNetwork, decode_weights, encode_weights
+from efficientzero.runs.checkpoint import UnreadableCheckpoint, newest_checkpoint, save_checkpoint
+from efficientzero.runs.results.run_summary import Outcome, summarize
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.worker.joining import JoinRefused, _check_retry
 from learner.records.saver import CheckpointSaver
@@ -51,10 +37,7 @@ from replay.service import server
 from replay.snapshots.facts import read_snapshot
 from replay.snapshots.folder import SnapshotFolder
 from replay.snapshots.request import SnapshotFailed
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 from tests.support.snapshots_by_hand import write_snapshot
 
 

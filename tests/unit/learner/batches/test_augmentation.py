@@ -7,11 +7,7 @@ import pytest
 import torch
 
 from efficientzero.config.fields import LearnerConfig
-from learner.batches.augmentation import (
-    Augmentation,
-    intensity,
-    shift,
-)
+from learner.batches.augmentation import Augmentation, intensity, shift
 
 CPU = torch.device("cpu")
 FRAMES = torch.randint(0, 256, (6, 3, 2, 9, 8), generator=torch.Generator().manual_seed(5)).to(

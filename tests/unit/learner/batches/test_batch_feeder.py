@@ -9,10 +9,7 @@ from efficientzero.envs import probe_env_spec
 from efficientzero.process.runtime import StopSignal
 from learner.batches.checks import BatchChecks
 from learner.batches.feeder import BatchFeeder
-from tests.support.fakes import (
-    FakeBatchSource,
-    tiny_config,
-)
+from tests.support.fakes import FakeBatchSource, tiny_config
 from tests.support.training_batches import training_batch
 from tests.unit.learner.batches.test_batch_loader import loader_of
 

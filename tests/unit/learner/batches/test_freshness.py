@@ -6,10 +6,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from efficientzero.config.derived import (
-    healthy_staleness,
-    staleness_bound,
-)
+from efficientzero.config.derived import healthy_staleness, staleness_bound
 from efficientzero.config.fields import Config
 from efficientzero.config.files import ConfigError
 from efficientzero.config.validation import validate

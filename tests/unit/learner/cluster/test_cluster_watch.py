@@ -10,23 +10,11 @@ from efficientzero.rpc.credentials import (
     credentials_folder,
     make_local_credentials,
 )
-from learner.cluster.roster import (
-    Roster,
-    Seat,
-)
-from learner.cluster.watch import (
-    ClusterWatch,
-    _for_workers,
-)
+from learner.cluster.roster import Roster, Seat
+from learner.cluster.watch import ClusterWatch, _for_workers
 from learner.pacing.governor import Governor
-from learner.records.run_record import (
-    EpisodeResult,
-    RunRecord,
-)
-from tests.support.cases.governor_cases import (
-    Caller,
-    make_config,
-)
+from learner.records.run_record import EpisodeResult, RunRecord
+from tests.support.cases.governor_cases import Caller, make_config
 
 WAITS = Vitals(0.0, "train_steps/s", "batch", 0.1, 0)
 TRAINS = Vitals(5.0, "train_steps/s", "", 1.0, 0)

@@ -6,19 +6,13 @@ import pytest
 from efficientzero.metrics.pulse import NO_VITALS
 from learner.cluster.replay_follower import ReplayFollower
 from learner.cluster.roster import Roster
-from learner.cluster.starvation import (
-    ReplayEmpty,
-    Starvation,
-)
+from learner.cluster.starvation import ReplayEmpty, Starvation
 from learner.cluster.watch import ClusterWatch
 from learner.pacing.governor import Governor
 from learner.records.fairness_record import FairnessRecord
 from learner.records.run_record import RunRecord
 from replay.info import ReplayCounts
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 
 
 class Scene:

@@ -3,10 +3,7 @@
 import pytest
 
 from efficientzero.metrics.pulse import Vitals
-from learner.cluster.roster import (
-    Member,
-    Seat,
-)
+from learner.cluster.roster import Member, Seat
 from learner.cluster.stall import cause_of
 
 

@@ -8,15 +8,9 @@ import time
 import pytest
 
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import (
-    Grant,
-    Phase,
-)
+from efficientzero.schema import Grant, Phase
 from learner.pacing.governor import Governor
-from tests.support.cases.governor_cases import (
-    Caller,
-    make_config,
-)
+from tests.support.cases.governor_cases import Caller, make_config
 
 
 def test_warmup_is_free_and_its_env_steps_are_counted_exactly():

@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 
 from efficientzero.config.fields import Config
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import (
-    Grant,
-    Phase,
-)
+from efficientzero.schema import Grant, Phase
 from learner.pacing.governor import Governor
-from tests.support.cases.governor_cases import (
-    Caller,
-    make_config,
-)
+from tests.support.cases.governor_cases import Caller, make_config
 
 
 @dataclass

@@ -8,20 +8,11 @@ import random
 import numpy as np
 import pytest
 
-from efficientzero.config.fields import (
-    EvaluatorConfig,
-    LearnerConfig,
-)
+from efficientzero.config.fields import EvaluatorConfig, LearnerConfig
 from efficientzero.schema import Phase
 from learner.pacing.lock_step import LockStepGovernor
-from replay.steps.priorities import (
-    MAX_PRIORITY,
-    MIN_PRIORITY,
-)
-from tests.support.cases.governor_cases import (
-    Caller,
-    make_config,
-)
+from replay.steps.priorities import MAX_PRIORITY, MIN_PRIORITY
+from tests.support.cases.governor_cases import Caller, make_config
 
 # N = 20, W = 4, T = 10 and 2 more: train_step s needs more than 4 + 1.6 s env_steps; the last
 # env_step waits for the ten.

@@ -7,10 +7,7 @@ import torch
 
 from efficientzero.config.fields import Config
 from learner.records.priority_feedback import PriorityFeedback
-from tests.support.fakes import (
-    FakePriorities,
-    tiny_config,
-)
+from tests.support.fakes import FakePriorities, tiny_config
 from tests.support.training_batches import training_batch
 
 

@@ -7,11 +7,7 @@ import pytest
 import torch
 
 from efficientzero.process.runtime import StopSignal
-from efficientzero.runs.checkpoint import (
-    list_checkpoints,
-    load_checkpoint,
-    newest_checkpoint,
-)
+from efficientzero.runs.checkpoint import list_checkpoints, load_checkpoint, newest_checkpoint
 from learner.records.saver import CheckpointSaver
 
 PATIENCE_S = 60.0

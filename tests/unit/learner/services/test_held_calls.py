@@ -3,12 +3,7 @@
 import pytest
 
 from learner.services.call_refused import CallRefused
-from learner.services.held_calls import (
-    CALL_S,
-    MESSAGE_S,
-    HeldCalls,
-    host_of,
-)
+from learner.services.held_calls import CALL_S, MESSAGE_S, HeldCalls, host_of
 
 
 class Calls:

@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efficientzero.config.fields import (
-    Config,
-    EnvConfig,
-)
+from efficientzero.config.fields import Config, EnvConfig
 from efficientzero.schema import Phase
 from learner.pacing.governor import Governor
 from learner.records.run_record import EpisodeResult

@@ -6,10 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from learner.training.optimizers import (
-    LARS,
-    make_optimizer,
-)
+from learner.training.optimizers import LARS, make_optimizer
 from tests.support.cases.loss_cases import case
 
 SETTINGS = {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.1, "trust_coefficient": 0.02}

@@ -9,19 +9,9 @@ import torch
 
 from learner.training.eval_values import eval_values
 from learner.training.losses.unrolled_loss import LossTerms
-from learner.training.statistics import (
-    StepRecord,
-    effective_rank,
-    training_statistics,
-)
+from learner.training.statistics import StepRecord, effective_rank, training_statistics
 from learner.training.update import Readback, Update
-from tests.support.cases.loss_cases import (
-    CASES,
-    case,
-    loss_of,
-    make_batch,
-    make_network,
-)
+from tests.support.cases.loss_cases import CASES, case, loss_of, make_batch, make_network
 from tests.support.fakes import tiny_config
 from tests.support.training_batches import training_batch
 

@@ -11,18 +11,8 @@ from efficientzero.config.schedules import learning_rate
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import make_network
 from learner.training.optimizers import make_optimizer
-from learner.training.update import (
-    TrainingDiverged,
-    Updater,
-)
-from tests.support.cases.loss_cases import (
-    IMAGE,
-    case,
-    changed,
-    in_float32,
-    loss_of,
-    make_batch,
-)
+from learner.training.update import TrainingDiverged, Updater
+from tests.support.cases.loss_cases import IMAGE, case, changed, in_float32, loss_of, make_batch
 
 FLAT = {"lr_warmup_fraction": 0.0, "learning_rate": 0.1}
 

@@ -6,20 +6,14 @@ import pytest
 import torch
 
 from actor.tools.saved_run import load_network
-from efficientzero.config.files import (
-    ConfigError,
-    config_from_dict,
-)
+from efficientzero.config.files import ConfigError, config_from_dict
 from efficientzero.config.validation import validate
 from efficientzero.networks import inference_entries, make_network
 from efficientzero.rpc.weights_codec import decode_weights
 from efficientzero.runs.checkpoint import save_checkpoint
 from learner.weights.publishing import Publishing
 from learner.weights.weight_average import WeightAverage
-from tests.support.fakes import (
-    tiny_config,
-    tiny_run,
-)
+from tests.support.fakes import tiny_config, tiny_run
 from tests.support.training_batches import training_batch
 from tests.unit.learner.test_learner import (
     LATEST,

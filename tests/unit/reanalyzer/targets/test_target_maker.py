@@ -21,11 +21,7 @@ from tests.reference.reference_targets import (
     value_prefix_target,
     value_target,
 )
-from tests.support.cases.replay_cases import (
-    Episode,
-    random_episode,
-    window,
-)
+from tests.support.cases.replay_cases import Episode, random_episode, window
 from tests.support.cases.target_cases import (
     BATCH,
     SPEC,

@@ -22,10 +22,7 @@ from tests.reference.reference_targets import (
     value_prefix_target,
     value_target,
 )
-from tests.support.cases.replay_cases import (
-    random_episode,
-    window,
-)
+from tests.support.cases.replay_cases import random_episode, window
 
 SPEC = EnvSpec(
     env_id="x", frame_shape=(1,), frame_dtype="float32", num_actions=2, num_stacked_frames=1

@@ -7,10 +7,7 @@ import pytest
 
 from efficientzero.config.derived import most_roots
 from efficientzero.config.fields import ReanalyzerConfig
-from efficientzero.config.files import (
-    ConfigError,
-    config_from_dict,
-)
+from efficientzero.config.files import ConfigError, config_from_dict
 from efficientzero.config.validation import validate
 from reanalyzer.targets.slice_targets import slice_ends
 from reanalyzer.targets.target_maker import VALUE_TARGETS

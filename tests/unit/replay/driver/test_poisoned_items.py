@@ -8,37 +8,19 @@ import zlib
 import numpy as np
 import pytest
 
-from efficientzero.config.fields import (
-    AgentConfig,
-    Config,
-    LearnerConfig,
-)
+from efficientzero.config.fields import AgentConfig, Config, LearnerConfig
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending
 from replay import training_queue
-from replay.driver import (
-    quarantine,
-    reverb_lite,
-)
-from replay.driver.quarantine import (
-    PoisonedReplay,
-    Quarantine,
-)
-from replay.format.batch_codec import (
-    batch_spec,
-    decode_batch,
-    encode_batch,
-)
+from replay.driver import quarantine, reverb_lite
+from replay.driver.quarantine import PoisonedReplay, Quarantine
+from replay.format.batch_codec import batch_spec, decode_batch, encode_batch
 from replay.format.slice_codec import SliceCodec
 from replay.steps import slice_sampler
 from replay.steps.slice_sampler import SliceSampler
 from replay.steps.step_pool import StepPool
 from replay.training_queue import TrainingQueueReader
-from tests.support.cases.replay_cases import (
-    VECTORS,
-    random_episode,
-    random_training_batch,
-)
+from tests.support.cases.replay_cases import VECTORS, random_episode, random_training_batch
 from tests.support.fakes import tiny_config
 
 CONFIG = Config()

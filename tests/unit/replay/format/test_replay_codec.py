@@ -6,25 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efficientzero.blocks import _blocks
-from efficientzero.config.fields import (
-    AgentConfig,
-    Config,
-    LearnerConfig,
-)
+from efficientzero.config.fields import AgentConfig, Config, LearnerConfig
 from efficientzero.schema import Ending
-from replay.format.batch_codec import (
-    batch_spec,
-    decode_batch,
-    encode_batch,
-)
+from replay.format.batch_codec import batch_spec, decode_batch, encode_batch
 from replay.format.row_layout import RowLayout
 from replay.format.slice_codec import SliceCodec
-from replay.steps.priorities import (
-    MAX_PRIORITY,
-    MIN_PRIORITY,
-    clip_priorities,
-    clip_priority,
-)
+from replay.steps.priorities import MAX_PRIORITY, MIN_PRIORITY, clip_priorities, clip_priority
 from replay.tables import TRAJECTORIES
 from tests.support.cases.replay_cases import (
     IMAGES,

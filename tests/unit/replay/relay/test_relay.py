@@ -25,11 +25,7 @@ from efficientzero.rpc.credentials import (
 from replay.relay import server as relay_module
 from replay.relay.byte_pipe import ACCEPTED
 from replay.relay.client import RelayClient
-from replay.relay.server import (
-    Limits,
-    Relay,
-    relayed,
-)
+from replay.relay.server import Limits, Relay, relayed
 from tests.integration.learner.test_strangers import RELAY, rights_on_the_page
 
 ROOT = Path(__file__).parents[4]

@@ -4,10 +4,7 @@ import zlib
 
 import pytest
 
-from replay.snapshots.folder import (
-    SnapshotFolder,
-    is_intact,
-)
+from replay.snapshots.folder import SnapshotFolder, is_intact
 
 STREAMS = ("tables.tfrecord", "items.tfrecord", "chunks.tfrecord")
 
