@@ -87,7 +87,7 @@ class Task:
             results = play_episodes(envs, choose, self._stop)
         finally:
             envs.close()
-        assert results is not None  # nobody sets this stop signal
+        assert results is not None  # this stop signal is never set
         mean = float(np.mean([result.episode_return for result in results]))
         curve.points.append(Point(env_steps, mean, cpu_seconds))
         curve.evaluated_cpu_s += process_time() - started

@@ -36,7 +36,7 @@ class LearningCommand:
     runs_dir: Path = Path("runs")
     """Where the cells' run folders lie."""
     overrides: tuple[str, ...] = ()
-    """Further options that `launch.py ablate` was given, without dashes: budget.env-steps=1000."""
+    """Further options of the `launch.py ablate` command, without dashes: budget.env-steps=1000."""
     plain: Path = Path("docs/results/baselines/baselines.csv")
     """Curves of plain DQN and PPO, as `python -m benchmarks baselines` writes them; those of the
     same environments are shown."""

@@ -21,11 +21,11 @@ class Aggregates:
     """Normalised scores: 0 is random play's mean, 1 the reference's."""
 
     games: tuple[str, ...]
-    """Those that count."""
+    """Games included in the aggregates."""
     left_out: tuple[str, ...]
-    """One line for each game that does not, and why."""
+    """One line with the reason for each excluded game."""
     seeds: dict[str, tuple[int, ...]]
-    """Method -> its seeds that have all these games; only those count."""
+    """Method -> its seeds that have all these games; other seeds are excluded."""
     estimates: dict[str, dict[str, Estimate]]
     """Aggregate -> method -> value and stratified-bootstrap interval."""
 
@@ -52,7 +52,7 @@ def normalized_aggregates(
     *,
     samples: int = SAMPLES,
 ) -> Aggregates:
-    """Return the aggregates of every method over the games where they mean something.
+    """Return the aggregates of every method over the games with a meaningful normalisation.
 
     Args:
         curves: of all methods.

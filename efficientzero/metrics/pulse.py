@@ -14,7 +14,7 @@ from efficientzero.metrics.section_timer import SectionTimer
 
 _WINDOW_S = 10.0
 _BUSY = 0.9
-"""A loop that is busy for at least this share of its time is shown as waiting for nobody."""
+"""A loop that is busy for at least this share of its time is shown without a wait."""
 
 
 class Vitals(NamedTuple):

@@ -91,7 +91,7 @@ def _read_or_make(path: Path) -> bytes:
 
 
 def _read(path: Path) -> bytes | None:
-    """Return the secret; None if there is none, or a partial one that nobody completes."""
+    """Return the secret; None if there is none, or a partial one that no process completes."""
     deadline = time.monotonic() + _WRITING_S
     while True:
         try:

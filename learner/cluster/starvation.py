@@ -58,5 +58,5 @@ class Starvation:
         raise ReplayEmpty(
             f"replay is empty, all {pace.env_steps:,} env_steps are played and {since[1]:,} of "
             f"{pace.total_train_steps:,} train_steps are made: nothing is left to train on. Replay "
-            "was started without its snapshots, or somebody emptied it (its port has no login)"
+            "was started without its snapshots, or was emptied by a client (its port has no login)"
         )

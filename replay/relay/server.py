@@ -275,7 +275,7 @@ def _listen(address: str) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise PortTakenError(f"port {port}: somebody listens there already") from error
+            raise PortTakenError(f"port {port}: another process listens there") from error
         raise
     return listener
 

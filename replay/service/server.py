@@ -158,5 +158,5 @@ def _port_to_itself(port: int) -> Iterator[None]:
                 raise
             raise PortTakenError(f"port {port}: another replay service runs there") from error
         if listening_addresses(port):
-            raise PortTakenError(f"port {port}: somebody listens there already")
+            raise PortTakenError(f"port {port}: another process listens there")
         yield

@@ -344,7 +344,7 @@ def test_a_service_on_somebody_elses_port_is_refused_with_one_line(tmp_path):
         _, output = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == EXIT_FINAL
     (line,) = output.splitlines()
-    assert line.endswith(f" replay-0 ERROR port {port}: somebody listens there already")
+    assert line.endswith(f" replay-0 ERROR port {port}: another process listens there")
 
 
 def test_the_service_stops_when_asked_to_while_clients_hang_on_it(process_and_address, stop):
