@@ -71,7 +71,8 @@ def test_the_page_of_the_configuration_has_every_field_with_its_meaning():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_source_files_that_a_page_names_exist(page):
     text = page.read_text()
-    for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", text):
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", prose):
         path = (page.parent / target).resolve()
         assert "://" in target or path.exists() or path in GENERATED, target
     for name in re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|cc|h|toml|ya?ml|sh|sbatch|md))`", text):
