@@ -1,4 +1,4 @@
-"""What a run's files hold: its evaluations, its training, and where its processes' time went.
+"""Reads a run's files: evaluations, training metrics, and time by section.
 
 Everything but fairness stamp and exit code is read from the run's own wandb files, uploaded or not;
 a final evaluation that these lack, from ``summary.json``.

@@ -1,4 +1,4 @@
-"""How a worker gets its place in a run: asked for at the learner, or given by the launcher.
+"""How a worker gets its place in a run: from the learner, or from the launcher.
 
 Used by ``worker``. The learner may not be there yet, nor its name resolve.
 """
