@@ -1,4 +1,4 @@
-"""From what a search found to the actions that are played in training."""
+"""Chooses the actions that are played in training from search results."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ActionChooser:
     """Chooses an actor's actions; some environments may be in the middle of a random one.
 
     With ``actor.random_action_repeat`` random actions are those of eps-z-greedy (Dabney et al.,
-    2021, "Temporally-Extended epsilon-Greedy Exploration"): what is many steps away is found by
-    the same action again and again rather than by a random walk.
+    2021, "Temporally-Extended epsilon-Greedy Exploration"): repeating one action reaches
+    distant states, a random walk does not.
     """
 
     def __init__(self, config: Config, num_envs: int, generator: np.random.Generator) -> None:
@@ -26,7 +26,7 @@ class ActionChooser:
         Args:
             config: of the run.
             num_envs: E.
-            generator: for all draws; none by ``actor.random_action_share`` where that is 0.
+            generator: for all draws; ``actor.random_action_share`` 0 draws nothing for itself.
         """
         self._config, self._generator = config, generator
         self._repeated = np.zeros(num_envs, np.int64)  # the action
@@ -41,21 +41,21 @@ class ActionChooser:
         plays_best: bool,
         is_random: bool,
     ) -> I64:
-        """Return actions i64 [B]: sampled by visits, or the planner's own; a share of them random.
+        """Return actions i64 [B]: sampled by visits or the planner's best, a share of them random.
 
         Args:
             result: of B roots, with exploration noise.
-            envs: whose roots they are.
+            envs: the environments of the roots.
             train_step: of the weights; sets the temperature.
-            plays_best: take the planner's ``best_actions``.
-            is_random: training has not begun: no further share of random actions.
+            plays_best: play the planner's ``best_actions``.
+            is_random: the actions are random already (training has not begun): add no others.
         """
         config = self._config
         if plays_best:
             actions: I64 = result.best_actions.astype(np.int64)
         else:
-            heat = temperature(train_step, config.actor, config.budget)
-            actions = sample_actions(result.visit_counts, heat, self._generator)
+            temperature_now = temperature(train_step, config.actor, config.budget)
+            actions = sample_actions(result.visit_counts, temperature_now, self._generator)
         if config.actor.random_action_share and not is_random:
             self._begin_random_actions(envs, result.visit_counts.shape[1])
             is_repeating = self._repeats_left[envs] > 0
@@ -64,7 +64,7 @@ class ActionChooser:
         return actions
 
     def reset(self, env: int) -> None:
-        """End the random action of an environment whose episode has ended."""
+        """Stop repeating a random action in an environment whose episode has ended."""
         self._repeats_left[env] = 0
 
     def _begin_random_actions(self, envs: Sequence[int], num_actions: int) -> None:

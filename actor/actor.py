@@ -1,8 +1,8 @@
 """The actor's loop: ask for steps -> observe -> search -> act -> record.
 
 Built by ``actor.__main__``. E environments move in lock step with one batched search; or,
-pipelined, one half searches while the other half's environments step in a thread. How many
-env_steps may be played is the learner's to say: each turn asks for its own.
+pipelined, one half searches while the other half's environments step in a thread. The
+learner limits the number of env_steps: the actor requests each one before it plays it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from actor.action_sampling import ActionChooser
 from actor.games import GameResult, GameTally
 from actor.recorder import EpisodeSink, Recorder
-from actor.turn import Group, Turn, halves_take_turns, make_groups
+from actor.turn import Group, PendingStep, halves_take_turns, make_groups
 from efficientzero.config import Config, temperature
 from efficientzero.envs import EnvBatch, EnvError, FrameStack
 from efficientzero.metrics import (
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Actor:
-    """Plays E environments and records what happens."""
+    """Plays E environments and records their steps."""
 
     def __init__(
         self,
@@ -60,17 +60,17 @@ class Actor:
         generator: np.random.Generator,
         stop: StopSignal,
     ) -> None:
-        """Keep the parts.
+        """Store the parts.
 
         Args:
             config: the run's config.
             index: which actor this is.
             envs: E environments.
-            network: in eval mode; gets the latest weights.
+            network: in eval mode; receives the latest weights.
             planner: on the same network, for E roots.
             weights: client of the ``latest`` weights.
             writers: one per environment.
-            run_client: grants env_steps, takes results.
+            run_client: requests env_steps, reports results.
             tracker: metrics.
             generator: for action sampling.
             stop: ends ``run``.
@@ -82,7 +82,7 @@ class Actor:
         self._chooser = ActionChooser(config, envs.num_envs, generator)
         self._timer, self._usage = SectionTimer("actor"), ProcessUsage("actor")
         self.pulse = Pulse(self._timer, "env_steps/s")
-        """How playing fares just now."""
+        """Rate and current wait, sent with heartbeats."""
         self._search_rates = SearchRates(
             "actor", num_simulations=planner.num_simulations, batch_size=planner.batch_size
         )
@@ -101,7 +101,7 @@ class Actor:
         self._new_results: list[GameResult] = []  # not yet logged
 
     def run(self) -> None:
-        """Play until the run's env_steps are collected or a stop is asked for."""
+        """Play until the run's env_steps are collected or a stop is requested."""
         with self._timer.section("wait_weights"):
             if not self._weights.wait_first("the first weights"):
                 return
@@ -109,16 +109,16 @@ class Actor:
         failure = self._play()
         with self._timer.section("wait_replay"):
             self._recorder.cut(self._stop)
-        self._report()  # last: a deterministic run trains on only when all steps are in replay
+        self._report()  # last: a deterministic run then trains on; all steps are in replay
         self._log()
         log.info("played %d env_steps", self._env_steps)
         if failure is not None:
             raise failure
 
     def _play(self) -> EnvError | None:
-        """Play; return the failure of an environment, if that ended it.
+        """Play; return the error of an environment, if one ended the loop.
 
-        What the other environments have played is recorded all the same.
+        The steps of the other environments are recorded all the same.
         """
         try:
             self._reset(range(self._envs.num_envs))
@@ -138,10 +138,10 @@ class Actor:
         return None
 
     def _begin(self, group: Group, stepper: Executor) -> bool:
-        """Choose the group's actions and hand them to its environments.
+        """Choose the group's actions and send them to its environments.
 
         Returns:
-            False when no env_step was granted: collection has ended, or a stop was asked for.
+            False when no env_step was granted: collection has ended, or a stop was requested.
         """
         grant = self._acquire(len(group.envs))
         if grant is None:
@@ -163,7 +163,7 @@ class Actor:
             is_random=grant.is_random,
         )
         steps = stepper.submit(self._envs.step, playing, actions)
-        group.turn = Turn(playing, grant, result, actions, self._train_step, steps)
+        group.pending = PendingStep(playing, grant, result, actions, self._train_step, steps)
         return True
 
     def _finish_all(self) -> None:
@@ -171,41 +171,41 @@ class Actor:
             self._finish(group)
 
     def _finish(self, group: Group) -> None:
-        """Record what the group's environments answered to its last actions.
+        """Record the results of the group's pending env_step.
 
         Raises:
-            EnvError: one of them failed; the answers of the others are recorded.
+            EnvError: one environment failed; the results of the others are recorded.
         """
-        turn, group.turn = group.turn, None
-        if turn is None:
+        pending, group.pending = group.pending, None
+        if pending is None:
             return
         failure = None
         with self._timer.section("envs"):
             try:
-                steps = turn.steps.result()
+                steps = pending.steps.result()
             except EnvError as error:
                 if error.steps is None:
                     raise
                 failure = error
-                turn, steps = turn.without(error.failed_rows, error.steps)
+                pending, steps = pending.without(error.failed_rows, error.steps)
         with self._timer.section("record"):
-            self._record(turn, steps)
-        self._completed += len(turn.envs)
-        self._env_steps += len(turn.envs)
+            self._record(pending, steps)
+        self._completed += len(pending.envs)
+        self._env_steps += len(pending.envs)
         self.pulse.work = self._env_steps
         if failure is not None:
             raise failure
         has_ended = steps.terminated | steps.truncated
-        ended = [i for i, over in zip(turn.envs, has_ended, strict=True) if over]
+        ended = [i for i, over in zip(pending.envs, has_ended, strict=True) if over]
         if ended:
             with self._timer.section("reset"):
                 self._reset(ended)
         self._log_when_due()
 
-    def _record(self, turn: Turn, steps: EnvSteps) -> None:
-        self._recorder.record(turn, steps)
-        self._stack.push(turn.envs, steps.observed)
-        for row, i in enumerate(turn.envs):
+    def _record(self, pending: PendingStep, steps: EnvSteps) -> None:
+        self._recorder.record(pending, steps)
+        self._stack.push(pending.envs, steps.observed)
+        for row, i in enumerate(pending.envs):
             is_over = bool(steps.game_over[row] or steps.truncated[row])
             finished = self._tallies[i].add(float(steps.rewards[row]), game_over=is_over)
             if finished is not None:
@@ -228,14 +228,14 @@ class Actor:
                 grant = self._report(wanted)
             if grant.granted or grant.collection_ended:
                 return grant if grant.granted else None
-            # What this actor holds unreported may be what the learner waits for.
+            # The learner may be waiting for env_steps that this actor holds and has not reported.
             self._finish_all()
             self._log_when_due()
             reason.tick()
         return None
 
     def _report(self, wanted: int = 0) -> Grant:
-        """Tell the learner what was played since the last report, and ask for more."""
+        """Report the env_steps played since the last report, and request more."""
         if self._results:
             self._run_client.report_episodes(
                 self._index, [(r.episode_return, r.length) for r in self._results]
@@ -284,7 +284,7 @@ class Actor:
         self._new_results = []
 
     def _staleness(self) -> dict[str, float]:
-        """Ask how far the learner is beyond the weights in use; nothing is told after a stop."""
+        """Return how far the learner is ahead of the weights in use; empty after a stop."""
         status = self._run_client.status()
         if status is None:
             return {}

@@ -1,8 +1,8 @@
 """How many environments an actor plays: as configured, or found by timing at start.
 
 Called by ``actor.__main__``. More environments make a search cheaper per root until the device is
-busy; beyond that they only make data older. The choice is bounded by ``Config.most_envs``, from
-which the pace's slack follows: what was chosen, and on which machine, changes no pace.
+busy; beyond that they only make data older. The choice is bounded by ``Config.most_envs``, which
+also determines the pace's slack; so the pace does not depend on the choice or the machine.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from efficientzero.inference import step_clock, step_seconds
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
 
-_UNTIMED = 4
-_ENOUGH = 0.9  # of the best rate: the fewest environments with that much
+_DEFAULT_NUM_ENVS = 4
+_GOOD_ENOUGH_SHARE = 0.9  # of the best rate: choose the fewest environments that reach it
 _TIMED_ENV_STEPS = 32
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TurnTimes:
-    """What one turn of E environments takes, in seconds."""
+    """Duration of one search and step of E environments, in seconds."""
 
     search_s: float  # of all roots that search together
     envs_s: float  # of the environments they belong to
@@ -49,12 +49,12 @@ def env_count(
 ) -> int:
     """Return the configured number of environments, or the one found by timing.
 
-    A deterministic run takes a number that no clock chose.
+    A deterministic run uses a fixed number, because timing varies.
     """
     if config.actor.num_envs:
         return config.actor.num_envs
     if config.cluster.deterministic:
-        return min(_UNTIMED, config.most_envs)
+        return min(_DEFAULT_NUM_ENVS, config.most_envs)
     env_s = _env_step_seconds(config, spec, step_clock(device))
     groups = 2 if halves_take_turns(config, on_gpu=device.type != "cpu") else 1
     together = {count: -(-count // groups) for count in candidates(config.most_envs)}
@@ -74,7 +74,7 @@ def candidates(most: int) -> list[int]:
 def choose(timed: Iterable[tuple[int, TurnTimes]]) -> int:
     """Return the fewest environments whose rate is within a tenth of the best."""
     rates = {count: times.rate(count) for count, times in timed}
-    limit = _ENOUGH * max(rates.values())
+    limit = _GOOD_ENOUGH_SHARE * max(rates.values())
     chosen = min(count for count, rate in rates.items() if rate >= limit)
     found = ", ".join(f"{count}: {rate:.0f}" for count, rate in rates.items())
     log.info("play %d environments (env_steps/s: %s)", chosen, found)
@@ -83,7 +83,7 @@ def choose(timed: Iterable[tuple[int, TurnTimes]]) -> int:
 
 def _env_step_seconds(config: Config, spec: EnvSpec, clock: Callable[[], float]) -> float:
     """Return the median seconds of an env_step with random actions, by ``clock``."""
-    # Of an environment that nobody plays on.
+    # A separate environment, used for timing only.
     envs = make_env_batch(config, seeds=[0], purpose="training")
     actions = np.random.default_rng(0).integers(spec.num_actions, size=(_TIMED_ENV_STEPS, 1))
     envs.reset([0])

@@ -52,7 +52,7 @@ class Evaluator:
         stop: StopSignal,
         member: int | None = None,
     ) -> None:
-        """Build network and clients; ``member`` has the evaluator's place."""
+        """Build network and clients; ``member`` has the evaluator's slot."""
         self._run, self._config, self._device = run, run.config, device
         self._tracker, self._randomness, self._stop = tracker, randomness, stop
         self._network = make_network(run.config, run.env_spec, training=False).to(device).eval()
@@ -63,10 +63,10 @@ class Evaluator:
         self._train_step, self._env_steps = 0, 0
         self._timer, self._usage = SectionTimer(ROLE), ProcessUsage(ROLE)
         self.pulse = Pulse(self._timer, "evaluations/s")
-        """How evaluating fares just now."""
+        """Rate and current wait, sent with heartbeats."""
         self._evaluations = 0
         self._interval = Interval(self._config.cluster.metrics_interval_seconds)
-        self._envs: EnvBatch | None = None  # of the evaluation that is being made
+        self._envs: EnvBatch | None = None  # of the current evaluation
 
     def oldest_call(self) -> Call | None:
         """Return the call of an environment that has not returned yet; from any thread."""
@@ -74,7 +74,7 @@ class Evaluator:
         return None if envs is None else envs.oldest_call()
 
     def run(self) -> None:
-        """Evaluate until the final evaluation is made or a stop is asked for."""
+        """Evaluate until the final evaluation is made or a stop is requested."""
         with self._timer.section("wait_weights"):
             if not self._weights.wait_first("the first weights"):
                 return
@@ -191,7 +191,7 @@ class Evaluator:
 
 
 def return_statistics(returns: Sequence[float], env_id: str) -> dict[str, float]:
-    """Return what is logged of an evaluation's raw returns, each of them included."""
+    """Return the metrics of an evaluation's raw returns, including each single return."""
     mean = float(np.mean(returns))
     row = {
         "eval/return_mean": mean,

@@ -1,7 +1,7 @@
-"""Games without exploration: who chooses the actions, and playing one game in each environment.
+"""Games without exploration: action choosers, and playing one game in each environment.
 
 Called by the evaluator and by ``saved_run``. A chooser maps the roots of N environments to N
-actions: a planner's best ones, or anything at all.
+actions, for example a planner's best ones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Chooser = Callable[[Roots], Actions]
 
 
 def greedily(planner: Planner) -> Chooser:
-    """Return the chooser that plays what a planner recommends without exploration noise."""
+    """Return a chooser that plays a planner's best actions without exploration noise."""
     return lambda roots: planner.run(roots, exploration_noise=False).best_actions
 
 
@@ -43,13 +43,13 @@ def play_episodes(
 
     Args:
         envs: one game each.
-        choose: who plays.
-        stop: gives up.
-        timer: gets the section ``envs``.
-        observe: gets the environments that played and their env_steps, after each.
+        choose: chooses the actions.
+        stop: ends the games early.
+        timer: records the section ``envs``.
+        observe: called after each step with the environments that played and their env_steps.
 
     Returns:
-        One result per environment, or None if a stop was asked for first.
+        One result per environment, or None if a stop was requested first.
     """
     stack = FrameStack(envs.spec, envs.num_envs)
     tallies = [GameTally() for _ in range(envs.num_envs)]
@@ -75,7 +75,7 @@ def play_episodes(
 
 
 def evaluation_seeds(config: Config, num_envs: int) -> Sequence[int]:
-    """Return the environments' seeds: the same at every evaluation of a run."""
+    """Return the environments' seeds: the same in every evaluation of a run."""
     state = seed_sequence(config.seed, "evaluator", 0, 0).generate_state(num_envs)
     return [int(seed) for seed in state]
 
@@ -91,13 +91,13 @@ class GameResult:
 
 
 class GameTally:
-    """Adds up one environment's rewards until its game is over."""
+    """Sums one environment's rewards until its game is over."""
 
     def __init__(self) -> None:
         self._episode_return, self._length = 0.0, 0
 
     def add(self, reward: float, *, game_over: bool) -> GameResult | None:
-        """Count one env_step; return the game's result when it was the last."""
+        """Add one env_step; return the game's result if it was the last."""
         self._episode_return += reward
         self._length += 1
         if not game_over:

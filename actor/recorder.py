@@ -1,6 +1,6 @@
-"""From what happened in a turn to steps in replay: rewards, priorities, endings.
+"""Writes played env_steps to replay: rewards, priorities, endings.
 
-Called by the actor's loop. Knows no search and no environment, and of replay only its writers.
+Called by the actor's loop. Independent of search and environments; uses only replay's writers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from actor.turn import Turn
+from actor.turn import PendingStep
 from efficientzero.config import Config
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import F64, Ending, EnvSteps, Frames, ReplayStep
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class EpisodeSink(Protocol):
-    """Where one environment's steps go."""
+    """Writes one environment's steps."""
 
     @property
     def bytes_sent(self) -> int:
-        """Compressed, since the process started."""
+        """Compressed bytes sent since the process started."""
 
     def append(self, step: ReplayStep) -> None:
         """Add one env_step."""
@@ -37,14 +37,14 @@ class EpisodeSink(Protocol):
         """Close the episode with its last frame."""
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send buffered steps."""
 
 
 class Recorder:
     """Writes the episodes of all environments of an actor."""
 
     def __init__(self, config: Config, writers: Sequence[EpisodeSink]) -> None:
-        """Keep the parts; one writer per environment."""
+        """Store the parts; one writer per environment."""
         self._config, self._writers = config, writers
         # The newest frame of each environment.
         self._frames: list[Frames] = [np.empty(0)] * len(writers)
@@ -52,28 +52,28 @@ class Recorder:
 
     @property
     def bytes_sent(self) -> int:
-        """Return what went to replay since the process started, compressed."""
+        """Return the compressed bytes sent to replay since the process started."""
         return sum(writer.bytes_sent for writer in self._writers)
 
     def start(self, env: int, frame: Frames) -> None:
         """Begin an episode with its first frame."""
         self._frames[env] = frame.copy()
 
-    def record(self, turn: Turn, steps: EnvSteps) -> None:
-        """Write one env_step of each environment of ``turn``."""
+    def record(self, pending: PendingStep, steps: EnvSteps) -> None:
+        """Write one env_step of each environment of ``pending``."""
         rewards = np.sign(steps.rewards) if self._config.env.clip_rewards else steps.rewards
-        priorities = self._priorities(turn)
-        for row, i in enumerate(turn.envs):
+        priorities = self._priorities(pending)
+        for row, i in enumerate(pending.envs):
             self._writers[i].append(
                 ReplayStep(
                     frame=self._frames[i],
-                    action=int(turn.actions[row]),
+                    action=int(pending.actions[row]),
                     reward=float(rewards[row]),
-                    search_policy=turn.result.policies[row],
-                    root_value=float(turn.result.root_values[row]),
+                    search_policy=pending.result.policies[row],
+                    root_value=float(pending.result.root_values[row]),
                     priority=float(priorities[row]),
-                    weights_version=turn.train_step,
-                    env_step=turn.grant.env_steps + row,
+                    weights_version=pending.train_step,
+                    env_step=pending.grant.env_steps + row,
                 )
             )
             self._is_recording[i] = True
@@ -82,9 +82,9 @@ class Recorder:
                 self._end(i, self._ending(is_terminated=bool(steps.terminated[row])))
 
     def cut(self, stop: StopSignal) -> None:
-        """Hand over running episodes: collection ended, the task did not, so they are truncated.
+        """Close running episodes as truncated: collection ended, the task did not.
 
-        When asked to stop, replay may be gone already: what it does not take soon is left behind.
+        On a stop replay may be gone already: episodes that it does not accept soon are dropped.
         """
         started = time.monotonic()
         for i, writer in enumerate(self._writers):
@@ -103,15 +103,15 @@ class Recorder:
         as_terminal = is_terminated or self._config.compat.truncation_is_terminal
         return Ending.TERMINATED if as_terminal else Ending.TRUNCATED
 
-    def _priorities(self, turn: Turn) -> F64:
-        """Return with which priority the turn's steps enter replay, f64 [G].
+    def _priorities(self, pending: PendingStep) -> F64:
+        """Return the initial priorities of the steps, f64 [G].
 
-        Without a search (during warm-up) there is no value error, and the largest is taken.
+        Without a search (during warm-up) there is no value error, and the largest priority is used.
         """
         replay = self._config.replay
         by_error = replay.initial_priority == "value_error" and replay.priority_exponent > 0
-        if by_error and not turn.grant.is_random:
-            found, predicted = turn.result.root_values, turn.result.predicted_values
+        if by_error and not pending.grant.is_random:
+            found, predicted = pending.result.root_values, pending.result.predicted_values
             errors: F64 = np.abs(found - predicted).astype(np.float64) + _SMALLEST_ERROR
             return errors
-        return np.full(len(turn.envs), turn.grant.max_priority)
+        return np.full(len(pending.envs), pending.grant.max_priority)

@@ -1,4 +1,4 @@
-"""Which environments search together, and what one of their env_steps needs from start to end."""
+"""Groups of environments that search together, and their env_step in progress."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from efficientzero.config import Config
 from efficientzero.schema import I64, EnvSteps, Grant, SearchResult
 
 
-class Turn(NamedTuple):
-    """One env_step of some environments, from their search to their answer."""
+class PendingStep(NamedTuple):
+    """An env_step that was sent to some environments and whose results are pending."""
 
     envs: list[int]
     grant: Grant  # of these env_steps
@@ -21,15 +21,15 @@ class Turn(NamedTuple):
     train_step: int  # of the weights that searched
     steps: Future[EnvSteps]
 
-    def without(self, rows: Sequence[int], steps: EnvSteps) -> tuple[Turn, EnvSteps]:
-        """Return the turn and its environments' answers without those of ``rows``."""
+    def without(self, rows: Sequence[int], steps: EnvSteps) -> tuple[PendingStep, EnvSteps]:
+        """Return the step and its results without those of ``rows``."""
         kept = [row for row in range(len(self.envs)) if row not in rows]
-        turn = self._replace(
+        pending = self._replace(
             envs=[self.envs[row] for row in kept],
             result=SearchResult._make(field[kept] for field in self.result),
             actions=self.actions[kept],
         )
-        return turn, steps.rows(kept)
+        return pending, steps.rows(kept)
 
 
 @dataclass(slots=True)
@@ -37,18 +37,18 @@ class Group:
     """Environments that search together."""
 
     envs: list[int]
-    turn: Turn | None = None  # begun and not finished
+    pending: PendingStep | None = None  # begun and not finished
 
 
 def halves_take_turns(config: Config, *, on_gpu: bool) -> bool:
-    """Tell whether one half of the environments searches while the other half's step."""
+    """Return whether one half of the environments searches while the other half steps."""
     return config.actor.pipeline == "on" or (config.actor.pipeline == "auto" and on_gpu)
 
 
 def make_groups(num_envs: int, *, halves: bool) -> list[Group]:
-    """Return all environments as one group, or as halves that search and step by turns."""
-    everybody = list(range(num_envs))
+    """Return all environments as one group, or as two halves that search and step alternately."""
+    all_envs = list(range(num_envs))
     if not halves or num_envs == 1:
-        return [Group(everybody)]
+        return [Group(all_envs)]
     middle = (num_envs + 1) // 2
-    return [Group(everybody[:middle]), Group(everybody[middle:])]
+    return [Group(all_envs[:middle]), Group(all_envs[middle:])]

@@ -1,7 +1,7 @@
-"""How far the network's values are above what its own games then brought.
+"""How far the network's values exceed the returns of its own games.
 
-Fed by the evaluator, game by game. A value that is too high or too low everywhere does not show in
-training's errors, whose targets are made of the same values.
+Updated by the evaluator. Values that are too high or too low everywhere do not show in the training
+errors, because the targets are built from the same values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from efficientzero.schema import F32, EnvSteps
 
 
 class ValueBias:
-    """Predicted values and rewards of games that are played side by side."""
+    """Predicted values and rewards of games that are played in parallel."""
 
     def __init__(self, num_envs: int, *, discount: float, clip_rewards: bool) -> None:
         """Start without any step.
@@ -23,7 +23,7 @@ class ValueBias:
         Args:
             num_envs: games.
             discount: of the agent.
-            clip_rewards: values are of rewards' signs.
+            clip_rewards: values are trained on the signs of rewards.
         """
         self._discount, self._clip_rewards = discount, clip_rewards
         self._predicted: list[list[float]] = [[] for _ in range(num_envs)]
@@ -32,11 +32,11 @@ class ValueBias:
         self._values: F32 = np.zeros(0, np.float32)
 
     def predict(self, values: F32) -> None:
-        """Note the network's values of the observations that are acted on next, f32 [N]."""
+        """Add the network's values of the current observations, f32 [N]."""
         self._values = values
 
     def observe(self, envs: Sequence[int], steps: EnvSteps) -> None:
-        """Note what the actions brought.
+        """Add the results of the actions.
 
         Args:
             envs: N environments, in the order of the values before.
@@ -49,9 +49,9 @@ class ValueBias:
             self._is_over[env] = bool(steps.game_over[slot])
 
     def mean(self) -> float:
-        """Return the mean of predicted minus discounted return, over all steps; NaN without any.
+        """Return the mean of predicted minus discounted return, over all steps; NaN without steps.
 
-        The return of a game that was cut short goes on with the value of its last observation.
+        The return of a truncated game is bootstrapped with the value of its last observation.
         """
         return float(np.mean(biases)) if (biases := self._biases()) else math.nan
 

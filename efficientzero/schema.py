@@ -54,7 +54,7 @@ class Ending(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvSpec:
-    """What one environment looks like to everybody else."""
+    """Shapes and limits of one environment."""
 
     env_id: str
     frame_shape: tuple[int, ...]
@@ -113,7 +113,7 @@ class EnvFacts:
 
 
 class Observed(NamedTuple):
-    """What G environments show before they want an action."""
+    """What G environments return before they take an action."""
 
     frames: Frames  # [G, *frame]
     legal_actions: Bool | None = None  # [G, A]; None: every action is always legal
@@ -125,7 +125,7 @@ class Observed(NamedTuple):
 
 
 class EnvSteps(NamedTuple):
-    """What G environments answer to one action each."""
+    """Results of one action in each of G environments."""
 
     observed: Observed  # after the action; at an ended episode its last frame
     rewards: F32  # [G] raw score
@@ -141,7 +141,7 @@ class EnvSteps(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """What a planner is asked about: N observations with what may be played there."""
+    """A planner's input: N observations with their legal actions."""
 
     observations: Frames | torch.Tensor  # [N, *observation]
     legal_actions: Bool | None = None  # [N, A]; None: all actions are legal
@@ -152,7 +152,7 @@ class Roots:
 
 
 class SearchResult(NamedTuple):
-    """What a planner found at its roots."""
+    """A planner's results at its roots."""
 
     visit_counts: I32  # [B, A] a search's sum M; every row has a visit
     policies: F32  # [B, A] what the policy is trained towards: visit shares, or Gumbel's improved

@@ -1,8 +1,8 @@
 """Run the learner: ``python -m learner --config runs/<id>/config.json``.
 
 It serves weights, the run's pace and the list of its processes over gRPC, trains until the budget
-is spent, and then goes on serving so that the last weights can be evaluated. After that it ends by
-itself, unless launch.py started it, which tells it to stop.
+is spent, and then keeps serving so that the last weights can be evaluated. After that it exits, or,
+if launch.py started it, waits for the stop signal.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from learner.records import FairnessRecord, PrioritySink, RunRecord, saver_of, s
 from learner.resume import resume
 from learner.services import Claims, ClusterServicer, GrpcServer
 from learner.training import (
-    Alone,
     RankGroup,
     Ranks,
+    SingleDevice,
     describe_network,
     device_of_rank,
     meeting_point,
@@ -58,7 +58,7 @@ from replay.training_queue import TrainingQueueReader
 ROLE = "learner"
 
 _REPLAY_START_S = 120.0
-_EXIT_GRACE_S = 55.0  # a large checkpoint takes its time; the supervisor waits for 60 s
+_EXIT_GRACE_S = 55.0  # for a large checkpoint; the supervisor waits for 60 s
 _INFO_S = 30
 _RANKS_FIRST_S = 3.0
 _LEAVE_S = 6.0
@@ -68,7 +68,7 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: RoleArguments, stop: StopSignal) -> None:
-    """Build the learner's parts, go on where the run was, train, and serve until told to stop."""
+    """Build the learner's parts, resume, train, and serve until a stop is requested."""
     run = reached_through_relays(arguments.run, stop)
     name = f"{ROLE}-{arguments.index}"
     check_alone(run.directory, name)
@@ -167,7 +167,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         exit_code = 0
     except Exception:
         if run.config.learner.num_devices > 1:
-            # The cause may be another rank's end, which is then to be seen first.
+            # The cause may be that another rank died; report that first.
             stop.wait(_RANKS_FIRST_S)
         raise
     finally:
@@ -175,7 +175,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
 
 
 def _steps_before(run: RunInfo) -> int:
-    """Return how many env_steps were played when the launch before this one ended."""
+    """Return how many env_steps were played when the previous launch ended."""
     launch = run.num_resumes - 1
     return EnvStepJournal(run.directory, launch).read() if launch >= 0 else 0
 
@@ -189,7 +189,7 @@ def _cluster(
     learner: Learner,
     cost: CpuSeconds,
 ) -> tuple[Roster, ClusterWatch]:
-    """Return the places of the run's workers, and who looks after them."""
+    """Return the registry of the run's workers, and the object that watches over it."""
     run = arguments.run
 
     def give_back(seat: Seat) -> None:
@@ -224,7 +224,7 @@ def _cluster(
 
 
 def _serve_to_the_end(watch: ClusterWatch, observer: RunObserver, stop: StopSignal) -> None:
-    """Serve until told to stop; without a launcher until nothing is left to do."""
+    """Serve until a stop is requested; without a launcher, until nothing is left to do."""
     is_launched = LAUNCHER_PID_VARIABLE in os.environ
     while not stop.wait(1.0):
         beat("serving the last weights")
@@ -235,7 +235,7 @@ def _serve_to_the_end(watch: ClusterWatch, observer: RunObserver, stop: StopSign
 
 
 def _wait_until_left(roster: Roster, watch: ClusterWatch) -> None:
-    """Give workers the time to hear that the run is over; else they would look for the learner."""
+    """Give workers time to learn that the run is over; else they would search for the learner."""
     deadline = time.monotonic() + _LEAVE_S
     while watch.is_complete() and roster.members() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -244,8 +244,8 @@ def _wait_until_left(roster: Roster, watch: ClusterWatch) -> None:
 def _write_the_rest(
     run: RunInfo, record: RunRecord, fairness: FairnessRecord, learner: Learner, cost: CpuSeconds
 ) -> None:
-    """Write what only memory holds, after the last checkpoint."""
-    release_reserve(run.directory)  # it is small
+    """Write the state that is only in memory, after the last checkpoint."""
+    release_reserve(run.directory)  # the files written here are small
     record.finish()
     fairness.save()
     _note_cost(cost, learner)
@@ -253,7 +253,7 @@ def _write_the_rest(
 
 
 def _note_cost(cost: CpuSeconds, learner: Learner) -> None:
-    """Note what the learner has spent until now, on all its devices."""
+    """Record the CPU time of the learner up to now, on all its devices."""
     cost.note_own(ROLE)
     cost.note_ranks(learner.other_ranks_seconds())
 
@@ -261,7 +261,7 @@ def _note_cost(cost: CpuSeconds, learner: Learner) -> None:
 def _pace(
     run: RunInfo, journal: EnvStepJournal, lease: Lease, stop: StopSignal
 ) -> tuple[Governor, PrioritySink | None]:
-    """Return who grants the steps, and who takes new priorities to where steps are sampled."""
+    """Return the object that grants steps, and the one that sends new priorities to replay."""
     if run.config.cluster.deterministic:
         lock_step = LockStepGovernor(run.config)
         return lock_step, lock_step
@@ -276,10 +276,10 @@ def _pace(
 
 
 def _ranks(run: RunInfo, device: torch.device) -> Ranks:
-    """Meet the processes on the other devices, if there are any."""
+    """Join the processes on the other devices, if there are any."""
     num_ranks = run.config.learner.num_devices
     if num_ranks == 1:
-        return Alone()
+        return SingleDevice()
     return RankGroup(meeting_point(run), rank=0, num_ranks=num_ranks, device=device)
 
 

@@ -1,7 +1,7 @@
 """The learner's loop: batch -> loss -> update -> priorities -> publish -> log -> save.
 
-The loop asks the device for work and goes on. What the host must know of a train_step, its
-priorities above all, it takes when it is there: on a GPU a step or two later, on a CPU at once.
+The loop submits work to the device and continues. The host reads the results of a train_step,
+above all its priorities, once they are ready: on a GPU a step or two later, on a CPU at once.
 
 Built by ``learner.__main__``, which hands in everything that talks to other processes.
 """
@@ -44,7 +44,7 @@ from learner.weights import Publishing
 _WAIT_S = 0.5
 _SAVE_EVERY_S = 600.0
 _MOST_STEPS_AHEAD = 2
-"""Train_steps the host may have asked for beyond one that is made: enough to keep a GPU busy."""
+"""Most train_steps submitted ahead of the running one: enough to keep a GPU busy."""
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Learner:
                 "priorities": self._priorities,
             },
         )
-        """What a checkpoint keeps of training; restored before ``run``."""
+        """The part of training that a checkpoint saves; restored before ``run``."""
         largest_target = self.network.support.largest
         checks = BatchChecks(self._config, run.env_spec, largest_target=largest_target)
         self._feeder = BatchFeeder(parts.batches, checks, self.loader, self._stop)
@@ -106,11 +106,11 @@ class Learner:
         return self.training.train_step
 
     def run(self) -> None:
-        """Train until the budget is spent or a stop is asked for; save in either case.
+        """Train until the budget is spent or a stop is requested; save in either case.
 
         Raises:
-            TrainingDiverged: after saving what was there before the step that failed.
-            TargetsBeyondSupport: as well.
+            TrainingDiverged: after saving the state before the step that failed.
+            TargetsBeyondSupport: after saving the same.
         """
         self._publish(weights_pb2.LATEST)
         self._publishing.wait()
@@ -118,7 +118,7 @@ class Learner:
         self._progress.begin_at(self.train_step)
         self.training.broadcast(self._ranks)
         try:
-            # Resumed at the end of its budget, nothing is left to wait for.
+            # A run resumed at the end of its budget has nothing to wait for.
             if self.train_step < total:
                 self._feeder.start()
                 with self._timer.section("wait_warmup"):
@@ -129,9 +129,9 @@ class Learner:
                 self._advance()
             self._finish_updates(most_left=0)
             self._publishing.wait()
-            self._ranks.tell(End())
+            self._ranks.send_command(End())
         except PlainError:
-            self._ranks.tell(End())
+            self._ranks.send_command(End())
             raise
         finally:
             self._feeder.close()
@@ -146,7 +146,7 @@ class Learner:
         return self._ranks.others_seconds()
 
     def save(self, *, wait: bool) -> None:
-        """Write a checkpoint of this moment; without ``wait`` in the background."""
+        """Write a checkpoint of the current state; without ``wait`` in the background."""
         state = {
             **self.training.state(),
             "env_steps": self._governor.env_steps,
@@ -181,20 +181,20 @@ class Learner:
         self.pulse.work, self.pulse.weights_train_step = self.pulse.work + 1, self.train_step
         with self._timer.section("publish"):
             self._publishing.train_step_made(self.train_step)
-        # Only now: whoever may go on with this step in the count finds its weights published, or
-        # soon will; in a deterministic run already.
+        # After publishing: a process that proceeds because of this step finds its weights published
+        # or about to be; in a deterministic run they are published already.
         self._governor.train_step_completed(self.train_step)
         self._after_step(ready.batch)
         if evaluated is not None:
             self._log(ready.batch, inputs, update, evaluated)
 
     def _check_health(self) -> None:
-        """Raise what went wrong in threads; called in every wait."""
+        """Raise errors of background threads; called in every wait."""
         self._publishing.check()
         self._observer.check_health()
 
     def _finish_updates(self, *, most_left: int) -> None:
-        """Take the results that are there, and wait until at most ``most_left`` are missing."""
+        """Process ready results, and wait until at most ``most_left`` are pending."""
         while self._pending:
             oldest = self._pending[0]
             if len(self._pending) <= most_left and not oldest.update.readback.is_ready():
@@ -204,7 +204,7 @@ class Learner:
                 with self._timer.section("device"):
                     result = self._updater.finish(oldest.update)
             except TrainingDiverged:
-                # Nothing was updated after numbers that are not finite: these are its weights.
+                # No update was made after non-finite numbers: the weights are those of this step.
                 self.training.train_step = oldest.update.train_step
                 self._pending.clear()
                 raise
@@ -226,7 +226,7 @@ class Learner:
             if self._governor.wait_to_train(self.train_step, _WAIT_S, self._stop):
                 return True
             reason.tick(self._governor.why_waiting())
-            self._ranks.tell(Idle())
+            self._ranks.send_command(Idle())
             self._check_health()
         return False
 
@@ -238,7 +238,7 @@ class Learner:
                 self._governor.set_waiting_for("")
                 return ready
             self._governor.set_waiting_for("training batch from the reanalyzers")
-            self._ranks.tell(Idle())
+            self._ranks.send_command(Idle())
             self._check_health()
             reason.tick(self._freshness.detail())
         return None
@@ -248,19 +248,19 @@ class Learner:
         self._observer.trained_on(batch, step, self._governor.env_steps)
         is_old = time.monotonic() - self._saved_at > _SAVE_EVERY_S
         self._save_is_due |= is_old or step % learner.checkpoint_interval == 0
-        # After the last step ``run`` saves at once, with its snapshot: one of each is enough.
+        # After the last step ``run`` saves checkpoint and snapshot itself.
         is_last = step >= self._config.budget.total_train_steps or self._stop.is_set()
         if self._save_is_due and not is_last:
             self._finish_updates(most_left=0)
             with self._timer.section("checkpoint"):
-                self._publishing.wait()  # or it would hold target weights that are out of date
+                self._publishing.wait()  # or it would save outdated target weights
                 self.save(wait=False)
 
     def _start_training(self) -> None:
         if self._publisher.newest(weights_pb2.TARGET) is None:
             self._publish(weights_pb2.TARGET)
             self._publishing.wait()
-            # The warm-up's data are on disk before anything is learned from them.
+            # Save the warm-up's data before training on them.
             self.save(wait=False)
 
     def _publish(self, *kinds: weights_pb2.WeightsKind) -> None:
@@ -270,7 +270,7 @@ class Learner:
         self, batch: TrainingBatch, inputs: LossInput, update: Update, evaluated: Tensor
     ) -> None:
         with self._timer.section("log"):
-            # First of all: it waits for all that was asked for, so that nothing else has to.
+            # First: it waits for all submitted work, so the steps below need not.
             statistics = training_statistics(
                 self.train_step, batch, inputs, update, self.network, evaluated=evaluated
             )

@@ -1,4 +1,4 @@
-"""What the learner's loop is given: parts to work with, and an observer of what it does.
+"""The arguments of the learner's loop: its parts, and an observer that it reports to.
 
 Built by ``learner.__main__``, or by a test.
 """
@@ -18,13 +18,13 @@ from learner.batches import BatchSource
 from learner.cluster import Starvation
 from learner.pacing import Governor
 from learner.records import CheckpointSaver, FairnessRecord, PrioritySink, RunRecord
-from learner.training import Alone, Ranks
+from learner.training import Ranks, SingleDevice
 from learner.weights import WeightPublisher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerParts:
-    """What the learner's loop works with; most of it talks to other processes or threads."""
+    """The parts of the learner's loop; most of them talk to other processes or threads."""
 
     device: torch.device
     """Where to train."""
@@ -38,25 +38,25 @@ class LearnerParts:
     tracker: Tracker
     stop: StopSignal
     """Ends ``Learner.run``."""
-    ranks: Ranks = field(default_factory=Alone)
-    """Those that train along."""
+    ranks: Ranks = field(default_factory=SingleDevice)
+    """The ranks that train together."""
 
 
 class TrainingObserver(Protocol):
-    """What the learner's loop reports, and what it asks for; called from its thread."""
+    """Callbacks of the learner's loop; called from its thread."""
 
     def check_health(self) -> None:
-        """Raise what keeps the learner from going on; called before each train_step and in waits.
+        """Raise errors that must stop the learner; called before each train_step and in waits.
 
         Raises:
-            Exception: what went wrong in threads that serve others.
+            Exception: an error of a thread that serves other processes.
         """
 
     def trained_on(self, batch: TrainingBatch, train_steps: int, env_steps: int) -> None:
-        """Take a batch that was trained on, and the steps made so far, this one included."""
+        """Receive a batch that was trained on, and the steps made so far, this one included."""
 
     def got_priorities(self, largest: float) -> None:
-        """Take the largest new priority of a batch."""
+        """Receive the largest new priority of a batch."""
 
     def extra_state(self) -> dict[str, Any]:
         """Return further entries for the checkpoint."""
@@ -64,7 +64,7 @@ class TrainingObserver(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunObserver:
-    """Keeps the run's records and watches over its replay and its folder."""
+    """Keeps the run's records and monitors its replay and its folder."""
 
     record: RunRecord
     fairness: FairnessRecord
@@ -72,19 +72,19 @@ class RunObserver:
     lease: Lease
 
     def check_health(self) -> None:
-        """Raise what the threads of the records, of replay's counts and of the lease found."""
+        """Raise errors of the threads that keep records, replay counts and the lease."""
         self.record.check()
         self.starvation.check()
         self.lease.check_now_and_then()
 
     def trained_on(self, batch: TrainingBatch, train_steps: int, env_steps: int) -> None:
-        """Count the ages of what was trained on."""
+        """Count the ages of the data that was trained on."""
         self.fairness.add_batch(batch, train_steps, env_steps)
 
     def got_priorities(self, largest: float) -> None:
-        """Follow the largest recent priority, with which new steps enter replay."""
+        """Update the largest recent priority, which new steps get in replay."""
         self.record.add_priorities(largest)
 
     def extra_state(self) -> dict[str, Any]:
-        """Return the records' entries of a checkpoint."""
+        """Return the checkpoint entries of the records."""
         return {"record": self.record.state(), "fairness": self.fairness.state()}

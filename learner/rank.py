@@ -1,4 +1,4 @@
-"""Run another rank of a learner: ``python -m learner.rank --config config.json --index 1``.
+"""Run a further rank of a learner: ``python -m learner.rank --config config.json --index 1``.
 
 Started by launch.py together with the learner, which is rank 0 and leads. It communicates only with
 rank 0, saves nothing and logs no metrics; it ends when rank 0 asks for it, and fails when rank 0 is
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: RoleArguments, stop: StopSignal) -> None:
-    """Join the ranks and follow rank 0 to the end."""
+    """Join the ranks and follow rank 0 until it ends training."""
     run, rank = arguments.run, arguments.index
     device = device_of_rank(setup_torch(run.config.cluster), rank, run.config)
     group = RankGroup(
@@ -65,11 +65,11 @@ def follow(group: RankGroup, network: EfficientZeroNet, config: Config) -> None:
     optimizer = make_optimizer(network, config)
     training = TrainState(network, optimizer)
     updater = Updater(network, optimizer, config, SectionTimer("learner"), ranks=group)
-    while not isinstance(command := group.listen(), End):
+    while not isinstance(command := group.receive_command(), End):
         if isinstance(command, State):
             training.follow(command)
         elif isinstance(command, Step):
-            # Rank 0 judges what came of it.
+            # Rank 0 checks the result.
             updater.step(group.receive(command), command.train_step, measure=command.measure)
 
 

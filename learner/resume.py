@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class CannotResume(PlainError):
-    """The run's checkpoints do not fit the run."""
+    """The run's checkpoints do not match the run."""
 
     is_permanent = True
 
@@ -41,16 +41,16 @@ def resume(
 
     Args:
         run: whose folder holds the checkpoints.
-        training: new; gets weights, optimiser and generators.
-        governor: new; gets the counters.
-        record: new; gets the results so far.
-        fairness: new; gets the counts so far.
+        training: new; receives weights, optimiser and generators.
+        governor: new; receives the counters.
+        record: new; receives the results so far.
+        fairness: new; receives the counts so far.
         steps_in_replay: env_steps ever inserted into replay, as restored.
-        steps_noted: env_steps that this launch's journal counts.
-        steps_before: env_steps that the journal of the launch before counts.
+        steps_noted: env_steps counted in this launch's journal.
+        steps_before: env_steps counted in the previous launch's journal.
 
     Raises:
-        CannotResume: the checkpoint is another run's, or all of them are damaged.
+        CannotResume: the checkpoint belongs to another run, or all checkpoints are damaged.
     """
     try:
         state = newest_checkpoint(run.directory / "checkpoints")
@@ -95,18 +95,18 @@ def _check_inherited(run: RunInfo, steps_in_replay: int) -> None:
     if steps_in_replay < inherited:
         raise CannotResume(
             f"replay: got {steps_in_replay} env_steps, wanted at least the {inherited} of the "
-            f"snapshot taken from {run.lineage and run.lineage.parent}; it is damaged: fork anew"
+            f"snapshot taken from {run.lineage and run.lineage.parent}; it is damaged: fork again"
         )
 
 
 def _take_parents_weights(run: RunInfo, training: TrainState) -> int:
-    """Begin with the weights that the launcher put into the run folder; return their train_step."""
+    """Load the weights that the launcher put into the run folder; return their train_step."""
     try:
         state = load_checkpoint(run.directory / PARENT_CHECKPOINT)
     except UnreadableCheckpoint as error:
         raise CannotResume(str(error)) from error
     except ValueError as error:
-        raise CannotResume(f"{error}; fork anew") from error
+        raise CannotResume(f"{error}; fork again") from error
     training.adopt(state)
     log.info("begun with another run's weights of train_step %d", training.train_step)
     return training.train_step

@@ -65,9 +65,9 @@ def main(place: Place, stop: StopSignal) -> None:
 def _sources(
     place: Place, client: WeightClient, randomness: np.random.Generator, stop: StopSignal
 ) -> tuple[WeightSource, SliceSource, SliceSource | None]:
-    """Return the newest weights and Reverb's samples, or in a deterministic run those in turn.
+    """Return weights client and sampler: asynchronous, or in lock step in a deterministic run.
 
-    The third: uniform samples, where priorities are to be refreshed.
+    The third: uniform samples, if priorities are refreshed.
     """
     run = place.run
     address, spec, config = run.replay_address, run.env_spec, run.config

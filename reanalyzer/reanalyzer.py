@@ -1,8 +1,8 @@
 """The reanalyzer's loop: sample -> fresh values -> fresh policies -> queue.
 
 Built by ``reanalyzer.__main__``. Value targets always bootstrap from the target weights; a share of
-the slices gets policies from a fresh search, the rest keeps those stored. Any number may run, each
-serves whole training batches.
+the slices gets policies from a fresh search, the rest keeps those stored. Any number of reanalyzers
+may run; each makes whole training batches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class BatchSink(Protocol):
-    """Where training batches go."""
+    """Accepts training batches."""
 
     def put(self, batch: TrainingBatch, *, timeout_s: float) -> bool:
         """Queue a batch; return False if there was no room in time."""
@@ -51,11 +51,11 @@ class Reanalyzer:
         stop: StopSignal,
         stored: SliceSource | None = None,
     ) -> None:
-        """Keep the parts.
+        """Store the parts.
 
         Args:
             config: the run's config.
-            network: in eval mode; gets the target weights.
+            network: in eval mode; receives the target weights.
             search: on the same network; larger batches of roots are cut to its size.
             weights: client of the ``target`` weights.
             slices: prioritised samples.
@@ -63,7 +63,7 @@ class Reanalyzer:
             tracker: metrics.
             generator: for actions past the end and the choice of reanalysed slices.
             stop: ends ``run``.
-            stored: uniform samples, whose priorities are refreshed; None: none are.
+            stored: uniform samples, whose priorities are refreshed; None: no refresh.
         """
         self._config, self._network = config, network
         self._weights, self._slices, self._batches = weights, slices, batches
@@ -71,7 +71,7 @@ class Reanalyzer:
         self._tracker, self._stop = tracker, stop
         self._timer, self._usage = SectionTimer("reanalyzer"), ProcessUsage("reanalyzer")
         self.pulse = Pulse(self._timer, "batches/s")
-        """How making batches fares just now."""
+        """Rate and current wait, sent with heartbeats."""
         self._targets = TargetMaker(config, search=search, generator=generator, timer=self._timer)
         self._refresh = (
             None
@@ -83,7 +83,7 @@ class Reanalyzer:
         self._interval = Interval(config.cluster.metrics_interval_seconds)
 
     def run(self) -> None:
-        """Make batches until a stop is asked for."""
+        """Make batches until a stop is requested."""
         with self._timer.section("wait_weights"):
             if not self._weights.wait_first("target weights (published when the warm-up ends)"):
                 return

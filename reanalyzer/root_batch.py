@@ -1,8 +1,8 @@
-"""A reanalyzer's search: how many roots it takes at once, timed at start or as configured.
+"""A reanalyzer's search: how many roots it searches at once, timed at start or as configured.
 
 Called by ``reanalyzer.__main__``. One training batch needs up to B * (K + 1) roots for policies
-and, where values are searched too, as many again; cut into equal parts, they cost least per root
-at a size that only the device knows.
+and, if values are searched too, as many again. They are cut into equal parts; the size with the
+lowest cost per root depends on the device.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from efficientzero.search import Planner, make_planner
 
 _SMALLEST = 32
 _LARGEST = 2_048  # bounds the pool's memory: 1.4 GB with the Atari network and 50 simulations
-_UNTIMED = 256
+_DEFAULT_SIZE = 256
 _TOLERANCE = 1.05  # a larger batch that costs this much more per root has less overhead elsewhere
 
 log = logging.getLogger(__name__)
 
 
 def value_batch_size(config: Config, search_batch_size: int) -> int:
-    """Return how many observations the network values at once: a search's roots, where one is."""
+    """Return how many observations the network evaluates at once: those of a search, if any."""
     is_searched = most_roots(config) > 1
-    return search_batch_size if is_searched else _UNTIMED
+    return search_batch_size if is_searched else _DEFAULT_SIZE
 
 
 def equal_parts(num_roots: int, largest: int) -> int:
@@ -61,13 +61,13 @@ def choose_size(seconds: Mapping[int, float]) -> int:
 def root_batch_size(config: Config, network: EfficientZeroNet, device: torch.device) -> int:
     """Return the configured size, or the fastest on ``device`` for this network.
 
-    The size decides how sums are rounded, so a deterministic run takes one that no clock chose.
+    The size decides how sums are rounded, so a deterministic run uses a fixed one.
     """
     num_roots = most_roots(config)
     if config.reanalyzer.search_batch_size:
         return equal_parts(num_roots, config.reanalyzer.search_batch_size)
     if config.cluster.deterministic:
-        return equal_parts(num_roots, _UNTIMED)
+        return equal_parts(num_roots, _DEFAULT_SIZE)
     return choose_size(step_seconds(config.search, network, device, candidate_sizes(num_roots)))
 
 
@@ -78,15 +78,15 @@ def reanalysis_search(
     device: torch.device,
     generator: np.random.Generator,
 ) -> Planner:
-    """Return the search of a reanalyzer: as many roots at once as are fastest, its own simulations.
+    """Return a reanalyzer's planner, with the fastest batch size and its own number of simulations.
 
-    The size is one for any number of simulations: what a simulation costs does not depend on it.
+    One size fits any number of simulations: the cost of a simulation does not depend on it.
 
     Args:
         config: the run's config.
         spec: the environment's shape.
         network: in eval mode on ``device``.
-        device: where the network lives.
+        device: of the network.
         generator: source of the trees' seeds.
     """
     search = dataclasses.replace(config.search, num_simulations=config.reanalyzer_simulations)

@@ -1,7 +1,6 @@
-"""When the reanalyzer of a deterministic run may make its next batch, and what it must know first.
+"""When the reanalyzer of a deterministic run may make its next batch.
 
-Gives the reanalyzer's weights the train_step they have to be of; ``reanalyzer.__main__`` puts it
-together.
+Returns the train_step of the target weights to use; wired up by ``reanalyzer.__main__``.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ _WAIT_S = 1.0
 
 
 class BatchTurns:
-    """One batch per train_step, in turn with the learner."""
+    """One batch per train_step, alternating with the learner."""
 
     def __init__(self, run_client: RunClient, sampler: OrderedSampler, stop: StopSignal) -> None:
         """Start before train_step 0.
 
         Args:
             run_client: asks the learner.
-            sampler: gets the priorities of the batch before.
+            sampler: receives the priorities of the previous batch.
             stop: ends every wait.
         """
         self._run_client, self._sampler, self._stop = run_client, sampler, stop

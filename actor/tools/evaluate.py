@@ -1,10 +1,10 @@
 """Evaluate runs from their checkpoints, with no other process running.
 
 Run as ``python launch.py evaluate RUN``, or with ``--env CartPole-v1 --seeds 0 1`` for the newest
-run of each seed. The games begin with those of the run's final evaluation. ``--policy prior`` plays
-without search, ``--policy random`` without any weights: what the search and the weights are worth;
-``--simulations`` measures a longer or shorter search. Each result is printed, and kept in the run's
-folder: ``evaluation-<policy>.json`` or ``evaluation-search-<simulations>.json``.
+run of each seed. The first games are those of the run's final evaluation. ``--policy prior`` plays
+without search and ``--policy random`` without weights, to measure what each contributes;
+``--simulations`` measures a longer or shorter search. Each result is printed, and saved in the
+run's folder: ``evaluation-<policy>.json`` or ``evaluation-search-<simulations>.json``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Options:
 def evaluate(
     run: RunInfo, policy: Policy, *, episodes: int, simulations: int = 0, stop: StopSignal
 ) -> dict[str, Any] | None:
-    """Play greedy games and return the result, or None if a stop was asked for.
+    """Play greedy games and return the result, or None if a stop was requested.
 
     Raises:
         ValueError: no checkpoint, or a number below zero.
@@ -90,7 +90,7 @@ def with_simulations(run: RunInfo, policy: Policy, simulations: int) -> RunInfo:
     """Return the run with another number of simulations per search.
 
     Raises:
-        ValueError: nobody searches, or the search cannot be done with so many.
+        ValueError: the policy does not search, or the search cannot use this number.
     """
     if policy != "search":
         raise ValueError(f"--simulations: got {simulations} with --policy {policy}, wanted search")
@@ -101,10 +101,10 @@ def with_simulations(run: RunInfo, policy: Policy, simulations: int) -> RunInfo:
 
 
 def find_runs(options: Options) -> list[RunInfo]:
-    """Return the runs that were named, or the newest one of each seed.
+    """Return the given runs, or the newest one of each seed.
 
     Raises:
-        ValueError: a folder that is no run, or a seed without a run that has a checkpoint.
+        ValueError: a folder that is not a run, or a seed without a run that has a checkpoint.
     """
     if options.runs:
         return [RunInfo.load(folder / "config.json") for folder in options.runs]
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _keep(path: Path, result: dict[str, Any]) -> None:
-    """Write the result, which has been printed: a folder that only may be read costs the file."""
+    """Write the result, already printed; in a read-only folder print a note instead."""
     try:
         write_json(path, result)
     except OSError as error:

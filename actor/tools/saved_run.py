@@ -1,4 +1,4 @@
-"""Games with the weights that a run saved: by search, by the policy head alone, or at random.
+"""Games with a run's saved weights: by search, by the policy head alone, or at random.
 
 Called by ``launch.py evaluate`` and ``launch.py search``. The games are those of the run's final
 evaluation: same seeds, same time limit; so policies can be compared.
@@ -31,18 +31,18 @@ _SEARCH_STREAM, _CHANCE_STREAM = 3, 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """What was played."""
+    """The games that were played."""
 
     train_step: int | None
-    """Of the weights; None: played without any."""
+    """Of the weights; None: played without weights."""
     results: tuple[GameResult, ...]
 
 
 def load_network(run: RunInfo, device: torch.device) -> tuple[EfficientZeroNet, int]:
     """Return the network of the newest checkpoint, in eval mode, and its train_step.
 
-    Its weights are those that the run's actors and evaluator would get: the average of the
-    learner's weights, where they play with that.
+    The weights are those that the run's actors and evaluator would get: the average of the
+    learner's weights, if they play with the average.
 
     Raises:
         ValueError: there is no checkpoint, or it cannot be read.
@@ -69,12 +69,12 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
 
     Args:
         run: the run; all but ``random`` need a checkpoint of it.
-        policy: who chooses the actions.
+        policy: chooses the actions.
         num_episodes: games; 0 means as many as in the final evaluation.
         stop: ends it early.
 
     Returns:
-        None if a stop was asked for.
+        None if a stop was requested.
 
     Raises:
         ValueError: no checkpoint, or a number of games below zero.
@@ -95,7 +95,7 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
     except ValueError as error:
         if isinstance(error, PlainError):
             raise
-        # Callers take a ValueError for a wrong option; in the games it is anything but that.
+        # Callers report a ValueError as a wrong option; an error in the games is not one.
         raise RuntimeError(f"the games ended with an error: {error}") from error
     finally:
         envs.close()
@@ -107,7 +107,7 @@ def _planner(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Planner, int 
     if policy == "random":
         chance = generator(config.seed, _ROLE, 0, _CHANCE_STREAM)
         return UniformPlanner(spec.num_actions, chance), None
-    # The device is this machine's affair: the run may have been made on another one.
+    # Choose the device of this machine: the run may have been made on another one.
     device = setup_torch(with_usable_device(config.cluster))
     network, train_step = load_network(run, device)
     if policy == "prior":

@@ -1,4 +1,4 @@
-"""Draw one decision: the frame, the tree that the search grew from it, and what it decided.
+"""Draw one decision: the frame, its search tree, and the chosen action.
 
 Run as ``python launch.py search runs/<id> --env-step 40 --out decision.png``: plays greedily with
 the run's newest checkpoint up to that env_step, searches once more, and writes the picture and,
@@ -66,7 +66,7 @@ def decide(run: RunInfo, env_step: int) -> Decision:
     """Play greedily for ``env_step`` env_steps with the newest checkpoint and search once more.
 
     Raises:
-        ValueError: no checkpoint, a planner without trees, or the episode is over sooner.
+        ValueError: no checkpoint, a planner without trees, or the episode ends earlier.
     """
     config = run.config
     device = torch.device("cpu")
@@ -108,7 +108,7 @@ def decide(run: RunInfo, env_step: int) -> Decision:
 
 
 def layout(nodes: list[ExportedNode]) -> dict[int, tuple[float, float]]:
-    """Return a place for each node: depth downwards, leaves side by side, parents above them."""
+    """Return a position for each node: depth downwards, leaves in a row, parents above them."""
     children = defaultdict(list)
     for node in nodes:
         if node["parent"] is not None:
@@ -153,10 +153,10 @@ def draw(decision: Decision, *, max_nodes: int, out: Path) -> None:
 
 
 def check_picture(out: Path) -> None:
-    """Check that the name of the picture ends in a kind that can be made.
+    """Check that matplotlib can write the picture's file type.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it cannot.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  see ``draw``
 
@@ -209,8 +209,8 @@ def show_search(options: Options) -> None:
     """Print the decision, then make the picture and the JSON file.
 
     Raises:
-        ValueError: one line: no such run or decision, a kind of picture that cannot be made, or a
-            place that cannot be written to.
+        ValueError: one line: no such run or decision, an unsupported file type, or a path that
+            cannot be written.
     """
     check_picture(options.out)
     run = RunInfo.load(options.run / "config.json")

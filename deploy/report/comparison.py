@@ -1,4 +1,4 @@
-"""What is compared with what: labels of methods, families, the baseline, and what differs.
+"""Decides the comparison: labels of methods, families, the baseline, and differences.
 
 Pure: takes runs, returns runs, names and sentences.
 """
@@ -16,7 +16,7 @@ from deploy.report.runs import Run
 from deploy.report.scores import methods_of
 
 FULL_AGENT = "full"
-"""The arm of which the others lack something."""
+"""The arm with every part; the others lack some."""
 _MOST_NAMED = 4
 _COMMIT = "git_commit"
 _SHORT_COMMIT = 12
@@ -83,7 +83,7 @@ def choose_baseline(runs: Sequence[Run], wanted: str = "") -> str | None:
 
 
 def check_baseline(runs: Sequence[Run], wanted: str) -> None:
-    """Refuse a baseline that no run is of.
+    """Refuse a baseline without runs.
 
     Raises:
         ReportError: one line.

@@ -1,4 +1,4 @@
-"""What the report says: its sections, each with how to read it, figures and tables."""
+"""The report's sections, each with a reading guide, figures and tables."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _left_out(left_out: Sequence[LeftOut]) -> list[Section]:
 
 
 def _compared(runs: Sequence[Run]) -> Section:
-    """Return what was run with what, and what makes it hard to compare."""
+    """Return versions and settings of each method, and the differences that limit comparison."""
     methods = methods_of(runs)
     versions = version_rows(runs)
     same = [row[:2] for row in versions if len(set(row[1:])) == 1]

@@ -109,7 +109,7 @@ def without_each(matrix: F64) -> list[dict[str, float]]:
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """Seed numpy's global generator, which rliable draws from whatever it is given."""
+    """Seed numpy's global generator, which rliable always uses."""
     state = np.random.get_state()
     np.random.seed(0)
     try:

@@ -1,4 +1,4 @@
-"""What a run's files hold: its evaluations, its training, and where its processes' time went.
+"""Reads a run's files: evaluations, training metrics, and time by section.
 
 Everything but fairness stamp and exit code is read from the run's own wandb files, uploaded or not;
 a final evaluation that these lack, from ``summary.json``.
@@ -85,7 +85,7 @@ def kept_evaluations(path: Path) -> list[Evaluation]:
 def final_evaluation(
     summary: Mapping[str, Any], *, after: Sequence[Evaluation]
 ) -> Evaluation | None:
-    """Return what the launcher kept of the final evaluation, None if that is not all.
+    """Return the final evaluation from the launcher's summary, None if it is incomplete.
 
     Args:
         summary: the run's.
@@ -106,7 +106,7 @@ def final_evaluation(
 
 
 def time_shares(files: Iterable[WandbRun]) -> dict[str, dict[str, float]]:
-    """Return role -> section -> share, each row counted for the wall time it tells of.
+    """Return role -> section -> share, each row weighted by the wall time it covers.
 
     A process that was started again goes on with its wall time in another file; one of an older
     version began at 0.

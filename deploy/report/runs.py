@@ -1,4 +1,4 @@
-"""A run as the report sees it, and which of the runs that were given it is about."""
+"""Reads the runs of a report, and decides which of the given ones are used."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """What was given and is not in the report."""
+    """A given path that is not in the report."""
 
     name: str
     reason: str
@@ -201,7 +201,7 @@ def _without_files(path: Path) -> str:
 
 
 def _preference(run: Run) -> tuple[bool, int, bool, str]:
-    """Return what sorts the run to use of several of one seed first: the one that came furthest."""
+    """Return a sort key: of several runs of one seed, the one that came furthest is first."""
     return not run.last.is_final, -run.last.env_steps, not run.arm, run.name
 
 

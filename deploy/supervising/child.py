@@ -128,7 +128,7 @@ class Child:
             self._reader.join(timeout_s)
 
     def describe_exit(self) -> str:
-        """Say how the process ended, for a person."""
+        """Return how the process ended, as text."""
         code = self.exit_code()
         if code is None:
             return f"{self.spec.name} is running"
@@ -247,7 +247,7 @@ def with_import_path(base: Mapping[str, str]) -> dict[str, str]:
 
 
 def end_leftovers(launch: str, *, grace_s: float) -> list[int]:
-    """End what a launch's processes have left running, in whatever session; return what was killed.
+    """End what a launch's processes have left running, in any session; return what was killed.
 
     A wandb service follows its parent by itself within seconds; only what outlives ``grace_s`` is
     killed. Returns at once when nothing is left.

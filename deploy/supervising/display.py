@@ -1,4 +1,4 @@
-"""What a person sees during a run: the roles' lines, the launcher's notes, the progress.
+"""The terminal output of a run: the roles' lines, the launcher's notes, the progress.
 
 Called by the launcher, the readers of the children and the monitor, each from its own thread. On a
 terminal the progress is a block below the lines; elsewhere it is a plain line now and then. Knows

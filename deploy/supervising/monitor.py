@@ -126,7 +126,7 @@ class RunMonitor:
         self._show(self.last_status, silent_s)
 
     def _note_refusal(self, error: grpc.RpcError) -> None:
-        """Say once what the learner answers instead of a status; silence is shown anyway."""
+        """Log once the learner's error instead of a status; silence is shown anyway."""
         code = error.code() if isinstance(error, grpc.Call) else None
         if code not in AWAY and code not in self._refusals:
             self._refusals.add(code)

@@ -106,7 +106,7 @@ def _show(options: _Options) -> int:
 
 
 def _verb(error: grpc.RpcError) -> str:
-    """Say whether nobody answered or somebody refused."""
+    """Return whether there was no answer or a refusal."""
     return "no answer" if _is_away(error) else "a refusal"
 
 
@@ -153,7 +153,7 @@ def find_run(given: str) -> tuple[RunInfo | None, str]:
 
 
 def other_run(status: run_pb2.RunStatus, run: RunInfo) -> str:
-    """Say that who answers at the run's old address is another run, if it is seen to be."""
+    """Report that another run answers at this run's old address, if that can be seen."""
     if status.run_uid and status.run_uid != run.run_uid:
         return f"another run answers at {run.learner_address} ({status.run_uid}, not {run.run_uid})"
     budget = run.config.budget

@@ -32,7 +32,7 @@ class StopRequests:
             signal.signal(signum, self._take)
 
     def outcome(self) -> Outcome:
-        """Say why the run was stopped: by a signal, or because a thread of the launcher failed."""
+        """Return why the run was stopped: by a signal or a failed thread of the launcher."""
         if self.stop.failure is not None:
             return Outcome(EXIT_FAILED, f"failed: the launcher: {self.stop.failure}")
         return Outcome(self.exit_code, "interrupted")

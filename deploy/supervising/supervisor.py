@@ -115,7 +115,7 @@ class Supervisor:
         self._has_ranks, self._has_evaluator = "rank" in roles, "evaluator" in roles
 
     def run(self, requests: StopRequests) -> Outcome:
-        """Start everything, wait for the end, stop what is left, and say how it went."""
+        """Start everything, wait for the end, stop what is left, and return the outcome."""
         outcome = Outcome(EXIT_FAILED, "failed: the launcher itself")
         try:
             outcome = self._start() or self._watch(requests)

@@ -1,4 +1,4 @@
-"""What an agent is: its horizons, network and search, and where it follows the reference."""
+"""The agent's fields: horizons, network, search, and where it follows the reference."""
 
 from __future__ import annotations
 

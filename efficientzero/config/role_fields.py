@@ -21,7 +21,7 @@ class ActorConfig:
     random_action_share: float = 0.0
     """Share of actions in training that are drawn uniformly (DQN's epsilon)."""
     random_action_repeat: bool = False
-    """Each of these goes on for some steps, n of them with probability proportional to 1 / n^2."""
+    """Each random action is repeated n times, with probability proportional to 1 / n^2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,15 +112,15 @@ class LearnerConfig:
     intensity_scale: float = 0.05
     """Standard deviation of the random intensity factor."""
     independent_augmentation: bool = True
-    """The consistency targets' frames get a shift and intensity of their own, so that the two
+    """The consistency targets' frames get a separate shift and intensity, so that the two
     branches compare different views; off: one draw per sample for all frames."""
     publish_interval: int = 100
     """Train_steps between publications of the latest weights; those of the first go out at once."""
     target_interval: int = 200
     """Train_steps between publications of the target weights."""
     max_batch_staleness: int = 0
-    """Train_steps a batch's target weights may be behind; older batches are made anew.
-    0: two intervals more than a run needs in which nothing is wrong."""
+    """Train_steps a batch's target weights may be behind; older batches are dropped.
+    0: automatic, the largest age of a healthy run plus two target intervals."""
     weights_dtype: Literal["float32", "bfloat16"] = "float32"
     """Of published matrices and kernels. bfloat16: half the bytes. It rounds what a search in
     bfloat16 rounds anyway, and the heads' last layers, which run in float32."""

@@ -1,4 +1,4 @@
-"""What a run is given: its environment, its budget, processes and records."""
+"""The run's fields: environment, budget, processes and tracking."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def reraise_ctrl_c(error: BaseException) -> None:
 
 
 def raised(error: BaseException) -> str:
-    """Say in one line what was raised, and in which line of which file."""
+    """Return in one line what was raised, and in which line of which file."""
     text = " ".join(str(error).split())
     if isinstance(error, SystemExit):
         what = f"called sys.exit({'' if error.code is None else repr(error.code)})"
@@ -119,7 +119,7 @@ def _own_frames(traced: TracebackType | None) -> TracebackType | None:
 
 
 def _is_between(filename: str) -> bool:
-    """Tell whether a file is of ours or of gymnasium's wrappers, not of an environment."""
+    """Return whether a file belongs to us or gymnasium's wrappers, not to an environment."""
     path = Path(filename)
     return any(place == path or place in path.parents for place in _BETWEEN)
 
@@ -134,7 +134,7 @@ class ObservationCheck:
         """The first value outside a declared range of floats; empty while there is none."""
         self._fitting: np.dtype[Any] | None = None  # the newest dtype that could be converted
         if isinstance(space, spaces.Box):
-            self._is_image = len(space.shape) > 1  # of rank one is a vector, whatever its dtype
+            self._is_image = len(space.shape) > 1  # rank one is a vector for any dtype
             low, high = space.low.astype(np.float64), space.high.astype(np.float64)
             self._is_whole = self._is_image and low.max() <= 0 and high.min() >= _WHITE
             with np.errstate(invalid="ignore"):  # of infinite bounds; they become the largest
@@ -142,7 +142,7 @@ class ObservationCheck:
             self._low = low.clip(-_LARGEST, _LARGEST).astype(np.float32)
             self._high = high.clip(-_LARGEST, _LARGEST).astype(np.float32)
 
-    def checked(self, observation: Any) -> Frames:  # noqa: ANN401  whatever was returned
+    def checked(self, observation: Any) -> Frames:  # noqa: ANN401  anything
         """Return an observation as an array of the declared shape.
 
         Returns:
@@ -172,7 +172,7 @@ class ObservationCheck:
         return values
 
     def _fits(self, dtype: np.dtype[Any]) -> bool:
-        """Tell whether a dtype may be converted: an image is taken byte for byte."""
+        """Return whether a dtype may be converted; images are never converted."""
         if dtype is self._fitting:
             return True
         declared = self.space.dtype
@@ -279,22 +279,22 @@ def _index(array: Frames, space: spaces.Discrete[Any]) -> Frames:
     return array
 
 
-def _array(name: str, value: Any, wanted: str) -> Frames:  # noqa: ANN401  whatever was returned
+def _array(name: str, value: Any, wanted: str) -> Frames:  # noqa: ANN401  anything
     try:
         return np.asarray(value)
-    except Exception as error:  # also whatever a foreign type's __array__ raises
+    except Exception as error:  # also anything a foreign type's __array__ raises
         got = f"{name}: got {describe(value)}, wanted {wanted}"
         raise ContractViolation(f"{got} ({' '.join(str(error).split())})") from None
 
 
-def _number(reward: Any) -> float:  # noqa: ANN401  whatever was returned
+def _number(reward: Any) -> float:  # noqa: ANN401  anything
     array = _array("reward", reward, "one number")
     if array.ndim or array.dtype.kind not in "fiub":
         raise ContractViolation(f"reward: got {describe(reward)}, wanted one number")
     return float(array)
 
 
-def _flag(name: str, value: Any) -> bool:  # noqa: ANN401  whatever was returned
+def _flag(name: str, value: Any) -> bool:  # noqa: ANN401  anything
     if value is True or value is False:
         return value
     array = _array(name, value, "True or False")

@@ -1,4 +1,4 @@
-"""From an environment id to a batch of environments, or to one line that says what is wrong.
+"""Builds a batch of environments from an id, or raises one line that says what is wrong.
 
 Atari games (any id of ale-py) get the Atari protocol, ``ADAPTERS`` lists the environments of this
 project, everything else comes from gymnasium as it is. ``registry`` knows which ids there are.
@@ -135,7 +135,7 @@ def spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
 
 
 def import_env(config: EnvConfig) -> None:
-    """Import what ``make_env`` builds, for who wants to say which of the two has failed.
+    """Import what ``make_env`` builds, so that a caller can report which of the two failed.
 
     Raises:
         ValueError: in one line, what is missing or wrong.

@@ -108,7 +108,7 @@ class GymEnv:
         """Close the environment."""
         self._env.close()
 
-    def _frame(self, observation: Any) -> Frames:  # noqa: ANN401  whatever was returned
+    def _frame(self, observation: Any) -> Frames:  # noqa: ANN401  anything
         array = self._observations.checked(observation)
         space = self._env.observation_space
         if isinstance(space, spaces.Discrete):

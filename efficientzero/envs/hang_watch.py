@@ -1,4 +1,4 @@
-"""Ends a process whose environment does not return, and says which one and where it hangs.
+"""Ends a process whose environment does not return, and logs which one and where it hangs.
 
 Started by the roles that play. A step runs in a call that nothing can break off; from outside such
 a process looks busy.

@@ -1,4 +1,4 @@
-"""What a game can be worth at most, in the few environments of which that is known.
+"""The largest possible return of a game, for the few environments where it is known.
 
 For checks of what other processes report; imports no environment.
 """

@@ -1,7 +1,7 @@
 """Which environments there are: from an id to gymnasium's entry, or to one line about the id.
 
 The only place that knows which ids exist. ``package:Some-v0`` imports ``package`` first, so that it
-can register its environments; ``MinAtar/*`` is registered for who asks for it, since importing the
+can register its environments; ``MinAtar/*`` is registered on demand, since importing the
 package takes two seconds.
 """
 

@@ -38,7 +38,7 @@ def try_env(config: EnvConfig, now: Callable[[str], None] = lambda what: None) -
 
     Args:
         config: the task.
-        now: is told what is being done.
+        now: called with what is being done.
 
     Raises:
         ValueError: in one line, why this environment cannot be used and what to do.

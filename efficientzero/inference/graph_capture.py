@@ -1,4 +1,4 @@
-"""How a simulation is recorded once and run many times: as a graph of torch's, or of CUDA's.
+"""Records a simulation once, as a torch or CUDA graph, to run it many times.
 
 Recordings share the network's parameters, or tensors derived from them, so new weights (copied in
 place) need no new recording.
@@ -34,7 +34,7 @@ def graphed(module: nn.Module, arguments: tuple[Tensor, ...]) -> Callable[[], Te
     """Capture a call on just these tensors: a CUDA graph knows addresses, not arguments.
 
     Returns:
-        Runs it anew; its answer is the same tensor every time.
+        A function that runs it again; it returns the same tensor every time.
     """
     device = arguments[0].device
     side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -65,7 +65,7 @@ class SearchNetwork:
         """The modules to call or record, after ``refresh``."""
 
     def refresh(self) -> None:
-        """Derive anew what was derived from weights that have changed since."""
+        """Update the tensors derived from weights that have changed since."""
         if self._folded is not None:
             self._folded.refresh()
 

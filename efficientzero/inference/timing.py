@@ -1,4 +1,4 @@
-"""How long one simulation of a number of roots takes here: what roles size themselves by.
+"""Times one simulation by number of roots, so that roles can choose their sizes.
 
 Called at start by the actor (environments) and the reanalyzer (roots at once), while every other
 process of the run starts too. On a CPU the clock therefore counts only this process's own CPU

@@ -48,29 +48,29 @@ _BOUNDS = {
 }
 
 
-def check_wandb_name(what: str, value: str, told: str = "") -> None:
+def check_wandb_name(what: str, value: str, label: str = "") -> None:
     """Check one name.
 
     Args:
         what: entity, project, group, name, job_type or id.
         value: the name.
-        told: what the message calls it; default ``wandb <what>``.
+        label: name used in the message; default ``wandb <what>``.
 
     Raises:
         ValueError: one line: what was got and what was wanted.
     """
-    told = told or f"wandb {what}"
+    label = label or f"wandb {what}"
     longest = _MAX_LENGTHS[what]
     if not 0 < len(value) <= longest:
         shown = value if len(value) <= _SHOWN_LENGTH else f"{value[:_SHOWN_LENGTH]}..."
-        raise ValueError(f"{told}: got {len(value)} characters ({shown!r}), wanted 1 to {longest}")
+        raise ValueError(f"{label}: got {len(value)} characters ({shown!r}), wanted 1 to {longest}")
     if what == "entity" and not _ENTITY.fullmatch(value):
         raise ValueError(
-            f"{told}: got {value!r}, wanted letters, digits and . _ -, the first a letter or digit"
+            f"{label}: got {value!r}, wanted letters, digits and . _ -, the first a letter or digit"
         )
     if what == "project" and not _is_project(value):
         raise ValueError(
-            f"{told}: got {value!r}, wanted no {' '.join(_NOT_IN_PROJECTS)}, nothing that cannot "
+            f"{label}: got {value!r}, wanted no {' '.join(_NOT_IN_PROJECTS)}, nothing that cannot "
             "be printed, and no space at either end"
         )
 

@@ -18,7 +18,7 @@ NormFactory = Callable[[int], nn.Module]
 
 
 class Trunk(NamedTuple):
-    """What depends on the kind of observation; the rest of the network is the same for all."""
+    """The part of the network that depends on the kind of observation."""
 
     representation: nn.Module  # observations [B, *observation] -> latents f32 [B, *latent]
     dynamics: nn.Module  # latents f32 [B, *latent], actions i64 [B] -> next latents f32
@@ -27,7 +27,7 @@ class Trunk(NamedTuple):
     stem_size: int
     head_norm: NormFactory
     latent_shape: tuple[int, ...]
-    own_root_statistics: bool = False  # roots' predictions have running statistics of their own
+    own_root_statistics: bool = False  # separate running statistics for predictions at roots
 
 
 def scale_pixels(observations: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from efficientzero.schema import EnvSpec
 
 
 class InitialInference(NamedTuple):
-    """What the network says about an observation; float32 also under autocast."""
+    """The network's outputs for an observation; float32 also under autocast."""
 
     latents: Tensor  # f32 [B, *latent]
     value_logits: Tensor  # f32 [B, bins]
@@ -39,7 +39,7 @@ class InitialInference(NamedTuple):
 
 
 class RecurrentInference(NamedTuple):
-    """What the network says about a latent and an action; float32 also under autocast."""
+    """The network's outputs for a latent and an action; float32 also under autocast."""
 
     latents: Tensor  # f32 [B, *latent] after the action
     lstm_states: Tensor  # f32 [B, 2, L] after the action

@@ -1,7 +1,7 @@
 """Which heads a network has: those that search reads, and those that only training calls.
 
 ``make_network`` builds by these; publishing, folding, forking and adopting another run's weights
-ask here which entries of a ``state_dict`` only training needs.
+use it to find the entries of a ``state_dict`` that only training needs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Heads:
 
 
 class AuxiliaryHead(NamedTuple):
-    """A head that only a loss of its own calls."""
+    """A head that only its own loss uses."""
 
     coefficient: str
     """The field of ``learner`` that is above 0 where the head is needed."""

@@ -1,4 +1,4 @@
-"""The one reading of a network's answers: its outputs as the numbers that others work with.
+"""Decodes a network's outputs into the numbers that its users work with.
 
 Used by searches, value targets, the loss's priorities and the learner's statistics.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class NodeOutputs(Protocol):
-    """What the network says of states: at roots, after steps, or over a whole unroll."""
+    """The network's outputs for states: at roots, after steps, or over a whole unroll."""
 
     @property
     def value_logits(self) -> Tensor:
@@ -25,7 +25,7 @@ class NodeOutputs(Protocol):
 
 
 class StepOutputs(NodeOutputs, Protocol):
-    """What the network says of steps and of the states that they lead to."""
+    """The network's outputs for steps and for the states that follow."""
 
     @property
     def value_prefix_logits(self) -> Tensor:
@@ -43,14 +43,14 @@ class Support(Protocol):
 
 
 class NodeAnswers(NamedTuple):
-    """What a tree or a target takes of states."""
+    """Decoded outputs for states, used by trees and targets."""
 
     values: Tensor  # f32 [...], raw scale
     prior_logits: Tensor  # f32 [..., A]
 
 
 class StepAnswers(NamedTuple):
-    """What a tree takes of one simulation of B trees, in the order in which it crosses to them."""
+    """Decoded outputs of one simulation of B trees, in the order in which they are transferred."""
 
     value_prefixes: Tensor  # f32 [B], raw scale, of the path up to the node
     values: Tensor  # f32 [B], raw scale
@@ -103,5 +103,5 @@ def node_answers(said: NodeOutputs, rule: AnswerRule) -> NodeAnswers:
 
 
 def step_answers(said: StepOutputs, rule: AnswerRule) -> StepAnswers:
-    """Return what ``said`` of steps means to trees."""
+    """Return the decoded outputs ``said`` for trees."""
     return StepAnswers(rule.value_prefixes(said), *node_answers(said, rule))

@@ -33,7 +33,7 @@ def vector_norm(config: NetworkConfig) -> NormFactory:
 
 
 def with_own_statistics(module: nn.Module) -> nn.Module:
-    """Return a module with the same parameters as ``module`` and running statistics of its own.
+    """Return a module that shares the parameters of ``module`` but has separate running statistics.
 
     Its parameters are ``module``'s, one tensor each; ``state_dict`` leaves them out here.
     """
@@ -50,6 +50,6 @@ def _drop_parameters(module: nn.Module, state: dict[str, Any], prefix: str, *_: 
 
 
 def _keep_parameters(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Give back what was dropped: the module that owns the parameters loads them."""
+    """Restore the dropped entries: the module that owns the parameters loads them."""
     for name, parameter in module.named_parameters():
         state[prefix + name] = parameter.detach()

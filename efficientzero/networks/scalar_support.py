@@ -1,4 +1,4 @@
-"""How a head stands for a scalar: h(x), its inverse, and targets as categories or as numbers.
+"""How a head represents a scalar: h(x), its inverse, and targets as categories or numbers.
 
 Called by the network's users: search decodes a head's outputs, the loss compares them with scalars.
 Knows no network. Formulas: MuZero, appendix F; h follows Pohlen et al. (2018).

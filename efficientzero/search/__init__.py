@@ -1,4 +1,4 @@
-"""Planners: what decides at a root. Above all batched Monte-Carlo tree search, its trees in C++."""
+"""Planners, which choose actions at a root; mainly batched Monte-Carlo tree search in C++."""
 
 from efficientzero.search.batched_search import BatchedSearch
 from efficientzero.search.plain_planners import PriorPlanner, UniformPlanner

@@ -1,6 +1,6 @@
-"""What decides at a root, and the one place where a run's planner is chosen.
+"""The planner protocol, and the one place where a run's planner is chosen.
 
-Actors, the evaluator, reanalyzers and the tools know the protocol alone. ``docs/extend/planner.md``
+Actors, the evaluator, reanalyzers and the tools use only the protocol. ``docs/extend/planner.md``
 shows how to add a planner.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Planner(Protocol):
-    """Says what is worth doing at up to ``batch_size`` roots at once; not thread-safe."""
+    """Evaluates the actions of up to ``batch_size`` roots at once; not thread-safe."""
 
     batch_size: int
     """The most roots of one ``run``."""
@@ -33,7 +33,7 @@ class Planner(Protocol):
     """Actors play ``best_actions``, in which exploration is; else they draw from the visits."""
 
     def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
-        """Return what was found at the roots.
+        """Return the results at the roots.
 
         Args:
             roots: N of them, 1 <= N <= ``batch_size``. No visit and no best action is one that

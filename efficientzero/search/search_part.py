@@ -62,7 +62,7 @@ class SearchPart:
         indices = torch.zeros((NUM_INDEX_ROWS, batch_size), dtype=torch.int32)
         self._indices = indices.pin_memory() if on_cuda else indices
         # The rows of the indices and the parts of the answer as numpy sees them, made once: making
-        # them anew in every simulation would cost as much as half of the trees' own work.
+        # them again in every simulation would cost as much as half of the trees' own work.
         rows = self._indices.numpy()
         self._parents, self._actions = rows[PARENTS], rows[ACTIONS]
         self._keeps_lstm, self._nodes = rows[KEEPS_LSTM], rows[NODES]

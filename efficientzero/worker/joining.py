@@ -1,4 +1,4 @@
-"""How a worker gets its place in a run: asked for at the learner, or given by the launcher.
+"""How a worker gets its place in a run: from the learner, or from the launcher.
 
 Used by ``worker``. The learner may not be there yet, nor its name resolve.
 """
@@ -58,12 +58,12 @@ class RunFinished(Exception):
 
 
 def new_seat(role: str, index: int = 0, incarnation: int = 0) -> cluster_pb2.Seat:
-    """Return this process as the learner shall know it."""
+    """Return the description of this process for the learner."""
     return cluster_pb2.Seat(
         role=role,
         index=index,
         incarnation=incarnation,
-        member=secrets.randbits(62) + 1,  # tells processes apart; no part of the seed tree
+        member=secrets.randbits(62) + 1,  # distinguishes processes; no part of the seed tree
         host=socket.gethostname(),
         pid=os.getpid(),
     )
@@ -147,7 +147,7 @@ def _run_seen_from_here(reply: cluster_pb2.JoinReply, address: str, runs_dir: Pa
         directory=runs_dir.resolve() / run.run_id,
         learner_address=address,
         replay_address=f"{RELAYED if is_relayed else ''}{host}:{port}",
-        # Credentials are this host's own matter.
+        # Each host has its own credentials.
         tracking_mode=resolve_mode("auto").mode if mode == "online" else mode,
     )
 

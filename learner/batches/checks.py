@@ -47,8 +47,8 @@ class BatchChecks:
         self._wanted = batch_spec(spec, config)
         self._limits = {
             "last_action": spec.num_actions - 1,
-            # Float32 rounds an env_step past 2^24 where it is stored. Later ones than the run's
-            # would end the books on priorities.
+            # Float32 rounds stored env_steps past 2^24. Values above the run's budget would break
+            # the bookkeeping of priorities.
             "last_env_step": int(config.budget.env_steps * (1.0 + 2.0**-22)) + 1,
         }
         self._largest, self._bound = largest_target, config.network.support_bound
@@ -57,7 +57,7 @@ class BatchChecks:
     def check(self, batch: TrainingBatch) -> float:
         """Return the share of value and prefix targets that the network cannot express.
 
-        Such targets are trained as the largest that it can express. The first ones are logged.
+        Such targets are clipped to the largest that it can express. The first ones are logged.
 
         Raises:
             BadBatch: wrong shape, dtype or contents.
@@ -77,7 +77,7 @@ class BatchChecks:
         return self._overflow_share(batch)
 
     def _check_range(self, name: str, array: NDArray[Any], wanted: Range) -> None:
-        # Bytes of a bool array are as they came: most of them are neither 0 nor 1.
+        # A bool array received as bytes may hold values other than 0 and 1.
         numbers = array.view(np.uint8) if array.dtype == np.bool_ else array
         is_good = numbers > wanted.low if wanted.excludes_low else numbers >= wanted.low
         if wanted.high is not None:

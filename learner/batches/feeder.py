@@ -22,10 +22,10 @@ _TURN_S = 0.2
 
 
 class BatchSource(Protocol):
-    """Where training batches come from."""
+    """The source of training batches."""
 
     def get(self, *, timeout_s: float) -> TrainingBatch | None:
-        """Return the next batch, or None if none came in time."""
+        """Return the next batch, or None if none arrived in time."""
 
     @property
     def dropped_batches(self) -> int:
@@ -35,7 +35,7 @@ class BatchSource(Protocol):
         """Count a batch that ``get`` returned as one that could not be used."""
 
     def passed(self) -> None:
-        """Note that a batch that ``get`` returned was good."""
+        """Record that a batch that ``get`` returned was good."""
 
 
 class ReadyBatch(NamedTuple):
@@ -48,12 +48,12 @@ class ReadyBatch(NamedTuple):
 
 
 class BatchFeeder:
-    """One batch ahead; ``get`` from one thread."""
+    """Prepares one batch ahead; call ``get`` from one thread."""
 
     def __init__(
         self, source: BatchSource, checks: BatchChecks, loader: BatchLoader, stop: StopSignal
     ) -> None:
-        """Store the parts; nothing is taken from the queue before ``start``."""
+        """Store the parts; reads nothing from the queue before ``start``."""
         self._source, self._checks, self._loader, self._stop = source, checks, loader, stop
         self._ready: queue.Queue[ReadyBatch | Exception] = queue.Queue()
         self._room = threading.Semaphore(1)
@@ -62,18 +62,18 @@ class BatchFeeder:
         self._assembly_s = 0.0
 
     def start(self) -> None:
-        """Start to take batches."""
+        """Start reading batches."""
         guarded_thread(self._run, self._stop, name="batch-feeder")
 
     def close(self) -> None:
-        """Take no more batches."""
+        """Stop reading batches."""
         self._closed.set()
 
     def get(self, *, timeout_s: float) -> ReadyBatch | None:
-        """Return the next batch, or None at the timeout or when a stop is asked for.
+        """Return the next batch, or None at the timeout or when a stop is requested.
 
         Raises:
-            PoisonedReplay: all batches of a long time were unusable.
+            PoisonedReplay: all batches have been unusable for a long time.
             Exception: any other error of the thread, which has ended.
         """
         was_ready = not self._ready.empty()
@@ -106,7 +106,7 @@ class BatchFeeder:
             try:
                 ready = self._next()
             except Exception as error:
-                # Pass every error on to the learner: nothing above this thread would see it.
+                # Pass every error on to the learner: nothing else would see it.
                 self._ready.put(error)
                 return
             if ready is None:

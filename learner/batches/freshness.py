@@ -1,7 +1,7 @@
 """Refuses training batches whose targets are too old.
 
-Called by the learner's loop for every batch from the queue. Such batches come from a reanalyzer
-that hung or received its weights late.
+Called by the learner's loop for every batch from the queue. Old batches come from a reanalyzer that
+hung or received its weights late.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""From a training batch in host memory to the loss's input on the device.
+"""Turns a training batch in host memory into the loss's input on the device.
 
-The feeder's thread sends, the learner's step does the rest. Stacking, augmentation and scaling
-happen on the device, so that only uint8 frames are transferred.
+The feeder's thread sends the batch, the learner's step does the rest. Stacking, augmentation and
+scaling happen on the device, so that only uint8 frames are transferred.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from learner.training.losses import LossInput, importance_weights, loss_parts
 
 _SENT = tuple(name for name, field in BATCH_FIELDS.items() if field.is_sent)
 _AS_SENT = tuple(field.name for field in dataclasses.fields(LossInput) if field.name in _SENT)
-"""What the loss takes just as reanalyzers made it."""
+"""Fields that the loss uses unchanged."""
 
 
 class SentBatch(NamedTuple):
-    """A training batch on the device, as it came, or on its way there."""
+    """A training batch on the device, or in transfer to it, not yet augmented."""
 
     fields: Mapping[str, Tensor]
-    """Those that ``BATCH_FIELDS`` says are sent; of ``frames`` [B, S, *frame] if the loss compares
-    nothing to the rest."""
+    """The fields that ``BATCH_FIELDS`` marks as sent; ``frames`` only as [B, S, *frame] if no loss
+    part uses the rest."""
     arrival: torch.cuda.Event | None
-    """None: it is there."""
+    """None: the transfer is complete."""
 
 
 class BatchLoader:
@@ -55,7 +55,7 @@ class BatchLoader:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         first, second, third, fourth = (int(n) for n in seeds.generate_state(4, np.uint64))
         self._augment_root = Augmentation(config.learner, (first, second), device)
-        """Also of the whole window, where that is augmented at once."""
+        """Also used for the whole window, where that is augmented at once."""
         self._augment_following = Augmentation(config.learner, (third, fourth), device)
 
     def send(self, batch: TrainingBatch) -> SentBatch:
@@ -92,7 +92,7 @@ class BatchLoader:
             windows = following.unfold(1, num_stacked, 1).movedim(
                 -1, 2
             )  # [B, K, S, *frame], a view
-            next_observations = windows.flatten(2, 3)  # the one copy
+            next_observations = windows.flatten(2, 3)  # the only copy
         return LossInput(
             root_observations=stack_window(root, 0, num_stacked),
             next_observations=next_observations,
@@ -104,7 +104,7 @@ class BatchLoader:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state on which the next random draws depend."""
+        """Return the state of the random generators."""
         return {
             "root": self._augment_root.state_dict(),
             "following": self._augment_following.state_dict(),
@@ -131,7 +131,7 @@ class BatchLoader:
     def _to_device(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(array)
         if self._stream is not None:
-            tensor = tensor.pin_memory()  # frames are already, if ``new_array`` made them
+            tensor = tensor.pin_memory()  # no-op for frames made by ``new_array``
         return tensor.to(self._device, non_blocking=True)
 
     def _await_arrival(self, sent: SentBatch) -> None:

@@ -1,4 +1,4 @@
-"""The pace of a run: how much may be collected and trained now."""
+"""The pace of a run: how much may be collected and trained at any moment."""
 
 from learner.pacing.governor import Governor
 from learner.pacing.lock_step import LockStepGovernor

@@ -1,4 +1,4 @@
-"""Which actor processes a governor knows, and how many env_steps each of them holds.
+"""The actor processes that a governor knows, and the env_steps each of them holds.
 
 Held by the governor, which calls everything here under its lock.
 """
@@ -13,14 +13,14 @@ from efficientzero.schema import Grant
 from learner.pacing.recent_set import RecentSet
 
 _MOST_REPLACED = 20_000
-"""Actor processes that are refused if they come back; older ones ended long ago."""
+"""Number of replaced actor processes to remember and refuse; older ones ended long ago."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """One request that waits for its grant."""
+    """One request that waits for a grant."""
 
     actor: Actor
     wanted: int
@@ -31,7 +31,7 @@ class Ticket:
 
 @dataclass(slots=True, eq=False)
 class Actor:
-    """What the governor knows of one actor process."""
+    """The governor's state of one actor process."""
 
     incarnation: int
     held: int = 0
@@ -39,16 +39,16 @@ class Actor:
     request: int = 0
     """Number of its newest request."""
     is_adopted: bool = False
-    """May come from the time of another governor: its first request sets the numbers here."""
+    """It may have started under an earlier governor: its first request sets the numbers here."""
     ticket: Ticket | None = None
-    """Answer (to come) of that request, kept in case it is repeated."""
+    """Answer (maybe pending) to that request, kept in case it is repeated."""
 
 
 class Actors:
     """The actor processes by index, and the env_steps they hold."""
 
     def __init__(self, most_held: int) -> None:
-        """Know nobody.
+        """Start without actors.
 
         Args:
             most_held: env_steps that one actor can hold.
@@ -57,18 +57,18 @@ class Actors:
         self.replaced = RecentSet[tuple[int, int]](_MOST_REPLACED)
         """Index and incarnation of processes that are refused."""
         self.held = 0
-        """Env_steps that all of them hold."""
+        """Env_steps that all of them hold together."""
         self._most_held = most_held
-        self._follows_another = False  # actors may hold grants of a governor before this one
+        self._follows_another = False  # actors may hold grants of an earlier governor
         self._adoptable = 0  # env_steps of those grants that may still be reported here
         self._adopted: set[int] = set()  # actors that have reported some
 
     def follow_another(self, adoptable: int) -> None:
-        """Expect actors with up to ``adoptable`` env_steps granted by a governor before this."""
+        """Expect actors with up to ``adoptable`` env_steps granted by an earlier governor."""
         self._follows_another, self._adoptable = True, adoptable
 
     def add(self, index: int, incarnation: int) -> Actor:
-        """Return a new process in the place of an index, which is free."""
+        """Register a new process under a free index and return it."""
         actor = self.by_index[index] = Actor(incarnation, is_adopted=self._follows_another)
         return actor
 
@@ -88,17 +88,17 @@ class Actors:
         return None
 
     def remove(self, index: int) -> Actor:
-        """Return the process of an index and refuse it from now on; what it holds still counts."""
+        """Remove and refuse the process of an index; return it, with its held env_steps."""
         actor = self.by_index.pop(index)
         self.replaced.add((index, actor.incarnation))
         return actor
 
     def adopt(self, index: int, request: int, completed: int, *, budget_left: int) -> int:
-        """Take over an actor that holds a grant of the governor before: exactly what it completed.
+        """Count the completed env_steps of an actor that holds a grant of an earlier governor.
 
-        Once for each index, and no more in all than the governor before can have granted. What it
-        holds and has not completed is not known here, so others may have been granted the last of
-        the budget meanwhile; what does not fit any more is logged and not counted.
+        Once for each index, and in total at most what the earlier governor can have granted. The
+        env_steps that it still held are unknown here, so other actors may have been granted the
+        last of the budget meanwhile; env_steps beyond the budget are logged and not counted.
 
         Returns:
             How many of the completed env_steps count.

@@ -1,7 +1,7 @@
-"""The pace of the run, in one place: how much may be collected and trained now, and the phase.
+"""The pace of the run: how much may be collected and trained now, and the phase.
 
-The run service asks for actors, the learner for itself. Only counters behind one lock; independent
-of gRPC, replay and the network.
+The run service calls it for actors, the learner for itself. It consists of counters behind one lock
+and is independent of gRPC, replay and the network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from learner.pacing.actors import Actor, Actors, Ticket
 from learner.pacing.pace import Pace
 
 _LOOK_S = 0.5
-"""Seconds between a waiting thread's checks whether its answer is still wanted."""
+"""Seconds between a waiting thread's checks whether its answer is still needed."""
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ class Governor:
     """Grants env_steps to actors and train_steps to the learner; safe to call from any thread.
 
     ``Pace`` has the rules, and the proof that they cannot deadlock. Requests for env_steps are
-    answered in order of arrival: the first in line gets its whole share as soon as there is room
-    for all of it, which keeps an actor's search batch full, or at its deadline the room there is.
+    answered in order of arrival. The first in line gets its whole share as soon as there is room
+    for it, which keeps an actor's search batch full; at its deadline it gets the room there is.
 
     Env_steps count when an actor reports them. Env_steps that an actor played but did not report
     before it died count as not played. Env_steps held by an actor that left are granted to others.
@@ -63,10 +63,10 @@ class Governor:
         self._actors = Actors(config.most_envs)  # a turn of all its environments
         self._queue: deque[Ticket] = deque()
         self._learner_waits_for = ""
-        self._paused_by = ""  # nothing is granted meanwhile
+        self._paused_by = ""  # if set, nothing is granted
 
     def restore(self, *, env_steps: int, train_steps: int) -> None:
-        """Continue from a checkpoint's counters; before the first request.
+        """Continue from a checkpoint's counters; call it before the first request.
 
         Raises:
             ValueError: counters beyond the budget, or the run has begun.
@@ -81,7 +81,7 @@ class Governor:
                     f"wanted at most {most}"
                 )
             self._completed, self._train_steps = env_steps, train_steps
-            # By Pace's first rule: no more was granted before and not completed.
+            # An upper bound of the grants not completed, by the first rule of Pace.
             warmup_left = self.pace.warmup_env_steps - env_steps
             self._actors.follow_another(max(self.pace.slack, warmup_left))
 
@@ -122,7 +122,7 @@ class Governor:
 
         Repeating a request number joins the first call or repeats its answer: nothing is counted or
         granted twice. A new incarnation of an index frees the env_steps held by the previous one.
-        After ``restore`` an earlier actor goes on, and the env_steps it completed count.
+        After ``restore`` an earlier actor may continue, and the env_steps it completed count.
 
         Args:
             actor_index: the actor's index.
@@ -131,7 +131,7 @@ class Governor:
             completed: env_steps finished since the last request.
             wanted: env_steps asked for; 0 only reports and does not wait.
             wait_s: longest wait, seconds.
-            given_up: returns true once the answer is not wanted; called twice a second.
+            given_up: returns true once the answer is no longer needed; called twice a second.
 
         Raises:
             ValueError: a negative count, more completed than held, a request out of order, or from
@@ -201,11 +201,11 @@ class Governor:
             self._serve()
 
     def collect_more_if_stuck(self) -> bool:
-        """Let collection get further ahead by the slack, if actors wait and none plays.
+        """Let collection run further ahead by the slack, if actors wait and none plays.
 
-        For a replay that has nothing to train on yet: when the pace stops them, many actors can all
-        be in the middle of their first episodes, or before the last env_step, which waits for the
-        paired train_steps. Returns whether collection was stuck.
+        For a replay that has nothing to train on yet: when the pace stops the actors, all of them
+        can be inside their first episodes, or before the last env_step, which waits for the paired
+        train_steps. Returns whether collection was stuck.
         """
         with self._lock:
             is_waiting = bool(self._queue) and not self._actors.held and not self._room()
@@ -217,7 +217,7 @@ class Governor:
             return is_stuck
 
     def pause(self, why: str) -> None:
-        """Grant neither env_steps nor train_steps until ``why`` is empty; reports still count."""
+        """Grant neither env_steps nor train_steps while ``why`` is set; reports still count."""
         with self._lock:
             self._paused_by = why
             if not why:
@@ -313,7 +313,7 @@ class Governor:
         if completed > actor.held:
             raise ValueError(f"completed: got {completed}, wanted at most the {actor.held} held")
         if actor.ticket is not None:
-            # An actor has one request at a time; an earlier one that it gave up is void.
+            # An actor has one request at a time; an earlier, abandoned one is void.
             self._answer_now(actor.ticket, withdraw=True)
         actor.held -= completed
         self._actors.held -= completed
@@ -341,7 +341,7 @@ class Governor:
             self._answer(self._queue.popleft(), share)
 
     def _answer_now(self, ticket: Ticket, *, withdraw: bool) -> None:
-        """Answer a request out of turn with what there is room for, or with nothing."""
+        """Answer a request out of turn with the room there is, maybe none."""
         if ticket.answered.is_set():
             return
         self._queue.remove(ticket)

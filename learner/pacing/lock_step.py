@@ -1,6 +1,6 @@
-"""The pace of a deterministic run: one role works at a time, and only counts decide which.
+"""The pace of a deterministic run: one role works at a time; counters alone decide which.
 
-Replaces the governor if ``cluster.deterministic`` is set. The run service asks for actor and
+Replaces the governor if ``cluster.deterministic`` is set. The run service calls it for actor and
 reanalyzer, the learner for itself, all through the governor's methods.
 """
 
@@ -33,7 +33,7 @@ class LockStepGovernor(Governor):
     the actor holds no env_step and its steps are in replay. After collection the actor first sends
     its last episodes; it signals their end by a report that asks for no env_steps.
 
-    So the counts at which anything is granted do not depend on the speed of processes. There is no
+    So the counts at which steps are granted do not depend on the speed of processes. There is no
     deadlock: when the learner may not train, no actor holds a grant and ``Pace`` shows that rule 1
     has room for the share. Training also waits for each evaluation that is due; this changes no
     result, but the evaluator sees every set of weights that it has to evaluate.
@@ -49,7 +49,7 @@ class LockStepGovernor(Governor):
         self._has_actor_left = False
         self._evaluation_due = next_evaluation(0, config.evaluator)
         self._awaited_evaluation: int | None = None  # train_step of its weights
-        self._newest_evaluation = 0  # as reported; it may come before it is awaited
+        self._newest_evaluation = 0  # as reported, maybe before it is awaited
         self._priorities = Priorities([], [])
 
     def update(self, keys: U64, priorities: F64) -> None:
@@ -69,7 +69,7 @@ class LockStepGovernor(Governor):
         wait_s: float,
         given_up: Callable[[], bool],
     ) -> Grant:
-        """As the governor's; a report without a request after collection ends the actor's part."""
+        """As the governor; after collection, a report without a request ends the actor's part."""
         grant = super().acquire_env_steps(
             actor_index,
             incarnation=incarnation,
@@ -93,7 +93,7 @@ class LockStepGovernor(Governor):
         Args:
             train_step: of the batch; a repeated request is granted again.
             wait_s: longest wait, seconds.
-            given_up: returns true once the answer is not wanted; called twice a second.
+            given_up: returns true once the answer is no longer needed; called twice a second.
 
         Returns:
             The priorities of the previous batch, or None if it is not yet the turn.
@@ -149,7 +149,7 @@ class LockStepGovernor(Governor):
         return is_next and self._pays_for_a_train_step() and not self._not_yet()
 
     def _not_yet(self) -> str:
-        """Say who has the turn although env_steps for a train_step are there."""
+        """Return who has the turn although there are env_steps for a train_step."""
         if self._actors.held:
             return f"the actor, which plays {self._actors.held} env_steps"
         if self._has_ended() and not self._has_actor_left:

@@ -1,6 +1,6 @@
 """The arithmetic of the run's pace: how far collection and training may run ahead of each other.
 
-Used by the governor, which holds the counters; whole numbers in, whole numbers out, no state.
+Used by the governor, which holds the counters. Pure functions of integers; no state.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from efficientzero.schema import Phase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Two rules that bound how far collection and training get apart, without a deadlock.
+    """Two rules that bound how far collection and training may diverge, without a deadlock.
 
     N env_steps are collected, W of them before training starts; T train_steps are paired with
     those beyond the first F. C env_steps are completed, H held (granted to an actor, not
@@ -106,7 +106,7 @@ class Pace:
             granted: G.
             train_steps: D.
             ahead: added to the slack.
-            may_end: the last env_step waits for no train_step.
+            may_end: the last env_step need not wait for the paired train_steps.
         """
         limit = self._most(train_steps, may_end=may_end)
         if self.train_steps:
@@ -119,7 +119,7 @@ class Pace:
         """Return the full share of a request; it never crosses the end of warm-up."""
         if granted < self.warmup_env_steps:
             return min(wanted, self.warmup_env_steps - granted)
-        # Only the last env_step is left: it is the share, and waits for room.
+        # Only the last env_step is left: it is the whole share, and waits for room.
         left = max(0, self._most(train_steps, may_end=may_end) - granted)
         left = left or self.env_steps - granted
         return min(wanted, self.slack, left)
@@ -133,6 +133,6 @@ class Pace:
         return Phase.LAST_STEPS if train_steps < self.total_train_steps else Phase.FINISHED
 
     def _most(self, train_steps: int, *, may_end: bool) -> int:
-        """Return L: the most env_steps that may be granted, independent of the pace."""
+        """Return L: the most env_steps that may be granted, regardless of the pace."""
         is_early = train_steps < self.train_steps and self.warmup_env_steps < self.env_steps
         return self.env_steps - 1 if is_early and not may_end else self.env_steps

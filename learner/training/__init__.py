@@ -5,11 +5,11 @@ from learner.training.network import describe_network, seeded_network
 from learner.training.optimizers import make_optimizer
 from learner.training.progress import Progress
 from learner.training.ranks import (
-    Alone,
     End,
     Idle,
     RankGroup,
     Ranks,
+    SingleDevice,
     State,
     Step,
     device_of_rank,
@@ -20,12 +20,12 @@ from learner.training.train_state import TrainState
 from learner.training.update import TrainingDiverged, Update, Updater
 
 __all__ = [
-    "Alone",
     "End",
     "Idle",
     "Progress",
     "RankGroup",
     "Ranks",
+    "SingleDevice",
     "State",
     "Step",
     "StepRecord",

@@ -1,7 +1,7 @@
-"""The values that actors and reanalyzers would get, on a batch that is about to be trained on.
+"""Evaluation-mode values, as actors and reanalyzers see them, of a batch before training on it.
 
-Training normalises every call by its own batch, search by running statistics. What the two make of
-one observation is apart by what the statistics are wrong, and the bootstrap takes search's.
+Training normalises each call by its own batch, search by running statistics. If the running
+statistics are off, the two give different values for one observation, and bootstraps use search's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def eval_values(network: EfficientZeroNet, batch: LossInput, config: Config) -> 
     device = batch.actions.device
     network.eval()
     try:
-        # A compiled network would be compiled a second time for the few calls of this kind.
+        # Use the uncompiled network: compiling it again for these few calls would not pay.
         with (
             torch.compiler.set_stance("force_eager"),
             precision_context(config.learner.precision, device),

@@ -1,6 +1,6 @@
-"""The network that a learner trains, as the run's seed makes it, and what it costs.
+"""The network that a learner trains, built from the run's seed, and its cost.
 
-Built by every rank of a learner, always the same one.
+Every rank of a learner builds the same one.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Cost(NamedTuple):
     searching: float  # by reanalyzers, for its targets
 
     def __str__(self) -> str:
-        """Return both for a person."""
+        """Return both as text."""
         return f"{_flops(self.training)} to train and {_flops(self.searching)} to search"
 
 
 def train_step_cost(network: EfficientZeroNet, config: Config) -> Cost:
-    """Count what a train_step costs with all its slices and searched roots.
+    """Count the operations of a train_step with all its slices and searched roots.
 
     Calls the network with one observation each, in inference: its weights and statistics stay.
     """
@@ -68,7 +68,7 @@ def train_step_cost(network: EfficientZeroNet, config: Config) -> Cost:
 
 
 def describe_network(network: EfficientZeroNet, config: Config) -> str:
-    """Return the network's size, and what a train_step costs, in one line."""
+    """Return the network's size and the cost of a train_step in one line."""
     parameters = sum(parameter.numel() for parameter in network.parameters())
     latent = "x".join(map(str, network.latent_shape))
     cost = train_step_cost(network, config)
@@ -76,6 +76,6 @@ def describe_network(network: EfficientZeroNet, config: Config) -> str:
 
 
 def _flops(number: float) -> str:
-    """Return a number of operations for a person."""
+    """Return a number of operations as text with a unit."""
     scale, unit = (1e12, "TFLOPs") if number >= 1e12 else (1e9, "GFLOPs")  # noqa: PLR2004
     return f"{number / scale:.3g} {unit}"

@@ -1,8 +1,8 @@
-"""The optimisers a learner may use: all of them leave everything as it is where told to.
+"""The learner's optimisers; each can skip a step by a flag on the device.
 
 Made for ``learner.training.update``, which sets ``found_inf``, f32 [] on the device, before each
-step: where it is 1, weights and state stay. torch's fused optimisers do that, and LARS is built on
-one of them.
+step: if it is 1, weights and state do not change. torch's fused optimisers support this, and LARS
+is built on one of them.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
         fused=True,
     )
     if learner.momentum > 0:
-        # SGD would allocate its momentum in its first step, and leave it unfilled where that step
-        # is left out. From zeros the first step is the same.
+        # SGD allocates its momentum in its first step, and leaves it uninitialised if that step is
+        # skipped. Starting from zeros gives the same first step.
         for parameter in network.parameters():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
@@ -68,11 +68,11 @@ class LARS(torch.optim.Optimizer):
     Vectors (biases, weights of norms) take plain steps of y * g through the same momentum and do
     not decay, as is usual for large batches (Goyal et al., 2017, section 5.3).
 
-    Own code: packages that have LARS (timm, lightning-bolts) cannot leave a step out on the device.
+    Own code: packages that have LARS (timm, lightning-bolts) cannot skip a step on the device.
     """
 
     found_inf: Tensor | None = None
-    """f32 [] on the parameters' device: 1 leaves weights and momentum as they are."""
+    """f32 [] on the parameters' device: 1 skips the step."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class LARS(torch.optim.Optimizer):
         weight_decay: float,
         trust_coefficient: float,
     ) -> None:
-        """Take the settings of all parameters; see the class for their letters (y, m, b, c)."""
+        """Store the settings of all parameters; see the class for their letters (y, m, b, c)."""
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -146,13 +146,13 @@ def adopt_weights(
     """Load another run's weights and its optimiser's moments.
 
     Args:
-        network: of the same shapes; it may lack the last of the auxiliary heads.
+        network: of the same shapes; it may lack the last auxiliary heads.
         optimizer: keeps its own learning rate, momentum and decay.
         state: the other run's checkpoint.
 
     Raises:
-        RuntimeError: weights are missing, unknown or have other shapes, or the moments, which go by
-            the order of the parameters, would be those of others.
+        RuntimeError: weights are missing, unknown or have other shapes, or the moments, which are
+            matched by the order of the parameters, would go to other parameters.
     """
     theirs, ours = state["network"], network.state_dict()
     auxiliary = training_only(theirs)

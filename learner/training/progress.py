@@ -1,4 +1,4 @@
-"""How much the learner has trained, and how fast: the part of its metric row that needs no batch.
+"""How much the learner has trained, and how fast: the metrics that need no batch.
 
 Held by the learner's loop.
 """
@@ -10,16 +10,16 @@ from efficientzero.metrics import Interval
 
 
 class Progress:
-    """Steps made, and rates since the row before."""
+    """Steps made, and rates since the previous row."""
 
     def __init__(self, config: Config) -> None:
-        """Measure the first rates from now on."""
+        """Start measuring rates now."""
         self._batch_size = config.learner.batch_size
         self._warmup = config.budget.warmup_env_steps
         self._interval = Interval()
 
     def begin_at(self, train_step: int) -> None:
-        """Count no step before ``train_step``, which a checkpoint may be of."""
+        """Count steps from ``train_step`` on, for example after loading a checkpoint."""
         self._interval.restart(train_steps=train_step)
 
     def row(

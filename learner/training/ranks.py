@@ -1,8 +1,9 @@
-"""The processes that train one network together, one a device, and what they say to each other.
+"""The processes that train one network together, one per device, and the commands between them.
 
-Rank 0 is the learner: it owns batches, pace, weights, checkpoints and metrics. It tells the others
-what to do next, gives each an equal part of every batch, and takes part itself. Gradients, losses
-and batch-norm statistics are those of the whole batch. A learner on one device is ``Alone``.
+Rank 0 is the learner: it owns batches, pace, weights, checkpoints and metrics. It sends commands to
+the others, gives each an equal part of every batch, and trains on one part itself. Gradients,
+losses and batch-norm statistics are those of the whole batch. A learner on one device uses
+``SingleDevice``.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from learner.training.losses import LossInput, LossTerms, loss_parts
 from learner.training.synced_norms import with_synced_norms
 
 _TIMEOUT_S = 300.0
-"""Of one call. Rank 0 speaks twice a second while it waits itself."""
+"""Of one call. While rank 0 waits, it sends a command twice a second."""
 
 
 class Idle(NamedTuple):
-    """Rank 0 is there and waits for something."""
+    """Rank 0 is alive and waiting."""
 
 
 class Step(NamedTuple):
@@ -47,7 +48,7 @@ class Step(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where training starts from."""
+    """The state that training starts from."""
 
     network: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
@@ -61,25 +62,25 @@ Command = Idle | Step | State | End
 
 
 class Ranks(Protocol):
-    """What the learner's loop and its updates want of the ranks."""
+    """The ranks as the learner's loop and its updates use them."""
 
     def others_seconds(self) -> float:
-        """Return the CPU-seconds that the other ranks have spent until now; from any thread."""
+        """Return the CPU-seconds that the other ranks have used so far; from any thread."""
 
     def wrap(self, loss: nn.Module, network: nn.Module, config: Config) -> nn.Module:
         """Return the loss whose gradients are those of the whole batch."""
 
     def merge(self, terms: LossTerms, *, everything: bool) -> LossTerms:
-        """Return the whole batch's loss and priorities, without gradient, and all else if asked."""
+        """Return the whole batch's loss and priorities, or all terms, without gradient."""
 
-    def tell(self, command: Command) -> None:
-        """Tell the other ranks what to do."""
+    def send_command(self, command: Command) -> None:
+        """Send a command to the other ranks."""
 
     def share(self, inputs: LossInput, train_step: int, *, measure: bool) -> LossInput:
         """Announce a train_step, give every rank its part of the batch, and return rank 0's."""
 
 
-class Alone:
+class SingleDevice:
     """The only rank."""
 
     def others_seconds(self) -> float:
@@ -96,7 +97,7 @@ class Alone:
         del everything
         return terms
 
-    def tell(self, command: Command) -> None:
+    def send_command(self, command: Command) -> None:
         """Nobody listens."""
 
     def share(self, inputs: LossInput, train_step: int, *, measure: bool) -> LossInput:
@@ -106,9 +107,9 @@ class Alone:
 
 
 def meeting_point(run: RunInfo) -> Path:
-    """Return the file over which a launch's ranks meet: torch locks it.
+    """Return the file through which a launch's ranks find each other; torch locks it.
 
-    In the run folder, or where that has no locks, in this machine's folder of temporary files.
+    In the run folder or, if its file system has no locks, in this machine's temporary folder.
     """
     name = f"ranks-{run.num_resumes}"
     if has_locks(run.directory):
@@ -122,17 +123,17 @@ class RankGroup:
     def __init__(
         self, meeting_point: Path, *, rank: int, num_ranks: int, device: torch.device
     ) -> None:
-        """Meet the others; returns when all are there.
+        """Join the group; returns when all ranks have joined.
 
         Args:
-            meeting_point: a file that does not exist yet, the same for all; nobody listens but on
-                loopback.
+            meeting_point: a file that does not exist yet, the same for all ranks; they listen on
+                loopback only.
             rank: this process's, from 0.
             num_ranks: of the group.
             device: this rank's.
 
         Raises:
-            RuntimeError: not all came within five minutes.
+            RuntimeError: not all ranks joined within five minutes.
         """
         for library in ("GLOO", "NCCL"):
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
@@ -154,7 +155,7 @@ class RankGroup:
         self._others = ProcessSeconds(lambda: filter(None, map(read_process, pids)))
 
     def others_seconds(self) -> float:
-        """Return the CPU-seconds that the other ranks' processes have spent until now."""
+        """Return the CPU-seconds that the other ranks' processes have used so far."""
         return self._others.read()
 
     def close(self) -> None:
@@ -167,11 +168,11 @@ class RankGroup:
         Args:
             loss: holds ``network``.
             network: on this rank's device; changed in place.
-            config: tells whether some weights get no gradient.
+            config: decides whether some weights get no gradient.
         """
         with_synced_norms(network)
         has_idle_weights = any(part.coefficient == 0 for part in loss_parts(config))
-        # Synced norms keep the buffers equal.
+        # Synced norms already keep the buffers equal.
         return DistributedDataParallel(
             loss, forward_sync_buffers=False, find_unused_parameters=has_idle_weights
         )
@@ -190,17 +191,17 @@ class RankGroup:
         }
         return dataclasses.replace(terms, **merged)
 
-    def tell(self, command: Command) -> None:
-        """Tell the other ranks what to do; of rank 0."""
-        # Tensors of rank 0's device would be unpickled there by all.
+    def send_command(self, command: Command) -> None:
+        """Send a command to the other ranks; called on rank 0."""
+        # On the CPU: all ranks would unpickle CUDA tensors onto rank 0's device.
         sent = tree_map(lambda leaf: leaf.cpu() if isinstance(leaf, Tensor) else leaf, command)
         dist.broadcast_object_list([sent], src=0, device=torch.device("cpu"))
 
-    def listen(self) -> Command:
-        """Return what rank 0 tells; of the others."""
-        heard: list[Any] = [None]
-        dist.broadcast_object_list(heard, src=0, device=torch.device("cpu"))
-        command: Command = heard[0]
+    def receive_command(self) -> Command:
+        """Return the next command of rank 0; called on the other ranks."""
+        received: list[Any] = [None]
+        dist.broadcast_object_list(received, src=0, device=torch.device("cpu"))
+        command: Command = received[0]
         return command
 
     def share(self, inputs: LossInput, train_step: int, *, measure: bool) -> LossInput:
@@ -212,7 +213,7 @@ class RankGroup:
             if tensor is not None
         }
         fields = {name: (tuple(part[0].shape), part[0].dtype) for name, part in parts.items()}
-        self.tell(Step(train_step, measure, fields))
+        self.send_command(Step(train_step, measure, fields))
         own: dict[str, Any] = dict.fromkeys(tensors)
         for name, part in parts.items():
             own[name] = torch.empty_like(part[0])
@@ -220,7 +221,7 @@ class RankGroup:
         return LossInput(**own)
 
     def receive(self, step: Step) -> LossInput:
-        """Return this rank's part of the batch; of the others than rank 0."""
+        """Return this rank's part of the batch; called on ranks other than 0."""
         own: dict[str, Any] = {f.name: None for f in dataclasses.fields(LossInput)}
         for name, (shape, dtype) in step.fields.items():
             part = own[name] = torch.empty(shape, dtype=dtype, device=self._device)
@@ -240,10 +241,10 @@ class RankGroup:
 
 
 def device_of_rank(device: torch.device, rank: int, config: Config) -> torch.device:
-    """Return where a rank computes: CUDA devices are given out in order.
+    """Return the device of a rank: CUDA devices are assigned in order.
 
     Raises:
-        TooFewDevices: there is none for it.
+        TooFewDevices: there is none left for it.
     """
     if device.type != "cuda" or config.learner.num_devices == 1:
         return device
@@ -257,6 +258,6 @@ def device_of_rank(device: torch.device, rank: int, config: Config) -> torch.dev
 
 
 class TooFewDevices(PlainError):
-    """A learner on more devices than there are."""
+    """The config asks for more devices than the machine has."""
 
     is_permanent = True

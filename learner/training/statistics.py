@@ -1,4 +1,4 @@
-"""What the learner reports about a train_step, as one flat row of numbers.
+"""The learner's metrics of one train_step, as one flat row of numbers.
 
 Called on logging steps only. Everything is computed on the device and fetched at once.
 """
@@ -20,7 +20,7 @@ from learner.training.update import Update
 _DORMANT = 0.025
 _RANK_SAMPLES = 256
 _WITH_ERRORS = ("policy", "value", "value_prefix")
-"""Parts of the loss whose errors below are no losses but divergences and distances."""
+"""Parts of the loss whose errors are reported as divergences or distances, not as losses."""
 
 
 class StepRecord:
@@ -32,13 +32,13 @@ class StepRecord:
         self._clear()
 
     def add(self, grad_norm: float, *, is_skipped: bool, overflow_share: float) -> None:
-        """Note one train_step."""
+        """Add one train_step."""
         self._norms.append(grad_norm)
         self._skipped += is_skipped
         self._overflow_shares.append(overflow_share)
 
     def row(self) -> dict[str, float]:
-        """Return the metrics of at least one train_step and start anew."""
+        """Return the metrics of the steps so far, at least one, and reset."""
         norms = np.array(self._norms)
         row = {
             "learner/grad_norm": norms[-1],
@@ -69,15 +69,15 @@ def training_statistics(
     """Return the statistics of one train_step.
 
     Losses are sums over the unroll and means over the batch, without importance weights but for
-    ``total_loss``. An error of step k is a mean over the slices that reach so far. What is a mean
-    of nothing is left out.
+    ``total_loss``. An error of step k is a mean over the slices that reach step k. Means over no
+    slices are left out.
 
     Args:
-        train_step: after this step.
+        train_step: train_steps made, this one included.
         batch: for the versions of the weights.
         inputs: the batch on the device.
         update: of this batch.
-        network: decodes values; its weights do not matter.
+        network: decodes values; its weights are not used.
         evaluated: f32 [B, K + 1] ``eval_values`` of the same inputs before the update.
     """
     terms, values = update.terms, network.answer_rule.values(update.terms)  # [B, K + 1]
@@ -93,7 +93,7 @@ def training_statistics(
     }
     gram = _gram_matrix(terms.latents)
     stacked = torch.stack([value.double() for value in numbers.values()])
-    host = torch.cat([stacked, gram.flatten()]).cpu().numpy()  # the one wait for the device
+    host = torch.cat([stacked, gram.flatten()]).cpu().numpy()  # the only wait for the device
     row = dict(zip(numbers, host[: len(numbers)].tolist(), strict=True))
     row["latent_rank"] = effective_rank(host[len(numbers) :].reshape(gram.shape))
     row |= _staleness("acting_weights", train_step - batch.weights_versions)
@@ -102,7 +102,7 @@ def training_statistics(
 
 
 def _losses(inputs: LossInput, terms: LossTerms) -> dict[str, Tensor]:
-    """Return the loss and its parts; of parts without an error in units of their own, each step."""
+    """Return the loss and its parts; also each step of parts that have no separate error metric."""
     numbers = {"total_loss": terms.total.detach(), "loss": terms.loss}
     numbers |= {f"{name}_loss": part.sum(1).mean() for name, part in terms.parts.items()}
     reached, num_places = _reached(inputs), inputs.mask.shape[1] + 1

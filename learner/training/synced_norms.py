@@ -1,7 +1,8 @@
-"""Batch norm over the batches of all ranks, so that their number changes nothing but rounding.
+"""Batch norm over the batches of all ranks, so that the number of ranks changes only rounding.
 
-Used by ``learner.training.ranks``. On CUDA torch's own; it refuses to work on a CPU, which this
-file makes up for, so that a learner on several processes can run, and be tested, without a GPU.
+Used by ``learner.training.ranks``. On CUDA this is torch's ``SyncBatchNorm``, which has no CPU
+version. This file adds one, so that a learner on several processes can run and be tested without a
+GPU.
 """
 
 from __future__ import annotations

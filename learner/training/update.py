@@ -1,10 +1,9 @@
-"""One train_step on the device: loss, gradient, clipped update; undone where it must not be made.
+"""One train_step on the device: loss, gradient, clipped update, or no update if it is unusable.
 
-Used by the learner's loop. The host asks for a step and goes on; priorities, loss and the norm of
-the gradient follow when they are there. Whether an update may be made is therefore decided on the
-device: torch's fused optimisers leave everything as it is where ``found_inf`` is 1. After numbers
-that are not finite no update is made at all until the host has seen them, so that the weights it
-finds are those before them.
+Used by the learner's loop. The host submits a step and continues; it reads priorities, loss and
+gradient norm later. So the device itself decides whether an update is made: torch's fused
+optimisers change nothing where ``found_inf`` is 1. After non-finite numbers no update is made until
+the host has seen them, so the host finds the weights from before them.
 """
 
 from __future__ import annotations
@@ -24,38 +23,38 @@ from efficientzero.process.devices import precision_context
 from efficientzero.process.runtime import PlainError
 from efficientzero.schema import F64
 from learner.training.losses import LossInput, LossTerms, compute_loss, loss_parts
-from learner.training.ranks import Alone, Ranks
+from learner.training.ranks import Ranks, SingleDevice
 
 _EXPLODING = 1e6
-"""Times learner.max_grad_norm: clipping leaves a millionth, and a few samples decide it all."""
+"""Times learner.max_grad_norm. At a millionth after clipping, a few samples decide the update."""
 _MOST_EXPLODING_STEPS = 20
-"""In a row, each on another batch and all on the same weights: it is not the batch."""
+"""Consecutive steps on different batches and the same weights: the batches are not the cause."""
 
 log = logging.getLogger(__name__)
 
 
 class TrainingDiverged(PlainError):
-    """The loss or its gradient is no usable number any more."""
+    """The loss or its gradient is no longer a usable number."""
 
     is_permanent = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """One train_step that the device was asked for."""
+    """One train_step that was submitted to the device."""
 
     train_step: int
     """Counted from 0."""
     terms: LossTerms  # on the device
     update_ratios: dict[str, Tensor]
-    """f32 [] per module, on the device: norm of the change of its weights over their norm."""
+    """f32 [] per module, on the device: norm of the weight change / norm of the weights."""
     readback: Readback
-    """Gradient norm, loss, whether the update was left out, priorities: [3 + B]."""
+    """Gradient norm, loss, whether the update was skipped, priorities: [3 + B]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateResult:
-    """What one train_step gave, on the host."""
+    """The results of one train_step, on the host."""
 
     priorities: F64  # [B]
     grad_norm: float
@@ -83,7 +82,7 @@ class _Loss(nn.Module):
 
 
 class Updater:
-    """Updates a network, with the guards around that."""
+    """Updates a network and guards against unusable numbers."""
 
     def __init__(
         self,
@@ -94,15 +93,15 @@ class Updater:
         *,
         ranks: Ranks | None = None,
     ) -> None:
-        """Take a network in training mode and on its device, and ``make_optimizer``'s of it.
+        """Store a network, in training mode on its device, and its optimiser (``make_optimizer``).
 
         With ``ranks`` every rank makes each step, on its own part of the batch.
         """
-        self._ranks: Ranks = ranks or Alone()
-        # First of all: ranks may exchange the network's norms.
+        self._ranks: Ranks = ranks or SingleDevice()
+        # First: ranks may replace the network's norms.
         self._loss = self._ranks.wrap(_Loss(network, config), network, config)
         if config.learner.compile:
-            # In place and part by part: names of weights stay, and what joins them is cheap.
+            # In place and part by part: names of weights stay, and the code between parts is cheap.
             for part in network.children():
                 part.compile()
         self._network, self._optimizer = network, optimizer
@@ -113,7 +112,7 @@ class Updater:
         self._is_halted = torch.zeros((), dtype=torch.bool, device=self._device)
 
     def step(self, inputs: LossInput, train_step: int, *, measure: bool) -> Update:
-        """Ask the device for one update; waits for nothing.
+        """Submit one update to the device; does not wait.
 
         Args:
             inputs: on the network's device; of several ranks this one's part.
@@ -140,7 +139,7 @@ class Updater:
         return Update(train_step=train_step, terms=terms, update_ratios=ratios, readback=readback)
 
     def finish(self, update: Update) -> UpdateResult:
-        """Wait until ``update`` is made and judge it; call in the order of the steps.
+        """Wait for the results of ``update`` and check them; call in the order of the steps.
 
         Raises:
             TrainingDiverged: loss, gradient or priorities are not finite, or the gradient has been
@@ -158,19 +157,19 @@ class Updater:
         return UpdateResult(priorities=host[3:], grad_norm=grad_norm, is_skipped=is_skipped)
 
     def _clip_and_step(self, terms: LossTerms) -> tuple[Tensor, Tensor]:
-        """Return the gradient's norm, f32 [], and whether the update was left out, bool []."""
+        """Return the gradient's norm, f32 [], and whether the update was skipped, bool []."""
         largest = self._config.learner.max_grad_norm
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), largest)
         is_finite = torch.isfinite(norm) & torch.isfinite(terms.total.detach())
         self._is_halted |= ~(is_finite & torch.isfinite(terms.priorities).all())
         is_unusable = self._is_halted | (norm > _EXPLODING * largest)
-        # What torch.amp.GradScaler does with a fused optimiser.
+        # As torch.amp.GradScaler does with a fused optimiser.
         self._optimizer.found_inf = is_unusable.float()  # type: ignore[attr-defined]
         self._optimizer.step()
         return norm, is_unusable
 
     def _judge(self, what: str, *, is_finite: bool) -> None:
-        """Let training go on after a step without an update, or not."""
+        """Decide whether training continues after a step without an update."""
         advice = "The weights before are saved; lower learner.learning_rate"
         if not is_finite:
             self._is_halted.zero_()  # the host knows
@@ -184,7 +183,7 @@ class Updater:
         log.warning("%s: %s, no update is made", what, limit)
 
     def _modules(self) -> list[tuple[str, list[Tensor]]]:
-        # Named from the whole network: what two modules share is counted once.
+        # Enumerated from the whole network: a tensor shared by two modules counts once.
         owned = {id(parameter) for _, parameter in self._network.named_parameters()}
         children: list[tuple[str, list[Tensor]]] = []
         for name, module in self._network.named_children():
@@ -208,10 +207,10 @@ class Updater:
 
 
 class KeptBuffers:
-    """Copies of buffers, and their return; a few kernels whatever the number of buffers."""
+    """Saves and restores buffers, with a few kernels for any number of buffers."""
 
     def __init__(self, buffers: Iterable[Tensor]) -> None:
-        """Follow ``buffers``, which keep their addresses."""
+        """Store references to ``buffers``, whose addresses must not change."""
         of_dtype: dict[torch.dtype, list[Tensor]] = {}
         for buffer in buffers:
             of_dtype.setdefault(buffer.dtype, []).append(buffer)
@@ -219,15 +218,15 @@ class KeptBuffers:
         self._groups = [_Group(group) for group in of_dtype.values()]
 
     def keep(self) -> None:
-        """Remember what the buffers hold now."""
+        """Save the buffers' current contents."""
         for group in self._groups:
             torch._foreach_copy_(group.before_views, group.live)
 
     def put_back_where(self, is_unusable: Tensor) -> None:
-        """Give the buffers back what was kept if ``is_unusable``, bool [], is true."""
+        """Restore the saved contents if ``is_unusable``, bool [], is true."""
         for group in self._groups:
             torch._foreach_copy_(group.after_views, group.live)
-            # A product with 0 would not do: the statistics may be NaN.
+            # Multiplying by 0 would fail: the statistics may be NaN.
             torch.where(is_unusable, group.before, group.after, out=group.after)
             torch._foreach_copy_(group.live, group.after_views)
 
@@ -248,26 +247,26 @@ class _Group:
 
 
 class Readback:
-    """A copy to the host that has been asked for; on a CPU it is there at once."""
+    """A submitted copy to the host; on a CPU it is complete at once."""
 
     def __init__(self, numbers: Tensor) -> None:
-        """Ask for ``numbers``, f32 [N], as they will be when the work asked for before is done."""
+        """Submit a copy of ``numbers``, f32 [N], after all work submitted before."""
         self._event: torch.cuda.Event | None = None
         if numbers.device.type == "cuda":
             self._host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
             self._host.copy_(numbers, non_blocking=True)
-            # A blocking event lets the host's core go while it waits.
+            # A blocking event frees the host's core during the wait.
             self._event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._event.record(torch.cuda.current_stream(numbers.device))
         else:
             self._host = numbers
 
     def is_ready(self) -> bool:
-        """Tell whether ``wait`` would return at once."""
+        """Return whether ``wait`` would return at once."""
         return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
 
     def wait(self) -> F64:
-        """Return the numbers [N]; waits for this copy, not for work asked for later."""
+        """Return the numbers [N]; waits for this copy, not for work submitted later."""
         if self._event is not None:
             self._event.synchronize()
         numbers: F64 = self._host.double().numpy()

@@ -1,4 +1,4 @@
-"""What the batches of one metrics interval were made of: ages, horizons, masks, searches.
+"""Statistics of the batches of one metrics interval: ages, horizons, masks, searches.
 
 Filled by the target maker batch by batch, logged by the reanalyzer's loop.
 """
@@ -16,11 +16,11 @@ _OLD = 95.0  # percentile
 
 
 class Newest:
-    """The newest moments of the run that have shown in samples: what ages are counted from.
+    """The newest env_step and train_step seen in samples; ages are relative to them.
 
-    Nobody tells a reanalyzer how far learner and actors have come; what it samples does. The
-    table's size counts the stored steps while none has been evicted, then the newest step seen
-    does: it lags by about the table's size over the batch size.
+    A reanalyzer gets no progress reports of learner and actors, so it estimates progress from its
+    samples. While no step has been evicted, the table's size is the number of env_steps; later it
+    is that of the newest step seen, which lags by about the table's size over the batch size.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Newest:
         """Train_step of the newest weights that acted or made targets."""
 
     def update(self, slices: SliceBatch, target_train_step: int) -> None:
-        """Look at what was sampled."""
+        """Update from sampled slices."""
         seen = max(int(slices.env_steps.max()) + 1, int(slices.table_sizes.max()))
         self.env_step = max(self.env_step, seen)
         acted = int(slices.weights_versions.max())
@@ -57,12 +57,12 @@ class BatchDiagnostics:
         """Count one batch.
 
         Args:
-            slices: what it was made of.
-            newest: moments that ages are counted from.
+            slices: the slices it was made from.
+            newest: reference point of the ages.
             target_train_step: of the target weights.
             td_steps: i32 [B], 0 where value targets are a search's.
             action_mask: bool [B, K].
-            bootstraps: bool [B, K + 1], where a value target has a value of the model in it.
+            bootstraps: bool [B, K + 1], where a value target contains a value of the model.
         """
         self._num_batches += 1
         self._train_step_ages.append(newest.train_step - slices.weights_versions)
@@ -77,12 +77,12 @@ class BatchDiagnostics:
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
 
     def add_value_targets(self, takes_search: Bool, differences: F32) -> None:
-        """Count where one batch's value targets come from.
+        """Count the sources of one batch's value targets.
 
         Args:
             takes_search: bool [B], the slices whose value targets are a search's.
             differences: f32 [N, K + 1] of the other slices, root value minus n-step return; NaN
-                where nothing was searched.
+                where there was no search.
         """
         name = "search_value_share"
         self._sums[name] = self._sums.get(name, 0.0) + float(takes_search.mean())
@@ -91,14 +91,14 @@ class BatchDiagnostics:
         self._num_differences += known.size
 
     def add_searches(self, policy_roots: SearchResult) -> None:
-        """Count what the searches for policies found."""
+        """Count the results of the searches for policies."""
         self._searches.add(policy_roots)
 
     def take_row(self) -> Mapping[str, float]:
         """Return means since the last call, or since the start.
 
         Ages are in train_steps (mean and 95th percentile) and env_steps; ``target_staleness`` is
-        how many train_steps the target weights are behind the newest weights that have shown.
+        how many train_steps the target weights are behind the newest weights seen.
         """
         row = {
             **{f"reanalyzer/{name}": sum_ / self._num_batches for name, sum_ in self._sums.items()},

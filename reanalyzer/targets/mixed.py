@@ -1,7 +1,7 @@
 """EfficientZero V2's mixed value targets: n-step returns for new data, searches for old.
 
-Returns are right for data of the present policy and need no good model; searches are right for any
-data once the model is good.
+Returns are accurate for data of the current policy and need no good model; searches are accurate
+for any data once the model is good.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class MixedTarget:
     """Chooses for each slice, by its age in env_steps."""
 
     def __init__(self, config: Config) -> None:
-        """Take both; new data needs no off-policy correction."""
+        """Build both targets; new data needs no off-policy correction."""
         self._reanalyzer = config.reanalyzer
         self._td = TdTarget(config, off_policy_correction=False)
         self._search = SearchTarget(config)
 
     def needs(self, sample: Sample) -> Needs:
-        """Return what the chosen target of each slice needs."""
+        """Return the needs of each slice's chosen target."""
         by_search = self._by_search(sample)[:, None]
         td, search = self._td.needs(sample), self._search.needs(sample)
         return Needs(td.values & ~by_search, search.roots & by_search)
@@ -41,6 +41,6 @@ class MixedTarget:
         )
 
     def _by_search(self, sample: Sample) -> Bool:
-        """Return which slices take a search's values, bool [B]."""
+        """Return which slices use search values, bool [B]."""
         is_good = sample.target_train_step >= self._reanalyzer.mixed_start_train_steps
         return is_good & (sample.env_step_ages >= self._reanalyzer.mixed_fresh_env_steps)

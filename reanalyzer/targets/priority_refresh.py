@@ -1,6 +1,6 @@
-"""Fresh priorities for stored steps, so that those nobody draws do not keep old ones for ever.
+"""Fresh priorities for stored steps, so that rarely sampled steps do not keep old ones.
 
-Used by the reanalyzer's loop where ``replay.priority_refresh_share`` asks for it. Steps are drawn
+Used by the reanalyzer's loop if ``replay.priority_refresh_share`` is above 0. Steps are drawn
 uniformly; their priorities travel with a training batch and reach replay through the learner.
 """
 
@@ -21,14 +21,14 @@ class PriorityRefresh:
         """Refresh ``num`` steps with each batch.
 
         Args:
-            num: steps.
+            num: steps per batch.
             stored: draws uniformly from replay.
-            targets: with the target weights.
+            targets: computes priorities with the target weights.
         """
         self._num, self._stored, self._targets = num, stored, targets
 
     def added_to(self, batch: TrainingBatch, target_train_step: int) -> TrainingBatch:
-        """Return ``batch`` with fresh priorities, or as it is if no steps come at once."""
+        """Return ``batch`` with fresh priorities, or unchanged if no steps are ready."""
         slices = self._stored.sample(self._num, timeout_s=_SOON_S)
         if slices is None:
             return batch
@@ -39,11 +39,11 @@ class PriorityRefresh:
 
 
 class SliceSource(Protocol):
-    """Where sampled slices come from; all of them are fit to be used."""
+    """A source of sampled slices, all of them valid."""
 
     @property
     def dropped_items(self) -> int:
-        """Items ever drawn that were not."""
+        """Number of invalid items drawn so far."""
 
     def sample(self, num: int, *, timeout_s: float) -> SliceBatch | None:
-        """Return ``num`` slices, or None if they did not come in time."""
+        """Return ``num`` slices, or None if they did not arrive in time."""

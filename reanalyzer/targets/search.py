@@ -11,19 +11,19 @@ from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTarge
 
 
 class SearchTarget:
-    """Right for data of any age once the model is good."""
+    """Accurate for data of any age once the model is good."""
 
     def __init__(self, config: Config) -> None:
         """Keep K."""
         self._num_steps = config.agent.num_unroll_steps
 
     def needs(self, sample: Sample) -> Needs:
-        """Return that each real observation is searched."""
+        """Return needs: a search of each real observation."""
         no_values = np.zeros(sample.slices.root_values.shape, np.bool_)
         return Needs(no_values, self._have_value(sample))
 
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
-        """Return the root values; 0 past the end, and at an end that is worth nothing."""
+        """Return the root values; 0 past the end, and at a terminated end."""
         have_value = self._have_value(sample)
         values = np.where(have_value, found.root_values, np.float32(0.0))
         return ValueTargets(values, np.zeros(len(values), np.int32), have_value)

@@ -3,9 +3,9 @@
 Called by the reanalyzer. All indices are relative to the slice's own step t: position k means
 o[t + k]. ``steps_left`` is T - t, clipped to K + n + 1, which is larger than any index asked for.
 
-At the end of an episode: past a *terminated* end nothing is
-worth anything; at a *truncated* one the horizon shortens and the bootstrap is the value of the
-last real frame, because the task would have gone on.
+At the end of an episode: past a *terminated* end all values are zero; at a *truncated* one the
+horizon shortens and the bootstrap is the value of the last real frame, because the task would have
+continued.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class SliceEnds(NamedTuple):
     """Where the part of an episode that a slice trains on ends."""
 
     offsets: I32  # [B] 1 or more; o[t + offset] is the last observation that is trained on
-    have_value: Bool  # [B] that observation has a value to bootstrap from; else it is worth zero
+    have_value: Bool  # [B] that observation has a value to bootstrap from; else its value is zero
 
 
 def slice_ends(batch: SliceBatch, *, block_length: int) -> SliceEnds:
@@ -29,8 +29,8 @@ def slice_ends(batch: SliceBatch, *, block_length: int) -> SliceEnds:
 
     Args:
         batch: sampled slices.
-        block_length: the reference's D3: an episode is cut into blocks of so many env_steps, and
-            the end of a block is one past which nothing has a value. 0: no blocks.
+        block_length: the reference's D3: an episode is cut into blocks of this many env_steps, and
+            values past the end of a block are zero. 0: no blocks.
     """
     have_value = batch.endings == Ending.TRUNCATED
     if not block_length:
@@ -72,7 +72,8 @@ def n_step_returns(
 
     z[k] = sum_{j < l} discount^j r[k + j] + discount^l V(o[t + k + l]) with l the slice's
     horizon, cut at the end of the episode. Past the end of a block there is no bootstrap, but
-    rewards count; from the end on z is zero, but for the value of a truncated episode's last frame.
+    rewards count. From the end on z is zero, except for the value of a truncated episode's last
+    frame.
 
     Args:
         batch: sampled slices.
@@ -104,7 +105,7 @@ def value_prefix_targets(rewards: F32, *, num_unroll_steps: int, horizon: int) -
     Args:
         rewards: f32 [B, >= K]; zero past the end of the episode.
         num_unroll_steps: K.
-        horizon: steps after which the sum starts again (1: plain rewards).
+        horizon: steps after which the sum restarts (1: plain rewards).
     """
     prefixes = np.empty((len(rewards), num_unroll_steps), np.float32)
     running = np.zeros(len(rewards), np.float32)

@@ -1,7 +1,7 @@
-"""From sampled slices to a training batch: which values and searches it needs, and the targets.
+"""Turns sampled slices into a training batch: values, searches and targets.
 
-Called by the reanalyzer's loop, which sees to the weights. A root is a cell of a [B, K + n + 1]
-grid: slice and offset. What is needed at a cell, as value or as policy, is computed there once.
+Called by the reanalyzer's loop, which keeps the weights current. A root is a cell of a
+[B, K + n + 1] grid: slice and offset. Each cell is evaluated or searched at most once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
 }
 """By ``reanalyzer.value_target``."""
 NO_STEP = -1
-"""In place of an env_step whose priority would be refreshed."""
+"""Placeholder: no env_step whose priority is refreshed."""
 
 
 class TargetMaker:
@@ -58,14 +58,14 @@ class TargetMaker:
         generator: np.random.Generator,
         timer: SectionTimer,
     ) -> None:
-        """Keep the parts.
+        """Store the parts.
 
         Args:
             config: the run's config.
             search: on the network with the target weights; larger batches of roots are cut to
                 its size.
             generator: for actions past the end and the choice of reanalysed slices.
-            timer: gets the sections ``values`` and ``search``.
+            timer: records the sections ``values`` and ``search``.
         """
         self._config, self._search = config, search
         self._generator, self._timer = generator, timer
@@ -85,7 +85,7 @@ class TargetMaker:
 
         Args:
             slices: B of them.
-            target_train_step: of those weights.
+            target_train_step: of the network's weights.
         """
         config, agent = self._config, self._config.agent
         steps = agent.num_unroll_steps
@@ -132,9 +132,9 @@ class TargetMaker:
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
         """Return |V(o[t]) - z[0]| of any number of slices under the network's weights, f64 [B].
 
-        The priority of PER (section 3.3): what the learner would find, had it these weights. The
-        bootstrap is the network's value even where training targets take a search's, and the
-        error is of the n-step return even where the value target is a search's.
+        The priority of PER (section 3.3), as the learner would compute it with these weights. The
+        bootstrap is the network's value even if training targets use a search's, and the error is
+        that of the n-step return even if the value target is a search's.
         """
         sample = self._aged(slices, target_train_step)
         cells = self._priority_target.needs(sample).values
@@ -147,7 +147,7 @@ class TargetMaker:
         return errors
 
     def _aged(self, slices: SliceBatch, target_train_step: int) -> Sample:
-        """Return what value targets look at."""
+        """Return the input of the value targets."""
         return Sample(
             slices,
             slice_ends(slices, block_length=self._config.compat.block_length),
@@ -206,7 +206,7 @@ class TargetMaker:
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def _searched(self, observations: Iterable[Frames]) -> SearchResult | None:
-        """Return what searches of all ``observations`` found; None without any."""
+        """Return the results of searching all ``observations``; None if there are none."""
         results = []
         for part in observations:
             self.search_rates.add(len(part))
@@ -218,8 +218,8 @@ class TargetMaker:
     def _observations(self, frames: Frames, cells: Bool, size: int) -> Iterator[Frames]:
         """Yield the observations of ``cells`` [B, K + n + 1], row by row.
 
-        In parts of at most ``size``, each stacked when it is wanted: all policy roots of 256
-        slices of 96x96 RGB frames would be 170 MB.
+        In parts of at most ``size``, each stacked on demand: all policy roots of 256 slices of
+        96x96 RGB frames would take 170 MB.
         """
         num_stacked = self._config.env.num_stacked_frames
         rows, offsets = np.nonzero(cells)

@@ -20,12 +20,12 @@ class TdTarget:
         num_unroll_steps: int | None = None,
         off_policy_correction: bool | None = None,
     ) -> None:
-        """Keep the settings.
+        """Store the settings.
 
         Args:
             config: the run's config.
-            num_unroll_steps: K, if targets are not of the config's 0 to K.
-            off_policy_correction: whether horizons shrink with age, if not as in the config.
+            num_unroll_steps: K, if it differs from the config's.
+            off_policy_correction: whether horizons shrink with age; default as in the config.
         """
         self._config = config
         self._num_unroll_steps = (
@@ -46,7 +46,7 @@ class TdTarget:
         return Needs(values, np.zeros_like(bootstraps))
 
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
-        """Return the returns; what ends of episodes do to them is said in ``slice_targets``."""
+        """Return the n-step returns; see ``slice_targets`` for the ends of episodes."""
         td_steps, offsets, bootstraps = self._bootstraps(sample)
         values = n_step_returns(
             sample.slices,
@@ -59,7 +59,7 @@ class TdTarget:
         return ValueTargets(values, td_steps, bootstraps)
 
     def _bootstraps(self, sample: Sample) -> tuple[I32, I32, Bool]:
-        """Return each slice's horizon, i32 [B], and what ``bootstrap_offsets`` returns for it."""
+        """Return each slice's horizon, i32 [B], and the result of ``bootstrap_offsets`` for it."""
         td_steps = self._td_steps(sample)
         return td_steps, *bootstrap_offsets(sample.ends, td_steps, self._num_unroll_steps)
 
@@ -75,7 +75,7 @@ class TdTarget:
         return corrected_td_steps(
             ages=ages,
             td_steps=agent.td_steps,
-            # Also of an age in transitions: the reference makes no difference between the two.
+            # Also used for an age in transitions: the reference does not distinguish the two.
             age_per_step=age_per_td_step(reanalyzer, self._config.budget),
         )
 
@@ -86,9 +86,9 @@ def corrected_td_steps(*, ages: I64, td_steps: int, age_per_step: float) -> I32:
     Args:
         ages: i64 [B], how old the data is; negative counts as zero.
         td_steps: n, the horizon of fresh data.
-        age_per_step: age that takes one td step away, in the unit of ``ages``.
+        age_per_step: age that shortens the horizon by one step, in the unit of ``ages``.
 
-    It shrinks by one for each such age, to one step at the least.
+    The horizon is at least one step.
     """
     shortening = np.floor(np.maximum(ages, 0) / age_per_step)
     steps: I32 = np.clip(td_steps - shortening, 1, td_steps).astype(np.int32)

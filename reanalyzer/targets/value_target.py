@@ -1,6 +1,7 @@
-"""What a value target is: the values that it needs of a batch's observations, and what it returns.
+"""The interface of value targets: the values they need of a batch, and the targets they return.
 
-One file a strategy (``td``, ``search``, ``mixed``); the target maker chooses one, finds the values.
+One file per strategy (``td``, ``search``, ``mixed``); the target maker chooses one and computes the
+values.
 """
 
 from __future__ import annotations
@@ -12,34 +13,34 @@ from reanalyzer.targets.slice_targets import SliceEnds
 
 
 class Sample(NamedTuple):
-    """Sampled slices, and how old they are."""
+    """Sampled slices and their ages."""
 
     slices: SliceBatch
     ends: SliceEnds
-    env_step_ages: I64  # [B] env_steps that were played after each slice's step t
+    env_step_ages: I64  # [B] env_steps played after each slice's step t
     target_train_step: int  # of the target weights
 
 
 class Needs(NamedTuple):
-    """Which estimates the targets of a batch are made of; each is computed once."""
+    """Which estimates the targets of a batch need; each is computed once."""
 
     values: (
-        Bool  # [B, K + n + 1] a value of o[t + offset]: ``reanalyzer.value_bootstrap`` says whose
+        Bool  # [B, K + n + 1] a value of o[t + offset], of the kind ``reanalyzer.value_bootstrap``
     )
     roots: Bool  # [B, K + 1] the root value of a search of o[t + k]
 
 
 class Estimates(NamedTuple):
-    """What network and searches answered."""
+    """Results of network and searches."""
 
     values: F32  # [B, K + n + 1], 0 where none was needed
-    root_values: F32  # [B, K + 1], NaN where nothing was searched; policies need searches as well
+    root_values: F32  # [B, K + 1], NaN where there was no search; policies need searches as well
 
 
 class ValueTargets(NamedTuple):
-    """The targets of a batch, and what the diagnostics say of them."""
+    """The targets of a batch, and their diagnostics."""
 
-    values: F32  # [B, K + 1]; past the end of an episode as the strategy's own docstring says
+    values: F32  # [B, K + 1]; past the end of an episode: see the strategy's docstring
     td_steps: I32  # [B] rewards in a target before it bootstraps; 0: a search's value alone
     bootstraps: Bool  # [B, K + 1] where a value of the model is in the target
 
@@ -48,7 +49,7 @@ class ValueTarget(Protocol):
     """One way to make value targets; built from the run's config, without state."""
 
     def needs(self, sample: Sample) -> Needs:
-        """Return what ``targets`` will read."""
+        """Return the estimates that ``targets`` will use."""
 
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
         """Return the targets of ``sample``."""

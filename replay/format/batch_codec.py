@@ -104,7 +104,7 @@ def decode_batch(
 def _header(view: memoryview) -> tuple[list[tuple[str, str, tuple[int, ...], bool, int]], int]:
     """Return name, dtype, shape, whether compressed and bytes of each field, and where they start.
 
-    Whoever made the bytes can have made the checksum as well: nothing is taken as it is.
+    The sender of the bytes may also have computed the checksum, so every field is checked.
 
     Raises:
         ValueError: it is no header.

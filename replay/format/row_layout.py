@@ -1,4 +1,4 @@
-"""What a stored row holds: one float32 row a step, in groups of columns with a name and a range.
+"""The layout of stored rows: one float32 row per step, in named groups of columns with a range.
 
 Used by ``slice_codec``, which checks the rows of every item that is decoded before a number is
 cast: what is too large for an integer would wrap around.

@@ -6,7 +6,7 @@ windows touch it. What is not a frame is one float32 row a step, laid out by ``r
 Blocks and positions count from the episode's start; the closing row (position T) holds the ending
 and zeros. The item of step t refers to the blocks with frames t-S+1 .. t+K+n, clipped to the
 episode, and to its place: t less the position of the first row in them. Places are cells that
-all items of a stream share, because whatever an item has for itself costs hundreds of bytes on
+all items of a stream share, because each item-specific cell costs hundreds of bytes on
 the server. Used by ``episode_writer`` and ``slice_sampler``; knows no Reverb.
 """
 

@@ -65,12 +65,12 @@ def main(name: str, folder: Path, rank: int) -> None:
     else:
         optimizer = make_optimizer(network, config)
         updater = Updater(network, optimizer, config, SectionTimer("learner"), ranks=group)
-        group.tell(State(network.state_dict(), optimizer.state_dict()))
-        group.tell(Idle())
+        group.send_command(State(network.state_dict(), optimizer.state_dict()))
+        group.send_command(Idle())
         made = train(
             config, updater, network, lambda batch, step: group.share(batch, step, measure=True)
         )
-        group.tell(End())
+        group.send_command(End())
         torch.save(made, folder / "leader.pt")
     group.close()
 

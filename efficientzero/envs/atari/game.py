@@ -1,7 +1,7 @@
 """One Atari game on ale-py's emulator, preprocessed exactly as EfficientZero's Atari 100k protocol.
 
 Built by the factory for every id of ale-py. The emulator is driven directly: it always runs at
-frame-skip one with the configured stickiness, whatever the id's own defaults say (``ALE/*-v5``
+frame-skip one with the configured stickiness, regardless of the id's defaults (``ALE/*-v5``
 would skip four frames and repeat actions a second time), and a screen is read only when it counts.
 
 ale-py's native ``AtariVectorEnv`` is not used. Between a reset and an ending its frames and rewards

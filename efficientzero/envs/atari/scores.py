@@ -2,7 +2,7 @@
 
 The evaluator normalises with them, the report compares with them. All are in ``atari100k.csv``,
 one row a game. Sources of its columns: random, human, SimPLe, SPR, MuZero, EfficientZero (final
-version, arXiv 2111.00210) and IRIS from eloialonso/iris, EfficientZero's beside its paper's table;
+version, arXiv 2111.00210) and IRIS from eloialonso/iris, EfficientZero's next to its paper's table;
 STORM from weipu-zhang/STORM; DIAMOND from eloialonso/diamond; DreamerV3 from danijar/dreamerv3
 (training episodes past 380,000 frames); LightZero from its own script. Two are weaker:
 EfficientZero V2 is read off the curves in its repository (2 % of an axis), and BBF was typed in

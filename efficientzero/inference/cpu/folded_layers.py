@@ -22,7 +22,7 @@ class FoldedLayer(nn.Module):
     """A layer with tensors derived from live modules."""
 
     def refresh(self) -> None:
-        """Derive the tensors anew."""
+        """Derive the tensors again."""
         raise NotImplementedError
 
     def _hold(self, **tensors: Tensor) -> None:
@@ -103,7 +103,7 @@ class FoldedResidualBlock(FoldedLayer):
         self.shortcut = None if block.shortcut is None else FoldedConv(block.shortcut, None)
 
     def refresh(self) -> None:
-        """Nothing of its own."""
+        """Derive nothing: the block has no own tensors."""
 
     def forward(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:
         """Map [B, in, H, W] to [B, out, H / stride, W / stride]; ``out`` is for Winograd's only."""
@@ -174,7 +174,7 @@ class PackedLstmCell(FoldedLayer):
         self.refresh()
 
     def refresh(self) -> None:
-        """Pack the weights anew."""
+        """Pack the weights again."""
         (cell,) = self._sources
         self._hold(
             weight=kernels.packed_gates(cell.weight.detach()),

@@ -2,7 +2,7 @@
 
 Used by ``inference``. A copy of the module tree that shares the live parameters; some layers are
 replaced by those of ``folded_layers``, whose tensors are derived from the parameters and derived
-anew when these have changed. Same function up to rounding.
+again when these have changed. Same function up to rounding.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FoldedNetwork:
             network: in eval mode, on the CPU.
 
         Raises:
-            ValueError: the parameters cannot tell of changes, being made in inference mode.
+            ValueError: the parameters were made in inference mode, so changes cannot be detected.
         """
         tensors = dict(chain(network.named_parameters(), network.named_buffers()))
         self._weights = [tensors[name] for name in network.inference_state_dict()]
@@ -70,7 +70,7 @@ class FoldedNetwork:
         self._state = self._live_state()
 
     def refresh(self) -> None:
-        """Derive all tensors anew if a parameter was written since the last time.
+        """Derive all tensors again if a parameter was written since the last time.
 
         Written means in place, as optimizers, ``load_state_dict`` and
         ``load_inference_state_dict`` do it: torch counts every such write.

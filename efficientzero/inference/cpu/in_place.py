@@ -28,7 +28,7 @@ from efficientzero.networks import EfficientZeroNet, StepAnswers
 
 
 class Logits(NamedTuple):
-    """What a network says about new nodes."""
+    """The network's outputs for new nodes."""
 
     value_prefix_logits: Tensor  # f32 [B, bins]
     value_logits: Tensor  # f32 [B, bins]

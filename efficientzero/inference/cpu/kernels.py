@@ -1,7 +1,7 @@
 """Convolutions, LSTM steps and decoding on a CPU, by kernels of our own.
 
-Own code (``kernels/``), because this is most of a search's time and torch leaves much of it on the
-table (benchmarks/README.md): its oneDNN takes a convolution's direct sum, its NNPACK transforms the
+Own code (``kernels/``), because this is most of a search's time and torch is much slower
+(benchmarks/README.md): its oneDNN takes a convolution's direct sum, its NNPACK transforms the
 weights at every call, and an LSTM's gates go through memory several times. They are operators of
 torch (``cpu_operators``), which recordings can hold. No gradients.
 """

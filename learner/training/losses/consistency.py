@@ -1,7 +1,6 @@
-"""Consistency losses: the model's latents against the encoder's, of what was really seen next.
+"""Consistency losses: compare predicted latents with the encoded latents of the true observations.
 
-Another one is a function like ``cosine``, in a file of this folder, and a row of
-``CONSISTENCY_LOSSES``.
+To add one, write a function like ``cosine`` in this folder and a row in ``CONSISTENCY_LOSSES``.
 """
 
 from __future__ import annotations

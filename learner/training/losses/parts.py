@@ -1,7 +1,7 @@
-"""Which parts the loss has. A further one is a function and a line in ``loss_parts``.
+"""The parts of the loss. To add one, write a function and a line in ``loss_parts``.
 
-Read wherever something depends on what the loss is made of: the learner's step, the loader of
-batches, the ranks.
+Used by everything that depends on which parts there are: the learner's step, the batch loader, the
+ranks.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from learner.training.losses.unrolled_loss import LossInput, LossPart, Unrolled
 
 
 def loss_parts(config: Config) -> tuple[LossPart, ...]:
-    """Return the parts in the order in which they are added, which decides the last bits.
+    """Return the parts in the order in which they are added; the order decides rounding.
 
-    Policy, value and value prefix are always reported. Consistency costs as much as the rest, so
-    that without a coefficient it is not computed.
+    Policy, value and value prefix are always reported. Consistency costs as much as the
+    rest, so it is not computed if its coefficient is 0.
     """
     learner = config.learner
     parts: tuple[LossPart, ...] = (

@@ -1,14 +1,14 @@
 """The unrolled loss: a pure function of a network, a batch and the parts that add up to it.
 
-Called by the learner's step and by tests. Knows no process, no optimiser, no logging, and no part
-by name: ``parts`` says which there are.
+Called by the learner's step and by tests. Independent of processes, optimisers and logging, and of
+which parts there are: ``parts`` lists them.
 
 Reported numbers are sums over the unroll; scaling acts on gradients only, in one of two ways.
 
 * ``muzero`` (MuZero, appendix G): the gradient of the unrolled steps' losses counts 1/K, and the
   gradient that flows back into a dynamics call's input latent is halved.
 * ``reference`` (EfficientZero's code): the gradient of the whole loss counts 1/K, and all gradient
-  that arrives at a dynamics call's output latent is halved, that of its own heads included.
+  that arrives at a dynamics call's output latent is halved, including that of the step's heads.
 
 In both, step k's heads reach the encoder with 0.5^k. The LSTM's path is scaled in neither.
 """
@@ -53,7 +53,7 @@ class LossInput:
 class LossTerms:
     """The loss and its parts."""
 
-    total: Tensor  # f32 [] mean over the batch of importance weight * loss; what is minimised
+    total: Tensor  # f32 [] mean over the batch of importance weight * loss; minimised
     loss: Tensor  # f32 [] the same without importance weights
     parts: Mapping[str, Tensor]  # f32 [B, K + 1] or [B, K] each: unweighted, masked, no gradient
     priorities: Tensor  # f32 [B] |v(o[t]) - z[0]|, raw scale
@@ -65,7 +65,7 @@ class LossTerms:
 
 
 class Unrolled(NamedTuple):
-    """What the network says about a batch: all that a part of the loss may look at."""
+    """The network's outputs for a batch: the input of the loss parts."""
 
     network: EfficientZeroNet
     latents: Sequence[Tensor]  # K + 1 times f32 [B, *latent], of o[t] first
@@ -73,7 +73,7 @@ class Unrolled(NamedTuple):
     policy_logits: Tensor  # f32 [B, K + 1, A]
     value_prefix_logits: Tensor  # f32 [B, K, bins]
     next_latents: Tensor | None
-    """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None: no part needs them."""
+    """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None if no part needs them."""
 
 
 class LossPart(NamedTuple):
@@ -82,9 +82,9 @@ class LossPart(NamedTuple):
     name: str
     """Key in ``LossTerms.parts``, and the metric ``learner/<name>_loss``."""
     coefficient: float
-    """Weight in the loss. 0: the part is reported and trains nothing."""
+    """Weight in the loss. 0: the part is reported but not trained on."""
     per_step: Callable[[Unrolled, LossInput], Tensor]
-    """Returns the part of each step, f32 [B, K + 1] with o[t] first, or [B, K] without it.
+    """Returns the loss of each step, f32 [B, K + 1] with o[t] first, or [B, K] without it.
 
     Steps past the end of an episode are masked by ``compute_loss``."""
     needs_next_observations: bool = False
@@ -106,13 +106,13 @@ def compute_loss(
 ) -> LossTerms:
     """Unroll the model K steps from o[t] and add up the parts, in their order.
 
-    A part whose coefficient is 0 has no gradient, not even one of zeros: weights that serve it
-    alone stay as they are.
+    A part whose coefficient is 0 has no gradient, not even a zero one: weights used by it alone
+    do not change.
 
     Args:
         network: in training mode.
         batch: see LossInput; B and K are taken from ``actions``.
-        parts: of the loss, at least one with a column for o[t]. The order decides the last bits.
+        parts: of the loss, at least one with a column for o[t]. The order decides rounding.
         agent: unroll and value-prefix settings.
         gradient_scaling: see the top of this file.
 
@@ -178,7 +178,7 @@ def unroll(
     agent: AgentConfig,
     gradient_scaling: GradientScaling,
 ) -> tuple[InitialInference, list[RecurrentInference]]:
-    """Return what the network says about o[t] and about each of the K steps from it."""
+    """Return the network's outputs for o[t] and for each of the K steps from it."""
     root = network.initial_inference(batch.root_observations)
     latents, lstm_states = root.latents, network.initial_lstm_states(len(batch.actions))
     steps: list[RecurrentInference] = []
@@ -190,7 +190,7 @@ def unroll(
         step = network.recurrent_inference(latents, lstm_states, batch.actions[:, k])
         latents, lstm_states = step.latents, step.lstm_states
         if gradient_scaling == "reference" and latents.requires_grad:
-            # A hook sees the sum of what arrives from all users, the heads in the call included.
+            # A hook sees the sum of the gradients of all users, including the heads in the call.
             latents.register_hook(_halved)  # type: ignore[no-untyped-call]
         steps.append(step)
     return root, steps
@@ -201,7 +201,7 @@ def _halved(gradient: Tensor) -> Tensor:
 
 
 def _weighted(terms: Tensor, coefficient: float) -> Tensor:
-    """Return the part of the loss; without a tie to the network where it does not count."""
+    """Return the part's loss; detached from the network if its coefficient is 0."""
     return coefficient * terms if coefficient > 0 else torch.zeros_like(terms)
 
 
