@@ -1,6 +1,6 @@
 """Draw one decision: the frame, its search tree, and the chosen action.
 
-Run as ``python launch.py search runs/<id> --env-step 40 --out decision.png``: plays greedily with
+Run as ``python launch.py search runs/<id> --env-step 5 --out decision.png``: plays greedily with
 the run's newest checkpoint up to that env_step, searches once more, and writes the picture and,
 next to it, the whole tree as JSON.
 """

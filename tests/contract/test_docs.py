@@ -96,3 +96,36 @@ def test_every_preset_is_in_the_readme():
     text = (ROOT / "README.md").read_text()
     listed = re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.MULTILINE)[: len(PRESETS)]
     assert sorted(listed) == sorted(PRESETS)
+
+
+MADE_BY_THE_READER = {
+    *("efficientzero/envs/coin.py", "efficientzero/networks/fourier_trunk.py"),
+    *("efficientzero/search/lookahead.py", "learner/training/losses/policy_entropy.py"),
+    "reanalyzer/targets/td_lambda.py",
+    "docs/results/catch/simulations.png",
+    "docs/results/minatar/minatar-100k.md",
+}
+"""Files that the pages tell their reader to write."""
+
+
+def test_every_file_that_a_page_names_exists():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks" / "README.md"]
+    folders = "actor|benchmarks|deploy|docs|efficientzero|learner|reanalyzer|replay|tests"
+    endings = "py|toml|ya?ml|sh|cc|h|csv|md|png|sbatch"
+    named = re.compile(rf"(?<![\w./-])((?:{folders})/[\w./-]+\.(?:{endings}))\b")
+    missing = {
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in pages
+        for name in named.findall(page.read_text())
+        if name not in MADE_BY_THE_READER and not (ROOT / name).exists()
+    }
+    assert missing == set()
+
+
+def test_every_config_class_that_a_page_places_in_a_file_is_there():
+    for page in (ROOT / "docs" / "extend").glob("*.md"):
+        text = " ".join(page.read_text().split())
+        for name, path in re.findall(
+            r"`(\w+Config)\b[^`]*`[^()`]*\(`(efficientzero/config/\w+\.py)`", text
+        ):
+            assert f"class {name}:" in (ROOT / path).read_text(), f"{page.name}: {name} in {path}"
