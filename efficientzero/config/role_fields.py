@@ -37,7 +37,7 @@ class ReplayConfig:
     importance_exponent_final: float = 1.0
     """beta at the end of training; linear in between."""
     initial_priority: Literal["max", "value_error"] = "max"
-    """Of new steps. max: the largest recent one; value_error: |search value - network value|."""
+    """Priority of new steps. max: the largest recent; value_error: |search - network value|."""
     priority_refresh_share: float = 0.0
     """Stored steps that get a fresh priority, per slice trained on; drawn uniformly. 0: none."""
     frames_per_block: int = 24
@@ -127,7 +127,7 @@ class LearnerConfig:
     average_decay: float = 0.0
     """Per train_step, of an exponential moving average of the weights. 0: no average."""
     average_for: Literal["acting", "targets", "both"] = "acting"
-    """Who gets the average: actors and evaluations, the reanalyzers, or both; others the newest."""
+    """Which roles use the average: acting (with evaluation), targets or both; others the newest."""
     checkpoint_interval: int = 1_000
     """Train_steps between checkpoints."""
     checkpoints_kept: int = 2
