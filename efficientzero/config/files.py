@@ -63,6 +63,10 @@ _NOT_IN_OLDER_HASHES = {
     "reanalyzer.search_simulations": 0,
     "learner.average_decay": 0.0,
     "learner.average_for": "acting",
+    "network.value_transform": "sqrt",
+    "network.support_bins": 0,
+    "learner.huber_delta": 0.0,
+    "learner.target_network": "reanalyzer",
 }
 """Fields added later, with their defaults; a default is left out, so that old hashes stay."""
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientzero.schema import F32, I32, Bool, Ending, SliceBatch
+from efficientzero.schema import F32, F64, I32, Bool, Ending, SliceBatch
 
 
 class SliceEnds(NamedTuple):
@@ -59,6 +59,38 @@ def bootstrap_offsets(ends: SliceEnds, td_steps: I32, num_unroll_steps: int) -> 
     return np.where(bootstraps, offsets, 0).astype(np.int32), bootstraps
 
 
+def partial_returns(
+    batch: SliceBatch, ends: SliceEnds, *, td_steps: I32, discount: float, num_positions: int
+) -> tuple[F64, F64]:
+    """Return the rewards of n-step returns, and what the value that follows them counts.
+
+    Args:
+        batch: sampled slices.
+        ends: of the slices.
+        td_steps: i32 [B], horizon of each slice.
+        discount: per env_step.
+        num_positions: K + 1.
+
+    Returns:
+        sums: f64 [B, K + 1], sum_{j < l} discount^j r[k + j] with l the slice's horizon, cut at the
+            end of the episode.
+        discounts: f64 [B, K + 1], discount^l.
+    """
+    steps_left = batch.steps_left.astype(np.int64)
+    sums = np.zeros((len(td_steps), num_positions), np.float64)
+    discounts = np.empty_like(sums)
+    for k in range(num_positions):
+        horizons = np.where(k < ends.offsets, np.clip(steps_left - k, 0, td_steps), 0)  # [B]
+        for j in range(int(td_steps.max())):
+            sums[:, k] += np.where(
+                j < horizons,
+                discount**j * batch.rewards[:, min(k + j, batch.rewards.shape[1] - 1)],
+                0.0,
+            )
+        discounts[:, k] = discount ** horizons.astype(np.float64)
+    return sums, discounts
+
+
 def n_step_returns(
     batch: SliceBatch,
     ends: SliceEnds,
@@ -84,18 +116,10 @@ def n_step_returns(
         discount: per env_step.
     """
     num_positions = bootstrap_values.shape[1]
-    steps_left = batch.steps_left.astype(np.int64)
-    values = np.zeros(bootstrap_values.shape, np.float64)
-    for k in range(num_positions):
-        horizons = np.where(k < ends.offsets, np.clip(steps_left - k, 0, td_steps), 0)  # [B]
-        for j in range(int(td_steps.max())):
-            values[:, k] += np.where(
-                j < horizons,
-                discount**j * batch.rewards[:, min(k + j, batch.rewards.shape[1] - 1)],
-                0.0,
-            )
-        tails = discount ** horizons.astype(np.float64) * bootstrap_values[:, k]
-        values[:, k] += np.where(bootstraps[:, k], tails, 0.0)
+    sums, discounts = partial_returns(
+        batch, ends, td_steps=td_steps, discount=discount, num_positions=num_positions
+    )
+    values: F64 = sums + np.where(bootstraps, discounts * bootstrap_values, 0.0)
     return values.astype(np.float32)
 
 

@@ -60,10 +60,11 @@ class TdTarget:
 
     def _bootstraps(self, sample: Sample) -> tuple[I32, I32, Bool]:
         """Return each slice's horizon, i32 [B], and the result of ``bootstrap_offsets`` for it."""
-        td_steps = self._td_steps(sample)
+        td_steps = self.td_steps(sample)
         return td_steps, *bootstrap_offsets(sample.ends, td_steps, self._num_unroll_steps)
 
-    def _td_steps(self, sample: Sample) -> I32:
+    def td_steps(self, sample: Sample) -> I32:
+        """Return each slice's horizon, i32 [B]."""
         agent, reanalyzer = self._config.agent, self._config.reanalyzer
         if not self._is_corrected:
             return np.full(len(sample.env_step_ages), agent.td_steps, np.int32)

@@ -67,6 +67,11 @@ CASES = {
         agent={"value_prefix": False, "value_prefix_horizon": 1}, compat=_REFERENCE
     ),
     "numbers instead of categories": case(network={"categorical_values": False}),
+    "numbers on the raw scale, Huber": case(
+        network={"categorical_values": False, "value_transform": "identity"},
+        learner={"huber_delta": 2.0},
+    ),
+    "few atoms on the raw scale": case(network={"value_transform": "identity", "support_bins": 5}),
     "no consistency": case(learner={"consistency_coefficient": 0.0}),
     "no value": case(learner={"value_coefficient": 0.0}),
     "no policy": case(learner={"policy_coefficient": 0.0}),
@@ -132,6 +137,7 @@ def loss_of(network: EfficientZeroNet, batch: LossInput, config: Config) -> Loss
 def in_float32(batch: LossInput) -> LossInput:
     """Return ``batch`` as the learner's loader makes it."""
     fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    fields = {name: tensor for name, tensor in fields.items() if tensor is not None}
     return LossInput(
         **{
             name: tensor.to(torch.float32) if tensor.dtype == torch.float64 else tensor
