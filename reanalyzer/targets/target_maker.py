@@ -35,12 +35,14 @@ from reanalyzer.targets.slice_targets import (
     value_prefix_targets,
 )
 from reanalyzer.targets.td import TdTarget
+from reanalyzer.targets.td_lambda import TdLambdaTarget
 from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTarget
 
 VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "td": TdTarget,
     "search": SearchTarget,
     "mixed": MixedTarget,
+    "td_lambda": TdLambdaTarget,
 }
 """By ``reanalyzer.value_target``."""
 NO_STEP = -1
