@@ -6,7 +6,7 @@ import numpy as np
 
 from efficientzero.config import Config
 from reanalyzer.targets.slice_targets import bootstrap_offsets, partial_returns
-from reanalyzer.targets.td import TdTarget
+from reanalyzer.targets.td import slice_td_steps
 from reanalyzer.targets.value_target import Completion, Estimates, Needs, Sample, ValueTargets
 
 
@@ -14,8 +14,8 @@ class LocalTarget:
     """The rewards of ``TdTarget``, and where the learner finds the value that follows them."""
 
     def __init__(self, config: Config) -> None:
-        """Build the complete target, which chooses the horizons."""
-        self._config, self._td = config, TdTarget(config)
+        """Store the settings."""
+        self._config = config
 
     def needs(self, sample: Sample) -> Needs:
         """Return no needs: the learner's network values the bootstraps."""
@@ -26,15 +26,19 @@ class LocalTarget:
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
         """Return the sums of rewards, with what completes them."""
         del found
-        agent = self._config.agent
-        td_steps = self._td.td_steps(sample)
-        offsets, bootstraps = bootstrap_offsets(sample.ends, td_steps, agent.num_unroll_steps)
+        config = self._config
+        td_steps = slice_td_steps(
+            config, sample, is_corrected=config.reanalyzer.off_policy_correction
+        )
+        offsets, bootstraps = bootstrap_offsets(
+            sample.ends, td_steps, config.agent.num_unroll_steps
+        )
         sums, discounts = partial_returns(
             sample.slices,
             sample.ends,
+            bootstraps=bootstraps,
             td_steps=td_steps,
-            discount=agent.discount,
-            num_positions=agent.num_unroll_steps + 1,
+            discount=config.agent.discount,
         )
-        completion = Completion(offsets, np.where(bootstraps, discounts, 0.0).astype(np.float32))
+        completion = Completion(offsets, discounts.astype(np.float32))
         return ValueTargets(sums.astype(np.float32), td_steps, bootstraps, completion)

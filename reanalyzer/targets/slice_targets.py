@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientzero.schema import F32, F64, I32, Bool, Ending, SliceBatch
+from efficientzero.schema import F32, F64, I32, I64, Bool, Ending, SliceBatch
 
 
 class SliceEnds(NamedTuple):
@@ -59,38 +59,6 @@ def bootstrap_offsets(ends: SliceEnds, td_steps: I32, num_unroll_steps: int) -> 
     return np.where(bootstraps, offsets, 0).astype(np.int32), bootstraps
 
 
-def partial_returns(
-    batch: SliceBatch, ends: SliceEnds, *, td_steps: I32, discount: float, num_positions: int
-) -> tuple[F64, F64]:
-    """Return the rewards of n-step returns, and what the value that follows them counts.
-
-    Args:
-        batch: sampled slices.
-        ends: of the slices.
-        td_steps: i32 [B], horizon of each slice.
-        discount: per env_step.
-        num_positions: K + 1.
-
-    Returns:
-        sums: f64 [B, K + 1], sum_{j < l} discount^j r[k + j] with l the slice's horizon, cut at the
-            end of the episode.
-        discounts: f64 [B, K + 1], discount^l.
-    """
-    steps_left = batch.steps_left.astype(np.int64)
-    sums = np.zeros((len(td_steps), num_positions), np.float64)
-    discounts = np.empty_like(sums)
-    for k in range(num_positions):
-        horizons = np.where(k < ends.offsets, np.clip(steps_left - k, 0, td_steps), 0)  # [B]
-        for j in range(int(td_steps.max())):
-            sums[:, k] += np.where(
-                j < horizons,
-                discount**j * batch.rewards[:, min(k + j, batch.rewards.shape[1] - 1)],
-                0.0,
-            )
-        discounts[:, k] = discount ** horizons.astype(np.float64)
-    return sums, discounts
-
-
 def n_step_returns(
     batch: SliceBatch,
     ends: SliceEnds,
@@ -115,12 +83,57 @@ def n_step_returns(
         td_steps: i32 [B], horizon of each slice.
         discount: per env_step.
     """
-    num_positions = bootstrap_values.shape[1]
-    sums, discounts = partial_returns(
-        batch, ends, td_steps=td_steps, discount=discount, num_positions=num_positions
+    sums, tail_discounts = partial_returns(
+        batch,
+        ends,
+        bootstraps=bootstraps,
+        td_steps=td_steps,
+        discount=discount,
     )
-    values: F64 = sums + np.where(bootstraps, discounts * bootstrap_values, 0.0)
-    return values.astype(np.float32)
+    tails = np.where(bootstraps, tail_discounts * bootstrap_values, 0.0)
+    values: F32 = (sums + tails).astype(np.float32)
+    return values
+
+
+def partial_returns(
+    batch: SliceBatch, ends: SliceEnds, *, bootstraps: Bool, td_steps: I32, discount: float
+) -> tuple[F64, F64]:
+    """Return n-step returns without their bootstrap, and what it counts in them.
+
+    Args:
+        batch: sampled slices.
+        ends: of the slices.
+        bootstraps: bool [B, K + 1] from ``bootstrap_offsets``.
+        td_steps: i32 [B], horizon of each slice.
+        discount: per env_step.
+
+    Returns:
+        sums: f64 [B, K + 1], discounted rewards of each position's horizon.
+        tail_discounts: f64 [B, K + 1], discount^l, or 0 where there is no bootstrap.
+    """
+    horizons = reward_horizons(batch, ends, td_steps, bootstraps.shape[1])
+    sums = np.zeros(bootstraps.shape, np.float64)
+    for k in range(bootstraps.shape[1]):
+        for j in range(int(td_steps.max())):
+            sums[:, k] += np.where(
+                j < horizons[:, k],
+                discount**j * batch.rewards[:, min(k + j, batch.rewards.shape[1] - 1)],
+                0.0,
+            )
+    return sums, np.where(bootstraps, discount ** horizons.astype(np.float64), 0.0)
+
+
+def reward_horizons(batch: SliceBatch, ends: SliceEnds, td_steps: I32, num_positions: int) -> I64:
+    """Return how many rewards count in the return of each position, i64 [B, num_positions].
+
+    The slice's horizon, cut at the end of the episode; 0 from the end of the slice's block on.
+    """
+    positions = np.arange(num_positions)
+    left = batch.steps_left.astype(np.int64)[:, None] - positions
+    horizons: I64 = np.where(
+        positions < ends.offsets[:, None], np.clip(left, 0, td_steps[:, None]), 0
+    )
+    return horizons
 
 
 def value_prefix_targets(rewards: F32, *, num_unroll_steps: int, horizon: int) -> F32:

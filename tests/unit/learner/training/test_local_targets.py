@@ -18,7 +18,6 @@ from learner.training.local_targets import LocalTargets, local_targets
 from learner.training.optimizers import make_optimizer
 from learner.training.ranks import State
 from learner.training.train_state import TrainState
-from reanalyzer.targets.slice_targets import n_step_returns, partial_returns, slice_ends
 from tests.reference.reference_targets import value_target
 from tests.support.cases.loss_cases import changed
 from tests.support.cases.target_cases import (
@@ -120,27 +119,6 @@ def test_a_target_by_hand():
         head.bias.copy_(network.support.encode(torch.tensor(5.0)).clamp(min=1e-30).log())
     values = LocalTargets(network, config).complete(inputs, 0).values
     torch.testing.assert_close(values, torch.tensor([[5.5, 2.0]]), rtol=1e-5, atol=1e-5)
-
-
-def test_partial_returns_are_returns_with_nothing_after_them():
-    config = make_config(bootstrap="network")
-    _, slices = make_case(config, seed=5)
-    ends, td_steps = slice_ends(slices, block_length=0), np.full(len(slices.keys), 5, np.int32)
-    sums, discounts = partial_returns(
-        slices, ends, td_steps=td_steps, discount=0.9, num_positions=6
-    )
-    nothing = np.zeros((len(td_steps), 6))
-    plain = n_step_returns(
-        slices,
-        ends,
-        bootstrap_values=nothing.astype(np.float32),
-        bootstraps=nothing > 0,
-        td_steps=td_steps,
-        discount=0.9,
-    )
-    np.testing.assert_array_equal(sums.astype(np.float32), plain)
-    is_whole = slices.steps_left == 11
-    np.testing.assert_allclose(discounts[is_whole], 0.9**5)
 
 
 def test_frozen_weights_are_renewed_at_the_interval_before_the_loss_and_stay_in_between():
