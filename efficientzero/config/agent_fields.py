@@ -20,6 +20,9 @@ class AgentConfig:
     """Predict reward sums with an LSTM; off: each step's reward."""
     value_prefix_horizon: int = 5
     """Steps after which the value prefix starts again from zero."""
+    value_distribution: Literal["two_hot", "categorical"] = "two_hot"
+    """What categories of values are trained towards. two_hot: one number, split between its two
+    neighbours. categorical: the distribution of the return (C51), moved by rewards and discount."""
 
 
 Downsample = Literal[0, 1, 2, 4, 8, 16, 32]

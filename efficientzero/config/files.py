@@ -68,6 +68,8 @@ _NOT_IN_OLDER_HASHES = {
     "network.support_bins": 0,
     "learner.huber_delta": 0.0,
     "learner.target_network": "reanalyzer",
+    "agent.value_distribution": "two_hot",
+    "replay.priority": "value_error",
 }
 """Fields added later, with their defaults; a default is left out, so that old hashes stay."""
 

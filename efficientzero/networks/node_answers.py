@@ -82,6 +82,10 @@ class AnswerRule:
 
     support: Support
 
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return the numbers f32 [...], raw scale, of one kind of logits [..., bins]."""
+        return self.support.decode(logits)
+
     def values(self, said: NodeOutputs) -> Tensor:
         """Return values f32 [...], raw scale."""
         return self.support.decode(said.value_logits)

@@ -23,7 +23,13 @@ from efficientzero.process.devices import precision_context
 from efficientzero.process.runtime import PlainError
 from efficientzero.schema import F64
 from learner.training.local_targets import LocalTargets
-from learner.training.losses import LossInput, LossTerms, compute_loss, loss_parts
+from learner.training.losses import (
+    LossInput,
+    LossTerms,
+    compute_loss,
+    loss_parts,
+    priority_rule,
+)
 from learner.training.ranks import Ranks, SingleDevice
 
 _EXPLODING = 1e6
@@ -71,6 +77,7 @@ class _Loss(nn.Module):
         super().__init__()
         self.network, self._parts = network, loss_parts(config)
         self._agent, self._scaling = config.agent, config.compat.gradient_scaling
+        self._priority = priority_rule(config)
 
     def forward(self, inputs: LossInput) -> LossTerms:
         return compute_loss(
@@ -79,6 +86,7 @@ class _Loss(nn.Module):
             self._parts,
             agent=self._agent,
             gradient_scaling=self._scaling,
+            priority=self._priority,
         )
 
 

@@ -10,6 +10,7 @@ from learner.training.losses.unrolled_loss import (
     importance_weights,
     unroll,
 )
+from learner.training.losses.value_loss import priority_rule
 
 __all__ = [
     "LossInput",
@@ -19,5 +20,6 @@ __all__ = [
     "compute_loss",
     "importance_weights",
     "loss_parts",
+    "priority_rule",
     "unroll",
 ]
