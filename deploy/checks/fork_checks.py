@@ -63,6 +63,10 @@ def _check_weights(fork: Fork, config: Config, got: dict[str, Any], there: dict[
     shapes = [key for key in got if key.startswith("network.") and key not in _NOT_SHAPES]
     keys = (*shapes, "agent.value_prefix", "learner.optimizer")
     _require(got, {key: there[key] for key in keys}, f"{fork.parent.run_id}'s weights have")
+    coefficient = "learner.consistency_coefficient"
+    if got[coefficient] and there[coefficient]:
+        kind = {"learner.consistency": there["learner.consistency"]}
+        _require(got, kind, f"{fork.parent.run_id}'s weights are trained with")
     for name in auxiliary_heads_of(config):
         if name not in fork.auxiliary_heads:
             coefficient = f"learner.{AUXILIARY_HEADS[name].coefficient}"

@@ -46,14 +46,18 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     (
         *("learner.shift_pixels", "learner.intensity_scale", "learner.independent_augmentation"),
     ): lambda values: values["learner.augmentation"],
-    ("network.project", "network.predictor"): (
-        lambda values: values["learner.consistency_coefficient"]
-    ),
+    (
+        *("network.projector_", "network.projection_", "network.predictor_"),
+        *("learner.consistency", "learner.momentum_tau", "learner.nce_"),
+    ): lambda values: values["learner.consistency_coefficient"],
+    ("learner.momentum_tau",): lambda values: values["learner.consistency"] == "spr",
+    ("learner.nce_",): lambda values: values["learner.consistency"] == "nce",
     ("reanalyzer.mixed_",): lambda values: values["reanalyzer.value_target"] == "mixed",
     ("reanalyzer.td_lambda",): lambda values: values["reanalyzer.value_target"] == "td_lambda",
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
 }
-"""Beginnings of fields that nothing reads unless the others' values say so."""
+"""Fields that nothing reads unless the others' values say so; with "_" or "." at the end: all that
+begin so."""
 
 
 def run_group(config: Config, lineage: Lineage | None = None) -> str:
@@ -103,7 +107,9 @@ def by_importance(values: Values) -> list[str]:
 
 def _is_used(key: str, values: Values) -> bool:
     return all(
-        bool(is_used(values)) for fields, is_used in _USED_IF.items() if key.startswith(fields)
+        bool(is_used(values))
+        for fields, is_used in _USED_IF.items()
+        if key in fields or key.startswith(tuple(f for f in fields if f.endswith(("_", "."))))
     )
 
 

@@ -64,6 +64,10 @@ _NOT_IN_OLDER_HASHES = {
     "reanalyzer.search_simulations": 0,
     "learner.average_decay": 0.0,
     "learner.average_for": "acting",
+    "learner.consistency": "simsiam",
+    "learner.momentum_tau": 0.99,
+    "learner.nce_temperature": 0.1,
+    "learner.nce_same_episode_negatives": False,
 }
 """Fields added later, with their defaults; a default is left out, so that old hashes stay."""
 

@@ -108,6 +108,15 @@ class LearnerConfig:
     """Weight of the policy loss."""
     consistency_coefficient: float = 2.0
     """Weight of the self-supervised consistency loss; 0 removes its work."""
+    consistency: Literal["simsiam", "spr", "nce"] = "simsiam"
+    """What predicted latents are compared with. simsiam: the encoder's own, by cosine. spr: those
+    of a moving average of the encoder, by cosine. nce: the encoder's, against all other slices'."""
+    momentum_tau: float = 0.99
+    """spr: share of the moving average that stays per train_step; 0: the encoder itself."""
+    nce_temperature: float = 0.1
+    """nce: divides the cosines; lower: the most similar slices count more."""
+    nce_same_episode_negatives: bool = False
+    """nce: other steps of the same slice are negatives, too."""
     augmentation: bool = True
     """Random shift and intensity on image observations."""
     shift_pixels: int = 4

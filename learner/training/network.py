@@ -58,7 +58,9 @@ def train_step_cost(network: EfficientZeroNet, config: Config) -> Cost:
         with torch.no_grad(), FlopCounterMode(display=False) as projection:
             network.project(latents, with_predictor=True)
         step += projection.get_total_flops()
-        target = initial.get_total_flops() + projection.get_total_flops()  # no gradient; a bound
+        target = initial.get_total_flops() + projection.get_total_flops()  # a bound
+        if learner.consistency == "nce":
+            target *= 1 + _BACKWARD  # the others' targets have no gradient
     network.train(was_training)
     forward = initial.get_total_flops() + agent.num_unroll_steps * step
     per_slice = (1 + _BACKWARD) * forward + agent.num_unroll_steps * target

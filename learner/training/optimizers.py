@@ -19,14 +19,15 @@ from efficientzero.networks import training_only
 
 
 def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Return the configured optimiser over all parameters.
+    """Return the configured optimiser over all parameters that have gradients.
 
     SGD and AdamW decay biases and norms too, as the reference does; LARS does not.
     """
     learner = config.learner
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if learner.optimizer == "lars":
         return LARS(
-            network.parameters(),
+            trained,
             lr=learner.learning_rate,
             momentum=learner.momentum,
             weight_decay=learner.weight_decay,
@@ -34,13 +35,13 @@ def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
         )
     if learner.optimizer == "adamw":
         return torch.optim.AdamW(
-            network.parameters(),
+            trained,
             lr=learner.learning_rate,
             weight_decay=learner.weight_decay,
             fused=True,
         )
     optimizer = torch.optim.SGD(
-        network.parameters(),
+        trained,
         lr=learner.learning_rate,
         momentum=learner.momentum,
         weight_decay=learner.weight_decay,
@@ -49,7 +50,7 @@ def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
     if learner.momentum > 0:
         # SGD allocates its momentum in its first step, and leaves it uninitialised if that step is
         # skipped. Starting from zeros gives the same first step.
-        for parameter in network.parameters():
+        for parameter in trained:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 

@@ -22,7 +22,7 @@ from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import precision_context
 from efficientzero.process.runtime import PlainError
 from efficientzero.schema import F64
-from learner.training.losses import LossInput, LossTerms, compute_loss, loss_parts
+from learner.training.losses import LossInput, LossPart, LossTerms, compute_loss, loss_parts
 from learner.training.ranks import Ranks, SingleDevice
 
 _EXPLODING = 1e6
@@ -66,9 +66,11 @@ class UpdateResult:
 class _Loss(nn.Module):
     """The loss as a module, in the form that torch distributes."""
 
-    def __init__(self, network: EfficientZeroNet, config: Config) -> None:
+    def __init__(
+        self, network: EfficientZeroNet, parts: tuple[LossPart, ...], config: Config
+    ) -> None:
         super().__init__()
-        self.network, self._parts = network, loss_parts(config)
+        self.network, self._parts = network, parts
         self._agent, self._scaling = config.agent, config.compat.gradient_scaling
 
     def forward(self, inputs: LossInput) -> LossTerms:
@@ -98,8 +100,10 @@ class Updater:
         With ``ranks`` every rank makes each step, on its own part of the batch.
         """
         self._ranks: Ranks = ranks or SingleDevice()
+        parts = loss_parts(config, self._ranks.gather)
+        self._after_update = [part.after_update for part in parts if part.after_update is not None]
         # First: ranks may replace the network's norms.
-        self._loss = self._ranks.wrap(_Loss(network, config), network, config)
+        self._loss = self._ranks.wrap(_Loss(network, parts, config), network, config)
         if config.learner.compile:
             # In place and part by part: names of weights stay, and the code between parts is cheap.
             for part in network.children():
@@ -133,6 +137,8 @@ class Updater:
             weights = self._copied_weights() if measure else {}
             norm, is_unusable = self._clip_and_step(terms)
             self._buffers.put_back_where(is_unusable)
+            for after_update in self._after_update:
+                after_update(self._network, is_unusable)
             ratios = self._update_ratios(weights)
             scalars = torch.stack([norm, terms.total.detach(), is_unusable.float()])
             readback = Readback(torch.cat([scalars, terms.priorities]))
@@ -187,7 +193,8 @@ class Updater:
         owned = {id(parameter) for _, parameter in self._network.named_parameters()}
         children: list[tuple[str, list[Tensor]]] = []
         for name, module in self._network.named_children():
-            parameters: list[Tensor] = [p for p in module.parameters() if id(p) in owned]
+            trained = [p for p in module.parameters() if p.requires_grad]
+            parameters: list[Tensor] = [p for p in trained if id(p) in owned]
             owned -= {id(p) for p in parameters}
             children.append((name, parameters))
         return [(name, parameters) for name, parameters in children if parameters]

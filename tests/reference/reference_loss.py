@@ -51,6 +51,7 @@ def reference_loss(
 ) -> ReferenceLoss:
     """Return the loss of ``network`` in the mode that it is in, with float64 weights."""
     outputs = _outputs(network, batch, config, held)
+    is_nce = config.learner.consistency == "nce"
     learner, steps = config.learner, batch.actions.shape[1]
     size = len(batch.actions)
     policy, value = np.zeros((size, steps + 1)), np.zeros((size, steps + 1))
@@ -66,11 +67,10 @@ def reference_loss(
                 continue
             target = float(batch.value_prefixes[b, k - 1])
             prefix[b, k - 1] = _scalar_loss(outputs.prefix[k - 1][b], target, config)
-            if outputs.online:
-                one, other = outputs.online[k - 1][b], outputs.target[k - 1][b]
-                consistency[b, k - 1] = (
-                    -one @ other / math.sqrt(one @ one) / math.sqrt(other @ other)
-                )
+            if outputs.online and is_nce:
+                consistency[b, k - 1] = _info_nce(outputs, batch, b, k - 1, config)
+            elif outputs.online:
+                consistency[b, k - 1] = -_cosine(outputs.online[k - 1][b], outputs.target[k - 1][b])
         at_root = (
             learner.policy_coefficient * policy[b, 0] + learner.value_coefficient * value[b, 0]
         )
@@ -122,12 +122,41 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
         said.value.append(value.numpy())
         said.policy.append(policy.numpy())
     if config.learner.consistency_coefficient:
-        # All steps at once, because batch norm is over all of them.
-        following = network.representation(batch.next_observations.flatten(0, 1))
-        projections = held("targets", network.projector(following.flatten(1)))
+        projections = _targets(network, batch, config, held)
         by_step = projections.view(*batch.actions.shape, -1).transpose(0, 1)
         said.target.extend(by_step.numpy())
     return said
+
+
+def _targets(network: EfficientZeroNet, batch: LossInput, config: Config, held: Held) -> Tensor:
+    """Return the projections of all true next observations; batch norm is over all of them."""
+    kind, encoder, projector = config.learner.consistency, network.representation, network.projector
+    if kind == "spr":
+        encoder, projector = network.momentum_representation, network.momentum_projector
+    elif kind == "nce":
+        projector = network.contrast_projector
+    projections = projector(encoder(batch.next_observations.flatten(0, 1)).flatten(1))
+    return projections if kind == "nce" else held("targets", projections)
+
+
+def _cosine(one: F64, other: F64) -> float:
+    return float(one @ other / math.sqrt(one @ one) / math.sqrt(other @ other))
+
+
+def _info_nce(outputs: _Outputs, batch: LossInput, b: int, k: int, config: Config) -> float:
+    """Return the mean of both directions for prediction and projection of step ``k`` of ``b``."""
+    learner, losses = config.learner, []
+    for anchors, others in ((outputs.online, outputs.target), (outputs.target, outputs.online)):
+        shares = []
+        for c in range(len(batch.mask)):
+            for j in range(batch.mask.shape[1]):
+                is_negative = c != b or (learner.nce_same_episode_negatives and j != k)
+                if batch.mask[c, j] and (is_negative or (c, j) == (b, k)):
+                    cosine = _cosine(anchors[k][b], others[j][c])
+                    shares.append(math.exp(cosine / learner.nce_temperature))
+        own = math.exp(_cosine(anchors[k][b], others[k][b]) / learner.nce_temperature)
+        losses.append(-math.log(own / sum(shares)))
+    return sum(losses) / 2
 
 
 def _scalar_loss(outputs: F64, value: float, config: Config) -> float:

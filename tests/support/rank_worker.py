@@ -22,6 +22,8 @@ CASES = {
     "sgd": case(learner=RATES),
     "lars": case(learner={**RATES, "optimizer": "lars"}),
     "no value loss": case(learner={**RATES, "value_coefficient": 0.0}),
+    "spr": case(learner={**RATES, "consistency": "spr", "momentum_tau": 0.5}),
+    "nce": case(learner={**RATES, "consistency": "nce"}),
     "no consistency": case(learner={**RATES, "consistency_coefficient": 0.0}),
 }
 NUM_STEPS = 2

@@ -84,6 +84,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     require(
         any(coefficients), "learner: got 0 for all four coefficients, wanted at least one above 0"
     )
+    _check_nce(config)
     network = config.network
     require(
         network.trunk != "mlp" or network.norm == "batch",
@@ -129,6 +130,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
 
 
 _FEWEST_ACTIONS = 2
+_FEWEST_CONTRASTED = 8
 _MOST_NUMBERED_STEPS = 2**24
 _NUM_PORTS = 1 << 16
 _ARM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
@@ -168,6 +170,19 @@ def _check_deterministic(config: Config) -> None:
             got in allowed,
             f"{key}: got {got}, wanted {' or '.join(map(str, allowed))} with cluster.deterministic",
         )
+
+
+def _check_nce(config: Config) -> None:
+    """Refuse a contrast with too few others to learn anything from."""
+    learner, num_steps = config.learner, config.agent.num_unroll_steps
+    require(
+        learner.consistency != "nce"
+        or not learner.consistency_coefficient
+        or learner.batch_size * num_steps >= _FEWEST_CONTRASTED,
+        f"learner.consistency: got nce with learner.batch_size {learner.batch_size} and "
+        f"agent.num_unroll_steps {num_steps}, wanted at least {_FEWEST_CONTRASTED} predictions in "
+        "a batch: they are each other's negatives",
+    )
 
 
 def _check_refresh(config: Config) -> None:

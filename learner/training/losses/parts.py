@@ -10,15 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientzero.config import Config
-from learner.training.losses.consistency import CONSISTENCY_LOSSES
+from learner.training.losses.consistency import consistency_part
+from learner.training.losses.nce import Gather, own_rows
 from learner.training.losses.unrolled_loss import LossInput, LossPart, Unrolled
 
 
-def loss_parts(config: Config) -> tuple[LossPart, ...]:
+def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...]:
     """Return the parts in the order in which they are added; the order decides rounding.
 
     Policy, value and value prefix are always reported. Consistency costs as much as the
     rest, so it is not computed if its coefficient is 0.
+
+    Args:
+        config: the run's.
+        gather: joins the rows of all ranks, for parts that compare slices with each other.
     """
     learner = config.learner
     parts: tuple[LossPart, ...] = (
@@ -27,8 +32,7 @@ def loss_parts(config: Config) -> tuple[LossPart, ...]:
         LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),
     )
     if learner.consistency_coefficient > 0:
-        consistency, coefficient = CONSISTENCY_LOSSES["cosine"], learner.consistency_coefficient
-        parts += (LossPart("consistency", coefficient, consistency, needs_next_observations=True),)
+        parts += (consistency_part(learner, gather),)
     return parts
 
 

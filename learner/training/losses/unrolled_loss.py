@@ -88,7 +88,12 @@ class LossPart(NamedTuple):
 
     Steps past the end of an episode are masked by ``compute_loss``."""
     needs_next_observations: bool = False
-    """Whether it reads ``Unrolled.next_latents`` or ``LossInput.next_observations``."""
+    """Whether it reads ``LossInput.next_observations``, or what is made of them."""
+    needs_next_latents: bool = False
+    """Whether it reads ``Unrolled.next_latents``; needs the next observations, too."""
+    after_update: Callable[[EfficientZeroNet, Tensor], None] | None = None
+    """Called after each step of the optimiser with the network and whether the step was skipped,
+    bool [] on the device; for weights that follow the trained ones."""
 
 
 def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
@@ -119,7 +124,7 @@ def compute_loss(
     Raises:
         ValueError: a part needs next observations and ``batch`` has none.
     """
-    needs_next = any(part.needs_next_observations for part in parts)
+    needs_next = any(part.needs_next_latents for part in parts)
     next_latents = _next_latents(network, batch) if needs_next else None
     root, steps = unroll(network, batch, agent=agent, gradient_scaling=gradient_scaling)
     unrolled = Unrolled(

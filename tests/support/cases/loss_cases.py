@@ -67,6 +67,16 @@ CASES = {
         agent={"value_prefix": False, "value_prefix_horizon": 1}, compat=_REFERENCE
     ),
     "numbers instead of categories": case(network={"categorical_values": False}),
+    "spr": case(learner={"consistency": "spr"}),
+    "nce": case(learner={"consistency": "nce"}),
+    "nce with other steps of a slice, reference scaling": case(
+        learner={
+            "consistency": "nce",
+            "nce_same_episode_negatives": True,
+            "nce_temperature": 0.3,
+        },
+        compat=_REFERENCE,
+    ),
     "no consistency": case(learner={"consistency_coefficient": 0.0}),
     "no value": case(learner={"value_coefficient": 0.0}),
     "no policy": case(learner={"policy_coefficient": 0.0}),

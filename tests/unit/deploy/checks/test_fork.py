@@ -244,6 +244,7 @@ def test_weights_without_a_snapshot_of_their_moment_are_refused(parent):
         ({"network.channels": 5}, "network.channels: got 5, wanted 4"),
         ({"agent.value_prefix": False}, "agent.value_prefix: got False, wanted True"),
         ({"learner.optimizer": "sgd"}, "learner.optimizer: got sgd, wanted adamw"),
+        ({"learner.consistency": "spr"}, "learner.consistency: got spr, wanted simsiam"),
         (
             {"budget.train_steps": 4, "budget.last_train_steps": 4},
             "budget.train_steps: got 4 and 4 last ones, wanted more than the 8",

@@ -341,6 +341,29 @@ def test_a_field_that_both_searches_read_is_not_cut():
         assert is_puct == (algorithm == "puct")
 
 
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        ({}, {"learner.consistency", "learner.momentum"}),
+        ({"learner.optimizer": "adamw"}, {"learner.consistency"}),
+        ({"learner.consistency_coefficient": 0.0}, {"learner.momentum"}),
+        (
+            {"learner.optimizer": "adamw", "learner.consistency": "spr"},
+            {"learner.consistency", "learner.momentum_tau"},
+        ),
+        (
+            {"learner.consistency": "nce"},
+            {"learner.consistency", "learner.momentum", "learner.nce_temperature"},
+        ),
+    ],
+)
+def test_settings_of_one_consistency_loss_are_cut_first_with_another(change, read):
+    rank = by_importance(experiment_values(changed(Config(), change)))
+    asked = {"consistency", "momentum", "momentum_tau", "nce_temperature"}
+    last = rank.index("evaluator.num_episodes")
+    assert {f"learner.{n}" for n in asked if rank.index(f"learner.{n}") < last} == read
+
+
 def test_numbers_of_actors_and_reanalyzers_are_named():
     counts = {"cluster.num_actors": 8, "cluster.num_reanalyzers": 2}
     config = changed(load_preset("catch"), counts)

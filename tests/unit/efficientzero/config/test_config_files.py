@@ -120,6 +120,13 @@ def test_an_unknown_preset_names_the_nearest():
             {"learner": {"max_batch_staleness": 205}},
             r"learner.max_batch_staleness: got 205, wanted 0 or at least 207",
         ),
+        (
+            {"learner": {"consistency": "nce", "batch_size": 1}},
+            "learner.consistency: got nce with learner.batch_size 1 and agent.num_unroll_steps 5, "
+            "wanted at least 8 predictions",
+        ),
+        ({"learner": {"momentum_tau": 1.5}}, "learner.momentum_tau: got 1.5, wanted 0 to 1"),
+        ({"learner": {"consistency": "SPR"}}, "learner.consistency: got 'SPR', wanted"),
         ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
         (
             {"search": {"algorithm": "gumbel"}, "compat": {"random_first_child": True}},
