@@ -11,7 +11,8 @@ from typing import Literal
 
 import torch
 
-from actor.games import GameResult, evaluation_seeds, greedily, play_episodes
+from actor.game_results import GameResult
+from actor.games import evaluation_seeds, greedily, play_episodes
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet, inference_entries, make_network
 from efficientzero.process.devices import setup_torch, with_usable_device

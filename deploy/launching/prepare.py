@@ -34,11 +34,11 @@ from deploy.checks import (
 from deploy.checks.leftovers import end_earlier_launch
 from deploy.launching.config_checks import check_config, check_same_experiment
 from deploy.launching.run_lock import NewRunFolder, new_run_folder
+from deploy.launching.tokens import forget_local_credentials
 from deploy.results import budget_text, software_versions
 from efficientzero.config import Config
 from efficientzero.metrics import ModeDecision, check_environment, resolve_mode
 from efficientzero.process.disk_space import RESERVE_FILE, SMALL_FILES, Reserve
-from efficientzero.rpc.credentials import forget_local_credentials
 from efficientzero.rpc.place_proofs import forget_secret
 from efficientzero.runs.lease import LEASE_FOLDER, Fenced, Lease, take_over
 from efficientzero.runs.lineage import PARENT_CHECKPOINT
