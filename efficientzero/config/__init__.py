@@ -6,6 +6,7 @@ from efficientzero.config.derived import (
     most_roots,
     num_fresh_policies,
     num_refreshed,
+    reads_child_q,
     staleness_bound,
 )
 from efficientzero.config.fields import Config
@@ -91,6 +92,7 @@ __all__ = [
     "num_fresh_policies",
     "num_refreshed",
     "preset_of_env",
+    "reads_child_q",
     "staleness_bound",
     "temperature",
     "trunk_of",

@@ -34,6 +34,11 @@ def staleness_bound(config: Config) -> int:
     return learner.max_batch_staleness or healthy_staleness(config) + spare
 
 
+def reads_child_q(config: Config) -> bool:
+    """Return whether something reads Q of the root's actions from a planner's results."""
+    return config.search.improved_policy != "algorithm"
+
+
 def num_refreshed(config: Config) -> int:
     """Return the number of stored steps that get a fresh priority with each training batch."""
     return int(config.replay.priority_refresh_share * config.learner.batch_size)
