@@ -46,6 +46,8 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("search.q_temperature",): lambda values: values["search.improved_policy"] == "softmax_q",
     ("search.mellowmax_",): lambda values: values["search.improved_policy"] == "mellowmax",
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
+    ("learner.huber_delta",): lambda values: not values["network.categorical_values"],
+    ("network.support_b",): lambda values: values["network.categorical_values"],
     ("learner.average_for",): lambda values: values["learner.average_decay"],
     ("actor.random_action_repeat",): lambda values: values["actor.random_action_share"],
     ("learner.momentum",): lambda values: values["learner.optimizer"] != "adamw",

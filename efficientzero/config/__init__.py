@@ -3,6 +3,7 @@
 from efficientzero.config.agent_fields import AgentConfig, CompatConfig, NetworkConfig, SearchConfig
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
+    has_local_targets,
     most_roots,
     num_fresh_policies,
     num_refreshed,
@@ -80,6 +81,7 @@ __all__ = [
     "downsample_of",
     "experiment_values",
     "flatten",
+    "has_local_targets",
     "hyperparameters",
     "importance_exponent",
     "is_published",

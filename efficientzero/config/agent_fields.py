@@ -63,6 +63,10 @@ class NetworkConfig:
     """Momentum of the batch-norm running statistics."""
     categorical_values: bool = True
     """Values and prefixes as categories; off: one number each in transformed space."""
+    value_transform: Literal["sqrt", "identity"] = "sqrt"
+    """Space of values and prefixes. sqrt: MuZero's h(x); identity: raw values."""
+    support_bins: int = 0
+    """Categories, evenly spaced over -bound..bound. 0: one per integer, 2 * support_bound + 1."""
     zero_init_heads: bool = True
     """Start the last layer of each head at zero: uniform policy, zero value and prefix."""
 

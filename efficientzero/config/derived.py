@@ -44,6 +44,11 @@ def num_refreshed(config: Config) -> int:
     return int(config.replay.priority_refresh_share * config.learner.batch_size)
 
 
+def has_local_targets(config: Config) -> bool:
+    """Return whether the learner bootstraps value targets itself, with a frozen network."""
+    return config.learner.target_network == "local"
+
+
 def num_fresh_policies(config: Config, num_slices: int) -> int:
     """Return how many of ``num_slices`` get policies from a fresh search: 0 without a policy loss.
 

@@ -71,6 +71,10 @@ _NOT_IN_OLDER_HASHES = {
     "learner.momentum_tau": 0.99,
     "learner.nce_temperature": 0.1,
     "learner.nce_same_episode_negatives": False,
+    "network.value_transform": "sqrt",
+    "network.support_bins": 0,
+    "learner.huber_delta": 0.0,
+    "learner.target_network": "reanalyzer",
 }
 """Fields added later, with their defaults; a default is left out, so that old hashes stay."""
 

@@ -52,6 +52,8 @@ class State(NamedTuple):
 
     network: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
+    target_network: Mapping[str, Tensor] | None = None
+    """The frozen weights, where the learner completes value targets."""
 
 
 class End(NamedTuple):

@@ -14,6 +14,7 @@ from efficientzero.config.files import REMOVED_FIELDS, ConfigError, config_to_di
 from efficientzero.config.run_fields import ClusterConfig
 from efficientzero.config.validation.ranges import check_ranges, require
 from efficientzero.config.validation.reanalysis import check_reanalysis
+from efficientzero.config.validation.values import check_values
 from efficientzero.schema import EnvSpec
 
 
@@ -100,6 +101,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     if config.replay.priority_refresh_share:
         _check_refresh(config)
     check_reanalysis(config)
+    check_values(config)
     if config.cluster.deterministic:
         _check_deterministic(config)
     _check_hosts(config.cluster)
