@@ -54,6 +54,7 @@ _NOT_IN_OLDER_HASHES = {
     "network.downsample": 0,
     "network.norm": "batch",
     "network.trunk": "auto",
+    "network.decoder_channels": 32,
     "actor.random_action_share": 0.0,
     "actor.random_action_repeat": False,
     "search.root_policy_temperature": 1.0,
@@ -67,6 +68,8 @@ _NOT_IN_OLDER_HASHES = {
     "learner.momentum_tau": 0.99,
     "learner.nce_temperature": 0.1,
     "learner.nce_same_episode_negatives": False,
+    "learner.reconstruction_coefficient": 0.0,
+    "learner.reconstruction_train_steps": 0,
 }
 """Fields added later, with their defaults; a default is left out, so that old hashes stay."""
 

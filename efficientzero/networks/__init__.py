@@ -16,6 +16,7 @@ from efficientzero.networks.heads import (
     Heads,
     auxiliary_heads_of,
     inference_entries,
+    new_in_forks,
     training_only,
 )
 from efficientzero.networks.node_answers import (
@@ -47,6 +48,7 @@ __all__ = [
     "auxiliary_heads_of",
     "inference_entries",
     "make_network",
+    "new_in_forks",
     "node_answers",
     "scale_pixels",
     "step_answers",
