@@ -56,6 +56,7 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
         lambda values: values["learner.reconstruction_coefficient"]
     ),
     ("reanalyzer.mixed_",): lambda values: values["reanalyzer.value_target"] == "mixed",
+    ("reanalyzer.td_lambda",): lambda values: values["reanalyzer.value_target"] == "td_lambda",
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
 }
 """Fields that nothing reads unless the others' values say so; with "_" or "." at the end: all that
