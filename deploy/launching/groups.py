@@ -64,6 +64,9 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ): lambda values: values["learner.consistency_coefficient"],
     ("learner.momentum_tau",): lambda values: values["learner.consistency"] == "spr",
     ("learner.nce_",): lambda values: values["learner.consistency"] == "nce",
+    ("learner.reconstruction_train_steps", "network.decoder_channels"): (
+        lambda values: values["learner.reconstruction_coefficient"]
+    ),
     ("reanalyzer.mixed_",): lambda values: values["reanalyzer.value_target"] == "mixed",
     ("reanalyzer.td_lambda",): lambda values: values["reanalyzer.value_target"] == "td_lambda",
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),

@@ -54,6 +54,7 @@ _NOT_IN_OLDER_HASHES = {
     "network.downsample": 0,
     "network.norm": "batch",
     "network.trunk": "auto",
+    "network.decoder_channels": 32,
     "actor.random_action_share": 0.0,
     "actor.random_action_repeat": False,
     "search.root_policy_temperature": 1.0,
@@ -75,6 +76,8 @@ _NOT_IN_OLDER_HASHES = {
     "network.support_bins": 0,
     "learner.huber_delta": 0.0,
     "learner.target_network": "reanalyzer",
+    "learner.reconstruction_coefficient": 0.0,
+    "learner.reconstruction_train_steps": 0,
 }
 """Fields added later, with their defaults; a default is left out, so that old hashes stay."""
 

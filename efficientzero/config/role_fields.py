@@ -120,6 +120,12 @@ class LearnerConfig:
     huber_delta: float = 0.0
     """Error, in transformed space, from which the value loss grows linearly (Huber), without
     categories. 0: squared errors."""
+    reconstruction_coefficient: float = 0.0
+    """Weight of the loss of newest frames decoded from latents; 0 removes its work. Set
+    independent_augmentation off with it: no latent can know another draw's shift."""
+    reconstruction_train_steps: int = 0
+    """Train_steps in which that weight falls linearly to 0, and the decoder's work with it.
+    0: it stays."""
     augmentation: bool = True
     """Random shift and intensity on image observations."""
     shift_pixels: int = 4

@@ -17,6 +17,7 @@ from efficientzero.networks.heads import (
     Heads,
     auxiliary_heads_of,
     inference_entries,
+    new_in_forks,
     training_only,
 )
 from efficientzero.networks.node_answers import (
@@ -50,6 +51,7 @@ __all__ = [
     "auxiliary_heads_of",
     "inference_entries",
     "make_network",
+    "new_in_forks",
     "node_answers",
     "scale_pixels",
     "step_answers",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from efficientzero.config import Config, NetworkConfig
 from efficientzero.networks.atom_support import ValueSupport, make_support
 from efficientzero.networks.blocks import Classifier, Prediction, ValuePrefixHead
+from efficientzero.networks.decoder import Decoder
 from efficientzero.networks.heads import (
     AUXILIARY_HEADS,
     Heads,
@@ -56,6 +57,7 @@ class EfficientZeroNet(nn.Module):
     momentum_representation: nn.Module
     momentum_projector: nn.Module
     contrast_projector: nn.Module
+    decoder: Decoder
 
     def __init__(
         self,

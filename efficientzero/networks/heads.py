@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from efficientzero.config import Config, NetworkConfig
 from efficientzero.networks.blocks import make_predictor, make_projector
+from efficientzero.networks.decoder import make_decoder
+from efficientzero.schema import EnvSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,7 @@ class Heads:
 class SearchNetwork(Protocol):
     """The parts of a network that auxiliary heads are built from."""
 
+    spec: EnvSpec
     latent_shape: tuple[int, ...]
     representation: nn.Module
     projector: nn.Module
@@ -44,6 +47,8 @@ class AuxiliaryHead(NamedTuple):
     """Builds the head from the network's sizes and what is built of it already."""
     consistency: str = ""
     """The only value of ``learner.consistency`` that needs the head; empty: all do."""
+    is_forked: bool = True
+    """Whether a run that takes another's weights takes this head's; else it starts new."""
 
 
 def _projector(config: NetworkConfig, network: SearchNetwork) -> nn.Module:
@@ -83,6 +88,11 @@ AUXILIARY_HEADS: dict[str, AuxiliaryHead] = {
         consistency="spr",
     ),
     "contrast_projector": AuxiliaryHead("consistency_coefficient", _projector, consistency="nce"),
+    "decoder": AuxiliaryHead(
+        "reconstruction_coefficient",
+        lambda config, network: make_decoder(config, network.spec, network.latent_shape),
+        is_forked=False,
+    ),
 }
 """By name. They are built in this order after all other modules, so that these start from the same
 numbers with and without; new rows go to the end."""
@@ -106,6 +116,11 @@ def auxiliary_heads_of(config: Config) -> tuple[str, ...]:
 def training_only(names: Iterable[str]) -> list[str]:
     """Return those of a network's entries, by their names, that actors and reanalyzers lack."""
     return [name for name in names if name.split(".", 1)[0] in AUXILIARY_HEADS]
+
+
+def new_in_forks(names: Iterable[str]) -> list[str]:
+    """Return those of a network's entries that never come from another run."""
+    return [n for n in training_only(names) if not AUXILIARY_HEADS[n.split(".", 1)[0]].is_forked]
 
 
 def inference_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from efficientzero.config import Config
-from efficientzero.networks import training_only
+from efficientzero.networks import new_in_forks, training_only
 
 
 def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -147,7 +147,8 @@ def adopt_weights(
     """Load another run's weights and its optimiser's moments.
 
     Args:
-        network: of the same shapes; it may lack the last auxiliary heads.
+        network: of the same shapes; it may lack the last auxiliary heads. Those that are new in
+            forks keep what they have, as do their moments.
         optimizer: keeps its own learning rate, momentum and decay.
         state: the other run's checkpoint.
 
@@ -155,13 +156,18 @@ def adopt_weights(
         RuntimeError: weights are missing, unknown or have other shapes, or the moments, which are
             matched by the order of the parameters, would go to other parameters.
     """
-    theirs, ours = state["network"], network.state_dict()
+    ours = network.state_dict()
+    new = {name: ours[name] for name in new_in_forks(ours)}
+    not_taken = set(new_in_forks(state["network"]))
+    theirs = {name: w for name, w in state["network"].items() if name not in not_taken}
     auxiliary = training_only(theirs)
     left_out = [name for name in auxiliary if name not in ours]
     if left_out != auxiliary[len(auxiliary) - len(left_out) :]:
         raise RuntimeError(f"{left_out[0]}: left out of the weights, wanted the last ones at most")
-    network.load_state_dict({k: v for k, v in theirs.items() if k not in left_out})
-    groups = optimizer.state_dict()["param_groups"]
-    of_ours = {index for group in groups for index in group["params"]}
-    moments = {i: m for i, m in state["optimizer"]["state"].items() if i in of_ours}
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    network.load_state_dict({k: v for k, v in theirs.items() if k not in left_out} | new)
+    own = optimizer.state_dict()
+    trained = [name for name, weight in network.named_parameters() if weight.requires_grad]
+    num_taken = len(trained) - len(new_in_forks(trained))
+    moments = {i: m for i, m in state["optimizer"]["state"].items() if i < num_taken}
+    kept = {i: m for i, m in own["state"].items() if i >= num_taken}
+    optimizer.load_state_dict({"state": moments | kept, "param_groups": own["param_groups"]})

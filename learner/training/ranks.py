@@ -183,7 +183,9 @@ class RankGroup:
             config: decides whether some weights get no gradient.
         """
         with_synced_norms(network)
-        has_idle_weights = any(part.coefficient == 0 for part in loss_parts(config))
+        has_idle_weights = any(
+            part.coefficient == 0 or part.decay_train_steps for part in loss_parts(config)
+        )
         # Synced norms already keep the buffers equal.
         return DistributedDataParallel(
             loss, forward_sync_buffers=False, find_unused_parameters=has_idle_weights

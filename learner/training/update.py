@@ -23,7 +23,14 @@ from efficientzero.process.devices import precision_context
 from efficientzero.process.runtime import PlainError
 from efficientzero.schema import F64
 from learner.training.local_targets import LocalTargets
-from learner.training.losses import LossInput, LossPart, LossTerms, compute_loss, loss_parts
+from learner.training.losses import (
+    LossInput,
+    LossPart,
+    LossTerms,
+    compute_loss,
+    loss_parts,
+    parts_at,
+)
 from learner.training.ranks import Ranks, SingleDevice
 
 _EXPLODING = 1e6
@@ -74,11 +81,11 @@ class _Loss(nn.Module):
         self.network, self._parts = network, parts
         self._agent, self._scaling = config.agent, config.compat.gradient_scaling
 
-    def forward(self, inputs: LossInput) -> LossTerms:
+    def forward(self, inputs: LossInput, train_step: int) -> LossTerms:
         return compute_loss(
             self.network,
             inputs,
-            self._parts,
+            parts_at(self._parts, train_step),
             agent=self._agent,
             gradient_scaling=self._scaling,
         )
@@ -124,7 +131,8 @@ class Updater:
 
         Args:
             inputs: on the network's device; of several ranks this one's part.
-            train_step: sets the learning rate, and when frozen weights are renewed.
+            train_step: sets the learning rate, coefficients that fall, and when frozen weights are
+                renewed.
             measure: also measure how far each module's weights move, which copies them all.
         """
         learner = self._config.learner
@@ -135,7 +143,7 @@ class Updater:
                 inputs = self._targets.complete(inputs, train_step)
         self._buffers.keep()
         with self._timer.section("forward"), precision_context(learner.precision, self._device):
-            terms: LossTerms = self._loss(inputs)
+            terms: LossTerms = self._loss(inputs, train_step)
         with self._timer.section("backward"):
             self._optimizer.zero_grad(set_to_none=True)
             terms.total.backward()  # type: ignore[no-untyped-call]

@@ -39,6 +39,7 @@ class ReferenceLoss:
     value: F64
     value_prefix: F64
     consistency: F64
+    reconstruction: F64
     loss: float
     total: float
     objective: float
@@ -56,6 +57,7 @@ def reference_loss(
     size = len(batch.actions)
     policy, value = np.zeros((size, steps + 1)), np.zeros((size, steps + 1))
     prefix, consistency = np.zeros((size, steps)), np.zeros((size, steps))
+    pixels = np.zeros((size, steps + 1))
     loss = total = objective = 0.0
     for b in range(size):
         for k in range(steps + 1):
@@ -63,6 +65,8 @@ def reference_loss(
                 continue
             policy[b, k] = _cross_entropy(outputs.policy[k][b], batch.policies[b, k].tolist())
             value[b, k] = _value_loss(outputs.value[k][b], float(batch.values[b, k]), config)
+            if outputs.frames:
+                pixels[b, k] = _frame_error(outputs.frames[k][b], _newest(network, batch, b, k))
             if k == 0:
                 continue
             target = float(batch.value_prefixes[b, k - 1])
@@ -72,20 +76,23 @@ def reference_loss(
             elif outputs.online:
                 consistency[b, k - 1] = -_cosine(outputs.online[k - 1][b], outputs.target[k - 1][b])
         at_root = (
-            learner.policy_coefficient * policy[b, 0] + learner.value_coefficient * value[b, 0]
+            learner.policy_coefficient * policy[b, 0]
+            + learner.value_coefficient * value[b, 0]
+            + learner.reconstruction_coefficient * pixels[b, 0]
         )
         later = (
             learner.policy_coefficient * policy[b, 1:].sum()
             + learner.value_coefficient * value[b, 1:].sum()
             + learner.value_prefix_coefficient * prefix[b].sum()
             + learner.consistency_coefficient * consistency[b].sum()
+            + learner.reconstruction_coefficient * pixels[b, 1:].sum()
         )
         weight = float(batch.importance_weights[b])
         root_share = 1.0 if config.compat.gradient_scaling == "muzero" else 1.0 / steps
         loss += (at_root + later) / size
         total += weight * (at_root + later) / size
         objective += weight * (root_share * at_root + later / steps) / size
-    return ReferenceLoss(policy, value, prefix, consistency, loss, total, objective)
+    return ReferenceLoss(policy, value, prefix, consistency, pixels, loss, total, objective)
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,12 @@ class _Outputs:
     prefix: list[F64]
     online: list[F64]
     target: list[F64]
+    frames: list[F64]
 
 
 def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: Held) -> _Outputs:
-    said = _Outputs([], [], [], [], [])
+    said = _Outputs([], [], [], [], [], [])
+    latents_of_all: list[Tensor] = []
     is_muzero = config.compat.gradient_scaling == "muzero"
     latents = network.representation(batch.root_observations)
     states = torch.zeros(len(latents), 2, network.lstm_hidden_size, dtype=torch.float64)
@@ -118,14 +127,33 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
             if config.learner.consistency_coefficient:
                 online = network.predictor(network.projector(latents.flatten(1)))
                 said.online.append(online.numpy())
+        latents_of_all.append(latents)
         value, policy = network.prediction(latents)
         said.value.append(value.numpy())
         said.policy.append(policy.numpy())
+    if config.learner.reconstruction_coefficient:
+        frames = network.decoder(torch.cat(latents_of_all))  # batch norm is over all steps
+        said.frames.extend(frames.view(len(latents_of_all), len(latents), -1).numpy())
     if config.learner.consistency_coefficient:
         projections = _targets(network, batch, config, held)
         by_step = projections.view(*batch.actions.shape, -1).transpose(0, 1)
         said.target.extend(by_step.numpy())
     return said
+
+
+def _newest(network: EfficientZeroNet, batch: LossInput, b: int, k: int) -> list[float]:
+    """Return the entries of the newest frame of o[t+k], as the encoder takes them."""
+    seen = batch.root_observations[b] if k == 0 else batch.next_observations[b, k - 1]
+    spec = network.spec
+    newest = seen[(spec.num_stacked_frames - 1) * spec.frame_shape[0] :].flatten().tolist()
+    if spec.is_image:
+        return [number / 255 for number in newest]
+    return [math.copysign(math.log(1 + abs(number)), number) for number in newest]
+
+
+def _frame_error(decoded: F64, frame: list[float]) -> float:
+    squares = [(got - wanted) ** 2 for got, wanted in zip(decoded, frame, strict=True)]
+    return sum(squares) / len(squares)
 
 
 def _targets(network: EfficientZeroNet, batch: LossInput, config: Config, held: Held) -> Tensor:

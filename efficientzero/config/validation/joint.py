@@ -76,16 +76,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         learner.average_decay < 1,
         f"learner.average_decay: got {learner.average_decay}, wanted 0 or more and less than 1",
     )
-    coefficients = (
-        learner.value_prefix_coefficient,
-        learner.value_coefficient,
-        learner.policy_coefficient,
-        learner.consistency_coefficient,
-    )
-    require(
-        any(coefficients), "learner: got 0 for all four coefficients, wanted at least one above 0"
-    )
-    _check_nce(config)
+    _check_losses(config)
     network = config.network
     require(
         network.trunk != "mlp" or network.norm == "batch",
@@ -174,9 +165,23 @@ def _check_deterministic(config: Config) -> None:
         )
 
 
-def _check_nce(config: Config) -> None:
-    """Refuse a contrast with too few others to learn anything from."""
+def _check_losses(config: Config) -> None:
+    """Refuse losses of which nothing is left, or with too little to learn from."""
     learner, num_steps = config.learner, config.agent.num_unroll_steps
+    coefficients = (
+        learner.value_prefix_coefficient,
+        learner.value_coefficient,
+        learner.policy_coefficient,
+        learner.consistency_coefficient,
+        learner.reconstruction_coefficient,
+    )
+    require(any(coefficients), "learner: got 0 for all coefficients, wanted at least one above 0")
+    ends, total = learner.reconstruction_train_steps, config.budget.total_train_steps
+    require(
+        any(coefficients[:-1]) or not 0 < ends < total,
+        f"learner.reconstruction_train_steps: got {ends} with 0 for all other coefficients, wanted "
+        f"0 or at least the run's {total} train_steps: nothing would be trained after it",
+    )
     require(
         learner.consistency != "nce"
         or not learner.consistency_coefficient

@@ -14,6 +14,7 @@ from torch import Tensor
 from efficientzero.config import Config
 from learner.training.losses.consistency import consistency_part
 from learner.training.losses.nce import Gather, own_rows
+from learner.training.losses.reconstruction import reconstruction
 from learner.training.losses.unrolled_loss import LossInput, LossPart, Unrolled
 from learner.training.losses.value_loss import ScalarLoss, scalar_loss
 
@@ -21,8 +22,8 @@ from learner.training.losses.value_loss import ScalarLoss, scalar_loss
 def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...]:
     """Return the parts in the order in which they are added; the order decides rounding.
 
-    Policy, value and value prefix are always reported. Consistency costs as much as the
-    rest, so it is not computed if its coefficient is 0.
+    Policy, value and value prefix are always reported. The others cost as much as the rest, so
+    they are not computed if their coefficient is 0.
 
     Args:
         config: the run's.
@@ -36,6 +37,16 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
     )
     if learner.consistency_coefficient > 0:
         parts += (consistency_part(learner, gather),)
+    if learner.reconstruction_coefficient > 0:
+        parts += (
+            LossPart(
+                "reconstruction",
+                learner.reconstruction_coefficient,
+                reconstruction,
+                needs_next_observations=config.agent.num_unroll_steps > 0,
+                decay_train_steps=learner.reconstruction_train_steps,
+            ),
+        )
     return parts
 
 

@@ -95,9 +95,23 @@ class LossPart(NamedTuple):
     """Whether it reads ``LossInput.next_observations``, or what is made of them."""
     needs_next_latents: bool = False
     """Whether it reads ``Unrolled.next_latents``; needs the next observations, too."""
+    decay_train_steps: int = 0
+    """Train_steps in which the coefficient falls linearly to 0; from then on the part is left out.
+    0: the coefficient stays."""
     after_update: Callable[[EfficientZeroNet, Tensor], None] | None = None
     """Called after each step of the optimiser with the network and whether the step was skipped,
     bool [] on the device; for weights that follow the trained ones."""
+
+
+def parts_at(parts: Sequence[LossPart], train_step: int) -> Sequence[LossPart]:
+    """Return the parts with their coefficients at ``train_step``, less those that have ended."""
+    return [
+        part._replace(coefficient=part.coefficient * (1.0 - train_step / part.decay_train_steps))
+        if part.decay_train_steps
+        else part
+        for part in parts
+        if not part.decay_train_steps or train_step < part.decay_train_steps
+    ]
 
 
 def scale_gradient(tensor: Tensor, factor: float) -> Tensor:

@@ -489,6 +489,7 @@ def test_uniform_replay_gets_no_priorities_and_its_weights_are_one(tmp_path):
         {"consistency": "spr", "momentum_tau": 0.5},
         {"consistency": "nce"},
         {"target_network": "local", "target_interval": 2},
+        {"reconstruction_coefficient": 1.0, "reconstruction_train_steps": 5},
     ],
     ids=lambda learner: "-".join(map(str, learner.values())),
 )

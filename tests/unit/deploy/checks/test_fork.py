@@ -272,6 +272,15 @@ def test_projector_can_be_left_behind_and_not_be_made_up(parent):
     check_fork(fork, off, parent.env_spec)
 
 
+@pytest.mark.parametrize("has_projector", [True, False])
+def test_a_decoder_is_not_among_the_weights_that_are_taken(parent, has_projector):
+    save_weights(parent, 8, NEW, projector=has_projector)
+    fork = frozen(parent, takes_weights=True)
+    change = {"learner.reconstruction_coefficient": 1.0, "network.decoder_channels": 5}
+    without = {} if has_projector else {"learner.consistency_coefficient": 0.0}
+    check_fork(fork, changed(fork.base(None), change | without), parent.env_spec)
+
+
 def test_group_tells_the_content_that_was_taken(parent, tmp_path):
     config = frozen(parent).base(None)
     plain = run_group(config)

@@ -352,14 +352,21 @@ def test_a_field_that_both_searches_read_is_not_cut():
             {"learner.consistency", "learner.momentum_tau"},
         ),
         (
+            {"learner.reconstruction_coefficient": 1.0},
+            {"learner.consistency", "learner.momentum", "learner.reconstruction_train_steps"},
+        ),
+        (
             {"learner.consistency": "nce"},
             {"learner.consistency", "learner.momentum", "learner.nce_temperature"},
         ),
     ],
 )
-def test_settings_of_one_consistency_loss_are_cut_first_with_another(change, read):
+def test_settings_of_losses_that_are_not_used_are_cut_first(change, read):
     rank = by_importance(experiment_values(changed(Config(), change)))
-    asked = {"consistency", "momentum", "momentum_tau", "nce_temperature"}
+    asked = {
+        *("consistency", "momentum", "momentum_tau", "nce_temperature"),
+        "reconstruction_train_steps",
+    }
     last = rank.index("evaluator.num_episodes")
     assert {f"learner.{n}" for n in asked if rank.index(f"learner.{n}") < last} == read
 

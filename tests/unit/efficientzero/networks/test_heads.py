@@ -24,7 +24,7 @@ def with_learner(config, **fields):
 @pytest.mark.parametrize("name", AUXILIARY_HEADS)
 def test_an_auxiliary_head_is_built_where_its_loss_counts_and_somebody_trains(name):
     coefficient, kind = AUXILIARY_HEADS[name].coefficient, AUXILIARY_HEADS[name].consistency
-    config = with_learner(tiny_config(), consistency=kind or "simsiam")
+    config = with_learner(tiny_config(), consistency=kind or "simsiam", **{coefficient: 1.0})
     spec = tiny_run(None, config).env_spec
     off = with_learner(config, **{coefficient: 0})
     assert name in auxiliary_heads_of(config) and name not in auxiliary_heads_of(off)
