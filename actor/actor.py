@@ -34,7 +34,7 @@ from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import StopSignal, WaitReason
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.weight_client import WeightSource
-from efficientzero.schema import EnvSteps, Grant
+from efficientzero.schema import EnvSteps, Grant, PolicyShape
 from efficientzero.search import Planner, UniformPlanner
 
 _WAIT_S = 1.0
@@ -77,7 +77,7 @@ class Actor:
         """
         self._config, self._index, self._envs, self._network = config, index, envs, network
         self._planner, self._weights, self._run_client = planner, weights, run_client
-        self._uniform = UniformPlanner(envs.spec.num_actions, generator.spawn(1)[0])
+        self._uniform = UniformPlanner(PolicyShape.of(envs.spec).width, generator.spawn(1)[0])
         self._tracker, self._stop = tracker, stop
         self._chooser = ActionChooser(config, envs.num_envs, generator)
         self._timer, self._usage = SectionTimer("actor"), ProcessUsage("actor")

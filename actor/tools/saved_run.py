@@ -18,6 +18,7 @@ from efficientzero.process.devices import setup_torch, with_usable_device
 from efficientzero.process.runtime import PlainError, StopSignal, generator
 from efficientzero.runs.checkpoint import list_checkpoints, load_checkpoint
 from efficientzero.runs.run_folder import RunInfo
+from efficientzero.schema import PolicyShape
 from efficientzero.search import Planner, PriorPlanner, UniformPlanner, make_planner
 
 Policy = Literal["search", "prior", "random"]
@@ -106,7 +107,7 @@ def _planner(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Planner, int 
     config, spec = run.config, run.env_spec
     if policy == "random":
         chance = generator(config.seed, _ROLE, 0, _CHANCE_STREAM)
-        return UniformPlanner(spec.num_actions, chance), None
+        return UniformPlanner(PolicyShape.of(spec).width, chance), None
     # Choose the device of this machine: the run may have been made on another one.
     device = setup_torch(with_usable_device(config.cluster, _ROLE), _ROLE, 0)
     network, train_step = load_network(run, device)

@@ -15,6 +15,8 @@ SEARCHED_VALUE_TARGETS = ("search", "mixed")
 """Those of ``reanalyzer.value_target`` that read root values of searches."""
 DEVICE_ROLES = ("learner", "actor", "reanalyzer", "evaluator")
 """Roles that compute on a device, which ``cluster.<role>_device`` names."""
+_FIRST_VALUE_OFFSETS = {"td_lambda": 1}
+"""The first observation whose value a target reads, where that is not the end of the td_steps."""
 _SPARE_INTERVALS = 2
 _READ_AHEAD = 3  # batches: on the device, in the learner's reader, in Reverb's stream
 
@@ -61,9 +63,10 @@ def most_roots(config: Config) -> int:
     own_values = size * positions if value_target in SEARCHED_VALUE_TARGETS else 0
     if value_target == "search" or config.reanalyzer.value_bootstrap == "network":
         return max(1, own_values, fresh * positions)
-    # Values are at offsets n .. K + n, policies at 0 .. K: roots of both are searched once.
-    shared = max(0, positions - config.agent.td_steps)
-    return size * positions + fresh * (positions - shared)
+    # Values are at offsets up to K + n, policies at 0 .. K: roots of both are searched once.
+    first = _FIRST_VALUE_OFFSETS.get(value_target, config.agent.td_steps)
+    num_values = positions + config.agent.td_steps - first
+    return size * num_values + fresh * min(first, positions)
 
 
 def role_devices(cluster: ClusterConfig, role: str) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ _NOT_IN_OLDER_HASHES = {
     "actor.random_action_repeat": False,
     "search.root_policy_temperature": 1.0,
     "reanalyzer.value_target": "td",
+    "reanalyzer.td_lambda": 0.95,
     "reanalyzer.mixed_start_train_steps": 40_000,
     "reanalyzer.mixed_fresh_env_steps": 20_000,
     "reanalyzer.search_simulations": 0,

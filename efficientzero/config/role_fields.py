@@ -54,9 +54,12 @@ class ReanalyzerConfig:
     """Share of each batch whose policy targets come from a fresh search."""
     value_bootstrap: Literal["network", "search"] = "network"
     """Value at the end of the td_steps: the target network's, or the root's of a fresh search."""
-    value_target: Literal["td", "search", "mixed"] = "td"
+    value_target: Literal["td", "search", "mixed", "td_lambda"] = "td"
     """td: n-step returns. search: root values of fresh searches at the positions themselves, with
-    no stored rewards. mixed: td early in training and for new steps, all n of them, else search."""
+    no stored rewards. mixed: td early in training and for new steps, all n of them, else search.
+    td_lambda: returns of all horizons up to td_steps, averaged (TD(lambda), GAE)."""
+    td_lambda: float = 0.95
+    """td_lambda: 1 is td, 0 bootstraps after one step."""
     mixed_start_train_steps: int = 40_000
     """mixed: with target weights of fewer train_steps every value target is td's."""
     mixed_fresh_env_steps: int = 20_000

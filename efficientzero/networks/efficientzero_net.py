@@ -27,7 +27,7 @@ from efficientzero.networks.node_answers import AnswerRule
 from efficientzero.networks.norms import with_own_statistics
 from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 from efficientzero.networks.trunks import make_trunk
-from efficientzero.schema import EnvSpec
+from efficientzero.schema import EnvSpec, PolicyShape
 
 
 class InitialInference(NamedTuple):
@@ -103,7 +103,7 @@ class EfficientZeroNet(nn.Module):
         self.prediction = Prediction(
             trunk.prediction_body,
             value_head=make_head(self.support.num_bins),
-            policy_head=make_head(spec.num_actions),
+            policy_head=make_head(PolicyShape.of(spec).head_size),
         )
         self.root_prediction: nn.Module | None = None
         """Of encoded latents, where their running statistics are kept apart."""

@@ -35,7 +35,7 @@ class BatchedSearch:
         *,
         search: SearchConfig,
         agent: AgentConfig,
-        num_actions: int,
+        policy_width: int,
         batch_size: int,
         device: torch.device,
         generator: np.random.Generator,
@@ -48,7 +48,7 @@ class BatchedSearch:
             network: on ``device`` and in eval mode; its weights may change between searches.
             search: coefficients and number of simulations.
             agent: discount and value-prefix settings.
-            num_actions: A.
+            policy_width: W, the slots of a node (``PolicyShape``).
             batch_size: B, the most roots of one ``run``.
             device: where the network lives.
             generator: source of the trees' seeds, which decide root noise and ties.
@@ -77,7 +77,7 @@ class BatchedSearch:
                 search=search,
                 agent=agent,
                 compat=compat,
-                num_actions=num_actions,
+                policy_width=policy_width,
                 batch_size=end - start,
                 device=device,
             )
@@ -132,7 +132,7 @@ class BatchedSearch:
         return self._parts[part].export_tree(root - self._bounds[part])
 
     def _expand_roots(self, roots: Roots, exploration_noise: bool) -> tuple[F32, F32]:
-        """Start the searches; return the network's own values [B] and policy logits [B, A]."""
+        """Start the searches; return the network's own values [B] and policy logits [B, W]."""
         root = self._inference.initial_inference(self._padded(roots.observations))
         values, policy_logits = map(_to_numpy, node_answers(root, self._network.answer_rule))
         priors = policy_logits

@@ -24,14 +24,14 @@ class UniformPlanner:
     on_gpu = False
     plays_best = False
 
-    def __init__(self, num_actions: int, generator: np.random.Generator) -> None:
-        """Keep A, and what ``best_actions`` are drawn from."""
-        self._num_actions, self._generator = num_actions, generator
+    def __init__(self, policy_width: int, generator: np.random.Generator) -> None:
+        """Keep W, and what ``best_actions`` are drawn from."""
+        self._policy_width, self._generator = policy_width, generator
 
     def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
         """Return one visit for each legal action; the best one is drawn."""
         del exploration_noise
-        shape = (len(roots), self._num_actions)
+        shape = (len(roots), self._policy_width)
         legal = np.ones(shape, np.bool_) if roots.legal_actions is None else roots.legal_actions
         counts = legal.sum(axis=1)
         drawn = self._generator.integers(counts)

@@ -13,7 +13,7 @@ import torch
 
 from efficientzero.config import Config
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import F32, EnvSpec, Frames, Roots, SearchResult
+from efficientzero.schema import F32, EnvSpec, Frames, PolicyShape, Roots, SearchResult
 from efficientzero.search.batched_search import BatchedSearch
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def make_planner(
                 search=config.search,
                 agent=config.agent,
                 compat=config.compat,
-                num_actions=spec.num_actions,
+                policy_width=PolicyShape.of(spec).width,
                 batch_size=batch_size,
                 device=device,
                 generator=generator,

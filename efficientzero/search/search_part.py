@@ -41,7 +41,7 @@ class SearchPart:
         search: SearchConfig,
         agent: AgentConfig,
         compat: CompatConfig,
-        num_actions: int,
+        policy_width: int,
         batch_size: int,
         device: torch.device,
     ) -> None:
@@ -49,10 +49,10 @@ class SearchPart:
         self.batch_size = batch_size
         """B."""
         self._device = device
-        self._num_actions = num_actions
+        self._policy_width = policy_width
         self._trees = TreeBatch(
             batch_size,
-            num_actions,
+            policy_width,
             search.num_simulations,
             _search_params(search, agent, compat),
             np.zeros(batch_size, np.uint64),
@@ -67,9 +67,9 @@ class SearchPart:
         self._parents, self._actions = rows[PARENTS], rows[ACTIONS]
         self._keeps_lstm, self._nodes = rows[KEEPS_LSTM], rows[NODES]
         self._resets = np.zeros(batch_size, np.bool_)
-        answer = torch.empty(StepAnswers.size(batch_size, num_actions))
+        answer = torch.empty(StepAnswers.size(batch_size, policy_width))
         self._answer = answer.pin_memory() if on_cuda else answer
-        prefixes, values, logits = StepAnswers.within(self._answer, num_actions)
+        prefixes, values, logits = StepAnswers.within(self._answer, policy_width)
         self._answer_parts = (prefixes.numpy(), values.numpy(), logits.numpy())
         self._answered = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
         self._pool = LatentPool(network, batch_size, num_nodes=search.num_simulations + 1)
@@ -88,7 +88,7 @@ class SearchPart:
 
         Args:
             latents: [B, *latent] of the roots, on the device.
-            policy_logits: [B, A].
+            policy_logits: [B, W].
             values: [B], raw scale.
             seeds: [B], one per tree.
             legal_actions: [B, A]; None: all are.
@@ -118,8 +118,8 @@ class SearchPart:
         self._trees.backup(*self._answer_parts)
 
     def result(self, predicted_values: F32, prior_logits: F32) -> SearchResult:
-        """Return what the roots found; the arguments, [B] and [B, A], are the network's own."""
-        shape = (self.batch_size, self._num_actions)
+        """Return what the roots found; the arguments, [B] and [B, W], are the network's own."""
+        shape = (self.batch_size, self._policy_width)
         result = SearchResult(
             visit_counts=np.empty(shape, np.int32),
             policies=np.empty(shape, np.float32),

@@ -35,12 +35,14 @@ from reanalyzer.targets.slice_targets import (
     value_prefix_targets,
 )
 from reanalyzer.targets.td import TdTarget
+from reanalyzer.targets.td_lambda import TdLambdaTarget
 from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTarget
 
 VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "td": TdTarget,
     "search": SearchTarget,
     "mixed": MixedTarget,
+    "td_lambda": TdLambdaTarget,
 }
 """By ``reanalyzer.value_target``."""
 NO_STEP = -1
@@ -54,6 +56,7 @@ class TargetMaker:
         self,
         config: Config,
         *,
+        num_actions: int,
         search: Planner,
         generator: np.random.Generator,
         timer: SectionTimer,
@@ -62,12 +65,14 @@ class TargetMaker:
 
         Args:
             config: the run's config.
+            num_actions: A, the range of random actions.
             search: on the network with the target weights; larger batches of roots are cut to
                 its size.
             generator: for actions past the end and the choice of reanalysed slices.
             timer: records the sections ``values`` and ``search``.
         """
         self._config, self._search = config, search
+        self._num_actions = num_actions
         self._generator, self._timer = generator, timer
         self._value_batch_size = value_batch_size(config, search.batch_size)
         self._value_target = VALUE_TARGETS[config.reanalyzer.value_target](config)
@@ -95,7 +100,7 @@ class TargetMaker:
         found, policies = self._values_and_policies(slices, needs, policy_mask(sample.ends, steps))
         targets = self._value_target.targets(sample, found)
         mask = action_mask(sample.ends, steps)
-        random_actions = self._generator.integers(0, policies.shape[2], size=mask.shape)
+        random_actions = self._generator.integers(0, self._num_actions, size=mask.shape)
         self.diagnostics.add_batch(
             slices,
             self._newest,
@@ -158,7 +163,7 @@ class TargetMaker:
     def _values_and_policies(
         self, slices: SliceBatch, needs: Needs, exists: Bool
     ) -> tuple[Estimates, F32]:
-        """Return fresh values, and policy targets [B, K + 1, A].
+        """Return fresh values, and policy targets [B, K + 1, W].
 
         Args:
             slices: B of them.

@@ -1,7 +1,7 @@
 """The interface of value targets: the values they need of a batch, and the targets they return.
 
-One file per strategy (``td``, ``search``, ``mixed``); the target maker chooses one and computes the
-values.
+One file per strategy (``td``, ``td_lambda``, ``search``, ``mixed``); the target maker chooses one
+and computes the values.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from efficientzero.config import Config, num_refreshed
-from efficientzero.schema import BATCH_FIELDS, BatchField, EnvSpec, TrainingBatch
+from efficientzero.schema import BATCH_FIELDS, BatchField, EnvSpec, PolicyShape, TrainingBatch
 
 _ZSTD_LEVEL = 1
 _NUMBER = struct.Struct("<I")
@@ -39,6 +39,7 @@ def batch_spec(
         "S": env_spec.num_stacked_frames,
         "K": config.agent.num_unroll_steps,
         "A": env_spec.num_actions,
+        "W": PolicyShape.of(env_spec).width,
         "R": num_refreshed(config),
         "1": 1,
     }

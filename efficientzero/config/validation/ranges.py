@@ -33,7 +33,7 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("search.root_exploration_fraction", "actor.random_action_share"),
             *("replay.importance_exponent", "replay.importance_exponent_final"),
             *("replay.priority_refresh_share", "reanalyzer.policy_reanalyze_ratio"),
-            "learner.lr_warmup_fraction",
+            *("reanalyzer.td_lambda", "learner.lr_warmup_fraction"),
         ),
         (0, 1),
     ),

@@ -38,7 +38,7 @@ class TellingSearch:
             self.network,
             search=config.search,
             agent=config.agent,
-            num_actions=SPEC.num_actions,
+            policy_width=SPEC.num_actions,
             batch_size=1,
             device=torch.device("cpu"),
             generator=np.random.default_rng(0),
@@ -165,6 +165,7 @@ def make_maker(config: Config, *, batch_size=None):
     search = TellingSearch(config, batch_size or most_roots(config))
     maker = TargetMaker(
         config,
+        num_actions=SPEC.num_actions,
         search=search,  # type: ignore[arg-type]
         generator=np.random.default_rng(1),
         timer=SectionTimer("reanalyzer"),

@@ -80,7 +80,7 @@ class Bench:
             search=config.search,
             agent=config.agent,
             compat=config.compat,
-            num_actions=self.spec.num_actions,
+            policy_width=self.spec.num_actions,
             batch_size=equal_parts(most_roots(config), config.reanalyzer.search_batch_size),
             device=torch.device("cpu"),
             generator=np.random.default_rng(3),

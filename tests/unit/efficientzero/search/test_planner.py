@@ -64,7 +64,7 @@ def test_the_config_decides_all_that_a_search_is_given(algorithm, compat):
         search=config.search,
         agent=config.agent,
         compat=config.compat,
-        num_actions=3,
+        policy_width=3,
         batch_size=8,
         device=CPU,
         generator=np.random.default_rng(5),

@@ -31,7 +31,7 @@ ENDINGS = st.sampled_from([Ending.TERMINATED, Ending.TRUNCATED])
 def test_columns_of_rows_are_those_of_replays_that_are_stored():
     assert TRAJECTORIES == "trajectories_4", "another layout needs another name"
     names = "action, reward, root value, ending, weights_version, position, env_step, search policy"
-    layout = RowLayout(3)
+    layout = RowLayout(3, policy_width=3)
     assert layout.first == {name: column for column, name in enumerate(names.split(", "))}
     assert layout.columns("search policy") == slice(7, layout.row_size) == slice(7, 10)
 
