@@ -22,6 +22,7 @@ from efficientzero.networks.heads import (
     Heads,
     auxiliary_heads_of,
     inference_entries,
+    new_in_forks,
     training_only,
 )
 from efficientzero.networks.node_answers import (
@@ -56,6 +57,7 @@ __all__ = [
     "distribution_loss",
     "inference_entries",
     "make_network",
+    "new_in_forks",
     "node_answers",
     "project",
     "scale_pixels",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from efficientzero.config import Config, NetworkConfig
 from efficientzero.networks.atom_support import ValueSupport, make_support
 from efficientzero.networks.blocks import Classifier, Prediction, ValuePrefixHead
+from efficientzero.networks.decoder import Decoder
 from efficientzero.networks.heads import (
     AUXILIARY_HEADS,
     Heads,
@@ -53,6 +54,10 @@ class EfficientZeroNet(nn.Module):
 
     projector: nn.Module
     predictor: nn.Module
+    momentum_representation: nn.Module
+    momentum_projector: nn.Module
+    contrast_projector: nn.Module
+    decoder: Decoder
 
     def __init__(
         self,
@@ -108,7 +113,7 @@ class EfficientZeroNet(nn.Module):
         if trunk.own_root_statistics:
             self.root_prediction = with_own_statistics(self.prediction)
         for name in auxiliary:
-            self.add_module(name, AUXILIARY_HEADS[name].make(config, self.latent_shape))
+            self.add_module(name, AUXILIARY_HEADS[name].make(config, self))
         # Convolutions are quicker on channels-last weights, on CPU and GPU alike; the layout of
         # the weights carries over to all activations.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -24,6 +24,11 @@ CASES = {
     "sgd": case(learner=RATES),
     "lars": case(learner={**RATES, "optimizer": "lars"}),
     "no value loss": case(learner={**RATES, "value_coefficient": 0.0}),
+    "spr": case(learner={**RATES, "consistency": "spr", "momentum_tau": 0.5}),
+    "nce": case(learner={**RATES, "consistency": "nce"}),
+    "reconstruction that ends": case(
+        learner={**RATES, "reconstruction_coefficient": 1.0, "reconstruction_train_steps": 1}
+    ),
     "no consistency": case(learner={**RATES, "consistency_coefficient": 0.0}),
     "local targets": case(learner={**RATES, "target_network": "local"}),
 }

@@ -96,7 +96,26 @@ class LossPart(NamedTuple):
 
     Steps past the end of an episode are masked by ``compute_loss``."""
     needs_next_observations: bool = False
-    """Whether it reads ``Unrolled.next_latents`` or ``LossInput.next_observations``."""
+    """Whether it reads ``LossInput.next_observations``, or what is made of them."""
+    needs_next_latents: bool = False
+    """Whether it reads ``Unrolled.next_latents``; needs the next observations, too."""
+    decay_train_steps: int = 0
+    """Train_steps in which the coefficient falls linearly to 0; from then on the part is left out.
+    0: the coefficient stays."""
+    after_update: Callable[[EfficientZeroNet, Tensor], None] | None = None
+    """Called after each step of the optimiser with the network and whether the step was skipped,
+    bool [] on the device; for weights that follow the trained ones."""
+
+
+def parts_at(parts: Sequence[LossPart], train_step: int) -> Sequence[LossPart]:
+    """Return the parts with their coefficients at ``train_step``, less those that have ended."""
+    return [
+        part._replace(coefficient=part.coefficient * (1.0 - train_step / part.decay_train_steps))
+        if part.decay_train_steps
+        else part
+        for part in parts
+        if not part.decay_train_steps or train_step < part.decay_train_steps
+    ]
 
 
 def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
@@ -129,7 +148,7 @@ def compute_loss(
     Raises:
         ValueError: a part needs next observations and ``batch`` has none.
     """
-    needs_next = any(part.needs_next_observations for part in parts)
+    needs_next = any(part.needs_next_latents for part in parts)
     next_latents = _next_latents(network, batch) if needs_next else None
     root, steps = unroll(network, batch, agent=agent, gradient_scaling=gradient_scaling)
     unrolled = Unrolled(

@@ -481,17 +481,21 @@ def test_uniform_replay_gets_no_priorities_and_its_weights_are_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "learner",
     [
         {"optimizer": "sgd"},
         {"optimizer": "adamw"},
         {"optimizer": "lars"},
+        {"consistency": "spr", "momentum_tau": 0.5},
+        {"consistency": "nce"},
         {"target_network": "local", "target_interval": 2},
+        {"reconstruction_coefficient": 1.0, "reconstruction_train_steps": 5},
     ],
+    ids=lambda learner: "-".join(map(str, learner.values())),
 )
-def test_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path, settings):
+def test_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path, learner):
     budget = {"train_steps": 4, "last_train_steps": 2}
-    config = learner_config(budget=budget, **settings)
+    config = learner_config(budget=budget, **learner)
     batches = [training_batch(config, seed) for seed in range(6)]
     whole = Bench(tmp_path / "whole", config, batches)
     whole.learner.run()
