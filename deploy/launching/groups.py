@@ -35,6 +35,9 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
         *("search.unvisited_q", "search.value_delta_max"),
     ): lambda values: values["search.algorithm"] == "puct",
     ("search.gumbel_",): lambda values: values["search.algorithm"] == "gumbel",
+    ("network.action_value_hidden_size",): (
+        lambda values: values["agent.value_function"] == "action"
+    ),
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
     ("learner.average_for",): lambda values: values["learner.average_decay"],
     ("actor.random_action_repeat",): lambda values: values["actor.random_action_share"],

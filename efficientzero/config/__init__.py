@@ -4,6 +4,7 @@ from efficientzero.config.agent_fields import AgentConfig, CompatConfig, Network
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
     most_roots,
+    num_actions_in_slice,
     num_fresh_policies,
     num_refreshed,
     staleness_bound,
@@ -88,6 +89,7 @@ __all__ = [
     "most_roots",
     "nearest",
     "next_evaluation",
+    "num_actions_in_slice",
     "num_fresh_policies",
     "num_refreshed",
     "preset_of_env",

@@ -5,6 +5,7 @@ The largest age of a training batch's targets, and the sizes of its parts.
 
 from __future__ import annotations
 
+from efficientzero.config.agent_fields import AgentConfig
 from efficientzero.config.fields import Config
 
 SEARCHED_VALUE_TARGETS = ("search", "mixed")
@@ -30,6 +31,11 @@ def staleness_bound(config: Config) -> int:
     learner = config.learner
     spare = _SPARE_INTERVALS * learner.target_interval
     return learner.max_batch_staleness or healthy_staleness(config) + spare
+
+
+def num_actions_in_slice(agent: AgentConfig) -> int:
+    """Return how many actions of a slice are trained on: K, or K + 1 with action values."""
+    return agent.num_unroll_steps + (agent.value_function == "action")
 
 
 def num_refreshed(config: Config) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from efficientzero.config import Config, num_refreshed
+from efficientzero.config import Config, num_actions_in_slice, num_refreshed
 from efficientzero.schema import BATCH_FIELDS, BatchField, EnvSpec, TrainingBatch
 
 _ZSTD_LEVEL = 1
@@ -40,6 +40,7 @@ def batch_spec(
         "K": config.agent.num_unroll_steps,
         "A": env_spec.num_actions,
         "R": num_refreshed(config),
+        "Q": num_actions_in_slice(config.agent) - config.agent.num_unroll_steps,
         "1": 1,
     }
 

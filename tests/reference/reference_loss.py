@@ -51,7 +51,8 @@ def reference_loss(
 ) -> ReferenceLoss:
     """Return the loss of ``network`` in the mode that it is in, with float64 weights."""
     outputs = _outputs(network, batch, config, held)
-    learner, steps = config.learner, batch.actions.shape[1]
+    learner, steps = config.learner, config.agent.num_unroll_steps
+    by_action = config.agent.value_function == "action"
     size = len(batch.actions)
     policy, value = np.zeros((size, steps + 1)), np.zeros((size, steps + 1))
     prefix, consistency = np.zeros((size, steps)), np.zeros((size, steps))
@@ -61,7 +62,11 @@ def reference_loss(
             if k > 0 and batch.mask[b, k - 1] == 0:
                 continue
             policy[b, k] = _cross_entropy(outputs.policy[k][b], batch.policies[b, k].tolist())
-            value[b, k] = _scalar_loss(outputs.value[k][b], float(batch.values[b, k]), config)
+            if not by_action:
+                value[b, k] = _scalar_loss(outputs.value[k][b], float(batch.values[b, k]), config)
+            elif batch.mask[b, k]:
+                of_action = outputs.value[k][b, int(batch.actions[b, k])]
+                value[b, k] = _scalar_loss(of_action, float(batch.values[b, k]), config)
             if k == 0:
                 continue
             target = float(batch.value_prefixes[b, k - 1])
@@ -92,7 +97,7 @@ def reference_loss(
 class _Outputs:
     """What the network says, one array [B, ...] per step."""
 
-    value: list[F64]
+    value: list[F64]  # of actions [B, A, bins] where these are trained
     policy: list[F64]
     prefix: list[F64]
     online: list[F64]
@@ -104,7 +109,7 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
     is_muzero = config.compat.gradient_scaling == "muzero"
     latents = network.representation(batch.root_observations)
     states = torch.zeros(len(latents), 2, network.lstm_hidden_size, dtype=torch.float64)
-    for k in range(batch.actions.shape[1] + 1):
+    for k in range(config.agent.num_unroll_steps + 1):
         if k > 0:
             if is_muzero:
                 latents = 0.5 * latents + 0.5 * held(f"input {k}", latents)
@@ -118,14 +123,14 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
             if config.learner.consistency_coefficient:
                 online = network.predictor(network.projector(latents.flatten(1)))
                 said.online.append(online.numpy())
-        value, policy = network.prediction(latents)
-        said.value.append(value.numpy())
+        value, policy, *action_values = network.prediction(latents)
+        said.value.append(action_values[0].numpy() if action_values else value.numpy())
         said.policy.append(policy.numpy())
     if config.learner.consistency_coefficient:
         # All steps at once, because batch norm is over all of them.
         following = network.representation(batch.next_observations.flatten(0, 1))
         projections = held("targets", network.projector(following.flatten(1)))
-        by_step = projections.view(*batch.actions.shape, -1).transpose(0, 1)
+        by_step = projections.view(*batch.value_prefixes.shape, -1).transpose(0, 1)
         said.target.extend(by_step.numpy())
     return said
 

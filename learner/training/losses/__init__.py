@@ -8,6 +8,7 @@ from learner.training.losses.unrolled_loss import (
     Unrolled,
     compute_loss,
     importance_weights,
+    trained_value_logits,
     unroll,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "compute_loss",
     "importance_weights",
     "loss_parts",
+    "trained_value_logits",
     "unroll",
 ]

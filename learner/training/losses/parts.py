@@ -21,9 +21,10 @@ def loss_parts(config: Config) -> tuple[LossPart, ...]:
     rest, so it is not computed if its coefficient is 0.
     """
     learner = config.learner
+    by_action = config.agent.value_function == "action"
     parts: tuple[LossPart, ...] = (
         LossPart("policy", learner.policy_coefficient, policy),
-        LossPart("value", learner.value_coefficient, value),
+        LossPart("value", learner.value_coefficient, action_value if by_action else value),
         LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),
     )
     if learner.consistency_coefficient > 0:
@@ -40,6 +41,11 @@ def policy(unrolled: Unrolled, batch: LossInput) -> Tensor:
 def value(unrolled: Unrolled, batch: LossInput) -> Tensor:
     """Return the loss of the value head, [B, K + 1]."""
     return unrolled.network.support.loss(unrolled.value_logits, batch.values)
+
+
+def action_value(unrolled: Unrolled, batch: LossInput) -> Tensor:
+    """Return the loss of Q(o[t + k], a[t + k]), [B, K + 1]; 0 where no action was taken."""
+    return batch.mask * value(unrolled, batch)
 
 
 def value_prefix(unrolled: Unrolled, batch: LossInput) -> Tensor:
