@@ -51,6 +51,8 @@ _NOT_IN_OLDER_HASHES = {
     "budget.schedule_train_steps": 0,
     "compat.recomputed_bounds": False,
     "compat.warmup_earns_train_steps": False,
+    "agent.value_function": "state",
+    "network.action_value_hidden_size": 0,
     "network.downsample": 0,
     "network.norm": "batch",
     "network.trunk": "auto",

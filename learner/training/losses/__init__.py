@@ -9,6 +9,7 @@ from learner.training.losses.unrolled_loss import (
     compute_loss,
     importance_weights,
     parts_at,
+    trained_value_logits,
     unroll,
 )
 from learner.training.losses.value_loss import priority_rule
@@ -23,5 +24,6 @@ __all__ = [
     "loss_parts",
     "parts_at",
     "priority_rule",
+    "trained_value_logits",
     "unroll",
 ]

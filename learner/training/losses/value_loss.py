@@ -18,7 +18,21 @@ from learner.training.losses.unrolled_loss import LossInput, PriorityRule, Unrol
 
 
 def value_loss(config: Config) -> Callable[[Unrolled, LossInput], Tensor]:
-    """Return the loss of trained values, f32 [B, K + 1]: the support's own, Huber's or C51's."""
+    """Return the loss of trained values, f32 [B, K + 1]: the support's own, Huber's or C51's.
+
+    That of action values is 0 where no action was taken: o[t + K] is the last of its episode.
+    """
+    loss = _loss_of_all(config)
+    if config.agent.value_function == "state":
+        return loss
+
+    def action_value(unrolled: Unrolled, batch: LossInput) -> Tensor:
+        return batch.mask * loss(unrolled, batch)
+
+    return action_value
+
+
+def _loss_of_all(config: Config) -> Callable[[Unrolled, LossInput], Tensor]:
     if config.agent.value_distribution == "categorical":
         return _distributional
     delta = config.learner.huber_delta
