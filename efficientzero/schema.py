@@ -4,8 +4,10 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
 
     B batch          E environments of one actor    S stacked frames      A actions
     K unroll steps   n td steps                     T episode length      M simulations
+    W entries of a policy (``PolicyShape``)
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
     Q 1 where Q(s, a) is trained, else 0: o[t+K] then needs its action, too
+    L = K + 1 and N = n where the learner bootstraps (``learner.target_network`` local), else 0
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
 Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen after seeing
@@ -63,6 +65,7 @@ class EnvSpec:
     frame_dtype: str
     """``"uint8"`` for images (0..255), ``"float32"`` for vectors."""
     num_actions: int
+    """A: actions are 0..A - 1."""
     num_stacked_frames: int
 
     @property
@@ -81,6 +84,29 @@ class EnvSpec:
         names = [name for name in mine if mine[name] != others[name]]
         first, second = (", ".join(f"{n}={values[n]}" for n in names) for values in (mine, others))
         return first, second
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> EnvSpec:
+        """Read what ``asdict`` returned, from JSON."""
+        return cls(**{**values, "frame_shape": tuple(values["frame_shape"])})
+
+
+class PolicyShape(NamedTuple):
+    """Sizes of a policy; every action has an entry in it.
+
+    Code that asks for the size of a policy asks here, not ``EnvSpec.num_actions``, which is the
+    number of actions that an environment and the dynamics know.
+    """
+
+    head_size: int
+    """Outputs of the policy head."""
+    width: int
+    """W: entries of a policy: slots of a tree's node, a stored policy's columns."""
+
+    @classmethod
+    def of(cls, spec: EnvSpec) -> PolicyShape:
+        """Return the sizes for an environment."""
+        return cls(head_size=spec.num_actions, width=spec.num_actions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +134,7 @@ class EnvFacts:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> EnvFacts:
         """Read what ``to_json`` returned."""
-        spec = values["spec"]
-        spec["frame_shape"] = tuple(spec["frame_shape"])
-        return cls(**{**values, "spec": EnvSpec(**spec)})
+        return cls(**{**values, "spec": EnvSpec.from_json(values["spec"])})
 
 
 class Observed(NamedTuple):
@@ -155,13 +179,14 @@ class Roots:
 class SearchResult(NamedTuple):
     """A planner's results at its roots."""
 
-    visit_counts: I32  # [B, A] a search's sum M; every row has a visit
-    policies: F32  # [B, A] what the policy is trained towards: visit shares, or Gumbel's improved
+    visit_counts: I32  # [B, W] a search's sum M; every row has a visit
+    policies: F32  # [B, W] what the policy is trained towards: visit shares or improved
     best_actions: I32  # [B] what the search recommends
     root_values: F32  # [B] mean value of the root, raw scale
     predicted_values: F32  # [B] the network's own value of the root
-    prior_logits: F32  # [B, A] the network's own policy at the root, before any noise
+    prior_logits: F32  # [B, W] the network's own policy at the root, before any noise
     search_depths: I32  # [B] depth of the deepest leaf
+    child_q: F32  # [B, W] Q of the actions, raw scale, NaN where unknown; [B, 0] if unread
 
 
 class ReplayStep(NamedTuple):
@@ -170,7 +195,7 @@ class ReplayStep(NamedTuple):
     frame: Frames  # [*frame] seen before acting
     action: int
     reward: float  # as the network is trained on it (clipped where configured)
-    search_policy: F32  # [A]
+    search_policy: F32  # [W]
     root_value: float  # search value of this observation
     priority: float  # with which it enters replay
     weights_version: int  # train_step of the weights that acted
@@ -183,7 +208,7 @@ class Range(NamedTuple):
     wanted: str
     """The same in words, for messages."""
     low: float
-    high: float | Literal["last_action", "last_env_step"] | None = None
+    high: float | Literal["last_action", "last_env_step", "last_offset"] | None = None
     """A name stands for what only the run knows; None: no limit."""
     excludes_low: bool = False
 
@@ -207,6 +232,8 @@ _PROBABILITY = Range("more than 0, at most 1", 0, 1, excludes_low=True)
 _SHARE = Range("0 to 1", 0, 1 + 1e-3)  # float32 rounds
 _TRAIN_STEP = Range("train_steps", 0, 2**40)
 _ENV_STEP = Range("0 to budget.env_steps", 0, "last_env_step")
+_OFFSET = Range("0 to K + n", 0, "last_offset")
+_DISCOUNT = Range("0 to 1", 0, 1)
 _ENV_STEP_OR_NONE = Range("-1 to budget.env_steps", -1, "last_env_step")
 
 
@@ -217,12 +244,13 @@ class TrainingBatch(NamedTuple):
     that only some runs have gets a dimension that is 0 in the others, like R.
     """
 
-    frames: Annotated[Frames, BatchField("B S+K *frame", is_sent=True)]
+    frames: Annotated[Frames, BatchField("B S+K+N *frame", is_sent=True)]
     actions: Annotated[I64, BatchField("B K+Q", _ACTION, is_sent=True)]
     """Uniformly random where masked."""
     value_prefixes: Annotated[F32, BatchField("B K", is_sent=True)]
     values: Annotated[F32, BatchField("B K+1", is_sent=True)]
-    policies: Annotated[F32, BatchField("B K+1 A", _SHARE, is_sent=True)]
+    """Where the learner bootstraps: only the rewards up to the bootstrap."""
+    policies: Annotated[F32, BatchField("B K+1 W", _SHARE, is_sent=True)]
     action_mask: Annotated[Bool, BatchField("B K+Q", Range("0 or 1", 0, 1), is_sent=True)]
     keys: Annotated[U64, BatchField("B")]
     """Of the slices' items in replay."""
@@ -238,6 +266,10 @@ class TrainingBatch(NamedTuple):
     """Env_steps of stored steps drawn uniformly; -1: none."""
     refreshed_priorities: Annotated[F64, BatchField("R", Range("at least 0", 0))]
     """Theirs under the target weights."""
+    bootstrap_offsets: Annotated[I32, BatchField("B L", _OFFSET, is_sent=True)]
+    """The target of position k bootstraps from o[t + offset]."""
+    bootstrap_discounts: Annotated[F32, BatchField("B L", _DISCOUNT, is_sent=True)]
+    """What that value counts: discount^l after l rewards; 0 where nothing follows."""
 
 
 def batch_fields(batch: type[tuple[Any, ...]]) -> dict[str, BatchField]:
@@ -267,7 +299,7 @@ class SliceBatch(NamedTuple):
     frames: Frames  # [B, S + K + n, *frame]; frames[:, S - 1] is o_t's newest frame
     actions: I32  # [B, K + Q]
     rewards: F32  # [B, K + n]
-    search_policies: F32  # [B, K + 1, A]
+    search_policies: F32  # [B, K + 1, W]
     root_values: F32  # [B, K + n + 1]
     steps_left: I32  # [B] T - t, clipped to K + n + 1 (rewards that exist from t on)
     endings: U8  # [B] Ending of the episode if it ends inside the window, else RUNNING

@@ -72,7 +72,13 @@ class Reanalyzer:
         self._timer, self._usage = SectionTimer("reanalyzer"), ProcessUsage("reanalyzer")
         self.pulse = Pulse(self._timer, "batches/s")
         """Rate and current wait, sent with heartbeats."""
-        self._targets = TargetMaker(config, search=search, generator=generator, timer=self._timer)
+        self._targets = TargetMaker(
+            config,
+            num_actions=network.spec.num_actions,
+            search=search,
+            generator=generator,
+            timer=self._timer,
+        )
         self._refresh = (
             None
             if stored is None

@@ -17,7 +17,7 @@ from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, make_env_batch, probe_env_spec
 from efficientzero.networks import scale_pixels
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import EnvSpec, Roots
+from efficientzero.schema import EnvSpec, PolicyShape, Roots
 from efficientzero.search import UniformPlanner
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -141,6 +141,6 @@ def greedy(scores: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
 def play_randomly(task: Task) -> Curve:
     """Return a curve of one point: uniformly random actions, which cost nothing to learn."""
     generator, curve = np.random.default_rng(task.config.seed), Curve()
-    planner = UniformPlanner(task.spec.num_actions, generator)
+    planner = UniformPlanner(PolicyShape.of(task.spec).width, generator)
     task.evaluate_when_due(curve, task.env_steps, greedily(planner))
     return curve

@@ -30,7 +30,7 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
-from efficientzero.schema import EnvSteps, Observed, Roots, SearchResult
+from efficientzero.schema import EnvSteps, Observed, PolicyShape, Roots, SearchResult
 from efficientzero.search import UniformPlanner
 from replay.steps import EpisodeWriter
 
@@ -85,8 +85,8 @@ class RepeatedGame:
 class SleepingPlanner(UniformPlanner):
     """Takes ``latency_s`` and finds nothing; remembers when it was asked."""
 
-    def __init__(self, config: Config, num_actions: int, latency_s: float) -> None:
-        super().__init__(num_actions, np.random.default_rng(0))
+    def __init__(self, config: Config, policy_width: int, latency_s: float) -> None:
+        super().__init__(policy_width, np.random.default_rng(0))
         self.num_simulations = config.search.num_simulations
         self.batch_size = config.actor.num_envs
         self.started_at: list[float] = []
@@ -106,7 +106,7 @@ class _NoNetwork:
 
 def _play(order: Order, game: PlayedGame, index: int, pipe: Any) -> None:  # noqa: ANN401
     config, stop = config_from_dict(order.config), StopSignal()
-    planner = SleepingPlanner(config, game.spec.num_actions, order.latency_s)
+    planner = SleepingPlanner(config, PolicyShape.of(game.spec).width, order.latency_s)
     num_envs = config.actor.num_envs
     # So that not all of them are awake at the same time.
     time.sleep(order.latency_s * index / config.cluster.num_actors)

@@ -24,7 +24,7 @@ from efficientzero.networks import (
     RecurrentInference,
     ScalarSupport,
 )
-from efficientzero.schema import EnvSpec, Roots
+from efficientzero.schema import EnvSpec, PolicyShape, Roots
 from efficientzero.search import BatchedSearch
 
 _Network = TypeVar("_Network", bound=EfficientZeroNet)
@@ -199,7 +199,7 @@ def make_search(network: EfficientZeroNet, batch_size: int) -> BatchedSearch:
         network,
         search=SearchConfig(),
         agent=AgentConfig(),
-        num_actions=network.spec.num_actions,
+        policy_width=PolicyShape.of(network.spec).width,
         batch_size=batch_size,
         device=torch.device("cpu"),
         generator=np.random.default_rng(0),

@@ -1,15 +1,23 @@
-"""Numbers derived from a config on which several processes must agree.
+"""What is derived from a config and on which several processes must agree.
 
-The largest age of a training batch's targets, and the sizes of its parts.
+The largest age of a training batch's targets, the sizes of its parts, and each process's device.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from efficientzero.config.agent_fields import AgentConfig
 from efficientzero.config.fields import Config
+from efficientzero.config.run_fields import ClusterConfig
 
 SEARCHED_VALUE_TARGETS = ("search", "mixed")
 """Those of ``reanalyzer.value_target`` that read root values of searches."""
+DEVICE_ROLES = ("learner", "actor", "reanalyzer", "evaluator")
+"""Roles that compute on a device, which ``cluster.<role>_device`` names."""
+_FIRST_VALUE_OFFSETS = {"td_lambda": 1}
+"""The first observation whose value a target reads, where that is not the end of the td_steps."""
 _SPARE_INTERVALS = 2
 _READ_AHEAD = 3  # batches: on the device, in the learner's reader, in Reverb's stream
 
@@ -38,9 +46,19 @@ def num_actions_in_slice(agent: AgentConfig) -> int:
     return agent.num_unroll_steps + (agent.value_function == "action")
 
 
+def reads_child_q(config: Config) -> bool:
+    """Return whether something reads Q of the root's actions from a planner's results."""
+    return config.search.improved_policy != "algorithm"
+
+
 def num_refreshed(config: Config) -> int:
     """Return the number of stored steps that get a fresh priority with each training batch."""
     return int(config.replay.priority_refresh_share * config.learner.batch_size)
+
+
+def has_local_targets(config: Config) -> bool:
+    """Return whether the learner bootstraps value targets itself, with a frozen network."""
+    return config.learner.target_network == "local"
 
 
 def num_fresh_policies(config: Config, num_slices: int) -> int:
@@ -61,6 +79,31 @@ def most_roots(config: Config) -> int:
     own_values = size * positions if value_target in SEARCHED_VALUE_TARGETS else 0
     if value_target == "search" or config.reanalyzer.value_bootstrap == "network":
         return max(1, own_values, fresh * positions)
-    # Values are at offsets n .. K + n, policies at 0 .. K: roots of both are searched once.
-    shared = max(0, positions - config.agent.td_steps)
-    return size * positions + fresh * (positions - shared)
+    # Values are at offsets up to K + n, policies at 0 .. K: roots of both are searched once.
+    first = _FIRST_VALUE_OFFSETS.get(value_target, config.agent.td_steps)
+    num_values = positions + config.agent.td_steps - first
+    return size * num_values + fresh * min(first, positions)
+
+
+def role_devices(cluster: ClusterConfig, role: str) -> tuple[str, ...]:
+    """Return the names of the devices that the processes of a role take in turn."""
+    own: str = getattr(cluster, f"{role}_device")
+    return tuple((own or cluster.device).split(","))
+
+
+def role_device(cluster: ClusterConfig, role: str, index: int) -> str:
+    """Return the name of a process's device: of several names round robin by the process's index.
+
+    Args:
+        cluster: the run's settings.
+        role: one of ``DEVICE_ROLES``; a further rank of the learner is a learner.
+        index: of the process; a learner's is its rank.
+    """
+    names = role_devices(cluster, role)
+    return names[index % len(names)]
+
+
+def with_role_device(cluster: ClusterConfig, role: str, name: str) -> ClusterConfig:
+    """Return the settings with another device for the processes of a role."""
+    fields: dict[str, Any] = {f"{role}_device": name}
+    return dataclasses.replace(cluster, **fields)

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from efficientzero.config import Config, NetworkConfig
+from efficientzero.networks.atom_support import ValueSupport, make_support
 from efficientzero.networks.blocks import Classifier, Prediction, ValuePrefixHead
+from efficientzero.networks.decoder import Decoder
 from efficientzero.networks.heads import (
     AUXILIARY_HEADS,
     Heads,
@@ -25,9 +27,8 @@ from efficientzero.networks.heads import (
 )
 from efficientzero.networks.node_answers import AnswerRule
 from efficientzero.networks.norms import twin_of, with_own_statistics
-from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 from efficientzero.networks.trunks import make_trunk
-from efficientzero.schema import EnvSpec
+from efficientzero.schema import EnvSpec, PolicyShape
 
 
 class InitialInference(NamedTuple):
@@ -55,6 +56,10 @@ class EfficientZeroNet(nn.Module):
 
     projector: nn.Module
     predictor: nn.Module
+    momentum_representation: nn.Module
+    momentum_projector: nn.Module
+    contrast_projector: nn.Module
+    decoder: Decoder
 
     def __init__(
         self,
@@ -74,9 +79,7 @@ class EfficientZeroNet(nn.Module):
         super().__init__()
         self.spec, self._value = spec, heads.value
         self.lstm_hidden_size = config.lstm_hidden_size if heads.value_prefix else 0
-        self.support: ScalarSupport | ScalarRegression = (
-            ScalarSupport(config.support_bound) if config.categorical_values else ScalarRegression()
-        )
+        self.support: ValueSupport = make_support(config)
         """Turns what the heads answer into scalars."""
         trunk = make_trunk(config, spec)
         self.latent_shape = trunk.latent_shape
@@ -105,14 +108,14 @@ class EfficientZeroNet(nn.Module):
         self.prediction = Prediction(
             trunk.prediction_body,
             value_head=make_head(self.support.num_bins),
-            policy_head=make_head(spec.num_actions),
+            policy_head=make_head(PolicyShape.of(spec).head_size),
         )
         self.root_prediction: Prediction | None = None
         """Of encoded latents, where their running statistics are kept apart."""
         if trunk.own_root_statistics:
             self.root_prediction = with_own_statistics(self.prediction)
         for name in auxiliary:
-            self.add_module(name, AUXILIARY_HEADS[name].make(config, self.latent_shape))
+            self.add_module(name, AUXILIARY_HEADS[name].make(config, self))
         if heads.action_values:  # last: all others start from the same numbers with and without
             head = make_head(
                 spec.num_actions * self.support.num_bins,

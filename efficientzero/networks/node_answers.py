@@ -50,7 +50,7 @@ class NodeAnswers(NamedTuple):
     """Decoded outputs for states, used by trees and targets."""
 
     values: Tensor  # f32 [...], raw scale
-    prior_logits: Tensor  # f32 [..., A]
+    prior_logits: Tensor  # f32 [..., W]
 
 
 class StepAnswers(NamedTuple):
@@ -58,22 +58,22 @@ class StepAnswers(NamedTuple):
 
     value_prefixes: Tensor  # f32 [B], raw scale, of the path up to the node
     values: Tensor  # f32 [B], raw scale
-    prior_logits: Tensor  # f32 [B, A]
+    prior_logits: Tensor  # f32 [B, W]
 
     @staticmethod
-    def size(batch_size: int, num_actions: int) -> int:
-        """Return how many numbers they are: 2 * B + B * A."""
-        return batch_size * (2 + num_actions)
+    def size(batch_size: int, policy_width: int) -> int:
+        """Return how many numbers they are: 2 * B + B * W."""
+        return batch_size * (2 + policy_width)
 
     @classmethod
-    def within(cls, numbers: Tensor, num_actions: int) -> StepAnswers:
-        """Return views of ``numbers``, f32 [2 * B + B * A]."""
-        batch = len(numbers) // (2 + num_actions)
-        prefixes, values, logits = torch.split(numbers, [batch, batch, batch * num_actions])
-        return cls(prefixes, values, logits.view(batch, num_actions))
+    def within(cls, numbers: Tensor, policy_width: int) -> StepAnswers:
+        """Return views of ``numbers``, f32 [2 * B + B * W]."""
+        batch = len(numbers) // (2 + policy_width)
+        prefixes, values, logits = torch.split(numbers, [batch, batch, batch * policy_width])
+        return cls(prefixes, values, logits.view(batch, policy_width))
 
     def joined(self) -> Tensor:
-        """Return them as one tensor f32 [2 * B + B * A]."""
+        """Return them as one tensor f32 [2 * B + B * W]."""
         return torch.cat((self.value_prefixes, self.values, self.prior_logits.flatten()))
 
 

@@ -160,9 +160,7 @@ class RunInfo:
         try:
             values: dict[str, Any] = json.loads(text)
             stored_hash = values.pop("config_hash")
-            spec = values["env_spec"]
-            spec["frame_shape"] = tuple(spec["frame_shape"])
-            values["env_spec"] = EnvSpec(**spec)
+            values["env_spec"] = EnvSpec.from_json(values["env_spec"])
             values["config"] = config_from_dict(values["config"])
             values["directory"] = Path(values["directory"])
             lineage = values.get("lineage")

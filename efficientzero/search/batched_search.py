@@ -35,12 +35,13 @@ class BatchedSearch:
         *,
         search: SearchConfig,
         agent: AgentConfig,
-        num_actions: int,
+        policy_width: int,
         batch_size: int,
         device: torch.device,
         generator: np.random.Generator,
         compat: CompatConfig = _AS_IN_THE_PAPER,
         num_parts: int | None = None,
+        wants_child_q: bool = False,
     ) -> None:
         """Allocate trees, pools and buffers once.
 
@@ -48,13 +49,14 @@ class BatchedSearch:
             network: on ``device`` and in eval mode; its weights may change between searches.
             search: coefficients and number of simulations.
             agent: discount and value-prefix settings.
-            num_actions: A.
+            policy_width: W, the slots of a node (``PolicyShape``).
             batch_size: B, the most roots of one ``run``.
             device: where the network lives.
             generator: source of the trees' seeds, which decide root noise and ties.
             compat: which of the reference's deviations to repeat; PUCT only.
             num_parts: parts that take turns; results do not depend on it but for the network's
                 rounding. None: two on a GPU if B is large enough, else one.
+            wants_child_q: results hold Q of the roots' actions, whatever the improved policy.
         """
         self.on_gpu = device.type != "cpu"
         self.plays_best = search.algorithm == "gumbel"
@@ -77,9 +79,10 @@ class BatchedSearch:
                 search=search,
                 agent=agent,
                 compat=compat,
-                num_actions=num_actions,
+                policy_width=policy_width,
                 batch_size=end - start,
                 device=device,
+                wants_child_q=wants_child_q,
             )
             for start, end in zip(self._bounds, self._bounds[1:], strict=False)
         ]
@@ -140,7 +143,7 @@ class BatchedSearch:
         return self._parts[part].export_tree(root - self._bounds[part])
 
     def _expand_roots(self, roots: Roots, exploration_noise: bool) -> tuple[F32, F32]:
-        """Start the searches; return the network's own values [B] and policy logits [B, A]."""
+        """Start the searches; return the network's own values [B] and policy logits [B, W]."""
         root = self._inference.initial_inference(self._padded(roots.observations))
         values, policy_logits = map(_to_numpy, node_answers(root, self._network.answer_rule))
         priors = policy_logits

@@ -24,14 +24,14 @@ class UniformPlanner:
     on_gpu = False
     plays_best = False
 
-    def __init__(self, num_actions: int, generator: np.random.Generator) -> None:
-        """Keep A, and what ``best_actions`` are drawn from."""
-        self._num_actions, self._generator = num_actions, generator
+    def __init__(self, policy_width: int, generator: np.random.Generator) -> None:
+        """Keep W, and what ``best_actions`` are drawn from."""
+        self._policy_width, self._generator = policy_width, generator
 
     def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
         """Return one visit for each legal action; the best one is drawn."""
         del exploration_noise
-        shape = (len(roots), self._num_actions)
+        shape = (len(roots), self._policy_width)
         legal = np.ones(shape, np.bool_) if roots.legal_actions is None else roots.legal_actions
         counts = legal.sum(axis=1)
         drawn = self._generator.integers(counts)
@@ -43,6 +43,7 @@ class UniformPlanner:
             predicted_values=np.zeros(len(roots), np.float32),
             prior_logits=np.zeros(shape, np.float32),
             search_depths=np.zeros(len(roots), np.int32),
+            child_q=np.empty((len(roots), 0), np.float32),
         )
 
     def network_values(self, observations: Frames | Tensor) -> F32:
@@ -51,7 +52,7 @@ class UniformPlanner:
 
     def network_action_values(self, observations: Frames | Tensor) -> F32:
         """Return zeros, [N, A]."""
-        return np.zeros((len(observations), self._num_actions), np.float32)
+        return np.zeros((len(observations), self._policy_width), np.float32)
 
 
 class PriorPlanner:
@@ -85,6 +86,7 @@ class PriorPlanner:
             predicted_values=values,
             prior_logits=prior_logits,
             search_depths=np.zeros(len(roots), np.int32),
+            child_q=np.empty((len(roots), 0), np.float32),
         )
 
     @torch.inference_mode()

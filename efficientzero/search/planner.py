@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from efficientzero.config import Config
+from efficientzero.config import Config, reads_child_q
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import F32, EnvSpec, Frames, Roots, SearchResult
+from efficientzero.schema import F32, EnvSpec, Frames, PolicyShape, Roots, SearchResult
 from efficientzero.search.batched_search import BatchedSearch
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def make_planner(
                 search=config.search,
                 agent=config.agent,
                 compat=config.compat,
-                num_actions=spec.num_actions,
+                policy_width=PolicyShape.of(spec).width,
                 batch_size=batch_size,
                 device=device,
                 generator=generator,
+                wants_child_q=reads_child_q(config),
             )

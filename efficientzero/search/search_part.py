@@ -25,6 +25,7 @@ from efficientzero.inference import (
 )
 from efficientzero.networks import StepAnswers
 from efficientzero.schema import F32, Bool, SearchResult
+from efficientzero.search.improved_policy import improved_policy
 from mcts_cpp import SearchParams, TreeBatch
 
 if TYPE_CHECKING:
@@ -41,18 +42,22 @@ class SearchPart:
         search: SearchConfig,
         agent: AgentConfig,
         compat: CompatConfig,
-        num_actions: int,
+        policy_width: int,
         batch_size: int,
         device: torch.device,
+        wants_child_q: bool,
     ) -> None:
         """Allocate trees, pool and buffers."""
         self.batch_size = batch_size
         """B."""
         self._device = device
-        self._num_actions = num_actions
+        self._policy_width = policy_width
+        self._improve = improved_policy(search)
+        self._wants_child_q = wants_child_q or self._improve is not None
+        self._legal_actions: Bool | None = None  # of the search under way
         self._trees = TreeBatch(
             batch_size,
-            num_actions,
+            policy_width,
             search.num_simulations,
             _search_params(search, agent, compat),
             np.zeros(batch_size, np.uint64),
@@ -67,9 +72,9 @@ class SearchPart:
         self._parents, self._actions = rows[PARENTS], rows[ACTIONS]
         self._keeps_lstm, self._nodes = rows[KEEPS_LSTM], rows[NODES]
         self._resets = np.zeros(batch_size, np.bool_)
-        answer = torch.empty(StepAnswers.size(batch_size, num_actions))
+        answer = torch.empty(StepAnswers.size(batch_size, policy_width))
         self._answer = answer.pin_memory() if on_cuda else answer
-        prefixes, values, logits = StepAnswers.within(self._answer, num_actions)
+        prefixes, values, logits = StepAnswers.within(self._answer, policy_width)
         self._answer_parts = (prefixes.numpy(), values.numpy(), logits.numpy())
         self._answered = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
         self._pool = LatentPool(network, batch_size, num_nodes=search.num_simulations + 1)
@@ -88,12 +93,13 @@ class SearchPart:
 
         Args:
             latents: [B, *latent] of the roots, on the device.
-            policy_logits: [B, A].
+            policy_logits: [B, W].
             values: [B], raw scale.
             seeds: [B], one per tree.
             legal_actions: [B, A]; None: all are.
             draw_noise: explore at the roots.
         """
+        self._legal_actions = legal_actions
         self._pool.write_roots(latents)
         self._trees.reset(seeds)
         self._trees.expand_roots(
@@ -118,8 +124,8 @@ class SearchPart:
         self._trees.backup(*self._answer_parts)
 
     def result(self, predicted_values: F32, prior_logits: F32) -> SearchResult:
-        """Return what the roots found; the arguments, [B] and [B, A], are the network's own."""
-        shape = (self.batch_size, self._num_actions)
+        """Return what the roots found; the arguments, [B] and [B, W], are the network's own."""
+        shape = (self.batch_size, self._policy_width)
         result = SearchResult(
             visit_counts=np.empty(shape, np.int32),
             policies=np.empty(shape, np.float32),
@@ -128,12 +134,18 @@ class SearchPart:
             predicted_values=predicted_values,
             prior_logits=prior_logits,
             search_depths=np.empty(self.batch_size, np.int32),
+            child_q=np.empty(shape if self._wants_child_q else (self.batch_size, 0), np.float32),
         )
         self._trees.visit_counts(result.visit_counts)
-        self._trees.action_weights(result.policies)
         self._trees.best_actions(result.best_actions)
         self._trees.root_values(result.root_values)
         self._trees.search_depths(result.search_depths)
+        if self._wants_child_q:
+            self._trees.child_q(result.child_q)
+        if self._improve is None:
+            self._trees.action_weights(result.policies)
+        else:
+            result.policies[:] = self._improve(result, self._legal_actions)
         return result
 
     def export_tree(self, root: int) -> ExportedTree:

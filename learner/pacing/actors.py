@@ -93,7 +93,22 @@ class Actors:
         self.replaced.add((index, actor.incarnation))
         return actor
 
-    def adopt(self, index: int, request: int, completed: int, *, budget_left: int) -> int:
+    def accept(self, index: int, request: int, completed: int, *, budget_left: int) -> int:
+        """Check a new request of an actor; return how many of its completed env_steps count.
+
+        Raises:
+            ValueError: a request out of order, or more completed than held.
+        """
+        actor = self.by_index[index]
+        if actor.is_adopted:
+            completed = self._adopt(index, request, completed, budget_left=budget_left)
+        if request != actor.request + 1:
+            raise ValueError(f"request number: got {request}, wanted {actor.request + 1}")
+        if completed > actor.held:
+            raise ValueError(f"completed: got {completed}, wanted at most the {actor.held} held")
+        return completed
+
+    def _adopt(self, index: int, request: int, completed: int, *, budget_left: int) -> int:
         """Count the completed env_steps of an actor that holds a grant of an earlier governor.
 
         Once for each index, and in total at most what the earlier governor can have granted. The

@@ -1,7 +1,7 @@
-"""The pace of the run: how much may be collected and trained now, and the phase.
+"""Who waits for env_steps or train_steps, and who gets them when.
 
-The run service calls it for actors, the learner for itself. It consists of counters behind one lock
-and is independent of gRPC, replay and the network.
+The run service calls it for actors, the learner for itself. It consists of counters (``counts``)
+and a queue behind one lock, and is independent of gRPC, replay and the network.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from efficientzero.config import Config
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Grant, Phase
 from learner.pacing.actors import Actor, Actors, Ticket
+from learner.pacing.counts import Counts
 from learner.pacing.pace import Pace
 
 _LOOK_S = 0.5
@@ -41,14 +42,11 @@ class Governor:
         *,
         note_env_steps: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """Start before the first env_step.
+        """Start before the first env_step; raise ValueError for an impossible budget.
 
         Args:
             config: the run's.
             note_env_steps: called with the completed env_steps whenever they grow; must not block.
-
-        Raises:
-            ValueError: an impossible budget.
         """
         self.pace = Pace.from_config(config)
         """The run's budgets and rules."""
@@ -56,11 +54,8 @@ class Governor:
         self._lock = threading.Lock()
         self._completed_grew = threading.Condition(self._lock)
         # All below: under the lock.
-        self._completed = 0
-        self._train_steps = 0
-        self._ahead = 0  # env_steps that collection may be ahead, in addition to the slack
-        self._may_end = False  # collection may end before the paired train_steps are made
         self._actors = Actors(config.most_envs)  # a turn of all its environments
+        self._counts = Counts(self.pace, self._actors)
         self._queue: deque[Ticket] = deque()
         self._learner_waits_for = ""
         self._paused_by = ""  # if set, nothing is granted
@@ -72,40 +67,29 @@ class Governor:
             ValueError: counters beyond the budget, or the run has begun.
         """
         with self._lock:
-            if self._actors.by_index or self._completed or self._train_steps:
-                raise ValueError("restore: the run has begun, wanted a new governor")
-            most = (self.pace.env_steps, self.pace.total_train_steps)
-            if not (0 <= env_steps <= most[0] and 0 <= train_steps <= most[1]):
-                raise ValueError(
-                    f"restore: got {(env_steps, train_steps)} env_steps and train_steps, "
-                    f"wanted at most {most}"
-                )
-            self._completed, self._train_steps = env_steps, train_steps
-            # An upper bound of the grants not completed, by the first rule of Pace.
-            warmup_left = self.pace.warmup_env_steps - env_steps
-            self._actors.follow_another(max(self.pace.slack, warmup_left))
+            self._counts.restore(env_steps=env_steps, train_steps=train_steps)
 
     @property
     def env_steps(self) -> int:
         """Completed env_steps."""
-        return self._completed
+        return self._counts.env_steps
 
     @property
     def env_steps_granted(self) -> int:
         """Env_steps completed or held by actors."""
         with self._lock:
-            return self._granted
+            return self._counts.granted
 
     @property
     def train_steps(self) -> int:
         """Train_steps made."""
-        return self._train_steps
+        return self._counts.train_steps
 
     @property
     def phase(self) -> Phase:
         """The run's phase."""
         with self._lock:
-            return self._phase()
+            return self._counts.phase()
 
     def acquire_env_steps(
         self,
@@ -191,13 +175,7 @@ class Governor:
             ValueError: one was left out, reported twice, or is beyond the budget.
         """
         with self._lock:
-            wanted = self._train_steps + 1
-            most = self.pace.total_train_steps
-            if train_steps != wanted or train_steps > most:
-                raise ValueError(
-                    f"train_steps made: got {train_steps}, wanted {wanted} (of {most})"
-                )
-            self._train_steps = train_steps
+            self._counts.add_train_step(train_steps)
             self._serve()
 
     def collect_more_if_stuck(self) -> bool:
@@ -210,9 +188,8 @@ class Governor:
         with self._lock:
             is_waiting = bool(self._queue) and not self._actors.held and not self._room()
             is_stuck = is_waiting and not self._paused_by
-            if is_stuck and self._granted < self.pace.env_steps:
-                self._ahead += self.pace.slack
-                self._may_end |= self._granted == self.pace.env_steps - 1
+            if is_stuck and not self._counts.is_all_granted:
+                self._counts.let_collection_run_ahead()
                 self._serve()
             return is_stuck
 
@@ -238,47 +215,18 @@ class Governor:
         with self._lock:
             if self._paused_by:
                 return self._paused_by
-            env_steps, next_step, pace = self._completed, self._train_steps, self.pace
-            if next_step >= pace.total_train_steps:
-                left = pace.env_steps - env_steps
-                return f"actors: {left} env_steps of the budget left" if left else ""
-            if self._may_train(next_step):
+            next_step = self._counts.train_steps
+            if next_step < self.pace.total_train_steps and self._may_train(next_step):
                 return self._learner_waits_for
-            if env_steps < pace.warmup_env_steps:
-                return f"warm-up: {env_steps}/{pace.warmup_env_steps} env_steps"
-            behind = pace.env_steps_to_train(next_step) - env_steps
-            return f"actors: {behind} env_steps behind the pace"
+            return self._counts.missing_env_steps()
 
     # Everything below is called under the lock.
 
-    @property
-    def _granted(self) -> int:
-        return self._completed + self._actors.held
-
-    def _phase(self) -> Phase:
-        return self.pace.phase(completed=self._completed, train_steps=self._train_steps)
-
     def _may_train(self, train_step: int) -> bool:
-        return self.pace.may_train(train_step, completed=self._completed)
-
-    def _has_ended(self) -> bool:
-        return self._completed >= self.pace.env_steps
+        return self._counts.may_train(train_step)
 
     def _room(self) -> int:
-        return self.pace.room(
-            granted=self._granted,
-            train_steps=self._train_steps,
-            ahead=self._ahead,
-            may_end=self._may_end,
-        )
-
-    def _share(self, ticket: Ticket) -> int:
-        return self.pace.share(
-            ticket.wanted,
-            granted=self._granted,
-            train_steps=self._train_steps,
-            may_end=self._may_end,
-        )
+        return self._counts.room()
 
     def _actor(self, index: int, incarnation: int) -> Actor:
         actor = self._actors.find(index, incarnation)
@@ -305,19 +253,12 @@ class Governor:
         actor = self._actor(index, incarnation)
         if actor.ticket is not None and request == actor.request:
             return actor.ticket
-        if actor.is_adopted:
-            left = self.pace.env_steps - self._granted
-            completed = self._actors.adopt(index, request, completed, budget_left=left)
-        if request != actor.request + 1:
-            raise ValueError(f"request number: got {request}, wanted {actor.request + 1}")
-        if completed > actor.held:
-            raise ValueError(f"completed: got {completed}, wanted at most the {actor.held} held")
+        left = self.pace.env_steps - self._counts.granted
+        completed = self._actors.accept(index, request, completed, budget_left=left)
         if actor.ticket is not None:
             # An actor has one request at a time; an earlier, abandoned one is void.
             self._answer_now(actor.ticket, withdraw=True)
-        actor.held -= completed
-        self._actors.held -= completed
-        self._completed += completed
+        self._counts.complete(actor, completed)
         ticket = Ticket(actor, wanted)
         actor.request, actor.ticket = request, ticket
         if wanted:
@@ -325,7 +266,7 @@ class Governor:
         else:
             self._answer(ticket, 0)
         if completed:
-            self._note_env_steps(self._completed)
+            self._note_env_steps(self._counts.env_steps)
             self._completed_grew.notify_all()
         self._serve()
         return ticket
@@ -333,10 +274,10 @@ class Governor:
     def _serve(self) -> None:
         """Answer waiting requests whose whole share fits."""
         while self._queue:
-            if self._paused_by and not self._has_ended():
+            if self._paused_by and not self._counts.has_ended:
                 return
-            share = self._share(self._queue[0])
-            if not self._has_ended() and not 0 < share <= self._room():
+            share = self._counts.share(self._queue[0].wanted)
+            if not self._counts.has_ended and not 0 < share <= self._room():
                 return
             self._answer(self._queue.popleft(), share)
 
@@ -346,15 +287,9 @@ class Governor:
             return
         self._queue.remove(ticket)
         is_void = withdraw or bool(self._paused_by)
-        self._answer(ticket, 0 if is_void else min(self._share(ticket), self._room()))
+        self._answer(ticket, 0 if is_void else min(self._counts.share(ticket.wanted), self._room()))
         self._serve()  # later requests moved up
 
     def _answer(self, ticket: Ticket, granted: int) -> None:
-        phase = self._phase()
-        if granted:
-            is_warmup = self._granted < self.pace.warmup_env_steps
-            phase = Phase.WARMUP if is_warmup else max(phase, Phase.COLLECTING)
-        ticket.grant = Grant(granted, self._has_ended(), phase, env_steps=self._granted)
-        ticket.actor.held += granted
-        self._actors.held += granted
+        ticket.grant = self._counts.grant(ticket.actor, granted)
         ticket.answered.set()

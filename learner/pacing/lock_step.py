@@ -142,17 +142,17 @@ class LockStepGovernor(Governor):
     # Everything below is called under the lock.
 
     def _pays_for_a_train_step(self) -> bool:
-        return self.pace.may_train(self._train_steps, completed=self._completed)
+        return self._counts.may_train(self._counts.train_steps)
 
     def _may_train(self, train_step: int) -> bool:
-        is_next = train_step == self._train_steps
+        is_next = train_step == self._counts.train_steps
         return is_next and self._pays_for_a_train_step() and not self._not_yet()
 
     def _not_yet(self) -> str:
         """Return who has the turn although there are env_steps for a train_step."""
         if self._actors.held:
             return f"the actor, which plays {self._actors.held} env_steps"
-        if self._has_ended() and not self._has_actor_left:
+        if self._counts.has_ended and not self._has_actor_left:
             return "the actor's last episodes"
         if self._awaited_evaluation is not None:
             return f"the evaluation of train_step {self._awaited_evaluation}"

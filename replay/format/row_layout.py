@@ -32,8 +32,8 @@ class Group(NamedTuple):
 class RowLayout:
     """The groups of a run's rows, in order; what a group of width 0 would hold takes no byte."""
 
-    def __init__(self, num_actions: int) -> None:
-        """Lay out rows of 7 + A columns."""
+    def __init__(self, num_actions: int, *, policy_width: int) -> None:
+        """Lay out rows of 7 + W columns for A = ``num_actions`` and W = ``policy_width``."""
         groups = (
             Group("action", 0, num_actions - 1),
             Group("reward", -_LARGEST, _LARGEST),
@@ -42,7 +42,7 @@ class RowLayout:
             Group("weights_version", 0, MAX_EXACT_INTEGER),
             Group("position", 0, MAX_EXACT_INTEGER),
             Group("env_step", 0, _MAX_ENV_STEP),
-            Group("search policy", 0, 1 + _ROUNDING, num_actions),
+            Group("search policy", 0, 1 + _ROUNDING, policy_width),
         )
         columns = [group for group in groups for _ in range(group.width)]
         self.row_size = len(columns)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from efficientzero.blocks import BlockPacker, BlockUnpacker, block_format
 from efficientzero.blocks._blocks import Block
 from efficientzero.config import AgentConfig, num_actions_in_slice
-from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep, SliceBatch
+from efficientzero.schema import F32, Ending, EnvSpec, Frames, PolicyShape, ReplayStep, SliceBatch
 from replay.format.row_layout import MAX_EXACT_INTEGER, RowLayout
 
 _RUNNING = int(Ending.RUNNING)  # not the enum: numpy converts it slowly
@@ -41,7 +41,8 @@ class SliceCodec:
         self.num_frames = self._num_stacked + self.window_steps
         """Frames in a window: S + K + n."""
         self.frames_per_block = frames_per_block
-        self._layout = RowLayout(env_spec.num_actions)
+        self._policy_width = PolicyShape.of(env_spec).width
+        self._layout = RowLayout(env_spec.num_actions, policy_width=self._policy_width)
         self._first, self._policy = self._layout.first, self._layout.columns("search policy")
         self.num_places = frames_per_block + self._num_stacked - 1
         """Places that an item's step can have in its blocks."""
@@ -51,7 +52,7 @@ class SliceCodec:
         self.max_blocks = 2 + (self.num_frames - 1) // frames_per_block
         """Blocks that a window can touch."""
         self._unpacker = BlockUnpacker(self._format)
-        self._no_policy = np.zeros(env_spec.num_actions, np.float32)
+        self._no_policy = np.zeros(self._policy_width, np.float32)
 
     def make_packer(self) -> BlockPacker:
         """Return what makes one writer's blocks."""
@@ -104,13 +105,13 @@ class SliceCodec:
 
     def allocate(self, num: int) -> SliceBatch:
         """Return a batch of ``num`` slices with undefined content."""
-        steps, actions = self._num_unroll_steps, self._env_spec.num_actions
+        steps = self._num_unroll_steps
         frames_shape = (num, self.num_frames, *self._env_spec.frame_shape)
         return SliceBatch(
             frames=np.empty(frames_shape, self._env_spec.frame_dtype),
             actions=np.empty((num, self._num_actions_in_slice), np.int32),
             rewards=np.empty((num, self.window_steps), np.float32),
-            search_policies=np.empty((num, steps + 1, actions), np.float32),
+            search_policies=np.empty((num, steps + 1, self._policy_width), np.float32),
             root_values=np.empty((num, self.window_steps + 1), np.float32),
             steps_left=np.empty(num, np.int32),
             endings=np.empty(num, np.uint8),

@@ -25,6 +25,7 @@ from efficientzero.inference.node_pools import (
     Rows,
 )
 from efficientzero.networks import EfficientZeroNet, StepAnswers
+from efficientzero.schema import PolicyShape
 
 
 class Logits(NamedTuple):
@@ -65,9 +66,9 @@ class InPlaceStep:
         keeps_lstm = torch.ones((num_nodes, batch), dtype=torch.int32)
         self._infer, self._pools = infer, InPlacePools(pools, keeps_lstm)
         self._keeps_lstm = keeps_lstm.numpy()
-        self._rule, num_actions = network.answer_rule, network.spec.num_actions
-        self._numbers = torch.empty(StepAnswers.size(batch, num_actions))
-        self._answers = StepAnswers.within(self._numbers, num_actions)
+        self._rule, policy_width = network.answer_rule, PolicyShape.of(network.spec).width
+        self._numbers = torch.empty(StepAnswers.size(batch, policy_width))
+        self._answers = StepAnswers.within(self._numbers, policy_width)
 
     def __call__(self, indices: Tensor, node: int) -> Tensor:
         """Return the numbers, the same tensor every time."""

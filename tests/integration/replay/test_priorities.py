@@ -209,13 +209,14 @@ def make_targets(config, spec):
         network,
         search=config.search,
         agent=config.agent,
-        num_actions=spec.num_actions,
+        policy_width=spec.num_actions,
         batch_size=48,
         device=torch.device("cpu"),
         generator=np.random.default_rng(0),
     )
     return TargetMaker(
         config,
+        num_actions=spec.num_actions,
         search=search,
         generator=np.random.default_rng(1),
         timer=SectionTimer("reanalyzer"),

@@ -38,7 +38,7 @@ class TellingSearch:
             self.network,
             search=config.search,
             agent=config.agent,
-            num_actions=SPEC.num_actions,
+            policy_width=SPEC.num_actions,
             batch_size=1,
             device=torch.device("cpu"),
             generator=np.random.default_rng(0),
@@ -65,6 +65,7 @@ class TellingSearch:
             predicted_values=np.zeros(count, np.float32),
             prior_logits=np.zeros((count, 2), np.float32),
             search_depths=np.ones(count, np.int32),
+            child_q=np.empty((count, 0), np.float32),
         )
 
 
@@ -169,6 +170,7 @@ def make_maker(config: Config, *, batch_size=None):
     search = TellingSearch(config, batch_size or most_roots(config))
     maker = TargetMaker(
         config,
+        num_actions=SPEC.num_actions,
         search=search,  # type: ignore[arg-type]
         generator=np.random.default_rng(1),
         timer=SectionTimer("reanalyzer"),

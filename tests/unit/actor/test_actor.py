@@ -104,7 +104,7 @@ class Bench:
             search=config.search,
             agent=config.agent,
             compat=config.compat,
-            num_actions=envs.spec.num_actions,
+            policy_width=envs.spec.num_actions,
             batch_size=envs.num_envs,
             device=torch.device("cpu"),
             generator=np.random.default_rng(1),

@@ -47,6 +47,7 @@ class TellingSearch(CountingSearch):
             predicted_values=zeros,
             prior_logits=np.zeros(counts.shape, np.float32),
             search_depths=np.zeros(len(roots), np.int32),
+            child_q=np.empty((len(roots), 0), np.float32),
         )
 
 
@@ -80,7 +81,7 @@ class Bench:
             search=config.search,
             agent=config.agent,
             compat=config.compat,
-            num_actions=self.spec.num_actions,
+            policy_width=self.spec.num_actions,
             batch_size=equal_parts(most_roots(config), config.reanalyzer.search_batch_size),
             device=torch.device("cpu"),
             generator=np.random.default_rng(3),

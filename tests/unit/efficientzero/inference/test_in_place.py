@@ -80,7 +80,7 @@ def test_a_search_in_place_finds_what_a_gathering_one_finds(num_roots, monkeypat
             network,
             search=SearchConfig(num_simulations=20, inference_backend="folded"),
             agent=AgentConfig(value_prefix_horizon=2),
-            num_actions=SMALL_IMAGE.num_actions,
+            policy_width=SMALL_IMAGE.num_actions,
             batch_size=6,
             device=torch.device("cpu"),
             generator=np.random.default_rng(0),
