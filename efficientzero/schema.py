@@ -177,21 +177,14 @@ class Roots:
 class SearchResult(NamedTuple):
     """A planner's results at its roots."""
 
-<<<<<<< HEAD
-    visit_counts: I32  # [B, A] a search's sum M; every row has a visit
-    policies: F32  # [B, A] what the policy is trained towards: visit shares or improved
-=======
     visit_counts: I32  # [B, W] a search's sum M; every row has a visit
-    policies: F32  # [B, W] what the policy is trained towards: visit shares, or Gumbel's improved
->>>>>>> fefd90743176a9f46424a684bd0b9a53aa3674b8
+    policies: F32  # [B, W] what the policy is trained towards: visit shares or improved
     best_actions: I32  # [B] what the search recommends
     root_values: F32  # [B] mean value of the root, raw scale
     predicted_values: F32  # [B] the network's own value of the root
     prior_logits: F32  # [B, W] the network's own policy at the root, before any noise
     search_depths: I32  # [B] depth of the deepest leaf
-    child_q: (
-        F32  # [B, A] Q of the actions, raw scale, NaN where unknown; [B, 0] if nothing reads it
-    )
+    child_q: F32  # [B, W] Q of the actions, raw scale, NaN where unknown; [B, 0] if unread
 
 
 class ReplayStep(NamedTuple):
