@@ -48,7 +48,8 @@ def num_actions_in_slice(agent: AgentConfig) -> int:
 
 def reads_child_q(config: Config) -> bool:
     """Return whether something reads Q of the root's actions from a planner's results."""
-    return config.search.improved_policy != "algorithm"
+    is_greedy = config.actor.action_rule == "epsilon_greedy"
+    return is_greedy or config.search.improved_policy != "algorithm"
 
 
 def num_refreshed(config: Config) -> int:

@@ -33,6 +33,7 @@ _RANGES: dict[str, tuple[float, float]] = {
         (
             *("env.atari.sticky_action_probability", "network.batch_norm_momentum"),
             *("search.root_exploration_fraction", "actor.random_action_share"),
+            *("actor.epsilon_start", "actor.epsilon_end", "actor.epsilon_fraction"),
             *("replay.importance_exponent", "replay.importance_exponent_final"),
             *("replay.priority_refresh_share", "reanalyzer.policy_reanalyze_ratio"),
             *("reanalyzer.td_lambda", "learner.lr_warmup_fraction", "learner.momentum_tau"),
