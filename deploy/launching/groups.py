@@ -33,6 +33,9 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     (
         *("search.root_dirichlet_", "search.root_exploration_", "search.unvisited_q"),
     ): lambda values: values["search.algorithm"] == "puct",
+    ("network.action_value_hidden_size",): (
+        lambda values: values["agent.value_function"] == "action"
+    ),
     ("search.pb_c_",): lambda values: (
         values["search.algorithm"] == "puct" or values["search.improved_policy"] == "regularized"
     ),
@@ -49,6 +52,7 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("learner.huber_delta",): lambda values: not values["network.categorical_values"],
     ("network.support_b",): lambda values: values["network.categorical_values"],
     ("learner.average_for",): lambda values: values["learner.average_decay"],
+    ("actor.epsilon_",): lambda values: values["actor.action_rule"] == "epsilon_greedy",
     ("actor.random_action_repeat",): lambda values: values["actor.random_action_share"],
     ("learner.momentum",): lambda values: values["learner.optimizer"] != "adamw",
     ("agent.value_prefix_horizon", "network.lstm_hidden_size"): (

@@ -9,6 +9,7 @@ from learner.training.losses.unrolled_loss import (
     compute_loss,
     importance_weights,
     parts_at,
+    trained_value_logits,
     unroll,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "importance_weights",
     "loss_parts",
     "parts_at",
+    "trained_value_logits",
     "unroll",
 ]

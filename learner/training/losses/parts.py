@@ -30,9 +30,10 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
         gather: joins the rows of all ranks, for parts that compare slices with each other.
     """
     learner = config.learner
+    of_values = action_value_part if config.agent.value_function == "action" else value_part
     parts: tuple[LossPart, ...] = (
         LossPart("policy", learner.policy_coefficient, policy),
-        LossPart("value", learner.value_coefficient, value_part(scalar_loss(config))),
+        LossPart("value", learner.value_coefficient, of_values(scalar_loss(config))),
         LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),
     )
     if learner.consistency_coefficient > 0:
@@ -63,6 +64,17 @@ def value_part(loss: ScalarLoss) -> Callable[[Unrolled, LossInput], Tensor]:
         return loss(unrolled.network.support, unrolled.value_logits, batch.values)
 
     return value
+
+
+def action_value_part(loss: ScalarLoss) -> Callable[[Unrolled, LossInput], Tensor]:
+    """Return what makes the loss of the head with action values."""
+    value = value_part(loss)
+
+    def action_value(unrolled: Unrolled, batch: LossInput) -> Tensor:
+        """Return the loss of Q(o[t + k], a[t + k]), [B, K + 1]; 0 where no action was taken."""
+        return batch.mask * value(unrolled, batch)
+
+    return action_value
 
 
 def value_prefix(unrolled: Unrolled, batch: LossInput) -> Tensor:
