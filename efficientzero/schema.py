@@ -6,6 +6,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     K unroll steps   n td steps                     T episode length      M simulations
     W entries of a policy (``PolicyShape``)
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
+    L = K + 1 and N = n where the learner bootstraps (``learner.target_network`` local), else 0
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
 Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen after seeing
@@ -206,7 +207,7 @@ class Range(NamedTuple):
     wanted: str
     """The same in words, for messages."""
     low: float
-    high: float | Literal["last_action", "last_env_step"] | None = None
+    high: float | Literal["last_action", "last_env_step", "last_offset"] | None = None
     """A name stands for what only the run knows; None: no limit."""
     excludes_low: bool = False
 
@@ -230,6 +231,8 @@ _PROBABILITY = Range("more than 0, at most 1", 0, 1, excludes_low=True)
 _SHARE = Range("0 to 1", 0, 1 + 1e-3)  # float32 rounds
 _TRAIN_STEP = Range("train_steps", 0, 2**40)
 _ENV_STEP = Range("0 to budget.env_steps", 0, "last_env_step")
+_OFFSET = Range("0 to K + n", 0, "last_offset")
+_DISCOUNT = Range("0 to 1", 0, 1)
 _ENV_STEP_OR_NONE = Range("-1 to budget.env_steps", -1, "last_env_step")
 
 
@@ -240,11 +243,12 @@ class TrainingBatch(NamedTuple):
     that only some runs have gets a dimension that is 0 in the others, like R.
     """
 
-    frames: Annotated[Frames, BatchField("B S+K *frame", is_sent=True)]
+    frames: Annotated[Frames, BatchField("B S+K+N *frame", is_sent=True)]
     actions: Annotated[I64, BatchField("B K", _ACTION, is_sent=True)]
     """Uniformly random where masked."""
     value_prefixes: Annotated[F32, BatchField("B K", is_sent=True)]
     values: Annotated[F32, BatchField("B K+1", is_sent=True)]
+    """Where the learner bootstraps: only the rewards up to the bootstrap."""
     policies: Annotated[F32, BatchField("B K+1 W", _SHARE, is_sent=True)]
     action_mask: Annotated[Bool, BatchField("B K", Range("0 or 1", 0, 1), is_sent=True)]
     keys: Annotated[U64, BatchField("B")]
@@ -261,6 +265,10 @@ class TrainingBatch(NamedTuple):
     """Env_steps of stored steps drawn uniformly; -1: none."""
     refreshed_priorities: Annotated[F64, BatchField("R", Range("at least 0", 0))]
     """Theirs under the target weights."""
+    bootstrap_offsets: Annotated[I32, BatchField("B L", _OFFSET, is_sent=True)]
+    """The target of position k bootstraps from o[t + offset]."""
+    bootstrap_discounts: Annotated[F32, BatchField("B L", _DISCOUNT, is_sent=True)]
+    """What that value counts: discount^l after l rewards; 0 where nothing follows."""
 
 
 def batch_fields(batch: type[tuple[Any, ...]]) -> dict[str, BatchField]:

@@ -54,6 +54,8 @@ class NetworkConfig:
     """Output width of the SimSiam projector and predictor."""
     predictor_hidden_size: int = 512
     """Bottleneck of the SimSiam predictor."""
+    decoder_channels: int = 32
+    """Channels of the decoder of images (learner.reconstruction_coefficient)."""
     support_bound: int = 300
     """Values and prefixes are categorical over -bound..bound in transformed space."""
     norm: Literal["batch", "batch_by_call", "layer"] = "batch"
@@ -63,6 +65,10 @@ class NetworkConfig:
     """Momentum of the batch-norm running statistics."""
     categorical_values: bool = True
     """Values and prefixes as categories; off: one number each in transformed space."""
+    value_transform: Literal["sqrt", "identity"] = "sqrt"
+    """Space of values and prefixes. sqrt: MuZero's h(x); identity: raw values."""
+    support_bins: int = 0
+    """Categories, evenly spaced over -bound..bound. 0: one per integer, 2 * support_bound + 1."""
     zero_init_heads: bool = True
     """Start the last layer of each head at zero: uniform policy, zero value and prefix."""
 

@@ -54,6 +54,7 @@ _NOT_IN_OLDER_HASHES = {
     "network.downsample": 0,
     "network.norm": "batch",
     "network.trunk": "auto",
+    "network.decoder_channels": 32,
     "actor.action_rule": "auto",
     "actor.epsilon_start": 1.0,
     "actor.epsilon_end": 0.01,
@@ -71,6 +72,16 @@ _NOT_IN_OLDER_HASHES = {
     "reanalyzer.search_simulations": 0,
     "learner.average_decay": 0.0,
     "learner.average_for": "acting",
+    "learner.consistency": "simsiam",
+    "learner.momentum_tau": 0.99,
+    "learner.nce_temperature": 0.1,
+    "learner.nce_same_episode_negatives": False,
+    "network.value_transform": "sqrt",
+    "network.support_bins": 0,
+    "learner.huber_delta": 0.0,
+    "learner.target_network": "reanalyzer",
+    "learner.reconstruction_coefficient": 0.0,
+    "learner.reconstruction_train_steps": 0,
 }
 """Fields added later, with their defaults; a default is left out, so that old hashes stay."""
 
