@@ -15,7 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor  # noqa: TID251  eac
 
 import numpy as np
 
-from actor.action_sampling import ActionChooser
+from actor.actions import ActionChooser
 from actor.game_results import FinishedGames
 from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, PendingStep, halves_take_turns, make_groups

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from actor.action_rules import VisitsRule, make_action_rule
+from actor.actions.rules import VisitsRule, make_action_rule
 from efficientzero.config import Config, epsilon, temperature
 from efficientzero.schema import I64, Bool, SearchResult
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from actor.action_sampling import ActionChooser
+from actor.actions import ActionChooser
 from efficientzero.config.fields import Config
 from efficientzero.schema import SearchResult
 

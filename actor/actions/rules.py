@@ -1,6 +1,6 @@
 """The rules by which an actor plays, by name: ``actor.action_rule``.
 
-Used by ``action_sampling`` once training has begun; before it actions are uniform.
+Used by ``chooser`` once training has begun; before it actions are uniform.
 """
 
 from __future__ import annotations

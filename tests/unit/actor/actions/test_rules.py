@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from actor.action_rules import make_action_rule, sample_actions
-from actor.action_sampling import ActionChooser
+from actor.actions import ActionChooser
+from actor.actions.rules import make_action_rule, sample_actions
 from efficientzero.config import ConfigError, epsilon, reads_child_q, validate
 from efficientzero.config.fields import Config
 from efficientzero.schema import SearchResult
