@@ -33,9 +33,6 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     (
         *("search.root_dirichlet_", "search.root_exploration_", "search.unvisited_q"),
     ): lambda values: values["search.algorithm"] == "puct",
-    ("network.action_value_hidden_size",): (
-        lambda values: values["agent.value_function"] == "action"
-    ),
     ("search.pb_c_",): lambda values: (
         values["search.algorithm"] == "puct" or values["search.improved_policy"] == "regularized"
     ),
@@ -48,6 +45,9 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ),
     ("search.q_temperature",): lambda values: values["search.improved_policy"] == "softmax_q",
     ("search.mellowmax_",): lambda values: values["search.improved_policy"] == "mellowmax",
+    ("network.action_value_hidden_size",): (
+        lambda values: values["agent.value_function"] == "action"
+    ),
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
     ("learner.huber_delta",): lambda values: not values["network.categorical_values"],
     ("network.support_b",): lambda values: values["network.categorical_values"],

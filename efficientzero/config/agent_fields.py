@@ -23,6 +23,9 @@ class AgentConfig:
     value_function: Literal["state", "action"] = "state"
     """state: the value head, V(s), is trained. action: a head with Q(s, a) of every action is, and
     a state is worth the largest of them."""
+    value_distribution: Literal["two_hot", "categorical"] = "two_hot"
+    """What categories of values are trained towards. two_hot: one number, split between its two
+    neighbours. categorical: the distribution of the return (C51), moved by rewards and discount."""
 
 
 Downsample = Literal[0, 1, 2, 4, 8, 16, 32]

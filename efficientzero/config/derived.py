@@ -41,15 +41,15 @@ def staleness_bound(config: Config) -> int:
     return learner.max_batch_staleness or healthy_staleness(config) + spare
 
 
-def num_actions_in_slice(agent: AgentConfig) -> int:
-    """Return how many actions of a slice are trained on: K, or K + 1 with action values."""
-    return agent.num_unroll_steps + (agent.value_function == "action")
-
-
 def reads_child_q(config: Config) -> bool:
     """Return whether something reads Q of the root's actions from a planner's results."""
     is_greedy = config.actor.action_rule == "epsilon_greedy"
     return is_greedy or config.search.improved_policy != "algorithm"
+
+
+def num_actions_in_slice(agent: AgentConfig) -> int:
+    """Return how many actions of a slice are trained on: K, or K + 1 with action values."""
+    return agent.num_unroll_steps + (agent.value_function == "action")
 
 
 def num_refreshed(config: Config) -> int:

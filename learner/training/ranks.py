@@ -183,9 +183,8 @@ class RankGroup:
             config: decides whether some weights get no gradient.
         """
         with_synced_norms(network)
-        parts = loss_parts(config)
         has_idle_weights = (
-            any(part.coefficient == 0 or part.decay_train_steps for part in parts)
+            any(part.coefficient == 0 or part.decay_train_steps for part in loss_parts(config))
             or config.agent.value_function == "action"  # the value head has no loss
         )
         # Synced norms already keep the buffers equal.
