@@ -3,9 +3,11 @@
 from efficientzero.config.agent_fields import AgentConfig, CompatConfig, NetworkConfig, SearchConfig
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
+    has_local_targets,
     most_roots,
     num_fresh_policies,
     num_refreshed,
+    reads_child_q,
     staleness_bound,
 )
 from efficientzero.config.fields import Config
@@ -79,6 +81,7 @@ __all__ = [
     "downsample_of",
     "experiment_values",
     "flatten",
+    "has_local_targets",
     "hyperparameters",
     "importance_exponent",
     "is_published",
@@ -91,6 +94,7 @@ __all__ = [
     "num_fresh_policies",
     "num_refreshed",
     "preset_of_env",
+    "reads_child_q",
     "staleness_bound",
     "temperature",
     "trunk_of",

@@ -9,6 +9,8 @@ from efficientzero.config.fields import Config
 
 SEARCHED_VALUE_TARGETS = ("search", "mixed")
 """Those of ``reanalyzer.value_target`` that read root values of searches."""
+_FIRST_VALUE_OFFSETS = {"td_lambda": 1}
+"""The first observation whose value a target reads, where that is not the end of the td_steps."""
 _SPARE_INTERVALS = 2
 _READ_AHEAD = 3  # batches: on the device, in the learner's reader, in Reverb's stream
 
@@ -32,9 +34,19 @@ def staleness_bound(config: Config) -> int:
     return learner.max_batch_staleness or healthy_staleness(config) + spare
 
 
+def reads_child_q(config: Config) -> bool:
+    """Return whether something reads Q of the root's actions from a planner's results."""
+    return config.search.improved_policy != "algorithm"
+
+
 def num_refreshed(config: Config) -> int:
     """Return the number of stored steps that get a fresh priority with each training batch."""
     return int(config.replay.priority_refresh_share * config.learner.batch_size)
+
+
+def has_local_targets(config: Config) -> bool:
+    """Return whether the learner bootstraps value targets itself, with a frozen network."""
+    return config.learner.target_network == "local"
 
 
 def num_fresh_policies(config: Config, num_slices: int) -> int:
@@ -55,6 +67,7 @@ def most_roots(config: Config) -> int:
     own_values = size * positions if value_target in SEARCHED_VALUE_TARGETS else 0
     if value_target == "search" or config.reanalyzer.value_bootstrap == "network":
         return max(1, own_values, fresh * positions)
-    # Values are at offsets n .. K + n, policies at 0 .. K: roots of both are searched once.
-    shared = max(0, positions - config.agent.td_steps)
-    return size * positions + fresh * (positions - shared)
+    # Values are at offsets up to K + n, policies at 0 .. K: roots of both are searched once.
+    first = _FIRST_VALUE_OFFSETS.get(value_target, config.agent.td_steps)
+    num_values = positions + config.agent.td_steps - first
+    return size * num_values + fresh * min(first, positions)

@@ -54,9 +54,12 @@ class ReanalyzerConfig:
     """Share of each batch whose policy targets come from a fresh search."""
     value_bootstrap: Literal["network", "search"] = "network"
     """Value at the end of the td_steps: the target network's, or the root's of a fresh search."""
-    value_target: Literal["td", "search", "mixed"] = "td"
+    value_target: Literal["td", "search", "mixed", "td_lambda"] = "td"
     """td: n-step returns. search: root values of fresh searches at the positions themselves, with
-    no stored rewards. mixed: td early in training and for new steps, all n of them, else search."""
+    no stored rewards. mixed: td early in training and for new steps, all n of them, else search.
+    td_lambda: returns of all horizons up to td_steps, averaged (TD(lambda), GAE)."""
+    td_lambda: float = 0.95
+    """td_lambda: 1 is td, 0 bootstraps after one step."""
     mixed_start_train_steps: int = 40_000
     """mixed: with target weights of fewer train_steps every value target is td's."""
     mixed_fresh_env_steps: int = 20_000
@@ -105,6 +108,24 @@ class LearnerConfig:
     """Weight of the policy loss."""
     consistency_coefficient: float = 2.0
     """Weight of the self-supervised consistency loss; 0 removes its work."""
+    consistency: Literal["simsiam", "spr", "nce"] = "simsiam"
+    """What predicted latents are compared with. simsiam: the encoder's own, by cosine. spr: those
+    of a moving average of the encoder, by cosine. nce: the encoder's, against all other slices'."""
+    momentum_tau: float = 0.99
+    """spr: share of the moving average that stays per train_step; 0: the encoder itself."""
+    nce_temperature: float = 0.1
+    """nce: divides the cosines; lower: the most similar slices count more."""
+    nce_same_episode_negatives: bool = False
+    """nce: other steps of the same slice are negatives, too."""
+    huber_delta: float = 0.0
+    """Error, in transformed space, from which the value loss grows linearly (Huber), without
+    categories. 0: squared errors."""
+    reconstruction_coefficient: float = 0.0
+    """Weight of the loss of newest frames decoded from latents; 0 removes its work. Set
+    independent_augmentation off with it: no latent can know another draw's shift."""
+    reconstruction_train_steps: int = 0
+    """Train_steps in which that weight falls linearly to 0, and the decoder's work with it.
+    0: it stays."""
     augmentation: bool = True
     """Random shift and intensity on image observations."""
     shift_pixels: int = 4
@@ -118,6 +139,9 @@ class LearnerConfig:
     """Train_steps between publications of the latest weights; those of the first go out at once."""
     target_interval: int = 200
     """Train_steps between publications of the target weights."""
+    target_network: Literal["reanalyzer", "local"] = "reanalyzer"
+    """Who values the end of the td_steps. local: the learner itself, with a copy of its weights
+    that it renews every target_interval train_steps exactly, as DQN does."""
     max_batch_staleness: int = 0
     """Train_steps a batch's target weights may be behind; older batches are dropped.
     0: automatic, the largest age of a healthy run plus two target intervals."""

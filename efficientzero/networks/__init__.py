@@ -3,6 +3,7 @@
 Actors, reanalyzers, the evaluator and the learner build it with ``make_network``.
 """
 
+from efficientzero.networks.atom_support import AtomSupport, ValueSupport
 from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock, scale_pixels
 from efficientzero.networks.conv_trunk import ConvDynamics
 from efficientzero.networks.efficientzero_net import (
@@ -16,6 +17,7 @@ from efficientzero.networks.heads import (
     Heads,
     auxiliary_heads_of,
     inference_entries,
+    new_in_forks,
     training_only,
 )
 from efficientzero.networks.node_answers import (
@@ -32,6 +34,7 @@ __all__ = [
     "AUXILIARY_HEADS",
     "TRUNKS",
     "AnswerRule",
+    "AtomSupport",
     "Classifier",
     "ConvDynamics",
     "EfficientZeroNet",
@@ -44,9 +47,11 @@ __all__ = [
     "ScalarRegression",
     "ScalarSupport",
     "StepAnswers",
+    "ValueSupport",
     "auxiliary_heads_of",
     "inference_entries",
     "make_network",
+    "new_in_forks",
     "node_answers",
     "scale_pixels",
     "step_answers",

@@ -35,6 +35,11 @@ def scale_pixels(observations: Tensor) -> Tensor:
     return observations.float() / 255.0 if observations.dtype == torch.uint8 else observations
 
 
+def compress(x: Tensor) -> Tensor:
+    """Return sign(x) ln(1 + |x|), which leaves small numbers as they are."""
+    return x.sign() * x.abs().log1p()
+
+
 def conv3x3(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Conv2d:
     """Return a 3x3 convolution with padding 1 and no bias (a norm follows)."""
     return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from efficientzero.config import Config, NetworkConfig
+from efficientzero.networks.atom_support import ValueSupport, make_support
 from efficientzero.networks.blocks import Classifier, Prediction, ValuePrefixHead
+from efficientzero.networks.decoder import Decoder
 from efficientzero.networks.heads import (
     AUXILIARY_HEADS,
     Heads,
@@ -25,7 +27,6 @@ from efficientzero.networks.heads import (
 )
 from efficientzero.networks.node_answers import AnswerRule
 from efficientzero.networks.norms import with_own_statistics
-from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 from efficientzero.networks.trunks import make_trunk
 from efficientzero.schema import EnvSpec, PolicyShape
 
@@ -53,6 +54,10 @@ class EfficientZeroNet(nn.Module):
 
     projector: nn.Module
     predictor: nn.Module
+    momentum_representation: nn.Module
+    momentum_projector: nn.Module
+    contrast_projector: nn.Module
+    decoder: Decoder
 
     def __init__(
         self,
@@ -72,9 +77,7 @@ class EfficientZeroNet(nn.Module):
         super().__init__()
         self.spec = spec
         self.lstm_hidden_size = config.lstm_hidden_size if heads.value_prefix else 0
-        self.support: ScalarSupport | ScalarRegression = (
-            ScalarSupport(config.support_bound) if config.categorical_values else ScalarRegression()
-        )
+        self.support: ValueSupport = make_support(config)
         """Turns what the heads answer into scalars."""
         trunk = make_trunk(config, spec)
         self.latent_shape = trunk.latent_shape
@@ -110,7 +113,7 @@ class EfficientZeroNet(nn.Module):
         if trunk.own_root_statistics:
             self.root_prediction = with_own_statistics(self.prediction)
         for name in auxiliary:
-            self.add_module(name, AUXILIARY_HEADS[name].make(config, self.latent_shape))
+            self.add_module(name, AUXILIARY_HEADS[name].make(config, self))
         # Convolutions are quicker on channels-last weights, on CPU and GPU alike; the layout of
         # the weights carries over to all activations.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

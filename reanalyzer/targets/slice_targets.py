@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientzero.schema import F32, I32, Bool, Ending, SliceBatch
+from efficientzero.schema import F32, F64, I32, I64, Bool, Ending, SliceBatch
 
 
 class SliceEnds(NamedTuple):
@@ -83,20 +83,57 @@ def n_step_returns(
         td_steps: i32 [B], horizon of each slice.
         discount: per env_step.
     """
-    num_positions = bootstrap_values.shape[1]
-    steps_left = batch.steps_left.astype(np.int64)
-    values = np.zeros(bootstrap_values.shape, np.float64)
-    for k in range(num_positions):
-        horizons = np.where(k < ends.offsets, np.clip(steps_left - k, 0, td_steps), 0)  # [B]
+    sums, tail_discounts = partial_returns(
+        batch,
+        ends,
+        bootstraps=bootstraps,
+        td_steps=td_steps,
+        discount=discount,
+    )
+    tails = np.where(bootstraps, tail_discounts * bootstrap_values, 0.0)
+    values: F32 = (sums + tails).astype(np.float32)
+    return values
+
+
+def partial_returns(
+    batch: SliceBatch, ends: SliceEnds, *, bootstraps: Bool, td_steps: I32, discount: float
+) -> tuple[F64, F64]:
+    """Return n-step returns without their bootstrap, and what it counts in them.
+
+    Args:
+        batch: sampled slices.
+        ends: of the slices.
+        bootstraps: bool [B, K + 1] from ``bootstrap_offsets``.
+        td_steps: i32 [B], horizon of each slice.
+        discount: per env_step.
+
+    Returns:
+        sums: f64 [B, K + 1], discounted rewards of each position's horizon.
+        tail_discounts: f64 [B, K + 1], discount^l, or 0 where there is no bootstrap.
+    """
+    horizons = reward_horizons(batch, ends, td_steps, bootstraps.shape[1])
+    sums = np.zeros(bootstraps.shape, np.float64)
+    for k in range(bootstraps.shape[1]):
         for j in range(int(td_steps.max())):
-            values[:, k] += np.where(
-                j < horizons,
+            sums[:, k] += np.where(
+                j < horizons[:, k],
                 discount**j * batch.rewards[:, min(k + j, batch.rewards.shape[1] - 1)],
                 0.0,
             )
-        tails = discount ** horizons.astype(np.float64) * bootstrap_values[:, k]
-        values[:, k] += np.where(bootstraps[:, k], tails, 0.0)
-    return values.astype(np.float32)
+    return sums, np.where(bootstraps, discount ** horizons.astype(np.float64), 0.0)
+
+
+def reward_horizons(batch: SliceBatch, ends: SliceEnds, td_steps: I32, num_positions: int) -> I64:
+    """Return how many rewards count in the return of each position, i64 [B, num_positions].
+
+    The slice's horizon, cut at the end of the episode; 0 from the end of the slice's block on.
+    """
+    positions = np.arange(num_positions)
+    left = batch.steps_left.astype(np.int64)[:, None] - positions
+    horizons: I64 = np.where(
+        positions < ends.offsets[:, None], np.clip(left, 0, td_steps[:, None]), 0
+    )
+    return horizons
 
 
 def value_prefix_targets(rewards: F32, *, num_unroll_steps: int, horizon: int) -> F32:

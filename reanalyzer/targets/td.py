@@ -60,24 +60,32 @@ class TdTarget:
 
     def _bootstraps(self, sample: Sample) -> tuple[I32, I32, Bool]:
         """Return each slice's horizon, i32 [B], and the result of ``bootstrap_offsets`` for it."""
-        td_steps = self._td_steps(sample)
+        td_steps = slice_td_steps(self._config, sample, is_corrected=self._is_corrected)
         return td_steps, *bootstrap_offsets(sample.ends, td_steps, self._num_unroll_steps)
 
-    def _td_steps(self, sample: Sample) -> I32:
-        agent, reanalyzer = self._config.agent, self._config.reanalyzer
-        if not self._is_corrected:
-            return np.full(len(sample.env_step_ages), agent.td_steps, np.int32)
-        ages: I64 = (
-            sample.env_step_ages
-            if self._config.compat.transition_age
-            else sample.target_train_step - sample.slices.weights_versions
-        )
-        return corrected_td_steps(
-            ages=ages,
-            td_steps=agent.td_steps,
-            # Also used for an age in transitions: the reference does not distinguish the two.
-            age_per_step=age_per_td_step(reanalyzer, self._config.budget),
-        )
+
+def slice_td_steps(config: Config, sample: Sample, *, is_corrected: bool) -> I32:
+    """Return the horizon of each slice, i32 [B]: n, or fewer steps for old data.
+
+    Args:
+        config: the run's config.
+        sample: the slices and their ages.
+        is_corrected: whether horizons shrink with age.
+    """
+    agent, reanalyzer = config.agent, config.reanalyzer
+    if not is_corrected:
+        return np.full(len(sample.env_step_ages), agent.td_steps, np.int32)
+    ages: I64 = (
+        sample.env_step_ages
+        if config.compat.transition_age
+        else sample.target_train_step - sample.slices.weights_versions
+    )
+    return corrected_td_steps(
+        ages=ages,
+        td_steps=agent.td_steps,
+        # Also used for an age in transitions: the reference does not distinguish the two.
+        age_per_step=age_per_td_step(reanalyzer, config.budget),
+    )
 
 
 def corrected_td_steps(*, ages: I64, td_steps: int, age_per_step: float) -> I32:

@@ -101,7 +101,7 @@ def test_every_preset_is_in_the_readme():
 MADE_BY_THE_READER = {
     *("efficientzero/envs/coin.py", "efficientzero/networks/fourier_trunk.py"),
     *("efficientzero/search/lookahead.py", "learner/training/losses/policy_entropy.py"),
-    "reanalyzer/targets/td_lambda.py",
+    "reanalyzer/targets/stored.py",
     "docs/results/catch/simulations.png",
     "docs/results/minatar/minatar-100k.md",
 }

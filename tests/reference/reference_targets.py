@@ -94,3 +94,22 @@ def value_prefix_target(episode: Episode, t: int, k: int, rules: Rules) -> float
     while since % rules.prefix_horizon:
         since -= 1
     return sum(float(r) for r in episode.rewards[t + since : t + k + 1])
+
+
+def lambda_target(
+    episode: Episode,
+    t: int,
+    k: int,
+    *,
+    horizon: int,
+    trace: float,
+    value_of: Callable[[int], float],
+    rules: Rules,
+) -> float:
+    """Return the average of the returns of 1 .. ``horizon`` steps; ``trace`` is lambda."""
+    total, weight = 0.0, 1.0
+    for steps in range(1, horizon + 1):
+        part = value_target(episode, t, k, horizon=steps, value_of=value_of, rules=rules)
+        total += weight * (part if steps == horizon else (1 - trace) * part)
+        weight *= trace
+    return total

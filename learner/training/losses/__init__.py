@@ -8,6 +8,7 @@ from learner.training.losses.unrolled_loss import (
     Unrolled,
     compute_loss,
     importance_weights,
+    parts_at,
     unroll,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "compute_loss",
     "importance_weights",
     "loss_parts",
+    "parts_at",
     "unroll",
 ]

@@ -47,6 +47,9 @@ class LossInput:
     policies: Tensor  # f32 [B, K + 1, A]; all zero where there is no policy target
     mask: Tensor  # f32 [B, K] 1 where action t+k exists
     importance_weights: Tensor  # f32 [B]
+    # Only before ``LocalTargets`` has completed ``values``:
+    bootstrap_observations: Tensor | None = None  # u8 or f32 [B, K + 1, *observation]
+    bootstrap_discounts: Tensor | None = None  # f32 [B, K + 1] what their values count; or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,7 @@ class LossTerms:
     loss: Tensor  # f32 [] the same without importance weights
     parts: Mapping[str, Tensor]  # f32 [B, K + 1] or [B, K] each: unweighted, masked, no gradient
     priorities: Tensor  # f32 [B] |v(o[t]) - z[0]|, raw scale
+    value_targets: Tensor  # f32 [B, K + 1] z
     # For the statistics, without gradient:
     latents: Tensor  # f32 [B, *latent] of o[t]
     value_logits: Tensor  # f32 [B, K + 1, bins]
@@ -88,7 +92,26 @@ class LossPart(NamedTuple):
 
     Steps past the end of an episode are masked by ``compute_loss``."""
     needs_next_observations: bool = False
-    """Whether it reads ``Unrolled.next_latents`` or ``LossInput.next_observations``."""
+    """Whether it reads ``LossInput.next_observations``, or what is made of them."""
+    needs_next_latents: bool = False
+    """Whether it reads ``Unrolled.next_latents``; needs the next observations, too."""
+    decay_train_steps: int = 0
+    """Train_steps in which the coefficient falls linearly to 0; from then on the part is left out.
+    0: the coefficient stays."""
+    after_update: Callable[[EfficientZeroNet, Tensor], None] | None = None
+    """Called after each step of the optimiser with the network and whether the step was skipped,
+    bool [] on the device; for weights that follow the trained ones."""
+
+
+def parts_at(parts: Sequence[LossPart], train_step: int) -> Sequence[LossPart]:
+    """Return the parts with their coefficients at ``train_step``, less those that have ended."""
+    return [
+        part._replace(coefficient=part.coefficient * (1.0 - train_step / part.decay_train_steps))
+        if part.decay_train_steps
+        else part
+        for part in parts
+        if not part.decay_train_steps or train_step < part.decay_train_steps
+    ]
 
 
 def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
@@ -119,7 +142,7 @@ def compute_loss(
     Raises:
         ValueError: a part needs next observations and ``batch`` has none.
     """
-    needs_next = any(part.needs_next_observations for part in parts)
+    needs_next = any(part.needs_next_latents for part in parts)
     next_latents = _next_latents(network, batch) if needs_next else None
     root, steps = unroll(network, batch, agent=agent, gradient_scaling=gradient_scaling)
     unrolled = Unrolled(
@@ -152,12 +175,14 @@ def compute_loss(
     else:
         per_sample = scale_gradient(root_loss + unrolled_loss, factor)
     with torch.no_grad():
-        values = node_answers(root, network.answer_rule).values
+        # Detached also where the answer is a view of the outputs, which keeps their gradient.
+        values = node_answers(root, network.answer_rule).values.detach()
     return LossTerms(
         total=(batch.importance_weights * per_sample).mean(),
         loss=per_sample.detach().mean(),
         parts=reported,
         priorities=(values - batch.values[:, 0]).abs(),
+        value_targets=batch.values,
         latents=root.latents.detach(),
         value_logits=unrolled.value_logits.detach(),
         value_prefix_logits=unrolled.value_prefix_logits.detach(),

@@ -27,6 +27,7 @@ CONFIG = Config(
         reduced_channels=2,
         mlp_latent_size=6,
         mlp_hidden_size=8,
+        decoder_channels=3,
         head_hidden_size=5,
         lstm_hidden_size=4,
         projector_hidden_size=6,
@@ -67,6 +68,33 @@ CASES = {
         agent={"value_prefix": False, "value_prefix_horizon": 1}, compat=_REFERENCE
     ),
     "numbers instead of categories": case(network={"categorical_values": False}),
+    "spr": case(learner={"consistency": "spr"}),
+    "nce": case(learner={"consistency": "nce"}),
+    "nce with other steps of a slice, reference scaling": case(
+        learner={
+            "consistency": "nce",
+            "nce_same_episode_negatives": True,
+            "nce_temperature": 0.3,
+        },
+        compat=_REFERENCE,
+    ),
+    "numbers on the raw scale, Huber": case(
+        network={"categorical_values": False, "value_transform": "identity"},
+        learner={"huber_delta": 2.0},
+    ),
+    "few atoms on the raw scale": case(network={"value_transform": "identity", "support_bins": 5}),
+    "reconstruction": case(learner={"reconstruction_coefficient": 0.5}),
+    "reconstruction alone, through strides, reference scaling": case(
+        network={"downsample": 2},
+        learner={
+            "reconstruction_coefficient": 2.0,
+            "policy_coefficient": 0.0,
+            "value_coefficient": 0.0,
+            "value_prefix_coefficient": 0.0,
+            "consistency_coefficient": 0.0,
+        },
+        compat=_REFERENCE,
+    ),
     "no consistency": case(learner={"consistency_coefficient": 0.0}),
     "no value": case(learner={"value_coefficient": 0.0}),
     "no policy": case(learner={"policy_coefficient": 0.0}),
@@ -132,6 +160,7 @@ def loss_of(network: EfficientZeroNet, batch: LossInput, config: Config) -> Loss
 def in_float32(batch: LossInput) -> LossInput:
     """Return ``batch`` as the learner's loader makes it."""
     fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    fields = {name: tensor for name, tensor in fields.items() if tensor is not None}
     return LossInput(
         **{
             name: tensor.to(torch.float32) if tensor.dtype == torch.float64 else tensor

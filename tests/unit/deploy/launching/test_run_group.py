@@ -341,6 +341,36 @@ def test_a_field_that_both_searches_read_is_not_cut():
         assert is_puct == (algorithm == "puct")
 
 
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        ({}, {"learner.consistency", "learner.momentum"}),
+        ({"learner.optimizer": "adamw"}, {"learner.consistency"}),
+        ({"learner.consistency_coefficient": 0.0}, {"learner.momentum"}),
+        (
+            {"learner.optimizer": "adamw", "learner.consistency": "spr"},
+            {"learner.consistency", "learner.momentum_tau"},
+        ),
+        (
+            {"learner.reconstruction_coefficient": 1.0},
+            {"learner.consistency", "learner.momentum", "learner.reconstruction_train_steps"},
+        ),
+        (
+            {"learner.consistency": "nce"},
+            {"learner.consistency", "learner.momentum", "learner.nce_temperature"},
+        ),
+    ],
+)
+def test_settings_of_losses_that_are_not_used_are_cut_first(change, read):
+    rank = by_importance(experiment_values(changed(Config(), change)))
+    asked = {
+        *("consistency", "momentum", "momentum_tau", "nce_temperature"),
+        "reconstruction_train_steps",
+    }
+    last = rank.index("evaluator.num_episodes")
+    assert {f"learner.{n}" for n in asked if rank.index(f"learner.{n}") < last} == read
+
+
 def test_numbers_of_actors_and_reanalyzers_are_named():
     counts = {"cluster.num_actors": 8, "cluster.num_reanalyzers": 2}
     config = changed(load_preset("catch"), counts)

@@ -40,9 +40,10 @@ def test_loss_and_parts_equal_a_loop_over_slices_and_steps(config, spec, seed):
     for name in ("policy", "value", "value_prefix"):
         part = torch.from_numpy(getattr(wanted, name))
         torch.testing.assert_close(got.parts[name], part, rtol=1e-9, atol=1e-9)
-    if config.learner.consistency_coefficient:
-        part = torch.from_numpy(wanted.consistency)
-        torch.testing.assert_close(got.parts["consistency"], part, rtol=1e-9, atol=1e-9)
+    for name in ("consistency", "reconstruction"):
+        if getattr(config.learner, f"{name}_coefficient"):
+            part = torch.from_numpy(getattr(wanted, name))
+            torch.testing.assert_close(got.parts[name], part, rtol=1e-9, atol=1e-9)
     assert float(got.loss) == pytest.approx(wanted.loss, rel=1e-9)
     assert float(got.total.detach()) == pytest.approx(wanted.total, rel=1e-9)
 
