@@ -52,6 +52,7 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("learner.huber_delta",): lambda values: not values["network.categorical_values"],
     ("network.support_b",): lambda values: values["network.categorical_values"],
     ("learner.average_for",): lambda values: values["learner.average_decay"],
+    ("actor.epsilon_",): lambda values: values["actor.action_rule"] == "epsilon_greedy",
     ("actor.random_action_repeat",): lambda values: values["actor.random_action_share"],
     ("learner.momentum",): lambda values: values["learner.optimizer"] != "adamw",
     ("agent.value_prefix_horizon", "network.lstm_hidden_size"): (

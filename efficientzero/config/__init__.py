@@ -49,6 +49,7 @@ from efficientzero.config.run_fields import (
 )
 from efficientzero.config.schedules import (
     age_per_td_step,
+    epsilon,
     importance_exponent,
     is_published,
     learning_rate,
@@ -86,6 +87,7 @@ __all__ = [
     "config_hash",
     "config_to_dict",
     "downsample_of",
+    "epsilon",
     "experiment_values",
     "flatten",
     "has_local_targets",

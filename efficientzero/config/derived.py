@@ -43,7 +43,8 @@ def staleness_bound(config: Config) -> int:
 
 def reads_child_q(config: Config) -> bool:
     """Return whether something reads Q of the root's actions from a planner's results."""
-    return config.search.improved_policy != "algorithm"
+    is_greedy = config.actor.action_rule == "epsilon_greedy"
+    return is_greedy or config.search.improved_policy != "algorithm"
 
 
 def num_actions_in_slice(agent: AgentConfig) -> int:

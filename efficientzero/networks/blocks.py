@@ -204,7 +204,7 @@ class Prediction(nn.Module):
         logits = self.value_head(features), self.policy_head(features)
         if self.action_value_head is None:
             return logits
-        return *logits, self.action_value_head(features).unflatten(1, (logits[1].shape[1], -1))
+        return *logits, self.action_value_head(features).unflatten(1, (-1, logits[0].shape[1]))
 
 
 def make_projector(in_size: int, *, hidden_size: int, out_size: int, momentum: float) -> nn.Module:

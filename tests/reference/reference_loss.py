@@ -182,7 +182,7 @@ def _info_nce(outputs: _Outputs, batch: LossInput, b: int, k: int, config: Confi
     for anchors, others in ((outputs.online, outputs.target), (outputs.target, outputs.online)):
         shares = []
         for c in range(len(batch.mask)):
-            for j in range(batch.mask.shape[1]):
+            for j in range(batch.value_prefixes.shape[1]):
                 is_negative = c != b or (learner.nce_same_episode_negatives and j != k)
                 if batch.mask[c, j] and (is_negative or (c, j) == (b, k)):
                     cosine = _cosine(anchors[k][b], others[j][c])

@@ -14,6 +14,8 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("env.max_episode_steps", "env.final_eval_max_episode_steps", "env.atari.noop_max"),
             *("budget.warmup_env_steps", "budget.last_train_steps"),
             *("budget.schedule_train_steps", "budget.max_env_steps_ahead"),
+            *("network.support_bins", "learner.huber_delta", "network.action_value_hidden_size"),
+            *("network.downsample", "search.gumbel_maxvisit_init", "search.gumbel_value_scale"),
             *("network.support_bins", "learner.huber_delta"),
             *("network.downsample", "network.action_value_hidden_size"),
             *("search.gumbel_maxvisit_init", "search.gumbel_value_scale"),
@@ -34,6 +36,7 @@ _RANGES: dict[str, tuple[float, float]] = {
         (
             *("env.atari.sticky_action_probability", "network.batch_norm_momentum"),
             *("search.root_exploration_fraction", "actor.random_action_share"),
+            *("actor.epsilon_start", "actor.epsilon_end", "actor.epsilon_fraction"),
             *("replay.importance_exponent", "replay.importance_exponent_final"),
             *("replay.priority_refresh_share", "reanalyzer.policy_reanalyze_ratio"),
             *("reanalyzer.td_lambda", "learner.lr_warmup_fraction", "learner.momentum_tau"),
