@@ -31,11 +31,23 @@ Values = Mapping[str, Any]
 
 _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     (
-        *("search.pb_c_", "search.root_dirichlet_", "search.root_exploration_"),
-        *("search.unvisited_q", "search.value_delta_max"),
+        *("search.root_dirichlet_", "search.root_exploration_", "search.unvisited_q"),
     ): lambda values: values["search.algorithm"] == "puct",
-    ("search.gumbel_",): lambda values: values["search.algorithm"] == "gumbel",
+    ("search.pb_c_",): lambda values: (
+        values["search.algorithm"] == "puct" or values["search.improved_policy"] == "regularized"
+    ),
+    ("search.value_delta_max",): lambda values: (
+        values["search.algorithm"] == "puct" or values["search.improved_policy"] != "algorithm"
+    ),
+    ("search.gumbel_max_considered_",): lambda values: values["search.algorithm"] == "gumbel",
+    ("search.gumbel_maxvisit_", "search.gumbel_value_"): lambda values: (
+        values["search.algorithm"] == "gumbel" or values["search.improved_policy"] == "completed_q"
+    ),
+    ("search.q_temperature",): lambda values: values["search.improved_policy"] == "softmax_q",
+    ("search.mellowmax_",): lambda values: values["search.improved_policy"] == "mellowmax",
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
+    ("learner.huber_delta",): lambda values: not values["network.categorical_values"],
+    ("network.support_b",): lambda values: values["network.categorical_values"],
     ("learner.average_for",): lambda values: values["learner.average_decay"],
     ("actor.random_action_repeat",): lambda values: values["actor.random_action_share"],
     ("learner.momentum",): lambda values: values["learner.optimizer"] != "adamw",

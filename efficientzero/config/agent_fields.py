@@ -65,6 +65,10 @@ class NetworkConfig:
     """Momentum of the batch-norm running statistics."""
     categorical_values: bool = True
     """Values and prefixes as categories; off: one number each in transformed space."""
+    value_transform: Literal["sqrt", "identity"] = "sqrt"
+    """Space of values and prefixes. sqrt: MuZero's h(x); identity: raw values."""
+    support_bins: int = 0
+    """Categories, evenly spaced over -bound..bound. 0: one per integer, 2 * support_bound + 1."""
     zero_init_heads: bool = True
     """Start the last layer of each head at zero: uniform policy, zero value and prefix."""
 
@@ -78,9 +82,9 @@ class SearchConfig:
     algorithm: Literal["puct", "gumbel"] = "puct"
     """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
     pb_c_init: float = 1.25
-    """c_1 of the pUCT formula."""
+    """c_1 of the pUCT formula, and of the improved policy regularized."""
     pb_c_base: float = 19_652.0
-    """c_2 of the pUCT formula."""
+    """c_2 of the pUCT formula, and of the improved policy regularized."""
     root_dirichlet_alpha: float = 0.3
     """Concentration of the Dirichlet noise mixed into root priors."""
     root_exploration_fraction: float = 0.25
@@ -89,7 +93,7 @@ class SearchConfig:
     """Root priors are the policy head's logits over this; above 1 they are flatter, so that
     policies forget preferences that no value supports. Evaluation uses 1."""
     value_delta_max: float = 0.01
-    """puct: lower bound of the min-max range that normalises Q."""
+    """puct and improved policies: lower bound of the min-max range that normalises Q."""
     normalize_q: bool = True
     """Scale Q to 0..1 by its range in the tree; off: the pUCT formula takes Q as it is."""
     unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q"
@@ -98,9 +102,19 @@ class SearchConfig:
     gumbel_max_considered_actions: int = 16
     """gumbel: most actions that sequential halving starts from at the root."""
     gumbel_maxvisit_init: float = 50.0
-    """gumbel: c_visit of the completed-Q transform."""
+    """gumbel and completed_q: c_visit of the completed-Q transform."""
     gumbel_value_scale: float = 0.1
-    """gumbel: c_scale of the completed-Q transform."""
+    """gumbel and completed_q: c_scale of the completed-Q transform."""
+    improved_policy: Literal[
+        "algorithm", "completed_q", "regularized", "softmax_q", "mellowmax"
+    ] = "algorithm"
+    """What the policy is trained towards. algorithm: visit shares, or with gumbel its own improved
+    policy. Others read Q of the root's actions, those without a visit completed by the network's
+    value. completed_q: Gumbel MuZero's, after any search; regularized: Grill et al. (2020)."""
+    q_temperature: float = 0.25
+    """softmax_q: the policy is softmax(Q / this), with Q as normalize_q says."""
+    mellowmax_omega: float = 5.0
+    """mellowmax: larger is greedier; the policy's mean Q is the mellowmax of Q."""
     num_threads: int = 1
     """Threads that share the trees of one search; results do not depend on it."""
     inference_backend: Literal["auto", "eager", "folded", "graphed"] = "auto"

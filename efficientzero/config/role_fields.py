@@ -117,6 +117,9 @@ class LearnerConfig:
     """nce: divides the cosines; lower: the most similar slices count more."""
     nce_same_episode_negatives: bool = False
     """nce: other steps of the same slice are negatives, too."""
+    huber_delta: float = 0.0
+    """Error, in transformed space, from which the value loss grows linearly (Huber), without
+    categories. 0: squared errors."""
     reconstruction_coefficient: float = 0.0
     """Weight of the loss of newest frames decoded from latents; 0 removes its work. Set
     independent_augmentation off with it: no latent can know another draw's shift."""
@@ -136,6 +139,9 @@ class LearnerConfig:
     """Train_steps between publications of the latest weights; those of the first go out at once."""
     target_interval: int = 200
     """Train_steps between publications of the target weights."""
+    target_network: Literal["reanalyzer", "local"] = "reanalyzer"
+    """Who values the end of the td_steps. local: the learner itself, with a copy of its weights
+    that it renews every target_interval train_steps exactly, as DQN does."""
     max_batch_staleness: int = 0
     """Train_steps a batch's target weights may be behind; older batches are dropped.
     0: automatic, the largest age of a healthy run plus two target intervals."""

@@ -3,6 +3,7 @@
 Actors, reanalyzers, the evaluator and the learner build it with ``make_network``.
 """
 
+from efficientzero.networks.atom_support import AtomSupport, ValueSupport
 from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock, scale_pixels
 from efficientzero.networks.conv_trunk import ConvDynamics
 from efficientzero.networks.efficientzero_net import (
@@ -33,6 +34,7 @@ __all__ = [
     "AUXILIARY_HEADS",
     "TRUNKS",
     "AnswerRule",
+    "AtomSupport",
     "Classifier",
     "ConvDynamics",
     "EfficientZeroNet",
@@ -45,6 +47,7 @@ __all__ = [
     "ScalarRegression",
     "ScalarSupport",
     "StepAnswers",
+    "ValueSupport",
     "auxiliary_heads_of",
     "inference_entries",
     "make_network",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from efficientzero.config import Config, NetworkConfig
+from efficientzero.networks.atom_support import ValueSupport, make_support
 from efficientzero.networks.blocks import Classifier, Prediction, ValuePrefixHead
 from efficientzero.networks.decoder import Decoder
 from efficientzero.networks.heads import (
@@ -26,7 +27,6 @@ from efficientzero.networks.heads import (
 )
 from efficientzero.networks.node_answers import AnswerRule
 from efficientzero.networks.norms import with_own_statistics
-from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 from efficientzero.networks.trunks import make_trunk
 from efficientzero.schema import EnvSpec, PolicyShape
 
@@ -77,9 +77,7 @@ class EfficientZeroNet(nn.Module):
         super().__init__()
         self.spec = spec
         self.lstm_hidden_size = config.lstm_hidden_size if heads.value_prefix else 0
-        self.support: ScalarSupport | ScalarRegression = (
-            ScalarSupport(config.support_bound) if config.categorical_values else ScalarRegression()
-        )
+        self.support: ValueSupport = make_support(config)
         """Turns what the heads answer into scalars."""
         trunk = make_trunk(config, spec)
         self.latent_shape = trunk.latent_shape

@@ -43,6 +43,7 @@ class UniformPlanner:
             predicted_values=np.zeros(len(roots), np.float32),
             prior_logits=np.zeros(shape, np.float32),
             search_depths=np.zeros(len(roots), np.int32),
+            child_q=np.empty((len(roots), 0), np.float32),
         )
 
     def network_values(self, observations: Frames | Tensor) -> F32:
@@ -81,6 +82,7 @@ class PriorPlanner:
             predicted_values=values,
             prior_logits=prior_logits,
             search_depths=np.zeros(len(roots), np.int32),
+            child_q=np.empty((len(roots), 0), np.float32),
         )
 
     @torch.inference_mode()

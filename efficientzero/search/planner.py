@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from efficientzero.config import Config
+from efficientzero.config import Config, reads_child_q
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, EnvSpec, Frames, PolicyShape, Roots, SearchResult
 from efficientzero.search.batched_search import BatchedSearch
@@ -78,4 +78,5 @@ def make_planner(
                 batch_size=batch_size,
                 device=device,
                 generator=generator,
+                wants_child_q=reads_child_q(config),
             )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from efficientzero.config import Config, most_roots
+from efficientzero.config import Config, has_local_targets, most_roots
 from efficientzero.networks import EfficientZeroNet, make_network
 from efficientzero.process.runtime import seed_sequence
 from efficientzero.runs.run_folder import RunInfo
@@ -69,6 +69,8 @@ def train_step_cost(network: EfficientZeroNet, config: Config) -> Cost:
     network.train(was_training)
     forward = root + agent.num_unroll_steps * step
     per_slice = (1 + _BACKWARD) * forward + agent.num_unroll_steps * target
+    if has_local_targets(config):
+        per_slice += (agent.num_unroll_steps + 1) * initial.get_total_flops()
     search = initial.get_total_flops() + config.reanalyzer_simulations * recurrent.get_total_flops()
     num_roots = most_roots(config) if most_roots(config) > 1 else 0
     return Cost(float(learner.batch_size * per_slice), float(num_roots * search))

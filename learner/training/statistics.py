@@ -84,7 +84,7 @@ def training_statistics(
     numbers = {
         **_losses(inputs, terms),
         **_value_numbers(inputs, terms, values),
-        **_eval_numbers(inputs, values[:, 0], evaluated),
+        **_eval_numbers(inputs, terms, values[:, 0], evaluated),
         **_prefix_numbers(inputs, terms, network),
         **_policy_numbers(inputs, terms),
         **_latent_numbers(terms),
@@ -116,24 +116,25 @@ def _losses(inputs: LossInput, terms: LossTerms) -> dict[str, Tensor]:
 
 
 def _value_numbers(inputs: LossInput, terms: LossTerms, values: Tensor) -> dict[str, Tensor]:
-    errors = inputs.values - values
+    targets = terms.value_targets
+    errors = targets - values
     numbers = _mean_and_std("value", values[:, 0])
-    numbers |= _mean_and_std("target_value", inputs.values[:, 0])
+    numbers |= _mean_and_std("target_value", targets[:, 0])
     numbers |= _mean_and_std("td_error", errors[:, 0])
     numbers |= _mean_and_std("priority", terms.priorities)
-    numbers["value_explained_variance"] = 1.0 - _variance(errors[:, 0]) / _variance(
-        inputs.values[:, 0]
-    )
+    numbers["value_explained_variance"] = 1.0 - _variance(errors[:, 0]) / _variance(targets[:, 0])
     reached = _reached(inputs)
     for k in range(values.shape[1]):
         numbers[f"value_error_k{k}"] = _mean_where(errors[:, k].abs(), reached[:, k])
     return numbers
 
 
-def _eval_numbers(inputs: LossInput, trained: Tensor, evaluated: Tensor) -> dict[str, Tensor]:
+def _eval_numbers(
+    inputs: LossInput, terms: LossTerms, trained: Tensor, evaluated: Tensor
+) -> dict[str, Tensor]:
     """Return how far values in evaluation mode are from training mode's and from the targets."""
     numbers = {"value_eval_gap": (evaluated[:, 0] - trained).abs().mean()}
-    reached, errors = _reached(inputs), evaluated - inputs.values
+    reached, errors = _reached(inputs), evaluated - terms.value_targets
     for k in range(evaluated.shape[1]):
         numbers[f"value_eval_bias_k{k}"] = _mean_where(errors[:, k], reached[:, k])
         numbers[f"value_eval_error_k{k}"] = _mean_where(errors[:, k].abs(), reached[:, k])

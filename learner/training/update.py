@@ -22,6 +22,7 @@ from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import precision_context
 from efficientzero.process.runtime import PlainError
 from efficientzero.schema import F64
+from learner.training.local_targets import LocalTargets
 from learner.training.losses import (
     LossInput,
     LossPart,
@@ -101,11 +102,14 @@ class Updater:
         timer: SectionTimer,
         *,
         ranks: Ranks | None = None,
+        targets: LocalTargets | None = None,
     ) -> None:
         """Store a network, in training mode on its device, and its optimiser (``make_optimizer``).
 
-        With ``ranks`` every rank makes each step, on its own part of the batch.
+        With ``ranks`` every rank makes each step, on its own part of the batch. ``targets``
+        completes the value targets, where reanalyzers do not.
         """
+        self._targets = targets
         self._ranks: Ranks = ranks or SingleDevice()
         parts = loss_parts(config, self._ranks.gather)
         self._after_update = [part.after_update for part in parts if part.after_update is not None]
@@ -127,12 +131,16 @@ class Updater:
 
         Args:
             inputs: on the network's device; of several ranks this one's part.
-            train_step: sets the learning rate, and coefficients that fall.
+            train_step: sets the learning rate, coefficients that fall, and when frozen weights are
+                renewed.
             measure: also measure how far each module's weights move, which copies them all.
         """
         learner = self._config.learner
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(train_step, learner, self._config.budget)
+        if self._targets is not None:
+            with self._timer.section("targets"):
+                inputs = self._targets.complete(inputs, train_step)
         self._buffers.keep()
         with self._timer.section("forward"), precision_context(learner.precision, self._device):
             terms: LossTerms = self._loss(inputs, train_step)

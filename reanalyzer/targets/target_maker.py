@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from efficientzero.config import Config, num_fresh_policies, num_refreshed
+from efficientzero.config import Config, has_local_targets, num_fresh_policies, num_refreshed
 from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
@@ -26,6 +26,7 @@ from efficientzero.schema import (
 from efficientzero.search import Planner
 from reanalyzer.root_batch import value_batch_size
 from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
+from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
 from reanalyzer.targets.search import SearchTarget
 from reanalyzer.targets.slice_targets import (
@@ -36,7 +37,13 @@ from reanalyzer.targets.slice_targets import (
 )
 from reanalyzer.targets.td import TdTarget
 from reanalyzer.targets.td_lambda import TdLambdaTarget
-from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTarget
+from reanalyzer.targets.value_target import (
+    Estimates,
+    Needs,
+    Sample,
+    ValueTarget,
+    nothing_to_complete,
+)
 
 VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "td": TdTarget,
@@ -45,6 +52,15 @@ VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "td_lambda": TdLambdaTarget,
 }
 """By ``reanalyzer.value_target``."""
+
+
+def value_target(config: Config) -> ValueTarget:
+    """Return what makes a run's value targets, or the part of them that the learner completes."""
+    if has_local_targets(config):
+        return LocalTarget(config)
+    return VALUE_TARGETS[config.reanalyzer.value_target](config)
+
+
 NO_STEP = -1
 """Placeholder: no env_step whose priority is refreshed."""
 
@@ -75,7 +91,7 @@ class TargetMaker:
         self._num_actions = num_actions
         self._generator, self._timer = generator, timer
         self._value_batch_size = value_batch_size(config, search.batch_size)
-        self._value_target = VALUE_TARGETS[config.reanalyzer.value_target](config)
+        self._value_target = value_target(config)
         self._priority_target = TdTarget(config, num_unroll_steps=0)
         self._newest = Newest()
         self.diagnostics = BatchDiagnostics()
@@ -110,11 +126,16 @@ class TargetMaker:
             bootstraps=targets.bootstraps,
         )
         takes_search = targets.td_steps == 0
-        self.diagnostics.add_value_targets(
-            takes_search, (found.root_values - targets.values)[~takes_search]
-        )
+        if targets.completion is None:
+            self.diagnostics.add_value_targets(
+                takes_search, (found.root_values - targets.values)[~takes_search]
+            )
+        completion = targets.completion or nothing_to_complete(len(mask))
+        num_frames = config.env.num_stacked_frames + steps
+        if targets.completion is not None:
+            num_frames += agent.td_steps
         return TrainingBatch(
-            frames=slices.frames[:, : config.env.num_stacked_frames + steps],
+            frames=slices.frames[:, :num_frames],
             actions=np.where(mask, slices.actions, random_actions).astype(np.int64),
             value_prefixes=value_prefix_targets(
                 slices.rewards,
@@ -132,6 +153,8 @@ class TargetMaker:
             env_steps=slices.env_steps,
             refreshed_steps=np.full(num_refreshed(config), NO_STEP, np.int64),
             refreshed_priorities=np.zeros(num_refreshed(config), np.float64),
+            bootstrap_offsets=completion.offsets,
+            bootstrap_discounts=completion.discounts,
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:

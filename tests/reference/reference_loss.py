@@ -64,7 +64,7 @@ def reference_loss(
             if k > 0 and batch.mask[b, k - 1] == 0:
                 continue
             policy[b, k] = _cross_entropy(outputs.policy[k][b], batch.policies[b, k].tolist())
-            value[b, k] = _scalar_loss(outputs.value[k][b], float(batch.values[b, k]), config)
+            value[b, k] = _value_loss(outputs.value[k][b], float(batch.values[b, k]), config)
             if outputs.frames:
                 pixels[b, k] = _frame_error(outputs.frames[k][b], _newest(network, batch, b, k))
             if k == 0:
@@ -187,14 +187,30 @@ def _info_nce(outputs: _Outputs, batch: LossInput, b: int, k: int, config: Confi
     return sum(losses) / 2
 
 
+def _value_loss(outputs: F64, value: float, config: Config) -> float:
+    """Return the loss of a value head: Huber's, if the config has a delta."""
+    delta = config.learner.huber_delta
+    if delta == 0:
+        return _scalar_loss(outputs, value, config)
+    error = abs(float(outputs[0]) - _transformed(value, config))
+    return 0.5 * error**2 if error <= delta else delta * error - 0.5 * delta**2
+
+
+def _transformed(value: float, config: Config) -> float:
+    if config.network.value_transform == "identity":
+        return value
+    return math.copysign(math.sqrt(abs(value) + 1) - 1, value) + 0.001 * value
+
+
 def _scalar_loss(outputs: F64, value: float, config: Config) -> float:
-    transformed = math.copysign(math.sqrt(abs(value) + 1) - 1, value) + 0.001 * value
+    transformed = _transformed(value, config)
     if not config.network.categorical_values:
         return 0.5 * (float(outputs[0]) - transformed) ** 2
     bound = config.network.support_bound
-    place = min(max(transformed, -bound), bound) + bound
+    num_bins = config.network.support_bins or 2 * bound + 1
+    place = (min(max(transformed, -bound), bound) + bound) * (num_bins - 1) / (2 * bound)
     low = math.floor(place)
-    two_hot = [0.0] * (2 * bound + 1)
+    two_hot = [0.0] * num_bins
     two_hot[low] = 1.0 - (place - low)
     if place > low:
         two_hot[low + 1] = place - low

@@ -14,6 +14,7 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("env.max_episode_steps", "env.final_eval_max_episode_steps", "env.atari.noop_max"),
             *("budget.warmup_env_steps", "budget.last_train_steps"),
             *("budget.schedule_train_steps", "budget.max_env_steps_ahead"),
+            *("network.support_bins", "learner.huber_delta"),
             *("network.downsample", "search.gumbel_maxvisit_init", "search.gumbel_value_scale"),
             *("compat.block_length", "compat.target_weights_lag"),
             *("actor.num_envs", "replay.priority_exponent"),

@@ -47,6 +47,9 @@ class LossInput:
     policies: Tensor  # f32 [B, K + 1, A]; all zero where there is no policy target
     mask: Tensor  # f32 [B, K] 1 where action t+k exists
     importance_weights: Tensor  # f32 [B]
+    # Only before ``LocalTargets`` has completed ``values``:
+    bootstrap_observations: Tensor | None = None  # u8 or f32 [B, K + 1, *observation]
+    bootstrap_discounts: Tensor | None = None  # f32 [B, K + 1] what their values count; or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,7 @@ class LossTerms:
     loss: Tensor  # f32 [] the same without importance weights
     parts: Mapping[str, Tensor]  # f32 [B, K + 1] or [B, K] each: unweighted, masked, no gradient
     priorities: Tensor  # f32 [B] |v(o[t]) - z[0]|, raw scale
+    value_targets: Tensor  # f32 [B, K + 1] z
     # For the statistics, without gradient:
     latents: Tensor  # f32 [B, *latent] of o[t]
     value_logits: Tensor  # f32 [B, K + 1, bins]
@@ -171,12 +175,14 @@ def compute_loss(
     else:
         per_sample = scale_gradient(root_loss + unrolled_loss, factor)
     with torch.no_grad():
-        values = node_answers(root, network.answer_rule).values
+        # Detached also where the answer is a view of the outputs, which keeps their gradient.
+        values = node_answers(root, network.answer_rule).values.detach()
     return LossTerms(
         total=(batch.importance_weights * per_sample).mean(),
         loss=per_sample.detach().mean(),
         parts=reported,
         priorities=(values - batch.values[:, 0]).abs(),
+        value_targets=batch.values,
         latents=root.latents.detach(),
         value_logits=unrolled.value_logits.detach(),
         value_prefix_logits=unrolled.value_prefix_logits.detach(),

@@ -78,6 +78,11 @@ CASES = {
         },
         compat=_REFERENCE,
     ),
+    "numbers on the raw scale, Huber": case(
+        network={"categorical_values": False, "value_transform": "identity"},
+        learner={"huber_delta": 2.0},
+    ),
+    "few atoms on the raw scale": case(network={"value_transform": "identity", "support_bins": 5}),
     "reconstruction": case(learner={"reconstruction_coefficient": 0.5}),
     "reconstruction alone, through strides, reference scaling": case(
         network={"downsample": 2},
@@ -155,6 +160,7 @@ def loss_of(network: EfficientZeroNet, batch: LossInput, config: Config) -> Loss
 def in_float32(batch: LossInput) -> LossInput:
     """Return ``batch`` as the learner's loader makes it."""
     fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    fields = {name: tensor for name, tensor in fields.items() if tensor is not None}
     return LossInput(
         **{
             name: tensor.to(torch.float32) if tensor.dtype == torch.float64 else tensor

@@ -63,6 +63,7 @@ class TellingSearch:
             predicted_values=np.zeros(count, np.float32),
             prior_logits=np.zeros((count, 2), np.float32),
             search_depths=np.ones(count, np.int32),
+            child_q=np.empty((count, 0), np.float32),
         )
 
 

@@ -36,6 +36,7 @@ def found(num_roots, *, visits=(0, 0, 8, 0)):
         predicted_values=np.zeros(num_roots, np.float32),
         prior_logits=np.zeros((num_roots, 4), np.float32),
         search_depths=np.ones(num_roots, np.int32),
+        child_q=np.empty((num_roots, 0), np.float32),
     )
 
 

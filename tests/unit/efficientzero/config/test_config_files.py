@@ -142,6 +142,15 @@ def test_an_unknown_preset_names_the_nearest():
         ({"learner": {"consistency": "SPR"}}, "learner.consistency: got 'SPR', wanted"),
         ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
         (
+            {"network": {"support_bins": 51, "categorical_values": False}},
+            "network.support_bins: got 51 with network.categorical_values off, wanted 0",
+        ),
+        ({"network": {"support_bins": 1}}, "network.support_bins: got 1, wanted 0 or at least 2"),
+        (
+            {"learner": {"huber_delta": 1.0}},
+            "learner.huber_delta: got 1.0 with network.categorical_values on, wanted 0",
+        ),
+        (
             {"search": {"algorithm": "gumbel"}, "compat": {"random_first_child": True}},
             "search.algorithm: got gumbel with compat",
         ),
