@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 def main(arguments: RoleArguments, stop: StopSignal) -> None:
     """Join the ranks and follow rank 0 until it ends training."""
     run, rank = arguments.run, arguments.index
-    device = device_of_rank(setup_torch(run.config.cluster), rank, run.config)
+    device = device_of_rank(setup_torch(run.config.cluster, "learner", rank), rank, run.config)
     group = RankGroup(
         meeting_point(run),
         rank=rank,

@@ -110,7 +110,7 @@ def _planner(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Planner, int 
         chance = generator(config.seed, _ROLE, 0, _CHANCE_STREAM)
         return UniformPlanner(PolicyShape.of(spec).width, chance), None
     # Choose the device of this machine: the run may have been made on another one.
-    device = setup_torch(with_usable_device(config.cluster))
+    device = setup_torch(with_usable_device(config.cluster, _ROLE), _ROLE, 0)
     network, train_step = load_network(run, device)
     if policy == "prior":
         return PriorPlanner(network, device), train_step

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import Config, has_local_targets
-from efficientzero.networks import EfficientZeroNet, make_network, node_answers
+from efficientzero.networks import (
+    EfficientZeroNet,
+    InitialInference,
+    ScalarRegression,
+    make_network,
+    project,
+)
 from efficientzero.process.devices import precision_context
 from learner.training.losses import LossInput
 
@@ -47,11 +53,18 @@ class LocalTargets:
             self.begin_again()
         observations, discounts = inputs.bootstrap_observations, inputs.bootstrap_discounts
         assert observations is not None and discounts is not None
-        tails = discounts * self._values(observations)
+        logits = self._value_logits(observations)
+        tails = discounts * self._frozen.answer_rule.decode(logits)
+        distributions = None
+        if self._config.agent.value_distribution == "categorical":
+            support = self._frozen.support
+            assert not isinstance(support, ScalarRegression)  # validated with the config
+            distributions = project(support, logits, inputs.values, discounts)
         return dataclasses.replace(
             inputs,
             # Where nothing follows, the observation is any.
             values=inputs.values + torch.where(discounts > 0, tails, 0.0),
+            value_distributions=distributions,
             bootstrap_observations=None,
             bootstrap_discounts=None,
         )
@@ -68,12 +81,14 @@ class LocalTargets:
         """Continue with the weights of ``state_dict``."""
         self._frozen.load_inference_state_dict(state)
 
-    def _values(self, observations: Tensor) -> Tensor:
-        """Return the frozen network's values of [B, K + 1, *observation], f32 [B, K + 1]."""
+    def _value_logits(self, observations: Tensor) -> Tensor:
+        """Return the frozen network's of [B, K + 1, *observation], f32 [B, K + 1, bins]."""
+        said = self._said(self._frozen, observations)
+        return said.value_logits.view(*observations.shape[:2], -1)
+
+    def _said(self, network: EfficientZeroNet, observations: Tensor) -> InitialInference:
         with precision_context(self._config.learner.precision, self._device):
-            said = self._frozen.initial_inference(observations.flatten(0, 1))
-            values = node_answers(said, self._frozen.answer_rule).values
-        return values.view(observations.shape[:2])
+            return network.initial_inference(observations.flatten(0, 1))
 
 
 def local_targets(network: EfficientZeroNet, config: Config) -> LocalTargets | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
-from efficientzero.config import Config
+from efficientzero.config import Config, role_devices
 from efficientzero.process.file_locks import has_locks
 from efficientzero.process.process_seconds import ProcessSeconds, read_process
 from efficientzero.process.runtime import PlainError
@@ -93,8 +93,9 @@ class RankGroup:
             config: decides whether some weights get no gradient.
         """
         with_synced_norms(network)
-        has_idle_weights = any(
-            part.coefficient == 0 or part.decay_train_steps for part in loss_parts(config)
+        has_idle_weights = (
+            any(part.coefficient == 0 or part.decay_train_steps for part in loss_parts(config))
+            or config.agent.value_function == "action"  # the value head has no loss
         )
         # Synced norms already keep the buffers equal.
         return DistributedDataParallel(
@@ -191,12 +192,19 @@ def _all_rows(rows: Tensor) -> Tensor:
 
 
 def device_of_rank(device: torch.device, rank: int, config: Config) -> torch.device:
-    """Return the device of a rank: CUDA devices are assigned in order.
+    """Return the device of a rank: CUDA devices are assigned in order, unless they were named.
+
+    Args:
+        device: of ``setup_torch`` for this rank.
+        rank: from 0.
+        config: the run's.
 
     Raises:
         TooFewDevices: there is none left for it.
     """
     if device.type != "cuda" or config.learner.num_devices == 1:
+        return device
+    if len(role_devices(config.cluster, "learner")) > 1:
         return device
     there = torch.cuda.device_count()
     if config.learner.num_devices > there:
