@@ -15,11 +15,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor  # noqa: TID251  eac
 
 import numpy as np
 
-from actor.action_sampling import ActionChooser
+from actor.actions import ActionChooser
 from actor.game_results import FinishedGames
 from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, PendingStep, halves_take_turns, make_groups
-from efficientzero.config import Config, temperature
+from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, EnvError, FrameStack
 from efficientzero.metrics import (
     Interval,
@@ -79,7 +79,9 @@ class Actor:
         self._planner, self._weights, self._run_client = planner, weights, run_client
         self._uniform = UniformPlanner(PolicyShape.of(envs.spec).width, generator.spawn(1)[0])
         self._tracker, self._stop = tracker, stop
-        self._chooser = ActionChooser(config, envs.num_envs, generator)
+        self._chooser = ActionChooser(
+            config, envs.num_envs, generator, plays_best=planner.plays_best
+        )
         self._timer, self._usage = SectionTimer("actor"), ProcessUsage("actor")
         self.pulse = Pulse(self._timer, "env_steps/s")
         """Rate and current wait, sent with heartbeats."""
@@ -148,7 +150,8 @@ class Actor:
         playing = group.envs[: grant.granted]
         planner = self._uniform if grant.is_random else self._planner
         with self._timer.section("search"):
-            result = planner.run(self._stack.roots(playing), exploration_noise=True)
+            roots = self._stack.roots(playing)
+            result = planner.run(roots, exploration_noise=True)
         if planner.num_simulations:
             self._search_rates.add(len(playing))
             self._searches.add(result)
@@ -156,7 +159,7 @@ class Actor:
             result,
             playing,
             self._train_step,
-            plays_best=planner.plays_best,
+            legal_actions=roots.legal_actions,
             is_random=grant.is_random,
         )
         steps = stepper.submit(self._envs.step, playing, actions)
@@ -259,9 +262,7 @@ class Actor:
             "actor/sent_bytes": bytes_sent,
             "actor/sent_bytes_per_s": per_s["bytes"],
             "actor/weights_age_s": time.monotonic() - self._weights_at,
-            "actor/temperature": temperature(
-                self._train_step, self._config.actor, self._config.budget
-            ),
+            **self._chooser.row(self._train_step),
             **self._staleness(),
             **self._games.take_row(),
             **self._searches.take_row(),

@@ -7,6 +7,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     W entries of a policy (``PolicyShape``)
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
     L = K + 1 and N = n where the learner bootstraps (``learner.target_network`` local), else 0
+    Q 1 where Q(s, a) is trained, else 0: o[t+K] then needs its action, too
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
 Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen after seeing
@@ -244,13 +245,13 @@ class TrainingBatch(NamedTuple):
     """
 
     frames: Annotated[Frames, BatchField("B S+K+N *frame", is_sent=True)]
-    actions: Annotated[I64, BatchField("B K", _ACTION, is_sent=True)]
+    actions: Annotated[I64, BatchField("B K+Q", _ACTION, is_sent=True)]
     """Uniformly random where masked."""
     value_prefixes: Annotated[F32, BatchField("B K", is_sent=True)]
     values: Annotated[F32, BatchField("B K+1", is_sent=True)]
     """Where the learner bootstraps: only the rewards up to the bootstrap."""
     policies: Annotated[F32, BatchField("B K+1 W", _SHARE, is_sent=True)]
-    action_mask: Annotated[Bool, BatchField("B K", Range("0 or 1", 0, 1), is_sent=True)]
+    action_mask: Annotated[Bool, BatchField("B K+Q", Range("0 or 1", 0, 1), is_sent=True)]
     keys: Annotated[U64, BatchField("B")]
     """Of the slices' items in replay."""
     probabilities: Annotated[F64, BatchField("B", _PROBABILITY, is_sent=True)]
@@ -296,7 +297,7 @@ class SliceBatch(NamedTuple):
     """
 
     frames: Frames  # [B, S + K + n, *frame]; frames[:, S - 1] is o_t's newest frame
-    actions: I32  # [B, K]
+    actions: I32  # [B, K + Q]
     rewards: F32  # [B, K + n]
     search_policies: F32  # [B, K + 1, W]
     root_values: F32  # [B, K + n + 1]

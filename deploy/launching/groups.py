@@ -45,10 +45,14 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ),
     ("search.q_temperature",): lambda values: values["search.improved_policy"] == "softmax_q",
     ("search.mellowmax_",): lambda values: values["search.improved_policy"] == "mellowmax",
+    ("network.action_value_hidden_size",): (
+        lambda values: values["agent.value_function"] == "action"
+    ),
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
     ("learner.huber_delta",): lambda values: not values["network.categorical_values"],
     ("network.support_b",): lambda values: values["network.categorical_values"],
     ("learner.average_for",): lambda values: values["learner.average_decay"],
+    ("actor.epsilon_",): lambda values: values["actor.action_rule"] == "epsilon_greedy",
     ("actor.random_action_repeat",): lambda values: values["actor.random_action_share"],
     ("learner.momentum",): lambda values: values["learner.optimizer"] != "adamw",
     ("agent.value_prefix_horizon", "network.lstm_hidden_size"): (

@@ -6,6 +6,7 @@ from efficientzero.config.derived import (
     DEVICE_ROLES,
     has_local_targets,
     most_roots,
+    num_actions_in_slice,
     num_fresh_policies,
     num_refreshed,
     reads_child_q,
@@ -48,6 +49,7 @@ from efficientzero.config.run_fields import (
 )
 from efficientzero.config.schedules import (
     age_per_td_step,
+    epsilon,
     importance_exponent,
     is_published,
     learning_rate,
@@ -85,6 +87,7 @@ __all__ = [
     "config_hash",
     "config_to_dict",
     "downsample_of",
+    "epsilon",
     "experiment_values",
     "flatten",
     "has_local_targets",
@@ -98,6 +101,7 @@ __all__ = [
     "most_roots",
     "nearest",
     "next_evaluation",
+    "num_actions_in_slice",
     "num_fresh_policies",
     "num_refreshed",
     "preset_of_env",

@@ -20,6 +20,15 @@ class AgentConfig:
     """Predict reward sums with an LSTM; off: each step's reward."""
     value_prefix_horizon: int = 5
     """Steps after which the value prefix starts again from zero."""
+    value_function: Literal["state", "action"] = "state"
+    """state: the value head, V(s), is trained. action: a head with Q(s, a) of every action is, and
+    a state is worth the largest of them."""
+    double_q: bool = False
+    """The newest weights choose the action at the end of the td_steps, the target network values it
+    (double Q-learning); off: the target network does both."""
+    value_distribution: Literal["two_hot", "categorical"] = "two_hot"
+    """What categories of values are trained towards. two_hot: one number, split between its two
+    neighbours. categorical: the distribution of the return (C51), moved by rewards and discount."""
 
 
 Downsample = Literal[0, 1, 2, 4, 8, 16, 32]
@@ -46,6 +55,8 @@ class NetworkConfig:
     """Hidden width of the MLP trunk."""
     head_hidden_size: int = 32
     """Hidden width of the value, policy and value-prefix heads."""
+    action_value_hidden_size: int = 0
+    """Hidden width of the head with Q(s, a). 0: head_hidden_size."""
     lstm_hidden_size: int = 512
     """Width of the value-prefix LSTM."""
     projector_hidden_size: int = 1_024

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from efficientzero.config.agent_fields import AgentConfig
 from efficientzero.config.fields import Config
 from efficientzero.config.run_fields import ClusterConfig
 
@@ -42,7 +43,13 @@ def staleness_bound(config: Config) -> int:
 
 def reads_child_q(config: Config) -> bool:
     """Return whether something reads Q of the root's actions from a planner's results."""
-    return config.search.improved_policy != "algorithm"
+    is_greedy = config.actor.action_rule == "epsilon_greedy"
+    return is_greedy or config.search.improved_policy != "algorithm"
+
+
+def num_actions_in_slice(agent: AgentConfig) -> int:
+    """Return how many actions of a slice are trained on: K, or K + 1 with action values."""
+    return agent.num_unroll_steps + (agent.value_function == "action")
 
 
 def num_refreshed(config: Config) -> int:

@@ -18,6 +18,15 @@ class ActorConfig:
     """Visit-count temperatures; train_steps are split by temperature_steps."""
     temperature_fractions: tuple[float, ...] = (0.5, 0.75)
     """Fractions of budget.schedule_train_steps at which the next temperature begins."""
+    action_rule: Literal["auto", "visits", "recommended", "policy", "epsilon_greedy"] = "auto"
+    """Which actions are played. auto: those that gumbel recommends; with puct drawn by visits.
+    policy: drawn from what the policy is trained towards. epsilon_greedy: the highest Q."""
+    epsilon_start: float = 1.0
+    """epsilon_greedy: share of uniformly drawn actions at train_step 0."""
+    epsilon_end: float = 0.01
+    """epsilon_greedy: that share at the end of its schedule."""
+    epsilon_fraction: float = 0.1
+    """epsilon_greedy: fraction of budget.schedule_train_steps over which it falls linearly."""
     random_action_share: float = 0.0
     """Share of actions in training that are drawn uniformly (DQN's epsilon)."""
     random_action_repeat: bool = False
@@ -38,6 +47,9 @@ class ReplayConfig:
     """beta at the end of training; linear in between."""
     initial_priority: Literal["max", "value_error"] = "max"
     """Priority of new steps. max: the largest recent; value_error: |search - network value|."""
+    priority: Literal["value_error", "kl"] = "value_error"
+    """Of steps that were trained on. kl: the divergence of the value distribution from its target,
+    Rainbow's."""
     priority_refresh_share: float = 0.0
     """Stored steps that get a fresh priority, per slice trained on; drawn uniformly. 0: none."""
     frames_per_block: int = 24

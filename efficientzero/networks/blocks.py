@@ -185,7 +185,7 @@ class ValuePrefixHead(nn.Module):
 
 
 class Prediction(nn.Module):
-    """Value and policy of a latent: a shared body, then one head each."""
+    """Value, policy and, where there is such a head, action values: a body, then one head each."""
 
     def __init__(self, body: nn.Module, *, value_head: nn.Module, policy_head: nn.Module) -> None:
         """Join the parts."""
@@ -193,11 +193,18 @@ class Prediction(nn.Module):
         self.body = body
         self.value_head = value_head
         self.policy_head = policy_head
+        self.action_value_head: nn.Module | None = None
 
-    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Return value logits f32 [B, bins] and policy logits f32 [B, A]."""
+    def forward(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """Return value logits f32 [B, bins] and policy logits f32 [B, A].
+
+        With a head for action values also theirs, f32 [B, A, bins].
+        """
         features = self.body(latents)
-        return self.value_head(features), self.policy_head(features)
+        logits = self.value_head(features), self.policy_head(features)
+        if self.action_value_head is None:
+            return logits
+        return *logits, self.action_value_head(features).unflatten(1, (-1, logits[0].shape[1]))
 
 
 def make_projector(in_size: int, *, hidden_size: int, out_size: int, momentum: float) -> nn.Module:

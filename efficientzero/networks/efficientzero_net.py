@@ -26,7 +26,7 @@ from efficientzero.networks.heads import (
     inference_entries,
 )
 from efficientzero.networks.node_answers import AnswerRule
-from efficientzero.networks.norms import with_own_statistics
+from efficientzero.networks.norms import twin_of, with_own_statistics
 from efficientzero.networks.trunks import make_trunk
 from efficientzero.schema import EnvSpec, PolicyShape
 
@@ -37,6 +37,7 @@ class InitialInference(NamedTuple):
     latents: Tensor  # f32 [B, *latent]
     value_logits: Tensor  # f32 [B, bins]
     policy_logits: Tensor  # f32 [B, A]
+    action_value_logits: Tensor | None = None  # f32 [B, A, bins]; None: there is no such head
 
 
 class RecurrentInference(NamedTuple):
@@ -47,6 +48,7 @@ class RecurrentInference(NamedTuple):
     value_prefix_logits: Tensor  # f32 [B, bins]
     value_logits: Tensor  # f32 [B, bins] of the latent after the action
     policy_logits: Tensor  # f32 [B, A] of the latent after the action
+    action_value_logits: Tensor | None = None  # f32 [B, A, bins] alike; None: no such head
 
 
 class EfficientZeroNet(nn.Module):
@@ -75,7 +77,7 @@ class EfficientZeroNet(nn.Module):
             auxiliary: names of ``AUXILIARY_HEADS``, in their order.
         """
         super().__init__()
-        self.spec = spec
+        self.spec, self._value = spec, heads.value
         self.lstm_hidden_size = config.lstm_hidden_size if heads.value_prefix else 0
         self.support: ValueSupport = make_support(config)
         """Turns what the heads answer into scalars."""
@@ -93,10 +95,10 @@ class EfficientZeroNet(nn.Module):
             zero_init=config.zero_init_heads,
         )
 
-        def make_head(out_size: int) -> nn.Module:
+        def make_head(out_size: int, hidden_size: int = config.head_hidden_size) -> nn.Module:
             classifier = Classifier(
                 trunk.stem_size,
-                config.head_hidden_size,
+                hidden_size,
                 out_size,
                 norm=trunk.head_norm,
                 zero_init=config.zero_init_heads,
@@ -108,12 +110,20 @@ class EfficientZeroNet(nn.Module):
             value_head=make_head(self.support.num_bins),
             policy_head=make_head(PolicyShape.of(spec).head_size),
         )
-        self.root_prediction: nn.Module | None = None
+        self.root_prediction: Prediction | None = None
         """Of encoded latents, where their running statistics are kept apart."""
         if trunk.own_root_statistics:
             self.root_prediction = with_own_statistics(self.prediction)
         for name in auxiliary:
             self.add_module(name, AUXILIARY_HEADS[name].make(config, self))
+        if heads.action_values:  # last: all others start from the same numbers with and without
+            head = make_head(
+                spec.num_actions * self.support.num_bins,
+                config.action_value_hidden_size or config.head_hidden_size,
+            )
+            self.prediction.action_value_head = head
+            if self.root_prediction is not None:
+                self.root_prediction.action_value_head = twin_of(head)
         # Convolutions are quicker on channels-last weights, on CPU and GPU alike; the layout of
         # the weights carries over to all activations.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -121,7 +131,7 @@ class EfficientZeroNet(nn.Module):
     @property
     def answer_rule(self) -> AnswerRule:
         """How the outputs become the numbers that trees and targets take."""
-        return AnswerRule(self.support)
+        return AnswerRule(self.support, self._value)
 
     @property
     def auxiliary_heads(self) -> nn.ModuleDict:
@@ -219,7 +229,7 @@ def make_network(config: Config, spec: EnvSpec, *, training: bool) -> EfficientZ
         config: the run's.
         spec: of its environment.
         training: with the auxiliary heads that the config's losses call. All other weights are the
-            same with and without.
+            same with and without, but for a head with action values, which is drawn after them.
     """
     auxiliary = auxiliary_heads_of(config) if training else ()
     return EfficientZeroNet(config.network, spec, heads_of(config), auxiliary)

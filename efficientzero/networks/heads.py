@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -26,6 +26,10 @@ class Heads:
 
     value_prefix: bool
     """Reward sums by an LSTM; off: each step's reward, and the LSTM states have no entries."""
+    action_values: bool = False
+    """Q(s, a) of every action."""
+    value: Literal["state", "max_action"] = "state"
+    """What a state is worth: V(s), or the largest Q(s, a)."""
 
 
 class SearchNetwork(Protocol):
@@ -100,7 +104,10 @@ numbers with and without; new rows go to the end."""
 
 def heads_of(config: Config) -> Heads:
     """Return the heads that search reads in a run of ``config``."""
-    return Heads(value_prefix=config.agent.value_prefix)
+    agent = config.agent
+    if agent.value_function == "state":
+        return Heads(value_prefix=agent.value_prefix)
+    return Heads(value_prefix=agent.value_prefix, action_values=True, value="max_action")
 
 
 def auxiliary_heads_of(config: Config) -> tuple[str, ...]:

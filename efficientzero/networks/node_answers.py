@@ -6,7 +6,7 @@ Used by searches, value targets, the loss's priorities and the learner's statist
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,10 @@ class NodeOutputs(Protocol):
     @property
     def policy_logits(self) -> Tensor:
         """[..., A]."""
+
+    @property
+    def action_value_logits(self) -> Tensor | None:
+        """[..., A, bins]; None: the network has no such head."""
 
 
 class StepOutputs(NodeOutputs, Protocol):
@@ -77,14 +81,32 @@ class StepAnswers(NamedTuple):
 class AnswerRule:
     """Which outputs count as values and as priors, and how they become numbers.
 
-    Values are the value head's and priors the policy head's.
+    Priors are the policy head's.
     """
 
     support: Support
+    value: Literal["state", "max_action"] = "state"
+    """What a state is worth: V(s), or the largest Q(s, a)."""
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return the numbers f32 [...], raw scale, of one kind of logits [..., bins]."""
+        return self.support.decode(logits)
 
     def values(self, said: NodeOutputs) -> Tensor:
         """Return values f32 [...], raw scale."""
-        return self.support.decode(said.value_logits)
+        if self.value == "state":
+            return self.support.decode(said.value_logits)
+        return self.action_values(said).amax(-1)
+
+    def action_values(self, said: NodeOutputs) -> Tensor:
+        """Return Q(s, a) of every action, f32 [..., A], raw scale.
+
+        Raises:
+            ValueError: the network has no head for them.
+        """
+        if said.action_value_logits is None:
+            raise ValueError("action values: the network has none (agent.value_function is state)")
+        return self.support.decode(said.action_value_logits)
 
     def value_prefixes(self, said: StepOutputs) -> Tensor:
         """Return value prefixes f32 [...], raw scale."""
@@ -93,7 +115,10 @@ class AnswerRule:
     def write_step(self, said: StepOutputs, answers: StepAnswers) -> None:
         """Write what ``step_answers`` returns into the tensors of ``answers``."""
         self.support.decode_into(said.value_prefix_logits, answers.value_prefixes)
-        self.support.decode_into(said.value_logits, answers.values)
+        if self.value == "state":
+            self.support.decode_into(said.value_logits, answers.values)
+        else:
+            answers.values.copy_(self.values(said))
         answers.prior_logits.copy_(said.policy_logits)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
 from efficientzero.inference import SearchNetwork
-from efficientzero.networks import EfficientZeroNet, node_answers
+from efficientzero.networks import EfficientZeroNet, InitialInference, node_answers
 from efficientzero.schema import F32, Frames, Roots, SearchResult
 from efficientzero.search.search_part import SearchPart
 
@@ -124,10 +124,18 @@ class BatchedSearch:
         Args:
             observations: [N, *observation], any N, uint8 or float32.
         """
-        on_device = torch.as_tensor(observations).to(self._device)
-        self._inference.refresh()
-        root = self._inference.network.initial_inference(on_device)
-        return _to_numpy(node_answers(root, self._network.answer_rule).values)
+        rule = self._network.answer_rule
+        return _to_numpy(node_answers(self._in_float32(observations), rule).values)
+
+    @torch.inference_mode()
+    def network_action_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's Q(s, a) in the same way, f32 [N, A].
+
+        Raises:
+            ValueError: the network has no head for them.
+        """
+        rule = self._network.answer_rule
+        return _to_numpy(rule.action_values(self._in_float32(observations)))
 
     def export_tree(self, root: int) -> ExportedTree:
         """Return all nodes of one root's tree after ``run``, as values that ``json`` takes."""
@@ -167,6 +175,11 @@ class BatchedSearch:
         ]
         columns = zip(*results, strict=True)
         return SearchResult._make(np.concatenate(column)[:num_roots] for column in columns)
+
+    def _in_float32(self, observations: Frames | Tensor) -> InitialInference:
+        on_device = torch.as_tensor(observations).to(self._device)
+        self._inference.refresh()
+        return self._inference.network.initial_inference(on_device)
 
     def _padded(self, observations: Frames | Tensor) -> Tensor:
         """Return B observations on the device; the last root is repeated where fewer were given."""

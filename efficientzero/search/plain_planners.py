@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientzero.networks import EfficientZeroNet, NodeAnswers, node_answers
+from efficientzero.networks import EfficientZeroNet, InitialInference, node_answers
 from efficientzero.schema import F32, Frames, Roots, SearchResult
 
 
@@ -50,6 +50,10 @@ class UniformPlanner:
         """Return zeros: there is no network."""
         return np.zeros(len(observations), np.float32)
 
+    def network_action_values(self, observations: Frames | Tensor) -> F32:
+        """Return zeros, [N, A]."""
+        return np.zeros((len(observations), self._policy_width), np.float32)
+
 
 class PriorPlanner:
     """The policy head's most likely action: no search, no model."""
@@ -67,7 +71,7 @@ class PriorPlanner:
     def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
         """Return one visit at the most likely legal action; policies are the head's own."""
         del exploration_noise
-        answers = self._answers(roots.observations)
+        answers = node_answers(self._outputs(roots.observations), self._network.answer_rule)
         logits, values = answers.prior_logits, answers.values.cpu().numpy()
         prior_logits = logits.cpu().numpy()
         if roots.legal_actions is not None:
@@ -88,12 +92,17 @@ class PriorPlanner:
     @torch.inference_mode()
     def network_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's values, f32 [N]."""
-        values: F32 = self._answers(observations).values.cpu().numpy()
+        values: F32 = self._network.answer_rule.values(self._outputs(observations)).cpu().numpy()
         return values
 
-    def _answers(self, observations: Frames | Tensor) -> NodeAnswers:
+    @torch.inference_mode()
+    def network_action_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's Q(s, a), f32 [N, A]."""
+        values = self._network.answer_rule.action_values(self._outputs(observations))
+        found: F32 = values.cpu().numpy()
+        return found
+
+    def _outputs(self, observations: Frames | Tensor) -> InitialInference:
         # A copy: the stack's view is not always writable, and torch warns of that.
         shown = observations if isinstance(observations, Tensor) else torch.tensor(observations)
-        return node_answers(
-            self._network.initial_inference(shown.to(self._device)), self._network.answer_rule
-        )
+        return self._network.initial_inference(shown.to(self._device))

@@ -47,6 +47,13 @@ class Planner(Protocol):
     def network_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's values of [N, *observation], any N, raw scale, f32 [N]."""
 
+    def network_action_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's Q(s, a) of every action in the same way, f32 [N, A].
+
+        Raises:
+            ValueError: the network has no head for them.
+        """
+
 
 def make_planner(
     config: Config,

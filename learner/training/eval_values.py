@@ -6,32 +6,39 @@ statistics are off, the two give different values for one observation, and boots
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
 from efficientzero.config import Config
-from efficientzero.networks import EfficientZeroNet, node_answers
+from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import precision_context
-from learner.training.losses import LossInput, unroll
+from learner.training.losses import LossInput, trained_value_logits, unroll
 
 
 @torch.no_grad()
 def eval_values(network: EfficientZeroNet, batch: LossInput, config: Config) -> Tensor:
-    """Return the values of o[t] and of the K steps from it in evaluation mode, f32 [B, K + 1].
+    """Return what ``LossTerms.value_logits`` stand for in evaluation mode, f32 [B, K + 1].
 
     Changes neither weights nor statistics; the network is in training mode before and after.
     """
     device = batch.actions.device
+    with in_evaluation_mode(network), precision_context(config.learner.precision, device):
+        root, steps = unroll(network, batch, agent=config.agent, gradient_scaling="muzero")
+        return network.answer_rule.decode(trained_value_logits(network, batch, root, steps))
+
+
+@contextmanager
+def in_evaluation_mode(network: EfficientZeroNet) -> Iterator[None]:
+    """Use a network that is in training mode in evaluation mode, and uncompiled.
+
+    Compiling it again for a few calls would not pay.
+    """
     network.eval()
     try:
-        # Use the uncompiled network: compiling it again for these few calls would not pay.
-        with (
-            torch.compiler.set_stance("force_eager"),
-            precision_context(config.learner.precision, device),
-        ):
-            root, steps = unroll(network, batch, agent=config.agent, gradient_scaling="muzero")
-            rule = network.answer_rule
-            answers = [node_answers(root, rule), *(node_answers(step, rule) for step in steps)]
-            return torch.stack([node.values for node in answers], 1)
+        with torch.compiler.set_stance("force_eager"):
+            yield
     finally:
         network.train()

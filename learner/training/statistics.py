@@ -80,7 +80,10 @@ def training_statistics(
         network: decodes values; its weights are not used.
         evaluated: f32 [B, K + 1] ``eval_values`` of the same inputs before the update.
     """
-    terms, values = update.terms, network.answer_rule.values(update.terms)  # [B, K + 1]
+    terms, values = (
+        update.terms,
+        network.answer_rule.decode(update.terms.value_logits),
+    )  # [B, K + 1]
     numbers = {
         **_losses(inputs, terms),
         **_value_numbers(inputs, terms, values),
@@ -105,7 +108,7 @@ def _losses(inputs: LossInput, terms: LossTerms) -> dict[str, Tensor]:
     """Return the loss and its parts; also each step of parts that have no separate error metric."""
     numbers = {"total_loss": terms.total.detach(), "loss": terms.loss}
     numbers |= {f"{name}_loss": part.sum(1).mean() for name, part in terms.parts.items()}
-    reached, num_places = _reached(inputs), inputs.mask.shape[1] + 1
+    reached, num_places = _reached(inputs), inputs.num_unroll_steps + 1
     for name, part in terms.parts.items():
         if name in _WITH_ERRORS:
             continue
@@ -145,8 +148,8 @@ def _prefix_numbers(
     inputs: LossInput, terms: LossTerms, network: EfficientZeroNet
 ) -> dict[str, Tensor]:
     """Return errors of the value prefix, over all and by the sign of the target."""
-    prefixes, targets = network.answer_rule.value_prefixes(terms), inputs.value_prefixes
-    errors, is_real = (prefixes - targets).abs(), inputs.mask > 0
+    prefixes, targets = network.answer_rule.decode(terms.value_prefix_logits), inputs.value_prefixes
+    errors, is_real = (prefixes - targets).abs(), inputs.step_mask > 0
     numbers = _mean_and_std("value_prefix", prefixes[:, 0])
     numbers |= _mean_and_std("target_value_prefix", targets[:, 0])
     signs = {"": is_real, "_positive": targets > 0, "_negative": targets < 0, "_zero": targets == 0}
@@ -234,7 +237,7 @@ def _staleness(name: str, ages: I64) -> dict[str, float]:
 
 def _reached(inputs: LossInput) -> Tensor:
     """Return which slices reach o[t + k], bool [B, K + 1]; all reach o[t]."""
-    return torch.cat([torch.ones_like(inputs.mask[:, :1]), inputs.mask], 1) > 0
+    return inputs.reached > 0
 
 
 def _mean_where(values: Tensor, where: Tensor) -> Tensor:

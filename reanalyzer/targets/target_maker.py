@@ -115,7 +115,7 @@ class TargetMaker:
         needs = self._value_target.needs(sample)
         found, policies = self._values_and_policies(slices, needs, policy_mask(sample.ends, steps))
         targets = self._value_target.targets(sample, found)
-        mask = action_mask(sample.ends, steps)
+        mask = action_mask(sample.ends, slices.actions.shape[1])
         random_actions = self._generator.integers(0, self._num_actions, size=mask.shape)
         self.diagnostics.add_batch(
             slices,
@@ -158,7 +158,9 @@ class TargetMaker:
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
-        """Return |V(o[t]) - z[0]| of any number of slices under the network's weights, f64 [B].
+        """Return |value - z[0]| of any number of slices under the network's weights, f64 [B].
+
+        The value is V(o[t]), or Q(o[t], a[t]) where action values are trained.
 
         The priority of PER (section 3.3), as the learner would compute it with these weights. The
         bootstrap is the network's value even if training targets use a search's, and the error is
@@ -166,12 +168,14 @@ class TargetMaker:
         """
         sample = self._aged(slices, target_train_step)
         cells = self._priority_target.needs(sample).values
-        cells[:, 0] = True
+        by_action = self._config.agent.value_function == "action"
+        cells[:, 0] |= not by_action
         values = np.zeros(cells.shape, np.float32)
         values[cells] = self._network_values(slices.frames, cells)
         no_roots = np.full((len(values), 1), np.nan, np.float32)
         targets = self._priority_target.targets(sample, Estimates(values, no_roots)).values
-        errors: F64 = np.abs(values[:, 0] - targets[:, 0]).astype(np.float64)
+        now = self._taken_action_values(slices) if by_action else values[:, 0]
+        errors: F64 = np.abs(now - targets[:, 0]).astype(np.float64)
         return errors
 
     def _aged(self, slices: SliceBatch, target_train_step: int) -> Sample:
@@ -232,6 +236,15 @@ class TargetMaker:
             for part in self._observations(frames, cells, self._value_batch_size)
         ]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    def _taken_action_values(self, slices: SliceBatch) -> F32:
+        """Return Q(o[t], a[t]), f32 [B]."""
+        cells = np.zeros(slices.root_values.shape, np.bool_)
+        cells[:, 0] = True
+        parts = self._observations(slices.frames, cells, self._value_batch_size)
+        values = np.concatenate([self._search.network_action_values(part) for part in parts])
+        taken: F32 = np.take_along_axis(values, slices.actions[:, :1], 1)[:, 0]
+        return taken
 
     def _searched(self, observations: Iterable[Frames]) -> SearchResult | None:
         """Return the results of searching all ``observations``; None if there are none."""

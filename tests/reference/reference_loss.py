@@ -53,7 +53,8 @@ def reference_loss(
     """Return the loss of ``network`` in the mode that it is in, with float64 weights."""
     outputs = _outputs(network, batch, config, held)
     is_nce = config.learner.consistency == "nce"
-    learner, steps = config.learner, batch.actions.shape[1]
+    learner, steps = config.learner, config.agent.num_unroll_steps
+    by_action = config.agent.value_function == "action"
     size = len(batch.actions)
     policy, value = np.zeros((size, steps + 1)), np.zeros((size, steps + 1))
     prefix, consistency = np.zeros((size, steps)), np.zeros((size, steps))
@@ -64,7 +65,11 @@ def reference_loss(
             if k > 0 and batch.mask[b, k - 1] == 0:
                 continue
             policy[b, k] = _cross_entropy(outputs.policy[k][b], batch.policies[b, k].tolist())
-            value[b, k] = _value_loss(outputs.value[k][b], float(batch.values[b, k]), config)
+            if not by_action:
+                value[b, k] = _value_loss(outputs.value[k][b], float(batch.values[b, k]), config)
+            elif batch.mask[b, k]:
+                of_action = outputs.value[k][b, int(batch.actions[b, k])]
+                value[b, k] = _value_loss(of_action, float(batch.values[b, k]), config)
             if outputs.frames:
                 pixels[b, k] = _frame_error(outputs.frames[k][b], _newest(network, batch, b, k))
             if k == 0:
@@ -99,7 +104,7 @@ def reference_loss(
 class _Outputs:
     """What the network says, one array [B, ...] per step."""
 
-    value: list[F64]
+    value: list[F64]  # of actions [B, A, bins] where these are trained
     policy: list[F64]
     prefix: list[F64]
     online: list[F64]
@@ -113,7 +118,7 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
     is_muzero = config.compat.gradient_scaling == "muzero"
     latents = network.representation(batch.root_observations)
     states = torch.zeros(len(latents), 2, network.lstm_hidden_size, dtype=torch.float64)
-    for k in range(batch.actions.shape[1] + 1):
+    for k in range(config.agent.num_unroll_steps + 1):
         if k > 0:
             if is_muzero:
                 latents = 0.5 * latents + 0.5 * held(f"input {k}", latents)
@@ -128,15 +133,15 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
                 online = network.predictor(network.projector(latents.flatten(1)))
                 said.online.append(online.numpy())
         latents_of_all.append(latents)
-        value, policy = network.prediction(latents)
-        said.value.append(value.numpy())
+        value, policy, *action_values = network.prediction(latents)
+        said.value.append(action_values[0].numpy() if action_values else value.numpy())
         said.policy.append(policy.numpy())
     if config.learner.reconstruction_coefficient:
         frames = network.decoder(torch.cat(latents_of_all))  # batch norm is over all steps
         said.frames.extend(frames.view(len(latents_of_all), len(latents), -1).numpy())
     if config.learner.consistency_coefficient:
         projections = _targets(network, batch, config, held)
-        by_step = projections.view(*batch.actions.shape, -1).transpose(0, 1)
+        by_step = projections.view(*batch.value_prefixes.shape, -1).transpose(0, 1)
         said.target.extend(by_step.numpy())
     return said
 
@@ -177,7 +182,7 @@ def _info_nce(outputs: _Outputs, batch: LossInput, b: int, k: int, config: Confi
     for anchors, others in ((outputs.online, outputs.target), (outputs.target, outputs.online)):
         shares = []
         for c in range(len(batch.mask)):
-            for j in range(batch.mask.shape[1]):
+            for j in range(batch.value_prefixes.shape[1]):
                 is_negative = c != b or (learner.nce_same_episode_negatives and j != k)
                 if batch.mask[c, j] and (is_negative or (c, j) == (b, k)):
                     cosine = _cosine(anchors[k][b], others[j][c])

@@ -22,11 +22,11 @@ def training_batch(config: Config, seed: int = 0) -> TrainingBatch:
     policies = rng.dirichlet(np.ones(spec.num_actions), (size, steps + 1)).astype(np.float32)
     batch = zeros._replace(
         frames=rng.integers(0, 256, zeros.frames.shape).astype(spec.frame_dtype),
-        actions=rng.integers(0, spec.num_actions, (size, steps)),
+        actions=rng.integers(0, spec.num_actions, zeros.actions.shape),
         value_prefixes=rng.normal(size=(size, steps)).astype(np.float32),
         values=rng.normal(size=(size, steps + 1)).astype(np.float32),
         policies=policies * exists[:, :, None],
-        action_mask=exists[:, :steps],
+        action_mask=exists[:, : zeros.actions.shape[1]],
         keys=rng.integers(0, 2**64, size, dtype=np.uint64),
         probabilities=rng.uniform(0.001, 0.1, size),
         table_sizes=np.full(size, 100, np.int64),

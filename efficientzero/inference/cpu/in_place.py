@@ -34,6 +34,7 @@ class Logits(NamedTuple):
     value_prefix_logits: Tensor  # f32 [B, bins]
     value_logits: Tensor  # f32 [B, bins]
     policy_logits: Tensor  # f32 [B, A]
+    action_value_logits: Tensor | None = None  # f32 [B, A, bins]; None: there is no such head
 
 
 @runtime_checkable
@@ -129,7 +130,7 @@ class _Layers(nn.Module):
         indices: Tensor,
         new_rows: Tensor,
         new_states: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         latents, lstm_states, keeps_lstm = pools
         parents, actions = indices[PARENTS], indices[ACTIONS]
         new_latents = self.rows.latents(new_rows)

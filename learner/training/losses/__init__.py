@@ -9,8 +9,10 @@ from learner.training.losses.unrolled_loss import (
     compute_loss,
     importance_weights,
     parts_at,
+    trained_value_logits,
     unroll,
 )
+from learner.training.losses.value_loss import priority_rule
 
 __all__ = [
     "LossInput",
@@ -21,5 +23,7 @@ __all__ = [
     "importance_weights",
     "loss_parts",
     "parts_at",
+    "priority_rule",
+    "trained_value_logits",
     "unroll",
 ]

@@ -51,13 +51,13 @@ def nce(
     """
     network, following = unrolled.network, batch.next_observations
     assert following is not None
-    size, num_steps = batch.mask.shape
+    size, num_steps = batch.step_mask.shape
     encoded = network.representation(following.flatten(0, 1))
     targets = network.contrast_projector(encoded.flatten(1)).view(size, num_steps, -1)
     predicted = torch.stack(
         [network.project(latents, with_predictor=True) for latents in unrolled.latents[1:]], 1
     )
-    is_real = batch.mask > 0
+    is_real = batch.step_mask > 0
     pairs = torch.stack([predicted.float(), targets.float()], 1)  # [B, 2, K, P]
     # Zeros before normalising: numbers of steps that do not exist reach neither loss nor gradient.
     pairs = F.normalize(

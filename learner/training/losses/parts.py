@@ -6,8 +6,6 @@ ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,7 +14,7 @@ from learner.training.losses.consistency import consistency_part
 from learner.training.losses.nce import Gather, own_rows
 from learner.training.losses.reconstruction import reconstruction
 from learner.training.losses.unrolled_loss import LossInput, LossPart, Unrolled
-from learner.training.losses.value_loss import ScalarLoss, scalar_loss
+from learner.training.losses.value_loss import value_loss
 
 
 def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...]:
@@ -32,7 +30,7 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
     learner = config.learner
     parts: tuple[LossPart, ...] = (
         LossPart("policy", learner.policy_coefficient, policy),
-        LossPart("value", learner.value_coefficient, value_part(scalar_loss(config))),
+        LossPart("value", learner.value_coefficient, value_loss(config)),
         LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),
     )
     if learner.consistency_coefficient > 0:
@@ -53,16 +51,6 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
 def policy(unrolled: Unrolled, batch: LossInput) -> Tensor:
     """Return the cross-entropy with the search's policies, [B, K + 1]; 0 for a target of zeros."""
     return -(batch.policies * F.log_softmax(unrolled.policy_logits.float(), dim=-1)).sum(-1)
-
-
-def value_part(loss: ScalarLoss) -> Callable[[Unrolled, LossInput], Tensor]:
-    """Return what makes the loss of the value head."""
-
-    def value(unrolled: Unrolled, batch: LossInput) -> Tensor:
-        """Return the loss of the value head, [B, K + 1]."""
-        return loss(unrolled.network.support, unrolled.value_logits, batch.values)
-
-    return value
 
 
 def value_prefix(unrolled: Unrolled, batch: LossInput) -> Tensor:

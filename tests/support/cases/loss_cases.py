@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from efficientzero import networks
+from efficientzero.config import num_actions_in_slice
 from efficientzero.config.fields import AgentConfig, Config, NetworkConfig
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
@@ -95,6 +96,12 @@ CASES = {
         },
         compat=_REFERENCE,
     ),
+    "action values": case(agent={"value_function": "action"}),
+    "action values, as numbers, reference scaling": case(
+        agent={"value_function": "action"},
+        network={"categorical_values": False, "action_value_hidden_size": 7},
+        compat=_REFERENCE,
+    ),
     "no consistency": case(learner={"consistency_coefficient": 0.0}),
     "no value": case(learner={"value_coefficient": 0.0}),
     "no policy": case(learner={"policy_coefficient": 0.0}),
@@ -124,6 +131,7 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
     """Return random float64 inputs; some slices end inside the unroll, some values overflow."""
     g = torch.Generator().manual_seed(seed)
     steps, kind = config.agent.num_unroll_steps, torch.float64
+    num_actions = num_actions_in_slice(config.agent)
 
     def observations(*shape: int) -> torch.Tensor:
         shape = (*shape, *spec.observation_shape)
@@ -137,11 +145,11 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
     return LossInput(
         root_observations=observations(size),
         next_observations=observations(size, steps),
-        actions=torch.randint(0, spec.num_actions, (size, steps), generator=g),
+        actions=torch.randint(0, spec.num_actions, (size, num_actions), generator=g),
         value_prefixes=torch.randint(-2, 3, (size, steps), generator=g).to(kind),
         values=torch.randn(size, steps + 1, generator=g, dtype=kind) * 10,
         policies=policies / policies.sum(2, keepdim=True) * exists[:, :, None],
-        mask=(torch.arange(steps) < lengths[:, None]).to(kind),
+        mask=(torch.arange(num_actions) < lengths[:, None]).to(kind),
         importance_weights=torch.rand(size, generator=g, dtype=kind),
     )
 

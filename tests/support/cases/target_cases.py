@@ -34,7 +34,7 @@ class TellingSearch:
         self.batch_size = batch_size
         torch.manual_seed(0)
         self.network = make_network(config, SPEC, training=False).eval()
-        self.network_values = BatchedSearch(
+        planner = BatchedSearch(
             self.network,
             search=config.search,
             agent=config.agent,
@@ -42,7 +42,9 @@ class TellingSearch:
             batch_size=1,
             device=torch.device("cpu"),
             generator=np.random.default_rng(0),
-        ).network_values
+        )
+        self.network_values = planner.network_values
+        self.network_action_values = planner.network_action_values
         self.seen: list[np.ndarray] = []
         self.sizes: list[int] = []
 
@@ -92,6 +94,7 @@ def make_config(
     ratio=1.0,
     policy_coefficient=1.0,
     value_target="td",
+    value_function="state",
     start=0,
     fresh=0,
 ) -> Config:
@@ -104,6 +107,7 @@ def make_config(
             discount=0.9,
             num_unroll_steps=unroll,
             td_steps=td_steps,
+            value_function=value_function,
             value_prefix=prefix_horizon > 1,
             value_prefix_horizon=max(1, prefix_horizon),
         ),

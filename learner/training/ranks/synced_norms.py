@@ -1,8 +1,7 @@
-"""Layers and losses over the rows of all ranks, so that their number changes only rounding.
+"""Batch norm over the batches of all ranks, so that the number of ranks changes only rounding.
 
-Used by ``learner.training.ranks``. Batch norm over all ranks is torch's ``SyncBatchNorm`` on CUDA,
-which has no CPU version. This file adds one, so that a learner on several processes can run and be
-tested without a GPU.
+Used by ``group``. On CUDA this is torch's ``SyncBatchNorm``, which has no CPU version. This file
+adds one, so that a learner on several processes can run and be tested without a GPU.
 """
 
 from __future__ import annotations
@@ -85,28 +84,3 @@ class _SumOverRanks(torch.autograd.Function):
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total
-
-
-def gathered_rows(rows: Tensor) -> Tensor:
-    """Return the rows [B, ...] of all ranks in their order; gradients return to their rank."""
-    gathered: Tensor = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
-    return gathered
-
-
-class _Gathered(torch.autograd.Function):
-    """All-gather whose gradient is that of the sum of all ranks' losses."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:  # noqa: ANN401
-        del ctx
-        rows = rows.contiguous()
-        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows)
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
-        del ctx
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total.chunk(dist.get_world_size())[dist.get_rank()]
