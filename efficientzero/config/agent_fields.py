@@ -66,7 +66,7 @@ class NetworkConfig:
     predictor_hidden_size: int = 512
     """Bottleneck of the SimSiam predictor."""
     decoder_channels: int = 32
-    """Channels of the decoder of images (learner.reconstruction_coefficient)."""
+    """Channels of the decoder of the convolutional trunk (learner.reconstruction_coefficient)."""
     support_bound: int = 300
     """Values and prefixes are categorical over -bound..bound in transformed space."""
     norm: Literal["batch", "batch_by_call", "layer"] = "batch"
