@@ -6,6 +6,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     K unroll steps   n td steps                     T episode length      M simulations
     W entries of a policy (``PolicyShape``)
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
+    H = auxiliary horizons, 0: none
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
 Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen after seeing
@@ -260,6 +261,8 @@ class TrainingBatch(NamedTuple):
     """Env_steps of stored steps drawn uniformly; -1: none."""
     refreshed_priorities: Annotated[F64, BatchField("R", Range("at least 0", 0))]
     """Theirs under the target weights."""
+    auxiliary_values: Annotated[F32, BatchField("B H K+1", is_sent=True)]
+    """As ``values``, with each of ``agent.auxiliary_discounts`` and the bootstraps of its head."""
 
 
 def batch_fields(batch: type[tuple[Any, ...]]) -> dict[str, BatchField]:

@@ -61,7 +61,9 @@ class FreeNetwork(EfficientZeroNet):
         self._root = InitialInference(
             root.latents, draw(*root.value_logits.shape), draw(*root.policy_logits.shape)
         )
-        answers = (draw(num_simulations, *logits.shape) for logits in step[2:])
+        answers = (
+            draw(num_simulations, *logits.shape) for logits in step[2:] if logits is not None
+        )
         self._steps = [Logits(*logits) for logits in zip(*answers, strict=True)]
         self._num_answered = 0
 

@@ -3,9 +3,11 @@
 from efficientzero.config.agent_fields import AgentConfig, CompatConfig, NetworkConfig, SearchConfig
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
+    horizon_discounts,
     most_roots,
     num_fresh_policies,
     num_refreshed,
+    planning_discount,
     staleness_bound,
 )
 from efficientzero.config.fields import Config
@@ -79,6 +81,7 @@ __all__ = [
     "downsample_of",
     "experiment_values",
     "flatten",
+    "horizon_discounts",
     "hyperparameters",
     "importance_exponent",
     "is_published",
@@ -90,6 +93,7 @@ __all__ = [
     "next_evaluation",
     "num_fresh_policies",
     "num_refreshed",
+    "planning_discount",
     "preset_of_env",
     "staleness_bound",
     "temperature",

@@ -5,6 +5,7 @@ The largest age of a training batch's targets, and the sizes of its parts.
 
 from __future__ import annotations
 
+from efficientzero.config.agent_fields import AgentConfig, SearchConfig
 from efficientzero.config.fields import Config
 
 SEARCHED_VALUE_TARGETS = ("search", "mixed")
@@ -32,6 +33,16 @@ def staleness_bound(config: Config) -> int:
     learner = config.learner
     spare = _SPARE_INTERVALS * learner.target_interval
     return learner.max_batch_staleness or healthy_staleness(config) + spare
+
+
+def horizon_discounts(agent: AgentConfig) -> tuple[float, ...]:
+    """Return the discount of every horizon: of the value head, then of the auxiliary ones."""
+    return agent.discount, *agent.auxiliary_discounts
+
+
+def planning_discount(agent: AgentConfig, search: SearchConfig) -> float:
+    """Return the discount per env_step that searches plan with."""
+    return horizon_discounts(agent)[search.planning_horizon]
 
 
 def num_refreshed(config: Config) -> int:

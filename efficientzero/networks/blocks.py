@@ -180,7 +180,7 @@ class ValuePrefixHead(nn.Module):
 
 
 class Prediction(nn.Module):
-    """Value and policy of a latent: a shared body, then one head each."""
+    """Value, policy and, where there are such, auxiliary values: a body, then one head each."""
 
     def __init__(self, body: nn.Module, *, value_head: nn.Module, policy_head: nn.Module) -> None:
         """Join the parts."""
@@ -188,11 +188,19 @@ class Prediction(nn.Module):
         self.body = body
         self.value_head = value_head
         self.policy_head = policy_head
+        self.auxiliary_value_head: nn.Module | None = None
 
-    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Return value logits f32 [B, bins] and policy logits f32 [B, A]."""
+    def forward(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """Return value logits f32 [B, bins] and policy logits f32 [B, A].
+
+        With a head for auxiliary values also theirs, f32 [B, H, bins].
+        """
         features = self.body(latents)
-        return self.value_head(features), self.policy_head(features)
+        logits = self.value_head(features), self.policy_head(features)
+        if self.auxiliary_value_head is None:
+            return logits
+        num_bins = logits[0].shape[1]
+        return *logits, self.auxiliary_value_head(features).unflatten(1, (-1, num_bins))
 
 
 def make_projector(in_size: int, *, hidden_size: int, out_size: int, momentum: float) -> nn.Module:

@@ -24,7 +24,7 @@ from efficientzero.networks.heads import (
     inference_entries,
 )
 from efficientzero.networks.node_answers import AnswerRule
-from efficientzero.networks.norms import with_own_statistics
+from efficientzero.networks.norms import twin_of, with_own_statistics
 from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
 from efficientzero.networks.trunks import make_trunk
 from efficientzero.schema import EnvSpec, PolicyShape
@@ -36,6 +36,7 @@ class InitialInference(NamedTuple):
     latents: Tensor  # f32 [B, *latent]
     value_logits: Tensor  # f32 [B, bins]
     policy_logits: Tensor  # f32 [B, A]
+    auxiliary_value_logits: Tensor | None = None  # f32 [B, H, bins]; None: no such head
 
 
 class RecurrentInference(NamedTuple):
@@ -46,6 +47,7 @@ class RecurrentInference(NamedTuple):
     value_prefix_logits: Tensor  # f32 [B, bins]
     value_logits: Tensor  # f32 [B, bins] of the latent after the action
     policy_logits: Tensor  # f32 [B, A] of the latent after the action
+    auxiliary_value_logits: Tensor | None = None  # f32 [B, H, bins] alike; None: no such head
 
 
 class EfficientZeroNet(nn.Module):
@@ -70,7 +72,7 @@ class EfficientZeroNet(nn.Module):
             auxiliary: names of ``AUXILIARY_HEADS``, in their order.
         """
         super().__init__()
-        self.spec = spec
+        self.spec, self._heads = spec, heads
         self.lstm_hidden_size = config.lstm_hidden_size if heads.value_prefix else 0
         self.support: ScalarSupport | ScalarRegression = (
             ScalarSupport(config.support_bound) if config.categorical_values else ScalarRegression()
@@ -105,20 +107,32 @@ class EfficientZeroNet(nn.Module):
             value_head=make_head(self.support.num_bins),
             policy_head=make_head(PolicyShape.of(spec).head_size),
         )
-        self.root_prediction: nn.Module | None = None
+        self.root_prediction: Prediction | None = None
         """Of encoded latents, where their running statistics are kept apart."""
         if trunk.own_root_statistics:
             self.root_prediction = with_own_statistics(self.prediction)
         for name in auxiliary:
             self.add_module(name, AUXILIARY_HEADS[name].make(config, self.latent_shape))
+        if heads.auxiliary_values:  # last: all others start from the same numbers with and without
+            head = make_head(heads.auxiliary_values * self.support.num_bins)
+            self.prediction.auxiliary_value_head = head
+            if self.root_prediction is not None:
+                self.root_prediction.auxiliary_value_head = twin_of(head)
         # Convolutions are quicker on channels-last weights, on CPU and GPU alike; the layout of
         # the weights carries over to all activations.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def answer_rule(self) -> AnswerRule:
-        """How the outputs become the numbers that trees and targets take."""
+        """How the outputs become the numbers that targets and losses take."""
         return AnswerRule(self.support)
+
+    @property
+    def planning_rule(self) -> AnswerRule:
+        """The same for trees, which may plan with another horizon."""
+        return AnswerRule(
+            self.support, self._heads.planning_horizon, self._heads.other_horizon_weight
+        )
 
     @property
     def auxiliary_heads(self) -> nn.ModuleDict:
@@ -216,7 +230,7 @@ def make_network(config: Config, spec: EnvSpec, *, training: bool) -> EfficientZ
         config: the run's.
         spec: of its environment.
         training: with the auxiliary heads that the config's losses call. All other weights are the
-            same with and without.
+            same with and without, but for those of the auxiliary values, drawn after them.
     """
     auxiliary = auxiliary_heads_of(config) if training else ()
     return EfficientZeroNet(config.network, spec, heads_of(config), auxiliary)

@@ -23,6 +23,12 @@ class Heads:
 
     value_prefix: bool
     """Reward sums by an LSTM; off: each step's reward, and the LSTM states have no entries."""
+    auxiliary_values: int = 0
+    """Values of further horizons, one for each of ``agent.auxiliary_discounts``: H."""
+    planning_horizon: int = 0
+    """Whose values trees take: 0, the value head's; h, the h-th auxiliary ones."""
+    other_horizon_weight: float = 0.0
+    """What the value head's values count beside those."""
 
 
 class AuxiliaryHead(NamedTuple):
@@ -62,7 +68,12 @@ numbers with and without; new rows go to the end."""
 
 def heads_of(config: Config) -> Heads:
     """Return the heads that search reads in a run of ``config``."""
-    return Heads(value_prefix=config.agent.value_prefix)
+    return Heads(
+        value_prefix=config.agent.value_prefix,
+        auxiliary_values=len(config.agent.auxiliary_discounts),
+        planning_horizon=config.search.planning_horizon,
+        other_horizon_weight=config.search.other_horizon_weight,
+    )
 
 
 def auxiliary_heads_of(config: Config) -> tuple[str, ...]:

@@ -23,6 +23,10 @@ class NodeOutputs(Protocol):
     def policy_logits(self) -> Tensor:
         """[..., A]."""
 
+    @property
+    def auxiliary_value_logits(self) -> Tensor | None:
+        """[..., H, bins]; None: the network has no such head."""
+
 
 class StepOutputs(NodeOutputs, Protocol):
     """The network's outputs for steps and for the states that follow."""
@@ -77,14 +81,32 @@ class StepAnswers(NamedTuple):
 class AnswerRule:
     """Which outputs count as values and as priors, and how they become numbers.
 
-    Values are the value head's and priors the policy head's.
+    Priors are the policy head's.
     """
 
     support: Support
+    horizon: int = 0
+    """0: values are the value head's; h: those of the h-th auxiliary head."""
+    other_weight: float = 0.0
+    """Of the value head's values, which are added to those of another horizon."""
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return the numbers f32 [...], raw scale, of one kind of logits [..., bins]."""
+        return self.support.decode(logits)
 
     def values(self, said: NodeOutputs) -> Tensor:
         """Return values f32 [...], raw scale."""
-        return self.support.decode(said.value_logits)
+        if not self.horizon:
+            return self.support.decode(said.value_logits)
+        values = self.support.decode(_auxiliary(said)[..., self.horizon - 1, :])
+        if self.other_weight:
+            values = values + self.other_weight * self.support.decode(said.value_logits)
+        return values
+
+    def horizon_values(self, said: NodeOutputs) -> Tensor:
+        """Return values of all horizons, f32 [..., 1 + H], raw scale; the value head's first."""
+        own = said.value_logits.unsqueeze(-2)
+        return self.support.decode(torch.cat([own, _auxiliary(said)], dim=-2))
 
     def value_prefixes(self, said: StepOutputs) -> Tensor:
         """Return value prefixes f32 [...], raw scale."""
@@ -93,8 +115,17 @@ class AnswerRule:
     def write_step(self, said: StepOutputs, answers: StepAnswers) -> None:
         """Write what ``step_answers`` returns into the tensors of ``answers``."""
         self.support.decode_into(said.value_prefix_logits, answers.value_prefixes)
-        self.support.decode_into(said.value_logits, answers.values)
+        if self.horizon:
+            answers.values.copy_(self.values(said))
+        else:
+            self.support.decode_into(said.value_logits, answers.values)
         answers.prior_logits.copy_(said.policy_logits)
+
+
+def _auxiliary(said: NodeOutputs) -> Tensor:
+    if said.auxiliary_value_logits is None:
+        raise ValueError("auxiliary values: the network has none, wanted agent.auxiliary_discounts")
+    return said.auxiliary_value_logits
 
 
 def node_answers(said: NodeOutputs, rule: AnswerRule) -> NodeAnswers:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from efficientzero.config import NetworkConfig
 from efficientzero.networks.blocks import NormFactory
+
+_ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
 
 def conv_norm(config: NetworkConfig) -> NormFactory:
@@ -32,16 +34,20 @@ def vector_norm(config: NetworkConfig) -> NormFactory:
     return partial(nn.BatchNorm1d, momentum=config.batch_norm_momentum)
 
 
-def with_own_statistics(module: nn.Module) -> nn.Module:
+def with_own_statistics(module: _ModuleT) -> _ModuleT:
     """Return a module that shares the parameters of ``module`` but has separate running statistics.
 
     Its parameters are ``module``'s, one tensor each; ``state_dict`` leaves them out here.
     """
-    shared = {id(parameter): parameter for parameter in module.parameters()}
-    twin = copy.deepcopy(module, shared)
+    twin = twin_of(module)
     twin.register_state_dict_post_hook(_drop_parameters)  # type: ignore[no-untyped-call]
     twin.register_load_state_dict_pre_hook(_keep_parameters)  # type: ignore[no-untyped-call]
     return twin
+
+
+def twin_of(module: _ModuleT) -> _ModuleT:
+    """Return a copy that shares the parameters of ``module`` and has its own buffers."""
+    return copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()})
 
 
 def _drop_parameters(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
 from efficientzero.inference import SearchNetwork
-from efficientzero.networks import EfficientZeroNet, node_answers
+from efficientzero.networks import EfficientZeroNet, InitialInference, node_answers
 from efficientzero.schema import F32, Frames, Roots, SearchResult
 from efficientzero.search.search_part import SearchPart
 
@@ -121,10 +121,14 @@ class BatchedSearch:
         Args:
             observations: [N, *observation], any N, uint8 or float32.
         """
-        on_device = torch.as_tensor(observations).to(self._device)
-        self._inference.refresh()
-        root = self._inference.network.initial_inference(on_device)
-        return _to_numpy(node_answers(root, self._network.answer_rule).values)
+        rule = self._network.answer_rule
+        return _to_numpy(node_answers(self._in_float32(observations), rule).values)
+
+    @torch.inference_mode()
+    def horizon_values(self, observations: Frames | Tensor) -> F32:
+        """Return the values of all horizons in the same way, f32 [N, 1 + H]; see ``Planner``."""
+        rule = self._network.answer_rule
+        return _to_numpy(rule.horizon_values(self._in_float32(observations)))
 
     def export_tree(self, root: int) -> ExportedTree:
         """Return all nodes of one root's tree after ``run``, as values that ``json`` takes."""
@@ -134,7 +138,7 @@ class BatchedSearch:
     def _expand_roots(self, roots: Roots, exploration_noise: bool) -> tuple[F32, F32]:
         """Start the searches; return the network's own values [B] and policy logits [B, W]."""
         root = self._inference.initial_inference(self._padded(roots.observations))
-        values, policy_logits = map(_to_numpy, node_answers(root, self._network.answer_rule))
+        values, policy_logits = map(_to_numpy, node_answers(root, self._network.planning_rule))
         priors = policy_logits
         if exploration_noise and self._root_temperature != 1.0:
             priors = policy_logits / np.float32(self._root_temperature)
@@ -164,6 +168,11 @@ class BatchedSearch:
         ]
         columns = zip(*results, strict=True)
         return SearchResult._make(np.concatenate(column)[:num_roots] for column in columns)
+
+    def _in_float32(self, observations: Frames | Tensor) -> InitialInference:
+        on_device = torch.as_tensor(observations).to(self._device)
+        self._inference.refresh()
+        return self._inference.network.initial_inference(on_device)
 
     def _padded(self, observations: Frames | Tensor) -> Tensor:
         """Return B observations on the device; the last root is repeated where fewer were given."""

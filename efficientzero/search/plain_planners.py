@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientzero.networks import EfficientZeroNet, NodeAnswers, node_answers
+from efficientzero.networks import EfficientZeroNet, InitialInference, NodeAnswers, node_answers
 from efficientzero.schema import F32, Frames, Roots, SearchResult
 
 
@@ -48,6 +48,10 @@ class UniformPlanner:
     def network_values(self, observations: Frames | Tensor) -> F32:
         """Return zeros: there is no network."""
         return np.zeros(len(observations), np.float32)
+
+    def horizon_values(self, observations: Frames | Tensor) -> F32:
+        """Return zeros of one horizon."""
+        return self.network_values(observations)[:, None]
 
 
 class PriorPlanner:
@@ -89,9 +93,17 @@ class PriorPlanner:
         values: F32 = self._answers(observations).values.cpu().numpy()
         return values
 
+    @torch.inference_mode()
+    def horizon_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's values of all horizons, f32 [N, 1 + H]."""
+        said = self._network_says(observations)
+        values: F32 = self._network.answer_rule.horizon_values(said).cpu().numpy()
+        return values
+
     def _answers(self, observations: Frames | Tensor) -> NodeAnswers:
+        return node_answers(self._network_says(observations), self._network.answer_rule)
+
+    def _network_says(self, observations: Frames | Tensor) -> InitialInference:
         # A copy: the stack's view is not always writable, and torch warns of that.
         shown = observations if isinstance(observations, Tensor) else torch.tensor(observations)
-        return node_answers(
-            self._network.initial_inference(shown.to(self._device)), self._network.answer_rule
-        )
+        return self._network.initial_inference(shown.to(self._device))

@@ -23,7 +23,11 @@ from learner.batches.augmentation import Augmentation
 from learner.training.losses import LossInput, importance_weights, loss_parts
 
 _SENT = tuple(name for name, field in BATCH_FIELDS.items() if field.is_sent)
-_AS_SENT = tuple(field.name for field in dataclasses.fields(LossInput) if field.name in _SENT)
+_AS_SENT = tuple(
+    field.name
+    for field in dataclasses.fields(LossInput)
+    if field.name in _SENT and field.default is dataclasses.MISSING
+)
 """Fields that the loss uses unchanged."""
 
 
@@ -99,6 +103,9 @@ class BatchLoader:
             mask=sent.fields["action_mask"].float(),
             importance_weights=importance_weights(
                 sent.fields["probabilities"], sent.fields["table_sizes"], beta
+            ),
+            auxiliary_values=(
+                sent.fields["auxiliary_values"] if config.agent.auxiliary_discounts else None
             ),
             **{name: sent.fields[name] for name in _AS_SENT},
         )

@@ -80,7 +80,7 @@ def training_statistics(
         network: decodes values; its weights are not used.
         evaluated: f32 [B, K + 1] ``eval_values`` of the same inputs before the update.
     """
-    terms, values = update.terms, network.answer_rule.values(update.terms)  # [B, K + 1]
+    terms, values = update.terms, network.answer_rule.decode(update.terms.value_logits)
     numbers = {
         **_losses(inputs, terms),
         **_value_numbers(inputs, terms, values),
@@ -144,7 +144,7 @@ def _prefix_numbers(
     inputs: LossInput, terms: LossTerms, network: EfficientZeroNet
 ) -> dict[str, Tensor]:
     """Return errors of the value prefix, over all and by the sign of the target."""
-    prefixes, targets = network.answer_rule.value_prefixes(terms), inputs.value_prefixes
+    prefixes, targets = network.answer_rule.decode(terms.value_prefix_logits), inputs.value_prefixes
     errors, is_real = (prefixes - targets).abs(), inputs.mask > 0
     numbers = _mean_and_std("value_prefix", prefixes[:, 0])
     numbers |= _mean_and_std("target_value_prefix", targets[:, 0])

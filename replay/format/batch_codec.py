@@ -40,6 +40,7 @@ def batch_spec(
         "K": config.agent.num_unroll_steps,
         "A": env_spec.num_actions,
         "W": PolicyShape.of(env_spec).width,
+        "H": len(config.agent.auxiliary_discounts),
         "R": num_refreshed(config),
         "1": 1,
     }

@@ -39,6 +39,7 @@ class ReferenceLoss:
     value: F64
     value_prefix: F64
     consistency: F64
+    auxiliary: F64
     loss: float
     total: float
     objective: float
@@ -54,6 +55,7 @@ def reference_loss(
     learner, steps = config.learner, batch.actions.shape[1]
     size = len(batch.actions)
     policy, value = np.zeros((size, steps + 1)), np.zeros((size, steps + 1))
+    auxiliary = np.zeros((size, steps + 1))
     prefix, consistency = np.zeros((size, steps)), np.zeros((size, steps))
     loss = total = objective = 0.0
     for b in range(size):
@@ -62,6 +64,9 @@ def reference_loss(
                 continue
             policy[b, k] = _cross_entropy(outputs.policy[k][b], batch.policies[b, k].tolist())
             value[b, k] = _scalar_loss(outputs.value[k][b], float(batch.values[b, k]), config)
+            for h in range(len(config.agent.auxiliary_discounts)):
+                target = float(batch.auxiliary_values[b, h, k])
+                auxiliary[b, k] += _scalar_loss(outputs.auxiliary[k][b, h], target, config)
             if k == 0:
                 continue
             target = float(batch.value_prefixes[b, k - 1])
@@ -72,20 +77,23 @@ def reference_loss(
                     -one @ other / math.sqrt(one @ one) / math.sqrt(other @ other)
                 )
         at_root = (
-            learner.policy_coefficient * policy[b, 0] + learner.value_coefficient * value[b, 0]
+            learner.policy_coefficient * policy[b, 0]
+            + learner.value_coefficient * value[b, 0]
+            + learner.auxiliary_value_coefficient * auxiliary[b, 0]
         )
         later = (
             learner.policy_coefficient * policy[b, 1:].sum()
             + learner.value_coefficient * value[b, 1:].sum()
             + learner.value_prefix_coefficient * prefix[b].sum()
             + learner.consistency_coefficient * consistency[b].sum()
+            + learner.auxiliary_value_coefficient * auxiliary[b, 1:].sum()
         )
         weight = float(batch.importance_weights[b])
         root_share = 1.0 if config.compat.gradient_scaling == "muzero" else 1.0 / steps
         loss += (at_root + later) / size
         total += weight * (at_root + later) / size
         objective += weight * (root_share * at_root + later / steps) / size
-    return ReferenceLoss(policy, value, prefix, consistency, loss, total, objective)
+    return ReferenceLoss(policy, value, prefix, consistency, auxiliary, loss, total, objective)
 
 
 @dataclass(frozen=True)
@@ -97,10 +105,11 @@ class _Outputs:
     prefix: list[F64]
     online: list[F64]
     target: list[F64]
+    auxiliary: list[F64]
 
 
 def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: Held) -> _Outputs:
-    said = _Outputs([], [], [], [], [])
+    said = _Outputs([], [], [], [], [], [])
     is_muzero = config.compat.gradient_scaling == "muzero"
     latents = network.representation(batch.root_observations)
     states = torch.zeros(len(latents), 2, network.lstm_hidden_size, dtype=torch.float64)
@@ -118,7 +127,8 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
             if config.learner.consistency_coefficient:
                 online = network.predictor(network.projector(latents.flatten(1)))
                 said.online.append(online.numpy())
-        value, policy = network.prediction(latents)
+        value, policy, *others = network.prediction(latents)
+        said.auxiliary.extend(other.numpy() for other in others)
         said.value.append(value.numpy())
         said.policy.append(policy.numpy())
     if config.learner.consistency_coefficient:

@@ -34,6 +34,7 @@ class Logits(NamedTuple):
     value_prefix_logits: Tensor  # f32 [B, bins]
     value_logits: Tensor  # f32 [B, bins]
     policy_logits: Tensor  # f32 [B, A]
+    auxiliary_value_logits: Tensor | None = None  # f32 [B, H, bins]; None: no such head
 
 
 @runtime_checkable
@@ -65,7 +66,7 @@ class InPlaceStep:
         keeps_lstm = torch.ones((num_nodes, batch), dtype=torch.int32)
         self._infer, self._pools = infer, InPlacePools(pools, keeps_lstm)
         self._keeps_lstm = keeps_lstm.numpy()
-        self._rule, policy_width = network.answer_rule, PolicyShape.of(network.spec).width
+        self._rule, policy_width = network.planning_rule, PolicyShape.of(network.spec).width
         self._numbers = torch.empty(StepAnswers.size(batch, policy_width))
         self._answers = StepAnswers.within(self._numbers, policy_width)
 
@@ -129,7 +130,7 @@ class _Layers(nn.Module):
         indices: Tensor,
         new_rows: Tensor,
         new_states: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         latents, lstm_states, keeps_lstm = pools
         parents, actions = indices[PARENTS], indices[ACTIONS]
         new_latents = self.rows.latents(new_rows)

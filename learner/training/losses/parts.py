@@ -29,6 +29,10 @@ def loss_parts(config: Config) -> tuple[LossPart, ...]:
     if learner.consistency_coefficient > 0:
         consistency, coefficient = CONSISTENCY_LOSSES["cosine"], learner.consistency_coefficient
         parts += (LossPart("consistency", coefficient, consistency, needs_next_observations=True),)
+    if config.agent.auxiliary_discounts:
+        parts += (
+            LossPart("auxiliary_value", learner.auxiliary_value_coefficient, auxiliary_value),
+        )
     return parts
 
 
@@ -40,6 +44,13 @@ def policy(unrolled: Unrolled, batch: LossInput) -> Tensor:
 def value(unrolled: Unrolled, batch: LossInput) -> Tensor:
     """Return the loss of the value head, [B, K + 1]."""
     return unrolled.network.support.loss(unrolled.value_logits, batch.values)
+
+
+def auxiliary_value(unrolled: Unrolled, batch: LossInput) -> Tensor:
+    """Return the losses of the values of further horizons, added up, [B, K + 1]."""
+    logits, targets = unrolled.auxiliary_value_logits, batch.auxiliary_values
+    assert logits is not None and targets is not None
+    return unrolled.network.support.loss(logits, targets.transpose(1, 2)).sum(-1)
 
 
 def value_prefix(unrolled: Unrolled, batch: LossInput) -> Tensor:

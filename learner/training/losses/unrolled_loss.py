@@ -47,6 +47,7 @@ class LossInput:
     policies: Tensor  # f32 [B, K + 1, A]; all zero where there is no policy target
     mask: Tensor  # f32 [B, K] 1 where action t+k exists
     importance_weights: Tensor  # f32 [B]
+    auxiliary_values: Tensor | None = None  # f32 [B, H, K + 1]; None: there is one horizon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,8 @@ class Unrolled(NamedTuple):
     value_prefix_logits: Tensor  # f32 [B, K, bins]
     next_latents: Tensor | None
     """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None if no part needs them."""
+    auxiliary_value_logits: Tensor | None = None
+    """f32 [B, K + 1, H, bins]; None: the network has no such head."""
 
 
 class LossPart(NamedTuple):
@@ -129,6 +132,7 @@ def compute_loss(
         policy_logits=torch.stack([root.policy_logits, *(s.policy_logits for s in steps)], 1),
         value_prefix_logits=torch.stack([step.value_prefix_logits for step in steps], 1),
         next_latents=next_latents,
+        auxiliary_value_logits=_auxiliary_value_logits([root, *steps]),
     )
     mask = torch.cat([torch.ones_like(batch.mask[:, :1]), batch.mask], 1)  # [B, K + 1]
     reported: dict[str, Tensor] = {}
@@ -194,6 +198,13 @@ def unroll(
             latents.register_hook(_halved)  # type: ignore[no-untyped-call]
         steps.append(step)
     return root, steps
+
+
+def _auxiliary_value_logits(
+    nodes: Sequence[InitialInference | RecurrentInference],
+) -> Tensor | None:
+    logits = [n.auxiliary_value_logits for n in nodes if n.auxiliary_value_logits is not None]
+    return torch.stack(logits, 1) if logits else None
 
 
 def _halved(gradient: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class TellingSearch:
         self.batch_size = batch_size
         torch.manual_seed(0)
         self.network = make_network(config, SPEC, training=False).eval()
-        self.network_values = BatchedSearch(
+        planner = BatchedSearch(
             self.network,
             search=config.search,
             agent=config.agent,
@@ -42,7 +42,9 @@ class TellingSearch:
             batch_size=1,
             device=torch.device("cpu"),
             generator=np.random.default_rng(0),
-        ).network_values
+        )
+        self.network_values = planner.network_values
+        self.horizon_values = planner.horizon_values
         self.seen: list[np.ndarray] = []
         self.sizes: list[int] = []
 
