@@ -29,7 +29,7 @@ def main(place: Place, stop: StopSignal) -> None:
     """Build the actor's parts and run it."""
     run, index = reached_through_relays(place.run, stop), place.index
     config, spec = run.config, run.env_spec
-    device = setup_torch(config.cluster)
+    device = setup_torch(config.cluster, ROLE, index)
     env_seeds, search_seeds, action_seeds = seed_sequence(
         config.seed, ROLE, index, place.incarnation
     ).spawn(3)

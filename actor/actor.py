@@ -15,11 +15,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor  # noqa: TID251  eac
 
 import numpy as np
 
-from actor.action_sampling import ActionChooser
-from actor.games import GameResult, GameTally
+from actor.actions import ActionChooser
+from actor.game_results import FinishedGames
 from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, PendingStep, halves_take_turns, make_groups
-from efficientzero.config import Config, temperature
+from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, EnvError, FrameStack
 from efficientzero.metrics import (
     Interval,
@@ -79,7 +79,9 @@ class Actor:
         self._planner, self._weights, self._run_client = planner, weights, run_client
         self._uniform = UniformPlanner(PolicyShape.of(envs.spec).width, generator.spawn(1)[0])
         self._tracker, self._stop = tracker, stop
-        self._chooser = ActionChooser(config, envs.num_envs, generator)
+        self._chooser = ActionChooser(
+            config, envs.num_envs, generator, plays_best=planner.plays_best
+        )
         self._timer, self._usage = SectionTimer("actor"), ProcessUsage("actor")
         self.pulse = Pulse(self._timer, "env_steps/s")
         """Rate and current wait, sent with heartbeats."""
@@ -89,16 +91,13 @@ class Actor:
         self._stack = FrameStack(envs.spec, envs.num_envs)
         self._recorder = Recorder(config, writers)
         self._searches = SearchStatistics("actor")
-        self._tallies = [GameTally() for _ in range(envs.num_envs)]
+        self._games = FinishedGames(envs.num_envs)
         halves = halves_take_turns(config, on_gpu=planner.on_gpu)
         self._groups = make_groups(envs.num_envs, halves=halves)
         self._train_step, self._weights_at = 0, time.monotonic()
         self._completed = 0  # env_steps not yet reported
         self._env_steps = 0
         self._interval = Interval(config.cluster.metrics_interval_seconds)
-        self._episodes = 0  # ended games
-        self._results: list[GameResult] = []  # not yet reported
-        self._new_results: list[GameResult] = []  # not yet logged
 
     def run(self) -> None:
         """Play until the run's env_steps are collected or a stop is requested."""
@@ -151,7 +150,8 @@ class Actor:
         playing = group.envs[: grant.granted]
         planner = self._uniform if grant.is_random else self._planner
         with self._timer.section("search"):
-            result = planner.run(self._stack.roots(playing), exploration_noise=True)
+            roots = self._stack.roots(playing)
+            result = planner.run(roots, exploration_noise=True)
         if planner.num_simulations:
             self._search_rates.add(len(playing))
             self._searches.add(result)
@@ -159,7 +159,7 @@ class Actor:
             result,
             playing,
             self._train_step,
-            plays_best=planner.plays_best,
+            legal_actions=roots.legal_actions,
             is_random=grant.is_random,
         )
         steps = stepper.submit(self._envs.step, playing, actions)
@@ -205,13 +205,7 @@ class Actor:
     def _record(self, pending: PendingStep, steps: EnvSteps) -> None:
         self._recorder.record(pending, steps)
         self._stack.push(pending.envs, steps.observed)
-        for row, i in enumerate(pending.envs):
-            is_over = bool(steps.game_over[row] or steps.truncated[row])
-            finished = self._tallies[i].add(float(steps.rewards[row]), game_over=is_over)
-            if finished is not None:
-                self._results.append(finished)
-                self._new_results.append(finished)
-                self._episodes += 1
+        self._games.add(pending.envs, steps)
 
     def _reset(self, indices: Sequence[int]) -> None:
         observed = self._envs.reset(indices)
@@ -236,11 +230,9 @@ class Actor:
 
     def _report(self, wanted: int = 0) -> Grant:
         """Report the env_steps played since the last report, and request more."""
-        if self._results:
-            self._run_client.report_episodes(
-                self._index, [(r.episode_return, r.length) for r in self._results]
-            )
-            self._results = []
+        if self._games.not_reported:
+            self._run_client.report_episodes(self._index, self._games.not_reported)
+            self._games.reported()
         completed, self._completed = self._completed, 0
         return self._run_client.acquire_env_steps(
             self._index, completed=completed, wanted=wanted, wait_s=_WAIT_S if wanted else 0.0
@@ -264,24 +256,21 @@ class Actor:
         row = {
             "actor/env_steps": self._env_steps,
             "actor/train_steps": self._train_step,
-            "actor/episodes": self._episodes,
+            "actor/episodes": self._games.count,
             "actor/num_envs": self._envs.num_envs,
             "actor/env_steps_per_s": per_s["env_steps"],
             "actor/sent_bytes": bytes_sent,
             "actor/sent_bytes_per_s": per_s["bytes"],
             "actor/weights_age_s": time.monotonic() - self._weights_at,
-            "actor/temperature": temperature(
-                self._train_step, self._config.actor, self._config.budget
-            ),
+            **self._chooser.row(self._train_step),
             **self._staleness(),
-            **_episode_statistics(self._new_results),
+            **self._games.take_row(),
             **self._searches.take_row(),
             **self._search_rates.row(elapsed_s),
             **self._usage.row(),
             **self._timer.row(),
         }
         self._tracker.log(row)
-        self._new_results = []
 
     def _staleness(self) -> dict[str, float]:
         """Return how far the learner is ahead of the weights in use; empty after a stop."""
@@ -290,12 +279,3 @@ class Actor:
             return {}
         behind = max(0, status.train_steps - self._train_step)
         return {"actor/weights_age_train_steps": behind}
-
-
-def _episode_statistics(results: Sequence[GameResult]) -> dict[str, float]:
-    if not results:
-        return {}
-    return {
-        "actor/return_mean": float(np.mean([result.episode_return for result in results])),
-        "actor/length_mean": float(np.mean([result.length for result in results])),
-    }

@@ -211,7 +211,7 @@ def return_statistics(returns: Sequence[float], env_id: str) -> dict[str, float]
 def main(place: Place, stop: StopSignal) -> None:
     """Build the evaluator and run it."""
     run = place.run
-    device = setup_torch(run.config.cluster)
+    device = setup_torch(run.config.cluster, ROLE, place.index)
     randomness = generator(run.config.seed, ROLE, place.index, 1)
     with tracked(run, ROLE, place.index, place.incarnation, stop=stop) as tracker:
         evaluator = Evaluator(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actor.game_results import GameResult, GameTally
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, FrameStack
 from efficientzero.metrics import SectionTimer
@@ -78,30 +78,3 @@ def evaluation_seeds(config: Config, num_envs: int) -> Sequence[int]:
     """Return the environments' seeds: the same in every evaluation of a run."""
     state = seed_sequence(config.seed, "evaluator", 0, 0).generate_state(num_envs)
     return [int(seed) for seed in state]
-
-
-@dataclass(frozen=True, slots=True)
-class GameResult:
-    """A finished game."""
-
-    episode_return: float
-    """Raw score."""
-    length: int
-    """env_steps."""
-
-
-class GameTally:
-    """Sums one environment's rewards until its game is over."""
-
-    def __init__(self) -> None:
-        self._episode_return, self._length = 0.0, 0
-
-    def add(self, reward: float, *, game_over: bool) -> GameResult | None:
-        """Add one env_step; return the game's result if it was the last."""
-        self._episode_return += reward
-        self._length += 1
-        if not game_over:
-            return None
-        result = GameResult(self._episode_return, self._length)
-        self._episode_return, self._length = 0.0, 0
-        return result

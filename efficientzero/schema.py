@@ -6,6 +6,8 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     K unroll steps   n td steps                     T episode length      M simulations
     W entries of a policy (``PolicyShape``)
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
+    L = K + 1 and N = n where the learner bootstraps (``learner.target_network`` local), else 0
+    Q 1 where Q(s, a) is trained, else 0: o[t+K] then needs its action, too
     H = auxiliary horizons, 0: none
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
@@ -179,12 +181,13 @@ class SearchResult(NamedTuple):
     """A planner's results at its roots."""
 
     visit_counts: I32  # [B, W] a search's sum M; every row has a visit
-    policies: F32  # [B, W] what the policy is trained towards: visit shares, or Gumbel's improved
+    policies: F32  # [B, W] what the policy is trained towards: visit shares or improved
     best_actions: I32  # [B] what the search recommends
     root_values: F32  # [B] mean value of the root, raw scale
     predicted_values: F32  # [B] the network's own value of the root
     prior_logits: F32  # [B, W] the network's own policy at the root, before any noise
     search_depths: I32  # [B] depth of the deepest leaf
+    child_q: F32  # [B, W] Q of the actions, raw scale, NaN where unknown; [B, 0] if unread
 
 
 class ReplayStep(NamedTuple):
@@ -206,7 +209,7 @@ class Range(NamedTuple):
     wanted: str
     """The same in words, for messages."""
     low: float
-    high: float | Literal["last_action", "last_env_step"] | None = None
+    high: float | Literal["last_action", "last_env_step", "last_offset"] | None = None
     """A name stands for what only the run knows; None: no limit."""
     excludes_low: bool = False
 
@@ -230,6 +233,8 @@ _PROBABILITY = Range("more than 0, at most 1", 0, 1, excludes_low=True)
 _SHARE = Range("0 to 1", 0, 1 + 1e-3)  # float32 rounds
 _TRAIN_STEP = Range("train_steps", 0, 2**40)
 _ENV_STEP = Range("0 to budget.env_steps", 0, "last_env_step")
+_OFFSET = Range("0 to K + n", 0, "last_offset")
+_DISCOUNT = Range("0 to 1", 0, 1)
 _ENV_STEP_OR_NONE = Range("-1 to budget.env_steps", -1, "last_env_step")
 
 
@@ -240,13 +245,14 @@ class TrainingBatch(NamedTuple):
     that only some runs have gets a dimension that is 0 in the others, like R.
     """
 
-    frames: Annotated[Frames, BatchField("B S+K *frame", is_sent=True)]
-    actions: Annotated[I64, BatchField("B K", _ACTION, is_sent=True)]
+    frames: Annotated[Frames, BatchField("B S+K+N *frame", is_sent=True)]
+    actions: Annotated[I64, BatchField("B K+Q", _ACTION, is_sent=True)]
     """Uniformly random where masked."""
     value_prefixes: Annotated[F32, BatchField("B K", is_sent=True)]
     values: Annotated[F32, BatchField("B K+1", is_sent=True)]
+    """Where the learner bootstraps: only the rewards up to the bootstrap."""
     policies: Annotated[F32, BatchField("B K+1 W", _SHARE, is_sent=True)]
-    action_mask: Annotated[Bool, BatchField("B K", Range("0 or 1", 0, 1), is_sent=True)]
+    action_mask: Annotated[Bool, BatchField("B K+Q", Range("0 or 1", 0, 1), is_sent=True)]
     keys: Annotated[U64, BatchField("B")]
     """Of the slices' items in replay."""
     probabilities: Annotated[F64, BatchField("B", _PROBABILITY, is_sent=True)]
@@ -261,6 +267,10 @@ class TrainingBatch(NamedTuple):
     """Env_steps of stored steps drawn uniformly; -1: none."""
     refreshed_priorities: Annotated[F64, BatchField("R", Range("at least 0", 0))]
     """Theirs under the target weights."""
+    bootstrap_offsets: Annotated[I32, BatchField("B L", _OFFSET, is_sent=True)]
+    """The target of position k bootstraps from o[t + offset]."""
+    bootstrap_discounts: Annotated[F32, BatchField("B L", _DISCOUNT, is_sent=True)]
+    """What that value counts: discount^l after l rewards; 0 where nothing follows."""
     auxiliary_values: Annotated[F32, BatchField("B H K+1", is_sent=True)]
     """As ``values``, with each of ``agent.auxiliary_discounts`` and the bootstraps of its head."""
 
@@ -290,7 +300,7 @@ class SliceBatch(NamedTuple):
     """
 
     frames: Frames  # [B, S + K + n, *frame]; frames[:, S - 1] is o_t's newest frame
-    actions: I32  # [B, K]
+    actions: I32  # [B, K + Q]
     rewards: F32  # [B, K + n]
     search_policies: F32  # [B, K + 1, W]
     root_values: F32  # [B, K + n + 1]

@@ -77,7 +77,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         lambda: take_lease(run.directory, name, launch=run.num_resumes), run.directory / name
     )
     keep_log(run.directory, ROLE, arguments.index)
-    device = device_of_rank(setup_torch(run.config.cluster), 0, run.config)
+    device = device_of_rank(setup_torch(run.config.cluster, ROLE, 0), 0, run.config)
     tracker = run_tracker(run, ROLE, arguments.index, arguments.incarnation, stop=stop)
     exit_code = 1
     try:

@@ -34,6 +34,7 @@ from learner.training import (
     Update,
     Updater,
     eval_values,
+    local_targets,
     make_optimizer,
     seeded_network,
     training_statistics,
@@ -72,7 +73,8 @@ class Learner:
         self.network = seeded_network(run).to(parts.device).train()
         self._optimizer = make_optimizer(self.network, self._config)
         trained = (self.network, self._optimizer, self._config)
-        self._updater = Updater(*trained, self._timer, ranks=self._ranks)
+        targets = local_targets(self.network, self._config)
+        self._updater = Updater(*trained, self._timer, ranks=self._ranks, targets=targets)
         live_weights = self.network.inference_state_dict()  # training keeps their addresses
         self._publishing = Publishing(live_weights, self._config, self._publisher)
         seeds = seed_sequence(self._config.seed, "learner", 0, 1)
@@ -83,6 +85,7 @@ class Learner:
         self.training = TrainState(
             self.network,
             self._optimizer,
+            targets=targets,
             copies=self._publishing.copies,
             others={
                 "loader": self.loader,

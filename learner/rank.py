@@ -23,6 +23,7 @@ from learner.training import (
     TrainState,
     Updater,
     device_of_rank,
+    local_targets,
     make_optimizer,
     meeting_point,
     seeded_network,
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 def main(arguments: RoleArguments, stop: StopSignal) -> None:
     """Join the ranks and follow rank 0 until it ends training."""
     run, rank = arguments.run, arguments.index
-    device = device_of_rank(setup_torch(run.config.cluster), rank, run.config)
+    device = device_of_rank(setup_torch(run.config.cluster, "learner", rank), rank, run.config)
     group = RankGroup(
         meeting_point(run),
         rank=rank,
@@ -63,8 +64,10 @@ def follow(group: RankGroup, network: EfficientZeroNet, config: Config) -> None:
         config: the run's.
     """
     optimizer = make_optimizer(network, config)
-    training = TrainState(network, optimizer)
-    updater = Updater(network, optimizer, config, SectionTimer("learner"), ranks=group)
+    targets = local_targets(network, config)
+    training = TrainState(network, optimizer, targets=targets)
+    timer = SectionTimer("learner")
+    updater = Updater(network, optimizer, config, timer, ranks=group, targets=targets)
     while not isinstance(command := group.receive_command(), End):
         if isinstance(command, State):
             training.follow(command)

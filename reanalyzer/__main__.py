@@ -34,7 +34,7 @@ def main(place: Place, stop: StopSignal) -> None:
     place = dataclasses.replace(place, run=reached_through_relays(place.run, stop))
     run, index = place.run, place.index
     config, spec = run.config, run.env_spec
-    device = setup_torch(config.cluster)
+    device = setup_torch(config.cluster, ROLE, index)
     network = make_network(config, spec, training=False).to(device).eval()
     randomness = generator(config.seed, ROLE, index, place.incarnation)
     search_randomness, sampling_randomness = randomness.spawn(2)

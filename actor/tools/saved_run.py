@@ -11,7 +11,8 @@ from typing import Literal
 
 import torch
 
-from actor.games import GameResult, evaluation_seeds, greedily, play_episodes
+from actor.game_results import GameResult
+from actor.games import evaluation_seeds, greedily, play_episodes
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet, inference_entries, make_network
 from efficientzero.process.devices import setup_torch, with_usable_device
@@ -109,7 +110,7 @@ def _planner(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Planner, int 
         chance = generator(config.seed, _ROLE, 0, _CHANCE_STREAM)
         return UniformPlanner(PolicyShape.of(spec).width, chance), None
     # Choose the device of this machine: the run may have been made on another one.
-    device = setup_torch(with_usable_device(config.cluster))
+    device = setup_torch(with_usable_device(config.cluster, _ROLE), _ROLE, 0)
     network, train_step = load_network(run, device)
     if policy == "prior":
         return PriorPlanner(network, device), train_step

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.ablate.check import CheckedCell, CheckedGrid, check_cells, check_jobs_memory
-from deploy.ablate.command import Slot, choose_run_id, launch_command, slots, visible_gpus
+from deploy.ablate.command import Slot, choose_run_id, launch_command, slots
 from deploy.ablate.compare import compare
 from deploy.ablate.display import GridConsole, make_console, plan_table, results_table, same_lines
 from deploy.ablate.emit import slurm_script, sweep_yaml
@@ -28,6 +28,7 @@ from deploy.checks import (
     check_is_folder,
     check_runs_dir,
     fork_named,
+    visible_gpus,
 )
 from deploy.launching import named_option
 from deploy.results import own_command

@@ -22,7 +22,7 @@ from deploy.checks import (
     Fork,
     PreflightError,
     available_memory_bytes,
-    check_device,
+    check_run_devices,
     replay_memory,
     size,
 )
@@ -113,7 +113,7 @@ def check_cells(cells: Sequence[Cell], runs_dir: Path, fork: Fork | None = None)
     same: dict[int, int] = {}
     for cell in cells:
         try:
-            check_device(cell.config.cluster)
+            check_run_devices(cell.config)
             config, spec, group = check_config(cell.config, fork)
         except PreflightError as error:
             raise ConfigError(f"cell {cell.index} ({cell.label}): {error}") from error

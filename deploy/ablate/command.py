@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,14 @@ from typing import Any
 from deploy.ablate.check import CheckedCell
 from deploy.launching import kwarg_text
 from deploy.supervising import CHECKOUT
-from efficientzero.config import Config, config_to_dict, flatten, load_preset
+from efficientzero.config import (
+    DEVICE_ROLES,
+    Config,
+    config_to_dict,
+    flatten,
+    load_preset,
+    role_devices,
+)
 from efficientzero.runs.name_parts import whole_parts
 from efficientzero.runs.naming import environment_part, run_name
 
@@ -43,7 +49,8 @@ class Slot:
 
     def environment(self, base: Mapping[str, str], config: Config) -> dict[str, str]:
         """Return the environment of a cell that runs here."""
-        if not self.gpus or config.cluster.device not in ("auto", "cuda"):
+        names = {name for role in DEVICE_ROLES for name in role_devices(config.cluster, role)}
+        if not self.gpus or not names <= {"auto", "cuda", "cpu"} or names == {"cpu"}:
             return dict(base)
         return {**base, "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
 
@@ -55,15 +62,6 @@ def slots(jobs: int, cpus: Sequence[int], gpus: Sequence[str]) -> list[Slot]:
     own_gpus = _split(gpus, jobs) if len(gpus) > 1 else [()] * jobs
     pairs = zip(_split(cpus, jobs), own_gpus, strict=True)
     return [Slot(cpus=own, gpus=devices) for own, devices in pairs]
-
-
-def visible_gpus() -> list[str]:
-    """Return the names of the GPUs that this process may use."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
-    numbers = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
-    return sorted(numbers, key=int)
 
 
 def launch_command(checked: CheckedCell, *, slot: Slot, run_id: str, runs_dir: Path) -> list[str]:

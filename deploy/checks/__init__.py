@@ -1,5 +1,11 @@
 """What can be known to go wrong before a process starts."""
 
+from deploy.checks.devices import (
+    check_run_devices,
+    device_notes,
+    has_cuda_device,
+    visible_gpus,
+)
 from deploy.checks.env_trial import check_rewards, env_facts, env_notes
 from deploy.checks.fork import FORKS, Fork, fork_named, place_fork
 from deploy.checks.fork_checks import check_fork, check_frozen
@@ -14,14 +20,11 @@ from deploy.checks.preflight import (
     PreflightError,
     addresses,
     addresses_text,
-    check_device,
     check_installation,
     check_is_folder,
     check_run_name,
     check_runs_dir,
     check_tracking,
-    describe_device,
-    has_cuda_device,
     one_line,
     reason,
     size,
@@ -36,17 +39,17 @@ __all__ = [
     "addresses",
     "addresses_text",
     "available_memory_bytes",
-    "check_device",
     "check_fork",
     "check_frozen",
     "check_installation",
     "check_is_folder",
     "check_memory",
     "check_rewards",
+    "check_run_devices",
     "check_run_name",
     "check_runs_dir",
     "check_tracking",
-    "describe_device",
+    "device_notes",
     "env_facts",
     "env_notes",
     "fork_named",
@@ -56,4 +59,5 @@ __all__ = [
     "reason",
     "replay_memory",
     "size",
+    "visible_gpus",
 ]

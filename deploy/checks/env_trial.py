@@ -101,8 +101,10 @@ def check_rewards(config: Config, facts: EnvFacts) -> None:
 
 
 def _is_beyond(config: Config, reward: float) -> bool:
-    # The network's h(x), MuZero, appendix F; it is in torch there.
-    transformed = math.sqrt(reward + 1) - 1 + 0.001 * reward
+    transformed = reward
+    if config.network.value_transform == "sqrt":
+        # The network's h(x), MuZero, appendix F; it is in torch there.
+        transformed = math.sqrt(reward + 1) - 1 + 0.001 * reward
     is_bounded = config.network.categorical_values and not config.env.clip_rewards
     return is_bounded and transformed > config.network.support_bound
 

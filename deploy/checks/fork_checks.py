@@ -21,8 +21,8 @@ _STORED = (
     "replay.frames_per_block",
 )
 _NOT_STORED = ("env.final_eval_max_episode_steps",)
-# What cannot change the shapes of weights and optimiser state.
-_NOT_SHAPES = ("network.batch_norm_momentum",)
+# What cannot change the shapes of weights and optimiser state that are taken.
+_NOT_SHAPES = ("network.batch_norm_momentum", "network.decoder_channels")
 
 
 def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
@@ -63,9 +63,14 @@ def _check_weights(fork: Fork, config: Config, got: dict[str, Any], there: dict[
     shapes = [key for key in got if key.startswith("network.") and key not in _NOT_SHAPES]
     keys = (*shapes, "agent.value_prefix", "agent.auxiliary_discounts", "learner.optimizer")
     _require(got, {key: there[key] for key in keys}, f"{fork.parent.run_id}'s weights have")
+    coefficient = "learner.consistency_coefficient"
+    if got[coefficient] and there[coefficient]:
+        kind = {"learner.consistency": there["learner.consistency"]}
+        _require(got, kind, f"{fork.parent.run_id}'s weights are trained with")
     for name in auxiliary_heads_of(config):
-        if name not in fork.auxiliary_heads:
-            coefficient = f"learner.{AUXILIARY_HEADS[name].coefficient}"
+        head = AUXILIARY_HEADS[name]
+        if head.is_forked and name not in fork.auxiliary_heads:
+            coefficient = f"learner.{head.coefficient}"
             raise ConfigError(
                 f"{coefficient}: got {got[coefficient]}, wanted 0: {fork.parent.run_id} has no "
                 f"{name} whose weights could be taken"

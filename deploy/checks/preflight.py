@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import re
 import secrets
 import shutil
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 from efficientzero.config import ClusterConfig, Config, TrackingConfig
@@ -35,25 +34,6 @@ class PreflightError(ValueError):
     """The run cannot start; the message is one line for a person."""
 
 
-def has_cuda_device() -> bool:
-    """Return whether torch will probably find a CUDA device, without importing it."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
-        return False
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        if metadata.version("torch").endswith("+cpu"):
-            return False
-    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
-
-
-def describe_device(cluster: ClusterConfig) -> str:
-    """Say where the networks will run."""
-    if cluster.device != "auto":
-        return cluster.device
-    if cluster.deterministic:
-        return "cpu (the run is deterministic)"
-    return "cuda (chosen by auto)" if has_cuda_device() else "cpu (no usable CUDA device found)"
-
-
 def check_installation() -> None:
     """Check that what only the roles import can be imported by them."""
     missing = [name for name in ("torch", "reverb") if util.find_spec(name) is None]
@@ -63,15 +43,6 @@ def check_installation() -> None:
         importlib.import_module("mcts_cpp")
     except ImportError as error:
         raise PreflightError(f"mcts_cpp: {one_line(error)}; run: make setup") from error
-
-
-def check_device(cluster: ClusterConfig) -> None:
-    """Check that a CUDA device that was asked for can exist."""
-    got = f"--cluster.device: got {cluster.device!r}"
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", cluster.device):
-        raise PreflightError(f"{got}, wanted auto, cpu, cuda or cuda:N")
-    if cluster.device.startswith("cuda") and not has_cuda_device():
-        raise PreflightError(f"{got}, but the machine or its torch has no CUDA device; use auto")
 
 
 def choose_ports(cluster: ClusterConfig) -> tuple[int, int]:

@@ -31,12 +31,28 @@ Values = Mapping[str, Any]
 
 _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     (
-        *("search.pb_c_", "search.root_dirichlet_", "search.root_exploration_"),
-        *("search.unvisited_q", "search.value_delta_max"),
+        *("search.root_dirichlet_", "search.root_exploration_", "search.unvisited_q"),
     ): lambda values: values["search.algorithm"] == "puct",
-    ("search.gumbel_",): lambda values: values["search.algorithm"] == "gumbel",
+    ("search.pb_c_",): lambda values: (
+        values["search.algorithm"] == "puct" or values["search.improved_policy"] == "regularized"
+    ),
+    ("search.value_delta_max",): lambda values: (
+        values["search.algorithm"] == "puct" or values["search.improved_policy"] != "algorithm"
+    ),
+    ("search.gumbel_max_considered_",): lambda values: values["search.algorithm"] == "gumbel",
+    ("search.gumbel_maxvisit_", "search.gumbel_value_"): lambda values: (
+        values["search.algorithm"] == "gumbel" or values["search.improved_policy"] == "completed_q"
+    ),
+    ("search.q_temperature",): lambda values: values["search.improved_policy"] == "softmax_q",
+    ("search.mellowmax_",): lambda values: values["search.improved_policy"] == "mellowmax",
+    ("network.action_value_hidden_size",): (
+        lambda values: values["agent.value_function"] == "action"
+    ),
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
+    ("learner.huber_delta",): lambda values: not values["network.categorical_values"],
+    ("network.support_b",): lambda values: values["network.categorical_values"],
     ("learner.average_for",): lambda values: values["learner.average_decay"],
+    ("actor.epsilon_",): lambda values: values["actor.action_rule"] == "epsilon_greedy",
     ("actor.random_action_repeat",): lambda values: values["actor.random_action_share"],
     ("learner.momentum",): lambda values: values["learner.optimizer"] != "adamw",
     ("agent.value_prefix_horizon", "network.lstm_hidden_size"): (
@@ -46,8 +62,14 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     (
         *("learner.shift_pixels", "learner.intensity_scale", "learner.independent_augmentation"),
     ): lambda values: values["learner.augmentation"],
-    ("network.project", "network.predictor"): (
-        lambda values: values["learner.consistency_coefficient"]
+    (
+        *("network.projector_", "network.projection_", "network.predictor_"),
+        *("learner.consistency", "learner.momentum_tau", "learner.nce_"),
+    ): lambda values: values["learner.consistency_coefficient"],
+    ("learner.momentum_tau",): lambda values: values["learner.consistency"] == "spr",
+    ("learner.nce_",): lambda values: values["learner.consistency"] == "nce",
+    ("learner.reconstruction_train_steps", "network.decoder_channels"): (
+        lambda values: values["learner.reconstruction_coefficient"]
     ),
     ("reanalyzer.mixed_",): lambda values: values["reanalyzer.value_target"] == "mixed",
     ("learner.auxiliary_value_coefficient",): lambda values: values["agent.auxiliary_discounts"],
@@ -55,7 +77,8 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("reanalyzer.td_lambda",): lambda values: values["reanalyzer.value_target"] == "td_lambda",
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
 }
-"""Beginnings of fields that nothing reads unless the others' values say so."""
+"""Fields that nothing reads unless the others' values say so; with "_" or "." at the end: all that
+begin so."""
 
 
 def run_group(config: Config, lineage: Lineage | None = None) -> str:
@@ -105,7 +128,9 @@ def by_importance(values: Values) -> list[str]:
 
 def _is_used(key: str, values: Values) -> bool:
     return all(
-        bool(is_used(values)) for fields, is_used in _USED_IF.items() if key.startswith(fields)
+        bool(is_used(values))
+        for fields, is_used in _USED_IF.items()
+        if key in fields or key.startswith(tuple(f for f in fields if f.endswith(("_", "."))))
     )
 
 

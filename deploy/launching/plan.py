@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.checks import Fork, fork_named, has_cuda_device
+from deploy.checks import Fork, device_notes, fork_named, has_cuda_device
 from deploy.launching.command_line import (
     Options,
     named_fields,
@@ -63,7 +63,9 @@ def make_plan(arguments: Sequence[str], commands: Sequence[tuple[str, str]]) -> 
     options = parse(arguments, with_compat(arguments, base), commands)
     config = with_short_options(options)
     if options.print_config:
-        return config_table(config, base, preset, named=named_fields(arguments))
+        table = config_table(config, base, preset, named=named_fields(arguments))
+        notes = device_notes(config)
+        return table if len(notes) == 1 else "\n".join([table, "", *(text for _, text in notes)])
     check_mode(options)
     if interrupted is None and not options.local:
         interrupted = existing_run(options.runs_dir, options.run_id, config)

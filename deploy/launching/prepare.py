@@ -18,13 +18,13 @@ from deploy.checks import (
     PreflightError,
     addresses,
     addresses_text,
-    check_device,
     check_frozen,
     check_installation,
     check_memory,
+    check_run_devices,
     check_run_name,
     check_runs_dir,
-    describe_device,
+    device_notes,
     env_facts,
     env_notes,
     one_line,
@@ -34,11 +34,11 @@ from deploy.checks import (
 from deploy.checks.leftovers import end_earlier_launch
 from deploy.launching.config_checks import check_config, check_same_experiment
 from deploy.launching.run_lock import NewRunFolder, new_run_folder
+from deploy.launching.tokens import forget_local_credentials
 from deploy.results import budget_text, software_versions
 from efficientzero.config import Config
 from efficientzero.metrics import ModeDecision, check_environment, resolve_mode
 from efficientzero.process.disk_space import RESERVE_FILE, SMALL_FILES, Reserve
-from efficientzero.rpc.credentials import forget_local_credentials
 from efficientzero.rpc.place_proofs import forget_secret
 from efficientzero.runs.lease import LEASE_FOLDER, Fenced, Lease, take_over
 from efficientzero.runs.lineage import PARENT_CHECKPOINT
@@ -89,7 +89,7 @@ def prepare(
     check_run_name(name)
     config, spec, group = check_config(config, fork)
     tracking = _tracking_mode(config)
-    check_device(config.cluster)
+    check_run_devices(config)
     replay_address, learner_address = addresses(config)
     memory = check_memory(config, spec)
     check_runs_dir(runs_dir)
@@ -114,7 +114,7 @@ def prepare(
         ("group", f"{group}  (config {run.config_hash})"),
         *_env_notes(config),
         ("budget", budget_text(config.budget)),
-        ("device", describe_device(config.cluster)),
+        *device_notes(config, has_actors=not (fork and fork.lineage.is_frozen)),
         ("memory", memory),
         ("addresses", addresses_text(config.cluster, replay_address, learner_address)),
         ("logs", str(folder.path / LOG_FOLDER)),
@@ -164,7 +164,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
             f"env.id={config.env.id}: it has {now} now, but the run was started with {before}"
         )
     tracking = _tracking_mode(config)
-    check_device(config.cluster)
+    check_run_devices(config)
     end_earlier_launch(run.directory)  # before the addresses, which it may hold
     replay_address, learner_address = addresses(config)
     memory = check_memory(config, spec)
@@ -200,7 +200,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         ("group", f"{run.group}  (config {run.config_hash})"),
         ("budget", budget_text(config.budget)),
         *_env_notes(config),
-        ("device", describe_device(config.cluster)),
+        *device_notes(config, has_actors=not (run.lineage and run.lineage.is_frozen)),
         ("memory", memory),
         ("addresses", addresses_text(config.cluster, replay_address, learner_address)),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),

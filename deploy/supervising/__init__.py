@@ -5,6 +5,7 @@ from deploy.supervising.live_block import LiveBlock
 from deploy.supervising.local_run import Plan, run_locally
 from deploy.supervising.monitor import RunMonitor, learner_status
 from deploy.supervising.stop_requests import StopRequests
+from deploy.supervising.topology import places
 
 __all__ = [
     "CHECKOUT",
@@ -15,6 +16,7 @@ __all__ = [
     "StopRequests",
     "end_leftovers",
     "learner_status",
+    "places",
     "run_locally",
     "with_import_path",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from efficientzero.config import Config
 from efficientzero.runs.run_folder import RunInfo
 
 WORKER_ROLES = ("reanalyzer", "actor", "evaluator")
@@ -43,16 +44,27 @@ class ProcessSpec:
 
 def processes(run: RunInfo) -> list[ProcessSpec]:
     """Return the run's processes in the order in which they are started."""
-    cluster = run.config.cluster
-    # The learner is rank 0.
-    ranks = [_spec(run, "rank", rank) for rank in range(1, run.config.learner.num_devices)]
+    has_actors = not (run.lineage and run.lineage.is_frozen)
+    return [_spec(run, role, index) for role, index in places(run.config, has_actors=has_actors)]
+
+
+def places(config: Config, *, has_actors: bool = True) -> list[tuple[str, int]]:
+    """Return role and index of a run's processes in the order in which they are started.
+
+    Args:
+        config: of the run.
+        has_actors: whether the run plays.
+    """
+    cluster = config.cluster
     counts = {
         "reanalyzer": cluster.num_reanalyzers,
-        "actor": 0 if run.lineage and run.lineage.is_frozen else cluster.num_actors,
+        "actor": cluster.num_actors if has_actors else 0,
         "evaluator": int(cluster.evaluator),
     }
-    workers = [_spec(run, role, index) for role, count in counts.items() for index in range(count)]
-    return [_spec(run, "replay", 0), _spec(run, "learner", 0), *ranks, *workers]
+    # The learner is rank 0.
+    ranks = [("rank", rank) for rank in range(1, config.learner.num_devices)]
+    workers = [(role, index) for role, count in counts.items() for index in range(count)]
+    return [("replay", 0), ("learner", 0), *ranks, *workers]
 
 
 def _spec(run: RunInfo, role: str, index: int) -> ProcessSpec:

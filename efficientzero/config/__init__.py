@@ -3,12 +3,19 @@
 from efficientzero.config.agent_fields import AgentConfig, CompatConfig, NetworkConfig, SearchConfig
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
+    DEVICE_ROLES,
+    has_local_targets,
     horizon_discounts,
     most_roots,
+    num_actions_in_slice,
     num_fresh_policies,
     num_refreshed,
     planning_discount,
+    reads_child_q,
+    role_device,
+    role_devices,
     staleness_bound,
+    with_role_device,
 )
 from efficientzero.config.fields import Config
 from efficientzero.config.files import (
@@ -44,16 +51,18 @@ from efficientzero.config.run_fields import (
 )
 from efficientzero.config.schedules import (
     age_per_td_step,
+    epsilon,
     importance_exponent,
     is_published,
     learning_rate,
     next_evaluation,
     temperature,
 )
-from efficientzero.config.validation import validate
+from efficientzero.config.validation import check_devices, is_device, validate
 
 __all__ = [
     "COMPAT_GROUPS",
+    "DEVICE_ROLES",
     "PRESETS",
     "REMOVED_FIELDS",
     "ActorConfig",
@@ -73,17 +82,21 @@ __all__ = [
     "SearchConfig",
     "TrackingConfig",
     "age_per_td_step",
+    "check_devices",
     "closest",
     "compat_group",
     "config_from_dict",
     "config_hash",
     "config_to_dict",
     "downsample_of",
+    "epsilon",
     "experiment_values",
     "flatten",
+    "has_local_targets",
     "horizon_discounts",
     "hyperparameters",
     "importance_exponent",
+    "is_device",
     "is_published",
     "latent_size",
     "learning_rate",
@@ -91,14 +104,19 @@ __all__ = [
     "most_roots",
     "nearest",
     "next_evaluation",
+    "num_actions_in_slice",
     "num_fresh_policies",
     "num_refreshed",
     "planning_discount",
     "preset_of_env",
+    "reads_child_q",
+    "role_device",
+    "role_devices",
     "staleness_bound",
     "temperature",
     "trunk_of",
     "validate",
     "whole",
     "with_downsample",
+    "with_role_device",
 ]

@@ -23,6 +23,12 @@ class AgentConfig:
     """Predict reward sums with an LSTM; off: each step's reward."""
     value_prefix_horizon: int = 5
     """Steps after which the value prefix starts again from zero."""
+    value_function: Literal["state", "action"] = "state"
+    """state: the value head, V(s), is trained. action: a head with Q(s, a) of every action is, and
+    a state is worth the largest of them."""
+    value_distribution: Literal["two_hot", "categorical"] = "two_hot"
+    """What categories of values are trained towards. two_hot: one number, split between its two
+    neighbours. categorical: the distribution of the return (C51), moved by rewards and discount."""
 
 
 Downsample = Literal[0, 1, 2, 4, 8, 16, 32]
@@ -49,6 +55,8 @@ class NetworkConfig:
     """Hidden width of the MLP trunk."""
     head_hidden_size: int = 32
     """Hidden width of the value, policy and value-prefix heads."""
+    action_value_hidden_size: int = 0
+    """Hidden width of the head with Q(s, a). 0: head_hidden_size."""
     lstm_hidden_size: int = 512
     """Width of the value-prefix LSTM."""
     projector_hidden_size: int = 1_024
@@ -57,6 +65,8 @@ class NetworkConfig:
     """Output width of the SimSiam projector and predictor."""
     predictor_hidden_size: int = 512
     """Bottleneck of the SimSiam predictor."""
+    decoder_channels: int = 32
+    """Channels of the decoder of images (learner.reconstruction_coefficient)."""
     support_bound: int = 300
     """Values and prefixes are categorical over -bound..bound in transformed space."""
     norm: Literal["batch", "batch_by_call", "layer"] = "batch"
@@ -66,6 +76,10 @@ class NetworkConfig:
     """Momentum of the batch-norm running statistics."""
     categorical_values: bool = True
     """Values and prefixes as categories; off: one number each in transformed space."""
+    value_transform: Literal["sqrt", "identity"] = "sqrt"
+    """Space of values and prefixes. sqrt: MuZero's h(x); identity: raw values."""
+    support_bins: int = 0
+    """Categories, evenly spaced over -bound..bound. 0: one per integer, 2 * support_bound + 1."""
     zero_init_heads: bool = True
     """Start the last layer of each head at zero: uniform policy, zero value and prefix."""
 
@@ -85,9 +99,9 @@ class SearchConfig:
     """With planning_horizon above 0: leaves are worth that horizon's value plus so much of the
     value head's."""
     pb_c_init: float = 1.25
-    """c_1 of the pUCT formula."""
+    """c_1 of the pUCT formula, and of the improved policy regularized."""
     pb_c_base: float = 19_652.0
-    """c_2 of the pUCT formula."""
+    """c_2 of the pUCT formula, and of the improved policy regularized."""
     root_dirichlet_alpha: float = 0.3
     """Concentration of the Dirichlet noise mixed into root priors."""
     root_exploration_fraction: float = 0.25
@@ -96,7 +110,7 @@ class SearchConfig:
     """Root priors are the policy head's logits over this; above 1 they are flatter, so that
     policies forget preferences that no value supports. Evaluation uses 1."""
     value_delta_max: float = 0.01
-    """puct: lower bound of the min-max range that normalises Q."""
+    """puct and improved policies: lower bound of the min-max range that normalises Q."""
     normalize_q: bool = True
     """Scale Q to 0..1 by its range in the tree; off: the pUCT formula takes Q as it is."""
     unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q"
@@ -105,9 +119,19 @@ class SearchConfig:
     gumbel_max_considered_actions: int = 16
     """gumbel: most actions that sequential halving starts from at the root."""
     gumbel_maxvisit_init: float = 50.0
-    """gumbel: c_visit of the completed-Q transform."""
+    """gumbel and completed_q: c_visit of the completed-Q transform."""
     gumbel_value_scale: float = 0.1
-    """gumbel: c_scale of the completed-Q transform."""
+    """gumbel and completed_q: c_scale of the completed-Q transform."""
+    improved_policy: Literal[
+        "algorithm", "completed_q", "regularized", "softmax_q", "mellowmax"
+    ] = "algorithm"
+    """What the policy is trained towards. algorithm: visit shares, or with gumbel its own improved
+    policy. Others read Q of the root's actions, those without a visit completed by the network's
+    value. completed_q: Gumbel MuZero's, after any search; regularized: Grill et al. (2020)."""
+    q_temperature: float = 0.25
+    """softmax_q: the policy is softmax(Q / this), with Q as normalize_q says."""
+    mellowmax_omega: float = 5.0
+    """mellowmax: larger is greedier; the policy's mean Q is the mellowmax of Q."""
     num_threads: int = 1
     """Threads that share the trees of one search; results do not depend on it."""
     inference_backend: Literal["auto", "eager", "folded", "graphed"] = "auto"

@@ -1,15 +1,21 @@
-"""Numbers derived from a config on which several processes must agree.
+"""What is derived from a config and on which several processes must agree.
 
-The largest age of a training batch's targets, and the sizes of its parts.
+The largest age of a training batch's targets, the sizes of its parts, and each process's device.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from efficientzero.config.agent_fields import AgentConfig, SearchConfig
 from efficientzero.config.fields import Config
+from efficientzero.config.run_fields import ClusterConfig
 
 SEARCHED_VALUE_TARGETS = ("search", "mixed")
 """Those of ``reanalyzer.value_target`` that read root values of searches."""
+DEVICE_ROLES = ("learner", "actor", "reanalyzer", "evaluator")
+"""Roles that compute on a device, which ``cluster.<role>_device`` names."""
 _FIRST_VALUE_OFFSETS = {"td_lambda": 1}
 """The first observation whose value a target reads, where that is not the end of the td_steps."""
 _SPARE_INTERVALS = 2
@@ -45,9 +51,25 @@ def planning_discount(agent: AgentConfig, search: SearchConfig) -> float:
     return horizon_discounts(agent)[search.planning_horizon]
 
 
+def reads_child_q(config: Config) -> bool:
+    """Return whether something reads Q of the root's actions from a planner's results."""
+    is_greedy = config.actor.action_rule == "epsilon_greedy"
+    return is_greedy or config.search.improved_policy != "algorithm"
+
+
+def num_actions_in_slice(agent: AgentConfig) -> int:
+    """Return how many actions of a slice are trained on: K, or K + 1 with action values."""
+    return agent.num_unroll_steps + (agent.value_function == "action")
+
+
 def num_refreshed(config: Config) -> int:
     """Return the number of stored steps that get a fresh priority with each training batch."""
     return int(config.replay.priority_refresh_share * config.learner.batch_size)
+
+
+def has_local_targets(config: Config) -> bool:
+    """Return whether the learner bootstraps value targets itself, with a frozen network."""
+    return config.learner.target_network == "local"
 
 
 def num_fresh_policies(config: Config, num_slices: int) -> int:
@@ -72,3 +94,27 @@ def most_roots(config: Config) -> int:
     first = _FIRST_VALUE_OFFSETS.get(value_target, config.agent.td_steps)
     num_values = positions + config.agent.td_steps - first
     return size * num_values + fresh * min(first, positions)
+
+
+def role_devices(cluster: ClusterConfig, role: str) -> tuple[str, ...]:
+    """Return the names of the devices that the processes of a role take in turn."""
+    own: str = getattr(cluster, f"{role}_device")
+    return tuple((own or cluster.device).split(","))
+
+
+def role_device(cluster: ClusterConfig, role: str, index: int) -> str:
+    """Return the name of a process's device: of several names round robin by the process's index.
+
+    Args:
+        cluster: the run's settings.
+        role: one of ``DEVICE_ROLES``; a further rank of the learner is a learner.
+        index: of the process; a learner's is its rank.
+    """
+    names = role_devices(cluster, role)
+    return names[index % len(names)]
+
+
+def with_role_device(cluster: ClusterConfig, role: str, name: str) -> ClusterConfig:
+    """Return the settings with another device for the processes of a role."""
+    fields: dict[str, Any] = {f"{role}_device": name}
+    return dataclasses.replace(cluster, **fields)

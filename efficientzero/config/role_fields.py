@@ -18,6 +18,15 @@ class ActorConfig:
     """Visit-count temperatures; train_steps are split by temperature_steps."""
     temperature_fractions: tuple[float, ...] = (0.5, 0.75)
     """Fractions of budget.schedule_train_steps at which the next temperature begins."""
+    action_rule: Literal["auto", "visits", "recommended", "policy", "epsilon_greedy"] = "auto"
+    """Which actions are played. auto: those that gumbel recommends; with puct drawn by visits.
+    policy: drawn from what the policy is trained towards. epsilon_greedy: the highest Q."""
+    epsilon_start: float = 1.0
+    """epsilon_greedy: share of uniformly drawn actions at train_step 0."""
+    epsilon_end: float = 0.01
+    """epsilon_greedy: that share at the end of its schedule."""
+    epsilon_fraction: float = 0.1
+    """epsilon_greedy: fraction of budget.schedule_train_steps over which it falls linearly."""
     random_action_share: float = 0.0
     """Share of actions in training that are drawn uniformly (DQN's epsilon)."""
     random_action_repeat: bool = False
@@ -38,6 +47,9 @@ class ReplayConfig:
     """beta at the end of training; linear in between."""
     initial_priority: Literal["max", "value_error"] = "max"
     """Priority of new steps. max: the largest recent; value_error: |search - network value|."""
+    priority: Literal["value_error", "kl"] = "value_error"
+    """Of steps that were trained on. kl: the divergence of the value distribution from its target,
+    Rainbow's."""
     priority_refresh_share: float = 0.0
     """Stored steps that get a fresh priority, per slice trained on; drawn uniformly. 0: none."""
     frames_per_block: int = 24
@@ -110,6 +122,24 @@ class LearnerConfig:
     """Weight of the policy loss."""
     consistency_coefficient: float = 2.0
     """Weight of the self-supervised consistency loss; 0 removes its work."""
+    consistency: Literal["simsiam", "spr", "nce"] = "simsiam"
+    """What predicted latents are compared with. simsiam: the encoder's own, by cosine. spr: those
+    of a moving average of the encoder, by cosine. nce: the encoder's, against all other slices'."""
+    momentum_tau: float = 0.99
+    """spr: share of the moving average that stays per train_step; 0: the encoder itself."""
+    nce_temperature: float = 0.1
+    """nce: divides the cosines; lower: the most similar slices count more."""
+    nce_same_episode_negatives: bool = False
+    """nce: other steps of the same slice are negatives, too."""
+    huber_delta: float = 0.0
+    """Error, in transformed space, from which the value loss grows linearly (Huber), without
+    categories. 0: squared errors."""
+    reconstruction_coefficient: float = 0.0
+    """Weight of the loss of newest frames decoded from latents; 0 removes its work. Set
+    independent_augmentation off with it: no latent can know another draw's shift."""
+    reconstruction_train_steps: int = 0
+    """Train_steps in which that weight falls linearly to 0, and the decoder's work with it.
+    0: it stays."""
     augmentation: bool = True
     """Random shift and intensity on image observations."""
     shift_pixels: int = 4
@@ -123,6 +153,9 @@ class LearnerConfig:
     """Train_steps between publications of the latest weights; those of the first go out at once."""
     target_interval: int = 200
     """Train_steps between publications of the target weights."""
+    target_network: Literal["reanalyzer", "local"] = "reanalyzer"
+    """Who values the end of the td_steps. local: the learner itself, with a copy of its weights
+    that it renews every target_interval train_steps exactly, as DQN does."""
     max_batch_staleness: int = 0
     """Train_steps a batch's target weights may be behind; older batches are dropped.
     0: automatic, the largest age of a healthy run plus two target intervals."""

@@ -105,6 +105,15 @@ class ClusterConfig:
     """Port of the learner's gRPC service. 0: a free one, on loopback only."""
     device: str = "auto"
     """torch device of learner and searches: auto, cpu, cuda, cuda:1."""
+    learner_device: str = ""
+    """The learner's. One name, or a list, cuda:1,cuda:2, with one for each of learner.num_devices.
+    Empty, here and below: cluster.device."""
+    actor_device: str = ""
+    """Actors'. Of a list they take one after another, by their index."""
+    reanalyzer_device: str = ""
+    """Reanalyzers'; a list as for actors."""
+    evaluator_device: str = ""
+    """The evaluator's."""
     max_restarts: int = 5
     """Times each actor or reanalyzer is started again after a crash; never if deterministic."""
     threads_per_process: int = 1

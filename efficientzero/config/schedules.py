@@ -19,6 +19,16 @@ def temperature(train_step: int, actor: ActorConfig, budget: BudgetConfig) -> fl
     return actor.temperatures[passed]
 
 
+def epsilon(train_step: int, actor: ActorConfig, budget: BudgetConfig) -> float:
+    """Return the share of random actions under weights that have seen ``train_step`` steps.
+
+    It goes linearly from ``epsilon_start`` to ``epsilon_end`` and stays there.
+    """
+    length = actor.epsilon_fraction * _length(budget)
+    passed = min(1.0, train_step / length) if length else 1.0
+    return actor.epsilon_start + passed * (actor.epsilon_end - actor.epsilon_start)
+
+
 def learning_rate(train_step: int, learner: LearnerConfig, budget: BudgetConfig) -> float:
     """Return the learning rate of ``train_step``: linear warm-up, then a step decay.
 

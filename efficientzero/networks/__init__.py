@@ -3,6 +3,12 @@
 Actors, reanalyzers, the evaluator and the learner build it with ``make_network``.
 """
 
+from efficientzero.networks.atom_support import (
+    AtomSupport,
+    ValueSupport,
+    distribution_loss,
+    project,
+)
 from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock, scale_pixels
 from efficientzero.networks.conv_trunk import ConvDynamics
 from efficientzero.networks.efficientzero_net import (
@@ -16,6 +22,7 @@ from efficientzero.networks.heads import (
     Heads,
     auxiliary_heads_of,
     inference_entries,
+    new_in_forks,
     training_only,
 )
 from efficientzero.networks.node_answers import (
@@ -32,6 +39,7 @@ __all__ = [
     "AUXILIARY_HEADS",
     "TRUNKS",
     "AnswerRule",
+    "AtomSupport",
     "Classifier",
     "ConvDynamics",
     "EfficientZeroNet",
@@ -44,10 +52,14 @@ __all__ = [
     "ScalarRegression",
     "ScalarSupport",
     "StepAnswers",
+    "ValueSupport",
     "auxiliary_heads_of",
+    "distribution_loss",
     "inference_entries",
     "make_network",
+    "new_in_forks",
     "node_answers",
+    "project",
     "scale_pixels",
     "step_answers",
     "training_only",

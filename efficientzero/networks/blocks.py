@@ -35,6 +35,11 @@ def scale_pixels(observations: Tensor) -> Tensor:
     return observations.float() / 255.0 if observations.dtype == torch.uint8 else observations
 
 
+def compress(x: Tensor) -> Tensor:
+    """Return sign(x) ln(1 + |x|), which leaves small numbers as they are."""
+    return x.sign() * x.abs().log1p()
+
+
 def conv3x3(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Conv2d:
     """Return a 3x3 convolution with padding 1 and no bias (a norm follows)."""
     return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
@@ -180,7 +185,7 @@ class ValuePrefixHead(nn.Module):
 
 
 class Prediction(nn.Module):
-    """Value, policy and, where there are such, auxiliary values: a body, then one head each."""
+    """Value, policy and, where there are heads for them, action values and further horizons'."""
 
     def __init__(self, body: nn.Module, *, value_head: nn.Module, policy_head: nn.Module) -> None:
         """Join the parts."""
@@ -188,19 +193,24 @@ class Prediction(nn.Module):
         self.body = body
         self.value_head = value_head
         self.policy_head = policy_head
+        self.action_value_head: nn.Module | None = None
         self.auxiliary_value_head: nn.Module | None = None
 
     def forward(self, latents: Tensor) -> tuple[Tensor, ...]:
         """Return value logits f32 [B, bins] and policy logits f32 [B, A].
 
-        With a head for auxiliary values also theirs, f32 [B, H, bins].
+        With heads for them also the logits of action values, f32 [B, A, bins], and of further
+        horizons' values, f32 [B, H, bins], in this order.
         """
         features = self.body(latents)
         logits = self.value_head(features), self.policy_head(features)
-        if self.auxiliary_value_head is None:
+        if self.action_value_head is None and self.auxiliary_value_head is None:
             return logits
         num_bins = logits[0].shape[1]
-        return *logits, self.auxiliary_value_head(features).unflatten(1, (-1, num_bins))
+        others = (self.action_value_head, self.auxiliary_value_head)
+        return *logits, *(
+            head(features).unflatten(1, (-1, num_bins)) for head in others if head is not None
+        )
 
 
 def make_projector(in_size: int, *, hidden_size: int, out_size: int, momentum: float) -> nn.Module:

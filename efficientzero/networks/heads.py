@@ -6,15 +6,18 @@ use it to find the entries of a ``state_dict`` that only training needs.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from efficientzero.config import Config, NetworkConfig
 from efficientzero.networks.blocks import make_predictor, make_projector
+from efficientzero.networks.decoder import make_decoder
+from efficientzero.schema import EnvSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +26,26 @@ class Heads:
 
     value_prefix: bool
     """Reward sums by an LSTM; off: each step's reward, and the LSTM states have no entries."""
+    action_values: bool = False
+    """Q(s, a) of every action."""
+    value: Literal["state", "max_action"] = "state"
+    """What a state is worth: V(s), or the largest Q(s, a)."""
     auxiliary_values: int = 0
     """Values of further horizons, one for each of ``agent.auxiliary_discounts``: H."""
     planning_horizon: int = 0
     """Whose values trees take: 0, the value head's; h, the h-th auxiliary ones."""
     other_horizon_weight: float = 0.0
-    """What the value head's values count beside those."""
+    """Weight of the value head's values, which are added to those."""
+
+
+class SearchNetwork(Protocol):
+    """The parts of a network that auxiliary heads are built from."""
+
+    spec: EnvSpec
+    latent_shape: tuple[int, ...]
+    representation: nn.Module
+    projector: nn.Module
+    """Only where a head before built it."""
 
 
 class AuxiliaryHead(NamedTuple):
@@ -36,21 +53,25 @@ class AuxiliaryHead(NamedTuple):
 
     coefficient: str
     """The field of ``learner`` that is above 0 where the head is needed."""
-    make: Callable[[NetworkConfig, tuple[int, ...]], nn.Module]
-    """Builds the head from the network's sizes and the shape of a latent."""
+    make: Callable[[NetworkConfig, SearchNetwork], nn.Module]
+    """Builds the head from the network's sizes and what is built of it already."""
+    consistency: str = ""
+    """The only value of ``learner.consistency`` that needs the head; empty: all do."""
+    is_forked: bool = True
+    """Whether a run that takes another's weights takes this head's; else it starts new."""
 
 
-def _projector(config: NetworkConfig, latent_shape: tuple[int, ...]) -> nn.Module:
+def _projector(config: NetworkConfig, network: SearchNetwork) -> nn.Module:
     return make_projector(
-        math.prod(latent_shape),
+        math.prod(network.latent_shape),
         hidden_size=config.projector_hidden_size,
         out_size=config.projection_size,
         momentum=config.batch_norm_momentum,
     )
 
 
-def _predictor(config: NetworkConfig, latent_shape: tuple[int, ...]) -> nn.Module:
-    del latent_shape
+def _predictor(config: NetworkConfig, network: SearchNetwork) -> nn.Module:
+    del network
     return make_predictor(
         config.projection_size,
         hidden_size=config.predictor_hidden_size,
@@ -58,9 +79,30 @@ def _predictor(config: NetworkConfig, latent_shape: tuple[int, ...]) -> nn.Modul
     )
 
 
+def _average(module: nn.Module) -> nn.Module:
+    """Return a copy that the optimiser leaves alone: its loss moves it after ``module``."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
 AUXILIARY_HEADS: dict[str, AuxiliaryHead] = {
     "projector": AuxiliaryHead("consistency_coefficient", _projector),
     "predictor": AuxiliaryHead("consistency_coefficient", _predictor),
+    "momentum_representation": AuxiliaryHead(
+        "consistency_coefficient",
+        lambda config, network: _average(network.representation),
+        consistency="spr",
+    ),
+    "momentum_projector": AuxiliaryHead(
+        "consistency_coefficient",
+        lambda config, network: _average(network.projector),
+        consistency="spr",
+    ),
+    "contrast_projector": AuxiliaryHead("consistency_coefficient", _projector, consistency="nce"),
+    "decoder": AuxiliaryHead(
+        "reconstruction_coefficient",
+        lambda config, network: make_decoder(config, network.spec, network.latent_shape),
+        is_forked=False,
+    ),
 }
 """By name. They are built in this order after all other modules, so that these start from the same
 numbers with and without; new rows go to the end."""
@@ -68,11 +110,15 @@ numbers with and without; new rows go to the end."""
 
 def heads_of(config: Config) -> Heads:
     """Return the heads that search reads in a run of ``config``."""
+    agent, search = config.agent, config.search
+    by_action = agent.value_function == "action"
     return Heads(
-        value_prefix=config.agent.value_prefix,
-        auxiliary_values=len(config.agent.auxiliary_discounts),
-        planning_horizon=config.search.planning_horizon,
-        other_horizon_weight=config.search.other_horizon_weight,
+        value_prefix=agent.value_prefix,
+        action_values=by_action,
+        value="max_action" if by_action else "state",
+        auxiliary_values=len(agent.auxiliary_discounts),
+        planning_horizon=search.planning_horizon,
+        other_horizon_weight=search.other_horizon_weight,
     )
 
 
@@ -82,12 +128,18 @@ def auxiliary_heads_of(config: Config) -> tuple[str, ...]:
         name
         for name, head in AUXILIARY_HEADS.items()
         if getattr(config.learner, head.coefficient) > 0
+        and head.consistency in ("", config.learner.consistency)
     )
 
 
 def training_only(names: Iterable[str]) -> list[str]:
     """Return those of a network's entries, by their names, that actors and reanalyzers lack."""
     return [name for name in names if name.split(".", 1)[0] in AUXILIARY_HEADS]
+
+
+def new_in_forks(names: Iterable[str]) -> list[str]:
+    """Return those of a network's entries that never come from another run."""
+    return [n for n in training_only(names) if not AUXILIARY_HEADS[n.split(".", 1)[0]].is_forked]
 
 
 def inference_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from efficientzero.config import NetworkConfig, downsample_of, latent_size
-from efficientzero.networks.blocks import ResidualMlp, Trunk, conv3x3, scale_pixels
+from efficientzero.networks.blocks import ResidualMlp, Trunk, compress, conv3x3, scale_pixels
 from efficientzero.schema import EnvSpec
 
 
@@ -31,9 +31,9 @@ class MlpRepresentation(nn.Module):
     def forward(self, observations: Tensor) -> Tensor:
         """Map float or u8 [B, S*D] to latents f32 [B, L]."""
         x = scale_pixels(observations)
-        # Vectors come in the environment's own units, some unbounded: sign(x) ln(1 + |x|) leaves
-        # small entries as they are and keeps large ones from drowning them.
-        latents: Tensor = self.layers(x.sign() * x.abs().log1p())
+        # Vectors come in the environment's own units, some unbounded: large entries must not drown
+        # small ones.
+        latents: Tensor = self.layers(compress(x))
         return latents.float()
 
 

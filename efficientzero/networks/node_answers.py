@@ -6,7 +6,7 @@ Used by searches, value targets, the loss's priorities and the learner's statist
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,10 @@ class NodeOutputs(Protocol):
     @property
     def policy_logits(self) -> Tensor:
         """[..., A]."""
+
+    @property
+    def action_value_logits(self) -> Tensor | None:
+        """[..., A, bins]; None: the network has no such head."""
 
     @property
     def auxiliary_value_logits(self) -> Tensor | None:
@@ -85,6 +89,8 @@ class AnswerRule:
     """
 
     support: Support
+    value: Literal["state", "max_action"] = "state"
+    """What a state is worth: V(s), or the largest Q(s, a)."""
     horizon: int = 0
     """0: values are the value head's; h: those of the h-th auxiliary head."""
     other_weight: float = 0.0
@@ -96,6 +102,8 @@ class AnswerRule:
 
     def values(self, said: NodeOutputs) -> Tensor:
         """Return values f32 [...], raw scale."""
+        if self.value == "max_action":
+            return self.action_values(said).amax(-1)
         if not self.horizon:
             return self.support.decode(said.value_logits)
         values = self.support.decode(_auxiliary(said)[..., self.horizon - 1, :])
@@ -108,6 +116,16 @@ class AnswerRule:
         own = said.value_logits.unsqueeze(-2)
         return self.support.decode(torch.cat([own, _auxiliary(said)], dim=-2))
 
+    def action_values(self, said: NodeOutputs) -> Tensor:
+        """Return Q(s, a) of every action, f32 [..., A], raw scale.
+
+        Raises:
+            ValueError: the network has no head for them.
+        """
+        if said.action_value_logits is None:
+            raise ValueError("action values: the network has none (agent.value_function is state)")
+        return self.support.decode(said.action_value_logits)
+
     def value_prefixes(self, said: StepOutputs) -> Tensor:
         """Return value prefixes f32 [...], raw scale."""
         return self.support.decode(said.value_prefix_logits)
@@ -115,10 +133,10 @@ class AnswerRule:
     def write_step(self, said: StepOutputs, answers: StepAnswers) -> None:
         """Write what ``step_answers`` returns into the tensors of ``answers``."""
         self.support.decode_into(said.value_prefix_logits, answers.value_prefixes)
-        if self.horizon:
-            answers.values.copy_(self.values(said))
-        else:
+        if self.value == "state" and not self.horizon:
             self.support.decode_into(said.value_logits, answers.values)
+        else:
+            answers.values.copy_(self.values(said))
         answers.prior_logits.copy_(said.policy_logits)
 
 

@@ -9,6 +9,8 @@ A NaN stays a NaN in every function here: a diverged network has to be seen, not
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +40,24 @@ def inverse_transform(transformed: Tensor) -> Tensor:
     return transformed.sign() * w * (w + 2.0)
 
 
+class Transform(NamedTuple):
+    """The space in which a head represents its scalar."""
+
+    forward: Callable[[Tensor], Tensor]
+    inverse: Callable[[Tensor], Tensor]
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "sqrt": Transform(transform, inverse_transform),
+    "identity": Transform(_unchanged, _unchanged),
+}
+"""By ``network.value_transform``."""
+
+
 class ScalarSupport(nn.Module):
     """Categories -bound..bound in transformed space, one bin per integer.
 
@@ -45,6 +65,7 @@ class ScalarSupport(nn.Module):
     """
 
     bins: Tensor  # i32 [2 * bound + 1]
+    transform = TRANSFORMS["sqrt"]
 
     def __init__(self, bound: int) -> None:
         """Create ``num_bins = 2 * bound + 1`` bins.
@@ -64,6 +85,10 @@ class ScalarSupport(nn.Module):
     def num_bins(self) -> int:
         """Number of categories."""
         return 2 * self.bound + 1
+
+    def atoms(self) -> Tensor:
+        """Return the bins, f32 [num_bins], ascending."""
+        return self.bins.float()
 
     def encode(self, values: Tensor) -> Tensor:
         """Return the two-hot distributions of raw values.
@@ -106,7 +131,7 @@ class ScalarSupport(nn.Module):
         Returns:
             f32 [...], nats.
         """
-        _check_shape(values, logits)
+        check_shape(values, logits)
         logits = logits.float()
         lower, upper_weight = self._neighbours(values)
         at_both = logits.gather(-1, torch.stack([lower, lower + 1], dim=-1))  # [..., 2]
@@ -120,7 +145,11 @@ class ScalarSupport(nn.Module):
 
     def _neighbours(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the lower bin's index, i64 [...], and the weight of the next, f32 [...]."""
-        transformed = transform(values.float()).clamp(-self.bound, self.bound)
+        return self.neighbours(transform(values.float()))
+
+    def neighbours(self, transformed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same of values f32 [...] in transformed space; see ``AtomSupport``."""
+        transformed = transformed.clamp(-self.bound, self.bound)
         # The top bin is never "lower": the bound itself is bin bound - 1 with an upper weight of 1.
         lower = transformed.floor().clamp(max=self.bound - 1)
         # A NaN makes a valid index and a NaN weight, so that it comes out as a NaN.
@@ -136,6 +165,11 @@ class ScalarRegression(nn.Module):
     largest = math.inf
     """Largest raw magnitude that a target can have."""
 
+    def __init__(self, transform: str = "sqrt") -> None:
+        """Represent values in the space of this name in ``TRANSFORMS``."""
+        super().__init__()
+        self._transform = TRANSFORMS[transform]
+
     def decode(self, outputs: Tensor) -> Tensor:
         """Return the raw value of a head's output, in float32 also under autocast.
 
@@ -145,7 +179,7 @@ class ScalarRegression(nn.Module):
         Returns:
             f32 [...], raw scale.
         """
-        return inverse_transform(outputs.float().squeeze(-1))
+        return self._transform.inverse(outputs.float().squeeze(-1))
 
     def decode_into(self, outputs: Tensor, values: Tensor) -> None:
         """Write what ``decode`` returns to ``values`` f32 [...]."""
@@ -161,11 +195,16 @@ class ScalarRegression(nn.Module):
         Returns:
             f32 [...].
         """
-        _check_shape(values, outputs)
-        return 0.5 * (outputs.float().squeeze(-1) - transform(values.float())).square()
+        return 0.5 * self.errors(outputs, values).square()
+
+    def errors(self, outputs: Tensor, values: Tensor) -> Tensor:
+        """Return output - h(value), f32 [...]; arguments as for ``loss``."""
+        check_shape(values, outputs)
+        return outputs.float().squeeze(-1) - self._transform.forward(values.float())
 
 
-def _check_shape(values: Tensor, outputs: Tensor) -> None:
+def check_shape(values: Tensor, outputs: Tensor) -> None:
+    """Raise ValueError unless values [...] belong to outputs [..., bins]."""
     if values.shape != outputs.shape[:-1]:
         raise ValueError(
             f"values: got shape {tuple(values.shape)}, wanted {tuple(outputs.shape[:-1])}"

@@ -11,15 +11,11 @@ keep other users of the machine out. Nobody can listen to loopback, so TLS would
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import logging
 import os
-import secrets
-import shutil
 import ssl
 import stat
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +30,8 @@ SERVER_NAME = "learner.efficientzero"
 so the holder of this certificate's key is the learner, on any host."""
 
 _SHORTEST_TOKEN = 16
-CA, CERTIFICATE, _TOKEN, _KEY = "ca.pem", "learner.pem", "token", "learner.key"
-_READ_TOKEN = "read_token"
+CA, CERTIFICATE, TOKEN, _KEY = "ca.pem", "learner.pem", "token", "learner.key"
+READ_TOKEN = "read_token"
 
 LOCAL_FOLDER = "credentials"
 """In a run folder: the tokens that the launcher made for a run on loopback."""
@@ -67,7 +63,7 @@ def read_token(folder: Path) -> str:
     Raises:
         CredentialsError: no such file, or a secret that is too short or not one line of ASCII.
     """
-    return _read_secret(folder / _TOKEN)
+    return read_secret(folder / TOKEN)
 
 
 def read_read_token(folder: Path) -> str | None:
@@ -76,7 +72,7 @@ def read_read_token(folder: Path) -> str | None:
     Raises:
         CredentialsError: as ``read_token``.
     """
-    return _read_secret(folder / _READ_TOKEN) if (folder / _READ_TOKEN).exists() else None
+    return read_secret(folder / READ_TOKEN) if (folder / READ_TOKEN).exists() else None
 
 
 def client_token(folder: Path) -> str:
@@ -85,7 +81,7 @@ def client_token(folder: Path) -> str:
     Raises:
         CredentialsError: as ``read_token``.
     """
-    if not (folder / _TOKEN).exists() and (found := read_read_token(folder)) is not None:
+    if not (folder / TOKEN).exists() and (found := read_read_token(folder)) is not None:
         return found
     return read_token(folder)
 
@@ -93,50 +89,6 @@ def client_token(folder: Path) -> str:
 def has_tls(folder: Path) -> bool:
     """Return whether a folder is for several machines; else it has only tokens for loopback."""
     return any((folder / name).exists() for name in (CA, CERTIFICATE, _KEY))
-
-
-def make_local_credentials(run_folder: Path) -> Path:
-    """Write tokens for a run on loopback, readable by this user alone; return their folder.
-
-    Existing tokens stay, so that workers that joined can go on when the run starts again. If the
-    file system has no file modes, the folder is a temporary one that only this launch knows.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    folder = run_folder / LOCAL_FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
-    _write_tokens(folder)
-    if all(_is_private(folder / name) for name in (_TOKEN, _READ_TOKEN)):
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix="efficientzero-"))
-    _write_tokens(folder)
-    return folder
-
-
-def forget_local_credentials(run_folder: Path) -> None:
-    """Make a folder that is another run now create new tokens, unless the environment names these.
-
-    Raises:
-        OSError: the folder cannot be written to.
-    """
-    folder, named = run_folder / LOCAL_FOLDER, credentials_folder()
-    if named is None or named.resolve() != folder.resolve():
-        for name in (_TOKEN, _READ_TOKEN):
-            (folder / name).unlink(missing_ok=True)
-
-
-def _write_tokens(folder: Path) -> None:
-    for name in (_TOKEN, _READ_TOKEN):
-        path = folder / name
-        with contextlib.suppress(CredentialsError):  # none, or one that others can read
-            _read_secret(path)
-            continue
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{secrets.token_hex(32)}\n")
 
 
 def use_local_credentials(run_folder: Path) -> None:
@@ -278,7 +230,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _read_secret(path: Path) -> str:
+def read_secret(path: Path) -> str:
+    """Return the one line of a file that others cannot read.
+
+    Raises:
+        CredentialsError: no such file, others can read it, or it is too short or not ASCII.
+    """
     token = _read_private(path).strip()
     if len(token) < _SHORTEST_TOKEN or not (token.isascii() and token.decode().isprintable()):
         raise CredentialsError(
@@ -290,7 +247,7 @@ def _read_secret(path: Path) -> str:
 def _read_private(path: Path) -> bytes:
     """Read a file that others must not read. A group may: container secrets have one."""
     content = _read(path)
-    if not _is_private(path):
+    if not is_private(path):
         mode = stat.S_IMODE(path.stat().st_mode)
         raise CredentialsError(
             f"{path}: every user of this machine can read it (mode {mode:o}); run: chmod 600 {path}"
@@ -298,7 +255,8 @@ def _read_private(path: Path) -> bytes:
     return content
 
 
-def _is_private(path: Path) -> bool:
+def is_private(path: Path) -> bool:
+    """Return whether a file's mode keeps other users out; a group may read it."""
     return not path.stat().st_mode & stat.S_IROTH
 
 

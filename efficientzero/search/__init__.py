@@ -1,7 +1,15 @@
 """Planners, which choose actions at a root; mainly batched Monte-Carlo tree search in C++."""
 
 from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.search.improved_policy import completed_q
 from efficientzero.search.plain_planners import PriorPlanner, UniformPlanner
 from efficientzero.search.planner import Planner, make_planner
 
-__all__ = ["BatchedSearch", "Planner", "PriorPlanner", "UniformPlanner", "make_planner"]
+__all__ = [
+    "BatchedSearch",
+    "Planner",
+    "PriorPlanner",
+    "UniformPlanner",
+    "completed_q",
+    "make_planner",
+]

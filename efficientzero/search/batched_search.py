@@ -41,6 +41,7 @@ class BatchedSearch:
         generator: np.random.Generator,
         compat: CompatConfig = _AS_IN_THE_PAPER,
         num_parts: int | None = None,
+        wants_child_q: bool = False,
     ) -> None:
         """Allocate trees, pools and buffers once.
 
@@ -55,6 +56,7 @@ class BatchedSearch:
             compat: which of the reference's deviations to repeat; PUCT only.
             num_parts: parts that take turns; results do not depend on it but for the network's
                 rounding. None: two on a GPU if B is large enough, else one.
+            wants_child_q: results hold Q of the roots' actions, whatever the improved policy.
         """
         self.on_gpu = device.type != "cpu"
         self.plays_best = search.algorithm == "gumbel"
@@ -80,6 +82,7 @@ class BatchedSearch:
                 policy_width=policy_width,
                 batch_size=end - start,
                 device=device,
+                wants_child_q=wants_child_q,
             )
             for start, end in zip(self._bounds, self._bounds[1:], strict=False)
         ]
@@ -129,6 +132,16 @@ class BatchedSearch:
         """Return the values of all horizons in the same way, f32 [N, 1 + H]; see ``Planner``."""
         rule = self._network.answer_rule
         return _to_numpy(rule.horizon_values(self._in_float32(observations)))
+
+    @torch.inference_mode()
+    def network_action_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's Q(s, a) in the same way, f32 [N, A].
+
+        Raises:
+            ValueError: the network has no head for them.
+        """
+        rule = self._network.answer_rule
+        return _to_numpy(rule.action_values(self._in_float32(observations)))
 
     def export_tree(self, root: int) -> ExportedTree:
         """Return all nodes of one root's tree after ``run``, as values that ``json`` takes."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientzero.networks import EfficientZeroNet, InitialInference, NodeAnswers, node_answers
+from efficientzero.networks import EfficientZeroNet, InitialInference, node_answers
 from efficientzero.schema import F32, Frames, Roots, SearchResult
 
 
@@ -43,6 +43,7 @@ class UniformPlanner:
             predicted_values=np.zeros(len(roots), np.float32),
             prior_logits=np.zeros(shape, np.float32),
             search_depths=np.zeros(len(roots), np.int32),
+            child_q=np.empty((len(roots), 0), np.float32),
         )
 
     def network_values(self, observations: Frames | Tensor) -> F32:
@@ -52,6 +53,10 @@ class UniformPlanner:
     def horizon_values(self, observations: Frames | Tensor) -> F32:
         """Return zeros of one horizon."""
         return self.network_values(observations)[:, None]
+
+    def network_action_values(self, observations: Frames | Tensor) -> F32:
+        """Return zeros, [N, A]."""
+        return np.zeros((len(observations), self._policy_width), np.float32)
 
 
 class PriorPlanner:
@@ -70,7 +75,7 @@ class PriorPlanner:
     def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
         """Return one visit at the most likely legal action; policies are the head's own."""
         del exploration_noise
-        answers = self._answers(roots.observations)
+        answers = node_answers(self._outputs(roots.observations), self._network.answer_rule)
         logits, values = answers.prior_logits, answers.values.cpu().numpy()
         prior_logits = logits.cpu().numpy()
         if roots.legal_actions is not None:
@@ -85,25 +90,30 @@ class PriorPlanner:
             predicted_values=values,
             prior_logits=prior_logits,
             search_depths=np.zeros(len(roots), np.int32),
+            child_q=np.empty((len(roots), 0), np.float32),
         )
 
     @torch.inference_mode()
     def network_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's values, f32 [N]."""
-        values: F32 = self._answers(observations).values.cpu().numpy()
+        values: F32 = self._network.answer_rule.values(self._outputs(observations)).cpu().numpy()
         return values
 
     @torch.inference_mode()
     def horizon_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's values of all horizons, f32 [N, 1 + H]."""
-        said = self._network_says(observations)
+        said = self._outputs(observations)
         values: F32 = self._network.answer_rule.horizon_values(said).cpu().numpy()
         return values
 
-    def _answers(self, observations: Frames | Tensor) -> NodeAnswers:
-        return node_answers(self._network_says(observations), self._network.answer_rule)
+    @torch.inference_mode()
+    def network_action_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's Q(s, a), f32 [N, A]."""
+        values = self._network.answer_rule.action_values(self._outputs(observations))
+        found: F32 = values.cpu().numpy()
+        return found
 
-    def _network_says(self, observations: Frames | Tensor) -> InitialInference:
+    def _outputs(self, observations: Frames | Tensor) -> InitialInference:
         # A copy: the stack's view is not always writable, and torch warns of that.
         shown = observations if isinstance(observations, Tensor) else torch.tensor(observations)
         return self._network.initial_inference(shown.to(self._device))

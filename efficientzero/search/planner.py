@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from efficientzero.config import Config
+from efficientzero.config import Config, reads_child_q
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, EnvSpec, Frames, PolicyShape, Roots, SearchResult
 from efficientzero.search.batched_search import BatchedSearch
@@ -54,6 +54,13 @@ class Planner(Protocol):
             ValueError: the network has one horizon only.
         """
 
+    def network_action_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's Q(s, a) of every action in the same way, f32 [N, A].
+
+        Raises:
+            ValueError: the network has no head for them.
+        """
+
 
 def make_planner(
     config: Config,
@@ -85,4 +92,5 @@ def make_planner(
                 batch_size=batch_size,
                 device=device,
                 generator=generator,
+                wants_child_q=reads_child_q(config),
             )

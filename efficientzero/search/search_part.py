@@ -25,6 +25,7 @@ from efficientzero.inference import (
 )
 from efficientzero.networks import StepAnswers
 from efficientzero.schema import F32, Bool, SearchResult
+from efficientzero.search.improved_policy import improved_policy
 from mcts_cpp import SearchParams, TreeBatch
 
 if TYPE_CHECKING:
@@ -44,12 +45,16 @@ class SearchPart:
         policy_width: int,
         batch_size: int,
         device: torch.device,
+        wants_child_q: bool,
     ) -> None:
         """Allocate trees, pool and buffers."""
         self.batch_size = batch_size
         """B."""
         self._device = device
         self._policy_width = policy_width
+        self._improve = improved_policy(search)
+        self._wants_child_q = wants_child_q or self._improve is not None
+        self._legal_actions: Bool | None = None  # of the search under way
         self._trees = TreeBatch(
             batch_size,
             policy_width,
@@ -94,6 +99,7 @@ class SearchPart:
             legal_actions: [B, A]; None: all are.
             draw_noise: explore at the roots.
         """
+        self._legal_actions = legal_actions
         self._pool.write_roots(latents)
         self._trees.reset(seeds)
         self._trees.expand_roots(
@@ -128,12 +134,18 @@ class SearchPart:
             predicted_values=predicted_values,
             prior_logits=prior_logits,
             search_depths=np.empty(self.batch_size, np.int32),
+            child_q=np.empty(shape if self._wants_child_q else (self.batch_size, 0), np.float32),
         )
         self._trees.visit_counts(result.visit_counts)
-        self._trees.action_weights(result.policies)
         self._trees.best_actions(result.best_actions)
         self._trees.root_values(result.root_values)
         self._trees.search_depths(result.search_depths)
+        if self._wants_child_q:
+            self._trees.child_q(result.child_q)
+        if self._improve is None:
+            self._trees.action_weights(result.policies)
+        else:
+            result.policies[:] = self._improve(result, self._legal_actions)
         return result
 
     def export_tree(self, root: int) -> ExportedTree:

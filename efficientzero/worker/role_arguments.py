@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from efficientzero.config import is_device
 from efficientzero.process.options import parse_options, port_problem, refuse_options
 from efficientzero.process.runtime import LAUNCHER_PID_VARIABLE
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, use_local_credentials
@@ -49,6 +50,8 @@ class WorkerLine:
     """With --join: folder on this host for the process's files."""
     credentials: Path | None = None
     """Folder with token and CA certificate. Default: EFFICIENTZERO_CREDENTIALS."""
+    device: str = ""
+    """torch device of this process: auto, cpu, cuda or cuda:N. Default: the config's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,8 @@ def parse_worker_line(module: str, description: str | None) -> WorkerLine:
         refuse_options(module, f"--join: got {line.join}, wanted host:port")
     if problem:
         refuse_options(module, f"--join: {problem}")
+    if line.device and not is_device(line.device):
+        refuse_options(module, f"--device: got {line.device}, wanted auto, cpu, cuda or cuda:N")
     check_index(module, line.index)
     _take_credentials(line.credentials)
     return line

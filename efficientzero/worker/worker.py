@@ -6,13 +6,15 @@ index from its command line, a process that joins asks the learner; both send he
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from efficientzero.config import ConfigError, check_devices, with_role_device
 from efficientzero.process.disk_space import DiskPause
 from efficientzero.process.own_log import keep_log
-from efficientzero.process.runtime import StopSignal, run_role, setup_logging
+from efficientzero.process.runtime import PlainError, StopSignal, run_role, setup_logging
 from efficientzero.rpc.certificates import expiry_notes
 from efficientzero.rpc.credentials import CredentialsError, credentials_folder, is_loopback
 from efficientzero.rpc.place_proofs import SECRET_FILE
@@ -42,6 +44,12 @@ class Place:
     membership: Membership
 
 
+class DeviceRefused(PlainError):
+    """The device of a process's command line does not suit its run."""
+
+    is_permanent = True
+
+
 Work = Callable[[Place, StopSignal], None]
 """A role's own main function."""
 
@@ -58,6 +66,7 @@ def run_worker(role: str, module: str, description: str | None, work: Work) -> i
         if found is None:
             return
         run, seat = found
+        run = with_device(run, role, line.device)
         setup_logging(role, seat.index)
         if line.join:
             keep_log(run.directory, role, seat.index)
@@ -78,6 +87,23 @@ def run_worker(role: str, module: str, description: str | None, work: Work) -> i
             membership.close()
 
     return run_role(role, line.index, main)
+
+
+def with_device(run: RunInfo, role: str, name: str) -> RunInfo:
+    """Return the run with the device that a process of ``role`` was started for, if it was.
+
+    Raises:
+        DeviceRefused: the run is deterministic, and that is no CPU.
+    """
+    if not name:
+        return run
+    cluster = with_role_device(run.config.cluster, role, name)
+    config = dataclasses.replace(run.config, cluster=cluster)
+    try:
+        check_devices(config)
+    except ConfigError as error:
+        raise DeviceRefused(f"--device: {error}") from error
+    return dataclasses.replace(run, config=config)
 
 
 def _launched(

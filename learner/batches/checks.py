@@ -47,6 +47,7 @@ class BatchChecks:
         self._wanted = batch_spec(spec, config)
         self._limits = {
             "last_action": spec.num_actions - 1,
+            "last_offset": config.agent.num_unroll_steps + config.agent.td_steps,
             # Float32 rounds stored env_steps past 2^24. Values above the run's budget would break
             # the bookkeeping of priorities.
             "last_env_step": int(config.budget.env_steps * (1.0 + 2.0**-22)) + 1,
@@ -93,7 +94,8 @@ class BatchChecks:
         if math.isinf(self._largest):
             return 0.0
         at_root = np.ones((len(batch.values), 1), np.bool_)
-        is_real = np.concatenate([at_root, batch.action_mask, batch.action_mask], axis=1)
+        steps = batch.action_mask[:, : batch.value_prefixes.shape[1]]
+        is_real = np.concatenate([at_root, steps, steps], axis=1)
         targets = np.abs(np.concatenate([batch.values, batch.value_prefixes], axis=1))[is_real]
         share = float((targets > self._largest).mean())
         if share > 0:

@@ -7,8 +7,9 @@ hung or received its weights late.
 from __future__ import annotations
 
 import logging
+import math
 
-from efficientzero.config import Config, staleness_bound
+from efficientzero.config import Config, has_local_targets, num_fresh_policies, staleness_bound
 from efficientzero.schema import TrainingBatch
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,11 @@ class Freshness:
     """
 
     def __init__(self, config: Config) -> None:
-        """Read the bound from the run's config."""
-        self._bound = staleness_bound(config)
+        """Read the bound from the run's config; without any target in a batch there is none."""
+        has_targets = not has_local_targets(config) or num_fresh_policies(
+            config, config.learner.batch_size
+        )
+        self._bound = staleness_bound(config) if has_targets else math.inf
         self._num_refused = 0
 
     def admits(self, batch: TrainingBatch, train_step: int) -> bool:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientzero.config import Config, importance_exponent
+from efficientzero.config import Config, has_local_targets, importance_exponent
 from efficientzero.schema import BATCH_FIELDS, EnvSpec, TrainingBatch, stack_window
 from learner.batches.augmentation import Augmentation
 from learner.training.losses import LossInput, importance_weights, loss_parts
@@ -35,8 +35,8 @@ class SentBatch(NamedTuple):
     """A training batch on the device, or in transfer to it, not yet augmented."""
 
     fields: Mapping[str, Tensor]
-    """The fields that ``BATCH_FIELDS`` marks as sent; ``frames`` only as [B, S, *frame] if no loss
-    part uses the rest."""
+    """The fields that ``BATCH_FIELDS`` marks as sent; ``frames`` only as [B, S, *frame] if neither
+    a loss part nor the targets use the rest."""
     arrival: torch.cuda.Event | None
     """None: the transfer is complete."""
 
@@ -67,7 +67,7 @@ class BatchLoader:
 
         On a CPU the tensors share the batch's memory.
         """
-        if not self._needs_following:
+        if not self._needs_following and not has_local_targets(self._config):
             frames = batch.frames[:, : self._config.env.num_stacked_frames]
             batch = batch._replace(frames=np.ascontiguousarray(frames))
         arrival = None
@@ -89,7 +89,17 @@ class BatchLoader:
         self._await_arrival(sent)
         config = self._config
         num_stacked = config.env.num_stacked_frames
-        root, following = self._windows(sent.fields["frames"])
+        frames = sent.fields["frames"]
+        bootstraps: dict[str, Tensor] = {}
+        if has_local_targets(config):
+            offsets = sent.fields["bootstrap_offsets"]
+            bootstraps = {
+                "bootstrap_observations": _observations_at(offsets, frames, num_stacked),
+                "bootstrap_discounts": sent.fields["bootstrap_discounts"],
+            }
+            num_used = num_stacked + config.agent.num_unroll_steps * self._needs_following
+            frames = frames[:, :num_used]
+        root, following = self._windows(frames)
         beta = importance_exponent(train_step, config.replay, config.budget)
         next_observations = None
         if following is not None:
@@ -107,6 +117,7 @@ class BatchLoader:
             auxiliary_values=(
                 sent.fields["auxiliary_values"] if config.agent.auxiliary_discounts else None
             ),
+            **bootstraps,
             **{name: sent.fields[name] for name in _AS_SENT},
         )
 
@@ -150,6 +161,21 @@ class BatchLoader:
         for tensor in sent.fields.values():
             # Made on the other stream: its memory must not be used again before this one is done.
             tensor.record_stream(stream)
+
+
+def _observations_at(offsets: Tensor, frames: Tensor, num_stacked_frames: int) -> Tensor:
+    """Return o[t + offset] of offsets i32 [B, L], not augmented: [B, L, *observation].
+
+    Args:
+        offsets: from o[t].
+        frames: [B, S + W, *frame].
+        num_stacked_frames: S.
+    """
+    windows = frames.unfold(1, num_stacked_frames, 1).movedim(
+        -1, 2
+    )  # [B, W + 1, S, *frame], a view
+    rows = torch.arange(len(offsets), device=offsets.device)[:, None]
+    return windows[rows, offsets.long()].flatten(2, 3)
 
 
 def pinned_array(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

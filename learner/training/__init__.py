@@ -1,6 +1,7 @@
 """One train_step: network, loss, optimiser, ranks."""
 
 from learner.training.eval_values import eval_values
+from learner.training.local_targets import local_targets
 from learner.training.network import describe_network, seeded_network
 from learner.training.optimizers import make_optimizer
 from learner.training.progress import Progress
@@ -36,6 +37,7 @@ __all__ = [
     "describe_network",
     "device_of_rank",
     "eval_values",
+    "local_targets",
     "make_optimizer",
     "meeting_point",
     "seeded_network",

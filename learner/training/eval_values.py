@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import Config
-from efficientzero.networks import EfficientZeroNet, node_answers
+from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import precision_context
-from learner.training.losses import LossInput, unroll
+from learner.training.losses import LossInput, trained_value_logits, unroll
 
 
 @torch.no_grad()
 def eval_values(network: EfficientZeroNet, batch: LossInput, config: Config) -> Tensor:
-    """Return the values of o[t] and of the K steps from it in evaluation mode, f32 [B, K + 1].
+    """Return what ``LossTerms.value_logits`` stand for in evaluation mode, f32 [B, K + 1].
 
     Changes neither weights nor statistics; the network is in training mode before and after.
     """
@@ -30,8 +30,6 @@ def eval_values(network: EfficientZeroNet, batch: LossInput, config: Config) -> 
             precision_context(config.learner.precision, device),
         ):
             root, steps = unroll(network, batch, agent=config.agent, gradient_scaling="muzero")
-            rule = network.answer_rule
-            answers = [node_answers(root, rule), *(node_answers(step, rule) for step in steps)]
-            return torch.stack([node.values for node in answers], 1)
+            return network.answer_rule.decode(trained_value_logits(network, batch, root, steps))
     finally:
         network.train()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from efficientzero.config import Config, most_roots
+from efficientzero.config import Config, has_local_targets, most_roots
 from efficientzero.networks import EfficientZeroNet, make_network
 from efficientzero.process.runtime import seed_sequence
 from efficientzero.runs.run_folder import RunInfo
@@ -58,13 +58,22 @@ def train_step_cost(network: EfficientZeroNet, config: Config) -> Cost:
         with torch.no_grad(), FlopCounterMode(display=False) as projection:
             network.project(latents, with_predictor=True)
         step += projection.get_total_flops()
-        target = initial.get_total_flops() + projection.get_total_flops()  # no gradient; a bound
+        target = initial.get_total_flops() + projection.get_total_flops()  # a bound
+        if learner.consistency == "nce":
+            target *= 1 + _BACKWARD  # the others' targets have no gradient
+    root = initial.get_total_flops()
+    if learner.reconstruction_coefficient > 0:
+        with torch.no_grad(), FlopCounterMode(display=False) as decoding:
+            network.decoder(latents)
+        root, step = root + decoding.get_total_flops(), step + decoding.get_total_flops()
     network.train(was_training)
-    forward = initial.get_total_flops() + agent.num_unroll_steps * step
+    forward = root + agent.num_unroll_steps * step
     per_slice = (1 + _BACKWARD) * forward + agent.num_unroll_steps * target
-    root = initial.get_total_flops() + config.reanalyzer_simulations * recurrent.get_total_flops()
+    if has_local_targets(config):
+        per_slice += (agent.num_unroll_steps + 1) * initial.get_total_flops()
+    search = initial.get_total_flops() + config.reanalyzer_simulations * recurrent.get_total_flops()
     num_roots = most_roots(config) if most_roots(config) > 1 else 0
-    return Cost(float(learner.batch_size * per_slice), float(num_roots * root))
+    return Cost(float(learner.batch_size * per_slice), float(num_roots * search))
 
 
 def describe_network(network: EfficientZeroNet, config: Config) -> str:

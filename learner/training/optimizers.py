@@ -15,18 +15,19 @@ from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from efficientzero.config import Config
-from efficientzero.networks import training_only
+from efficientzero.networks import new_in_forks, training_only
 
 
 def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Return the configured optimiser over all parameters.
+    """Return the configured optimiser over all parameters that have gradients.
 
     SGD and AdamW decay biases and norms too, as the reference does; LARS does not.
     """
     learner = config.learner
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if learner.optimizer == "lars":
         return LARS(
-            network.parameters(),
+            trained,
             lr=learner.learning_rate,
             momentum=learner.momentum,
             weight_decay=learner.weight_decay,
@@ -34,13 +35,13 @@ def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
         )
     if learner.optimizer == "adamw":
         return torch.optim.AdamW(
-            network.parameters(),
+            trained,
             lr=learner.learning_rate,
             weight_decay=learner.weight_decay,
             fused=True,
         )
     optimizer = torch.optim.SGD(
-        network.parameters(),
+        trained,
         lr=learner.learning_rate,
         momentum=learner.momentum,
         weight_decay=learner.weight_decay,
@@ -49,7 +50,7 @@ def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
     if learner.momentum > 0:
         # SGD allocates its momentum in its first step, and leaves it uninitialised if that step is
         # skipped. Starting from zeros gives the same first step.
-        for parameter in network.parameters():
+        for parameter in trained:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
@@ -146,7 +147,8 @@ def adopt_weights(
     """Load another run's weights and its optimiser's moments.
 
     Args:
-        network: of the same shapes; it may lack the last auxiliary heads.
+        network: of the same shapes; it may lack the last auxiliary heads. Those that are new in
+            forks keep what they have, as do their moments.
         optimizer: keeps its own learning rate, momentum and decay.
         state: the other run's checkpoint.
 
@@ -154,13 +156,18 @@ def adopt_weights(
         RuntimeError: weights are missing, unknown or have other shapes, or the moments, which are
             matched by the order of the parameters, would go to other parameters.
     """
-    theirs, ours = state["network"], network.state_dict()
+    ours = network.state_dict()
+    new = {name: ours[name] for name in new_in_forks(ours)}
+    not_taken = set(new_in_forks(state["network"]))
+    theirs = {name: w for name, w in state["network"].items() if name not in not_taken}
     auxiliary = training_only(theirs)
     left_out = [name for name in auxiliary if name not in ours]
     if left_out != auxiliary[len(auxiliary) - len(left_out) :]:
         raise RuntimeError(f"{left_out[0]}: left out of the weights, wanted the last ones at most")
-    network.load_state_dict({k: v for k, v in theirs.items() if k not in left_out})
-    groups = optimizer.state_dict()["param_groups"]
-    of_ours = {index for group in groups for index in group["params"]}
-    moments = {i: m for i, m in state["optimizer"]["state"].items() if i in of_ours}
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    network.load_state_dict({k: v for k, v in theirs.items() if k not in left_out} | new)
+    own = optimizer.state_dict()
+    trained = [name for name, weight in network.named_parameters() if weight.requires_grad]
+    num_taken = len(trained) - len(new_in_forks(trained))
+    moments = {i: m for i, m in state["optimizer"]["state"].items() if i < num_taken}
+    kept = {i: m for i, m in own["state"].items() if i >= num_taken}
+    optimizer.load_state_dict({"state": moments | kept, "param_groups": own["param_groups"]})

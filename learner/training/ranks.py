@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
-from efficientzero.config import Config
+from efficientzero.config import Config, role_devices
 from efficientzero.process.file_locks import has_locks
 from efficientzero.process.process_seconds import ProcessSeconds, read_process
 from efficientzero.process.runtime import PlainError
@@ -52,6 +52,8 @@ class State(NamedTuple):
 
     network: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
+    target_network: Mapping[str, Tensor] | None = None
+    """The frozen weights, where the learner completes value targets."""
 
 
 class End(NamedTuple):
@@ -72,6 +74,12 @@ class Ranks(Protocol):
 
     def merge(self, terms: LossTerms, *, everything: bool) -> LossTerms:
         """Return the whole batch's loss and priorities, or all terms, without gradient."""
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, int]:
+        """Return the rows [B, ...] of all ranks, and where this rank's begin.
+
+        The gradient of every rank's loss returns to the rank that a row is from.
+        """
 
     def send_command(self, command: Command) -> None:
         """Send a command to the other ranks."""
@@ -96,6 +104,10 @@ class SingleDevice:
         """Return ``terms``."""
         del everything
         return terms
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, int]:
+        """Return ``rows`` and 0."""
+        return rows, 0
 
     def send_command(self, command: Command) -> None:
         """Nobody listens."""
@@ -137,7 +149,7 @@ class RankGroup:
         """
         for library in ("GLOO", "NCCL"):
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
-        self._device, self._num_ranks = device, num_ranks
+        self._device, self._rank, self._num_ranks = device, rank, num_ranks
         # Not as a URL, which would end at a "#" or "?" in the path.
         store = dist.FileStore(  # type: ignore[attr-defined]
             str(meeting_point.resolve()), num_ranks
@@ -171,7 +183,10 @@ class RankGroup:
             config: decides whether some weights get no gradient.
         """
         with_synced_norms(network)
-        has_idle_weights = any(part.coefficient == 0 for part in loss_parts(config))
+        has_idle_weights = (
+            any(part.coefficient == 0 or part.decay_train_steps for part in loss_parts(config))
+            or config.agent.value_function == "action"  # the value head has no loss
+        )
         # Synced norms already keep the buffers equal.
         return DistributedDataParallel(
             loss, forward_sync_buffers=False, find_unused_parameters=has_idle_weights
@@ -190,6 +205,11 @@ class RankGroup:
             for name in (names if everything else ("total", "priorities"))
         }
         return dataclasses.replace(terms, **merged)
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, int]:
+        """Return the rows [B, ...] of all ranks, and where this rank's begin."""
+        gathered: Tensor = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
+        return gathered, self._rank * len(rows)
 
     def send_command(self, command: Command) -> None:
         """Send a command to the other ranks; called on rank 0."""
@@ -234,19 +254,47 @@ class RankGroup:
             total = tensor.detach().clone()
             dist.all_reduce(total)
             return total / self._num_ranks
-        rows = tensor.contiguous()
-        parts = [torch.empty_like(rows) for _ in range(self._num_ranks)]
-        dist.all_gather(parts, rows)
-        return torch.cat(parts)
+        return _all_rows(tensor)
+
+
+class _Gathered(torch.autograd.Function):
+    """All-gather whose gradient is that of the sum of all ranks' losses."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:  # noqa: ANN401  torch's context
+        del ctx
+        return _all_rows(rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
+        del ctx
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _all_rows(rows: Tensor) -> Tensor:
+    """Return the rows [B, ...] of all ranks, without gradient."""
+    rows = rows.contiguous()
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows)
+    return torch.cat(parts)
 
 
 def device_of_rank(device: torch.device, rank: int, config: Config) -> torch.device:
-    """Return the device of a rank: CUDA devices are assigned in order.
+    """Return the device of a rank: CUDA devices are assigned in order, unless they were named.
+
+    Args:
+        device: of ``setup_torch`` for this rank.
+        rank: from 0.
+        config: the run's.
 
     Raises:
         TooFewDevices: there is none left for it.
     """
     if device.type != "cuda" or config.learner.num_devices == 1:
+        return device
+    if len(role_devices(config.cluster, "learner")) > 1:
         return device
     there = torch.cuda.device_count()
     if config.learner.num_devices > there:

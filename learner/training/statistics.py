@@ -80,11 +80,14 @@ def training_statistics(
         network: decodes values; its weights are not used.
         evaluated: f32 [B, K + 1] ``eval_values`` of the same inputs before the update.
     """
-    terms, values = update.terms, network.answer_rule.decode(update.terms.value_logits)
+    terms, values = (
+        update.terms,
+        network.answer_rule.decode(update.terms.value_logits),
+    )  # [B, K + 1]
     numbers = {
         **_losses(inputs, terms),
         **_value_numbers(inputs, terms, values),
-        **_eval_numbers(inputs, values[:, 0], evaluated),
+        **_eval_numbers(inputs, terms, values[:, 0], evaluated),
         **_prefix_numbers(inputs, terms, network),
         **_policy_numbers(inputs, terms),
         **_latent_numbers(terms),
@@ -105,7 +108,7 @@ def _losses(inputs: LossInput, terms: LossTerms) -> dict[str, Tensor]:
     """Return the loss and its parts; also each step of parts that have no separate error metric."""
     numbers = {"total_loss": terms.total.detach(), "loss": terms.loss}
     numbers |= {f"{name}_loss": part.sum(1).mean() for name, part in terms.parts.items()}
-    reached, num_places = _reached(inputs), inputs.mask.shape[1] + 1
+    reached, num_places = _reached(inputs), inputs.num_unroll_steps + 1
     for name, part in terms.parts.items():
         if name in _WITH_ERRORS:
             continue
@@ -116,24 +119,25 @@ def _losses(inputs: LossInput, terms: LossTerms) -> dict[str, Tensor]:
 
 
 def _value_numbers(inputs: LossInput, terms: LossTerms, values: Tensor) -> dict[str, Tensor]:
-    errors = inputs.values - values
+    targets = terms.value_targets
+    errors = targets - values
     numbers = _mean_and_std("value", values[:, 0])
-    numbers |= _mean_and_std("target_value", inputs.values[:, 0])
+    numbers |= _mean_and_std("target_value", targets[:, 0])
     numbers |= _mean_and_std("td_error", errors[:, 0])
     numbers |= _mean_and_std("priority", terms.priorities)
-    numbers["value_explained_variance"] = 1.0 - _variance(errors[:, 0]) / _variance(
-        inputs.values[:, 0]
-    )
+    numbers["value_explained_variance"] = 1.0 - _variance(errors[:, 0]) / _variance(targets[:, 0])
     reached = _reached(inputs)
     for k in range(values.shape[1]):
         numbers[f"value_error_k{k}"] = _mean_where(errors[:, k].abs(), reached[:, k])
     return numbers
 
 
-def _eval_numbers(inputs: LossInput, trained: Tensor, evaluated: Tensor) -> dict[str, Tensor]:
+def _eval_numbers(
+    inputs: LossInput, terms: LossTerms, trained: Tensor, evaluated: Tensor
+) -> dict[str, Tensor]:
     """Return how far values in evaluation mode are from training mode's and from the targets."""
     numbers = {"value_eval_gap": (evaluated[:, 0] - trained).abs().mean()}
-    reached, errors = _reached(inputs), evaluated - inputs.values
+    reached, errors = _reached(inputs), evaluated - terms.value_targets
     for k in range(evaluated.shape[1]):
         numbers[f"value_eval_bias_k{k}"] = _mean_where(errors[:, k], reached[:, k])
         numbers[f"value_eval_error_k{k}"] = _mean_where(errors[:, k].abs(), reached[:, k])
@@ -145,7 +149,7 @@ def _prefix_numbers(
 ) -> dict[str, Tensor]:
     """Return errors of the value prefix, over all and by the sign of the target."""
     prefixes, targets = network.answer_rule.decode(terms.value_prefix_logits), inputs.value_prefixes
-    errors, is_real = (prefixes - targets).abs(), inputs.mask > 0
+    errors, is_real = (prefixes - targets).abs(), inputs.step_mask > 0
     numbers = _mean_and_std("value_prefix", prefixes[:, 0])
     numbers |= _mean_and_std("target_value_prefix", targets[:, 0])
     signs = {"": is_real, "_positive": targets > 0, "_negative": targets < 0, "_zero": targets == 0}
@@ -233,7 +237,7 @@ def _staleness(name: str, ages: I64) -> dict[str, float]:
 
 def _reached(inputs: LossInput) -> Tensor:
     """Return which slices reach o[t + k], bool [B, K + 1]; all reach o[t]."""
-    return torch.cat([torch.ones_like(inputs.mask[:, :1]), inputs.mask], 1) > 0
+    return inputs.reached > 0
 
 
 def _mean_where(values: Tensor, where: Tensor) -> Tensor:

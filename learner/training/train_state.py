@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from learner.training.local_targets import LocalTargets
 from learner.training.optimizers import adopt_weights
 from learner.training.ranks import Ranks, State
 
@@ -41,6 +42,7 @@ class TrainState:
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
+        targets: LocalTargets | None = None,
         copies: Mapping[str, WeightsCopy] | None = None,
         others: Mapping[str, Stateful | None] | None = None,
     ) -> None:
@@ -49,11 +51,14 @@ class TrainState:
         Args:
             network: trained.
             optimizer: of its parameters.
+            targets: what completes value targets, if this learner does.
             copies: by their name in a checkpoint.
             others: by their name in a checkpoint; None for parts that this run does not have.
         """
-        self._network, self._optimizer = network, optimizer
+        self._network, self._optimizer, self._targets = network, optimizer, targets
         self._copies = dict(copies or {})
+        if targets is not None:
+            self._copies["target_network"] = targets
         self._parts: dict[str, Stateful | None] = {
             "network": network,
             "optimizer": optimizer,
@@ -88,10 +93,13 @@ class TrainState:
         self.train_step = state["train_step"]
 
     def broadcast(self, ranks: Ranks) -> None:
-        """Send this network and optimiser to all other ranks; called on rank 0."""
-        ranks.send_command(State(self._network.state_dict(), self._optimizer.state_dict()))
+        """Send network, optimiser and frozen weights to all other ranks; called on rank 0."""
+        frozen = None if self._targets is None else self._targets.state_dict()
+        ranks.send_command(State(self._network.state_dict(), self._optimizer.state_dict(), frozen))
 
     def follow(self, command: State) -> None:
         """Load the state that rank 0 broadcasts; called on the other ranks."""
         self._network.load_state_dict(command.network)
         self._optimizer.load_state_dict(dict(command.optimizer))
+        if self._targets is not None and command.target_network is not None:
+            self._targets.load_state_dict(command.target_network)

@@ -22,7 +22,16 @@ from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.devices import precision_context
 from efficientzero.process.runtime import PlainError
 from efficientzero.schema import F64
-from learner.training.losses import LossInput, LossTerms, compute_loss, loss_parts
+from learner.training.local_targets import LocalTargets
+from learner.training.losses import (
+    LossInput,
+    LossPart,
+    LossTerms,
+    compute_loss,
+    loss_parts,
+    parts_at,
+    priority_rule,
+)
 from learner.training.ranks import Ranks, SingleDevice
 
 _EXPLODING = 1e6
@@ -66,18 +75,22 @@ class UpdateResult:
 class _Loss(nn.Module):
     """The loss as a module, in the form that torch distributes."""
 
-    def __init__(self, network: EfficientZeroNet, config: Config) -> None:
+    def __init__(
+        self, network: EfficientZeroNet, parts: tuple[LossPart, ...], config: Config
+    ) -> None:
         super().__init__()
-        self.network, self._parts = network, loss_parts(config)
+        self.network, self._parts = network, parts
         self._agent, self._scaling = config.agent, config.compat.gradient_scaling
+        self._priority = priority_rule(config)
 
-    def forward(self, inputs: LossInput) -> LossTerms:
+    def forward(self, inputs: LossInput, train_step: int) -> LossTerms:
         return compute_loss(
             self.network,
             inputs,
-            self._parts,
+            parts_at(self._parts, train_step),
             agent=self._agent,
             gradient_scaling=self._scaling,
+            priority=self._priority,
         )
 
 
@@ -92,14 +105,19 @@ class Updater:
         timer: SectionTimer,
         *,
         ranks: Ranks | None = None,
+        targets: LocalTargets | None = None,
     ) -> None:
         """Store a network, in training mode on its device, and its optimiser (``make_optimizer``).
 
-        With ``ranks`` every rank makes each step, on its own part of the batch.
+        With ``ranks`` every rank makes each step, on its own part of the batch. ``targets``
+        completes the value targets, where reanalyzers do not.
         """
+        self._targets = targets
         self._ranks: Ranks = ranks or SingleDevice()
+        parts = loss_parts(config, self._ranks.gather)
+        self._after_update = [part.after_update for part in parts if part.after_update is not None]
         # First: ranks may replace the network's norms.
-        self._loss = self._ranks.wrap(_Loss(network, config), network, config)
+        self._loss = self._ranks.wrap(_Loss(network, parts, config), network, config)
         if config.learner.compile:
             # In place and part by part: names of weights stay, and the code between parts is cheap.
             for part in network.children():
@@ -116,15 +134,19 @@ class Updater:
 
         Args:
             inputs: on the network's device; of several ranks this one's part.
-            train_step: sets the learning rate.
+            train_step: sets the learning rate, coefficients that fall, and when frozen weights are
+                renewed.
             measure: also measure how far each module's weights move, which copies them all.
         """
         learner = self._config.learner
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(train_step, learner, self._config.budget)
+        if self._targets is not None:
+            with self._timer.section("targets"):
+                inputs = self._targets.complete(inputs, train_step)
         self._buffers.keep()
         with self._timer.section("forward"), precision_context(learner.precision, self._device):
-            terms: LossTerms = self._loss(inputs)
+            terms: LossTerms = self._loss(inputs, train_step)
         with self._timer.section("backward"):
             self._optimizer.zero_grad(set_to_none=True)
             terms.total.backward()  # type: ignore[no-untyped-call]
@@ -133,6 +155,8 @@ class Updater:
             weights = self._copied_weights() if measure else {}
             norm, is_unusable = self._clip_and_step(terms)
             self._buffers.put_back_where(is_unusable)
+            for after_update in self._after_update:
+                after_update(self._network, is_unusable)
             ratios = self._update_ratios(weights)
             scalars = torch.stack([norm, terms.total.detach(), is_unusable.float()])
             readback = Readback(torch.cat([scalars, terms.priorities]))
@@ -187,7 +211,8 @@ class Updater:
         owned = {id(parameter) for _, parameter in self._network.named_parameters()}
         children: list[tuple[str, list[Tensor]]] = []
         for name, module in self._network.named_children():
-            parameters: list[Tensor] = [p for p in module.parameters() if id(p) in owned]
+            trained = [p for p in module.parameters() if p.requires_grad]
+            parameters: list[Tensor] = [p for p in trained if id(p) in owned]
             owned -= {id(p) for p in parameters}
             children.append((name, parameters))
         return [(name, parameters) for name, parameters in children if parameters]

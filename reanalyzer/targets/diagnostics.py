@@ -61,7 +61,7 @@ class BatchDiagnostics:
             newest: reference point of the ages.
             target_train_step: of the target weights.
             td_steps: i32 [B], 0 where value targets are a search's.
-            action_mask: bool [B, K].
+            action_mask: bool [B, K + Q].
             bootstraps: bool [B, K + 1], where a value target contains a value of the model.
         """
         self._num_batches += 1

@@ -154,9 +154,9 @@ def value_prefix_targets(rewards: F32, *, num_unroll_steps: int, horizon: int) -
     return prefixes
 
 
-def action_mask(ends: SliceEnds, num_unroll_steps: int) -> Bool:
-    """Return which actions a[t + k] are trained on, bool [B, K]."""
-    return np.arange(num_unroll_steps) < ends.offsets[:, None]
+def action_mask(ends: SliceEnds, num_actions: int) -> Bool:
+    """Return which of the actions a[t + k] are trained on, bool [B, num_actions]."""
+    return np.arange(num_actions) < ends.offsets[:, None]
 
 
 def policy_mask(ends: SliceEnds, num_unroll_steps: int) -> Bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from efficientzero.config import Config, num_fresh_policies, num_refreshed
+from efficientzero.config import Config, has_local_targets, num_fresh_policies, num_refreshed
 from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
@@ -28,6 +28,7 @@ from efficientzero.schema import (
 from efficientzero.search import Planner
 from reanalyzer.root_batch import value_batch_size
 from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
+from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
 from reanalyzer.targets.search import SearchTarget
 from reanalyzer.targets.slice_targets import (
@@ -38,7 +39,13 @@ from reanalyzer.targets.slice_targets import (
 )
 from reanalyzer.targets.td import TdTarget
 from reanalyzer.targets.td_lambda import TdLambdaTarget
-from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTarget
+from reanalyzer.targets.value_target import (
+    Estimates,
+    Needs,
+    Sample,
+    ValueTarget,
+    nothing_to_complete,
+)
 
 VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "td": TdTarget,
@@ -47,6 +54,15 @@ VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "td_lambda": TdLambdaTarget,
 }
 """By ``reanalyzer.value_target``."""
+
+
+def value_target(config: Config) -> ValueTarget:
+    """Return what makes a run's value targets, or the part of them that the learner completes."""
+    if has_local_targets(config):
+        return LocalTarget(config)
+    return VALUE_TARGETS[config.reanalyzer.value_target](config)
+
+
 NO_STEP = -1
 """Placeholder: no env_step whose priority is refreshed."""
 
@@ -77,9 +93,9 @@ class TargetMaker:
         self._num_actions = num_actions
         self._generator, self._timer = generator, timer
         self._value_batch_size = value_batch_size(config, search.batch_size)
-        self._value_target = VALUE_TARGETS[config.reanalyzer.value_target](config)
+        self._value_target = value_target(config)
         self._auxiliary_targets = [
-            VALUE_TARGETS[config.reanalyzer.value_target](_with_discount(config, discount))
+            value_target(_with_discount(config, discount))
             for discount in config.agent.auxiliary_discounts
         ]
         self._priority_target = TdTarget(config, num_unroll_steps=0)
@@ -108,7 +124,7 @@ class TargetMaker:
             slices, needs, estimates[0], policy_mask(sample.ends, steps)
         )
         targets = self._value_target.targets(sample, found)
-        mask = action_mask(sample.ends, steps)
+        mask = action_mask(sample.ends, slices.actions.shape[1])
         random_actions = self._generator.integers(0, self._num_actions, size=mask.shape)
         self.diagnostics.add_batch(
             slices,
@@ -119,11 +135,16 @@ class TargetMaker:
             bootstraps=targets.bootstraps,
         )
         takes_search = targets.td_steps == 0
-        self.diagnostics.add_value_targets(
-            takes_search, (found.root_values - targets.values)[~takes_search]
-        )
+        if targets.completion is None:
+            self.diagnostics.add_value_targets(
+                takes_search, (found.root_values - targets.values)[~takes_search]
+            )
+        completion = targets.completion or nothing_to_complete(len(mask))
+        num_frames = config.env.num_stacked_frames + steps
+        if targets.completion is not None:
+            num_frames += agent.td_steps
         return TrainingBatch(
-            frames=slices.frames[:, : config.env.num_stacked_frames + steps],
+            frames=slices.frames[:, :num_frames],
             actions=np.where(mask, slices.actions, random_actions).astype(np.int64),
             value_prefixes=value_prefix_targets(
                 slices.rewards,
@@ -141,11 +162,15 @@ class TargetMaker:
             env_steps=slices.env_steps,
             refreshed_steps=np.full(num_refreshed(config), NO_STEP, np.int64),
             refreshed_priorities=np.zeros(num_refreshed(config), np.float64),
+            bootstrap_offsets=completion.offsets,
+            bootstrap_discounts=completion.discounts,
             auxiliary_values=self._auxiliary_values(sample, found, estimates[1:]),
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
-        """Return |V(o[t]) - z[0]| of any number of slices under the network's weights, f64 [B].
+        """Return |value - z[0]| of any number of slices under the network's weights, f64 [B].
+
+        The value is V(o[t]), or Q(o[t], a[t]) where action values are trained.
 
         The priority of PER (section 3.3), as the learner would compute it with these weights. The
         bootstrap is the network's value even if training targets use a search's, and the error is
@@ -153,12 +178,14 @@ class TargetMaker:
         """
         sample = self._aged(slices, target_train_step)
         cells = self._priority_target.needs(sample).values
-        cells[:, 0] = True
+        by_action = self._config.agent.value_function == "action"
+        cells[:, 0] |= not by_action
         values = np.zeros(cells.shape, np.float32)
         values[cells] = self._network_values(slices.frames, cells)
         no_roots = np.full((len(values), 1), np.nan, np.float32)
         targets = self._priority_target.targets(sample, Estimates(values, no_roots)).values
-        errors: F64 = np.abs(values[:, 0] - targets[:, 0]).astype(np.float64)
+        now = self._taken_action_values(slices) if by_action else values[:, 0]
+        errors: F64 = np.abs(now - targets[:, 0]).astype(np.float64)
         return errors
 
     def _aged(self, slices: SliceBatch, target_train_step: int) -> Sample:
@@ -243,6 +270,15 @@ class TargetMaker:
             for part in self._observations(frames, cells, self._value_batch_size)
         ]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    def _taken_action_values(self, slices: SliceBatch) -> F32:
+        """Return Q(o[t], a[t]), f32 [B]."""
+        cells = np.zeros(slices.root_values.shape, np.bool_)
+        cells[:, 0] = True
+        parts = self._observations(slices.frames, cells, self._value_batch_size)
+        values = np.concatenate([self._search.network_action_values(part) for part in parts])
+        taken: F32 = np.take_along_axis(values, slices.actions[:, :1], 1)[:, 0]
+        return taken
 
     def _searched(self, observations: Iterable[Frames]) -> SearchResult | None:
         """Return the results of searching all ``observations``; None if there are none."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from efficientzero.schema import F32, I32, I64, Bool, SliceBatch
 from reanalyzer.targets.slice_targets import SliceEnds
 
@@ -37,12 +39,26 @@ class Estimates(NamedTuple):
     root_values: F32  # [B, K + 1], NaN where there was no search; policies need searches as well
 
 
+class Completion(NamedTuple):
+    """What the learner adds: discount * V(o[t + offset])."""
+
+    offsets: I32  # [B, K + 1]
+    discounts: F32  # [B, K + 1], 0 where nothing follows
+
+
 class ValueTargets(NamedTuple):
     """The targets of a batch, and their diagnostics."""
 
     values: F32  # [B, K + 1]; past the end of an episode: see the strategy's docstring
     td_steps: I32  # [B] rewards in a target before it bootstraps; 0: a search's value alone
     bootstraps: Bool  # [B, K + 1] where a value of the model is in the target
+    completion: Completion | None = None  # for values that the learner completes
+
+
+def nothing_to_complete(num_slices: int) -> Completion:
+    """Return the fields of batches whose values are complete: no columns."""
+    shape = (num_slices, 0)
+    return Completion(np.zeros(shape, np.int32), np.zeros(shape, np.float32))
 
 
 class ValueTarget(Protocol):

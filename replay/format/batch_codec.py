@@ -17,7 +17,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from efficientzero.config import Config, num_refreshed
+from efficientzero.config import Config, has_local_targets, num_actions_in_slice, num_refreshed
 from efficientzero.schema import BATCH_FIELDS, BatchField, EnvSpec, PolicyShape, TrainingBatch
 
 _ZSTD_LEVEL = 1
@@ -34,6 +34,7 @@ def batch_spec(
     env_spec: EnvSpec, config: Config, fields: Mapping[str, BatchField] = BATCH_FIELDS
 ) -> dict[str, FieldSpec]:
     """Return dtype and shape of every field of the run's training batches."""
+    is_local = has_local_targets(config)
     sizes = {
         "B": config.learner.batch_size,
         "S": env_spec.num_stacked_frames,
@@ -42,6 +43,9 @@ def batch_spec(
         "W": PolicyShape.of(env_spec).width,
         "H": len(config.agent.auxiliary_discounts),
         "R": num_refreshed(config),
+        "L": config.agent.num_unroll_steps + 1 if is_local else 0,
+        "N": config.agent.td_steps if is_local else 0,
+        "Q": num_actions_in_slice(config.agent) - config.agent.num_unroll_steps,
         "1": 1,
     }
 
@@ -98,6 +102,9 @@ def decode_batch(
         _fill(array, view[place : place + num_bytes], is_packed=is_packed)
         arrays[name] = array
         place += num_bytes
+    for name, (dtype, shape) in wanted.items():
+        if 0 in shape and name not in arrays:  # written by a version that had no such field
+            arrays[name] = new_array(shape, dtype)
     if set(arrays) != set(wanted):
         raise ValueError(f"training batch: got {sorted(arrays)}, wanted {sorted(wanted)}")
     return TrainingBatch(**arrays)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from efficientzero.blocks import BlockPacker, BlockUnpacker, block_format
 from efficientzero.blocks._blocks import Block
-from efficientzero.config import AgentConfig
+from efficientzero.config import AgentConfig, num_actions_in_slice
 from efficientzero.schema import F32, Ending, EnvSpec, Frames, PolicyShape, ReplayStep, SliceBatch
 from replay.format.row_layout import MAX_EXACT_INTEGER, RowLayout
 
@@ -35,6 +35,7 @@ class SliceCodec:
         self._env_spec = env_spec
         self._num_stacked = env_spec.num_stacked_frames
         self._num_unroll_steps = agent.num_unroll_steps
+        self._num_actions_in_slice = num_actions_in_slice(agent)
         self.window_steps = agent.num_unroll_steps + agent.td_steps
         """Rows after t that the item of step t wants: K + n."""
         self.num_frames = self._num_stacked + self.window_steps
@@ -108,7 +109,7 @@ class SliceCodec:
         frames_shape = (num, self.num_frames, *self._env_spec.frame_shape)
         return SliceBatch(
             frames=np.empty(frames_shape, self._env_spec.frame_dtype),
-            actions=np.empty((num, steps), np.int32),
+            actions=np.empty((num, self._num_actions_in_slice), np.int32),
             rewards=np.empty((num, self.window_steps), np.float32),
             search_policies=np.empty((num, steps + 1, self._policy_width), np.float32),
             root_values=np.empty((num, self.window_steps + 1), np.float32),

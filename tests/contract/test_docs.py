@@ -24,6 +24,7 @@ NO_COMPONENT_FIELDS = {
     *("env.action_repeat", "env.atari.frame_skip", "env.atari.image_size"),
     *("network.channels", "network.num_blocks", "network.reduced_channels"),
     *("network.mlp_latent_size", "network.mlp_hidden_size", "network.head_hidden_size"),
+    "network.action_value_hidden_size",
     *("network.lstm_hidden_size", "network.projector_hidden_size", "network.projection_size"),
     *("network.predictor_hidden_size", "network.support_bound", "network.batch_norm_momentum"),
     *("search.num_simulations", "actor.num_envs", "replay.capacity"),
@@ -68,7 +69,8 @@ def says(cell: str, default: object) -> bool:
         case int() | float():
             return float(cell) == default
         case list() | tuple():
-            return [float(word) for word in cell.split(",")] == list(default)
+            words = cell.split(",") if cell.strip() != "none" else []
+            return [float(word) for word in words] == list(default)
         case _:
             return cell.strip() == default
 

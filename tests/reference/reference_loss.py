@@ -39,6 +39,7 @@ class ReferenceLoss:
     value: F64
     value_prefix: F64
     consistency: F64
+    reconstruction: F64
     auxiliary: F64
     loss: float
     total: float
@@ -52,34 +53,46 @@ def reference_loss(
 ) -> ReferenceLoss:
     """Return the loss of ``network`` in the mode that it is in, with float64 weights."""
     outputs = _outputs(network, batch, config, held)
-    learner, steps = config.learner, batch.actions.shape[1]
+    is_nce = config.learner.consistency == "nce"
+    learner, steps = config.learner, config.agent.num_unroll_steps
+    by_action = config.agent.value_function == "action"
     size = len(batch.actions)
     policy, value = np.zeros((size, steps + 1)), np.zeros((size, steps + 1))
     auxiliary = np.zeros((size, steps + 1))
     prefix, consistency = np.zeros((size, steps)), np.zeros((size, steps))
+    pixels = np.zeros((size, steps + 1))
     loss = total = objective = 0.0
     for b in range(size):
         for k in range(steps + 1):
             if k > 0 and batch.mask[b, k - 1] == 0:
                 continue
             policy[b, k] = _cross_entropy(outputs.policy[k][b], batch.policies[b, k].tolist())
-            value[b, k] = _scalar_loss(outputs.value[k][b], float(batch.values[b, k]), config)
-            for h in range(len(config.agent.auxiliary_discounts)):
-                target = float(batch.auxiliary_values[b, h, k])
-                auxiliary[b, k] += _scalar_loss(outputs.auxiliary[k][b, h], target, config)
+            if not by_action:
+                value[b, k] = _value_loss(outputs.value[k][b], float(batch.values[b, k]), config)
+            elif batch.mask[b, k]:
+                of_action = outputs.value[k][b, int(batch.actions[b, k])]
+                value[b, k] = _value_loss(of_action, float(batch.values[b, k]), config)
+            if outputs.frames:
+                pixels[b, k] = _frame_error(outputs.frames[k][b], _newest(network, batch, b, k))
+            auxiliary[b, k] = sum(
+                _scalar_loss(
+                    outputs.auxiliary[k][b, h], float(batch.auxiliary_values[b, h, k]), config
+                )
+                for h in range(len(config.agent.auxiliary_discounts))
+            )
             if k == 0:
                 continue
             target = float(batch.value_prefixes[b, k - 1])
             prefix[b, k - 1] = _scalar_loss(outputs.prefix[k - 1][b], target, config)
-            if outputs.online:
-                one, other = outputs.online[k - 1][b], outputs.target[k - 1][b]
-                consistency[b, k - 1] = (
-                    -one @ other / math.sqrt(one @ one) / math.sqrt(other @ other)
-                )
+            if outputs.online and is_nce:
+                consistency[b, k - 1] = _info_nce(outputs, batch, b, k - 1, config)
+            elif outputs.online:
+                consistency[b, k - 1] = -_cosine(outputs.online[k - 1][b], outputs.target[k - 1][b])
         at_root = (
             learner.policy_coefficient * policy[b, 0]
             + learner.value_coefficient * value[b, 0]
             + learner.auxiliary_value_coefficient * auxiliary[b, 0]
+            + learner.reconstruction_coefficient * pixels[b, 0]
         )
         later = (
             learner.policy_coefficient * policy[b, 1:].sum()
@@ -87,33 +100,38 @@ def reference_loss(
             + learner.value_prefix_coefficient * prefix[b].sum()
             + learner.consistency_coefficient * consistency[b].sum()
             + learner.auxiliary_value_coefficient * auxiliary[b, 1:].sum()
+            + learner.reconstruction_coefficient * pixels[b, 1:].sum()
         )
         weight = float(batch.importance_weights[b])
         root_share = 1.0 if config.compat.gradient_scaling == "muzero" else 1.0 / steps
         loss += (at_root + later) / size
         total += weight * (at_root + later) / size
         objective += weight * (root_share * at_root + later / steps) / size
-    return ReferenceLoss(policy, value, prefix, consistency, auxiliary, loss, total, objective)
+    return ReferenceLoss(
+        policy, value, prefix, consistency, pixels, auxiliary, loss, total, objective
+    )
 
 
 @dataclass(frozen=True)
 class _Outputs:
     """What the network says, one array [B, ...] per step."""
 
-    value: list[F64]
+    value: list[F64]  # of actions [B, A, bins] where these are trained
     policy: list[F64]
     prefix: list[F64]
     online: list[F64]
     target: list[F64]
+    frames: list[F64]
     auxiliary: list[F64]
 
 
 def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: Held) -> _Outputs:
-    said = _Outputs([], [], [], [], [], [])
+    said = _Outputs([], [], [], [], [], [], [])
+    latents_of_all: list[Tensor] = []
     is_muzero = config.compat.gradient_scaling == "muzero"
     latents = network.representation(batch.root_observations)
     states = torch.zeros(len(latents), 2, network.lstm_hidden_size, dtype=torch.float64)
-    for k in range(batch.actions.shape[1] + 1):
+    for k in range(config.agent.num_unroll_steps + 1):
         if k > 0:
             if is_muzero:
                 latents = 0.5 * latents + 0.5 * held(f"input {k}", latents)
@@ -127,27 +145,92 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
             if config.learner.consistency_coefficient:
                 online = network.predictor(network.projector(latents.flatten(1)))
                 said.online.append(online.numpy())
+        latents_of_all.append(latents)
         value, policy, *others = network.prediction(latents)
+        by_action = config.agent.value_function == "action"
+        said.value.append(others.pop(0).numpy() if by_action else value.numpy())
         said.auxiliary.extend(other.numpy() for other in others)
-        said.value.append(value.numpy())
         said.policy.append(policy.numpy())
+    if config.learner.reconstruction_coefficient:
+        frames = network.decoder(torch.cat(latents_of_all))  # batch norm is over all steps
+        said.frames.extend(frames.view(len(latents_of_all), len(latents), -1).numpy())
     if config.learner.consistency_coefficient:
-        # All steps at once, because batch norm is over all of them.
-        following = network.representation(batch.next_observations.flatten(0, 1))
-        projections = held("targets", network.projector(following.flatten(1)))
-        by_step = projections.view(*batch.actions.shape, -1).transpose(0, 1)
+        projections = _targets(network, batch, config, held)
+        by_step = projections.view(*batch.value_prefixes.shape, -1).transpose(0, 1)
         said.target.extend(by_step.numpy())
     return said
 
 
+def _newest(network: EfficientZeroNet, batch: LossInput, b: int, k: int) -> list[float]:
+    """Return the entries of the newest frame of o[t+k], as the encoder takes them."""
+    seen = batch.root_observations[b] if k == 0 else batch.next_observations[b, k - 1]
+    spec = network.spec
+    newest = seen[(spec.num_stacked_frames - 1) * spec.frame_shape[0] :].flatten().tolist()
+    if spec.is_image:
+        return [number / 255 for number in newest]
+    return [math.copysign(math.log(1 + abs(number)), number) for number in newest]
+
+
+def _frame_error(decoded: F64, frame: list[float]) -> float:
+    squares = [(got - wanted) ** 2 for got, wanted in zip(decoded, frame, strict=True)]
+    return sum(squares) / len(squares)
+
+
+def _targets(network: EfficientZeroNet, batch: LossInput, config: Config, held: Held) -> Tensor:
+    """Return the projections of all true next observations; batch norm is over all of them."""
+    kind, encoder, projector = config.learner.consistency, network.representation, network.projector
+    if kind == "spr":
+        encoder, projector = network.momentum_representation, network.momentum_projector
+    elif kind == "nce":
+        projector = network.contrast_projector
+    projections = projector(encoder(batch.next_observations.flatten(0, 1)).flatten(1))
+    return projections if kind == "nce" else held("targets", projections)
+
+
+def _cosine(one: F64, other: F64) -> float:
+    return float(one @ other / math.sqrt(one @ one) / math.sqrt(other @ other))
+
+
+def _info_nce(outputs: _Outputs, batch: LossInput, b: int, k: int, config: Config) -> float:
+    """Return the mean of both directions for prediction and projection of step ``k`` of ``b``."""
+    learner, losses = config.learner, []
+    for anchors, others in ((outputs.online, outputs.target), (outputs.target, outputs.online)):
+        shares = []
+        for c in range(len(batch.mask)):
+            for j in range(batch.value_prefixes.shape[1]):
+                is_negative = c != b or (learner.nce_same_episode_negatives and j != k)
+                if batch.mask[c, j] and (is_negative or (c, j) == (b, k)):
+                    cosine = _cosine(anchors[k][b], others[j][c])
+                    shares.append(math.exp(cosine / learner.nce_temperature))
+        own = math.exp(_cosine(anchors[k][b], others[k][b]) / learner.nce_temperature)
+        losses.append(-math.log(own / sum(shares)))
+    return sum(losses) / 2
+
+
+def _value_loss(outputs: F64, value: float, config: Config) -> float:
+    """Return the loss of a value head: Huber's, if the config has a delta."""
+    delta = config.learner.huber_delta
+    if delta == 0:
+        return _scalar_loss(outputs, value, config)
+    error = abs(float(outputs[0]) - _transformed(value, config))
+    return 0.5 * error**2 if error <= delta else delta * error - 0.5 * delta**2
+
+
+def _transformed(value: float, config: Config) -> float:
+    if config.network.value_transform == "identity":
+        return value
+    return math.copysign(math.sqrt(abs(value) + 1) - 1, value) + 0.001 * value
+
+
 def _scalar_loss(outputs: F64, value: float, config: Config) -> float:
-    transformed = math.copysign(math.sqrt(abs(value) + 1) - 1, value) + 0.001 * value
+    transformed = _transformed(value, config)
     if not config.network.categorical_values:
         return 0.5 * (float(outputs[0]) - transformed) ** 2
     bound = config.network.support_bound
-    place = min(max(transformed, -bound), bound) + bound
+    num_bins = config.network.support_bins or 2 * bound + 1
+    place = (min(max(transformed, -bound), bound) + bound) * (num_bins - 1) / (2 * bound)
     low = math.floor(place)
-    two_hot = [0.0] * (2 * bound + 1)
+    two_hot = [0.0] * num_bins
     two_hot[low] = 1.0 - (place - low)
     if place > low:
         two_hot[low + 1] = place - low

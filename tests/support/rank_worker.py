@@ -12,8 +12,10 @@ from torch.utils._pytree import tree_map
 
 from efficientzero.metrics.section_timer import SectionTimer
 from learner.rank import follow
+from learner.training.local_targets import local_targets
 from learner.training.optimizers import make_optimizer
-from learner.training.ranks import End, Idle, RankGroup, State
+from learner.training.ranks import End, Idle, RankGroup
+from learner.training.train_state import TrainState
 from learner.training.update import Updater
 from tests.support.cases.loss_cases import IMAGE, case, in_float32, make_batch, make_network
 
@@ -22,14 +24,30 @@ CASES = {
     "sgd": case(learner=RATES),
     "lars": case(learner={**RATES, "optimizer": "lars"}),
     "no value loss": case(learner={**RATES, "value_coefficient": 0.0}),
+    "spr": case(learner={**RATES, "consistency": "spr", "momentum_tau": 0.5}),
+    "nce": case(learner={**RATES, "consistency": "nce"}),
+    "reconstruction that ends": case(
+        learner={**RATES, "reconstruction_coefficient": 1.0, "reconstruction_train_steps": 1}
+    ),
     "no consistency": case(learner={**RATES, "consistency_coefficient": 0.0}),
+    "local targets": case(learner={**RATES, "target_network": "local"}),
 }
 NUM_STEPS = 2
 
 
 def batch_of(config, step):
     """Return a batch of 8, which two ranks share."""
-    return in_float32(make_batch(config, IMAGE, size=8, seed=step))
+    batch = in_float32(make_batch(config, IMAGE, size=8, seed=step))
+    if config.learner.target_network != "local":
+        return batch
+    shape = batch.values.shape
+    generator = torch.Generator().manual_seed(step)
+    bootstraps = torch.randint(0, 256, (*shape, *IMAGE.observation_shape), generator=generator)
+    return dataclasses.replace(
+        batch,
+        bootstrap_observations=bootstraps.to(torch.uint8),
+        bootstrap_discounts=torch.full(shape, 0.9),
+    )
 
 
 def train(config, updater, network, share):
@@ -64,8 +82,10 @@ def main(name: str, folder: Path, rank: int) -> None:
         torch.save(network.state_dict(), folder / "follower.pt")
     else:
         optimizer = make_optimizer(network, config)
-        updater = Updater(network, optimizer, config, SectionTimer("learner"), ranks=group)
-        group.send_command(State(network.state_dict(), optimizer.state_dict()))
+        targets = local_targets(network, config)
+        timer = SectionTimer("learner")
+        updater = Updater(network, optimizer, config, timer, ranks=group, targets=targets)
+        TrainState(network, optimizer, targets=targets).broadcast(group)
         group.send_command(Idle())
         made = train(
             config, updater, network, lambda batch, step: group.share(batch, step, measure=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from efficientzero.config.derived import has_local_targets
 from efficientzero.config.fields import Config
 from efficientzero.envs import probe_env_spec
 from efficientzero.schema import TrainingBatch
@@ -21,11 +22,11 @@ def training_batch(config: Config, seed: int = 0) -> TrainingBatch:
     policies = rng.dirichlet(np.ones(spec.num_actions), (size, steps + 1)).astype(np.float32)
     batch = zeros._replace(
         frames=rng.integers(0, 256, zeros.frames.shape).astype(spec.frame_dtype),
-        actions=rng.integers(0, spec.num_actions, (size, steps)),
+        actions=rng.integers(0, spec.num_actions, zeros.actions.shape),
         value_prefixes=rng.normal(size=(size, steps)).astype(np.float32),
         values=rng.normal(size=(size, steps + 1)).astype(np.float32),
         policies=policies * exists[:, :, None],
-        action_mask=exists[:, :steps],
+        action_mask=exists[:, : zeros.actions.shape[1]],
         keys=rng.integers(0, 2**64, size, dtype=np.uint64),
         probabilities=rng.uniform(0.001, 0.1, size),
         table_sizes=np.full(size, 100, np.int64),
@@ -33,5 +34,12 @@ def training_batch(config: Config, seed: int = 0) -> TrainingBatch:
         refreshed_steps=rng.integers(-1, config.budget.env_steps, len(zeros.refreshed_steps)),
         refreshed_priorities=rng.uniform(0.0, 2.0, len(zeros.refreshed_steps)),
     )
+    if has_local_targets(config):
+        shape, agent = batch.bootstrap_offsets.shape, config.agent
+        offsets = rng.integers(0, steps + agent.td_steps + 1, shape).astype(np.int32)
+        discounts = np.where(rng.random(shape) < 0.8, agent.discount**agent.td_steps, 0.0)
+        batch = batch._replace(
+            bootstrap_offsets=offsets, bootstrap_discounts=discounts.astype(np.float32)
+        )
     check_training_batch(batch, spec, config)
     return batch

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from efficientzero.config.derived import SEARCHED_VALUE_TARGETS, horizon_discounts
+from efficientzero.config.derived import (
+    SEARCHED_VALUE_TARGETS,
+    has_local_targets,
+    horizon_discounts,
+)
 from efficientzero.config.fields import Config
 from efficientzero.config.validation.ranges import require
 
@@ -31,6 +35,16 @@ def check_horizons(config: Config) -> None:
     require(
         len(set(discounts)) == len(discounts),
         f"{name}: got {got} with agent.discount {agent.discount}, wanted discounts that differ",
+    )
+    require(
+        agent.value_function == "state",
+        f"{name}: got {got} with agent.value_function action, wanted none or state: further "
+        "horizons are heads of V(s)",
+    )
+    require(
+        not has_local_targets(config),
+        f"{name}: got {got} with learner.target_network local, wanted none or reanalyzer: the "
+        "learner completes the targets of one horizon",
     )
     require(
         reanalyzer.value_target not in SEARCHED_VALUE_TARGETS,

@@ -12,9 +12,12 @@ from efficientzero.config.derived import healthy_staleness, staleness_bound
 from efficientzero.config.fields import Config
 from efficientzero.config.files import REMOVED_FIELDS, ConfigError, config_to_dict, flatten, nearest
 from efficientzero.config.run_fields import ClusterConfig
+from efficientzero.config.validation.devices import check_devices
 from efficientzero.config.validation.horizons import check_horizons
 from efficientzero.config.validation.ranges import check_ranges, require
 from efficientzero.config.validation.reanalysis import check_reanalysis
+from efficientzero.config.validation.value_agents import check_action_values
+from efficientzero.config.validation.values import check_values
 from efficientzero.schema import EnvSpec
 
 
@@ -76,15 +79,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         learner.average_decay < 1,
         f"learner.average_decay: got {learner.average_decay}, wanted 0 or more and less than 1",
     )
-    coefficients = (
-        learner.value_prefix_coefficient,
-        learner.value_coefficient,
-        learner.policy_coefficient,
-        learner.consistency_coefficient,
-    )
-    require(
-        any(coefficients), "learner: got 0 for all four coefficients, wanted at least one above 0"
-    )
+    _check_losses(config)
     network = config.network
     require(
         network.trunk != "mlp" or network.norm == "batch",
@@ -97,12 +92,16 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"{healthy_staleness(config)}: learner.target_interval ({learner.target_interval}, more "
         "with compat.target_weights_lag) and the batches that wait their turn",
     )
+    if config.agent.value_function == "action":
+        check_action_values(config)
     if config.replay.priority_refresh_share:
         _check_refresh(config)
     check_reanalysis(config)
     check_horizons(config)
+    check_values(config)
     if config.cluster.deterministic:
         _check_deterministic(config)
+    check_devices(config)
     _check_hosts(config.cluster)
     _check_arm(config)
     compat = config.compat
@@ -131,6 +130,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
 
 
 _FEWEST_ACTIONS = 2
+_FEWEST_CONTRASTED = 8
 _MOST_NUMBERED_STEPS = 2**24
 _NUM_PORTS = 1 << 16
 _ARM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
@@ -170,6 +170,33 @@ def _check_deterministic(config: Config) -> None:
             got in allowed,
             f"{key}: got {got}, wanted {' or '.join(map(str, allowed))} with cluster.deterministic",
         )
+
+
+def _check_losses(config: Config) -> None:
+    """Refuse losses of which nothing is left, or with too little to learn from."""
+    learner, num_steps = config.learner, config.agent.num_unroll_steps
+    coefficients = (
+        learner.value_prefix_coefficient,
+        learner.value_coefficient,
+        learner.policy_coefficient,
+        learner.consistency_coefficient,
+        learner.reconstruction_coefficient,
+    )
+    require(any(coefficients), "learner: got 0 for all coefficients, wanted at least one above 0")
+    ends, total = learner.reconstruction_train_steps, config.budget.total_train_steps
+    require(
+        any(coefficients[:-1]) or not 0 < ends < total,
+        f"learner.reconstruction_train_steps: got {ends} with 0 for all other coefficients, wanted "
+        f"0 or at least the run's {total} train_steps: nothing would be trained after it",
+    )
+    require(
+        learner.consistency != "nce"
+        or not learner.consistency_coefficient
+        or learner.batch_size * num_steps >= _FEWEST_CONTRASTED,
+        f"learner.consistency: got nce with learner.batch_size {learner.batch_size} and "
+        f"agent.num_unroll_steps {num_steps}, wanted at least {_FEWEST_CONTRASTED} predictions in "
+        "a batch: they are each other's negatives",
+    )
 
 
 def _check_refresh(config: Config) -> None:

@@ -14,10 +14,12 @@ def check_reanalysis(config: Config) -> None:
         ConfigError: one line with the field, what was got and what was wanted.
     """
     reanalyzer, name = config.reanalyzer, "reanalyzer.value_target"
-    if reanalyzer.search_simulations == 1 and config.search.algorithm == "puct":
+    by_visits = config.search.algorithm == "puct" and config.search.improved_policy == "algorithm"
+    if reanalyzer.search_simulations == 1 and by_visits:
         raise ConfigError(
             "reanalyzer.search_simulations: got 1 with search.algorithm puct, wanted 0, at least 2 "
-            "or gumbel: the visit counts of one simulation are a single action"
+            "or gumbel (or another search.improved_policy): the visit counts of one simulation are "
+            "a single action"
         )
     if reanalyzer.value_target not in SEARCHED_VALUE_TARGETS:
         return

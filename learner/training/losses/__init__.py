@@ -8,8 +8,11 @@ from learner.training.losses.unrolled_loss import (
     Unrolled,
     compute_loss,
     importance_weights,
+    parts_at,
+    trained_value_logits,
     unroll,
 )
+from learner.training.losses.value_loss import priority_rule
 
 __all__ = [
     "LossInput",
@@ -19,5 +22,8 @@ __all__ = [
     "compute_loss",
     "importance_weights",
     "loss_parts",
+    "parts_at",
+    "priority_rule",
+    "trained_value_logits",
     "unroll",
 ]

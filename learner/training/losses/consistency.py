@@ -1,40 +1,39 @@
 """Consistency losses: compare predicted latents with the encoded latents of the true observations.
 
-To add one, write a function like ``cosine`` in this folder and a row in ``CONSISTENCY_LOSSES``.
+To add one, write its function in this folder, a case here and a value of ``learner.consistency``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from functools import partial
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from learner.training.losses.unrolled_loss import LossInput, Unrolled
-
-_COSINE_EPSILON = 1e-5
+from efficientzero.config import LearnerConfig
+from learner.training.losses.cosine import follow_weights, simsiam, spr
+from learner.training.losses.nce import Gather, nce
+from learner.training.losses.unrolled_loss import LossPart
 
 
-def cosine(unrolled: Unrolled, batch: LossInput) -> Tensor:
-    """Return the negative cosine of predicted and true projections, f32 [B, K] (SimSiam, eq. 1)."""
-    del batch
-    network, next_latents = unrolled.network, unrolled.next_latents
-    assert next_latents is not None
-    with torch.no_grad():
-        projections = network.project(next_latents.flatten(0, 1), with_predictor=False)
-    targets = projections.view(*next_latents.shape[:2], -1)  # [B, K, P]
-    cosines = [
-        F.cosine_similarity(
-            network.project(latents, with_predictor=True).float(),
-            targets[:, k].float(),
-            dim=1,
-            eps=_COSINE_EPSILON,
-        )
-        for k, latents in enumerate(unrolled.latents[1:])
-    ]
-    return -torch.stack(cosines, 1)
+def consistency_part(learner: LearnerConfig, gather: Gather) -> LossPart:
+    """Return the consistency loss that ``learner`` chooses.
 
-
-CONSISTENCY_LOSSES: Mapping[str, Callable[[Unrolled, LossInput], Tensor]] = {"cosine": cosine}
-"""By name, ``LossPart.per_step`` of each."""
+    Args:
+        learner: kind, settings and coefficient.
+        gather: joins the rows of all ranks.
+    """
+    part = LossPart(
+        "consistency", learner.consistency_coefficient, simsiam, needs_next_observations=True
+    )
+    match learner.consistency:
+        case "simsiam":
+            return part._replace(needs_next_latents=True)
+        case "spr":
+            after_update = partial(follow_weights, tau=learner.momentum_tau)
+            return part._replace(per_step=spr, after_update=after_update)
+        case "nce":
+            loss = partial(
+                nce,
+                temperature=learner.nce_temperature,
+                same_episode_negatives=learner.nce_same_episode_negatives,
+                gather=gather,
+            )
+            return part._replace(per_step=loss)

@@ -10,25 +10,41 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientzero.config import Config
-from learner.training.losses.consistency import CONSISTENCY_LOSSES
+from learner.training.losses.consistency import consistency_part
+from learner.training.losses.nce import Gather, own_rows
+from learner.training.losses.reconstruction import reconstruction
 from learner.training.losses.unrolled_loss import LossInput, LossPart, Unrolled
+from learner.training.losses.value_loss import value_loss
 
 
-def loss_parts(config: Config) -> tuple[LossPart, ...]:
+def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...]:
     """Return the parts in the order in which they are added; the order decides rounding.
 
-    Policy, value and value prefix are always reported. Consistency costs as much as the
-    rest, so it is not computed if its coefficient is 0.
+    Policy, value and value prefix are always reported. The others cost as much as the rest, so
+    they are not computed if their coefficient is 0.
+
+    Args:
+        config: the run's.
+        gather: joins the rows of all ranks, for parts that compare slices with each other.
     """
     learner = config.learner
     parts: tuple[LossPart, ...] = (
         LossPart("policy", learner.policy_coefficient, policy),
-        LossPart("value", learner.value_coefficient, value),
+        LossPart("value", learner.value_coefficient, value_loss(config)),
         LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),
     )
     if learner.consistency_coefficient > 0:
-        consistency, coefficient = CONSISTENCY_LOSSES["cosine"], learner.consistency_coefficient
-        parts += (LossPart("consistency", coefficient, consistency, needs_next_observations=True),)
+        parts += (consistency_part(learner, gather),)
+    if learner.reconstruction_coefficient > 0:
+        parts += (
+            LossPart(
+                "reconstruction",
+                learner.reconstruction_coefficient,
+                reconstruction,
+                needs_next_observations=config.agent.num_unroll_steps > 0,
+                decay_train_steps=learner.reconstruction_train_steps,
+            ),
+        )
     if config.agent.auxiliary_discounts:
         parts += (
             LossPart("auxiliary_value", learner.auxiliary_value_coefficient, auxiliary_value),
@@ -39,11 +55,6 @@ def loss_parts(config: Config) -> tuple[LossPart, ...]:
 def policy(unrolled: Unrolled, batch: LossInput) -> Tensor:
     """Return the cross-entropy with the search's policies, [B, K + 1]; 0 for a target of zeros."""
     return -(batch.policies * F.log_softmax(unrolled.policy_logits.float(), dim=-1)).sum(-1)
-
-
-def value(unrolled: Unrolled, batch: LossInput) -> Tensor:
-    """Return the loss of the value head, [B, K + 1]."""
-    return unrolled.network.support.loss(unrolled.value_logits, batch.values)
 
 
 def auxiliary_value(unrolled: Unrolled, batch: LossInput) -> Tensor:

@@ -25,12 +25,7 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import AgentConfig
-from efficientzero.networks import (
-    EfficientZeroNet,
-    InitialInference,
-    RecurrentInference,
-    node_answers,
-)
+from efficientzero.networks import EfficientZeroNet, InitialInference, RecurrentInference
 
 GradientScaling = Literal["muzero", "reference"]
 
@@ -41,13 +36,32 @@ class LossInput:
 
     root_observations: Tensor  # u8 or f32 [B, *observation] o[t]
     next_observations: Tensor | None  # the same [B, K, *observation] o[t+1] .. o[t+K]
-    actions: Tensor  # i64 [B, K]
+    actions: Tensor  # i64 [B, K]; [B, K + 1] where action values are trained
     value_prefixes: Tensor  # f32 [B, K]
     values: Tensor  # f32 [B, K + 1]
     policies: Tensor  # f32 [B, K + 1, A]; all zero where there is no policy target
-    mask: Tensor  # f32 [B, K] 1 where action t+k exists
+    mask: Tensor  # f32, shape of actions; 1 where action t+k exists
     importance_weights: Tensor  # f32 [B]
     auxiliary_values: Tensor | None = None  # f32 [B, H, K + 1]; None: there is one horizon
+    value_distributions: Tensor | None = None  # f32 [B, K + 1, bins] where they are trained
+    # Only before ``LocalTargets`` has completed ``values``:
+    bootstrap_observations: Tensor | None = None  # u8 or f32 [B, K + 1, *observation]
+    bootstrap_discounts: Tensor | None = None  # f32 [B, K + 1] what their values count; or 0
+
+    @property
+    def num_unroll_steps(self) -> int:
+        """K."""
+        return self.value_prefixes.shape[1]
+
+    @property
+    def step_mask(self) -> Tensor:
+        """Return f32 [B, K], 1 where the step from o[t + k] exists."""
+        return self.mask[:, : self.num_unroll_steps]
+
+    @property
+    def reached(self) -> Tensor:
+        """Return f32 [B, K + 1], 1 where o[t + k] exists."""
+        return torch.cat([torch.ones_like(self.importance_weights)[:, None], self.step_mask], 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +71,11 @@ class LossTerms:
     total: Tensor  # f32 [] mean over the batch of importance weight * loss; minimised
     loss: Tensor  # f32 [] the same without importance weights
     parts: Mapping[str, Tensor]  # f32 [B, K + 1] or [B, K] each: unweighted, masked, no gradient
-    priorities: Tensor  # f32 [B] |v(o[t]) - z[0]|, raw scale
+    priorities: Tensor  # f32 [B] |v(o[t]) - z[0]|, raw scale, or what ``priority`` returns
+    value_targets: Tensor  # f32 [B, K + 1] z
     # For the statistics, without gradient:
     latents: Tensor  # f32 [B, *latent] of o[t]
-    value_logits: Tensor  # f32 [B, K + 1, bins]
+    value_logits: Tensor  # f32 [B, K + 1, bins] as in ``Unrolled``
     value_prefix_logits: Tensor  # f32 [B, K, bins]
     policy_logits: Tensor  # f32 [B, K + 1, A]
 
@@ -70,13 +85,17 @@ class Unrolled(NamedTuple):
 
     network: EfficientZeroNet
     latents: Sequence[Tensor]  # K + 1 times f32 [B, *latent], of o[t] first
-    value_logits: Tensor  # f32 [B, K + 1, bins]
+    value_logits: Tensor  # f32 [B, K + 1, bins] of what the value loss trains: V(s) or Q(s, a)
     policy_logits: Tensor  # f32 [B, K + 1, A]
     value_prefix_logits: Tensor  # f32 [B, K, bins]
     next_latents: Tensor | None
     """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None if no part needs them."""
     auxiliary_value_logits: Tensor | None = None
     """f32 [B, K + 1, H, bins]; None: the network has no such head."""
+
+
+PriorityRule = Callable[[Unrolled, LossInput], Tensor]
+"""Returns the new priorities of a batch's slices, f32 [B], at least 0."""
 
 
 class LossPart(NamedTuple):
@@ -91,7 +110,26 @@ class LossPart(NamedTuple):
 
     Steps past the end of an episode are masked by ``compute_loss``."""
     needs_next_observations: bool = False
-    """Whether it reads ``Unrolled.next_latents`` or ``LossInput.next_observations``."""
+    """Whether it reads ``LossInput.next_observations``, or what is made of them."""
+    needs_next_latents: bool = False
+    """Whether it reads ``Unrolled.next_latents``; needs the next observations, too."""
+    decay_train_steps: int = 0
+    """Train_steps in which the coefficient falls linearly to 0; from then on the part is left out.
+    0: the coefficient stays."""
+    after_update: Callable[[EfficientZeroNet, Tensor], None] | None = None
+    """Called after each step of the optimiser with the network and whether the step was skipped,
+    bool [] on the device; for weights that follow the trained ones."""
+
+
+def parts_at(parts: Sequence[LossPart], train_step: int) -> Sequence[LossPart]:
+    """Return the parts with their coefficients at ``train_step``, less those that have ended."""
+    return [
+        part._replace(coefficient=part.coefficient * (1.0 - train_step / part.decay_train_steps))
+        if part.decay_train_steps
+        else part
+        for part in parts
+        if not part.decay_train_steps or train_step < part.decay_train_steps
+    ]
 
 
 def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
@@ -106,6 +144,7 @@ def compute_loss(
     *,
     agent: AgentConfig,
     gradient_scaling: GradientScaling = "muzero",
+    priority: PriorityRule | None = None,
 ) -> LossTerms:
     """Unroll the model K steps from o[t] and add up the parts, in their order.
 
@@ -114,34 +153,35 @@ def compute_loss(
 
     Args:
         network: in training mode.
-        batch: see LossInput; B and K are taken from ``actions``.
+        batch: see LossInput.
         parts: of the loss, at least one with a column for o[t]. The order decides rounding.
         agent: unroll and value-prefix settings.
         gradient_scaling: see the top of this file.
+        priority: of the slices; default ``value_errors``.
 
     Raises:
         ValueError: a part needs next observations and ``batch`` has none.
     """
-    needs_next = any(part.needs_next_observations for part in parts)
+    needs_next = any(part.needs_next_latents for part in parts)
     next_latents = _next_latents(network, batch) if needs_next else None
     root, steps = unroll(network, batch, agent=agent, gradient_scaling=gradient_scaling)
     unrolled = Unrolled(
         network=network,
         latents=[root.latents, *(step.latents for step in steps)],
-        value_logits=torch.stack([root.value_logits, *(s.value_logits for s in steps)], 1),
+        value_logits=trained_value_logits(network, batch, root, steps),
         policy_logits=torch.stack([root.policy_logits, *(s.policy_logits for s in steps)], 1),
         value_prefix_logits=torch.stack([step.value_prefix_logits for step in steps], 1),
         next_latents=next_latents,
         auxiliary_value_logits=_auxiliary_value_logits([root, *steps]),
     )
-    mask = torch.cat([torch.ones_like(batch.mask[:, :1]), batch.mask], 1)  # [B, K + 1]
+    reached, step_mask = batch.reached, batch.step_mask
     reported: dict[str, Tensor] = {}
     at_root: list[Tensor] = []
     later: list[Tensor] = []
     for part in parts:
         terms = part.per_step(unrolled, batch)
         has_root = terms.shape[1] > len(steps)
-        terms = (mask if has_root else batch.mask) * terms
+        terms = (reached if has_root else step_mask) * terms
         reported[part.name] = terms.detach()
         weighted = _weighted(terms, part.coefficient)
         if has_root:
@@ -156,17 +196,25 @@ def compute_loss(
     else:
         per_sample = scale_gradient(root_loss + unrolled_loss, factor)
     with torch.no_grad():
-        values = node_answers(root, network.answer_rule).values
+        priorities = (priority or value_errors)(unrolled, batch)
     return LossTerms(
         total=(batch.importance_weights * per_sample).mean(),
         loss=per_sample.detach().mean(),
         parts=reported,
-        priorities=(values - batch.values[:, 0]).abs(),
+        priorities=priorities.detach(),
+        value_targets=batch.values,
         latents=root.latents.detach(),
         value_logits=unrolled.value_logits.detach(),
         value_prefix_logits=unrolled.value_prefix_logits.detach(),
         policy_logits=unrolled.policy_logits.detach(),
     )
+
+
+def value_errors(unrolled: Unrolled, batch: LossInput) -> Tensor:
+    """Return |v(o[t]) - z[0]|, f32 [B], raw scale (PER, section 3.3)."""
+    values = unrolled.network.answer_rule.decode(unrolled.value_logits[:, 0])
+    # Detached: the value may be a view of the outputs, which keeps their gradient.
+    return (values.detach() - batch.values[:, 0]).abs()
 
 
 def importance_weights(probabilities: Tensor, table_sizes: Tensor, exponent: float) -> Tensor:
@@ -186,7 +234,7 @@ def unroll(
     root = network.initial_inference(batch.root_observations)
     latents, lstm_states = root.latents, network.initial_lstm_states(len(batch.actions))
     steps: list[RecurrentInference] = []
-    for k in range(batch.actions.shape[1]):
+    for k in range(batch.num_unroll_steps):
         if k % agent.value_prefix_horizon == 0:
             lstm_states = torch.zeros_like(lstm_states)
         if gradient_scaling == "muzero":
@@ -205,6 +253,25 @@ def _auxiliary_value_logits(
 ) -> Tensor | None:
     logits = [n.auxiliary_value_logits for n in nodes if n.auxiliary_value_logits is not None]
     return torch.stack(logits, 1) if logits else None
+
+
+def trained_value_logits(
+    network: EfficientZeroNet,
+    batch: LossInput,
+    root: InitialInference,
+    steps: Sequence[RecurrentInference],
+) -> Tensor:
+    """Return the logits of V(o[t + k]), or of Q(o[t + k], a[t + k]), f32 [B, K + 1, bins]."""
+    nodes: list[InitialInference | RecurrentInference] = [root, *steps]
+    if network.answer_rule.value == "state":
+        return torch.stack([node.value_logits for node in nodes], 1)
+    taken = []
+    for k, node in enumerate(nodes):
+        logits = node.action_value_logits  # [B, A, bins]
+        assert logits is not None
+        index = batch.actions[:, k, None, None].expand(-1, 1, logits.shape[2])
+        taken.append(logits.gather(1, index).squeeze(1))
+    return torch.stack(taken, 1)
 
 
 def _halved(gradient: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from efficientzero.metrics.section_timer import SectionTimer
+from learner.training.local_targets import local_targets
 from learner.training.optimizers import make_optimizer
 from learner.training.update import Updater
 from tests.integration.local_runs import CHECKOUT, TINY, LocalRun
@@ -32,7 +33,9 @@ def test_two_ranks_make_the_updates_of_one_with_the_whole_batch(tmp_path, name):
             rank.kill()
     config = CASES[name]
     network = make_network(config, IMAGE, seed=0).float()
-    updater = Updater(network, make_optimizer(network, config), config, SectionTimer("learner"))
+    targets = local_targets(network, config)
+    trained = (network, make_optimizer(network, config), config, SectionTimer("learner"))
+    updater = Updater(*trained, targets=targets)
     wanted = train(config, updater, network, lambda batch, step: batch)
     got = torch.load(tmp_path / "leader.pt")
     for got_step, wanted_step in zip(got["steps"], wanted["steps"], strict=True):

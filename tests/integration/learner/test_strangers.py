@@ -13,12 +13,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from efficientzero.rpc import credentials
+from deploy.launching import tokens
+from deploy.launching.tokens import make_local_credentials
 from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.credentials import (
     CREDENTIALS_VARIABLE,
     CredentialsError,
-    make_local_credentials,
     read_read_token,
     read_token,
 )
@@ -198,10 +198,10 @@ def test_a_file_system_without_modes_gets_no_tokens(tmp_path, monkeypatch):
     run.mkdir()
     private.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(private))
-    is_private = credentials._is_private
+    is_private = tokens.is_private
     monkeypatch.setattr(
-        credentials,
-        "_is_private",
+        tokens,
+        "is_private",
         lambda path: not path.is_relative_to(run) and is_private(path),
     )
     folder = make_local_credentials(run)

@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from deploy.launching.tokens import make_local_credentials
 from deploy.supervising import status
 from efficientzero.config.fields import ActorConfig, BudgetConfig, ClusterConfig, Config
 from efficientzero.metrics.pulse import NO_VITALS, Pulse, Vitals
@@ -25,7 +26,6 @@ from efficientzero.rpc.channel import open_channel
 from efficientzero.rpc.credentials import (
     CREDENTIALS_VARIABLE,
     CredentialsError,
-    make_local_credentials,
     read_token,
 )
 from efficientzero.rpc.stubs import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc

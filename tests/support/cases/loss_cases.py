@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from efficientzero import networks
+from efficientzero.config import num_actions_in_slice
 from efficientzero.config.fields import AgentConfig, Config, NetworkConfig
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
@@ -27,6 +28,7 @@ CONFIG = Config(
         reduced_channels=2,
         mlp_latent_size=6,
         mlp_hidden_size=8,
+        decoder_channels=3,
         head_hidden_size=5,
         lstm_hidden_size=4,
         projector_hidden_size=6,
@@ -67,6 +69,39 @@ CASES = {
         agent={"value_prefix": False, "value_prefix_horizon": 1}, compat=_REFERENCE
     ),
     "numbers instead of categories": case(network={"categorical_values": False}),
+    "spr": case(learner={"consistency": "spr"}),
+    "nce": case(learner={"consistency": "nce"}),
+    "nce with other steps of a slice, reference scaling": case(
+        learner={
+            "consistency": "nce",
+            "nce_same_episode_negatives": True,
+            "nce_temperature": 0.3,
+        },
+        compat=_REFERENCE,
+    ),
+    "numbers on the raw scale, Huber": case(
+        network={"categorical_values": False, "value_transform": "identity"},
+        learner={"huber_delta": 2.0},
+    ),
+    "few atoms on the raw scale": case(network={"value_transform": "identity", "support_bins": 5}),
+    "reconstruction": case(learner={"reconstruction_coefficient": 0.5}),
+    "reconstruction alone, through strides, reference scaling": case(
+        network={"downsample": 2},
+        learner={
+            "reconstruction_coefficient": 2.0,
+            "policy_coefficient": 0.0,
+            "value_coefficient": 0.0,
+            "value_prefix_coefficient": 0.0,
+            "consistency_coefficient": 0.0,
+        },
+        compat=_REFERENCE,
+    ),
+    "action values": case(agent={"value_function": "action"}),
+    "action values, as numbers, reference scaling": case(
+        agent={"value_function": "action"},
+        network={"categorical_values": False, "action_value_hidden_size": 7},
+        compat=_REFERENCE,
+    ),
     "no consistency": case(learner={"consistency_coefficient": 0.0}),
     "further horizons": case(agent={"auxiliary_discounts": (0.5, 0.9)}),
     "a further horizon, as a number, reference scaling": case(
@@ -103,6 +138,7 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
     """Return random float64 inputs; some slices end inside the unroll, some values overflow."""
     g = torch.Generator().manual_seed(seed)
     steps, kind = config.agent.num_unroll_steps, torch.float64
+    num_actions = num_actions_in_slice(config.agent)
 
     def observations(*shape: int) -> torch.Tensor:
         shape = (*shape, *spec.observation_shape)
@@ -120,11 +156,11 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
     return LossInput(
         root_observations=observations(size),
         next_observations=observations(size, steps),
-        actions=torch.randint(0, spec.num_actions, (size, steps), generator=g),
+        actions=torch.randint(0, spec.num_actions, (size, num_actions), generator=g),
         value_prefixes=torch.randint(-2, 3, (size, steps), generator=g).to(kind),
         values=torch.randn(size, steps + 1, generator=g, dtype=kind) * 10,
         policies=policies / policies.sum(2, keepdim=True) * exists[:, :, None],
-        mask=(torch.arange(steps) < lengths[:, None]).to(kind),
+        mask=(torch.arange(num_actions) < lengths[:, None]).to(kind),
         importance_weights=torch.rand(size, generator=g, dtype=kind),
         auxiliary_values=auxiliary,
     )
@@ -144,6 +180,7 @@ def loss_of(network: EfficientZeroNet, batch: LossInput, config: Config) -> Loss
 def in_float32(batch: LossInput) -> LossInput:
     """Return ``batch`` as the learner's loader makes it."""
     fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    fields = {name: tensor for name, tensor in fields.items() if tensor is not None}
     return LossInput(
         **{
             name: tensor.float() if tensor is not None and tensor.is_floating_point() else tensor

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from efficientzero.config import num_actions_in_slice
 from efficientzero.config.fields import AgentConfig, Config
 from efficientzero.schema import (
     F32,
@@ -120,7 +121,7 @@ def window(episode: Episode, t: int, spec: EnvSpec, agent: AgentConfig) -> Traje
 
     return TrajectorySlice(
         frames=np.array(frames),
-        actions=or_zeros(episode.actions, unroll).astype(np.int32),
+        actions=or_zeros(episode.actions, num_actions_in_slice(agent)).astype(np.int32),
         rewards=or_zeros(episode.rewards, span),
         search_policies=or_zeros(episode.search_policies, unroll + 1),
         root_values=or_zeros(episode.root_values, span + 1),

@@ -45,6 +45,7 @@ class TellingSearch:
         )
         self.network_values = planner.network_values
         self.horizon_values = planner.horizon_values
+        self.network_action_values = planner.network_action_values
         self.seen: list[np.ndarray] = []
         self.sizes: list[int] = []
 
@@ -65,6 +66,7 @@ class TellingSearch:
             predicted_values=np.zeros(count, np.float32),
             prior_logits=np.zeros((count, 2), np.float32),
             search_depths=np.ones(count, np.int32),
+            child_q=np.empty((count, 0), np.float32),
         )
 
 
@@ -93,6 +95,7 @@ def make_config(
     ratio=1.0,
     policy_coefficient=1.0,
     value_target="td",
+    value_function="state",
     start=0,
     fresh=0,
 ) -> Config:
@@ -105,6 +108,7 @@ def make_config(
             discount=0.9,
             num_unroll_steps=unroll,
             td_steps=td_steps,
+            value_function=value_function,
             value_prefix=prefix_horizon > 1,
             value_prefix_horizon=max(1, prefix_horizon),
         ),

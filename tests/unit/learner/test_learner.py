@@ -424,6 +424,10 @@ def test_weights_are_measured_on_logging_steps_only(tmp_path, monkeypatch):
         {"learner": {"policy_coefficient": 0.0}},
         {"learner": {"augmentation": True}},
         {"learner": {"augmentation": True, "independent_augmentation": False}},
+        {"learner": {"target_network": "local"}},
+        {"network": {"value_transform": "identity"}},
+        {"network": {"support_bins": 5}},
+        {"network": {"categorical_values": False}, "learner": {"huber_delta": 0.1}},
     ],
 )
 def test_training_runs_with_every_switch_and_learns_something_else(tmp_path, switch):
@@ -476,10 +480,22 @@ def test_uniform_replay_gets_no_priorities_and_its_weights_are_one(tmp_path):
     )
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
-def test_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path, optimizer):
+@pytest.mark.parametrize(
+    "learner",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "adamw"},
+        {"optimizer": "lars"},
+        {"consistency": "spr", "momentum_tau": 0.5},
+        {"consistency": "nce"},
+        {"target_network": "local", "target_interval": 2},
+        {"reconstruction_coefficient": 1.0, "reconstruction_train_steps": 5},
+    ],
+    ids=lambda learner: "-".join(map(str, learner.values())),
+)
+def test_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path, learner):
     budget = {"train_steps": 4, "last_train_steps": 2}
-    config = learner_config(budget=budget, optimizer=optimizer)
+    config = learner_config(budget=budget, **learner)
     batches = [training_batch(config, seed) for seed in range(6)]
     whole = Bench(tmp_path / "whole", config, batches)
     whole.learner.run()

@@ -47,6 +47,7 @@ class TellingSearch(CountingSearch):
             predicted_values=zeros,
             prior_logits=np.zeros(counts.shape, np.float32),
             search_depths=np.zeros(len(roots), np.int32),
+            child_q=np.empty((len(roots), 0), np.float32),
         )
 
 

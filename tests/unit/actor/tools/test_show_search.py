@@ -60,6 +60,7 @@ def test_every_kind_of_frame_is_drawn(tmp_path, shape):
             predicted_values=np.zeros(1, np.float32),
             prior_logits=np.zeros((1, 2), np.float32),
             search_depths=np.array([2], np.int32),
+            child_q=np.empty((1, 0), np.float32),
         ),
         tree=TREE,
         env_step=1,

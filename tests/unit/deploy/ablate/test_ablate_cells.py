@@ -16,9 +16,9 @@ from deploy.ablate.command import (
     launch_command,
     launch_options,
     slots,
-    visible_gpus,
 )
 from deploy.ablate.grid import Grid, expand
+from deploy.checks.devices import visible_gpus
 from deploy.checks.preflight import check_run_id
 from deploy.launching import command_line
 from efficientzero.config.files import PRESETS, ConfigError, config_hash, load_preset
@@ -262,6 +262,10 @@ def test_a_slot_shows_its_gpus_to_runs_that_choose_for_themselves():
     slot = Slot(cpus=(0,), gpus=("2", "3"))
     assert slot.environment({"A": "1"}, CATCH) == {"A": "1", "CUDA_VISIBLE_DEVICES": "2,3"}
     assert slot.environment({}, changed(CATCH, {"cluster.device": "cuda:1"})) == {}
+    assert slot.environment({}, changed(CATCH, {"cluster.learner_device": "cuda:1"})) == {}
+    on_cpu = changed(CATCH, {"cluster.actor_device": "cpu"})
+    assert slot.environment({}, on_cpu) == {"CUDA_VISIBLE_DEVICES": "2,3"}
+    assert slot.environment({}, changed(CATCH, {"cluster.device": "cpu"})) == {}
     assert Slot(cpus=(0,)).environment({}, CATCH) == {}
 
 

@@ -14,10 +14,10 @@ from deploy.ablate.command import Slot
 from deploy.ablate.grid import Grid, expand
 from deploy.ablate.runner import GridRunner
 from deploy.checks.preflight import MIN_FREE_BYTES
+from deploy.launching.tokens import make_local_credentials
 from deploy.supervising.stop_requests import StopRequests
 from efficientzero.config.files import load_preset
 from efficientzero.process.runtime import StopSignal
-from efficientzero.rpc.credentials import make_local_credentials
 from tests.support.fakes import tiny_run
 
 CATCH = load_preset("catch")

@@ -244,6 +244,7 @@ def test_weights_without_a_snapshot_of_their_moment_are_refused(parent):
         ({"network.channels": 5}, "network.channels: got 5, wanted 4"),
         ({"agent.value_prefix": False}, "agent.value_prefix: got False, wanted True"),
         ({"learner.optimizer": "sgd"}, "learner.optimizer: got sgd, wanted adamw"),
+        ({"learner.consistency": "spr"}, "learner.consistency: got spr, wanted simsiam"),
         (
             {"budget.train_steps": 4, "budget.last_train_steps": 4},
             "budget.train_steps: got 4 and 4 last ones, wanted more than the 8",
@@ -269,6 +270,15 @@ def test_projector_can_be_left_behind_and_not_be_made_up(parent):
         check_fork(fork, fork.base(None), parent.env_spec)
     off = changed(fork.base(None), {"learner.consistency_coefficient": 0.0})
     check_fork(fork, off, parent.env_spec)
+
+
+@pytest.mark.parametrize("has_projector", [True, False])
+def test_a_decoder_is_not_among_the_weights_that_are_taken(parent, has_projector):
+    save_weights(parent, 8, NEW, projector=has_projector)
+    fork = frozen(parent, takes_weights=True)
+    change = {"learner.reconstruction_coefficient": 1.0, "network.decoder_channels": 5}
+    without = {} if has_projector else {"learner.consistency_coefficient": 0.0}
+    check_fork(fork, changed(fork.base(None), change | without), parent.env_spec)
 
 
 def test_group_tells_the_content_that_was_taken(parent, tmp_path):

@@ -234,6 +234,7 @@ def test_impossible_value_is_refused(capsys):
         (("--actors", "2"), "cluster.num_actors: got 2, wanted 1"),
         (("--reanalyzers", "3"), "cluster.num_reanalyzers: got 3, wanted 1"),
         (("--cluster.device", "cuda"), "cluster.device: got cuda, wanted cpu or auto"),
+        (("--cluster.actor-device", "cuda:1"), "cluster.actor_device: got 'cuda:1', wanted cpu or"),
         (("--cluster.threads-per-process", "2"), "cluster.threads_per_process: got 2, wanted 1"),
         (("--actor.pipeline", "on"), "actor.pipeline: got on, wanted off or auto"),
     ],

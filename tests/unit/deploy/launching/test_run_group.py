@@ -43,6 +43,10 @@ CANNOT_CHANGE_RESULTS = {
     "cluster.replay_network",
     "cluster.learner_port",
     "cluster.device",
+    "cluster.learner_device",
+    "cluster.actor_device",
+    "cluster.reanalyzer_device",
+    "cluster.evaluator_device",
     "cluster.max_restarts",
     "cluster.threads_per_process",
     "cluster.metrics_interval_seconds",
@@ -339,6 +343,36 @@ def test_a_field_that_both_searches_read_is_not_cut():
         assert rank.index("search.root_policy_temperature") < rank.index("budget.env_steps")
         is_puct = rank.index("search.value_delta_max") < rank.index("budget.env_steps")
         assert is_puct == (algorithm == "puct")
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        ({}, {"learner.consistency", "learner.momentum"}),
+        ({"learner.optimizer": "adamw"}, {"learner.consistency"}),
+        ({"learner.consistency_coefficient": 0.0}, {"learner.momentum"}),
+        (
+            {"learner.optimizer": "adamw", "learner.consistency": "spr"},
+            {"learner.consistency", "learner.momentum_tau"},
+        ),
+        (
+            {"learner.reconstruction_coefficient": 1.0},
+            {"learner.consistency", "learner.momentum", "learner.reconstruction_train_steps"},
+        ),
+        (
+            {"learner.consistency": "nce"},
+            {"learner.consistency", "learner.momentum", "learner.nce_temperature"},
+        ),
+    ],
+)
+def test_settings_of_losses_that_are_not_used_are_cut_first(change, read):
+    rank = by_importance(experiment_values(changed(Config(), change)))
+    asked = {
+        *("consistency", "momentum", "momentum_tau", "nce_temperature"),
+        "reconstruction_train_steps",
+    }
+    last = rank.index("evaluator.num_episodes")
+    assert {f"learner.{n}" for n in asked if rank.index(f"learner.{n}") < last} == read
 
 
 def test_numbers_of_actors_and_reanalyzers_are_named():

@@ -12,7 +12,8 @@ import pytest
 from deploy.checks.preflight import PreflightError
 from deploy.launching.prepare import prepare, prepare_resume
 from deploy.launching.run_lock import new_run_folder, run_lock
-from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, make_local_credentials, read_token
+from deploy.launching.tokens import make_local_credentials
+from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE, read_token
 from efficientzero.rpc.place_proofs import SECRET_FILE, PlaceProofs
 from efficientzero.runs.run_folder import RunInfo
 from tests.support.fakes import tiny_config

@@ -94,7 +94,7 @@ def test_an_unknown_preset_names_the_nearest():
                     for part in ("policy", "value", "value_prefix", "consistency")
                 }
             },
-            "learner: got 0 for all four coefficients",
+            "learner: got 0 for all coefficients",
         ),
         ({"seed": -1}, "seed: got -1"),
         (
@@ -120,7 +120,36 @@ def test_an_unknown_preset_names_the_nearest():
             {"learner": {"max_batch_staleness": 205}},
             r"learner.max_batch_staleness: got 205, wanted 0 or at least 207",
         ),
+        (
+            {"learner": {"consistency": "nce", "batch_size": 1}},
+            "learner.consistency: got nce with learner.batch_size 1 and agent.num_unroll_steps 5, "
+            "wanted at least 8 predictions",
+        ),
+        (
+            {
+                "learner": {
+                    **{
+                        f"{part}_coefficient": 0.0
+                        for part in ("policy", "value", "value_prefix", "consistency")
+                    },
+                    "reconstruction_coefficient": 1.0,
+                    "reconstruction_train_steps": 500,
+                }
+            },
+            "learner.reconstruction_train_steps: got 500 with 0 for all other coefficients",
+        ),
+        ({"learner": {"momentum_tau": 1.5}}, "learner.momentum_tau: got 1.5, wanted 0 to 1"),
+        ({"learner": {"consistency": "SPR"}}, "learner.consistency: got 'SPR', wanted"),
         ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
+        (
+            {"network": {"support_bins": 51, "categorical_values": False}},
+            "network.support_bins: got 51 with network.categorical_values off, wanted 0",
+        ),
+        ({"network": {"support_bins": 1}}, "network.support_bins: got 1, wanted 0 or at least 2"),
+        (
+            {"learner": {"huber_delta": 1.0}},
+            "learner.huber_delta: got 1.0 with network.categorical_values on, wanted 0",
+        ),
         (
             {"search": {"algorithm": "gumbel"}, "compat": {"random_first_child": True}},
             "search.algorithm: got gumbel with compat",

@@ -19,6 +19,7 @@ def result(policies, logits, root_values, predicted_values, depths):
         predicted_values=np.array(predicted_values, np.float32),
         prior_logits=np.array(logits, np.float32),
         search_depths=np.array(depths, np.int32),
+        child_q=np.empty((count, 0), np.float32),
     )
 
 

@@ -5,7 +5,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from efficientzero.config import Config, LearnerConfig, NetworkConfig
+from efficientzero.config import LearnerConfig, NetworkConfig
 from efficientzero.networks import (
     AUXILIARY_HEADS,
     TRUNKS,
@@ -17,14 +17,19 @@ from efficientzero.networks import (
 from tests.support.fakes import tiny_config, tiny_run
 
 
+def with_learner(config, **fields):
+    return dataclasses.replace(config, learner=dataclasses.replace(config.learner, **fields))
+
+
 @pytest.mark.parametrize("name", AUXILIARY_HEADS)
 def test_an_auxiliary_head_is_built_where_its_loss_counts_and_somebody_trains(name):
-    config, coefficient = tiny_config(), AUXILIARY_HEADS[name].coefficient
+    coefficient, kind = AUXILIARY_HEADS[name].coefficient, AUXILIARY_HEADS[name].consistency
+    config = with_learner(tiny_config(), consistency=kind or "simsiam", **{coefficient: 1.0})
     spec = tiny_run(None, config).env_spec
-    off = dataclasses.replace(
-        config, learner=dataclasses.replace(config.learner, **{coefficient: 0})
-    )
-    assert name in auxiliary_heads_of(Config()) and name not in auxiliary_heads_of(off)
+    off = with_learner(config, **{coefficient: 0})
+    assert name in auxiliary_heads_of(config) and name not in auxiliary_heads_of(off)
+    other = with_learner(config, consistency="simsiam" if kind else "spr")
+    assert (name in auxiliary_heads_of(other)) == (not kind)
     trained = make_network(config, spec, training=True)
     assert list(trained.auxiliary_heads) == [*auxiliary_heads_of(config)]
     assert not make_network(config, spec, training=False).auxiliary_heads

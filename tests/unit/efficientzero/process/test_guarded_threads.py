@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
+from deploy.launching.tokens import make_local_credentials
 from deploy.supervising import monitor as monitor_module
 from deploy.supervising.child import Child, child_environment
 from deploy.supervising.monitor import RunMonitor
@@ -23,7 +24,6 @@ from efficientzero.metrics.wandb_tracker import WandbTracker
 from efficientzero.process import runtime
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal, ThreadFailed
-from efficientzero.rpc.credentials import make_local_credentials
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
 from efficientzero.runs.results.run_summary import Outcome

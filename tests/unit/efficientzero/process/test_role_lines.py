@@ -1,12 +1,16 @@
 """The roles' command lines: what they refuse, and what they take from their surroundings."""
 
+import dataclasses
 import os
 import sys
 
 import pytest
 
+from efficientzero.config import role_device
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.worker.role_arguments import bypass_proxies, parse_server_line, parse_worker_line
+from efficientzero.worker.worker import DeviceRefused, with_device
+from tests.support.fakes import tiny_config, tiny_run
 
 
 def refused(monkeypatch, capsys, *arguments, parse=parse_worker_line) -> str:
@@ -42,6 +46,27 @@ def test_worker_that_joins_needs_nothing_else(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", arguments)
     assert parse_worker_line("actor", None).join == "learner:7400"
     assert os.environ[CREDENTIALS_VARIABLE] == str(tmp_path)
+
+
+def test_worker_takes_a_device_and_refuses_what_is_none(monkeypatch, capsys, tmp_path):
+    said = refused(monkeypatch, capsys, "--join", "host:7400", "--device", "gpu")
+    assert said == "actor: error: --device: got gpu, wanted auto, cpu, cuda or cuda:N"
+    monkeypatch.setattr(sys, "argv", ["role", "--join", "host:7400", "--device", "cuda:1"])
+    assert parse_worker_line("actor", None).device == "cuda:1"
+
+
+def test_a_workers_own_device_counts_more_than_the_runs(tmp_path):
+    run = tiny_run(tmp_path, tiny_config())
+    assert with_device(run, "actor", "") is run
+    moved = with_device(run, "actor", "cuda:1")
+    assert role_device(moved.config.cluster, "actor", 3) == "cuda:1"
+    assert role_device(moved.config.cluster, "reanalyzer", 3) == run.config.cluster.device
+    assert moved.config_hash == run.config_hash
+    cluster = dataclasses.replace(run.config.cluster, deterministic=True)
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, cluster=cluster))
+    with pytest.raises(DeviceRefused, match=r"cluster.actor_device: got 'cuda:1', wanted"):
+        with_device(run, "actor", "cuda:1")
+    assert DeviceRefused.is_permanent
 
 
 def test_server_waits_for_its_file_no_longer_than_it_may(monkeypatch, capsys, tmp_path):

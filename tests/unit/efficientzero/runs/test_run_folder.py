@@ -23,7 +23,7 @@ from deploy.launching.run_lock import run_lock
 from deploy.launching.serve import existing_run
 from efficientzero.config.files import ConfigError
 from efficientzero.networks import make_network
-from efficientzero.process.devices import setup_torch, with_usable_device
+from efficientzero.process.devices import NoSuchDevice, setup_torch, with_usable_device
 from efficientzero.runs.checkpoint import list_checkpoints, save_checkpoint
 from efficientzero.runs.run_folder import RunInfo
 from learner.training.ranks import RankGroup, meeting_point
@@ -160,10 +160,12 @@ def test_a_run_of_another_device_is_played_on_the_one_that_is_here(copy, capsys,
 def test_a_device_that_is_here_is_kept():
     for device in ("cpu", "auto"):
         cluster = changed(tiny_config(), cluster={"device": device}).cluster
-        assert with_usable_device(cluster) is cluster
+        assert with_usable_device(cluster, "evaluator") is cluster
     foreign = changed(tiny_config(), cluster={"device": "cuda:63"}).cluster
-    with pytest.raises(ValueError, match="cuda:63"):
-        setup_torch(foreign)  # a run that is started is never moved to another device
+    with pytest.raises(NoSuchDevice, match="cuda:63"):
+        setup_torch(
+            foreign, "evaluator", 0
+        )  # a run that is started is never moved to another device
 
 
 def test_a_folder_that_cannot_be_read_is_not_one_without_checkpoints(tmp_path, monkeypatch):
@@ -180,7 +182,7 @@ def test_a_folder_that_cannot_be_read_is_not_one_without_checkpoints(tmp_path, m
     run = tiny_run(tmp_path, tiny_config())
     run.save()
     with pytest.raises(ValueError, match=r"checkpoints: cannot be read \(Permission denied\)"):
-        load_network(run, setup_torch(run.config.cluster))
+        load_network(run, setup_torch(run.config.cluster, "evaluator", 0))
     with pytest.raises(PreflightError, match="checkpoints: Permission denied"):
         prepare_resume(run, run.config)
 

@@ -172,6 +172,14 @@ AUXILIARY = {"auxiliary_discounts": [0.8]}
             r"agent\.auxiliary_discounts: got 0\.0, wanted more than 0",
         ),
         (
+            {"agent": {"value_function": "action", **AUXILIARY}},
+            r"agent\.auxiliary_discounts: got 0\.8 with agent\.value_function action, wanted none",
+        ),
+        (
+            {"agent": AUXILIARY, "learner": {"target_network": "local"}},
+            r"agent\.auxiliary_discounts: got 0\.8 with learner\.target_network local, wanted",
+        ),
+        (
             {"agent": AUXILIARY, "reanalyzer": {"value_target": "search"}},
             r"agent\.auxiliary_discounts: got 0\.8 with reanalyzer\.value_target search, wanted",
         ),

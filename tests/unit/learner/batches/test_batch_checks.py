@@ -69,10 +69,13 @@ def test_a_bad_field_is_named_with_what_was_got_and_wanted(name, change, message
 
 @pytest.mark.parametrize("name", [n for n, field in BATCH_FIELDS.items() if field.range])
 def test_no_field_may_lie_outside_its_range(name):
-    config = changed(CONFIG, replay={"priority_refresh_share": 0.5})
+    config = changed(
+        CONFIG, replay={"priority_refresh_share": 0.5}, learner={"target_network": "local"}
+    )
     tested = BatchChecks(config, SPEC, largest_target=np.inf)
     batch, allowed = training_batch(config), BATCH_FIELDS[name].range
     high = {"last_action": SPEC.num_actions - 1, "last_env_step": config.budget.env_steps + 1}
+    high["last_offset"] = config.agent.num_unroll_steps + config.agent.td_steps
     numbers = [allowed.low if allowed.excludes_low else allowed.low - 1]
     if allowed.high is not None:
         numbers.append(high.get(allowed.high, allowed.high) + 1)

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
+from deploy.launching.tokens import make_local_credentials
 from efficientzero.metrics.pulse import NO_VITALS, Vitals
 from efficientzero.rpc.credentials import (
     CREDENTIALS_VARIABLE,
     credentials_folder,
-    make_local_credentials,
 )
 from learner.cluster.roster import Roster, Seat
 from learner.cluster.watch import ClusterWatch, _for_workers

@@ -40,9 +40,10 @@ def test_loss_and_parts_equal_a_loop_over_slices_and_steps(config, spec, seed):
     for name in ("policy", "value", "value_prefix"):
         part = torch.from_numpy(getattr(wanted, name))
         torch.testing.assert_close(got.parts[name], part, rtol=1e-9, atol=1e-9)
-    if config.learner.consistency_coefficient:
-        part = torch.from_numpy(wanted.consistency)
-        torch.testing.assert_close(got.parts["consistency"], part, rtol=1e-9, atol=1e-9)
+    for name in ("consistency", "reconstruction"):
+        if getattr(config.learner, f"{name}_coefficient"):
+            part = torch.from_numpy(getattr(wanted, name))
+            torch.testing.assert_close(got.parts[name], part, rtol=1e-9, atol=1e-9)
     if config.agent.auxiliary_discounts:
         part = torch.from_numpy(wanted.auxiliary)
         torch.testing.assert_close(got.parts["auxiliary_value"], part, rtol=1e-9, atol=1e-9)
@@ -213,13 +214,32 @@ def test_a_further_part_is_added_masked_and_reported_under_its_name():
     assert float(terms.loss - without.loss) == pytest.approx(added, rel=1e-9)
 
 
+@pytest.mark.parametrize("value_function", ["state", "action"])
 @pytest.mark.parametrize("is_categorical", [True, False])
-def test_priorities_are_absolute_value_errors_at_the_root(is_categorical):
-    config = case(network={"categorical_values": is_categorical})
+def test_priorities_are_absolute_value_errors_at_the_root(is_categorical, value_function):
+    config = case(
+        network={"categorical_values": is_categorical}, agent={"value_function": value_function}
+    )
     network, batch = make_network(config), make_batch(config)
     terms = loss_of(network, batch, config)
-    values = network.support.decode(network.initial_inference(batch.root_observations).value_logits)
+    said = network.initial_inference(batch.root_observations)
+    values = network.support.decode(said.value_logits)
+    if value_function == "action":
+        of_actions = network.support.decode(said.action_value_logits)
+        values = of_actions.gather(1, batch.actions[:, :1]).squeeze(1)
     torch.testing.assert_close(terms.priorities, (values - batch.values[:, 0]).abs().detach())
+
+
+def test_only_the_action_that_was_taken_is_trained_and_the_value_head_is_not():
+    config = case(agent={"value_function": "action"}, learner=NO_CONSISTENCY)
+    network, batch = make_network(config), make_batch(config)
+    taken = dataclasses.replace(batch, actions=torch.zeros_like(batch.actions))
+    loss_of(network, taken, config).total.backward()
+    output = network.prediction.action_value_head[-1].output
+    by_action = output.weight.grad.view(VECTOR.num_actions, -1).abs().sum(1)
+    assert by_action[0] > 0
+    assert by_action[1] == 0
+    assert all(weight.grad is None for weight in network.prediction.value_head.parameters())
 
 
 def test_importance_weights_by_hand():

@@ -66,6 +66,24 @@ def test_optimiser_keeps_its_own_settings(kind):
     assert own.param_groups[0]["weight_decay"] == 0.25
 
 
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("kept", ["", "projector"])
+def test_a_decoder_starts_new_and_takes_no_moments_of_others(kind, kept):
+    parent = make_network()
+    parent["decoder"] = nn.Linear(2, 2)
+    optimizer = OPTIMIZERS[kind](parent.parameters())
+    train(parent, optimizer, 4, seed=1)
+    network = make_network(projector=bool(kept), seed=7)
+    network["decoder"] = nn.Linear(2, 2)
+    own = OPTIMIZERS[kind](network.parameters())
+    before = network["decoder"].weight.clone()
+    adopt_weights(network, own, state_of(parent, optimizer))
+    assert torch.equal(network["decoder"].weight, before)
+    for name, parameter in network.named_parameters():
+        assert (parameter in own.state) == (not name.startswith("decoder")), name
+    torch.testing.assert_close(network["body"].weight, parent["body"].weight, rtol=0, atol=0)
+
+
 def test_weights_that_are_missing_are_refused():
     parent, network = make_network(projector=False), make_network()
     optimizer = OPTIMIZERS["sgd"](parent.parameters())

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -225,6 +226,20 @@ def test_a_training_batch_comes_back_bit_by_bit_and_writable(spec):
     batch = random_training_batch(spec, config, seed=1)
     decoded = decode_batch(encode_batch(batch), batch_spec(spec, config))
     assert_same_training_batch(decoded, batch)
+
+
+def test_a_training_batch_from_before_a_field_that_the_run_lacks_is_read():
+    config = Config(learner=LearnerConfig(batch_size=7))
+    batch = random_training_batch(VECTORS, config, seed=1)
+
+    assert batch.bootstrap_offsets.size == 0
+    fields = {k: v for k, v in batch._asdict().items() if not k.startswith("bootstrap_")}
+    older = NamedTuple("Older", [(name, Any) for name in fields])(**fields)
+    decoded = decode_batch(encode_batch(older), batch_spec(VECTORS, config))
+    assert_same_training_batch(decoded, batch)
+    local = Config(learner=LearnerConfig(batch_size=7, target_network="local"))
+    with pytest.raises(ValueError, match="frames: got"):
+        decode_batch(encode_batch(batch), batch_spec(VECTORS, local))
 
 
 def test_a_training_batch_of_another_size_is_refused():

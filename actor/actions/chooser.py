@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from efficientzero.config import Config, temperature
-from efficientzero.schema import I32, I64, SearchResult
+from actor.actions.rules import VisitsRule, make_action_rule
+from efficientzero.config import Config, epsilon, temperature
+from efficientzero.schema import I64, Bool, SearchResult
 
 _MOST_REPEATS = 10_000
 
@@ -20,15 +21,20 @@ class ActionChooser:
     distant states, a random walk does not.
     """
 
-    def __init__(self, config: Config, num_envs: int, generator: np.random.Generator) -> None:
+    def __init__(
+        self, config: Config, num_envs: int, generator: np.random.Generator, *, plays_best: bool
+    ) -> None:
         """Start with no random action under way.
 
         Args:
             config: of the run.
             num_envs: E.
             generator: for all draws; ``actor.random_action_share`` 0 draws nothing for itself.
+            plays_best: of the planner.
         """
         self._config, self._generator = config, generator
+        self._rule = make_action_rule(config, plays_best=plays_best, generator=generator)
+        self._before_training = VisitsRule(config, generator)  # of a planner that knows nothing
         self._repeated = np.zeros(num_envs, np.int64)  # the action
         self._repeats_left = np.zeros(num_envs, np.int64)
 
@@ -38,30 +44,34 @@ class ActionChooser:
         envs: Sequence[int],
         train_step: int,
         *,
-        plays_best: bool,
+        legal_actions: Bool | None,
         is_random: bool,
     ) -> I64:
-        """Return actions i64 [B]: sampled by visits or the planner's best, a share of them random.
+        """Return actions i64 [B]: chosen by ``actor.action_rule``, a share of them random.
 
         Args:
             result: of B roots, with exploration noise.
             envs: the environments of the roots.
-            train_step: of the weights; sets the temperature.
-            plays_best: play the planner's ``best_actions``.
-            is_random: the actions are random already (training has not begun): add no others.
+            train_step: of the weights; sets the temperature and epsilon.
+            legal_actions: [B, W] of the roots; None: all are.
+            is_random: training has not begun: actions are uniform, whatever the rule.
         """
-        config = self._config
-        if plays_best:
-            actions: I64 = result.best_actions.astype(np.int64)
-        else:
-            temperature_now = temperature(train_step, config.actor, config.budget)
-            actions = sample_actions(result.visit_counts, temperature_now, self._generator)
-        if config.actor.random_action_share and not is_random:
+        rule = self._before_training if is_random else self._rule
+        actions = rule.choose(result, legal_actions, train_step)
+        if self._config.actor.random_action_share and not is_random:
             self._begin_random_actions(envs, result.visit_counts.shape[1])
             is_repeating = self._repeats_left[envs] > 0
             actions = np.where(is_repeating, self._repeated[envs], actions)
             self._repeats_left[envs] -= is_repeating
         return actions
+
+    def row(self, train_step: int) -> Mapping[str, float]:
+        """Return the temperature, and epsilon where actions are epsilon-greedy."""
+        actor, budget = self._config.actor, self._config.budget
+        row = {"actor/temperature": temperature(train_step, actor, budget)}
+        if actor.action_rule == "epsilon_greedy":
+            row["actor/epsilon"] = epsilon(train_step, actor, budget)
+        return row
 
     def reset(self, env: int) -> None:
         """Stop repeating a random action in an environment whose episode has ended."""
@@ -75,20 +85,3 @@ class ActionChooser:
         self._repeated[beginning] = generator.integers(num_actions, size=size)[begins]
         lengths = generator.zipf(2.0, size) if actor.random_action_repeat else np.ones(size, int)
         self._repeats_left[beginning] = np.minimum(lengths, _MOST_REPEATS)[begins]
-
-
-def sample_actions(visit_counts: I32, temperature: float, generator: np.random.Generator) -> I64:
-    """Draw actions with probability proportional to visits^(1 / temperature), i64 [B].
-
-    Args:
-        visit_counts: i32 [B, A]; every row has a visit.
-        temperature: more than 0; small values are almost greedy.
-        generator: one uniform number is drawn per row.
-    """
-    with np.errstate(divide="ignore"):
-        logits = np.log(visit_counts.astype(np.float64)) / temperature
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))  # [B, A]
-    cumulative = weights.cumsum(axis=1)
-    draws = generator.random(len(visit_counts)) * cumulative[:, -1]
-    actions: I64 = (cumulative > draws[:, None]).argmax(axis=1)
-    return actions

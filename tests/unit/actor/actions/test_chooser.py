@@ -5,24 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from actor.action_sampling import ActionChooser, sample_actions
+from actor.actions import ActionChooser
 from efficientzero.config.fields import Config
 from efficientzero.schema import SearchResult
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.25])
-def test_frequencies_are_visits_to_the_power_of_one_over_temperature(temperature):
-    counts = np.array([10, 30, 0, 60], np.int32)
-    rng = np.random.default_rng(0)
-    actions = sample_actions(np.tile(counts, (40_000, 1)), temperature, rng)
-    expected = counts ** (1 / temperature) / (counts ** (1 / temperature)).sum()
-    np.testing.assert_allclose(np.bincount(actions, minlength=4) / 40_000, expected, atol=0.01)
-
-
-def test_an_unvisited_action_is_never_taken():
-    rng = np.random.default_rng(1)
-    actions = sample_actions(np.tile(np.array([0, 1, 0], np.int32), (1000, 1)), 1.0, rng)
-    assert set(actions.tolist()) == {1}
 
 
 def found(num_roots, *, visits=(0, 0, 8, 0)):
@@ -36,6 +21,7 @@ def found(num_roots, *, visits=(0, 0, 8, 0)):
         predicted_values=np.zeros(num_roots, np.float32),
         prior_logits=np.zeros((num_roots, 4), np.float32),
         search_depths=np.ones(num_roots, np.int32),
+        child_q=np.empty((num_roots, 0), np.float32),
     )
 
 
@@ -44,16 +30,21 @@ def configured(**actor):
     return dataclasses.replace(config, actor=dataclasses.replace(config.actor, **actor))
 
 
-def choose(chooser, result, envs, *, plays_best=True):
-    return chooser.choose(result, envs, 0, plays_best=plays_best, is_random=False)
+def make_chooser(config, num_envs, rng, *, plays_best=True):
+    return ActionChooser(config, num_envs, rng, plays_best=plays_best)
+
+
+def choose(chooser, result, envs):
+    return chooser.choose(result, envs, 0, legal_actions=None, is_random=False)
 
 
 @pytest.mark.parametrize("plays_best", [False, True])
 def test_a_share_of_the_actions_is_uniform(plays_best):
     config = configured(random_action_share=0.2)
-    chooser = ActionChooser(config, 20_000, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    chooser = make_chooser(config, 20_000, rng, plays_best=plays_best)
     for _ in range(3):
-        actions = choose(chooser, found(20_000), range(20_000), plays_best=plays_best)
+        actions = choose(chooser, found(20_000), range(20_000))
         assert actions.dtype == np.int64
         shares = np.bincount(actions, minlength=4) / len(actions)
         np.testing.assert_allclose(shares, [0.05, 0.05, 0.85, 0.05], atol=0.01)
@@ -62,16 +53,17 @@ def test_a_share_of_the_actions_is_uniform(plays_best):
 @pytest.mark.parametrize(("plays_best", "draws"), [(False, 5), (True, 0)])
 def test_without_a_share_nothing_is_drawn_for_it(plays_best, draws):
     ours, other = np.random.default_rng(0), np.random.default_rng(0)
-    chooser = ActionChooser(Config(), 5, ours)
-    assert set(choose(chooser, found(5), range(5), plays_best=plays_best).tolist()) == {2}
+    chooser = make_chooser(Config(), 5, ours, plays_best=plays_best)
+    assert set(choose(chooser, found(5), range(5)).tolist()) == {2}
     other.random(draws)
     assert ours.random() == other.random()
 
 
 def test_play_before_training_has_no_share_and_is_uniform():
-    chooser = ActionChooser(configured(random_action_share=1.0), 9_000, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    chooser = make_chooser(configured(random_action_share=1.0), 9_000, rng)
     result = found(9_000, visits=(2, 2, 2, 2))
-    actions = chooser.choose(result, range(9_000), 0, plays_best=False, is_random=True)
+    actions = chooser.choose(result, range(9_000), 0, legal_actions=None, is_random=True)
     shares = np.bincount(actions) / 9_000
     np.testing.assert_allclose(shares, 0.25, atol=0.02)
 
@@ -90,7 +82,7 @@ def lengths_of_random_actions(chooser, num_steps):
 
 def test_repeated_random_actions_last_as_long_as_eps_z_greedy_says():
     config = configured(random_action_share=1.0, random_action_repeat=True)
-    chooser = ActionChooser(config, 2, np.random.default_rng(0))
+    chooser = make_chooser(config, 2, np.random.default_rng(0))
     lengths = lengths_of_random_actions(chooser, 30_000)
     zeta_2 = np.pi**2 / 6
     for n in (1, 2, 3):
@@ -99,7 +91,7 @@ def test_repeated_random_actions_last_as_long_as_eps_z_greedy_says():
 
 def test_a_repeated_action_stays_the_same_and_ends_with_its_episode():
     config = configured(random_action_share=1.0, random_action_repeat=True)
-    chooser = ActionChooser(config, 3, np.random.default_rng(0))
+    chooser = make_chooser(config, 3, np.random.default_rng(0))
     while chooser._repeats_left[1] < 3:
         (first,) = choose(chooser, found(1), [1])
     for _ in range(2):

@@ -1,0 +1,80 @@
+"""Which representations and bootstraps of values fit each other: called by ``validate``."""
+
+from __future__ import annotations
+
+from efficientzero.config.derived import has_local_targets
+from efficientzero.config.fields import Config
+from efficientzero.config.validation.ranges import require
+
+_FEWEST_BINS = 2
+
+
+def check_values(config: Config) -> None:
+    """Refuse losses that no head has, and targets that the learner cannot make.
+
+    Raises:
+        ConfigError: one line with the field, what was got and what was wanted.
+    """
+    network, learner, reanalyzer = config.network, config.learner, config.reanalyzer
+    bins, delta = network.support_bins, learner.huber_delta
+    require(
+        not bins or network.categorical_values,
+        f"network.support_bins: got {bins} with network.categorical_values off, wanted 0: there "
+        "are no categories",
+    )
+    require(
+        not bins or bins >= _FEWEST_BINS,
+        f"network.support_bins: got {bins}, wanted 0 or at least {_FEWEST_BINS}",
+    )
+    require(
+        not delta or not network.categorical_values,
+        f"learner.huber_delta: got {delta} with network.categorical_values on, wanted 0: the loss "
+        "of categories is a cross-entropy",
+    )
+    _check_distribution(config)
+    if not has_local_targets(config):
+        return
+    require(
+        reanalyzer.value_bootstrap == "network",
+        f"learner.target_network: got local with reanalyzer.value_bootstrap "
+        f"{reanalyzer.value_bootstrap}, wanted reanalyzer: the learner does not search",
+    )
+    require(
+        reanalyzer.value_target == "td",
+        f"learner.target_network: got local with reanalyzer.value_target "
+        f"{reanalyzer.value_target}, wanted reanalyzer: the learner completes td's targets alone",
+    )
+
+
+def _check_distribution(config: Config) -> None:
+    agent, replay = config.agent, config.replay
+    if agent.value_distribution != "categorical":
+        require(
+            replay.priority != "kl",
+            "replay.priority: got kl with agent.value_distribution two_hot, wanted value_error or "
+            "categorical: there is no distribution of the return",
+        )
+        return
+    wanted = "wanted two_hot"
+    require(
+        has_local_targets(config),
+        "agent.value_distribution: got categorical with learner.target_network reanalyzer, "
+        f"{wanted} or local: whole distributions are not sent",
+    )
+    require(
+        config.network.categorical_values,
+        "agent.value_distribution: got categorical with network.categorical_values off, "
+        f"{wanted}: a single number has no distribution",
+    )
+    if replay.priority != "kl":
+        return
+    others = {
+        "initial_priority": (replay.initial_priority, "max"),
+        "priority_refresh_share": (replay.priority_refresh_share, 0),
+    }
+    for name, (got, needed) in others.items():
+        require(
+            got == needed,
+            f"replay.{name}: got {got} with replay.priority kl, wanted {needed}: actors and "
+            "reanalyzers find value errors, which are on another scale",
+        )
