@@ -12,6 +12,9 @@ class AgentConfig:
 
     discount: float = 0.997**4
     """Discount per env_step (the reference's 0.997 per emulator frame, skip 4)."""
+    auxiliary_discounts: tuple[float, ...] = ()
+    """Discounts of further value heads, each trained towards returns of its discount. Empty: none.
+    """
     num_unroll_steps: int = 5
     """Steps the model is unrolled in training (K)."""
     td_steps: int = 5
@@ -92,6 +95,12 @@ class SearchConfig:
     """Simulations per search (M); reanalyzer.search_simulations may say otherwise there."""
     algorithm: Literal["puct", "gumbel"] = "puct"
     """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
+    planning_horizon: int = 0
+    """Whose discount and values a search plans with: 0, agent.discount; h, the h-th of
+    agent.auxiliary_discounts."""
+    other_horizon_weight: float = 0.0
+    """With planning_horizon above 0: leaves are worth that horizon's value plus so much of the
+    value head's."""
     pb_c_init: float = 1.25
     """c_1 of the pUCT formula, and of the improved policy regularized."""
     pb_c_base: float = 19_652.0
