@@ -46,7 +46,9 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("search.gumbel_maxvisit_", "search.gumbel_value_"): lambda values: (
         values["search.algorithm"] == "gumbel" or values["search.improved_policy"] == "completed_q"
     ),
-    ("search.q_temperature",): lambda values: values["search.improved_policy"] == "softmax_q",
+    ("search.q_temperature",): lambda values: (
+        not values["search.num_simulations"] or values["search.improved_policy"] == "softmax_q"
+    ),
     ("search.mellowmax_",): lambda values: values["search.improved_policy"] == "mellowmax",
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
     ("learner.huber_delta",): lambda values: not values["network.categorical_values"],

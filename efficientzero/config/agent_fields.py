@@ -13,7 +13,7 @@ class AgentConfig:
     discount: float = 0.997**4
     """Discount per env_step (the reference's 0.997 per emulator frame, skip 4)."""
     num_unroll_steps: int = 5
-    """Steps the model is unrolled in training (K)."""
+    """Steps the model is unrolled in training (K). 0: no model is trained."""
     td_steps: int = 5
     """Rewards summed before the bootstrap (n)."""
     value_prefix: bool = True
@@ -83,7 +83,8 @@ class SearchConfig:
     """Monte-Carlo tree search of actors, reanalyzers and the evaluator."""
 
     num_simulations: int = 50
-    """Simulations per search (M); reanalyzer.search_simulations may say otherwise there."""
+    """Simulations per search (M). 0: no search, the highest Q(s, a) is the best action. Reanalyzers
+    and the evaluator may have other numbers: reanalyzer.search_, evaluator.simulations."""
     algorithm: Literal["puct", "gumbel"] = "puct"
     """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
     pb_c_init: float = 1.25
