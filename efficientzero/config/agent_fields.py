@@ -16,7 +16,7 @@ class AgentConfig:
     """Discounts of further value heads, each trained towards returns of its discount. Empty: none.
     """
     num_unroll_steps: int = 5
-    """Steps the model is unrolled in training (K)."""
+    """Steps the model is unrolled in training (K). 0: no model is trained."""
     td_steps: int = 5
     """Rewards summed before the bootstrap (n)."""
     value_prefix: bool = True
@@ -92,7 +92,8 @@ class SearchConfig:
     """Monte-Carlo tree search of actors, reanalyzers and the evaluator."""
 
     num_simulations: int = 50
-    """Simulations per search (M); reanalyzer.search_simulations may say otherwise there."""
+    """Simulations per search (M). 0: no search, the highest Q(s, a) is the best action. Reanalyzers
+    and the evaluator may have other numbers: reanalyzer.search_, evaluator.simulations."""
     algorithm: Literal["puct", "gumbel"] = "puct"
     """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
     planning_horizon: int = 0

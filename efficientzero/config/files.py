@@ -22,8 +22,8 @@ from pydantic import TypeAdapter, ValidationError
 from efficientzero.config.fields import Config
 
 PRESETS = (
-    *("atari100k", "muzero", "atari100k-v2", "atari-small"),
-    *("minatar", "cartpole", "acrobot", "catch"),
+    *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning"),
+    *("minatar", "cartpole", "acrobot", "catch", "catch-q", "cartpole-q"),
 )
 """Names of the presets, the reference first. Each is a TOML file of differences."""
 
@@ -53,6 +53,8 @@ _NOT_IN_OLDER_HASHES = {
     "compat.warmup_earns_train_steps": False,
     "agent.auxiliary_discounts": (),
     "agent.value_function": "state",
+    "evaluator.simulations": 0,
+    "evaluator.epsilon": 0.0,
     "network.action_value_hidden_size": 0,
     "network.downsample": 0,
     "network.norm": "batch",

@@ -193,3 +193,7 @@ class EvaluatorConfig:
     """Episodes per periodic evaluation, played side by side."""
     final_num_episodes: int = 32
     """Episodes of the final evaluation."""
+    simulations: int = 0
+    """Simulations per search. 0: search.num_simulations."""
+    epsilon: float = 0.0
+    """Share of actions that are drawn uniformly."""

@@ -103,10 +103,10 @@ def reference_loss(
             + learner.reconstruction_coefficient * pixels[b, 1:].sum()
         )
         weight = float(batch.importance_weights[b])
-        root_share = 1.0 if config.compat.gradient_scaling == "muzero" else 1.0 / steps
+        root_share = 1.0 if config.compat.gradient_scaling == "muzero" else 1.0 / max(1, steps)
         loss += (at_root + later) / size
         total += weight * (at_root + later) / size
-        objective += weight * (root_share * at_root + later / steps) / size
+        objective += weight * (root_share * at_root + later / max(1, steps)) / size
     return ReferenceLoss(
         policy, value, prefix, consistency, pixels, auxiliary, loss, total, objective
     )

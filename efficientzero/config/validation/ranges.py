@@ -20,7 +20,8 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("network.downsample", "network.action_value_hidden_size"),
             *("search.gumbel_maxvisit_init", "search.gumbel_value_scale"),
             *("compat.block_length", "compat.target_weights_lag"),
-            *("actor.num_envs", "replay.priority_exponent"),
+            *("actor.num_envs", "replay.priority_exponent", "evaluator.simulations"),
+            *("agent.num_unroll_steps", "search.num_simulations"),
             *("reanalyzer.mixed_start_train_steps", "reanalyzer.mixed_fresh_env_steps"),
             *("reanalyzer.search_simulations", "reanalyzer.search_batch_size"),
             *("learner.momentum", "learner.weight_decay", "learner.max_batch_staleness"),
@@ -38,6 +39,7 @@ _RANGES: dict[str, tuple[float, float]] = {
         (
             *("env.atari.sticky_action_probability", "network.batch_norm_momentum"),
             *("search.root_exploration_fraction", "actor.random_action_share"),
+            "evaluator.epsilon",
             *("actor.epsilon_start", "actor.epsilon_end", "actor.epsilon_fraction"),
             *("replay.importance_exponent", "replay.importance_exponent_final"),
             *("replay.priority_refresh_share", "reanalyzer.policy_reanalyze_ratio"),

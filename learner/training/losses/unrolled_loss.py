@@ -170,7 +170,11 @@ def compute_loss(
         latents=[root.latents, *(step.latents for step in steps)],
         value_logits=trained_value_logits(network, batch, root, steps),
         policy_logits=torch.stack([root.policy_logits, *(s.policy_logits for s in steps)], 1),
-        value_prefix_logits=torch.stack([step.value_prefix_logits for step in steps], 1),
+        value_prefix_logits=(
+            torch.stack([step.value_prefix_logits for step in steps], 1)
+            if steps
+            else root.value_logits.new_zeros(len(batch.actions), 0, root.value_logits.shape[1])
+        ),
         next_latents=next_latents,
         auxiliary_value_logits=_auxiliary_value_logits([root, *steps]),
     )
@@ -190,7 +194,7 @@ def compute_loss(
         later.append(weighted.sum(1))
     root_loss = functools.reduce(operator.add, at_root)
     unrolled_loss = functools.reduce(operator.add, later)
-    factor = 1.0 / len(steps)
+    factor = 1.0 / max(1, len(steps))
     if gradient_scaling == "muzero":
         per_sample = root_loss + scale_gradient(unrolled_loss, factor)
     else:

@@ -56,6 +56,8 @@ def case(**sections: dict[str, Any]) -> Config:
 
 _REFERENCE = {"gradient_scaling": "reference"}
 
+_NO_UNROLL = {"num_unroll_steps": 0, "value_prefix": False, "value_prefix_horizon": 1}
+
 CASES = {
     "default": case(),
     "reference scaling": case(compat=_REFERENCE),
@@ -69,6 +71,12 @@ CASES = {
         agent={"value_prefix": False, "value_prefix_horizon": 1}, compat=_REFERENCE
     ),
     "numbers instead of categories": case(network={"categorical_values": False}),
+    "no unroll": case(agent=_NO_UNROLL, learner={"consistency_coefficient": 0.0}),
+    "no unroll, action values, reference scaling": case(
+        agent={**_NO_UNROLL, "value_function": "action"},
+        learner={"consistency_coefficient": 0.0},
+        compat=_REFERENCE,
+    ),
     "spr": case(learner={"consistency": "spr"}),
     "nce": case(learner={"consistency": "nce"}),
     "nce with other steps of a slice, reference scaling": case(
