@@ -7,6 +7,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     W entries of a policy (``PolicyShape``)
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
     Q 1 where Q(s, a) is trained, else 0: o[t+K] then needs its action, too
+    D = K + 1 where fresh searches train action values, else 0
     L = K + 1 and N = n where the learner bootstraps (``learner.target_network`` local), else 0
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
@@ -222,7 +223,7 @@ class BatchField(NamedTuple):
     is_sent: bool = False
     """Whether the learner's device gets it."""
     is_finite: bool = True
-    """Whether NaN and infinities are refused."""
+    """Whether NaN is refused; infinities always are."""
     dtype: str | None = None
     """Filled in from the field's type; None: that of the environment's frames."""
 
@@ -270,6 +271,8 @@ class TrainingBatch(NamedTuple):
     """The target of position k bootstraps from o[t + offset]."""
     bootstrap_discounts: Annotated[F32, BatchField("B L", _DISCOUNT, is_sent=True)]
     """What that value counts: discount^l after l rewards; 0 where nothing follows."""
+    action_value_targets: Annotated[F32, BatchField("B D W", is_sent=True, is_finite=False)]
+    """Q of the roots' actions in fresh searches, raw scale; NaN: no target."""
 
 
 def batch_fields(batch: type[tuple[Any, ...]]) -> dict[str, BatchField]:

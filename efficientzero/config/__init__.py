@@ -4,6 +4,7 @@ from efficientzero.config.agent_fields import AgentConfig, CompatConfig, Network
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
     DEVICE_ROLES,
+    has_action_values,
     has_local_targets,
     most_roots,
     num_actions_in_slice,
@@ -90,6 +91,7 @@ __all__ = [
     "epsilon",
     "experiment_values",
     "flatten",
+    "has_action_values",
     "has_local_targets",
     "hyperparameters",
     "importance_exponent",

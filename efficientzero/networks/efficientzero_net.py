@@ -77,7 +77,7 @@ class EfficientZeroNet(nn.Module):
             auxiliary: names of ``AUXILIARY_HEADS``, in their order.
         """
         super().__init__()
-        self.spec, self._value = spec, heads.value
+        self.spec, self._heads = spec, heads
         self.lstm_hidden_size = config.lstm_hidden_size if heads.value_prefix else 0
         self.support: ValueSupport = make_support(config)
         """Turns what the heads answer into scalars."""
@@ -131,7 +131,7 @@ class EfficientZeroNet(nn.Module):
     @property
     def answer_rule(self) -> AnswerRule:
         """How the outputs become the numbers that trees and targets take."""
-        return AnswerRule(self.support, self._value)
+        return AnswerRule(self.support, self._heads.value, self._heads.q_temperature)
 
     @property
     def auxiliary_heads(self) -> nn.ModuleDict:

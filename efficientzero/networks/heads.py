@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from efficientzero.config import Config, NetworkConfig
+from efficientzero.config import Config, NetworkConfig, has_action_values
 from efficientzero.networks.blocks import make_predictor, make_projector
 from efficientzero.networks.decoder import make_decoder
 from efficientzero.schema import EnvSpec
@@ -30,6 +30,8 @@ class Heads:
     """Q(s, a) of every action."""
     value: Literal["state", "max_action"] = "state"
     """What a state is worth: V(s), or the largest Q(s, a)."""
+    q_temperature: float | None = None
+    """None: priors are the policy head's; else softmax(Q(s, .) / this)."""
 
 
 class SearchNetwork(Protocol):
@@ -104,10 +106,14 @@ numbers with and without; new rows go to the end."""
 
 def heads_of(config: Config) -> Heads:
     """Return the heads that search reads in a run of ``config``."""
-    agent = config.agent
-    if agent.value_function == "state":
-        return Heads(value_prefix=agent.value_prefix)
-    return Heads(value_prefix=agent.value_prefix, action_values=True, value="max_action")
+    agent, search = config.agent, config.search
+    by_action = agent.value_function == "action"
+    return Heads(
+        value_prefix=agent.value_prefix,
+        action_values=has_action_values(config),
+        value="max_action" if by_action else "state",
+        q_temperature=search.q_temperature if search.prior == "action_values" else None,
+    )
 
 
 def auxiliary_heads_of(config: Config) -> tuple[str, ...]:

@@ -114,6 +114,11 @@ class BatchLoader:
             importance_weights=importance_weights(
                 sent.fields["probabilities"], sent.fields["table_sizes"], beta
             ),
+            action_value_targets=(
+                sent.fields["action_value_targets"]
+                if config.learner.action_value_coefficient
+                else None
+            ),
             **bootstraps,
             **{name: sent.fields[name] for name in _AS_SENT},
         )

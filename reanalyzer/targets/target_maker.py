@@ -25,6 +25,10 @@ from efficientzero.schema import (
 )
 from efficientzero.search import Planner
 from reanalyzer.root_batch import value_batch_size
+from reanalyzer.targets.action_values import (
+    add_action_value_targets,
+    no_action_value_targets,
+)
 from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
 from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
@@ -113,7 +117,10 @@ class TargetMaker:
         self._newest.update(slices, target_train_step)
         sample = self._aged(slices, target_train_step)
         needs = self._value_target.needs(sample)
-        found, policies = self._values_and_policies(slices, needs, policy_mask(sample.ends, steps))
+        action_values = no_action_value_targets(config, *slices.search_policies.shape[::2])
+        found, policies = self._values_and_policies(
+            slices, needs, policy_mask(sample.ends, steps), action_values
+        )
         targets = self._value_target.targets(sample, found)
         mask = action_mask(sample.ends, slices.actions.shape[1])
         random_actions = self._generator.integers(0, self._num_actions, size=mask.shape)
@@ -155,6 +162,7 @@ class TargetMaker:
             refreshed_priorities=np.zeros(num_refreshed(config), np.float64),
             bootstrap_offsets=completion.offsets,
             bootstrap_discounts=completion.discounts,
+            action_value_targets=action_values,
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
@@ -188,7 +196,7 @@ class TargetMaker:
         )
 
     def _values_and_policies(
-        self, slices: SliceBatch, needs: Needs, exists: Bool
+        self, slices: SliceBatch, needs: Needs, exists: Bool, action_values: F32
     ) -> tuple[Estimates, F32]:
         """Return fresh values, and policy targets [B, K + 1, W].
 
@@ -196,15 +204,16 @@ class TargetMaker:
             slices: B of them.
             needs: of the value target.
             exists: bool [B, K + 1], where a policy target exists.
+            action_values: f32 [B, D, W], their targets, filled in where there was a search.
         """
         num_policies = exists.shape[1]
         values = np.zeros(needs.values.shape, np.float32)
         policies = np.where(exists[:, :, None], slices.search_policies, 0.0).astype(np.float32)
         policy_cells = np.zeros_like(needs.values)
         policy_cells[:, :num_policies] = exists & self._chosen(len(exists))[:, None]
-        if self._config.reanalyzer.value_bootstrap == "network":
+        if self._config.reanalyzer.value_bootstrap != "search":
             with self._timer.section("values"):
-                values[needs.values] = self._network_values(slices.frames, needs.values)
+                values[needs.values] = self._bootstraps(slices.frames, needs.values)
             cells = policy_cells.copy()
         else:
             cells = policy_cells | needs.values
@@ -219,7 +228,9 @@ class TargetMaker:
             if self._config.reanalyzer.value_bootstrap == "search":
                 values[cells] = found.root_values
             for_policy = SearchResult._make(column[policy_cells[cells]] for column in found)
-            policies[policy_cells[:, :num_policies]] = for_policy.policies
+            for_cells = policy_cells[:, :num_policies]
+            policies[for_cells] = for_policy.policies
+            add_action_value_targets(action_values, for_cells, for_policy, self._config)
             self.diagnostics.add_searches(for_policy)
         return Estimates(values, root_values[:, :num_policies]), policies
 
@@ -233,6 +244,16 @@ class TargetMaker:
     def _network_values(self, frames: Frames, cells: Bool) -> F32:
         parts = [
             self._search.network_values(part)
+            for part in self._observations(frames, cells, self._value_batch_size)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    def _bootstraps(self, frames: Frames, cells: Bool) -> F32:
+        """Return what the network says that ``cells`` [B, K + n + 1] are worth."""
+        if self._config.reanalyzer.value_bootstrap == "network":
+            return self._network_values(frames, cells)
+        parts = [
+            self._search.network_action_values(part).max(axis=1)
             for part in self._observations(frames, cells, self._value_batch_size)
         ]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)

@@ -48,6 +48,7 @@ def batch_spec(
         "W": PolicyShape.of(env_spec).width,
         "R": num_refreshed(config),
         "Q": num_actions_in_slice(config.agent) - config.agent.num_unroll_steps,
+        "D": (config.agent.num_unroll_steps + 1 if config.learner.action_value_coefficient else 0),
         "L": config.agent.num_unroll_steps + 1 if is_local else 0,
         "N": config.agent.td_steps if is_local else 0,
         "1": 1,

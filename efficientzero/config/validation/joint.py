@@ -15,7 +15,10 @@ from efficientzero.config.run_fields import ClusterConfig
 from efficientzero.config.validation.devices import check_devices
 from efficientzero.config.validation.ranges import check_ranges, require
 from efficientzero.config.validation.reanalysis import check_reanalysis
-from efficientzero.config.validation.value_agents import check_action_values
+from efficientzero.config.validation.value_agents import (
+    check_action_value_head,
+    check_action_values,
+)
 from efficientzero.config.validation.values import check_values
 from efficientzero.schema import EnvSpec
 
@@ -91,6 +94,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"{healthy_staleness(config)}: learner.target_interval ({learner.target_interval}, more "
         "with compat.target_weights_lag) and the batches that wait their turn",
     )
+    check_action_value_head(config)
     if config.agent.value_function == "action":
         check_action_values(config)
     if config.replay.priority_refresh_share:
@@ -178,6 +182,7 @@ def _check_losses(config: Config) -> None:
         learner.value_coefficient,
         learner.policy_coefficient,
         learner.consistency_coefficient,
+        learner.action_value_coefficient,
         learner.reconstruction_coefficient,
     )
     require(any(coefficients), "learner: got 0 for all coefficients, wanted at least one above 0")

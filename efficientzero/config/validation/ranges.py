@@ -23,6 +23,7 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("learner.momentum", "learner.weight_decay", "learner.max_batch_staleness"),
             *("learner.value_prefix_coefficient", "learner.value_coefficient"),
             *("learner.policy_coefficient", "learner.consistency_coefficient"),
+            "learner.action_value_coefficient",
             *("learner.reconstruction_coefficient", "learner.reconstruction_train_steps"),
             *("learner.shift_pixels", "learner.intensity_scale", "learner.average_decay"),
             *("cluster.replay_port", "cluster.learner_port", "cluster.max_restarts"),

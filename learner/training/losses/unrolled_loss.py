@@ -42,6 +42,7 @@ class LossInput:
     policies: Tensor  # f32 [B, K + 1, A]; all zero where there is no policy target
     mask: Tensor  # f32, shape of actions; 1 where action t+k exists
     importance_weights: Tensor  # f32 [B]
+    action_value_targets: Tensor | None = None  # f32 [B, K + 1, A], NaN: none; None: no part
     # Only before ``LocalTargets`` has completed ``values``:
     bootstrap_observations: Tensor | None = None  # u8 or f32 [B, K + 1, *observation]
     bootstrap_discounts: Tensor | None = None  # f32 [B, K + 1] what their values count; or 0
@@ -88,6 +89,8 @@ class Unrolled(NamedTuple):
     value_prefix_logits: Tensor  # f32 [B, K, bins]
     next_latents: Tensor | None
     """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None if no part needs them."""
+    action_value_logits: Tensor | None = None
+    """f32 [B, K + 1, A, bins]; None if no part needs them."""
 
 
 class LossPart(NamedTuple):
@@ -105,6 +108,8 @@ class LossPart(NamedTuple):
     """Whether it reads ``LossInput.next_observations``, or what is made of them."""
     needs_next_latents: bool = False
     """Whether it reads ``Unrolled.next_latents``; needs the next observations, too."""
+    needs_action_values: bool = False
+    """Whether it reads ``Unrolled.action_value_logits``."""
     decay_train_steps: int = 0
     """Train_steps in which the coefficient falls linearly to 0; from then on the part is left out.
     0: the coefficient stays."""
@@ -162,6 +167,11 @@ def compute_loss(
         policy_logits=torch.stack([root.policy_logits, *(s.policy_logits for s in steps)], 1),
         value_prefix_logits=torch.stack([step.value_prefix_logits for step in steps], 1),
         next_latents=next_latents,
+        action_value_logits=(
+            _action_value_logits([root, *steps])
+            if any(part.needs_action_values for part in parts)
+            else None
+        ),
     )
     reached, step_mask = batch.reached, batch.step_mask
     reported: dict[str, Tensor] = {}
@@ -248,6 +258,12 @@ def trained_value_logits(
         index = batch.actions[:, k, None, None].expand(-1, 1, logits.shape[2])
         taken.append(logits.gather(1, index).squeeze(1))
     return torch.stack(taken, 1)
+
+
+def _action_value_logits(nodes: Sequence[InitialInference | RecurrentInference]) -> Tensor:
+    """Return the logits of Q(o[t + k], .), f32 [B, K + 1, A, bins]."""
+    logits = [node.action_value_logits for node in nodes]
+    return torch.stack([each for each in logits if each is not None], 1)
 
 
 def _halved(gradient: Tensor) -> Tensor:
