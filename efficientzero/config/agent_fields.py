@@ -23,6 +23,12 @@ class AgentConfig:
     value_function: Literal["state", "action"] = "state"
     """state: the value head, V(s), is trained. action: a head with Q(s, a) of every action is, and
     a state is worth the largest of them."""
+    double_q: bool = False
+    """The newest weights choose the action at the end of the td_steps, the target network values it
+    (double Q-learning); off: the target network does both."""
+    value_distribution: Literal["two_hot", "categorical"] = "two_hot"
+    """What categories of values are trained towards. two_hot: one number, split between its two
+    neighbours. categorical: the distribution of the return (C51), moved by rewards and discount."""
 
 
 Downsample = Literal[0, 1, 2, 4, 8, 16, 32]

@@ -41,11 +41,6 @@ def staleness_bound(config: Config) -> int:
     return learner.max_batch_staleness or healthy_staleness(config) + spare
 
 
-def num_actions_in_slice(agent: AgentConfig) -> int:
-    """Return how many actions of a slice are trained on: K, or K + 1 with action values."""
-    return agent.num_unroll_steps + (agent.value_function == "action")
-
-
 def has_action_values(config: Config) -> bool:
     """Return whether the network has a head with Q(s, a) of every action."""
     return config.agent.value_function == "action" or config.learner.action_value_coefficient > 0
@@ -58,6 +53,11 @@ def reads_child_q(config: Config) -> bool:
         or config.search.improved_policy != "algorithm"
         or config.learner.action_value_coefficient > 0
     )
+
+
+def num_actions_in_slice(agent: AgentConfig) -> int:
+    """Return how many actions of a slice are trained on: K, or K + 1 with action values."""
+    return agent.num_unroll_steps + (agent.value_function == "action")
 
 
 def num_refreshed(config: Config) -> int:

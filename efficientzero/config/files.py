@@ -85,6 +85,9 @@ _NOT_IN_OLDER_HASHES = {
     "network.support_bins": 0,
     "learner.huber_delta": 0.0,
     "learner.target_network": "reanalyzer",
+    "agent.double_q": False,
+    "agent.value_distribution": "two_hot",
+    "replay.priority": "value_error",
     "learner.reconstruction_coefficient": 0.0,
     "learner.reconstruction_train_steps": 0,
 }

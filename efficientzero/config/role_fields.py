@@ -47,6 +47,9 @@ class ReplayConfig:
     """beta at the end of training; linear in between."""
     initial_priority: Literal["max", "value_error"] = "max"
     """Priority of new steps. max: the largest recent; value_error: |search - network value|."""
+    priority: Literal["value_error", "kl"] = "value_error"
+    """Of steps that were trained on. kl: the divergence of the value distribution from its target,
+    Rainbow's."""
     priority_refresh_share: float = 0.0
     """Stored steps that get a fresh priority, per slice trained on; drawn uniformly. 0: none."""
     frames_per_block: int = 24

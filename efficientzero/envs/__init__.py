@@ -6,7 +6,7 @@ breaks its contract gets no further (``contract``).
 """
 
 from efficientzero.envs.batch import EnvBatch
-from efficientzero.envs.contract import EnvError
+from efficientzero.envs.errors import EnvError
 from efficientzero.envs.factory import make_env_batch, probe_env_spec
 from efficientzero.envs.frame_stack import FrameStack
 

@@ -15,15 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientzero.envs.contract import (
-    ContractViolation,
-    EnvContractError,
-    EnvError,
-    check_frame,
-    check_step,
-    crash_of,
-    reraise_ctrl_c,
-)
+from efficientzero.envs.contract import ContractViolation, check_frame, check_step
+from efficientzero.envs.errors import EnvContractError, EnvError, crash_of, reraise_ctrl_c
 from efficientzero.envs.hang_watch import Call
 from efficientzero.schema import EnvSpec, EnvSteps, Frames, Observed
 

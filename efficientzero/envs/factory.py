@@ -19,7 +19,7 @@ from efficientzero.envs.atari.game import AtariGame
 from efficientzero.envs.atari.jpeg import JpegFrames
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import ROWS, CatchEnv
-from efficientzero.envs.contract import EnvContractError, raised, reraise_ctrl_c
+from efficientzero.envs.errors import EnvContractError, raised, reraise_ctrl_c
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.envs.registry import ATARI_ENTRY_POINT, cannot_build, look_up
 from efficientzero.schema import EnvSpec

@@ -17,7 +17,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 
 from efficientzero.config import closest
-from efficientzero.envs.contract import raised, reraise_ctrl_c
+from efficientzero.envs.errors import raised, reraise_ctrl_c
 
 ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
 _MINATAR = "MinAtar/"

@@ -19,7 +19,8 @@ import numpy as np
 
 from efficientzero.config import EnvConfig, config_from_dict
 from efficientzero.envs.batch import SequentialEnvBatch, SingleEnv
-from efficientzero.envs.contract import STEP_VALUES, EnvCrashed, EnvError
+from efficientzero.envs.contract import STEP_VALUES
+from efficientzero.envs.errors import EnvCrashed, EnvError
 from efficientzero.envs.factory import import_env, make_env, spec_of
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.process.runtime import die_with_parent

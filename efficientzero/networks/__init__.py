@@ -3,7 +3,12 @@
 Actors, reanalyzers, the evaluator and the learner build it with ``make_network``.
 """
 
-from efficientzero.networks.atom_support import AtomSupport, ValueSupport
+from efficientzero.networks.atom_support import (
+    AtomSupport,
+    ValueSupport,
+    distribution_loss,
+    project,
+)
 from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock, scale_pixels
 from efficientzero.networks.conv_trunk import ConvDynamics
 from efficientzero.networks.efficientzero_net import (
@@ -49,10 +54,12 @@ __all__ = [
     "StepAnswers",
     "ValueSupport",
     "auxiliary_heads_of",
+    "distribution_loss",
     "inference_entries",
     "make_network",
     "new_in_forks",
     "node_answers",
+    "project",
     "scale_pixels",
     "step_answers",
     "training_only",

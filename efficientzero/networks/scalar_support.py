@@ -65,6 +65,7 @@ class ScalarSupport(nn.Module):
     """
 
     bins: Tensor  # i32 [2 * bound + 1]
+    transform = TRANSFORMS["sqrt"]
 
     def __init__(self, bound: int) -> None:
         """Create ``num_bins = 2 * bound + 1`` bins.
@@ -84,6 +85,10 @@ class ScalarSupport(nn.Module):
     def num_bins(self) -> int:
         """Number of categories."""
         return 2 * self.bound + 1
+
+    def atoms(self) -> Tensor:
+        """Return the bins, f32 [num_bins], ascending."""
+        return self.bins.float()
 
     def encode(self, values: Tensor) -> Tensor:
         """Return the two-hot distributions of raw values.
@@ -140,7 +145,11 @@ class ScalarSupport(nn.Module):
 
     def _neighbours(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the lower bin's index, i64 [...], and the weight of the next, f32 [...]."""
-        transformed = transform(values.float()).clamp(-self.bound, self.bound)
+        return self.neighbours(transform(values.float()))
+
+    def neighbours(self, transformed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same of values f32 [...] in transformed space; see ``AtomSupport``."""
+        transformed = transformed.clamp(-self.bound, self.bound)
         # The top bin is never "lower": the bound itself is bin bound - 1 with an upper weight of 1.
         lower = transformed.floor().clamp(max=self.bound - 1)
         # A NaN makes a valid index and a NaN weight, so that it comes out as a NaN.

@@ -5,7 +5,6 @@ Filled by the run service, read for the status; safe to call from any thread.
 
 from __future__ import annotations
 
-import json
 import statistics
 import threading
 import time
@@ -13,18 +12,16 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from efficientzero.process.disk_space import DiskPause, is_full
-from efficientzero.runs.lease import Fenced
+from efficientzero.process.disk_space import DiskPause
 from efficientzero.runs.results.episode_lines import (
     EPISODES_FILE,
     MOST_LINES,
     num_env_steps,
     num_episodes,
-    shorten_file,
 )
-from efficientzero.runs.run_folder import append_lines, read_lines, rewrite_lines
+from learner.records.result_files import ResultFiles
 from replay.steps import MIN_PRIORITY
 
 _PRIORITY_DECAY = 0.99  # per training batch
@@ -36,9 +33,6 @@ class EpisodeResult(NamedTuple):
 
     episode_return: float  # raw score
     length: int  # env_steps
-
-
-_Line = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +54,6 @@ class RecordSnapshot:
     """Env_steps that ever reached replay, as last reported."""
 
 
-def _keep(path: Path, wanted: Callable[[_Line], bool]) -> list[_Line]:
-    """Remove damaged and unwanted lines from a file of records; return the others."""
-    if not path.exists():
-        return []
-    kept = [line for line in read_lines(path) if wanted(line)]
-    rewrite_lines(path, kept)
-    return kept
-
-
 class RunRecord:
     """Writes ``evaluations.jsonl`` and ``episodes.jsonl`` and keeps the newest results."""
 
@@ -86,7 +71,7 @@ class RunRecord:
             pause: notes a full disk; its lines wait in memory. None: a full disk is an error.
             check_lease: raises if another process owns the folder now.
         """
-        self._pause, self._check_lease = pause, check_lease
+        self._check_lease, self._files = check_lease, ResultFiles(pause, check_lease)
         self._evaluations_path = directory / "evaluations.jsonl"
         self._episodes_path = directory / EPISODES_FILE
         self._started = time.monotonic()
@@ -100,8 +85,6 @@ class RunRecord:
         self._last_eval_return_mean = float("nan")
         self._last_eval_version = 0
         self._final_evaluation_received = False
-        self._unwritten: dict[Path, list[str]] = {}
-        self._failure: OSError | Fenced | None = None
         self._max_priority = 1.0
         self._has_priorities = False
         self._steps_inserted = 0
@@ -122,10 +105,12 @@ class RunRecord:
             train_steps: the run's count now.
         """
         self._check_lease()
-        evaluations = self._kept(
+        evaluations = self._files.kept(
             self._evaluations_path, lambda line: line["weights_version"] <= train_steps
         )
-        episodes = self._kept(self._episodes_path, lambda line: line["env_steps"] <= env_steps)
+        episodes = self._files.kept(
+            self._episodes_path, lambda line: line["env_steps"] <= env_steps
+        )
         with self._lock:
             self._started = time.monotonic() - state["wall_s"]
             self._max_priority, self._has_priorities = state["max_priority"], True
@@ -137,11 +122,6 @@ class RunRecord:
                 self._last_eval_return_mean = line["return_mean"]
                 self._last_eval_version = line["weights_version"]
             self._final_evaluation_received = any(line["is_final"] for line in evaluations)
-
-    def _kept(self, path: Path, wanted: Callable[[_Line], bool]) -> list[_Line]:
-        if self._pause is None:
-            return _keep(path, wanted)
-        return self._pause.write(lambda: _keep(path, wanted), path)
 
     @property
     def wall_s(self) -> float:
@@ -188,10 +168,12 @@ class RunRecord:
             for episode in episodes
         ]
         with self._lock:
-            self._append(self._episodes_path, lines)
+            self._files.append(self._episodes_path, lines)
             self._num_episode_lines += len(lines)
             if self._num_episode_lines > MOST_LINES:
-                self._shorten()
+                shortened = self._files.shorten(self._episodes_path)
+                if shortened is not None:
+                    self._num_episode_lines = shortened
             self._episodes += len(episodes)
             self._episode_env_steps += sum(episode.length for episode in episodes)
             self._last_returns.extend(episode.episode_return for episode in episodes)
@@ -230,7 +212,7 @@ class RunRecord:
             "seconds": seconds,
         }
         with self._lock:
-            self._append(self._evaluations_path, [line])
+            self._files.append(self._evaluations_path, [line])
             self._last_eval_return_mean, self._last_eval_version = mean, weights_version
             self._final_evaluation_received = self._final_evaluation_received or is_final
 
@@ -255,9 +237,7 @@ class RunRecord:
             Fenced: another process owns the folder.
         """
         with self._lock:
-            self._write()
-            if self._failure is not None:
-                raise self._failure
+            self._files.check()
 
     def finish(self) -> None:
         """Try a last time to write the lines that a full disk has not accepted.
@@ -265,43 +245,5 @@ class RunRecord:
         Raises:
             OSError: the lines are lost.
         """
-        self._pause = None
+        self._files.stop_waiting()
         self.check()
-
-    def _append(self, path: Path, lines: Sequence[dict[str, Any]]) -> None:
-        """Write whole lines and flush them, so that a reader sees them at once."""
-        self._unwritten.setdefault(path, []).extend(map(json.dumps, lines))
-        self._write()
-
-    def _write(self) -> None:
-        """Write the remaining lines, as far as the disk accepts them."""
-        for path, lines in list(self._unwritten.items()):
-            try:
-                self._check_lease()
-                append_lines(path, lines)
-            except Fenced as error:
-                self._failure = error
-                return
-            except OSError as error:
-                self._note_failure(path, error)
-                continue
-            del self._unwritten[path]
-            if self._pause is not None:
-                self._pause.written(path)
-
-    def _shorten(self) -> None:
-        if self._episodes_path in self._unwritten:
-            return  # it is not whole now
-        try:
-            self._num_episode_lines = shorten_file(self._episodes_path)
-        except OSError as error:
-            if not is_full(error):
-                self._failure = error
-
-    def _note_failure(self, path: Path, error: OSError) -> None:
-        try:
-            if self._pause is None:
-                raise error
-            self._pause.failed(path, error)
-        except OSError as final:
-            self._failure = final

@@ -15,8 +15,15 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import Config, has_local_targets
-from efficientzero.networks import EfficientZeroNet, make_network, node_answers
+from efficientzero.networks import (
+    EfficientZeroNet,
+    InitialInference,
+    ScalarRegression,
+    make_network,
+    project,
+)
 from efficientzero.process.devices import precision_context
+from learner.training.eval_values import in_evaluation_mode
 from learner.training.losses import LossInput
 
 
@@ -36,8 +43,8 @@ class LocalTargets:
     def complete(self, inputs: LossInput, train_step: int) -> LossInput:
         """Return ``inputs`` with complete values; first renew the frozen weights if that is due.
 
-        y[k] = sum of l rewards + discount^l * V(o[t + k + l]), V by the frozen network in
-        evaluation mode on observations that are not augmented, as reanalyzers compute it.
+        y[k] = sum of l rewards + discount^l * V(o[t + k + l]), V (or the largest Q) by the frozen
+        network in evaluation mode on observations that are not augmented, as reanalyzers do it.
 
         Args:
             inputs: its ``values`` are sums of rewards, f32 [B, K + 1].
@@ -47,11 +54,18 @@ class LocalTargets:
             self.begin_again()
         observations, discounts = inputs.bootstrap_observations, inputs.bootstrap_discounts
         assert observations is not None and discounts is not None
-        tails = discounts * self._values(observations)
+        logits = self._value_logits(observations)
+        tails = discounts * self._frozen.answer_rule.decode(logits)
+        distributions = None
+        if self._config.agent.value_distribution == "categorical":
+            support = self._frozen.support
+            assert not isinstance(support, ScalarRegression)  # validated with the config
+            distributions = project(support, logits, inputs.values, discounts)
         return dataclasses.replace(
             inputs,
             # Where nothing follows, the observation is any.
             values=inputs.values + torch.where(discounts > 0, tails, 0.0),
+            value_distributions=distributions,
             bootstrap_observations=None,
             bootstrap_discounts=None,
         )
@@ -68,12 +82,29 @@ class LocalTargets:
         """Continue with the weights of ``state_dict``."""
         self._frozen.load_inference_state_dict(state)
 
-    def _values(self, observations: Tensor) -> Tensor:
-        """Return the frozen network's values of [B, K + 1, *observation], f32 [B, K + 1]."""
+    def _value_logits(self, observations: Tensor) -> Tensor:
+        """Return the frozen network's of [B, K + 1, *observation], f32 [B, K + 1, bins].
+
+        They stand for V, or for Q of the action with the largest Q: that of the frozen network, or
+        of the live one (double Q-learning: van Hasselt, Guez and Silver, 2016).
+        """
+        flat = observations.flatten(0, 1)
+        frozen, rule = self._said(self._frozen, flat), self._frozen.answer_rule
+        logits = frozen.value_logits
+        if rule.value == "max_action":
+            assert frozen.action_value_logits is not None
+            chooser = self._live_said(flat) if self._config.agent.double_q else frozen
+            best = rule.action_values(chooser).argmax(1)
+            logits = frozen.action_value_logits[torch.arange(len(best), device=best.device), best]
+        return logits.view(*observations.shape[:2], -1)
+
+    def _live_said(self, observations: Tensor) -> InitialInference:
+        with in_evaluation_mode(self._live):
+            return self._said(self._live, observations)
+
+    def _said(self, network: EfficientZeroNet, observations: Tensor) -> InitialInference:
         with precision_context(self._config.learner.precision, self._device):
-            said = self._frozen.initial_inference(observations.flatten(0, 1))
-            values = node_answers(said, self._frozen.answer_rule).values
-        return values.view(observations.shape[:2])
+            return network.initial_inference(observations)
 
 
 def local_targets(network: EfficientZeroNet, config: Config) -> LocalTargets | None:

@@ -30,6 +30,7 @@ from learner.training.losses import (
     compute_loss,
     loss_parts,
     parts_at,
+    priority_rule,
 )
 from learner.training.ranks import Ranks, SingleDevice
 
@@ -80,6 +81,7 @@ class _Loss(nn.Module):
         super().__init__()
         self.network, self._parts = network, parts
         self._agent, self._scaling = config.agent, config.compat.gradient_scaling
+        self._priority = priority_rule(config)
 
     def forward(self, inputs: LossInput, train_step: int) -> LossTerms:
         return compute_loss(
@@ -88,6 +90,7 @@ class _Loss(nn.Module):
             parts_at(self._parts, train_step),
             agent=self._agent,
             gradient_scaling=self._scaling,
+            priority=self._priority,
         )
 
 

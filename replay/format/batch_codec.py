@@ -17,12 +17,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from efficientzero.config import (
-    Config,
-    has_local_targets,
-    num_actions_in_slice,
-    num_refreshed,
-)
+from efficientzero.config import Config, has_local_targets, num_actions_in_slice, num_refreshed
 from efficientzero.schema import BATCH_FIELDS, BatchField, EnvSpec, PolicyShape, TrainingBatch
 
 _ZSTD_LEVEL = 1
@@ -47,10 +42,10 @@ def batch_spec(
         "A": env_spec.num_actions,
         "W": PolicyShape.of(env_spec).width,
         "R": num_refreshed(config),
-        "Q": num_actions_in_slice(config.agent) - config.agent.num_unroll_steps,
         "D": (config.agent.num_unroll_steps + 1 if config.learner.action_value_coefficient else 0),
         "L": config.agent.num_unroll_steps + 1 if is_local else 0,
         "N": config.agent.td_steps if is_local else 0,
+        "Q": num_actions_in_slice(config.agent) - config.agent.num_unroll_steps,
         "1": 1,
     }
 

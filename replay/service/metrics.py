@@ -18,17 +18,17 @@ class ServiceMetrics:
     def __init__(
         self, address: str, tracker: Tracker, *, interval_s: float, queue_size: int
     ) -> None:
-        """Report to ``tracker`` every ``interval_s`` seconds, counted from now."""
+        """Report to ``tracker`` every ``interval_s`` seconds, counted from the first answer."""
         self._address, self._tracker = address, tracker
         self._queue_size = queue_size
         self._usage = ProcessUsage("replay")
         self._info: ReplayInfo | None = None
-        self._before = ReplayCounts()
+        self._before: ReplayCounts | None = None
         self._interval = Interval(interval_s)
 
     def log_when_due(self) -> None:
         """Log a row if the interval has passed and the service answers."""
-        if not self._interval.is_over():
+        if self._before is not None and not self._interval.is_over():
             return
         asked = time.monotonic()
         self._info = self._info or ReplayInfo(self._address)  # only once the service is up
@@ -37,11 +37,14 @@ class ServiceMetrics:
             return
         beat("serving")
         answer_s = time.monotonic() - asked
+        before, self._before = self._before, counts
         elapsed_s, per_s = self._interval.restart(
             inserted=counts.steps_inserted,
             sampled=counts.steps_sampled,
             batches=counts.batches_inserted,
         )
+        if before is None:  # what a snapshot restored was not inserted in an interval
+            return
         row = {
             "replay/steps_inserted": counts.steps_inserted,
             "replay/steps": counts.num_steps,
@@ -53,11 +56,10 @@ class ServiceMetrics:
             "replay/queue_fill_share": counts.num_queued_batches / self._queue_size,
             "replay/batches_per_s": per_s["batches"],
             "replay/answer_ms": 1_000.0 * answer_s,
-            **time_row(self._before, counts, elapsed_s=elapsed_s),
+            **time_row(before, counts, elapsed_s=elapsed_s),
             **self._usage.row(),
         }
         self._tracker.log(row)
-        self._before = counts
 
 
 def time_row(before: ReplayCounts, after: ReplayCounts, *, elapsed_s: float) -> dict[str, float]:

@@ -41,7 +41,7 @@ class OrderedSampler:
         generator: np.random.Generator,
     ) -> None:
         """Start reading; returns at once, whether or not replay is up."""
-        self._info = ReplayInfo(address)
+        self._info, self._stop = ReplayInfo(address), stop
         # One in flight, so that the order does not depend on how the service answers.
         self._stream = SampleStream(address, stop, max_in_flight=1, num_ahead=_NUM_AHEAD)
         self._decoder = SliceDecoder(env_spec, config)
@@ -120,7 +120,7 @@ class OrderedSampler:
             turn_s = min(_TURN_S, deadline - time.monotonic())
             sample = self._stream.get(timeout_s=turn_s)
             if sample is None:
-                if time.monotonic() >= deadline:
+                if self._stop.is_set() or time.monotonic() >= deadline:
                     return False
                 continue
             # Neighbours share most of their blocks.

@@ -54,8 +54,8 @@ def reference_loss(
     """Return the loss of ``network`` in the mode that it is in, with float64 weights."""
     outputs = _outputs(network, batch, config, held)
     is_nce = config.learner.consistency == "nce"
-    by_action = config.agent.value_function == "action"
     learner, steps = config.learner, config.agent.num_unroll_steps
+    by_action = config.agent.value_function == "action"
     size = len(batch.actions)
     policy, value = np.zeros((size, steps + 1)), np.zeros((size, steps + 1))
     prefix, consistency = np.zeros((size, steps)), np.zeros((size, steps))

@@ -31,6 +31,18 @@ def check_values(config: Config) -> None:
         f"learner.huber_delta: got {delta} with network.categorical_values on, wanted 0: the loss "
         "of categories is a cross-entropy",
     )
+    _check_distribution(config)
+    is_double = config.agent.double_q
+    require(
+        not is_double or config.agent.value_function == "action",
+        "agent.double_q: got true with agent.value_function state, wanted false or action: there "
+        "are no values of actions to choose by",
+    )
+    require(
+        not is_double or has_local_targets(config),
+        "agent.double_q: got true with learner.target_network reanalyzer, wanted false or local: "
+        "only the learner has the newest weights",
+    )
     if not has_local_targets(config):
         return
     require(
@@ -43,3 +55,37 @@ def check_values(config: Config) -> None:
         f"learner.target_network: got local with reanalyzer.value_target "
         f"{reanalyzer.value_target}, wanted reanalyzer: the learner completes td's targets alone",
     )
+
+
+def _check_distribution(config: Config) -> None:
+    agent, replay = config.agent, config.replay
+    if agent.value_distribution != "categorical":
+        require(
+            replay.priority != "kl",
+            "replay.priority: got kl with agent.value_distribution two_hot, wanted value_error or "
+            "categorical: there is no distribution of the return",
+        )
+        return
+    wanted = "wanted two_hot"
+    require(
+        has_local_targets(config),
+        "agent.value_distribution: got categorical with learner.target_network reanalyzer, "
+        f"{wanted} or local: whole distributions are not sent",
+    )
+    require(
+        config.network.categorical_values,
+        "agent.value_distribution: got categorical with network.categorical_values off, "
+        f"{wanted}: a single number has no distribution",
+    )
+    if replay.priority != "kl":
+        return
+    others = {
+        "initial_priority": (replay.initial_priority, "max"),
+        "priority_refresh_share": (replay.priority_refresh_share, 0),
+    }
+    for name, (got, needed) in others.items():
+        require(
+            got == needed,
+            f"replay.{name}: got {got} with replay.priority kl, wanted {needed}: actors and "
+            "reanalyzers find value errors, which are on another scale",
+        )

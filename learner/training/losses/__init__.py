@@ -12,6 +12,7 @@ from learner.training.losses.unrolled_loss import (
     trained_value_logits,
     unroll,
 )
+from learner.training.losses.value_loss import priority_rule
 
 __all__ = [
     "LossInput",
@@ -22,6 +23,7 @@ __all__ = [
     "importance_weights",
     "loss_parts",
     "parts_at",
+    "priority_rule",
     "trained_value_logits",
     "unroll",
 ]

@@ -6,8 +6,6 @@ ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,7 +15,7 @@ from learner.training.losses.consistency import consistency_part
 from learner.training.losses.nce import Gather, own_rows
 from learner.training.losses.reconstruction import reconstruction
 from learner.training.losses.unrolled_loss import LossInput, LossPart, Unrolled
-from learner.training.losses.value_loss import ScalarLoss, scalar_loss
+from learner.training.losses.value_loss import value_loss
 
 
 def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...]:
@@ -31,10 +29,9 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
         gather: joins the rows of all ranks, for parts that compare slices with each other.
     """
     learner = config.learner
-    of_values = action_value_part if config.agent.value_function == "action" else value_part
     parts: tuple[LossPart, ...] = (
         LossPart("policy", learner.policy_coefficient, policy),
-        LossPart("value", learner.value_coefficient, of_values(scalar_loss(config))),
+        LossPart("value", learner.value_coefficient, value_loss(config)),
         LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),
     )
     if learner.consistency_coefficient > 0:
@@ -57,27 +54,6 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
 def policy(unrolled: Unrolled, batch: LossInput) -> Tensor:
     """Return the cross-entropy with the search's policies, [B, K + 1]; 0 for a target of zeros."""
     return -(batch.policies * F.log_softmax(unrolled.policy_logits.float(), dim=-1)).sum(-1)
-
-
-def value_part(loss: ScalarLoss) -> Callable[[Unrolled, LossInput], Tensor]:
-    """Return what makes the loss of the value head."""
-
-    def value(unrolled: Unrolled, batch: LossInput) -> Tensor:
-        """Return the loss of the value head, [B, K + 1]."""
-        return loss(unrolled.network.support, unrolled.value_logits, batch.values)
-
-    return value
-
-
-def action_value_part(loss: ScalarLoss) -> Callable[[Unrolled, LossInput], Tensor]:
-    """Return what makes the loss of the head with action values."""
-    value = value_part(loss)
-
-    def action_value(unrolled: Unrolled, batch: LossInput) -> Tensor:
-        """Return the loss of Q(o[t + k], a[t + k]), [B, K + 1]; 0 where no action was taken."""
-        return batch.mask * value(unrolled, batch)
-
-    return action_value
 
 
 def value_prefix(unrolled: Unrolled, batch: LossInput) -> Tensor:

@@ -43,6 +43,7 @@ class LossInput:
     mask: Tensor  # f32, shape of actions; 1 where action t+k exists
     importance_weights: Tensor  # f32 [B]
     action_value_targets: Tensor | None = None  # f32 [B, K + 1, A], NaN: none; None: no part
+    value_distributions: Tensor | None = None  # f32 [B, K + 1, bins] where they are trained
     # Only before ``LocalTargets`` has completed ``values``:
     bootstrap_observations: Tensor | None = None  # u8 or f32 [B, K + 1, *observation]
     bootstrap_discounts: Tensor | None = None  # f32 [B, K + 1] what their values count; or 0
@@ -70,7 +71,7 @@ class LossTerms:
     total: Tensor  # f32 [] mean over the batch of importance weight * loss; minimised
     loss: Tensor  # f32 [] the same without importance weights
     parts: Mapping[str, Tensor]  # f32 [B, K + 1] or [B, K] each: unweighted, masked, no gradient
-    priorities: Tensor  # f32 [B] |value - z[0]| at o[t], raw scale
+    priorities: Tensor  # f32 [B] |v(o[t]) - z[0]|, raw scale, or what ``priority`` returns
     value_targets: Tensor  # f32 [B, K + 1] z
     # For the statistics, without gradient:
     latents: Tensor  # f32 [B, *latent] of o[t]
@@ -91,6 +92,10 @@ class Unrolled(NamedTuple):
     """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None if no part needs them."""
     action_value_logits: Tensor | None = None
     """f32 [B, K + 1, A, bins]; None if no part needs them."""
+
+
+PriorityRule = Callable[[Unrolled, LossInput], Tensor]
+"""Returns the new priorities of a batch's slices, f32 [B], at least 0."""
 
 
 class LossPart(NamedTuple):
@@ -141,6 +146,7 @@ def compute_loss(
     *,
     agent: AgentConfig,
     gradient_scaling: GradientScaling = "muzero",
+    priority: PriorityRule | None = None,
 ) -> LossTerms:
     """Unroll the model K steps from o[t] and add up the parts, in their order.
 
@@ -153,6 +159,7 @@ def compute_loss(
         parts: of the loss, at least one with a column for o[t]. The order decides rounding.
         agent: unroll and value-prefix settings.
         gradient_scaling: see the top of this file.
+        priority: of the slices; default ``value_errors``.
 
     Raises:
         ValueError: a part needs next observations and ``batch`` has none.
@@ -195,19 +202,25 @@ def compute_loss(
     else:
         per_sample = scale_gradient(root_loss + unrolled_loss, factor)
     with torch.no_grad():
-        # Detached also where the answer is a view of the outputs, which keeps their gradient.
-        values = network.answer_rule.decode(unrolled.value_logits[:, 0]).detach()
+        priorities = (priority or value_errors)(unrolled, batch)
     return LossTerms(
         total=(batch.importance_weights * per_sample).mean(),
         loss=per_sample.detach().mean(),
         parts=reported,
-        priorities=(values - batch.values[:, 0]).abs(),
+        priorities=priorities.detach(),
         value_targets=batch.values,
         latents=root.latents.detach(),
         value_logits=unrolled.value_logits.detach(),
         value_prefix_logits=unrolled.value_prefix_logits.detach(),
         policy_logits=unrolled.policy_logits.detach(),
     )
+
+
+def value_errors(unrolled: Unrolled, batch: LossInput) -> Tensor:
+    """Return |v(o[t]) - z[0]|, f32 [B], raw scale (PER, section 3.3)."""
+    values = unrolled.network.answer_rule.decode(unrolled.value_logits[:, 0])
+    # Detached: the value may be a view of the outputs, which keeps their gradient.
+    return (values.detach() - batch.values[:, 0]).abs()
 
 
 def importance_weights(probabilities: Tensor, table_sizes: Tensor, exponent: float) -> Tensor:

@@ -1,6 +1,7 @@
 """Replay in a deterministic run: a real service, several writers, one reader that draws by seed."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -131,6 +132,19 @@ def test_more_steps_than_replay_keeps_may_arrive_between_two_turns(process_and_a
     seen = {origin(b, i) for b in batches(sampler, 20) for i in range(32)}
     # The last episode's eight steps, and before them the last two of the third.
     assert seen == {(2, 38), (2, 39), *((3, t) for t in range(8))}
+
+
+def test_a_stop_ends_the_wait_for_steps_that_do_not_come(process_and_address, stop):
+    _, address = process_and_address
+    play(episodes_of(5)[-1:], address, stop)
+    assert make_sampler(address, stop).sample(4, timeout_s=PATIENCE_S) is not None  # takes them all
+    stopped = StopSignal()
+    sampler = make_sampler(address, stopped)
+    stopped.set("test")
+    began, cpu_began = time.monotonic(), time.thread_time()
+    assert sampler.sample(4, timeout_s=30.0) is None
+    assert time.monotonic() - began < 10.0
+    assert time.thread_time() - cpu_began < 1.0
 
 
 def batches(sampler, num):

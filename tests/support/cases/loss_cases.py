@@ -69,12 +69,6 @@ CASES = {
         agent={"value_prefix": False, "value_prefix_horizon": 1}, compat=_REFERENCE
     ),
     "numbers instead of categories": case(network={"categorical_values": False}),
-    "action values": case(agent={"value_function": "action"}),
-    "action values, as numbers, reference scaling": case(
-        agent={"value_function": "action"},
-        network={"categorical_values": False, "action_value_hidden_size": 7},
-        compat=_REFERENCE,
-    ),
     "action values by searches": case(learner={"action_value_coefficient": 0.7}),
     "action values by searches, alike, as numbers, reference scaling": case(
         search={"improved_policy": "mellowmax"},
@@ -112,6 +106,12 @@ CASES = {
             "value_prefix_coefficient": 0.0,
             "consistency_coefficient": 0.0,
         },
+        compat=_REFERENCE,
+    ),
+    "action values": case(agent={"value_function": "action"}),
+    "action values, as numbers, reference scaling": case(
+        agent={"value_function": "action"},
+        network={"categorical_values": False, "action_value_hidden_size": 7},
         compat=_REFERENCE,
     ),
     "no consistency": case(learner={"consistency_coefficient": 0.0}),

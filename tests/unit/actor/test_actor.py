@@ -10,7 +10,7 @@ import torch
 
 from actor.actor import Actor
 from efficientzero.envs import make_env_batch
-from efficientzero.envs.contract import EnvContractError, EnvCrashed
+from efficientzero.envs.errors import EnvContractError, EnvCrashed
 from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending

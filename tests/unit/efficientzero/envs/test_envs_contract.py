@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from efficientzero.config.fields import Config, EnvConfig
 from efficientzero.envs.batch import EnvStep, SequentialEnvBatch
-from efficientzero.envs.contract import EnvContractError, EnvCrashed, EnvError
+from efficientzero.envs.errors import EnvContractError, EnvCrashed, EnvError
 from efficientzero.envs.factory import make_env, make_env_batch, spec_of
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.envs.trial import try_env

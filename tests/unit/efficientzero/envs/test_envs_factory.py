@@ -12,7 +12,7 @@ from efficientzero.config import AtariConfig, Config, EnvConfig
 from efficientzero.envs import make_env_batch, probe_env_spec
 from efficientzero.envs.atari.game import AtariGame
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch
-from efficientzero.envs.contract import EnvContractError
+from efficientzero.envs.errors import EnvContractError
 from efficientzero.envs.trial import try_env
 
 

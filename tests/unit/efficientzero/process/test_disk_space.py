@@ -16,7 +16,7 @@ from efficientzero.runs.checkpoint import list_checkpoints, newest_checkpoint
 from efficientzero.runs.results.env_step_journal import EnvStepJournal
 from efficientzero.runs.run_folder import read_lines
 from learner.pacing.governor import Governor
-from learner.records import run_record
+from learner.records import result_files
 from learner.records.run_record import EpisodeResult, RunRecord
 from learner.records.saver import CheckpointSaver
 from replay.snapshots.request import SnapshotFailed
@@ -42,7 +42,7 @@ class Disk:
 @pytest.fixture
 def disk(tmp_path, monkeypatch):
     disk = Disk(tmp_path)
-    real_save, real_append = torch.save, run_record.append_lines
+    real_save, real_append = torch.save, result_files.append_lines
 
     def save(state, file):
         file.write(b"half")
@@ -55,7 +55,7 @@ def disk(tmp_path, monkeypatch):
         real_append(path, lines)
 
     monkeypatch.setattr(torch, "save", save)
-    monkeypatch.setattr(run_record, "append_lines", append)
+    monkeypatch.setattr(result_files, "append_lines", append)
     return disk
 
 

@@ -15,11 +15,13 @@ from learner.batches.checks import BadBatch, BatchChecks
 from learner.batches.freshness import Freshness
 from learner.batches.loader import BatchLoader
 from learner.training.local_targets import LocalTargets, local_targets
+from learner.training.losses import compute_loss, loss_parts, priority_rule
 from learner.training.optimizers import make_optimizer
 from learner.training.ranks import State
 from learner.training.train_state import TrainState
+from tests.reference.reference_distribution import projected
 from tests.reference.reference_targets import value_target
-from tests.support.cases.loss_cases import changed
+from tests.support.cases.loss_cases import case, changed, in_float32, make_batch, make_network
 from tests.support.cases.target_cases import (
     SPEC,
     TARGET_TRAIN_STEP,
@@ -239,3 +241,87 @@ def test_targets_that_only_a_reanalyzer_can_make_are_refused(reanalyzer, wanted)
     config = changed(tiny_config(), learner=LOCAL, reanalyzer=reanalyzer)
     with pytest.raises(ConfigError, match=f"^learner.target_network: got local {wanted}"):
         validate(config)
+
+
+C51 = {"agent": {"value_distribution": "categorical"}, "learner": LOCAL}
+
+
+def test_distributions_of_returns_are_those_of_the_frozen_heads_moved_by_the_rewards():
+    config = changed(make_config(), **C51, network={"value_transform": "identity"})
+    config = changed(config, network={"support_bound": 10, "support_bins": 51})
+    _, slices = make_case(config, seed=3)
+    batch, network = made(config, slices)
+    inputs = loaded(config, batch)
+    completed = LocalTargets(network, config).complete(inputs, 1)
+    assert completed.value_distributions.shape == (*inputs.values.shape, 51)
+    for b in range(8):
+        for k in range(config.agent.num_unroll_steps + 1):
+            observation = inputs.bootstrap_observations[b, k][None]
+            logits = network.initial_inference(observation).value_logits[0].double()
+            wanted = projected(
+                logits.softmax(-1).tolist(),
+                float(inputs.values[b, k]),
+                float(inputs.bootstrap_discounts[b, k]),
+                bound=10,
+                is_transformed=False,
+            )
+            got = completed.value_distributions[b, k]
+            torch.testing.assert_close(got, torch.tensor(wanted), rtol=0, atol=1e-5)
+    means = (completed.value_distributions * network.support.atoms()).sum(-1)
+    is_inside = inputs.values.abs() + 10 * inputs.bootstrap_discounts < 10  # no atom is clipped
+    assert is_inside.float().mean() > 0.3
+    torch.testing.assert_close(means[is_inside], completed.values[is_inside], rtol=0, atol=1e-4)
+
+
+def test_the_loss_and_the_priorities_are_those_of_the_distributions():
+    config = case(**C51, replay={"priority": "kl"})
+    network, batch = make_network(config).float(), in_float32(make_batch(config))
+    shape = (*batch.values.shape, network.support.num_bins)
+    targets = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    targets[0, 0] = 0.0
+    targets[0, 0, 2] = 1.0  # a point: its entropy is 0
+    targets /= targets.sum(-1, keepdim=True)
+    batch = dataclasses.replace(batch, value_distributions=targets)
+    terms = compute_loss(
+        network, batch, loss_parts(config), agent=config.agent, priority=priority_rule(config)
+    )
+    logits = terms.value_logits
+    wanted = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(0, 1), reduction="none"
+    ).view(batch.values.shape)
+    reached = torch.cat([torch.ones_like(batch.mask[:, :1]), batch.mask], 1)
+    torch.testing.assert_close(terms.parts["value"], reached * wanted)
+    divergences = torch.nn.functional.kl_div(
+        logits[:, 0].log_softmax(-1), targets[:, 0], reduction="none"
+    ).sum(-1)
+    torch.testing.assert_close(terms.priorities, divergences, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"agent": {"value_distribution": "categorical"}},
+            "agent.value_distribution: got categorical with learner.target_network reanalyzer",
+        ),
+        (
+            {**C51, "network": {"categorical_values": False}},
+            "agent.value_distribution: got categorical with network.categorical_values off",
+        ),
+        (
+            {"replay": {"priority": "kl"}},
+            "replay.priority: got kl with agent.value_distribution two_hot",
+        ),
+        (
+            {**C51, "replay": {"priority": "kl", "initial_priority": "value_error"}},
+            "replay.initial_priority: got value_error with replay.priority kl, wanted max",
+        ),
+        (
+            {**C51, "replay": {"priority": "kl", "priority_refresh_share": 0.5}},
+            "replay.priority_refresh_share: got 0.5 with replay.priority kl, wanted 0",
+        ),
+    ],
+)
+def test_distributions_that_nothing_could_make_are_refused(sections, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        validate(changed(tiny_config(), **sections))
