@@ -27,6 +27,10 @@ from efficientzero.schema import (
 )
 from efficientzero.search import Planner
 from reanalyzer.root_batch import value_batch_size
+from reanalyzer.targets.action_values import (
+    add_action_value_targets,
+    no_action_value_targets,
+)
 from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
 from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
@@ -120,8 +124,9 @@ class TargetMaker:
         sample = self._aged(slices, target_train_step)
         needs = self._value_target.needs(sample)
         estimates = self._network_estimates(slices, needs.values)
+        action_values = no_action_value_targets(config, *slices.search_policies.shape[::2])
         found, policies = self._values_and_policies(
-            slices, needs, estimates[0], policy_mask(sample.ends, steps)
+            slices, needs, estimates[0], policy_mask(sample.ends, steps), action_values
         )
         targets = self._value_target.targets(sample, found)
         mask = action_mask(sample.ends, slices.actions.shape[1])
@@ -165,6 +170,7 @@ class TargetMaker:
             bootstrap_offsets=completion.offsets,
             bootstrap_discounts=completion.discounts,
             auxiliary_values=self._auxiliary_values(sample, found, estimates[1:]),
+            action_value_targets=action_values,
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
@@ -198,7 +204,7 @@ class TargetMaker:
         )
 
     def _values_and_policies(
-        self, slices: SliceBatch, needs: Needs, values: F32, exists: Bool
+        self, slices: SliceBatch, needs: Needs, values: F32, exists: Bool, action_values: F32
     ) -> tuple[Estimates, F32]:
         """Return fresh values, and policy targets [B, K + 1, W].
 
@@ -207,6 +213,7 @@ class TargetMaker:
             needs: of the value target.
             values: f32 [B, K + n + 1], the network's; replaced where searches bootstrap.
             exists: bool [B, K + 1], where a policy target exists.
+            action_values: f32 [B, D, W], their targets, filled in where there was a search.
         """
         num_policies = exists.shape[1]
         policies = np.where(exists[:, :, None], slices.search_policies, 0.0).astype(np.float32)
@@ -226,7 +233,9 @@ class TargetMaker:
             if self._config.reanalyzer.value_bootstrap == "search":
                 values[cells] = found.root_values
             for_policy = SearchResult._make(column[policy_cells[cells]] for column in found)
-            policies[policy_cells[:, :num_policies]] = for_policy.policies
+            for_cells = policy_cells[:, :num_policies]
+            policies[for_cells] = for_policy.policies
+            add_action_value_targets(action_values, for_cells, for_policy, self._config)
             self.diagnostics.add_searches(for_policy)
         return Estimates(values, root_values[:, :num_policies]), policies
 
@@ -243,9 +252,10 @@ class TargetMaker:
                 for part in self._parts_of(cells, self._value_batch_size):
                     values = self._search.horizon_values(self._stacked(slices.frames, *part))
                     estimates[(slice(None), *part)] = values.T
-        elif self._config.reanalyzer.value_bootstrap == "network":
+        bootstrap = self._config.reanalyzer.value_bootstrap
+        if bootstrap == "max_action_value" or (bootstrap == "network" and not num_auxiliary):
             with self._timer.section("values"):
-                estimates[0, cells] = self._network_values(slices.frames, cells)
+                estimates[0, cells] = self._bootstraps(slices.frames, cells)
         return estimates
 
     def _auxiliary_values(self, sample: Sample, found: Estimates, estimates: F32) -> F32:
@@ -267,6 +277,16 @@ class TargetMaker:
     def _network_values(self, frames: Frames, cells: Bool) -> F32:
         parts = [
             self._search.network_values(part)
+            for part in self._observations(frames, cells, self._value_batch_size)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    def _bootstraps(self, frames: Frames, cells: Bool) -> F32:
+        """Return what the network says that ``cells`` [B, K + n + 1] are worth."""
+        if self._config.reanalyzer.value_bootstrap == "network":
+            return self._network_values(frames, cells)
+        parts = [
+            self._search.network_action_values(part).max(axis=1)
             for part in self._observations(frames, cells, self._value_batch_size)
         ]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
