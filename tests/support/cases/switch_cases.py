@@ -37,6 +37,12 @@ SWITCHES = (
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
     Switch("mixed values", {"reanalyzer.value_target": "mixed"}, MIXED),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
+    Switch("further horizons", {"agent.auxiliary_discounts": (0.9, 0.5)}),
+    Switch(
+        "planning with a horizon",
+        {"search.planning_horizon": 1, "search.other_horizon_weight": 0.5},
+        {"agent.auxiliary_discounts": (0.8,)},
+    ),
     Switch("bootstrap by search", {"reanalyzer.value_bootstrap": "search"}),
     Switch("targets at the learner", {"learner.target_network": "local"}),
     Switch("stored policies", {"reanalyzer.policy_reanalyze_ratio": 0.0}),
