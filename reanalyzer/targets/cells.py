@@ -32,6 +32,11 @@ class CellValues:
         """Return the values of ``cells``, row by row, f32 [N]."""
         return self._of(self._search.network_values, frames, cells, ())
 
+    def best_action_values(self, frames: Frames, cells: Bool) -> F32:
+        """Return the largest Q(s, a) of each of ``cells``, f32 [N]."""
+        values: F32 = self._of(self._search.network_action_values, frames, cells, (1,)).max(axis=1)
+        return values
+
     def horizon_values(self, frames: Frames, cells: Bool, num_horizons: int) -> F32:
         """Return the values of all horizons in the same order, f32 [num_horizons, N]."""
         values: F32 = self._of(self._search.horizon_values, frames, cells, (num_horizons,)).T

@@ -25,6 +25,10 @@ from efficientzero.schema import (
 )
 from efficientzero.search import Planner
 from reanalyzer.root_batch import value_batch_size
+from reanalyzer.targets.action_values import (
+    add_action_value_targets,
+    no_action_value_targets,
+)
 from reanalyzer.targets.cells import CellValues, observations
 from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
 from reanalyzer.targets.local import LocalTarget
@@ -123,8 +127,9 @@ class TargetMaker:
         sample = self._aged(slices, target_train_step)
         needs = self._value_target.needs(sample)
         estimates = self._network_estimates(slices, needs.values)
+        action_values = no_action_value_targets(config, *slices.search_policies.shape[::2])
         found, policies = self._values_and_policies(
-            slices, needs, estimates[0], policy_mask(sample.ends, steps)
+            slices, needs, estimates[0], policy_mask(sample.ends, steps), action_values
         )
         targets = self._value_target.targets(sample, found)
         mask = action_mask(sample.ends, slices.actions.shape[1])
@@ -168,6 +173,7 @@ class TargetMaker:
             bootstrap_offsets=completion.offsets,
             bootstrap_discounts=completion.discounts,
             auxiliary_values=self._auxiliary_values(sample, found, estimates[1:]),
+            action_value_targets=action_values,
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
@@ -201,7 +207,7 @@ class TargetMaker:
         )
 
     def _values_and_policies(
-        self, slices: SliceBatch, needs: Needs, values: F32, exists: Bool
+        self, slices: SliceBatch, needs: Needs, values: F32, exists: Bool, action_values: F32
     ) -> tuple[Estimates, F32]:
         """Return fresh values, and policy targets [B, K + 1, W].
 
@@ -210,6 +216,7 @@ class TargetMaker:
             needs: of the value target.
             values: f32 [B, K + n + 1], the network's; replaced where searches bootstrap.
             exists: bool [B, K + 1], where a policy target exists.
+            action_values: f32 [B, D, W], their targets, filled in where there was a search.
         """
         num_policies = exists.shape[1]
         policies = np.where(exists[:, :, None], slices.search_policies, 0.0).astype(np.float32)
@@ -227,7 +234,9 @@ class TargetMaker:
             if self._config.reanalyzer.value_bootstrap == "search":
                 values[cells] = found.root_values
             for_policy = SearchResult._make(column[policy_cells[cells]] for column in found)
-            policies[policy_cells[:, :num_policies]] = for_policy.policies
+            for_cells = policy_cells[:, :num_policies]
+            policies[for_cells] = for_policy.policies
+            add_action_value_targets(action_values, for_cells, for_policy, self._config)
             self.diagnostics.add_searches(for_policy)
         return Estimates(values, root_values[:, :num_policies]), policies
 
@@ -242,9 +251,13 @@ class TargetMaker:
         if num_horizons > 1:
             with self._timer.section("values"):
                 estimates[:, cells] = self._cells.horizon_values(slices.frames, cells, num_horizons)
-        elif self._config.reanalyzer.value_bootstrap == "network":
+        bootstrap = self._config.reanalyzer.value_bootstrap
+        if bootstrap == "max_action_value" or (bootstrap == "network" and num_horizons == 1):
             with self._timer.section("values"):
-                estimates[0, cells] = self._cells.state_values(slices.frames, cells)
+                of_network = self._cells.state_values
+                if bootstrap == "max_action_value":
+                    of_network = self._cells.best_action_values
+                estimates[0, cells] = of_network(slices.frames, cells)
         return estimates
 
     def _auxiliary_values(self, sample: Sample, found: Estimates, estimates: F32) -> F32:
