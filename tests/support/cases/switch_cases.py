@@ -45,6 +45,12 @@ SWITCHES = (
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
     Switch("mixed values", {"reanalyzer.value_target": "mixed"}, MIXED),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
+    Switch("further horizons", {"agent.auxiliary_discounts": (0.9, 0.5)}),
+    Switch(
+        "planning with a horizon",
+        {"search.planning_horizon": 1, "search.other_horizon_weight": 0.5},
+        {"agent.auxiliary_discounts": (0.8,)},
+    ),
     Switch("bootstrap by search", {"reanalyzer.value_bootstrap": "search"}),
     Switch(
         "bootstrap by action values", {"reanalyzer.value_bootstrap": "max_action_value"}, DISTILLED
