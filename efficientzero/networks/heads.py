@@ -30,6 +30,10 @@ class Heads:
     """Q(s, a) of every action."""
     value: Literal["state", "max_action"] = "state"
     """What a state is worth: V(s), or the largest Q(s, a)."""
+    is_dueling: bool = False
+    """Action values are sums of a state's value and of advantages."""
+    noisy_sigma: float = 0.0
+    """Scale of the noise in the layers of the head for action values; 0: plain layers."""
 
 
 class SearchNetwork(Protocol):
@@ -107,7 +111,14 @@ def heads_of(config: Config) -> Heads:
     agent = config.agent
     if agent.value_function == "state":
         return Heads(value_prefix=agent.value_prefix)
-    return Heads(value_prefix=agent.value_prefix, action_values=True, value="max_action")
+    network = config.network
+    return Heads(
+        value_prefix=agent.value_prefix,
+        action_values=True,
+        value="max_action",
+        is_dueling=network.dueling,
+        noisy_sigma=network.noisy_sigma if network.noisy_heads else 0.0,
+    )
 
 
 def auxiliary_heads_of(config: Config) -> tuple[str, ...]:

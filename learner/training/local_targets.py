@@ -25,6 +25,7 @@ from efficientzero.networks import (
 from efficientzero.process.devices import precision_context
 from learner.training.eval_values import in_evaluation_mode
 from learner.training.losses import LossInput
+from learner.training.network import draw_training_noise
 
 
 class LocalTargets:
@@ -52,6 +53,7 @@ class LocalTargets:
         """
         if train_step % self._config.learner.target_interval == 0:
             self.begin_again()
+        draw_training_noise(self._frozen, self._config, train_step, is_frozen=True)
         observations, discounts = inputs.bootstrap_observations, inputs.bootstrap_discounts
         assert observations is not None and discounts is not None
         logits = self._value_logits(observations)
