@@ -64,9 +64,8 @@ class Learner:
     def __init__(self, run: RunInfo, parts: LearnerParts, observer: TrainingObserver) -> None:
         """Build network and optimiser from the run's seed."""
         self._run, self._config, self._observer = run, run.config, observer
-        self._governor, self._publisher = parts.governor, parts.publisher
+        self._governor, self._publisher, self._ranks = parts.governor, parts.publisher, parts.ranks
         self._saver, self._tracker, self._stop = parts.saver, parts.tracker, parts.stop
-        self._ranks = parts.ranks
         self._timer, self._usage = SectionTimer("learner"), ProcessUsage("learner")
         self.pulse = Pulse(self._timer, "train_steps/s")
         """Rate and current wait, sent with heartbeats."""
@@ -97,11 +96,10 @@ class Learner:
         largest_target = self.network.support.largest
         checks = BatchChecks(self._config, run.env_spec, largest_target=largest_target)
         self._feeder = BatchFeeder(parts.batches, checks, self.loader, self._stop)
-        self._freshness = Freshness(self._config)
+        self._freshness, self._progress = Freshness(self._config), Progress(self._config)
         self._pending: deque[_PendingStep] = deque()  # oldest first
         self._saved_at, self._save_is_due = time.monotonic(), False
         self._steps = StepRecord(self._config.learner.max_grad_norm)
-        self._progress = Progress(self._config)
 
     @property
     def train_step(self) -> int:

@@ -1,8 +1,7 @@
 """Batch norm over the batches of all ranks, so that the number of ranks changes only rounding.
 
-Used by ``learner.training.ranks``. On CUDA this is torch's ``SyncBatchNorm``, which has no CPU
-version. This file adds one, so that a learner on several processes can run and be tested without a
-GPU.
+Used by ``group``. On CUDA this is torch's ``SyncBatchNorm``, which has no CPU version. This file
+adds one, so that a learner on several processes can run and be tested without a GPU.
 """
 
 from __future__ import annotations

@@ -1,20 +1,13 @@
-"""The processes that train one network together, one per device, and the commands between them.
-
-Rank 0 is the learner: it owns batches, pace, weights, checkpoints and metrics. It sends commands to
-the others, gives each an equal part of every batch, and trains on one part itself. Gradients,
-losses and batch-norm statistics are those of the whole batch. A learner on one device uses
-``SingleDevice``.
-"""
+"""Several ranks on this machine, connected by torch: they share gradients, losses and commands."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import tempfile
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -28,94 +21,11 @@ from efficientzero.process.process_seconds import ProcessSeconds, read_process
 from efficientzero.process.runtime import PlainError
 from efficientzero.runs.run_folder import RunInfo
 from learner.training.losses import LossInput, LossTerms, loss_parts
-from learner.training.synced_norms import with_synced_norms
+from learner.training.ranks.commands import Command, Step
+from learner.training.ranks.synced_norms import with_synced_norms
 
 _TIMEOUT_S = 300.0
 """Of one call. While rank 0 waits, it sends a command twice a second."""
-
-
-class Idle(NamedTuple):
-    """Rank 0 is alive and waiting."""
-
-
-class Step(NamedTuple):
-    """The next train_step; the parts of its batch follow."""
-
-    train_step: int
-    measure: bool
-    fields: Mapping[str, tuple[tuple[int, ...], torch.dtype]]
-    """Shape and dtype of a part's tensors."""
-
-
-class State(NamedTuple):
-    """The state that training starts from."""
-
-    network: Mapping[str, Tensor]
-    optimizer: Mapping[str, Any]
-    target_network: Mapping[str, Tensor] | None = None
-    """The frozen weights, where the learner completes value targets."""
-
-
-class End(NamedTuple):
-    """Training is over."""
-
-
-Command = Idle | Step | State | End
-
-
-class Ranks(Protocol):
-    """The ranks as the learner's loop and its updates use them."""
-
-    def others_seconds(self) -> float:
-        """Return the CPU-seconds that the other ranks have used so far; from any thread."""
-
-    def wrap(self, loss: nn.Module, network: nn.Module, config: Config) -> nn.Module:
-        """Return the loss whose gradients are those of the whole batch."""
-
-    def merge(self, terms: LossTerms, *, everything: bool) -> LossTerms:
-        """Return the whole batch's loss and priorities, or all terms, without gradient."""
-
-    def gather(self, rows: Tensor) -> tuple[Tensor, int]:
-        """Return the rows [B, ...] of all ranks, and where this rank's begin.
-
-        The gradient of every rank's loss returns to the rank that a row is from.
-        """
-
-    def send_command(self, command: Command) -> None:
-        """Send a command to the other ranks."""
-
-    def share(self, inputs: LossInput, train_step: int, *, measure: bool) -> LossInput:
-        """Announce a train_step, give every rank its part of the batch, and return rank 0's."""
-
-
-class SingleDevice:
-    """The only rank."""
-
-    def others_seconds(self) -> float:
-        """Return 0."""
-        return 0.0
-
-    def wrap(self, loss: nn.Module, network: nn.Module, config: Config) -> nn.Module:
-        """Return ``loss``."""
-        del network, config
-        return loss
-
-    def merge(self, terms: LossTerms, *, everything: bool) -> LossTerms:
-        """Return ``terms``."""
-        del everything
-        return terms
-
-    def gather(self, rows: Tensor) -> tuple[Tensor, int]:
-        """Return ``rows`` and 0."""
-        return rows, 0
-
-    def send_command(self, command: Command) -> None:
-        """Nobody listens."""
-
-    def share(self, inputs: LossInput, train_step: int, *, measure: bool) -> LossInput:
-        """Return all of ``inputs``."""
-        del train_step, measure
-        return inputs
 
 
 def meeting_point(run: RunInfo) -> Path:
