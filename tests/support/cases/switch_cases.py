@@ -26,6 +26,8 @@ class Switch(NamedTuple):
 
 RECONSTRUCTION = {"learner.reconstruction_coefficient": 1.0}
 MIXED = {"reanalyzer.mixed_start_train_steps": 1, "reanalyzer.mixed_fresh_env_steps": 50}
+LOCAL = {"learner.target_network": "local"}
+ACTION_VALUES = {"agent.value_function": "action"}
 SWITCHES = (
     # Searches.
     Switch("gumbel", {"search.algorithm": "gumbel"}),
@@ -39,6 +41,13 @@ SWITCHES = (
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
     Switch("bootstrap by search", {"reanalyzer.value_bootstrap": "search"}),
     Switch("targets at the learner", {"learner.target_network": "local"}),
+    Switch("C51", {"agent.value_distribution": "categorical"}, LOCAL),
+    Switch(
+        "KL priorities",
+        {"replay.priority": "kl"},
+        {"agent.value_distribution": "categorical", **LOCAL},
+    ),
+    Switch("double Q", {"agent.double_q": True}, {**ACTION_VALUES, **LOCAL}),
     Switch("stored policies", {"reanalyzer.policy_reanalyze_ratio": 0.0}),
     # The network and its losses.
     Switch("rewards", {"agent.value_prefix": False}),
@@ -50,6 +59,7 @@ SWITCHES = (
     Switch("identity transform", {"network.value_transform": "identity"}),
     Switch("bins", {"network.support_bins": 7}),
     Switch("Huber", {"learner.huber_delta": 1.0}, {"network.categorical_values": False}),
+    Switch("dueling", {"network.dueling": True}, ACTION_VALUES),
     Switch("SPR", {"learner.consistency": "spr"}),
     Switch("NCE", {"learner.consistency": "nce"}),
     Switch("reconstruction", {"learner.reconstruction_coefficient": 1.0}),
