@@ -7,6 +7,7 @@ algorithm 1), so that its age is exact on any machine.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +17,10 @@ from torch import Tensor
 
 from efficientzero.config import Config, has_local_targets
 from efficientzero.networks import (
+    AUXILIARY_HEADS,
     EfficientZeroNet,
     InitialInference,
     ScalarRegression,
-    make_network,
     project,
 )
 from efficientzero.process.devices import precision_context
@@ -32,13 +33,13 @@ class LocalTargets:
     """The frozen network, and the targets that it completes."""
 
     def __init__(self, network: EfficientZeroNet, config: Config) -> None:
-        """Begin with the current weights of ``network``, on its device."""
+        """Begin with the current weights of ``network``, before parts of it are compiled."""
         self._live, self._config = network, config
         self._device = next(network.parameters()).device
-        with torch.random.fork_rng(devices=[]):  # its first weights are overwritten
-            frozen = make_network(config, network.spec, training=False)
-        self._frozen = frozen.to(self._device).eval().requires_grad_(False)
-        self.begin_again()
+        self._frozen = copy.deepcopy(network).eval().requires_grad_(False)
+        for name, _ in list(self._frozen.named_children()):
+            if name in AUXILIARY_HEADS:
+                delattr(self._frozen, name)
 
     @torch.no_grad()
     def complete(self, inputs: LossInput, train_step: int) -> LossInput:
