@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from actor.games import Actions, evaluation_seeds, play_episodes
+from actor.games import Actions, evaluation_seeds, partly_random, play_episodes
 from actor.value_bias import ValueBias
-from efficientzero.config import next_evaluation
+from efficientzero.config import next_evaluation, planning_discount
 from efficientzero.envs import EnvBatch, make_env_batch
 from efficientzero.envs.atari.scores import atari100k_game, human_normalized
 from efficientzero.envs.hang_watch import Call, hang_in_words, watch_for_hangs
@@ -122,20 +122,25 @@ class Evaluator:
                 batch_size=num_envs,
                 device=self._device,
                 generator=self._randomness,
+                simulations=config.evaluator_simulations,
             )
         rates = SearchRates(
             ROLE, num_simulations=planner.num_simulations, batch_size=planner.batch_size
         )
         bias = ValueBias(
-            num_envs, discount=config.agent.discount, clip_rewards=config.env.clip_rewards
+            num_envs,
+            discount=planning_discount(config.agent, config.search),
+            clip_rewards=config.env.clip_rewards,
         )
 
         def choose(roots: Roots) -> Actions:
-            rates.add(len(roots))
+            if planner.num_simulations:
+                rates.add(len(roots))
             with self._timer.section("search"):
                 found = planner.run(roots, exploration_noise=False)
             bias.predict(found.predicted_values)
-            return found.best_actions
+            epsilon = config.evaluator.epsilon
+            return partly_random(found, roots.legal_actions, epsilon, self._randomness)
 
         try:
             results = play_episodes(

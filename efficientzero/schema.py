@@ -8,6 +8,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
     L = K + 1 and N = n where the learner bootstraps (``learner.target_network`` local), else 0
     Q 1 where Q(s, a) is trained, else 0: o[t+K] then needs its action, too
+    H = auxiliary horizons, 0: none
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
 Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen after seeing
@@ -270,6 +271,8 @@ class TrainingBatch(NamedTuple):
     """The target of position k bootstraps from o[t + offset]."""
     bootstrap_discounts: Annotated[F32, BatchField("B L", _DISCOUNT, is_sent=True)]
     """What that value counts: discount^l after l rewards; 0 where nothing follows."""
+    auxiliary_values: Annotated[F32, BatchField("B H K+1", is_sent=True)]
+    """As ``values``, with each of ``agent.auxiliary_discounts`` and the bootstraps of its head."""
 
 
 def batch_fields(batch: type[tuple[Any, ...]]) -> dict[str, BatchField]:

@@ -43,7 +43,9 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("search.gumbel_maxvisit_", "search.gumbel_value_"): lambda values: (
         values["search.algorithm"] == "gumbel" or values["search.improved_policy"] == "completed_q"
     ),
-    ("search.q_temperature",): lambda values: values["search.improved_policy"] == "softmax_q",
+    ("search.q_temperature",): lambda values: (
+        not values["search.num_simulations"] or values["search.improved_policy"] == "softmax_q"
+    ),
     ("search.mellowmax_",): lambda values: values["search.improved_policy"] == "mellowmax",
     ("network.action_value_hidden_size",): (
         lambda values: values["agent.value_function"] == "action"
@@ -73,6 +75,8 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
         lambda values: values["learner.reconstruction_coefficient"]
     ),
     ("reanalyzer.mixed_",): lambda values: values["reanalyzer.value_target"] == "mixed",
+    ("learner.auxiliary_value_coefficient",): lambda values: values["agent.auxiliary_discounts"],
+    ("search.other_horizon_weight",): lambda values: values["search.planning_horizon"],
     ("reanalyzer.td_lambda",): lambda values: values["reanalyzer.value_target"] == "td_lambda",
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
 }

@@ -12,8 +12,11 @@ class AgentConfig:
 
     discount: float = 0.997**4
     """Discount per env_step (the reference's 0.997 per emulator frame, skip 4)."""
+    auxiliary_discounts: tuple[float, ...] = ()
+    """Discounts of further value heads, each trained towards returns of its discount. Empty: none.
+    """
     num_unroll_steps: int = 5
-    """Steps the model is unrolled in training (K)."""
+    """Steps the model is unrolled in training (K). 0: no model is trained."""
     td_steps: int = 5
     """Rewards summed before the bootstrap (n)."""
     value_prefix: bool = True
@@ -66,7 +69,7 @@ class NetworkConfig:
     predictor_hidden_size: int = 512
     """Bottleneck of the SimSiam predictor."""
     decoder_channels: int = 32
-    """Channels of the decoder of images (learner.reconstruction_coefficient)."""
+    """Channels of the decoder of the convolutional trunk (learner.reconstruction_coefficient)."""
     support_bound: int = 300
     """Values and prefixes are categorical over -bound..bound in transformed space."""
     norm: Literal["batch", "batch_by_call", "layer"] = "batch"
@@ -95,9 +98,16 @@ class SearchConfig:
     """Monte-Carlo tree search of actors, reanalyzers and the evaluator."""
 
     num_simulations: int = 50
-    """Simulations per search (M); reanalyzer.search_simulations may say otherwise there."""
+    """Simulations per search (M). 0: no search, the highest Q(s, a) is the best action. Reanalyzers
+    and the evaluator may have other numbers: reanalyzer.search_, evaluator.simulations."""
     algorithm: Literal["puct", "gumbel"] = "puct"
     """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
+    planning_horizon: int = 0
+    """Whose discount and values a search plans with: 0, agent.discount; h, the h-th of
+    agent.auxiliary_discounts."""
+    other_horizon_weight: float = 0.0
+    """With planning_horizon above 0: leaves are worth that horizon's value plus so much of the
+    value head's."""
     pb_c_init: float = 1.25
     """c_1 of the pUCT formula, and of the improved policy regularized."""
     pb_c_base: float = 19_652.0

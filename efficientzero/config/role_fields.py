@@ -116,6 +116,8 @@ class LearnerConfig:
     """Weight of the value-prefix loss."""
     value_coefficient: float = 0.25
     """Weight of the value loss."""
+    auxiliary_value_coefficient: float = 0.25
+    """Weight of the loss of each of agent.auxiliary_discounts."""
     policy_coefficient: float = 1.0
     """Weight of the policy loss."""
     consistency_coefficient: float = 2.0
@@ -191,3 +193,7 @@ class EvaluatorConfig:
     """Episodes per periodic evaluation, played side by side."""
     final_num_episodes: int = 32
     """Episodes of the final evaluation."""
+    simulations: int = 0
+    """Simulations per search. 0: search.num_simulations."""
+    epsilon: float = 0.0
+    """Share of actions that are drawn uniformly."""

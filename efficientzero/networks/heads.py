@@ -34,6 +34,12 @@ class Heads:
     """Action values are sums of a state's value and of advantages."""
     noisy_sigma: float = 0.0
     """Scale of the noise in the layers of the head for action values; 0: plain layers."""
+    auxiliary_values: int = 0
+    """Values of further horizons, one for each of ``agent.auxiliary_discounts``: H."""
+    planning_horizon: int = 0
+    """Whose values trees take: 0, the value head's; h, the h-th auxiliary ones."""
+    other_horizon_weight: float = 0.0
+    """Weight of the value head's values, which are added to those."""
 
 
 class SearchNetwork(Protocol):
@@ -108,14 +114,15 @@ numbers with and without; new rows go to the end."""
 
 def heads_of(config: Config) -> Heads:
     """Return the heads that search reads in a run of ``config``."""
-    agent = config.agent
-    if agent.value_function == "state":
-        return Heads(value_prefix=agent.value_prefix)
-    network = config.network
+    agent, search = config.agent, config.search
+    network, by_action = config.network, agent.value_function == "action"
     return Heads(
         value_prefix=agent.value_prefix,
-        action_values=True,
-        value="max_action",
+        action_values=by_action,
+        value="max_action" if by_action else "state",
+        auxiliary_values=len(agent.auxiliary_discounts),
+        planning_horizon=search.planning_horizon,
+        other_horizon_weight=search.other_horizon_weight,
         is_dueling=network.dueling,
         noisy_sigma=network.noisy_sigma if network.noisy_heads else 0.0,
     )

@@ -97,10 +97,12 @@ class Searcher:
         result = self.planner.run(Roots(observations, LEGAL), exploration_noise=True)
         np.testing.assert_allclose(result.policies.sum(1), 1.0, rtol=1e-5)
         assert np.isfinite(result.root_values).all() and (result.policies[~LEGAL] == 0).all()
-        plays_best = self.planner.plays_best
-        return ActionChooser(config, NUM_ROOTS, rng, plays_best=plays_best).choose(
+        chooser = ActionChooser(config, NUM_ROOTS, rng, plays_best=self.planner.plays_best)
+        actions = chooser.choose(
             result, range(NUM_ROOTS), NUM_STEPS, legal_actions=LEGAL, is_random=False
         )
+        assert LEGAL[np.arange(NUM_ROOTS), actions].all()
+        return actions
 
 
 class Training:

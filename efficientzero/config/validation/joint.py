@@ -13,9 +13,10 @@ from efficientzero.config.fields import Config
 from efficientzero.config.files import REMOVED_FIELDS, ConfigError, config_to_dict, flatten, nearest
 from efficientzero.config.run_fields import ClusterConfig
 from efficientzero.config.validation.devices import check_devices
+from efficientzero.config.validation.horizons import check_horizons
 from efficientzero.config.validation.ranges import check_ranges, require
 from efficientzero.config.validation.reanalysis import check_reanalysis
-from efficientzero.config.validation.value_agents import check_action_values
+from efficientzero.config.validation.value_agents import check_value_agents
 from efficientzero.config.validation.values import check_values
 from efficientzero.schema import EnvSpec
 
@@ -33,7 +34,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     check_ranges(config)
     agent, budget, actor = config.agent, config.budget, config.actor
     require(
-        1 <= agent.value_prefix_horizon <= agent.num_unroll_steps,
+        not agent.num_unroll_steps or agent.value_prefix_horizon <= agent.num_unroll_steps,
         f"agent.value_prefix_horizon: got {agent.value_prefix_horizon}, wanted 1 to "
         f"agent.num_unroll_steps ({agent.num_unroll_steps}): no longer sum is trained",
     )
@@ -91,11 +92,11 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"{healthy_staleness(config)}: learner.target_interval ({learner.target_interval}, more "
         "with compat.target_weights_lag) and the batches that wait their turn",
     )
-    if config.agent.value_function == "action":
-        check_action_values(config)
+    check_value_agents(config)
     if config.replay.priority_refresh_share:
         _check_refresh(config)
     check_reanalysis(config)
+    check_horizons(config)
     check_values(config)
     if config.cluster.deterministic:
         _check_deterministic(config)

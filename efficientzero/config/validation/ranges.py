@@ -20,12 +20,15 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("network.downsample", "network.action_value_hidden_size"),
             *("search.gumbel_maxvisit_init", "search.gumbel_value_scale"),
             *("compat.block_length", "compat.target_weights_lag"),
-            *("actor.num_envs", "replay.priority_exponent"),
+            *("actor.num_envs", "replay.priority_exponent", "evaluator.simulations"),
+            *("agent.num_unroll_steps", "search.num_simulations"),
             *("reanalyzer.mixed_start_train_steps", "reanalyzer.mixed_fresh_env_steps"),
             *("reanalyzer.search_simulations", "reanalyzer.search_batch_size"),
             *("learner.momentum", "learner.weight_decay", "learner.max_batch_staleness"),
             *("learner.value_prefix_coefficient", "learner.value_coefficient"),
             *("learner.policy_coefficient", "learner.consistency_coefficient"),
+            *("search.planning_horizon", "search.other_horizon_weight"),
+            "learner.auxiliary_value_coefficient",
             *("learner.reconstruction_coefficient", "learner.reconstruction_train_steps"),
             *("learner.shift_pixels", "learner.intensity_scale", "learner.average_decay"),
             *("cluster.replay_port", "cluster.learner_port", "cluster.max_restarts"),
@@ -36,6 +39,7 @@ _RANGES: dict[str, tuple[float, float]] = {
         (
             *("env.atari.sticky_action_probability", "network.batch_norm_momentum"),
             *("search.root_exploration_fraction", "actor.random_action_share"),
+            "evaluator.epsilon",
             *("actor.epsilon_start", "actor.epsilon_end", "actor.epsilon_fraction"),
             *("replay.importance_exponent", "replay.importance_exponent_final"),
             *("replay.priority_refresh_share", "reanalyzer.policy_reanalyze_ratio"),
@@ -66,8 +70,13 @@ def check_ranges(config: Config) -> None:
             is_number = isinstance(number, int | float) and not isinstance(number, bool)
             if is_number and not key.startswith("env.kwargs."):
                 _check_range(key, number)
-    discount = config.agent.discount
-    require(discount <= 1, f"agent.discount: got {discount}, wanted at most 1")
+    agent = config.agent
+    for name, discounts in (
+        ("discount", (agent.discount,)),
+        ("auxiliary_discounts", agent.auxiliary_discounts),
+    ):
+        for discount in discounts:
+            require(discount <= 1, f"agent.{name}: got {discount}, wanted at most 1")
 
 
 def _check_range(key: str, number: float) -> None:

@@ -20,8 +20,8 @@ from learner.training.losses.value_loss import value_loss
 def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...]:
     """Return the parts in the order in which they are added; the order decides rounding.
 
-    Policy, value and value prefix are always reported. The others cost as much as the rest, so
-    they are not computed if their coefficient is 0.
+    Policy, value and, where a model is unrolled, value prefix are always reported. The others cost
+    as much as the rest, so they are not computed if their coefficient is 0.
 
     Args:
         config: the run's.
@@ -31,8 +31,9 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
     parts: tuple[LossPart, ...] = (
         LossPart("policy", learner.policy_coefficient, policy),
         LossPart("value", learner.value_coefficient, value_loss(config)),
-        LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),
     )
+    if config.agent.num_unroll_steps > 0:
+        parts += (LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),)
     if learner.consistency_coefficient > 0:
         parts += (consistency_part(learner, gather),)
     if learner.reconstruction_coefficient > 0:
@@ -45,12 +46,23 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
                 decay_train_steps=learner.reconstruction_train_steps,
             ),
         )
+    if config.agent.auxiliary_discounts:
+        parts += (
+            LossPart("auxiliary_value", learner.auxiliary_value_coefficient, auxiliary_value),
+        )
     return parts
 
 
 def policy(unrolled: Unrolled, batch: LossInput) -> Tensor:
     """Return the cross-entropy with the search's policies, [B, K + 1]; 0 for a target of zeros."""
     return -(batch.policies * F.log_softmax(unrolled.policy_logits.float(), dim=-1)).sum(-1)
+
+
+def auxiliary_value(unrolled: Unrolled, batch: LossInput) -> Tensor:
+    """Return the losses of the values of further horizons, added up, [B, K + 1]."""
+    logits, targets = unrolled.auxiliary_value_logits, batch.auxiliary_values
+    assert logits is not None and targets is not None
+    return unrolled.network.support.loss(logits, targets.transpose(1, 2)).sum(-1)
 
 
 def value_prefix(unrolled: Unrolled, batch: LossInput) -> Tensor:

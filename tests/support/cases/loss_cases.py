@@ -56,6 +56,8 @@ def case(**sections: dict[str, Any]) -> Config:
 
 _REFERENCE = {"gradient_scaling": "reference"}
 
+_NO_UNROLL = {"num_unroll_steps": 0, "value_prefix": False, "value_prefix_horizon": 1}
+
 CASES = {
     "default": case(),
     "reference scaling": case(compat=_REFERENCE),
@@ -69,6 +71,12 @@ CASES = {
         agent={"value_prefix": False, "value_prefix_horizon": 1}, compat=_REFERENCE
     ),
     "numbers instead of categories": case(network={"categorical_values": False}),
+    "no unroll": case(agent=_NO_UNROLL, learner={"consistency_coefficient": 0.0}),
+    "no unroll, action values, reference scaling": case(
+        agent={**_NO_UNROLL, "value_function": "action"},
+        learner={"consistency_coefficient": 0.0},
+        compat=_REFERENCE,
+    ),
     "spr": case(learner={"consistency": "spr"}),
     "nce": case(learner={"consistency": "nce"}),
     "nce with other steps of a slice, reference scaling": case(
@@ -103,6 +111,13 @@ CASES = {
         compat=_REFERENCE,
     ),
     "no consistency": case(learner={"consistency_coefficient": 0.0}),
+    "further horizons": case(agent={"auxiliary_discounts": (0.5, 0.9)}),
+    "a further horizon, as a number, reference scaling": case(
+        agent={"auxiliary_discounts": (0.5,)},
+        network={"categorical_values": False},
+        learner={"auxiliary_value_coefficient": 2.0},
+        compat=_REFERENCE,
+    ),
     "no value": case(learner={"value_coefficient": 0.0}),
     "no policy": case(learner={"policy_coefficient": 0.0}),
     "no value prefix loss": case(learner={"value_prefix_coefficient": 0.0}),
@@ -141,6 +156,10 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
 
     lengths = torch.randint(0, steps + 2, (size,), generator=g)
     exists = torch.arange(steps + 1) < lengths[:, None].clamp(min=1)
+    horizons = len(config.agent.auxiliary_discounts)
+    auxiliary = (
+        torch.randn(size, horizons, steps + 1, generator=g, dtype=kind) * 10 if horizons else None
+    )
     policies = torch.rand(size, steps + 1, spec.num_actions, generator=g, dtype=kind)
     return LossInput(
         root_observations=observations(size),
@@ -151,6 +170,7 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
         policies=policies / policies.sum(2, keepdim=True) * exists[:, :, None],
         mask=(torch.arange(num_actions) < lengths[:, None]).to(kind),
         importance_weights=torch.rand(size, generator=g, dtype=kind),
+        auxiliary_values=auxiliary,
     )
 
 
@@ -171,7 +191,7 @@ def in_float32(batch: LossInput) -> LossInput:
     fields = {name: tensor for name, tensor in fields.items() if tensor is not None}
     return LossInput(
         **{
-            name: tensor.to(torch.float32) if tensor.dtype == torch.float64 else tensor
+            name: tensor.float() if tensor is not None and tensor.is_floating_point() else tensor
             for name, tensor in fields.items()
         }
     )

@@ -19,6 +19,16 @@ def changed(preset="catch", **fields):
 
 
 Q = {"agent__value_function": "action"}
+PURE = {
+    **Q,
+    "search__num_simulations": 0,
+    "agent__num_unroll_steps": 0,
+    "agent__value_prefix": False,
+    "learner__consistency_coefficient": 0.0,
+    "learner__policy_coefficient": 0.0,
+    "actor__action_rule": "epsilon_greedy",
+}
+"""Q-learning without a search and without a model."""
 
 REFUSED = {
     "reanalyzer.value_bootstrap: got search with agent.value_function action, wanted network": {
@@ -35,6 +45,55 @@ REFUSED = {
         "reanalyzer__mixed_start_train_steps": 0,
         "reanalyzer__mixed_fresh_env_steps": 0,
     },
+    "agent.value_function: got state with search.num_simulations 0, wanted action": {
+        **PURE,
+        "agent__value_function": "state",
+    },
+    "search.algorithm: got gumbel with search.num_simulations 0, wanted puct": {
+        **PURE,
+        "search__algorithm": "gumbel",
+    },
+    "search.improved_policy: got completed_q with search.num_simulations 0, wanted algorithm": {
+        **PURE,
+        "search__improved_policy": "completed_q",
+    },
+    "actor.action_rule: got visits with search.num_simulations 0, wanted epsilon_greedy": {
+        **PURE,
+        "actor__action_rule": "visits",
+    },
+    "actor.action_rule: got auto with search.num_simulations 0, wanted epsilon_greedy": {
+        **PURE,
+        "actor__action_rule": "auto",
+    },
+    "replay.initial_priority: got value_error with search.num_simulations 0, wanted max": {
+        **PURE,
+        "replay__initial_priority": "value_error",
+    },
+    "reanalyzer.policy_reanalyze_ratio: got 0.5 with search.num_simulations 0, wanted 0": {
+        **PURE,
+        "learner__policy_coefficient": 1.0,
+    },
+    "agent.value_prefix: got true with agent.num_unroll_steps 0, wanted false": {
+        **PURE,
+        "agent__value_prefix": True,
+    },
+    "search.num_simulations: got 8 with agent.num_unroll_steps 0, wanted 0": {
+        **PURE,
+        "search__num_simulations": 8,
+    },
+    "evaluator.simulations: got 8 with agent.num_unroll_steps 0, wanted 0": {
+        **PURE,
+        "evaluator__simulations": 8,
+    },
+    "reanalyzer.search_simulations: got 8 with agent.num_unroll_steps 0, wanted 0": {
+        **PURE,
+        "reanalyzer__search_simulations": 8,
+    },
+    "learner.consistency_coefficient: got 2.0 with agent.num_unroll_steps 0, wanted 0": {
+        **PURE,
+        "learner__consistency_coefficient": 2.0,
+    },
+    "evaluator.epsilon: got 1.5, wanted 0 to 1": {"evaluator__epsilon": 1.5},
     "network.action_value_hidden_size: got -1, wanted 0 or more": {
         "network__action_value_hidden_size": -1
     },
@@ -51,6 +110,28 @@ def test_what_cannot_be_learned_is_refused(message, fields):
 @pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
 def test_action_values_can_be_searched_with(algorithm):
     validate(changed(**Q, search__algorithm=algorithm))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"search__improved_policy": "softmax_q", "actor__action_rule": "policy"},
+        {"actor__action_rule": "auto", "actor__random_action_share": 0.1},
+        {"replay__initial_priority": "value_error", "replay__priority_exponent": 0.0},
+        {"learner__policy_coefficient": 1.0, "reanalyzer__policy_reanalyze_ratio": 0.0},
+        {"agent__num_unroll_steps": 5, "evaluator__simulations": 8},
+        {"learner__target_network": "local"},
+    ],
+)
+def test_q_learning_runs_without_a_search(fields):
+    validate(changed(**{**PURE, **fields}))
+
+
+def test_the_evaluator_searches_as_actors_do_unless_it_has_a_number():
+    config = changed(evaluator__simulations=3)
+    assert config.evaluator_simulations == 3
+    assert changed().evaluator_simulations == config.search.num_simulations == 8
 
 
 def test_action_values_need_one_more_action_of_each_slice():

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,6 +20,8 @@ from efficientzero.networks import (
     silence,
 )
 from efficientzero.networks.classifiers import DuelingClassifier
+from efficientzero.schema import Roots
+from efficientzero.search import make_planner
 from learner.training.network import draw_training_noise
 from tests.support.cases.loss_cases import IMAGE, VECTOR, case, changed
 from tests.support.fakes import tiny_config
@@ -161,6 +164,27 @@ def test_a_copy_of_a_noisy_network_has_its_own_noise():
     twin = copy.deepcopy(network)
     draw_noise(twin, 3)
     assert all(layer.noise_in.abs().sum() == 0 for layer in noisy_layers(network))
+
+
+def test_actors_explore_by_noise_and_evaluations_have_none():
+    config = changed(case(**NOISY), search={"num_simulations": 0})
+    network = make_network(config, VECTOR, training=False).eval()
+    planner = make_planner(
+        config,
+        VECTOR,
+        network,
+        batch_size=8,
+        device=torch.device("cpu"),
+        generator=np.random.default_rng(0),
+    )
+    roots = Roots(np.random.default_rng(1).normal(size=(8, 3)).astype(np.float32))
+    first, second = (planner.run(roots, exploration_noise=True).child_q for _ in range(2))
+    assert (np.abs(first - second) > 1e-4).all()
+    quiet = [planner.run(roots, exploration_noise=False).child_q for _ in range(2)]
+    np.testing.assert_array_equal(*quiet)
+    planner.run(roots, exploration_noise=True)
+    values = planner.network_action_values(roots.observations)
+    np.testing.assert_allclose(values, quiet[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ SPEC = EnvSpec(
     env_id="x", frame_shape=(3,), frame_dtype="float32", num_actions=2, num_stacked_frames=2
 )
 CPU = torch.device("cpu")
-DISCOUNT, RATE, COPY_EVERY, SIZE = 0.9, 0.05, 7, 16
+DISCOUNT, RATE, COPY_EVERY, SIZE = 0.9, 0.05, 7, 8
 
 
 def dqn_config(spec: EnvSpec, *, rate=RATE, copy_every=COPY_EVERY) -> Config:
@@ -204,12 +204,12 @@ def test_actions_are_dqns_with_the_same_epsilon_and_draws(epsilon):
 
 
 def test_q_of_a_chain_converges_to_value_iteration():
-    config = dqn_config(CHAIN, rate=1.0, copy_every=10)
+    config = dqn_config(CHAIN, rate=2.0, copy_every=10)
     table, rng = TabularQ(), np.random.default_rng(5)
     memory = [chain_episode(rng) for _ in range(40)]
     steps = [(episode, t) for episode in memory for t in range(len(episode))]
     training = Training(config, CHAIN, table)
-    for _ in range(500):
+    for _ in range(400):
         training.update([steps[i] for i in rng.integers(len(steps), size=SIZE)])
     wanted = chain_values(DISCOUNT)
     np.testing.assert_allclose(wanted[:, 1], DISCOUNT ** np.arange(4, -1, -1))
