@@ -27,6 +27,11 @@ class Switch(NamedTuple):
 ACTION_VALUES = {"agent.value_function": "action"}
 LOCAL = {"learner.target_network": "local"}
 C51 = {"agent.value_distribution": "categorical", **LOCAL}
+WITHOUT_SEARCH = {
+    **ACTION_VALUES,
+    "search.num_simulations": 0,
+    "reanalyzer.policy_reanalyze_ratio": 0.0,
+}
 RECONSTRUCTION = {"learner.reconstruction_coefficient": 1.0}
 DISTILLED = {"learner.action_value_coefficient": 1.0}
 MIXED = {"reanalyzer.mixed_start_train_steps": 1, "reanalyzer.mixed_fresh_env_steps": 50}
@@ -61,6 +66,8 @@ SWITCHES = (
     # The network and its losses.
     Switch("action values", ACTION_VALUES),
     Switch("C51", {"agent.value_distribution": "categorical"}, LOCAL),
+    Switch("dueling", {"network.dueling": True}, ACTION_VALUES),
+    Switch("noisy heads", {"network.noisy_heads": True}, WITHOUT_SEARCH),
     Switch("rewards", {"agent.value_prefix": False}),
     Switch("no categories", {"network.categorical_values": False}),
     Switch("no consistency", {"learner.consistency_coefficient": 0.0}),
