@@ -90,9 +90,11 @@ def _check_without_search(config: Config) -> None:
         f"actor.action_rule: got visits {wanted} epsilon_greedy or policy: there are no visits",
     )
     require(
-        actor.action_rule in ("epsilon_greedy", "policy") or actor.random_action_share > 0,
-        f"actor.action_rule: got {actor.action_rule} {wanted} epsilon_greedy or policy, or "
-        "actor.random_action_share above 0: nothing else explores",
+        actor.action_rule in ("epsilon_greedy", "policy")
+        or actor.random_action_share > 0
+        or config.network.noisy_heads,
+        f"actor.action_rule: got {actor.action_rule} {wanted} epsilon_greedy or policy, "
+        "actor.random_action_share above 0 or network.noisy_heads: nothing else explores",
     )
     require(
         replay.initial_priority == "max" or replay.priority_exponent == 0,
