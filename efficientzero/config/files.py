@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from efficientzero.config.fields import Config
 
 PRESETS = (
-    *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning"),
+    *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning", "q-search"),
     *("minatar", "cartpole", "acrobot", "catch", "catch-q", "cartpole-q"),
 )
 """Names of the presets, the reference first. Each is a TOML file of differences."""
