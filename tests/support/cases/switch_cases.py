@@ -33,6 +33,7 @@ WITHOUT_SEARCH = {
     "reanalyzer.policy_reanalyze_ratio": 0.0,
 }
 RECONSTRUCTION = {"learner.reconstruction_coefficient": 1.0}
+DISTILLED = {"learner.action_value_coefficient": 1.0}
 MIXED = {"reanalyzer.mixed_start_train_steps": 1, "reanalyzer.mixed_fresh_env_steps": 50}
 SWITCHES = (
     # Searches.
@@ -41,6 +42,7 @@ SWITCHES = (
         Switch(rule, {"search.improved_policy": rule})
         for rule in ("completed_q", "softmax_q")  # the others read the same numbers
     ),
+    Switch("priors from action values", {"search.prior": "action_values"}, DISTILLED),
     # Acting.
     Switch("epsilon-greedy", {"actor.action_rule": "epsilon_greedy"}),
     Switch("plays its policy", {"actor.action_rule": "policy"}),
@@ -48,7 +50,16 @@ SWITCHES = (
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
     Switch("mixed values", {"reanalyzer.value_target": "mixed"}, MIXED),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
+    Switch("further horizons", {"agent.auxiliary_discounts": (0.9, 0.5)}),
+    Switch(
+        "planning with a horizon",
+        {"search.planning_horizon": 1, "search.other_horizon_weight": 0.5},
+        {"agent.auxiliary_discounts": (0.8,)},
+    ),
     Switch("bootstrap by search", {"reanalyzer.value_bootstrap": "search"}),
+    Switch(
+        "bootstrap by action values", {"reanalyzer.value_bootstrap": "max_action_value"}, DISTILLED
+    ),
     Switch("targets at the learner", LOCAL),
     Switch("double Q", {"agent.double_q": True}, {**ACTION_VALUES, **LOCAL}),
     Switch("stored policies", {"reanalyzer.policy_reanalyze_ratio": 0.0}),
@@ -70,6 +81,8 @@ SWITCHES = (
     Switch("NCE", {"learner.consistency": "nce"}),
     Switch("reconstruction", {"learner.reconstruction_coefficient": 1.0}),
     Switch("early reconstruction", {"learner.reconstruction_train_steps": 1}, RECONSTRUCTION),
+    Switch("action values by searches", DISTILLED),
+    Switch("their softmax", {"learner.action_value_loss": "softmax"}, DISTILLED),
     # Replay and order.
     Switch("uniform replay", {"replay.priority_exponent": 0.0}),
     Switch("KL priorities", {"replay.priority": "kl"}, C51),
