@@ -20,7 +20,6 @@ from efficientzero.schema import (
     Roots,
     SearchResult,
     SliceBatch,
-    TrainingBatch,
     stack_window,
 )
 from efficientzero.search import Planner
@@ -44,6 +43,7 @@ from reanalyzer.targets.value_target import (
     ValueTarget,
     nothing_to_complete,
 )
+from replay.format import TrainingBatch
 
 VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "td": TdTarget,

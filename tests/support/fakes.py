@@ -34,8 +34,8 @@ from efficientzero.schema import (
     Phase,
     ReplayStep,
     SliceBatch,
-    TrainingBatch,
 )
+from replay.format import TrainingBatch
 from replay.format.batch_codec import batch_spec
 
 _METRIC = re.compile(r"[a-z]+(/[a-z][a-z0-9_]*){1,2}")
