@@ -17,7 +17,7 @@ import torch
 
 from actor.games import Actions, evaluation_seeds, play_episodes
 from actor.value_bias import ValueBias
-from efficientzero.config import next_evaluation
+from efficientzero.config import next_evaluation, planning_discount
 from efficientzero.envs import EnvBatch, make_env_batch
 from efficientzero.envs.atari.scores import atari100k_game, human_normalized
 from efficientzero.envs.hang_watch import Call, hang_in_words, watch_for_hangs
@@ -127,7 +127,9 @@ class Evaluator:
             ROLE, num_simulations=planner.num_simulations, batch_size=planner.batch_size
         )
         bias = ValueBias(
-            num_envs, discount=config.agent.discount, clip_rewards=config.env.clip_rewards
+            num_envs,
+            discount=planning_discount(config.agent, config.search),
+            clip_rewards=config.env.clip_rewards,
         )
 
         def choose(roots: Roots) -> Actions:

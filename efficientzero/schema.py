@@ -8,6 +8,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
     L = K + 1 and N = n where the learner bootstraps (``learner.target_network`` local), else 0
     Q 1 where Q(s, a) is trained, else 0: o[t+K] then needs its action, too
+    H = auxiliary horizons, 0: none
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
 Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen after seeing

@@ -61,7 +61,7 @@ def _check_weights(fork: Fork, config: Config, got: dict[str, Any], there: dict[
     from efficientzero.networks import AUXILIARY_HEADS, auxiliary_heads_of  # noqa: PLC0415  imports torch, 2 s: not for --help
 
     shapes = [key for key in got if key.startswith("network.") and key not in _NOT_SHAPES]
-    keys = (*shapes, "agent.value_prefix", "learner.optimizer")
+    keys = (*shapes, "agent.value_prefix", "agent.auxiliary_discounts", "learner.optimizer")
     _require(got, {key: there[key] for key in keys}, f"{fork.parent.run_id}'s weights have")
     coefficient = "learner.consistency_coefficient"
     if got[coefficient] and there[coefficient]:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from efficientzero.config import Config, downsample_of, latent_size, trunk_of
+from efficientzero.config import Config, LearnerConfig, downsample_of, latent_size, trunk_of
 from efficientzero.schema import EnvSpec
 from replay.format import batch_spec
 
@@ -26,6 +26,10 @@ _ALONE = {
 _FLOAT_BYTES = 4
 _TRAINED_STACKS = 25
 """What a train_step keeps of each slice, in stacks of frames as f32: activations, gradients."""
+_CONTRASTED_STACKS = 55
+"""What it keeps more with nce, whose true next observations have gradients, in the same unit."""
+_DECODED_STACKS = 55
+"""What it keeps more with a reconstruction loss, in the same unit."""
 _SEARCHED_STACKS = 4
 """What a search's largest call takes for each root, in the same unit."""
 _RELAYED_BYTES, _STRANGERS_BYTES = 500_000, 77 * 10**6
@@ -64,12 +68,18 @@ def process_memory(config: Config, spec: EnvSpec) -> dict[str, int]:
     roots = min(_MOST_ROOTS, learner.batch_size * (config.agent.num_unroll_steps + 1))
     grown = {
         "replay": _relay_bytes(config),
-        "learner": _BATCHES_HELD * batch + _TRAINED_STACKS * learner.batch_size * stack,
+        "learner": _BATCHES_HELD * batch + _trained_stacks(learner) * learner.batch_size * stack,
         "reanalyzer": _BATCHES_HELD * batch + roots * reanalysed,
         "actor": config.most_envs * played,
         "evaluator": episodes * played,
     }
     return {role: alone + grown.get(role, 0) for role, alone in _ALONE.items()}
+
+
+def _trained_stacks(learner: LearnerConfig) -> int:
+    is_nce = learner.consistency_coefficient > 0 and learner.consistency == "nce"
+    stacks = _TRAINED_STACKS + _CONTRASTED_STACKS * is_nce
+    return stacks + _DECODED_STACKS * (learner.reconstruction_coefficient > 0)
 
 
 def _relay_bytes(config: Config) -> int:

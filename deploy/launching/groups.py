@@ -72,6 +72,8 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
         lambda values: values["learner.reconstruction_coefficient"]
     ),
     ("reanalyzer.mixed_",): lambda values: values["reanalyzer.value_target"] == "mixed",
+    ("learner.auxiliary_value_coefficient",): lambda values: values["agent.auxiliary_discounts"],
+    ("search.other_horizon_weight",): lambda values: values["search.planning_horizon"],
     ("reanalyzer.td_lambda",): lambda values: values["reanalyzer.value_target"] == "td_lambda",
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
 }

@@ -12,6 +12,9 @@ class AgentConfig:
 
     discount: float = 0.997**4
     """Discount per env_step (the reference's 0.997 per emulator frame, skip 4)."""
+    auxiliary_discounts: tuple[float, ...] = ()
+    """Discounts of further value heads, each trained towards returns of its discount. Empty: none.
+    """
     num_unroll_steps: int = 5
     """Steps the model is unrolled in training (K)."""
     td_steps: int = 5
@@ -23,6 +26,9 @@ class AgentConfig:
     value_function: Literal["state", "action"] = "state"
     """state: the value head, V(s), is trained. action: a head with Q(s, a) of every action is, and
     a state is worth the largest of them."""
+    double_q: bool = False
+    """The newest weights choose the action at the end of the td_steps, the target network values it
+    (double Q-learning); off: the target network does both."""
     value_distribution: Literal["two_hot", "categorical"] = "two_hot"
     """What categories of values are trained towards. two_hot: one number, split between its two
     neighbours. categorical: the distribution of the return (C51), moved by rewards and discount."""
@@ -63,7 +69,7 @@ class NetworkConfig:
     predictor_hidden_size: int = 512
     """Bottleneck of the SimSiam predictor."""
     decoder_channels: int = 32
-    """Channels of the decoder of images (learner.reconstruction_coefficient)."""
+    """Channels of the decoder of the convolutional trunk (learner.reconstruction_coefficient)."""
     support_bound: int = 300
     """Values and prefixes are categorical over -bound..bound in transformed space."""
     norm: Literal["batch", "batch_by_call", "layer"] = "batch"
@@ -89,6 +95,12 @@ class SearchConfig:
     """Simulations per search (M); reanalyzer.search_simulations may say otherwise there."""
     algorithm: Literal["puct", "gumbel"] = "puct"
     """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
+    planning_horizon: int = 0
+    """Whose discount and values a search plans with: 0, agent.discount; h, the h-th of
+    agent.auxiliary_discounts."""
+    other_horizon_weight: float = 0.0
+    """With planning_horizon above 0: leaves are worth that horizon's value plus so much of the
+    value head's."""
     pb_c_init: float = 1.25
     """c_1 of the pUCT formula, and of the improved policy regularized."""
     pb_c_base: float = 19_652.0

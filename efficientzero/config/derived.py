@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from efficientzero.config.agent_fields import AgentConfig
+from efficientzero.config.agent_fields import AgentConfig, SearchConfig
 from efficientzero.config.fields import Config
 from efficientzero.config.run_fields import ClusterConfig
 
@@ -39,6 +39,16 @@ def staleness_bound(config: Config) -> int:
     learner = config.learner
     spare = _SPARE_INTERVALS * learner.target_interval
     return learner.max_batch_staleness or healthy_staleness(config) + spare
+
+
+def horizon_discounts(agent: AgentConfig) -> tuple[float, ...]:
+    """Return the discount of every horizon: of the value head, then of the auxiliary ones."""
+    return agent.discount, *agent.auxiliary_discounts
+
+
+def planning_discount(agent: AgentConfig, search: SearchConfig) -> float:
+    """Return the discount per env_step that searches plan with."""
+    return horizon_discounts(agent)[search.planning_horizon]
 
 
 def reads_child_q(config: Config) -> bool:

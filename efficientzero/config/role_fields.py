@@ -116,6 +116,8 @@ class LearnerConfig:
     """Weight of the value-prefix loss."""
     value_coefficient: float = 0.25
     """Weight of the value loss."""
+    auxiliary_value_coefficient: float = 0.25
+    """Weight of the loss of each of agent.auxiliary_discounts."""
     policy_coefficient: float = 1.0
     """Weight of the policy loss."""
     consistency_coefficient: float = 2.0

@@ -173,7 +173,7 @@ class _Step(nn.Module):
                 parent_latents, lstm_states.index_select(0, parents), indices[ACTIONS]
             )
         new_states = step.lstm_states * indices[KEEPS_LSTM][:, None, None]
-        answers = step_answers(step, self.network.answer_rule)
+        answers = step_answers(step, self.network.planning_rule)
         return self.rows.of(step.latents), new_states, answers.joined()
 
 

@@ -185,7 +185,7 @@ class ValuePrefixHead(nn.Module):
 
 
 class Prediction(nn.Module):
-    """Value, policy and, where there is such a head, action values: a body, then one head each."""
+    """Value, policy and, where there are heads for them, action values and further horizons'."""
 
     def __init__(self, body: nn.Module, *, value_head: nn.Module, policy_head: nn.Module) -> None:
         """Join the parts."""
@@ -194,17 +194,23 @@ class Prediction(nn.Module):
         self.value_head = value_head
         self.policy_head = policy_head
         self.action_value_head: nn.Module | None = None
+        self.auxiliary_value_head: nn.Module | None = None
 
     def forward(self, latents: Tensor) -> tuple[Tensor, ...]:
         """Return value logits f32 [B, bins] and policy logits f32 [B, A].
 
-        With a head for action values also theirs, f32 [B, A, bins].
+        With heads for them also the logits of action values, f32 [B, A, bins], and of further
+        horizons' values, f32 [B, H, bins], in this order.
         """
         features = self.body(latents)
         logits = self.value_head(features), self.policy_head(features)
-        if self.action_value_head is None:
+        if self.action_value_head is None and self.auxiliary_value_head is None:
             return logits
-        return *logits, self.action_value_head(features).unflatten(1, (-1, logits[0].shape[1]))
+        num_bins = logits[0].shape[1]
+        others = (self.action_value_head, self.auxiliary_value_head)
+        return *logits, *(
+            head(features).unflatten(1, (-1, num_bins)) for head in others if head is not None
+        )
 
 
 def make_projector(in_size: int, *, hidden_size: int, out_size: int, momentum: float) -> nn.Module:

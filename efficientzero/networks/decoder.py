@@ -1,8 +1,8 @@
 """The decoder: from latents back to the newest frame, for the reconstruction loss.
 
-Only the learner has one. For images it mirrors the encoder's strides: each halving is undone by
-nearest upsampling and a convolution. Vectors are decoded in the space in which the encoder's layers
-take them.
+Only the learner has one. Latents of the convolutional trunk are decoded by its strides backwards:
+each halving is undone by nearest upsampling and a convolution. Latents that are vectors pass two
+layers. Frames that are vectors are decoded in the space in which the encoder's layers take them.
 """
 
 from __future__ import annotations
@@ -43,51 +43,37 @@ class Decoder(nn.Module):
 
 def make_decoder(config: NetworkConfig, spec: EnvSpec, latent_shape: tuple[int, ...]) -> Decoder:
     """Build the decoder for the observations of ``spec`` and latents of ``latent_shape``."""
-    layers = _image_layers(config, spec, latent_shape) if spec.is_image else None
-    return Decoder(nn.Sequential(*(layers or _vector_layers(config, spec, latent_shape))), spec)
+    if len(latent_shape) > 1:
+        return Decoder(_convolutions(config, spec, latent_shape[0]), spec)
+    return Decoder(_two_layers(config, spec, latent_shape[0]), spec)
 
 
-def _vector_layers(
-    config: NetworkConfig, spec: EnvSpec, latent_shape: tuple[int, ...]
-) -> list[nn.Module]:
-    return [
-        nn.Linear(math.prod(latent_shape), config.mlp_hidden_size),
+def _two_layers(config: NetworkConfig, spec: EnvSpec, size: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(size, config.mlp_hidden_size),
         nn.LayerNorm(config.mlp_hidden_size),
         nn.ReLU(inplace=True),
-        nn.Linear(config.mlp_hidden_size, spec.frame_shape[0]),
-    ]
+        nn.Linear(config.mlp_hidden_size, math.prod(spec.frame_shape)),
+        nn.Unflatten(1, spec.frame_shape),
+    )
 
 
-def _image_layers(
-    config: NetworkConfig, spec: EnvSpec, latent_shape: tuple[int, ...]
-) -> list[nn.Module]:
-    """Return a layer from the latent, a stage for each factor of 2, and a convolution to pixels."""
+def _convolutions(config: NetworkConfig, spec: EnvSpec, latent_channels: int) -> nn.Sequential:
+    """Return a 1x1 convolution, a stage for each factor of 2, and a convolution to pixels.
+
+    At full resolution the only convolution is that to pixels. With another one, the decoder of
+    96x96 frames takes three times the operations: more than all the rest of a train_step.
+    """
     channels, norm = config.decoder_channels, conv_norm(config)
     frame_channels, *frame_size = spec.frame_shape
     downsample = downsample_of(config, spec)
-    layers: list[nn.Module] = _from_latents(
-        latent_shape, channels, latent_size(tuple(frame_size), downsample)
-    )
+    layers: list[nn.Module] = [nn.Conv2d(latent_channels, channels, 1)]
     while downsample > 1:
         downsample //= 2
-        layers += [
-            _Upsample(latent_size(tuple(frame_size), downsample)),
-            conv3x3(channels, channels),
-            norm(channels),
-            nn.ReLU(inplace=True),
-        ]
-    layers.append(nn.Conv2d(channels, frame_channels, 3, padding=1))
-    return layers
-
-
-def _from_latents(
-    latent_shape: tuple[int, ...], channels: int, size: tuple[int, ...]
-) -> list[nn.Module]:
-    """Return layers [B, *latent] -> [B, channels, *size], the size of a convolutional latent."""
-    if len(latent_shape) > 1:
-        return [nn.Conv2d(latent_shape[0], channels, 1)]
-    cells = channels * math.prod(size)
-    return [nn.Linear(latent_shape[0], cells), nn.Unflatten(1, (channels, *size))]
+        layers.append(_Upsample(latent_size(tuple(frame_size), downsample)))
+        if downsample > 1:
+            layers += [conv3x3(channels, channels), norm(channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Conv2d(channels, frame_channels, 3, padding=1))
 
 
 class _Upsample(nn.Module):

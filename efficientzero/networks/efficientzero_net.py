@@ -38,6 +38,7 @@ class InitialInference(NamedTuple):
     value_logits: Tensor  # f32 [B, bins]
     policy_logits: Tensor  # f32 [B, A]
     action_value_logits: Tensor | None = None  # f32 [B, A, bins]; None: there is no such head
+    auxiliary_value_logits: Tensor | None = None  # f32 [B, H, bins]; None: no such head
 
 
 class RecurrentInference(NamedTuple):
@@ -49,6 +50,7 @@ class RecurrentInference(NamedTuple):
     value_logits: Tensor  # f32 [B, bins] of the latent after the action
     policy_logits: Tensor  # f32 [B, A] of the latent after the action
     action_value_logits: Tensor | None = None  # f32 [B, A, bins] alike; None: no such head
+    auxiliary_value_logits: Tensor | None = None  # f32 [B, H, bins] alike; None: no such head
 
 
 class EfficientZeroNet(nn.Module):
@@ -77,7 +79,7 @@ class EfficientZeroNet(nn.Module):
             auxiliary: names of ``AUXILIARY_HEADS``, in their order.
         """
         super().__init__()
-        self.spec, self._value = spec, heads.value
+        self.spec, self._heads = spec, heads
         self.lstm_hidden_size = config.lstm_hidden_size if heads.value_prefix else 0
         self.support: ValueSupport = make_support(config)
         """Turns what the heads answer into scalars."""
@@ -116,22 +118,35 @@ class EfficientZeroNet(nn.Module):
             self.root_prediction = with_own_statistics(self.prediction)
         for name in auxiliary:
             self.add_module(name, AUXILIARY_HEADS[name].make(config, self))
-        if heads.action_values:  # last: all others start from the same numbers with and without
-            head = make_head(
-                spec.num_actions * self.support.num_bins,
-                config.action_value_hidden_size or config.head_hidden_size,
+        # Last: all others start from the same numbers with and without.
+        if heads.action_values:
+            self._add_head(
+                "action_value_head",
+                make_head(
+                    spec.num_actions * self.support.num_bins,
+                    config.action_value_hidden_size or config.head_hidden_size,
+                ),
             )
-            self.prediction.action_value_head = head
-            if self.root_prediction is not None:
-                self.root_prediction.action_value_head = twin_of(head)
+        if heads.auxiliary_values:
+            self._add_head(
+                "auxiliary_value_head", make_head(heads.auxiliary_values * self.support.num_bins)
+            )
         # Convolutions are quicker on channels-last weights, on CPU and GPU alike; the layout of
         # the weights carries over to all activations.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def answer_rule(self) -> AnswerRule:
-        """How the outputs become the numbers that trees and targets take."""
-        return AnswerRule(self.support, self._value)
+        """How the outputs become the numbers that targets and losses take."""
+        return AnswerRule(self.support, self._heads.value)
+
+    @property
+    def planning_rule(self) -> AnswerRule:
+        """The same for trees, which may plan with another horizon."""
+        heads = self._heads
+        return AnswerRule(
+            self.support, heads.value, heads.planning_horizon, heads.other_horizon_weight
+        )
 
     @property
     def auxiliary_heads(self) -> nn.ModuleDict:
@@ -154,7 +169,7 @@ class EfficientZeroNet(nn.Module):
             raise ValueError(f"observations: got shape {got}, wanted [B, *{wanted}]")
         latents = self.representation(observations)
         predict = self.prediction if self.root_prediction is None else self.root_prediction
-        return InitialInference(latents, *predict(latents))
+        return InitialInference(latents, **self._named(predict(latents)))
 
     def recurrent_inference(
         self, latents: Tensor, lstm_states: Tensor, actions: Tensor
@@ -176,8 +191,26 @@ class EfficientZeroNet(nn.Module):
         next_latents = self.dynamics(latents, actions)
         prefix_logits, next_states = self.value_prefix_head(next_latents, lstm_states)
         return RecurrentInference(
-            next_latents, next_states, prefix_logits, *self.prediction(next_latents)
+            next_latents, next_states, prefix_logits, **self._named(self.prediction(next_latents))
         )
+
+    @property
+    def predictions(self) -> tuple[str, ...]:
+        """Names of what ``prediction`` returns, in its order."""
+        optional = {
+            "action_value_logits": self._heads.action_values,
+            "auxiliary_value_logits": self._heads.auxiliary_values,
+        }
+        return "value_logits", "policy_logits", *(name for name, has in optional.items() if has)
+
+    def _named(self, logits: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        return dict(zip(self.predictions, logits, strict=True))
+
+    def _add_head(self, name: str, head: nn.Module) -> None:
+        """Add a head to the predictions, with separate statistics at roots where others have."""
+        setattr(self.prediction, name, head)
+        if self.root_prediction is not None:
+            setattr(self.root_prediction, name, twin_of(head))
 
     def initial_lstm_states(self, batch_size: int) -> Tensor:
         """Return the state at roots and after resets: zeros f32 [B, 2, L], on this device."""
@@ -229,7 +262,8 @@ def make_network(config: Config, spec: EnvSpec, *, training: bool) -> EfficientZ
         config: the run's.
         spec: of its environment.
         training: with the auxiliary heads that the config's losses call. All other weights are the
-            same with and without, but for a head with action values, which is drawn after them.
+            same with and without, but for heads of action values and of further horizons, which
+            are drawn after them.
     """
     auxiliary = auxiliary_heads_of(config) if training else ()
     return EfficientZeroNet(config.network, spec, heads_of(config), auxiliary)

@@ -30,6 +30,12 @@ class Heads:
     """Q(s, a) of every action."""
     value: Literal["state", "max_action"] = "state"
     """What a state is worth: V(s), or the largest Q(s, a)."""
+    auxiliary_values: int = 0
+    """Values of further horizons, one for each of ``agent.auxiliary_discounts``: H."""
+    planning_horizon: int = 0
+    """Whose values trees take: 0, the value head's; h, the h-th auxiliary ones."""
+    other_horizon_weight: float = 0.0
+    """Weight of the value head's values, which are added to those."""
 
 
 class SearchNetwork(Protocol):
@@ -104,10 +110,16 @@ numbers with and without; new rows go to the end."""
 
 def heads_of(config: Config) -> Heads:
     """Return the heads that search reads in a run of ``config``."""
-    agent = config.agent
-    if agent.value_function == "state":
-        return Heads(value_prefix=agent.value_prefix)
-    return Heads(value_prefix=agent.value_prefix, action_values=True, value="max_action")
+    agent, search = config.agent, config.search
+    by_action = agent.value_function == "action"
+    return Heads(
+        value_prefix=agent.value_prefix,
+        action_values=by_action,
+        value="max_action" if by_action else "state",
+        auxiliary_values=len(agent.auxiliary_discounts),
+        planning_horizon=search.planning_horizon,
+        other_horizon_weight=search.other_horizon_weight,
+    )
 
 
 def auxiliary_heads_of(config: Config) -> tuple[str, ...]:

@@ -27,6 +27,10 @@ class NodeOutputs(Protocol):
     def action_value_logits(self) -> Tensor | None:
         """[..., A, bins]; None: the network has no such head."""
 
+    @property
+    def auxiliary_value_logits(self) -> Tensor | None:
+        """[..., H, bins]; None: the network has no such head."""
+
 
 class StepOutputs(NodeOutputs, Protocol):
     """The network's outputs for steps and for the states that follow."""
@@ -87,6 +91,10 @@ class AnswerRule:
     support: Support
     value: Literal["state", "max_action"] = "state"
     """What a state is worth: V(s), or the largest Q(s, a)."""
+    horizon: int = 0
+    """0: values are the value head's; h: those of the h-th auxiliary head."""
+    other_weight: float = 0.0
+    """Of the value head's values, which are added to those of another horizon."""
 
     def decode(self, logits: Tensor) -> Tensor:
         """Return the numbers f32 [...], raw scale, of one kind of logits [..., bins]."""
@@ -94,9 +102,19 @@ class AnswerRule:
 
     def values(self, said: NodeOutputs) -> Tensor:
         """Return values f32 [...], raw scale."""
-        if self.value == "state":
+        if self.value == "max_action":
+            return self.action_values(said).amax(-1)
+        if not self.horizon:
             return self.support.decode(said.value_logits)
-        return self.action_values(said).amax(-1)
+        values = self.support.decode(_auxiliary(said)[..., self.horizon - 1, :])
+        if self.other_weight:
+            values = values + self.other_weight * self.support.decode(said.value_logits)
+        return values
+
+    def horizon_values(self, said: NodeOutputs) -> Tensor:
+        """Return values of all horizons, f32 [..., 1 + H], raw scale; the value head's first."""
+        own = said.value_logits.unsqueeze(-2)
+        return self.support.decode(torch.cat([own, _auxiliary(said)], dim=-2))
 
     def action_values(self, said: NodeOutputs) -> Tensor:
         """Return Q(s, a) of every action, f32 [..., A], raw scale.
@@ -115,11 +133,17 @@ class AnswerRule:
     def write_step(self, said: StepOutputs, answers: StepAnswers) -> None:
         """Write what ``step_answers`` returns into the tensors of ``answers``."""
         self.support.decode_into(said.value_prefix_logits, answers.value_prefixes)
-        if self.value == "state":
+        if self.value == "state" and not self.horizon:
             self.support.decode_into(said.value_logits, answers.values)
         else:
             answers.values.copy_(self.values(said))
         answers.prior_logits.copy_(said.policy_logits)
+
+
+def _auxiliary(said: NodeOutputs) -> Tensor:
+    if said.auxiliary_value_logits is None:
+        raise ValueError("auxiliary values: the network has none, wanted agent.auxiliary_discounts")
+    return said.auxiliary_value_logits
 
 
 def node_answers(said: NodeOutputs, rule: AnswerRule) -> NodeAnswers:

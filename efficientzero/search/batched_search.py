@@ -128,6 +128,12 @@ class BatchedSearch:
         return _to_numpy(node_answers(self._in_float32(observations), rule).values)
 
     @torch.inference_mode()
+    def horizon_values(self, observations: Frames | Tensor) -> F32:
+        """Return the values of all horizons in the same way, f32 [N, 1 + H]; see ``Planner``."""
+        rule = self._network.answer_rule
+        return _to_numpy(rule.horizon_values(self._in_float32(observations)))
+
+    @torch.inference_mode()
     def network_action_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's Q(s, a) in the same way, f32 [N, A].
 
@@ -145,7 +151,7 @@ class BatchedSearch:
     def _expand_roots(self, roots: Roots, exploration_noise: bool) -> tuple[F32, F32]:
         """Start the searches; return the network's own values [B] and policy logits [B, W]."""
         root = self._inference.initial_inference(self._padded(roots.observations))
-        values, policy_logits = map(_to_numpy, node_answers(root, self._network.answer_rule))
+        values, policy_logits = map(_to_numpy, node_answers(root, self._network.planning_rule))
         priors = policy_logits
         if exploration_noise and self._root_temperature != 1.0:
             priors = policy_logits / np.float32(self._root_temperature)

@@ -50,6 +50,10 @@ class UniformPlanner:
         """Return zeros: there is no network."""
         return np.zeros(len(observations), np.float32)
 
+    def horizon_values(self, observations: Frames | Tensor) -> F32:
+        """Return zeros of one horizon."""
+        return self.network_values(observations)[:, None]
+
     def network_action_values(self, observations: Frames | Tensor) -> F32:
         """Return zeros, [N, A]."""
         return np.zeros((len(observations), self._policy_width), np.float32)
@@ -93,6 +97,13 @@ class PriorPlanner:
     def network_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's values, f32 [N]."""
         values: F32 = self._network.answer_rule.values(self._outputs(observations)).cpu().numpy()
+        return values
+
+    @torch.inference_mode()
+    def horizon_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's values of all horizons, f32 [N, 1 + H]."""
+        said = self._outputs(observations)
+        values: F32 = self._network.answer_rule.horizon_values(said).cpu().numpy()
         return values
 
     @torch.inference_mode()

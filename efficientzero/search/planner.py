@@ -47,6 +47,13 @@ class Planner(Protocol):
     def network_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's values of [N, *observation], any N, raw scale, f32 [N]."""
 
+    def horizon_values(self, observations: Frames | Tensor) -> F32:
+        """Return the network's values of all horizons, f32 [N, 1 + H], the value head's first.
+
+        Raises:
+            ValueError: the network has one horizon only.
+        """
+
     def network_action_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's Q(s, a) of every action in the same way, f32 [N, A].
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
+from efficientzero.config import AgentConfig, CompatConfig, SearchConfig, planning_discount
 from efficientzero.inference import (
     ACTIONS,
     KEEPS_LSTM,
@@ -155,7 +155,7 @@ class SearchPart:
 
 def _search_params(search: SearchConfig, agent: AgentConfig, compat: CompatConfig) -> SearchParams:
     return SearchParams(
-        discount=agent.discount,
+        discount=planning_discount(agent, search),
         pb_c_init=search.pb_c_init,
         pb_c_base=search.pb_c_base,
         value_delta_max=search.value_delta_max,

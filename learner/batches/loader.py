@@ -115,6 +115,9 @@ class BatchLoader:
             importance_weights=importance_weights(
                 sent.fields["probabilities"], sent.fields["table_sizes"], beta
             ),
+            auxiliary_values=(
+                sent.fields["auxiliary_values"] if config.agent.auxiliary_discounts else None
+            ),
             **bootstraps,
             **{name: sent.fields[name] for name in _AS_SENT},
         )

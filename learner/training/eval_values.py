@@ -6,6 +6,9 @@ statistics are off, the two give different values for one observation, and boots
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -22,14 +25,20 @@ def eval_values(network: EfficientZeroNet, batch: LossInput, config: Config) -> 
     Changes neither weights nor statistics; the network is in training mode before and after.
     """
     device = batch.actions.device
+    with in_evaluation_mode(network), precision_context(config.learner.precision, device):
+        root, steps = unroll(network, batch, agent=config.agent, gradient_scaling="muzero")
+        return network.answer_rule.decode(trained_value_logits(network, batch, root, steps))
+
+
+@contextmanager
+def in_evaluation_mode(network: EfficientZeroNet) -> Iterator[None]:
+    """Use a network that is in training mode in evaluation mode, and uncompiled.
+
+    Compiling it again for a few calls would not pay.
+    """
     network.eval()
     try:
-        # Use the uncompiled network: compiling it again for these few calls would not pay.
-        with (
-            torch.compiler.set_stance("force_eager"),
-            precision_context(config.learner.precision, device),
-        ):
-            root, steps = unroll(network, batch, agent=config.agent, gradient_scaling="muzero")
-            return network.answer_rule.decode(trained_value_logits(network, batch, root, steps))
+        with torch.compiler.set_stance("force_eager"):
+            yield
     finally:
         network.train()

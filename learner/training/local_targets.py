@@ -23,6 +23,7 @@ from efficientzero.networks import (
     project,
 )
 from efficientzero.process.devices import precision_context
+from learner.training.eval_values import in_evaluation_mode
 from learner.training.losses import LossInput
 
 
@@ -42,8 +43,8 @@ class LocalTargets:
     def complete(self, inputs: LossInput, train_step: int) -> LossInput:
         """Return ``inputs`` with complete values; first renew the frozen weights if that is due.
 
-        y[k] = sum of l rewards + discount^l * V(o[t + k + l]), V by the frozen network in
-        evaluation mode on observations that are not augmented, as reanalyzers compute it.
+        y[k] = sum of l rewards + discount^l * V(o[t + k + l]), V (or the largest Q) by the frozen
+        network in evaluation mode on observations that are not augmented, as reanalyzers do it.
 
         Args:
             inputs: its ``values`` are sums of rewards, f32 [B, K + 1].
@@ -82,13 +83,28 @@ class LocalTargets:
         self._frozen.load_inference_state_dict(state)
 
     def _value_logits(self, observations: Tensor) -> Tensor:
-        """Return the frozen network's of [B, K + 1, *observation], f32 [B, K + 1, bins]."""
-        said = self._said(self._frozen, observations)
-        return said.value_logits.view(*observations.shape[:2], -1)
+        """Return the frozen network's of [B, K + 1, *observation], f32 [B, K + 1, bins].
+
+        They stand for V, or for Q of the action with the largest Q: that of the frozen network, or
+        of the live one (double Q-learning: van Hasselt, Guez and Silver, 2016).
+        """
+        flat = observations.flatten(0, 1)
+        frozen, rule = self._said(self._frozen, flat), self._frozen.answer_rule
+        logits = frozen.value_logits
+        if rule.value == "max_action":
+            assert frozen.action_value_logits is not None
+            chooser = self._live_said(flat) if self._config.agent.double_q else frozen
+            best = rule.action_values(chooser).argmax(1)
+            logits = frozen.action_value_logits[torch.arange(len(best), device=best.device), best]
+        return logits.view(*observations.shape[:2], -1)
+
+    def _live_said(self, observations: Tensor) -> InitialInference:
+        with in_evaluation_mode(self._live):
+            return self._said(self._live, observations)
 
     def _said(self, network: EfficientZeroNet, observations: Tensor) -> InitialInference:
         with precision_context(self._config.learner.precision, self._device):
-            return network.initial_inference(observations.flatten(0, 1))
+            return network.initial_inference(observations)
 
 
 def local_targets(network: EfficientZeroNet, config: Config) -> LocalTargets | None:

@@ -6,6 +6,7 @@ Called by the reanalyzer's loop, which keeps the weights current. A root is a ce
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -15,6 +16,7 @@ from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
     F64,
+    I64,
     Bool,
     Frames,
     Roots,
@@ -92,6 +94,10 @@ class TargetMaker:
         self._generator, self._timer = generator, timer
         self._value_batch_size = value_batch_size(config, search.batch_size)
         self._value_target = value_target(config)
+        self._auxiliary_targets = [
+            value_target(_with_discount(config, discount))
+            for discount in config.agent.auxiliary_discounts
+        ]
         self._priority_target = TdTarget(config, num_unroll_steps=0)
         self._newest = Newest()
         self.diagnostics = BatchDiagnostics()
@@ -113,7 +119,10 @@ class TargetMaker:
         self._newest.update(slices, target_train_step)
         sample = self._aged(slices, target_train_step)
         needs = self._value_target.needs(sample)
-        found, policies = self._values_and_policies(slices, needs, policy_mask(sample.ends, steps))
+        estimates = self._network_estimates(slices, needs.values)
+        found, policies = self._values_and_policies(
+            slices, needs, estimates[0], policy_mask(sample.ends, steps)
+        )
         targets = self._value_target.targets(sample, found)
         mask = action_mask(sample.ends, slices.actions.shape[1])
         random_actions = self._generator.integers(0, self._num_actions, size=mask.shape)
@@ -155,6 +164,7 @@ class TargetMaker:
             refreshed_priorities=np.zeros(num_refreshed(config), np.float64),
             bootstrap_offsets=completion.offsets,
             bootstrap_discounts=completion.discounts,
+            auxiliary_values=self._auxiliary_values(sample, found, estimates[1:]),
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
@@ -188,26 +198,23 @@ class TargetMaker:
         )
 
     def _values_and_policies(
-        self, slices: SliceBatch, needs: Needs, exists: Bool
+        self, slices: SliceBatch, needs: Needs, values: F32, exists: Bool
     ) -> tuple[Estimates, F32]:
         """Return fresh values, and policy targets [B, K + 1, W].
 
         Args:
             slices: B of them.
             needs: of the value target.
+            values: f32 [B, K + n + 1], the network's; replaced where searches bootstrap.
             exists: bool [B, K + 1], where a policy target exists.
         """
         num_policies = exists.shape[1]
-        values = np.zeros(needs.values.shape, np.float32)
         policies = np.where(exists[:, :, None], slices.search_policies, 0.0).astype(np.float32)
         policy_cells = np.zeros_like(needs.values)
         policy_cells[:, :num_policies] = exists & self._chosen(len(exists))[:, None]
-        if self._config.reanalyzer.value_bootstrap == "network":
-            with self._timer.section("values"):
-                values[needs.values] = self._network_values(slices.frames, needs.values)
-            cells = policy_cells.copy()
-        else:
-            cells = policy_cells | needs.values
+        cells = policy_cells.copy()
+        if self._config.reanalyzer.value_bootstrap == "search":
+            cells |= needs.values
         cells[:, :num_policies] |= needs.roots
         root_values = np.full(cells.shape, np.nan, np.float32)
         with self._timer.section("search"):
@@ -222,6 +229,33 @@ class TargetMaker:
             policies[policy_cells[:, :num_policies]] = for_policy.policies
             self.diagnostics.add_searches(for_policy)
         return Estimates(values, root_values[:, :num_policies]), policies
+
+    def _network_estimates(self, slices: SliceBatch, cells: Bool) -> F32:
+        """Return what the network says of ``cells`` [B, K + n + 1], f32 [1 + H, B, K + n + 1].
+
+        Of the value head, then of each auxiliary horizon; 0 elsewhere, and where only searches
+        bootstrap.
+        """
+        num_auxiliary = len(self._auxiliary_targets)
+        estimates = np.zeros((1 + num_auxiliary, *cells.shape), np.float32)
+        if num_auxiliary:
+            with self._timer.section("values"):
+                for part in self._parts_of(cells, self._value_batch_size):
+                    values = self._search.horizon_values(self._stacked(slices.frames, *part))
+                    estimates[(slice(None), *part)] = values.T
+        elif self._config.reanalyzer.value_bootstrap == "network":
+            with self._timer.section("values"):
+                estimates[0, cells] = self._network_values(slices.frames, cells)
+        return estimates
+
+    def _auxiliary_values(self, sample: Sample, found: Estimates, estimates: F32) -> F32:
+        """Return the targets of each auxiliary horizon from its ``estimates``, [B, H, K + 1]."""
+        shape = (len(sample.slices.keys), 0, self._config.agent.num_unroll_steps + 1)
+        columns = [
+            target.targets(sample, found._replace(values=values)).values[:, None]
+            for target, values in zip(self._auxiliary_targets, estimates, strict=True)
+        ]
+        return np.concatenate([np.zeros(shape, np.float32), *columns], axis=1)
 
     def _chosen(self, num_slices: int) -> Bool:
         """Return which slices get policies from a fresh search, bool [B]."""
@@ -262,9 +296,22 @@ class TargetMaker:
         In parts of at most ``size``, each stacked on demand: all policy roots of 256 slices of
         96x96 RGB frames would take 170 MB.
         """
-        num_stacked = self._config.env.num_stacked_frames
+        for rows, offsets in self._parts_of(cells, size):
+            yield self._stacked(frames, rows, offsets)
+
+    @staticmethod
+    def _parts_of(cells: Bool, size: int) -> Iterator[tuple[I64, I64]]:
+        """Yield rows and offsets of at most ``size`` of the ``cells`` [B, K + n + 1] at once."""
         rows, offsets = np.nonzero(cells)
         for start in range(0, len(rows), size):
-            part = slice(start, start + size)
-            windows = offsets[part, None] + np.arange(num_stacked)  # [N, S]
-            yield stack_window(frames[rows[part, None], windows], 0, num_stacked)
+            yield rows[start : start + size], offsets[start : start + size]
+
+    def _stacked(self, frames: Frames, rows: I64, offsets: I64) -> Frames:
+        """Return the observations at ``rows`` and ``offsets``, both [N]."""
+        num_stacked = self._config.env.num_stacked_frames
+        windows = offsets[:, None] + np.arange(num_stacked)  # [N, S]
+        return stack_window(frames[rows[:, None], windows], 0, num_stacked)
+
+
+def _with_discount(config: Config, discount: float) -> Config:
+    return dataclasses.replace(config, agent=dataclasses.replace(config.agent, discount=discount))

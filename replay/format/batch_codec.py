@@ -42,6 +42,7 @@ def batch_spec(
         "K": config.agent.num_unroll_steps,
         "A": env_spec.num_actions,
         "W": PolicyShape.of(env_spec).width,
+        "H": len(config.agent.auxiliary_discounts),
         "R": num_refreshed(config),
         "L": config.agent.num_unroll_steps + 1 if is_local else 0,
         "N": config.agent.td_steps if is_local else 0,

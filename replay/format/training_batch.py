@@ -80,6 +80,8 @@ class TrainingBatch(NamedTuple):
     """The target of position k bootstraps from o[t + offset]."""
     bootstrap_discounts: Annotated[F32, BatchField("B L", _DISCOUNT, is_sent=True)]
     """What that value counts: discount^l after l rewards; 0 where nothing follows."""
+    auxiliary_values: Annotated[F32, BatchField("B H K+1", is_sent=True)]
+    """As ``values``, with each of ``agent.auxiliary_discounts`` and the bootstraps of its head."""
 
 
 def batch_fields(batch: type[tuple[Any, ...]]) -> dict[str, BatchField]:

@@ -69,7 +69,8 @@ def says(cell: str, default: object) -> bool:
         case int() | float():
             return float(cell) == default
         case list() | tuple():
-            return [float(word) for word in cell.split(",")] == list(default)
+            words = cell.split(",") if cell.strip() != "none" else []
+            return [float(word) for word in words] == list(default)
         case _:
             return cell.strip() == default
 

@@ -40,6 +40,7 @@ class ReferenceLoss:
     value_prefix: F64
     consistency: F64
     reconstruction: F64
+    auxiliary: F64
     loss: float
     total: float
     objective: float
@@ -57,6 +58,7 @@ def reference_loss(
     by_action = config.agent.value_function == "action"
     size = len(batch.actions)
     policy, value = np.zeros((size, steps + 1)), np.zeros((size, steps + 1))
+    auxiliary = np.zeros((size, steps + 1))
     prefix, consistency = np.zeros((size, steps)), np.zeros((size, steps))
     pixels = np.zeros((size, steps + 1))
     loss = total = objective = 0.0
@@ -72,6 +74,12 @@ def reference_loss(
                 value[b, k] = _value_loss(of_action, float(batch.values[b, k]), config)
             if outputs.frames:
                 pixels[b, k] = _frame_error(outputs.frames[k][b], _newest(network, batch, b, k))
+            auxiliary[b, k] = sum(
+                _scalar_loss(
+                    outputs.auxiliary[k][b, h], float(batch.auxiliary_values[b, h, k]), config
+                )
+                for h in range(len(config.agent.auxiliary_discounts))
+            )
             if k == 0:
                 continue
             target = float(batch.value_prefixes[b, k - 1])
@@ -83,6 +91,7 @@ def reference_loss(
         at_root = (
             learner.policy_coefficient * policy[b, 0]
             + learner.value_coefficient * value[b, 0]
+            + learner.auxiliary_value_coefficient * auxiliary[b, 0]
             + learner.reconstruction_coefficient * pixels[b, 0]
         )
         later = (
@@ -90,6 +99,7 @@ def reference_loss(
             + learner.value_coefficient * value[b, 1:].sum()
             + learner.value_prefix_coefficient * prefix[b].sum()
             + learner.consistency_coefficient * consistency[b].sum()
+            + learner.auxiliary_value_coefficient * auxiliary[b, 1:].sum()
             + learner.reconstruction_coefficient * pixels[b, 1:].sum()
         )
         weight = float(batch.importance_weights[b])
@@ -97,7 +107,9 @@ def reference_loss(
         loss += (at_root + later) / size
         total += weight * (at_root + later) / size
         objective += weight * (root_share * at_root + later / steps) / size
-    return ReferenceLoss(policy, value, prefix, consistency, pixels, loss, total, objective)
+    return ReferenceLoss(
+        policy, value, prefix, consistency, pixels, auxiliary, loss, total, objective
+    )
 
 
 @dataclass(frozen=True)
@@ -110,10 +122,11 @@ class _Outputs:
     online: list[F64]
     target: list[F64]
     frames: list[F64]
+    auxiliary: list[F64]
 
 
 def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: Held) -> _Outputs:
-    said = _Outputs([], [], [], [], [], [])
+    said = _Outputs([], [], [], [], [], [], [])
     latents_of_all: list[Tensor] = []
     is_muzero = config.compat.gradient_scaling == "muzero"
     latents = network.representation(batch.root_observations)
@@ -133,8 +146,10 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
                 online = network.predictor(network.projector(latents.flatten(1)))
                 said.online.append(online.numpy())
         latents_of_all.append(latents)
-        value, policy, *action_values = network.prediction(latents)
-        said.value.append(action_values[0].numpy() if action_values else value.numpy())
+        value, policy, *others = network.prediction(latents)
+        by_action = config.agent.value_function == "action"
+        said.value.append(others.pop(0).numpy() if by_action else value.numpy())
+        said.auxiliary.extend(other.numpy() for other in others)
         said.policy.append(policy.numpy())
     if config.learner.reconstruction_coefficient:
         frames = network.decoder(torch.cat(latents_of_all))  # batch norm is over all steps

@@ -1,42 +1,99 @@
-"""Q-learning a second time: targets and masks by plain loops over whole episodes, in float64.
+"""Q-learning a second time, from the papers: targets over whole episodes, and DQN's update.
 
-n-step Q-learning (Watkins 1989; Sutton and Barto 2018, section 6.5; several steps as in Rainbow,
-Hessel et al. 2018, "multi-step learning"):
-
-    y = r[i] + g r[i + 1] + ... + g^(l - 1) r[i + l - 1] + g^l max_a Q(o[i + l], a)
-
-where l is n, or what is left of the episode. Nothing follows a terminated end; a truncated one is
-worth its last observation.
+Targets: loops over an episode in float64, with n steps, double Q-learning and any discount. The
+update is DQN's (Mnih et al., 2015, algorithm 1) with its clipped errors: plain gradient steps on
+minibatches and a target network that is copied every C of them. Nothing is shared with the
+implementation but the module that computes Q.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
 
 from efficientzero.schema import Ending
 from tests.support.cases.replay_cases import Episode
 
+Values = Callable[[int], Sequence[float]]
+"""Q(o_i, a) of every action at step i of the episode."""
+
 
 def q_target(
     episode: Episode,
-    i: int,
+    at: int,
     *,
-    td_steps: int,
+    horizon: int,
     discount: float,
-    action_values_of: Callable[[int], Sequence[float]],
-) -> float | None:
-    """Return the target of Q(o[i], a[i]); None where the episode has no action i."""
-    length = len(episode)
-    if i >= length:
-        return None
-    target, weight, step = 0.0, 1.0, i
-    while step < length and step < i + td_steps:
-        target += weight * float(episode.rewards[step])
+    target_of: Values,
+    choosing: Values | None = None,
+) -> float:
+    """Return what Q(o_at, a_at) is trained towards.
+
+    Args:
+        episode: with its ending.
+        at: step, before the episode's end.
+        horizon: rewards before the bootstrap.
+        discount: per step.
+        target_of: the target network's.
+        choosing: the newest weights', for double Q-learning; None: the target network chooses.
+    """
+    total, weight, step = 0.0, 1.0, at
+    while step < min(at + horizon, len(episode)):
+        total += weight * float(episode.rewards[step])
         weight *= discount
         step += 1
-    if step < length or episode.ending == Ending.TRUNCATED:
-        best = -float("inf")
-        for value in action_values_of(step):
-            best = max(best, float(value))
-        target += weight * best
-    return target
+    if step == len(episode) and episode.ending == Ending.TERMINATED:
+        return total
+    values = list(target_of(step))
+    chosen_by = values if choosing is None else list(choosing(step))
+    return total + weight * values[chosen_by.index(max(chosen_by))]
+
+
+class Transition(NamedTuple):
+    """One entry of the replay memory."""
+
+    observation: Tensor  # f32 [*observation]
+    action: int
+    reward: float
+    following: Tensor  # f32 [*observation]
+    is_terminal: bool
+
+
+class Dqn:
+    """A Q network, its target network and DQN's update; the replay memory is the caller's list."""
+
+    def __init__(
+        self, q: nn.Module, *, rate: float, discount: float, copy_every: int, huber: float
+    ) -> None:
+        """Begin with a target network of equal weights; ``q`` maps [B, *observation] to [B, A]."""
+        self.q, self.target = q, copy.deepcopy(q)
+        self._rate, self._discount, self._copy_every = rate, discount, copy_every
+        self._huber, self._num_updates = huber, 0
+
+    def update(self, minibatch: Sequence[Transition]) -> None:
+        """Make one gradient step on the mean loss of ``minibatch``."""
+        if self._num_updates % self._copy_every == 0:
+            self.target.load_state_dict(self.q.state_dict())
+        self._num_updates += 1
+        loss = torch.zeros(())
+        for transition in minibatch:
+            y = transition.reward
+            if not transition.is_terminal:
+                with torch.no_grad():
+                    y += self._discount * float(self.target(transition.following[None]).max())
+            error = self.q(transition.observation[None])[0, transition.action] - y
+            size = error.abs()
+            is_small = float(size) <= self._huber
+            loss = loss + (
+                0.5 * error**2 if is_small else self._huber * size - 0.5 * self._huber**2
+            )
+        self.q.zero_grad()
+        (loss / len(minibatch)).backward()
+        with torch.no_grad():
+            for parameter in self.q.parameters():
+                if parameter.grad is not None:
+                    parameter.sub_(self._rate * parameter.grad)

@@ -1,8 +1,20 @@
 """Networks of tests that choose sizes and leave the rest of the config as it is."""
 
+from torch import Tensor
+
 from efficientzero.config.fields import AgentConfig, Config, NetworkConfig
-from efficientzero.networks import EfficientZeroNet, make_network
+from efficientzero.networks import (
+    EfficientZeroNet,
+    InitialInference,
+    RecurrentInference,
+    make_network,
+)
 from efficientzero.schema import EnvSpec
+
+
+def tensors_of(*outputs: InitialInference | RecurrentInference) -> tuple[Tensor, ...]:
+    """Return what the heads that there are answered, in order."""
+    return tuple(tensor for output in outputs for tensor in output if tensor is not None)
 
 
 def sized_network(

@@ -13,6 +13,7 @@ from efficientzero.config.fields import Config
 from efficientzero.config.files import REMOVED_FIELDS, ConfigError, config_to_dict, flatten, nearest
 from efficientzero.config.run_fields import ClusterConfig
 from efficientzero.config.validation.devices import check_devices
+from efficientzero.config.validation.horizons import check_horizons
 from efficientzero.config.validation.ranges import check_ranges, require
 from efficientzero.config.validation.reanalysis import check_reanalysis
 from efficientzero.config.validation.value_agents import check_action_values
@@ -96,6 +97,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     if config.replay.priority_refresh_share:
         _check_refresh(config)
     check_reanalysis(config)
+    check_horizons(config)
     check_values(config)
     if config.cluster.deterministic:
         _check_deterministic(config)

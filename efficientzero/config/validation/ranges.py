@@ -26,6 +26,8 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("learner.momentum", "learner.weight_decay", "learner.max_batch_staleness"),
             *("learner.value_prefix_coefficient", "learner.value_coefficient"),
             *("learner.policy_coefficient", "learner.consistency_coefficient"),
+            *("search.planning_horizon", "search.other_horizon_weight"),
+            "learner.auxiliary_value_coefficient",
             *("learner.reconstruction_coefficient", "learner.reconstruction_train_steps"),
             *("learner.shift_pixels", "learner.intensity_scale", "learner.average_decay"),
             *("cluster.replay_port", "cluster.learner_port", "cluster.max_restarts"),
@@ -66,8 +68,13 @@ def check_ranges(config: Config) -> None:
             is_number = isinstance(number, int | float) and not isinstance(number, bool)
             if is_number and not key.startswith("env.kwargs."):
                 _check_range(key, number)
-    discount = config.agent.discount
-    require(discount <= 1, f"agent.discount: got {discount}, wanted at most 1")
+    agent = config.agent
+    for name, discounts in (
+        ("discount", (agent.discount,)),
+        ("auxiliary_discounts", agent.auxiliary_discounts),
+    ):
+        for discount in discounts:
+            require(discount <= 1, f"agent.{name}: got {discount}, wanted at most 1")
 
 
 def _check_range(key: str, number: float) -> None:

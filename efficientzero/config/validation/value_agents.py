@@ -24,3 +24,8 @@ def check_action_values(config: Config) -> None:
         f"reanalyzer.value_target: got {reanalyzer.value_target} {wanted} one that sums rewards: a "
         "root's value is not the value of the action that was taken",
     )
+    require(
+        reanalyzer.value_target != "td_lambda",
+        f"reanalyzer.value_target: got td_lambda {wanted} td: lambda-returns need V(s), and the "
+        "actions on the way were not the best ones",
+    )

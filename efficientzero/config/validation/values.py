@@ -32,6 +32,17 @@ def check_values(config: Config) -> None:
         "of categories is a cross-entropy",
     )
     _check_distribution(config)
+    is_double = config.agent.double_q
+    require(
+        not is_double or config.agent.value_function == "action",
+        "agent.double_q: got true with agent.value_function state, wanted false or action: there "
+        "are no values of actions to choose by",
+    )
+    require(
+        not is_double or has_local_targets(config),
+        "agent.double_q: got true with learner.target_network reanalyzer, wanted false or local: "
+        "only the learner has the newest weights",
+    )
     if not has_local_targets(config):
         return
     require(

@@ -35,6 +35,7 @@ class Logits(NamedTuple):
     value_logits: Tensor  # f32 [B, bins]
     policy_logits: Tensor  # f32 [B, A]
     action_value_logits: Tensor | None = None  # f32 [B, A, bins]; None: there is no such head
+    auxiliary_value_logits: Tensor | None = None  # f32 [B, H, bins]; None: no such head
 
 
 @runtime_checkable
@@ -66,7 +67,7 @@ class InPlaceStep:
         keeps_lstm = torch.ones((num_nodes, batch), dtype=torch.int32)
         self._infer, self._pools = infer, InPlacePools(pools, keeps_lstm)
         self._keeps_lstm = keeps_lstm.numpy()
-        self._rule, policy_width = network.answer_rule, PolicyShape.of(network.spec).width
+        self._rule, policy_width = network.planning_rule, PolicyShape.of(network.spec).width
         self._numbers = torch.empty(StepAnswers.size(batch, policy_width))
         self._answers = StepAnswers.within(self._numbers, policy_width)
 
@@ -107,10 +108,19 @@ class _Recorded:
             return (latents, lstm_states, keeps_lstm), indices, latents[1], lstm_states[1]
 
         self._layers = traced(layers, make_examples)
+        self._logits = _logits_of(layers.outputs)
         self._slabs = list(zip(*pools, strict=True))
 
     def __call__(self, pools: InPlacePools, indices: Tensor, node: int) -> Logits:
-        return Logits(*self._layers((*pools.nodes, pools.keeps_lstm), indices, *self._slabs[node]))
+        outputs = self._layers((*pools.nodes, pools.keeps_lstm), indices, *self._slabs[node])
+        return self._logits(*outputs)
+
+
+def _logits_of(names: tuple[str, ...]) -> Callable[..., Logits]:
+    """Return what makes ``Logits`` of outputs with these names."""
+    if names == Logits._fields[: len(names)]:
+        return Logits
+    return lambda *outputs: Logits(**dict(zip(names, outputs, strict=True)))
 
 
 class _Layers(nn.Module):
@@ -123,6 +133,7 @@ class _Layers(nn.Module):
         self.dynamics, self.lstm, self.prediction = dynamics, lstm, network.prediction
         self.value_prefix_head = network.value_prefix_head
         self.rows = Rows(network.latent_shape)
+        self.outputs = ("value_prefix_logits", *network.predictions)
 
     def forward(
         self,

@@ -45,12 +45,23 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
                 decay_train_steps=learner.reconstruction_train_steps,
             ),
         )
+    if config.agent.auxiliary_discounts:
+        parts += (
+            LossPart("auxiliary_value", learner.auxiliary_value_coefficient, auxiliary_value),
+        )
     return parts
 
 
 def policy(unrolled: Unrolled, batch: LossInput) -> Tensor:
     """Return the cross-entropy with the search's policies, [B, K + 1]; 0 for a target of zeros."""
     return -(batch.policies * F.log_softmax(unrolled.policy_logits.float(), dim=-1)).sum(-1)
+
+
+def auxiliary_value(unrolled: Unrolled, batch: LossInput) -> Tensor:
+    """Return the losses of the values of further horizons, added up, [B, K + 1]."""
+    logits, targets = unrolled.auxiliary_value_logits, batch.auxiliary_values
+    assert logits is not None and targets is not None
+    return unrolled.network.support.loss(logits, targets.transpose(1, 2)).sum(-1)
 
 
 def value_prefix(unrolled: Unrolled, batch: LossInput) -> Tensor:

@@ -42,6 +42,7 @@ class LossInput:
     policies: Tensor  # f32 [B, K + 1, A]; all zero where there is no policy target
     mask: Tensor  # f32, shape of actions; 1 where action t+k exists
     importance_weights: Tensor  # f32 [B]
+    auxiliary_values: Tensor | None = None  # f32 [B, H, K + 1]; None: there is one horizon
     value_distributions: Tensor | None = None  # f32 [B, K + 1, bins] where they are trained
     # Only before ``LocalTargets`` has completed ``values``:
     bootstrap_observations: Tensor | None = None  # u8 or f32 [B, K + 1, *observation]
@@ -89,6 +90,8 @@ class Unrolled(NamedTuple):
     value_prefix_logits: Tensor  # f32 [B, K, bins]
     next_latents: Tensor | None
     """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None if no part needs them."""
+    auxiliary_value_logits: Tensor | None = None
+    """f32 [B, K + 1, H, bins]; None: the network has no such head."""
 
 
 PriorityRule = Callable[[Unrolled, LossInput], Tensor]
@@ -169,6 +172,7 @@ def compute_loss(
         policy_logits=torch.stack([root.policy_logits, *(s.policy_logits for s in steps)], 1),
         value_prefix_logits=torch.stack([step.value_prefix_logits for step in steps], 1),
         next_latents=next_latents,
+        auxiliary_value_logits=_auxiliary_value_logits([root, *steps]),
     )
     reached, step_mask = batch.reached, batch.step_mask
     reported: dict[str, Tensor] = {}
@@ -242,6 +246,13 @@ def unroll(
             latents.register_hook(_halved)  # type: ignore[no-untyped-call]
         steps.append(step)
     return root, steps
+
+
+def _auxiliary_value_logits(
+    nodes: Sequence[InitialInference | RecurrentInference],
+) -> Tensor | None:
+    logits = [n.auxiliary_value_logits for n in nodes if n.auxiliary_value_logits is not None]
+    return torch.stack(logits, 1) if logits else None
 
 
 def trained_value_logits(

@@ -22,6 +22,7 @@ from efficientzero.process.runtime import PlainError
 from efficientzero.runs.run_folder import RunInfo
 from learner.training.losses import LossInput, LossTerms, loss_parts
 from learner.training.ranks.commands import Command, Step
+from learner.training.ranks.gathering import gathered_rows
 from learner.training.ranks.synced_norms import with_synced_norms
 
 _TIMEOUT_S = 300.0
@@ -118,8 +119,7 @@ class RankGroup:
 
     def gather(self, rows: Tensor) -> tuple[Tensor, int]:
         """Return the rows [B, ...] of all ranks, and where this rank's begin."""
-        gathered: Tensor = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
-        return gathered, self._rank * len(rows)
+        return gathered_rows(rows), self._rank * len(rows)
 
     def send_command(self, command: Command) -> None:
         """Send a command to the other ranks; called on rank 0."""
@@ -164,31 +164,7 @@ class RankGroup:
             total = tensor.detach().clone()
             dist.all_reduce(total)
             return total / self._num_ranks
-        return _all_rows(tensor)
-
-
-class _Gathered(torch.autograd.Function):
-    """All-gather whose gradient is that of the sum of all ranks' losses."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:  # noqa: ANN401  torch's context
-        del ctx
-        return _all_rows(rows)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
-        del ctx
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total.chunk(dist.get_world_size())[dist.get_rank()]
-
-
-def _all_rows(rows: Tensor) -> Tensor:
-    """Return the rows [B, ...] of all ranks, without gradient."""
-    rows = rows.contiguous()
-    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, rows)
-    return torch.cat(parts)
+        return gathered_rows(tensor.detach())
 
 
 def device_of_rank(device: torch.device, rank: int, config: Config) -> torch.device:

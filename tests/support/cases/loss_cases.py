@@ -103,6 +103,13 @@ CASES = {
         compat=_REFERENCE,
     ),
     "no consistency": case(learner={"consistency_coefficient": 0.0}),
+    "further horizons": case(agent={"auxiliary_discounts": (0.5, 0.9)}),
+    "a further horizon, as a number, reference scaling": case(
+        agent={"auxiliary_discounts": (0.5,)},
+        network={"categorical_values": False},
+        learner={"auxiliary_value_coefficient": 2.0},
+        compat=_REFERENCE,
+    ),
     "no value": case(learner={"value_coefficient": 0.0}),
     "no policy": case(learner={"policy_coefficient": 0.0}),
     "no value prefix loss": case(learner={"value_prefix_coefficient": 0.0}),
@@ -141,6 +148,10 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
 
     lengths = torch.randint(0, steps + 2, (size,), generator=g)
     exists = torch.arange(steps + 1) < lengths[:, None].clamp(min=1)
+    horizons = len(config.agent.auxiliary_discounts)
+    auxiliary = (
+        torch.randn(size, horizons, steps + 1, generator=g, dtype=kind) * 10 if horizons else None
+    )
     policies = torch.rand(size, steps + 1, spec.num_actions, generator=g, dtype=kind)
     return LossInput(
         root_observations=observations(size),
@@ -151,6 +162,7 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
         policies=policies / policies.sum(2, keepdim=True) * exists[:, :, None],
         mask=(torch.arange(num_actions) < lengths[:, None]).to(kind),
         importance_weights=torch.rand(size, generator=g, dtype=kind),
+        auxiliary_values=auxiliary,
     )
 
 
@@ -171,7 +183,7 @@ def in_float32(batch: LossInput) -> LossInput:
     fields = {name: tensor for name, tensor in fields.items() if tensor is not None}
     return LossInput(
         **{
-            name: tensor.to(torch.float32) if tensor.dtype == torch.float64 else tensor
+            name: tensor.float() if tensor is not None and tensor.is_floating_point() else tensor
             for name, tensor in fields.items()
         }
     )

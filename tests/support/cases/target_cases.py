@@ -44,6 +44,7 @@ class TellingSearch:
             generator=np.random.default_rng(0),
         )
         self.network_values = planner.network_values
+        self.horizon_values = planner.horizon_values
         self.network_action_values = planner.network_action_values
         self.seen: list[np.ndarray] = []
         self.sizes: list[int] = []

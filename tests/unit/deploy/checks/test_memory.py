@@ -189,6 +189,9 @@ def test_larger_batches_images_and_searches_take_more():
 
     assert grown("learner", learner__batch_size=512)
     assert grown("learner", spec=RGB)
+    assert grown("learner", learner__consistency="nce")
+    assert not grown("learner", learner__consistency="nce", learner__consistency_coefficient=0.0)
+    assert grown("learner", learner__reconstruction_coefficient=1.0)
     assert grown("reanalyzer", search__num_simulations=800)
     assert grown("actor", actor__num_envs=200)
     assert grown("evaluator", evaluator__final_num_episodes=100)

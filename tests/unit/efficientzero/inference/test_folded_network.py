@@ -12,7 +12,7 @@ from efficientzero.inference.cpu.folded_network import FoldedNetwork
 from efficientzero.inference.node_pools import NUM_INDEX_ROWS
 from efficientzero.inference.search_network import LatentPool, SearchNetwork
 from efficientzero.schema import EnvSpec
-from tests.support.networks import sized_network
+from tests.support.networks import sized_network, tensors_of
 
 VECTOR = EnvSpec(
     env_id="v", frame_shape=(4,), frame_dtype="float32", num_actions=3, num_stacked_frames=1
@@ -67,7 +67,7 @@ def answers(network, spec, batch):
     root = network.initial_inference(observations_for(spec, batch))
     states = torch.rand((batch, 2, network.lstm_hidden_size), generator=generator)
     actions = torch.randint(0, spec.num_actions, (batch,), generator=generator)
-    return *root, *network.recurrent_inference(root.latents, states, actions)
+    return tensors_of(root, network.recurrent_inference(root.latents, states, actions))
 
 
 def assert_close(got, wanted):

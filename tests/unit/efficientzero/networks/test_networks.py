@@ -18,7 +18,7 @@ from efficientzero.networks import (
 )
 from efficientzero.networks.blocks import LstmCell
 from efficientzero.schema import EnvSpec
-from tests.support.networks import sized_network
+from tests.support.networks import sized_network, tensors_of
 
 ATARI = EnvSpec(
     env_id="image",
@@ -177,7 +177,9 @@ def test_batch_element_does_not_depend_on_its_neighbours_in_eval_mode(spec: EnvS
             step = net.recurrent_inference(
                 together.latents[b : b + 1], states[b : b + 1], actions[b : b + 1]
             )
-            for batched, single in zip((*together, *steps), (*alone, *step), strict=True):
+            for batched, single in zip(
+                tensors_of(together, steps), tensors_of(alone, step), strict=True
+            ):
                 torch.testing.assert_close(batched[b : b + 1], single, rtol=1e-4, atol=1e-5)
 
 
@@ -216,7 +218,7 @@ def test_uint8_observations_are_divided_by_255() -> None:
         from_pixels = net.initial_inference(pixels)
         from_floats = net.initial_inference(pixels.float() / 255)
         representation = net.representation(pixels)
-    for a, b in zip(from_pixels, from_floats, strict=True):
+    for a, b in zip(tensors_of(from_pixels), tensors_of(from_floats), strict=True):
         assert torch.equal(a, b)
     assert torch.equal(representation, from_pixels.latents)
 
@@ -298,7 +300,7 @@ def test_training_mode_differs_from_eval_mode_by_batch_norm_alone(spec: EnvSpec)
             module.eval()
     training = run_both(net, observations)
     evaluating = run_both(net.eval(), observations)
-    for a, b in zip((*training[0], *training[1]), (*evaluating[0], *evaluating[1]), strict=True):
+    for a, b in zip(tensors_of(*training), tensors_of(*evaluating), strict=True):
         assert torch.equal(a, b)
 
 
@@ -325,7 +327,7 @@ def test_every_parameter_receives_a_gradient_from_one_unrolled_step(spec: EnvSpe
     states = step.lstm_states
     again = net.recurrent_inference(step.latents, states, random_actions(spec, 4))
     projections = net.project(again.latents, with_predictor=True)
-    outputs = (*root, *again, projections)
+    outputs = (*tensors_of(root, again), projections)
     torch.stack([output.square().mean() for output in outputs]).sum().backward()
     unused = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     # A bias just before a BatchNorm has a gradient of zero up to rounding; None or all zero is
@@ -344,7 +346,7 @@ def test_outputs_are_float32_and_close_under_bfloat16_autocast(spec: EnvSpec) ->
             rounded = run_both(net, observations)
             projections = net.project(rounded[0].latents, with_predictor=True)
     assert projections.dtype == torch.float32
-    for a, b in zip((*exact[0], *exact[1]), (*rounded[0], *rounded[1]), strict=True):
+    for a, b in zip(tensors_of(*exact), tensors_of(*rounded), strict=True):
         assert b.dtype == torch.float32
         torch.testing.assert_close(a, b, rtol=0.1, atol=0.1)
 
@@ -371,7 +373,7 @@ def test_loaded_inference_weights_give_the_same_answers_in_the_same_tensors() ->
     target.load_inference_state_dict(source.inference_state_dict())
     assert {k: v.data_ptr() for k, v in target.inference_state_dict().items()} == addresses
     wanted, got = run_both(source, observations), run_both(target, observations)
-    for a, b in zip((*wanted[0], *wanted[1]), (*got[0], *got[1]), strict=True):
+    for a, b in zip(tensors_of(*wanted), tensors_of(*got), strict=True):
         assert torch.equal(a, b)
 
 

@@ -44,6 +44,9 @@ def test_loss_and_parts_equal_a_loop_over_slices_and_steps(config, spec, seed):
         if getattr(config.learner, f"{name}_coefficient"):
             part = torch.from_numpy(getattr(wanted, name))
             torch.testing.assert_close(got.parts[name], part, rtol=1e-9, atol=1e-9)
+    if config.agent.auxiliary_discounts:
+        part = torch.from_numpy(wanted.auxiliary)
+        torch.testing.assert_close(got.parts["auxiliary_value"], part, rtol=1e-9, atol=1e-9)
     assert float(got.loss) == pytest.approx(wanted.loss, rel=1e-9)
     assert float(got.total.detach()) == pytest.approx(wanted.total, rel=1e-9)
 

@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from learner.training.optimizers import adopt_weights
+from efficientzero.metrics.section_timer import SectionTimer
+from learner.training.optimizers import adopt_weights, make_optimizer
+from learner.training.update import Updater
+from tests.support.cases.loss_cases import IMAGE, case, in_float32, make_batch
+from tests.support.cases.loss_cases import make_network as loss_network
 
 
 def make_network(*, projector=True, seed=0):
@@ -105,3 +109,60 @@ def test_moments_of_other_parameters_are_never_taken():
     optimizer = OPTIMIZERS["sgd"](parent.parameters())
     with pytest.raises(RuntimeError, match=r"projector\.weight: left out"):
         adopt_weights(network, OPTIMIZERS["sgd"](network.parameters()), state_of(parent, optimizer))
+
+
+LOSSES = {
+    "spr": {"consistency": "spr", "momentum_tau": 0.5},
+    "nce": {"consistency": "nce"},
+    "reconstruction": {"reconstruction_coefficient": 1.0},
+    "nothing": {"consistency_coefficient": 0.0},
+}
+
+
+def trained(losses, steps, seed=0):
+    config = case(learner={"lr_warmup_fraction": 0.0, "learning_rate": 0.1, **LOSSES[losses]})
+    network = loss_network(config, IMAGE, seed=seed).float()
+    optimizer = make_optimizer(network, config)
+    updater = Updater(network, optimizer, config, SectionTimer("learner"))
+    for step in steps:
+        updater.finish(
+            updater.step(in_float32(make_batch(config, IMAGE, seed=step)), step, measure=False)
+        )
+    return network, optimizer, updater, config
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("spr", "spr"),
+        ("nce", "nce"),
+        ("spr", "nothing"),
+        ("nce", "nothing"),
+        ("reconstruction", "nothing"),
+        ("nothing", "nothing"),
+    ],
+)
+def test_weights_averages_and_moments_of_every_loss_are_taken_where_the_run_has_them(theirs, ours):
+    parent, parents_optimizer, updater, config = trained(theirs, range(2))
+    network, optimizer, own, _ = trained(ours, [], seed=1)
+    adopt_weights(network, optimizer, state_of(parent, parents_optimizer))
+    assert_taken(network, optimizer, parent, parents_optimizer)
+    if theirs != ours:
+        return
+    for each in (updater, own):
+        batch = in_float32(make_batch(config, IMAGE, seed=5))
+        each.finish(each.step(batch, 2, measure=False))
+    assert_taken(network, optimizer, parent, parents_optimizer)
+
+
+def assert_taken(network, optimizer, parent, parents_optimizer):
+    wanted = parent.state_dict()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, wanted[name]), name
+    parameters = dict(parent.named_parameters())
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            one, other = optimizer.state[parameter], parents_optimizer.state[parameters[name]]
+            assert torch.equal(one["momentum_buffer"], other["momentum_buffer"]), name
+        else:
+            assert parameter not in optimizer.state, name

@@ -183,6 +183,13 @@ def test_lambda_is_a_share(td_lambda):
         validate(config_from_dict({"reanalyzer": {"td_lambda": td_lambda}}))
 
 
+def test_lambda_returns_need_state_values():
+    values = {"agent": {"value_function": "action"}, "reanalyzer": {"value_target": "td_lambda"}}
+    wanted = r"reanalyzer\.value_target: got td_lambda with agent\.value_function action, wanted td"
+    with pytest.raises(ConfigError, match=wanted):
+        validate(config_from_dict(values))
+
+
 def test_lambda_is_part_of_an_experiment():
     hashes = {
         config_hash(config_from_dict({"reanalyzer": {"value_target": name, "td_lambda": share}}))
