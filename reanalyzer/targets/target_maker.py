@@ -16,16 +16,14 @@ from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
     F64,
-    I64,
     Bool,
     Frames,
     Roots,
     SearchResult,
     SliceBatch,
-    stack_window,
 )
 from efficientzero.search import Planner
-from reanalyzer.root_batch import value_batch_size
+from reanalyzer.root_batch import observations_of, value_batch_size
 from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
 from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
@@ -240,9 +238,10 @@ class TargetMaker:
         estimates = np.zeros((1 + num_auxiliary, *cells.shape), np.float32)
         if num_auxiliary:
             with self._timer.section("values"):
-                for part in self._parts_of(cells, self._value_batch_size):
-                    values = self._search.horizon_values(self._stacked(slices.frames, *part))
-                    estimates[(slice(None), *part)] = values.T
+                parts = self._observations(slices.frames, cells, self._value_batch_size)
+                values = [self._search.horizon_values(part) for part in parts]
+                if values:
+                    estimates[:, cells] = np.concatenate(values).T
         elif self._config.reanalyzer.value_bootstrap == "network":
             with self._timer.section("values"):
                 estimates[0, cells] = self._network_values(slices.frames, cells)
@@ -291,26 +290,8 @@ class TargetMaker:
         return SearchResult._make(np.concatenate(column) for column in zip(*results, strict=True))
 
     def _observations(self, frames: Frames, cells: Bool, size: int) -> Iterator[Frames]:
-        """Yield the observations of ``cells`` [B, K + n + 1], row by row.
-
-        In parts of at most ``size``, each stacked on demand: all policy roots of 256 slices of
-        96x96 RGB frames would take 170 MB.
-        """
-        for rows, offsets in self._parts_of(cells, size):
-            yield self._stacked(frames, rows, offsets)
-
-    @staticmethod
-    def _parts_of(cells: Bool, size: int) -> Iterator[tuple[I64, I64]]:
-        """Yield rows and offsets of at most ``size`` of the ``cells`` [B, K + n + 1] at once."""
-        rows, offsets = np.nonzero(cells)
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size], offsets[start : start + size]
-
-    def _stacked(self, frames: Frames, rows: I64, offsets: I64) -> Frames:
-        """Return the observations at ``rows`` and ``offsets``, both [N]."""
-        num_stacked = self._config.env.num_stacked_frames
-        windows = offsets[:, None] + np.arange(num_stacked)  # [N, S]
-        return stack_window(frames[rows[:, None], windows], 0, num_stacked)
+        """Yield the observations of ``cells`` [B, K + n + 1], at most ``size`` at once."""
+        return observations_of(frames, cells, size, self._config.env.num_stacked_frames)
 
 
 def _with_discount(config: Config, discount: float) -> Config:
