@@ -59,7 +59,7 @@ def env_count(
     groups = 2 if halves_take_turns(config, on_gpu=device.type != "cpu") else 1
     together = {count: -(-count // groups) for count in candidates(config.most_envs)}
     step_s = step_seconds(config.search, network, device, dict.fromkeys(together.values()))
-    simulations = config.search.num_simulations
+    simulations = max(1, config.search.num_simulations)  # without a search: one inference
     return choose(
         (count, TurnTimes(simulations * step_s[size], size * env_s, groups))
         for count, size in together.items()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from actor.games import Actions, evaluation_seeds, play_episodes
+from actor.games import Actions, evaluation_seeds, partly_random, play_episodes
 from actor.value_bias import ValueBias
 from efficientzero.config import next_evaluation, planning_discount
 from efficientzero.envs import EnvBatch, make_env_batch
@@ -122,6 +122,7 @@ class Evaluator:
                 batch_size=num_envs,
                 device=self._device,
                 generator=self._randomness,
+                simulations=config.evaluator_simulations,
             )
         rates = SearchRates(
             ROLE, num_simulations=planner.num_simulations, batch_size=planner.batch_size
@@ -133,11 +134,13 @@ class Evaluator:
         )
 
         def choose(roots: Roots) -> Actions:
-            rates.add(len(roots))
+            if planner.num_simulations:
+                rates.add(len(roots))
             with self._timer.section("search"):
                 found = planner.run(roots, exploration_noise=False)
             bias.predict(found.predicted_values)
-            return found.best_actions
+            epsilon = config.evaluator.epsilon
+            return partly_random(found, roots.legal_actions, epsilon, self._randomness)
 
         try:
             results = play_episodes(

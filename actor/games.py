@@ -18,7 +18,7 @@ from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, FrameStack
 from efficientzero.metrics import SectionTimer
 from efficientzero.process.runtime import StopSignal, seed_sequence
-from efficientzero.schema import EnvSteps, Roots
+from efficientzero.schema import Bool, EnvSteps, Roots, SearchResult
 from efficientzero.search import Planner
 
 Actions = NDArray[np.integer[Any]]
@@ -26,9 +26,45 @@ Chooser = Callable[[Roots], Actions]
 """N roots -> integers [N]."""
 
 
-def greedily(planner: Planner) -> Chooser:
-    """Return a chooser that plays a planner's best actions without exploration noise."""
-    return lambda roots: planner.run(roots, exploration_noise=False).best_actions
+def greedily(
+    planner: Planner, epsilon: float = 0.0, generator: np.random.Generator | None = None
+) -> Chooser:
+    """Return a chooser that plays a planner's best actions without exploration noise.
+
+    Args:
+        planner: of the roots.
+        epsilon: share of actions that are drawn uniformly instead.
+        generator: for these; needed where ``epsilon`` is above 0.
+    """
+
+    def choose(roots: Roots) -> Actions:
+        found = planner.run(roots, exploration_noise=False)
+        return partly_random(found, roots.legal_actions, epsilon, generator)
+
+    return choose
+
+
+def partly_random(
+    found: SearchResult,
+    legal_actions: Bool | None,
+    epsilon: float,
+    generator: np.random.Generator | None,
+) -> Actions:
+    """Return the best actions [N], a share ``epsilon`` of them replaced by drawn ones.
+
+    Args:
+        found: at N roots.
+        legal_actions: [N, A] of the roots; None: all are.
+        epsilon: 0 draws nothing.
+        generator: see ``greedily``.
+    """
+    if not epsilon:
+        return found.best_actions
+    assert generator is not None
+    legal = np.ones(found.policies.shape, np.bool_) if legal_actions is None else legal_actions
+    is_random = generator.random(len(legal)) < epsilon
+    drawn = np.where(legal, generator.random(legal.shape), -1.0).argmax(axis=1)
+    return np.where(is_random, drawn, found.best_actions)
 
 
 def play_episodes(

@@ -11,6 +11,7 @@ import tyro
 
 from benchmarks.baselines.command import BaselinesCommand, train_baselines
 from benchmarks.learning.command import LearningCommand, write_learning
+from benchmarks.learning.variants import VariantsCommand, write_variants
 from benchmarks.logging_cost import LoggingCommand, measure_logging
 from benchmarks.pages.cpu_profile import CpuCommand, write_profile
 from benchmarks.pages.metric_ends import MetricsCommand, write_metrics
@@ -24,6 +25,7 @@ _MORE = (
     "\nMore: `python -m benchmarks search --json` prints one JSON object a row;"
     "\n      `python -m benchmarks mctx` compares the trees with mctx;"
     "\n      `python -m benchmarks learning GRID.toml --out PAGE.md` shows a grid's finished runs;"
+    "\n      `python -m benchmarks variants` makes one page of all studies of variants;"
     "\n      `python -m benchmarks baselines` trains plain DQN and PPO on the same tasks;"
     "\n      `python -m benchmarks cpu runs/*` shows where their CPU-seconds went;"
     "\n      `python -m benchmarks simulations runs/*` plays their weights with other searches;"
@@ -37,6 +39,7 @@ _Command = (
     Annotated[SearchCommand, tyro.conf.subcommand("search")]
     | Annotated[MctxCommand, tyro.conf.subcommand("mctx")]
     | Annotated[LearningCommand, tyro.conf.subcommand("learning")]
+    | Annotated[VariantsCommand, tyro.conf.subcommand("variants")]
     | Annotated[BaselinesCommand, tyro.conf.subcommand("baselines")]
     | Annotated[CpuCommand, tyro.conf.subcommand("cpu")]
     | Annotated[SimulationsCommand, tyro.conf.subcommand("simulations")]
@@ -50,6 +53,7 @@ _RUN: dict[type, Callable[[Any, Sequence[str]], int | None]] = {
     SearchCommand: lambda command, _: measure_search(command),
     MctxCommand: lambda command, _: measure_mctx(command),
     LearningCommand: write_learning,
+    VariantsCommand: write_variants,
     BaselinesCommand: lambda command, _: train_baselines(command),
     CpuCommand: write_profile,
     SimulationsCommand: measure_simulations,

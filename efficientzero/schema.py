@@ -6,6 +6,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     K unroll steps   n td steps                     T episode length      M simulations
     W entries of a policy (``PolicyShape``)
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
+    D = K + 1 where fresh searches train action values, else 0
     L = K + 1 and N = n where the learner bootstraps (``learner.target_network`` local), else 0
     Q 1 where Q(s, a) is trained, else 0: o[t+K] then needs its action, too
     H = auxiliary horizons, 0: none

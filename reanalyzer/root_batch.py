@@ -7,7 +7,6 @@ lowest cost per root depends on the device.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from collections.abc import Iterator, Mapping
@@ -59,11 +58,13 @@ def choose_size(seconds: Mapping[int, float]) -> int:
 
 
 def root_batch_size(config: Config, network: EfficientZeroNet, device: torch.device) -> int:
-    """Return the configured size, or the fastest on ``device`` for this network.
+    """Return the configured size, or the fastest on ``device`` for this network; any if none is.
 
     The size decides how sums are rounded, so a deterministic run uses a fixed one.
     """
     num_roots = most_roots(config)
+    if not config.reanalyzer_simulations:
+        return _DEFAULT_SIZE
     if config.reanalyzer.search_batch_size:
         return equal_parts(num_roots, config.reanalyzer.search_batch_size)
     if config.cluster.deterministic:
@@ -89,14 +90,14 @@ def reanalysis_search(
         device: of the network.
         generator: source of the trees' seeds.
     """
-    search = dataclasses.replace(config.search, num_simulations=config.reanalyzer_simulations)
     return make_planner(
-        dataclasses.replace(config, search=search),
+        config,
         spec,
         network,
         batch_size=root_batch_size(config, network, device),
         device=device,
         generator=generator,
+        simulations=config.reanalyzer_simulations,
     )
 
 

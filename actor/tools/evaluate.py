@@ -44,8 +44,8 @@ class Options:
     runs_dir: Path = Path("runs")
     """Where run folders lie."""
     policy: Policy = "search"
-    """search: as in the run. prior: the policy head's most likely action, without any search.
-    random: uniformly random actions, without any weights."""
+    """search: as in the run's evaluations. prior: without any search, the policy head's most likely
+    action, or that of the highest Q. random: uniformly random actions, without any weights."""
     episodes: int = 0
     """Games, side by side. 0: as many as the run's final evaluation."""
     simulations: int = 0
@@ -76,7 +76,7 @@ def evaluate(
         "seed": run.config.seed,
         "config_hash": run.config_hash,
         "policy": policy,
-        "num_simulations": run.config.search.num_simulations if policy == "search" else 0,
+        "num_simulations": run.config.evaluator_simulations if policy == "search" else 0,
         "train_step": played.train_step,
         "return_mean": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
@@ -95,7 +95,8 @@ def with_simulations(run: RunInfo, policy: Policy, simulations: int) -> RunInfo:
     if policy != "search":
         raise ValueError(f"--simulations: got {simulations} with --policy {policy}, wanted search")
     search = replace(run.config.search, num_simulations=simulations)
-    config = replace(run.config, search=search)
+    evaluator = replace(run.config.evaluator, simulations=0)
+    config = replace(run.config, search=search, evaluator=evaluator)
     validate(config, run.env_spec)
     return replace(run, config=config)
 

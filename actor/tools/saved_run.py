@@ -23,8 +23,9 @@ from efficientzero.schema import PolicyShape
 from efficientzero.search import Planner, PriorPlanner, UniformPlanner, make_planner
 
 Policy = Literal["search", "prior", "random"]
-"""search: as in the run. prior: the policy head's most likely action, without any search. random:
-uniformly random actions, without any weights."""
+"""search: as in the run's evaluations. prior: without any search, the policy head's most likely
+action, or that of the highest Q(s, a) where these are trained. random: uniformly random actions,
+without any weights."""
 
 _ROLE = "evaluator"
 _SEARCH_STREAM, _CHANCE_STREAM = 3, 4
@@ -93,7 +94,9 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
         expected=run.env_spec,
     )
     try:
-        results = play_episodes(envs, greedily(planner), stop)
+        epsilon = config.evaluator.epsilon if policy == "search" else 0.0
+        chance = generator(config.seed, _ROLE, 0, _CHANCE_STREAM)
+        results = play_episodes(envs, greedily(planner, epsilon, chance), stop)
     except ValueError as error:
         if isinstance(error, PlainError):
             raise
@@ -112,7 +115,7 @@ def _planner(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Planner, int 
     # Choose the device of this machine: the run may have been made on another one.
     device = setup_torch(with_usable_device(config.cluster, _ROLE), _ROLE, 0)
     network, train_step = load_network(run, device)
-    if policy == "prior":
+    if policy == "prior" and config.agent.value_function == "state":
         return PriorPlanner(network, device), train_step
     planner = make_planner(
         config,
@@ -121,5 +124,6 @@ def _planner(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Planner, int 
         batch_size=num_envs,
         device=device,
         generator=generator(config.seed, _ROLE, 0, _SEARCH_STREAM),
+        simulations=config.evaluator_simulations if policy == "search" else 0,
     )
     return planner, train_step

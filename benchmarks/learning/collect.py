@@ -12,6 +12,7 @@ from benchmarks.learning.results import ALONE, Result, by_task, read_result
 from benchmarks.pages.arms import arm_names, read_cells
 from benchmarks.pages.played_games import play_once
 from deploy.ablate.check import CheckedCell, check_cells, identity_of, read_summary
+from deploy.ablate.grid import Cell
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.results.run_summary import counts_on_disk
 from efficientzero.runs.run_folder import RunInfo
@@ -26,14 +27,26 @@ def find_runs(grid: Path, runs_dir: Path, overrides: Sequence[str]) -> tuple[lis
     Raises:
         ValueError: the grid makes no sense.
     """
-    cells = sorted(read_cells(grid, overrides), key=lambda cell: cell.index)  # arm by arm
+    finished, missing = find_cells(grid, runs_dir, overrides)
+    return [folder for _, folder in finished], missing
+
+
+def find_cells(
+    grid: Path, runs_dir: Path, overrides: Sequence[str] = ()
+) -> tuple[list[tuple[Cell, Path]], list[str]]:
+    """Return a grid's finished cells, arm by arm, with their folders, and a line for each other.
+
+    Raises:
+        ValueError: the grid makes no sense.
+    """
+    cells = sorted(read_cells(grid, overrides), key=lambda cell: cell.index)
     checked_cells = check_cells(cells, runs_dir).cells
     return (
-        [checked.finished for checked in checked_cells if checked.finished is not None],
+        [(one.cell, one.finished) for one in checked_cells if one.finished is not None],
         [
-            f"{checked.cell.label}: {_why_missing(checked, runs_dir)}"
-            for checked in checked_cells
-            if checked.finished is None
+            f"{one.cell.label}: {_why_missing(one, runs_dir)}"
+            for one in checked_cells
+            if one.finished is None
         ],
     )
 

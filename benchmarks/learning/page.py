@@ -65,7 +65,7 @@ def make_page(
         f"mean, evaluations not counted. Every point of every run: [{points}]({points}).",
         f"![return against env_steps]({picture})",
         "## Final return",
-        _final_table(first, plain),
+        final_table(first, plain),
     ]
     if len(tasks) > 1:
         parts += ["## Over all environments", *_aggregate_parts(results, plain, reference)]
@@ -85,14 +85,15 @@ def make_page(
                 "pairs: mean of the seeds' own differences to it.",
                 _arm_table(arms),
             ]
-    parts += ["## Runs", _runs_table(results)]
+    parts += ["## Runs", runs_table(results)]
     if missing:
         parts += ["## Missing", "\n".join(f"* {line}" for line in missing)]
-    parts += ["## Made with", _versions(results)]
+    parts += ["## Made with", versions_table(results)]
     return "\n\n".join(parts) + "\n"
 
 
-def _final_table(tasks: Mapping[str, Sequence[Result]], plain: Sequence[LearningCurve]) -> str:
+def final_table(tasks: Mapping[str, Sequence[Result]], plain: Sequence[LearningCurve]) -> str:
+    """Return what each environment's runs reach with search and without, and plain algorithms."""
     rows = []
     for env_id, chosen in tasks.items():
         reached = final_return(chosen)
@@ -209,19 +210,19 @@ def _training_table(tasks: Mapping[str, Sequence[Result]]) -> str:
 
 def _arm_table(arms: Mapping[str, Sequence[Result]]) -> str:
     (name, baseline), *_ = arms.items()
-    of_baseline, rows = _levels(baseline), []
+    of_baseline, rows = compared_levels(baseline), []
     for arm, results in arms.items():
-        levels = _levels(results)
+        levels = compared_levels(results)
         apart = " / ".join(_apart(a, b) for a, b in zip(levels, of_baseline, strict=True))
         means = ("" if i is None else interval_text(i) for i in levels)
-        compared = ("", "", "") if arm == name else (apart, *_differences(results, baseline))
+        compared = ("", "", "") if arm == name else (apart, *differences_text(results, baseline))
         rows.append((arm, len(results), *means, *compared))
     measures = ("final return", "mean over training", "last games to train on")
     pairs_of = ("pairs: final return", "pairs: mean over training")
     return table(("arm", "n", *measures, f"apart from {name}", *pairs_of), rows)
 
 
-def _differences(results: Sequence[Result], baseline: Sequence[Result]) -> list[str]:
+def differences_text(results: Sequence[Result], baseline: Sequence[Result]) -> list[str]:
     """Return the seeds' differences to the baseline arm, as text."""
     measures: tuple[Callable[[Result], float], ...] = (
         lambda result: result.last.mean,
@@ -231,7 +232,7 @@ def _differences(results: Sequence[Result], baseline: Sequence[Result]) -> list[
     return ["" if i is None else f"{interval_text(i)} (n = {i.n})" for i in found]
 
 
-def _levels(results: Sequence[Result]) -> list[Interval | None]:
+def compared_levels(results: Sequence[Result]) -> list[Interval | None]:
     """Return the numbers by which arms are compared, in the order of the table's columns."""
     budget = results[0].config.budget.env_steps
     edges = (budget * (1 - 1 / _NUM_PARTS), budget)
@@ -248,7 +249,8 @@ def _apart(one: Interval | None, other: Interval | None) -> str:
     return "yes" if one.is_apart_from(other) else "no"
 
 
-def _runs_table(results: Sequence[Result]) -> str:
+def runs_table(results: Sequence[Result]) -> str:
+    """Return a row for each run."""
     rows = [
         (
             result.config.env.id,
@@ -268,7 +270,7 @@ def _runs_table(results: Sequence[Result]) -> str:
     return table((*titles, "minutes", "CPU-s", "config", "revision"), rows)
 
 
-def _versions(results: Sequence[Result]) -> str:
+def versions_table(results: Sequence[Result]) -> str:
     """Return the versions of the runs' packages and revisions, all that occurred, and of ours."""
     names = dict.fromkeys(name for result in results for name in result.run.versions)
     rows = []

@@ -60,9 +60,13 @@ def process_memory(config: Config, spec: EnvSpec) -> dict[str, int]:
         factor = downsample_of(config.network, spec)
         cells = math.prod(latent_size(spec.frame_shape[1:], factor))
         latent = config.network.channels * cells * _FLOAT_BYTES
-    played, reanalysed = (
+    played, evaluated, reanalysed = (
         (simulations + 1) * latent + _SEARCHED_STACKS * stack
-        for simulations in (config.search.num_simulations, config.reanalyzer_simulations)
+        for simulations in (
+            config.search.num_simulations,
+            config.evaluator_simulations,
+            config.reanalyzer_simulations,
+        )
     )
     episodes = max(config.evaluator.num_episodes, config.evaluator.final_num_episodes)
     roots = min(_MOST_ROOTS, learner.batch_size * (config.agent.num_unroll_steps + 1))
@@ -71,7 +75,7 @@ def process_memory(config: Config, spec: EnvSpec) -> dict[str, int]:
         "learner": _BATCHES_HELD * batch + _trained_stacks(learner) * learner.batch_size * stack,
         "reanalyzer": _BATCHES_HELD * batch + roots * reanalysed,
         "actor": config.most_envs * played,
-        "evaluator": episodes * played,
+        "evaluator": episodes * evaluated,
     }
     return {role: alone + grown.get(role, 0) for role, alone in _ALONE.items()}
 

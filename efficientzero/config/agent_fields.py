@@ -16,7 +16,7 @@ class AgentConfig:
     """Discounts of further value heads, each trained towards returns of its discount. Empty: none.
     """
     num_unroll_steps: int = 5
-    """Steps the model is unrolled in training (K)."""
+    """Steps the model is unrolled in training (K). 0: no model is trained."""
     td_steps: int = 5
     """Rewards summed before the bootstrap (n)."""
     value_prefix: bool = True
@@ -92,7 +92,8 @@ class SearchConfig:
     """Monte-Carlo tree search of actors, reanalyzers and the evaluator."""
 
     num_simulations: int = 50
-    """Simulations per search (M); reanalyzer.search_simulations may say otherwise there."""
+    """Simulations per search (M). 0: no search, the highest Q(s, a) is the best action. Reanalyzers
+    and the evaluator may have other numbers: reanalyzer.search_, evaluator.simulations."""
     algorithm: Literal["puct", "gumbel"] = "puct"
     """puct: MuZero's search. gumbel: Gumbel MuZero's, whose improved policy is the target."""
     planning_horizon: int = 0
@@ -101,6 +102,9 @@ class SearchConfig:
     other_horizon_weight: float = 0.0
     """With planning_horizon above 0: leaves are worth that horizon's value plus so much of the
     value head's."""
+    prior: Literal["policy", "action_values"] = "policy"
+    """policy: the policy head's. action_values: softmax(Q / q_temperature) of the head with
+    Q(s, a); the policy head is not read."""
     pb_c_init: float = 1.25
     """c_1 of the pUCT formula, and of the improved policy regularized."""
     pb_c_base: float = 19_652.0
@@ -132,7 +136,8 @@ class SearchConfig:
     policy. Others read Q of the root's actions, those without a visit completed by the network's
     value. completed_q: Gumbel MuZero's, after any search; regularized: Grill et al. (2020)."""
     q_temperature: float = 0.25
-    """softmax_q: the policy is softmax(Q / this), with Q as normalize_q says."""
+    """softmax_q: the policy is softmax(Q / this), with Q as normalize_q says. Also of priors from
+    action values, and of the softmax loss that trains them; there Q is never normalised."""
     mellowmax_omega: float = 5.0
     """mellowmax: larger is greedier; the policy's mean Q is the mellowmax of Q."""
     num_threads: int = 1

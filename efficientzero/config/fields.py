@@ -48,6 +48,11 @@ class Config:
         return self.reanalyzer.search_simulations or self.search.num_simulations
 
     @property
+    def evaluator_simulations(self) -> int:
+        """Simulations of an evaluation's search."""
+        return self.evaluator.simulations or self.search.num_simulations
+
+    @property
     def max_env_steps_ahead(self) -> int:
         """Env_steps that collection may run ahead of its pace (see BudgetConfig)."""
         in_lock_step = self.cluster.num_actors * self.most_envs

@@ -21,8 +21,8 @@ from efficientzero.config.fields import Config
 from efficientzero.config.spelling import nearest
 
 PRESETS = (
-    *("atari100k", "muzero", "atari100k-v2", "atari-small"),
-    *("minatar", "cartpole", "acrobot", "catch"),
+    *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning"),
+    *("minatar", "cartpole", "acrobot", "catch", "catch-q", "cartpole-q"),
 )
 """Names of the presets, the reference first. Each is a TOML file of differences."""
 
@@ -52,6 +52,8 @@ _NOT_IN_OLDER_HASHES = {
     "compat.warmup_earns_train_steps": False,
     "agent.auxiliary_discounts": (),
     "agent.value_function": "state",
+    "evaluator.simulations": 0,
+    "evaluator.epsilon": 0.0,
     "network.action_value_hidden_size": 0,
     "network.downsample": 0,
     "network.norm": "batch",
@@ -66,6 +68,7 @@ _NOT_IN_OLDER_HASHES = {
     "search.root_policy_temperature": 1.0,
     "search.planning_horizon": 0,
     "search.other_horizon_weight": 0.0,
+    "search.prior": "policy",
     "search.improved_policy": "algorithm",
     "search.q_temperature": 0.25,
     "search.mellowmax_omega": 5.0,
@@ -75,6 +78,8 @@ _NOT_IN_OLDER_HASHES = {
     "reanalyzer.mixed_fresh_env_steps": 20_000,
     "reanalyzer.search_simulations": 0,
     "learner.auxiliary_value_coefficient": 0.25,
+    "learner.action_value_coefficient": 0.0,
+    "learner.action_value_loss": "regression",
     "learner.average_decay": 0.0,
     "learner.average_for": "acting",
     "learner.consistency": "simsiam",

@@ -138,14 +138,19 @@ class EfficientZeroNet(nn.Module):
     @property
     def answer_rule(self) -> AnswerRule:
         """How the outputs become the numbers that targets and losses take."""
-        return AnswerRule(self.support, self._heads.value)
+        heads = self._heads
+        return AnswerRule(self.support, heads.value, q_temperature=heads.q_temperature)
 
     @property
     def planning_rule(self) -> AnswerRule:
         """The same for trees, which may plan with another horizon."""
         heads = self._heads
         return AnswerRule(
-            self.support, heads.value, heads.planning_horizon, heads.other_horizon_weight
+            self.support,
+            heads.value,
+            heads.planning_horizon,
+            heads.other_horizon_weight,
+            heads.q_temperature,
         )
 
     @property

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from efficientzero.config import Config, NetworkConfig
+from efficientzero.config import Config, NetworkConfig, has_action_values
 from efficientzero.networks.blocks import make_predictor, make_projector
 from efficientzero.networks.decoder import make_decoder
 from efficientzero.schema import EnvSpec
@@ -36,6 +36,8 @@ class Heads:
     """Whose values trees take: 0, the value head's; h, the h-th auxiliary ones."""
     other_horizon_weight: float = 0.0
     """Weight of the value head's values, which are added to those."""
+    q_temperature: float | None = None
+    """None: priors are the policy head's; else softmax(Q(s, .) / this)."""
 
 
 class SearchNetwork(Protocol):
@@ -114,11 +116,12 @@ def heads_of(config: Config) -> Heads:
     by_action = agent.value_function == "action"
     return Heads(
         value_prefix=agent.value_prefix,
-        action_values=by_action,
+        action_values=has_action_values(config),
         value="max_action" if by_action else "state",
         auxiliary_values=len(agent.auxiliary_discounts),
         planning_horizon=search.planning_horizon,
         other_horizon_weight=search.other_horizon_weight,
+        q_temperature=search.q_temperature if search.prior == "action_values" else None,
     )
 
 

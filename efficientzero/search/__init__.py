@@ -2,11 +2,13 @@
 
 from efficientzero.search.batched_search import BatchedSearch
 from efficientzero.search.improved_policy import completed_q
+from efficientzero.search.network_planner import NetworkPlanner
 from efficientzero.search.plain_planners import PriorPlanner, UniformPlanner
 from efficientzero.search.planner import Planner, make_planner
 
 __all__ = [
     "BatchedSearch",
+    "NetworkPlanner",
     "Planner",
     "PriorPlanner",
     "UniformPlanner",

@@ -6,6 +6,7 @@ shows how to add a planner.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from efficientzero.config import Config, reads_child_q
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, EnvSpec, Frames, PolicyShape, Roots, SearchResult
 from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.search.network_planner import NetworkPlanner
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,22 +72,29 @@ def make_planner(
     batch_size: int,
     device: torch.device,
     generator: np.random.Generator,
+    simulations: int | None = None,
 ) -> Planner:
     """Build the planner that the config names.
 
     Args:
-        config: ``search.algorithm`` chooses.
+        config: ``search.algorithm`` chooses, where there are simulations.
         spec: of the environment.
         network: on ``device`` and in eval mode; its weights may change between runs.
         batch_size: the most roots of one run.
         device: where the network lives.
         generator: for all that the planner draws.
+        simulations: of each root, where it is not ``search.num_simulations``.
     """
-    match config.search.algorithm:
+    search = config.search
+    if simulations is not None:
+        search = dataclasses.replace(search, num_simulations=simulations)
+    if search.num_simulations == 0:
+        return NetworkPlanner(network, search=search, batch_size=batch_size, device=device)
+    match search.algorithm:
         case "puct" | "gumbel":
             return BatchedSearch(
                 network,
-                search=config.search,
+                search=search,
                 agent=config.agent,
                 compat=config.compat,
                 policy_width=PolicyShape.of(spec).width,

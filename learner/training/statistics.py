@@ -148,7 +148,9 @@ def _eval_numbers(
 def _prefix_numbers(
     inputs: LossInput, terms: LossTerms, network: EfficientZeroNet
 ) -> dict[str, Tensor]:
-    """Return errors of the value prefix, over all and by the sign of the target."""
+    """Return errors of the value prefix, over all and by the target's sign; nothing without one."""
+    if not inputs.num_unroll_steps:
+        return {}
     prefixes, targets = network.answer_rule.decode(terms.value_prefix_logits), inputs.value_prefixes
     errors, is_real = (prefixes - targets).abs(), inputs.step_mask > 0
     numbers = _mean_and_std("value_prefix", prefixes[:, 0])

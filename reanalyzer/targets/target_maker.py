@@ -7,7 +7,7 @@ Called by the reanalyzer's loop, which keeps the weights current. A root is a ce
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -23,10 +23,15 @@ from efficientzero.schema import (
     SliceBatch,
 )
 from efficientzero.search import Planner
-from reanalyzer.root_batch import observations_of, value_batch_size
+from reanalyzer.root_batch import observations_of
+from reanalyzer.targets.action_values import (
+    add_action_value_targets,
+    no_action_value_targets,
+)
 from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
 from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
+from reanalyzer.targets.network_values import NetworkValues
 from reanalyzer.targets.search import SearchTarget
 from reanalyzer.targets.slice_targets import (
     action_mask,
@@ -90,7 +95,7 @@ class TargetMaker:
         self._config, self._search = config, search
         self._num_actions = num_actions
         self._generator, self._timer = generator, timer
-        self._value_batch_size = value_batch_size(config, search.batch_size)
+        self._network = NetworkValues(config, search, timer)
         self._value_target = value_target(config)
         self._auxiliary_targets = [
             value_target(_with_discount(config, discount))
@@ -117,9 +122,10 @@ class TargetMaker:
         self._newest.update(slices, target_train_step)
         sample = self._aged(slices, target_train_step)
         needs = self._value_target.needs(sample)
-        estimates = self._network_estimates(slices, needs.values)
+        estimates = self._network.estimates(slices.frames, needs.values)
+        action_values = no_action_value_targets(config, *slices.search_policies.shape[::2])
         found, policies = self._values_and_policies(
-            slices, needs, estimates[0], policy_mask(sample.ends, steps)
+            slices, needs, estimates[0], policy_mask(sample.ends, steps), action_values
         )
         targets = self._value_target.targets(sample, found)
         mask = action_mask(sample.ends, slices.actions.shape[1])
@@ -163,6 +169,7 @@ class TargetMaker:
             bootstrap_offsets=completion.offsets,
             bootstrap_discounts=completion.discounts,
             auxiliary_values=self._auxiliary_values(sample, found, estimates[1:]),
+            action_value_targets=action_values,
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
@@ -179,10 +186,10 @@ class TargetMaker:
         by_action = self._config.agent.value_function == "action"
         cells[:, 0] |= not by_action
         values = np.zeros(cells.shape, np.float32)
-        values[cells] = self._network_values(slices.frames, cells)
+        values[cells] = self._network.values(slices.frames, cells)
         no_roots = np.full((len(values), 1), np.nan, np.float32)
         targets = self._priority_target.targets(sample, Estimates(values, no_roots)).values
-        now = self._taken_action_values(slices) if by_action else values[:, 0]
+        now = self._network.taken_action_values(slices) if by_action else values[:, 0]
         errors: F64 = np.abs(now - targets[:, 0]).astype(np.float64)
         return errors
 
@@ -196,7 +203,7 @@ class TargetMaker:
         )
 
     def _values_and_policies(
-        self, slices: SliceBatch, needs: Needs, values: F32, exists: Bool
+        self, slices: SliceBatch, needs: Needs, values: F32, exists: Bool, action_values: F32
     ) -> tuple[Estimates, F32]:
         """Return fresh values, and policy targets [B, K + 1, W].
 
@@ -205,6 +212,7 @@ class TargetMaker:
             needs: of the value target.
             values: f32 [B, K + n + 1], the network's; replaced where searches bootstrap.
             exists: bool [B, K + 1], where a policy target exists.
+            action_values: f32 [B, D, W], their targets, filled in where there was a search.
         """
         num_policies = exists.shape[1]
         policies = np.where(exists[:, :, None], slices.search_policies, 0.0).astype(np.float32)
@@ -217,35 +225,23 @@ class TargetMaker:
         root_values = np.full(cells.shape, np.nan, np.float32)
         with self._timer.section("search"):
             found = self._searched(
-                self._observations(slices.frames, cells, self._search.batch_size)
+                observations_of(
+                    slices.frames,
+                    cells,
+                    self._search.batch_size,
+                    self._config.env.num_stacked_frames,
+                )
             )
         if found is not None:
             root_values[cells] = found.root_values
             if self._config.reanalyzer.value_bootstrap == "search":
                 values[cells] = found.root_values
             for_policy = SearchResult._make(column[policy_cells[cells]] for column in found)
-            policies[policy_cells[:, :num_policies]] = for_policy.policies
+            for_cells = policy_cells[:, :num_policies]
+            policies[for_cells] = for_policy.policies
+            add_action_value_targets(action_values, for_cells, for_policy, self._config)
             self.diagnostics.add_searches(for_policy)
         return Estimates(values, root_values[:, :num_policies]), policies
-
-    def _network_estimates(self, slices: SliceBatch, cells: Bool) -> F32:
-        """Return what the network says of ``cells`` [B, K + n + 1], f32 [1 + H, B, K + n + 1].
-
-        Of the value head, then of each auxiliary horizon; 0 elsewhere, and where only searches
-        bootstrap.
-        """
-        num_auxiliary = len(self._auxiliary_targets)
-        estimates = np.zeros((1 + num_auxiliary, *cells.shape), np.float32)
-        if num_auxiliary:
-            with self._timer.section("values"):
-                parts = self._observations(slices.frames, cells, self._value_batch_size)
-                values = [self._search.horizon_values(part) for part in parts]
-                if values:
-                    estimates[:, cells] = np.concatenate(values).T
-        elif self._config.reanalyzer.value_bootstrap == "network":
-            with self._timer.section("values"):
-                estimates[0, cells] = self._network_values(slices.frames, cells)
-        return estimates
 
     def _auxiliary_values(self, sample: Sample, found: Estimates, estimates: F32) -> F32:
         """Return the targets of each auxiliary horizon from its ``estimates``, [B, H, K + 1]."""
@@ -263,22 +259,6 @@ class TargetMaker:
         chosen[self._generator.permutation(num_slices)[:num_fresh]] = True
         return chosen
 
-    def _network_values(self, frames: Frames, cells: Bool) -> F32:
-        parts = [
-            self._search.network_values(part)
-            for part in self._observations(frames, cells, self._value_batch_size)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-    def _taken_action_values(self, slices: SliceBatch) -> F32:
-        """Return Q(o[t], a[t]), f32 [B]."""
-        cells = np.zeros(slices.root_values.shape, np.bool_)
-        cells[:, 0] = True
-        parts = self._observations(slices.frames, cells, self._value_batch_size)
-        values = np.concatenate([self._search.network_action_values(part) for part in parts])
-        taken: F32 = np.take_along_axis(values, slices.actions[:, :1], 1)[:, 0]
-        return taken
-
     def _searched(self, observations: Iterable[Frames]) -> SearchResult | None:
         """Return the results of searching all ``observations``; None if there are none."""
         results = []
@@ -288,10 +268,6 @@ class TargetMaker:
         if not results:
             return None
         return SearchResult._make(np.concatenate(column) for column in zip(*results, strict=True))
-
-    def _observations(self, frames: Frames, cells: Bool, size: int) -> Iterator[Frames]:
-        """Yield the observations of ``cells`` [B, K + n + 1], at most ``size`` at once."""
-        return observations_of(frames, cells, size, self._config.env.num_stacked_frames)
 
 
 def _with_discount(config: Config, discount: float) -> Config:

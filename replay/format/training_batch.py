@@ -32,7 +32,7 @@ class BatchField(NamedTuple):
     is_sent: bool = False
     """Whether the learner's device gets it."""
     is_finite: bool = True
-    """Whether NaN and infinities are refused."""
+    """Whether NaN is refused; infinities always are."""
     dtype: str | None = None
     """Filled in from the field's type; None: that of the environment's frames."""
 
@@ -82,6 +82,8 @@ class TrainingBatch(NamedTuple):
     """What that value counts: discount^l after l rewards; 0 where nothing follows."""
     auxiliary_values: Annotated[F32, BatchField("B H K+1", is_sent=True)]
     """As ``values``, with each of ``agent.auxiliary_discounts`` and the bootstraps of its head."""
+    action_value_targets: Annotated[F32, BatchField("B D W", is_sent=True, is_finite=False)]
+    """Q of the roots' actions in fresh searches, raw scale; NaN: no target."""
 
 
 def batch_fields(batch: type[tuple[Any, ...]]) -> dict[str, BatchField]:

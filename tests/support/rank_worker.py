@@ -30,6 +30,10 @@ CASES = {
         learner={**RATES, "reconstruction_coefficient": 1.0, "reconstruction_train_steps": 1}
     ),
     "no consistency": case(learner={**RATES, "consistency_coefficient": 0.0}),
+    "action values without a model": case(
+        agent={"num_unroll_steps": 0, "value_prefix": False, "value_function": "action"},
+        learner={**RATES, "consistency_coefficient": 0.0},
+    ),
     "local targets": case(learner={**RATES, "target_network": "local"}),
 }
 NUM_STEPS = 2

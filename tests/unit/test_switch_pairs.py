@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from actor.action_sampling import ActionChooser
+from actor.actions import ActionChooser
 from efficientzero.config import Config, ConfigError, validate
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics import SectionTimer
@@ -97,13 +97,12 @@ class Searcher:
         result = self.planner.run(Roots(observations, LEGAL), exploration_noise=True)
         np.testing.assert_allclose(result.policies.sum(1), 1.0, rtol=1e-5)
         assert np.isfinite(result.root_values).all() and (result.policies[~LEGAL] == 0).all()
-        return ActionChooser(config, NUM_ROOTS, rng).choose(
-            result,
-            range(NUM_ROOTS),
-            NUM_STEPS,
-            plays_best=self.planner.plays_best,
-            is_random=False,
+        chooser = ActionChooser(config, NUM_ROOTS, rng, plays_best=self.planner.plays_best)
+        actions = chooser.choose(
+            result, range(NUM_ROOTS), NUM_STEPS, legal_actions=LEGAL, is_random=False
         )
+        assert LEGAL[np.arange(NUM_ROOTS), actions].all()
+        return actions
 
 
 class Training:

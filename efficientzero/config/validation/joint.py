@@ -17,7 +17,7 @@ from efficientzero.config.validation.devices import check_devices
 from efficientzero.config.validation.horizons import check_horizons
 from efficientzero.config.validation.ranges import check_ranges, require
 from efficientzero.config.validation.reanalysis import check_reanalysis
-from efficientzero.config.validation.value_agents import check_action_values
+from efficientzero.config.validation.value_agents import check_value_agents
 from efficientzero.config.validation.values import check_values
 from efficientzero.schema import EnvSpec
 
@@ -35,7 +35,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     check_ranges(config)
     agent, budget, actor = config.agent, config.budget, config.actor
     require(
-        1 <= agent.value_prefix_horizon <= agent.num_unroll_steps,
+        not agent.num_unroll_steps or agent.value_prefix_horizon <= agent.num_unroll_steps,
         f"agent.value_prefix_horizon: got {agent.value_prefix_horizon}, wanted 1 to "
         f"agent.num_unroll_steps ({agent.num_unroll_steps}): no longer sum is trained",
     )
@@ -93,8 +93,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"{healthy_staleness(config)}: learner.target_interval ({learner.target_interval}, more "
         "with compat.target_weights_lag) and the batches that wait their turn",
     )
-    if config.agent.value_function == "action":
-        check_action_values(config)
+    check_value_agents(config)
     if config.replay.priority_refresh_share:
         _check_refresh(config)
     check_reanalysis(config)
@@ -181,6 +180,7 @@ def _check_losses(config: Config) -> None:
         learner.value_coefficient,
         learner.policy_coefficient,
         learner.consistency_coefficient,
+        learner.action_value_coefficient,
         learner.reconstruction_coefficient,
     )
     require(any(coefficients), "learner: got 0 for all coefficients, wanted at least one above 0")

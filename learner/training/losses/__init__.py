@@ -1,14 +1,10 @@
 """The training loss and its parts."""
 
+from learner.training.losses.interface import LossInput, LossPart, LossTerms, Unrolled, parts_at
 from learner.training.losses.parts import loss_parts
 from learner.training.losses.unrolled_loss import (
-    LossInput,
-    LossPart,
-    LossTerms,
-    Unrolled,
     compute_loss,
     importance_weights,
-    parts_at,
     trained_value_logits,
     unroll,
 )

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learner.training.losses.unrolled_loss import LossInput, Unrolled
+from learner.training.losses.interface import LossInput, Unrolled
 
 _NORM_EPSILON = 1e-5
 

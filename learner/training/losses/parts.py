@@ -10,18 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientzero.config import Config
+from learner.training.losses.action_values import action_value_distillation
 from learner.training.losses.consistency import consistency_part
+from learner.training.losses.interface import LossInput, LossPart, Unrolled
 from learner.training.losses.nce import Gather, own_rows
 from learner.training.losses.reconstruction import reconstruction
-from learner.training.losses.unrolled_loss import LossInput, LossPart, Unrolled
 from learner.training.losses.value_loss import value_loss
 
 
 def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...]:
     """Return the parts in the order in which they are added; the order decides rounding.
 
-    Policy, value and value prefix are always reported. The others cost as much as the rest, so
-    they are not computed if their coefficient is 0.
+    Policy, value and, where a model is unrolled, value prefix are always reported. The others cost
+    as much as the rest, so they are not computed if their coefficient is 0.
 
     Args:
         config: the run's.
@@ -31,10 +32,13 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
     parts: tuple[LossPart, ...] = (
         LossPart("policy", learner.policy_coefficient, policy),
         LossPart("value", learner.value_coefficient, value_loss(config)),
-        LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),
     )
+    if config.agent.num_unroll_steps > 0:
+        parts += (LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),)
     if learner.consistency_coefficient > 0:
         parts += (consistency_part(learner, gather),)
+    if learner.action_value_coefficient > 0:
+        parts += (action_value_distillation(config),)
     if learner.reconstruction_coefficient > 0:
         parts += (
             LossPart(

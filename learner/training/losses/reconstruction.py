@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from learner.training.losses.unrolled_loss import LossInput, Unrolled
+from learner.training.losses.interface import LossInput, Unrolled
 
 
 def reconstruction(unrolled: Unrolled, batch: LossInput) -> Tensor:

@@ -12,8 +12,9 @@ from efficientzero.config import num_actions_in_slice
 from efficientzero.config.fields import AgentConfig, Config, NetworkConfig
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
+from learner.training.losses.interface import LossInput, LossTerms
 from learner.training.losses.parts import loss_parts
-from learner.training.losses.unrolled_loss import LossInput, LossTerms, compute_loss
+from learner.training.losses.unrolled_loss import compute_loss
 
 VECTOR = EnvSpec(
     env_id="x", frame_shape=(3,), frame_dtype="float32", num_actions=2, num_stacked_frames=1
@@ -56,6 +57,8 @@ def case(**sections: dict[str, Any]) -> Config:
 
 _REFERENCE = {"gradient_scaling": "reference"}
 
+_NO_UNROLL = {"num_unroll_steps": 0, "value_prefix": False, "value_prefix_horizon": 1}
+
 CASES = {
     "default": case(),
     "reference scaling": case(compat=_REFERENCE),
@@ -69,6 +72,24 @@ CASES = {
         agent={"value_prefix": False, "value_prefix_horizon": 1}, compat=_REFERENCE
     ),
     "numbers instead of categories": case(network={"categorical_values": False}),
+    "no unroll": case(agent=_NO_UNROLL, learner={"consistency_coefficient": 0.0}),
+    "no unroll, action values, reference scaling": case(
+        agent={**_NO_UNROLL, "value_function": "action"},
+        learner={"consistency_coefficient": 0.0},
+        compat=_REFERENCE,
+    ),
+    "action values by searches": case(learner={"action_value_coefficient": 0.7}),
+    "action values by searches, alike, as numbers, reference scaling": case(
+        search={"improved_policy": "mellowmax"},
+        network={"categorical_values": False},
+        learner={"action_value_coefficient": 0.7},
+        compat=_REFERENCE,
+    ),
+    "Q-learning and the softmax of action values": case(
+        agent={"value_function": "action"},
+        search={"q_temperature": 0.6},
+        learner={"action_value_coefficient": 0.7, "action_value_loss": "softmax"},
+    ),
     "spr": case(learner={"consistency": "spr"}),
     "nce": case(learner={"consistency": "nce"}),
     "nce with other steps of a slice, reference scaling": case(
@@ -153,6 +174,14 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
         torch.randn(size, horizons, steps + 1, generator=g, dtype=kind) * 10 if horizons else None
     )
     policies = torch.rand(size, steps + 1, spec.num_actions, generator=g, dtype=kind)
+    action_values = None
+    if config.learner.action_value_coefficient:
+        action_values = torch.randn(policies.shape, generator=g, dtype=kind) * 3
+        is_known = torch.ones_like(action_values, dtype=torch.bool)
+        is_known[0] = False  # not searched anew
+        if config.learner.action_value_loss == "regression":
+            is_known &= torch.rand(policies.shape, generator=g, dtype=kind) < 0.6
+        action_values[~is_known] = torch.nan
     return LossInput(
         root_observations=observations(size),
         next_observations=observations(size, steps),
@@ -163,6 +192,7 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
         mask=(torch.arange(num_actions) < lengths[:, None]).to(kind),
         importance_weights=torch.rand(size, generator=g, dtype=kind),
         auxiliary_values=auxiliary,
+        action_value_targets=action_values,
     )
 
 

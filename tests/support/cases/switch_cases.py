@@ -24,7 +24,11 @@ class Switch(NamedTuple):
     """Without which it is refused alone."""
 
 
+ACTION_VALUES = {"agent.value_function": "action"}
+LOCAL = {"learner.target_network": "local"}
+C51 = {"agent.value_distribution": "categorical", **LOCAL}
 RECONSTRUCTION = {"learner.reconstruction_coefficient": 1.0}
+DISTILLED = {"learner.action_value_coefficient": 1.0}
 MIXED = {"reanalyzer.mixed_start_train_steps": 1, "reanalyzer.mixed_fresh_env_steps": 50}
 SWITCHES = (
     # Searches.
@@ -33,14 +37,24 @@ SWITCHES = (
         Switch(rule, {"search.improved_policy": rule})
         for rule in ("completed_q", "softmax_q")  # the others read the same numbers
     ),
+    Switch("priors from action values", {"search.prior": "action_values"}, DISTILLED),
+    # Acting.
+    Switch("epsilon-greedy", {"actor.action_rule": "epsilon_greedy"}),
+    Switch("plays its policy", {"actor.action_rule": "policy"}),
     # Value targets.
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
     Switch("mixed values", {"reanalyzer.value_target": "mixed"}, MIXED),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
     Switch("bootstrap by search", {"reanalyzer.value_bootstrap": "search"}),
-    Switch("targets at the learner", {"learner.target_network": "local"}),
+    Switch(
+        "bootstrap by action values", {"reanalyzer.value_bootstrap": "max_action_value"}, DISTILLED
+    ),
+    Switch("targets at the learner", LOCAL),
+    Switch("double Q", {"agent.double_q": True}, {**ACTION_VALUES, **LOCAL}),
     Switch("stored policies", {"reanalyzer.policy_reanalyze_ratio": 0.0}),
     # The network and its losses.
+    Switch("action values", ACTION_VALUES),
+    Switch("C51", {"agent.value_distribution": "categorical"}, LOCAL),
     Switch("rewards", {"agent.value_prefix": False}),
     Switch("no categories", {"network.categorical_values": False}),
     Switch("no consistency", {"learner.consistency_coefficient": 0.0}),
@@ -54,8 +68,11 @@ SWITCHES = (
     Switch("NCE", {"learner.consistency": "nce"}),
     Switch("reconstruction", {"learner.reconstruction_coefficient": 1.0}),
     Switch("early reconstruction", {"learner.reconstruction_train_steps": 1}, RECONSTRUCTION),
+    Switch("action values by searches", DISTILLED),
+    Switch("their softmax", {"learner.action_value_loss": "softmax"}, DISTILLED),
     # Replay and order.
     Switch("uniform replay", {"replay.priority_exponent": 0.0}),
+    Switch("KL priorities", {"replay.priority": "kl"}, C51),
     Switch("first priorities", {"replay.initial_priority": "value_error"}),
     Switch("fresh priorities", {"replay.priority_refresh_share": 0.25}),
     Switch("deterministic", {"cluster.deterministic": True}),

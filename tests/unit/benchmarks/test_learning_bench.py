@@ -30,43 +30,18 @@ from benchmarks.pages.arms import arm_names, read_cells
 from efficientzero.config.fields import Config
 from efficientzero.config.files import load_preset
 from efficientzero.runs.run_folder import write_json
-from tests.support.fakes import tiny_run
+from tests.support.finished_runs import SUMMARY, finish
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 MINATAR_100K = BENCHMARKS / "grids" / "minatar-100k.toml"
 GAMES = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 CATCH = 'preset = "catch"\nenvs = ["Catch-v0"]\nseeds = [0, 1, 2]\n'
-SUMMARY = {"exit_code": 0, "exit_reason": "budget", "wall_s": 90.0}
 
 
 def catch(seed: int, arm: str = "", **learner) -> Config:
     preset = load_preset("catch")
     changed = replace(preset, seed=seed, learner=replace(preset.learner, **learner))
     return replace(changed, tracking=replace(preset.tracking, arm=arm))
-
-
-def finish(folder: Path, config: Config, returns: list[float], **summary) -> Path:
-    """Write what a finished run leaves behind; ``returns`` at even env_steps."""
-    run = replace(tiny_run(folder, config), versions={"git_commit": "c0ffee"})
-    run.save()
-    lines = []
-    for index, value in enumerate(returns, start=1):
-        evaluation = {
-            "returns": [value - 0.5, value + 0.5],
-            "env_steps": 3000 * index // len(returns),
-            "train_steps": 100 * index,
-            "wall_s": 60.0 * index,
-            "is_final": index == len(returns),
-        }
-        lines.append(json.dumps(evaluation) + "\n")
-    (folder / "evaluations.jsonl").write_text("".join(lines))
-    write_json(folder / "summary.json", SUMMARY | summary)
-    # Two of an older version's names for what the network and random play reach.
-    games = config.evaluator.final_num_episodes
-    for policy, value in (("prior", 0.25 + 0.01 * config.seed), ("random", -0.5)):
-        played = {"returns": [value] * games, "return_mean": value, "seconds": 1.0}
-        write_json(folder / f"baseline-{policy}.json", played | {"train_step": None})
-    return folder
 
 
 @pytest.fixture(autouse=True)
