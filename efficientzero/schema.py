@@ -6,6 +6,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     K unroll steps   n td steps                     T episode length      M simulations
     W entries of a policy (``PolicyShape``)
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
+    D = K + 1 where fresh searches train action values, else 0
     L = K + 1 and N = n where the learner bootstraps (``learner.target_network`` local), else 0
     Q 1 where Q(s, a) is trained, else 0: o[t+K] then needs its action, too
     H = auxiliary horizons, 0: none
@@ -180,7 +181,7 @@ class Roots:
 class SearchResult(NamedTuple):
     """A planner's results at its roots."""
 
-    visit_counts: I32  # [B, W] a search's sum M; every row has a visit
+    visit_counts: I32  # [B, W] a search's sum M, every row has a visit; all 0 without a search
     policies: F32  # [B, W] what the policy is trained towards: visit shares or improved
     best_actions: I32  # [B] what the search recommends
     root_values: F32  # [B] mean value of the root, raw scale
@@ -223,7 +224,7 @@ class BatchField(NamedTuple):
     is_sent: bool = False
     """Whether the learner's device gets it."""
     is_finite: bool = True
-    """Whether NaN and infinities are refused."""
+    """Whether NaN is refused; infinities always are."""
     dtype: str | None = None
     """Filled in from the field's type; None: that of the environment's frames."""
 
@@ -273,6 +274,8 @@ class TrainingBatch(NamedTuple):
     """What that value counts: discount^l after l rewards; 0 where nothing follows."""
     auxiliary_values: Annotated[F32, BatchField("B H K+1", is_sent=True)]
     """As ``values``, with each of ``agent.auxiliary_discounts`` and the bootstraps of its head."""
+    action_value_targets: Annotated[F32, BatchField("B D W", is_sent=True, is_finite=False)]
+    """Q of the roots' actions in fresh searches, raw scale; NaN: no target."""
 
 
 def batch_fields(batch: type[tuple[Any, ...]]) -> dict[str, BatchField]:

@@ -33,6 +33,12 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     (
         *("search.root_dirichlet_", "search.root_exploration_", "search.unvisited_q"),
     ): lambda values: values["search.algorithm"] == "puct",
+    ("network.action_value_hidden_size",): (
+        lambda values: (
+            values["agent.value_function"] == "action" or values["learner.action_value_coefficient"]
+        )
+    ),
+    ("learner.action_value_loss",): lambda values: values["learner.action_value_coefficient"],
     ("search.pb_c_",): lambda values: (
         values["search.algorithm"] == "puct" or values["search.improved_policy"] == "regularized"
     ),
@@ -44,14 +50,18 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
         values["search.algorithm"] == "gumbel" or values["search.improved_policy"] == "completed_q"
     ),
     ("search.q_temperature",): lambda values: (
-        not values["search.num_simulations"] or values["search.improved_policy"] == "softmax_q"
+        not values["search.num_simulations"]
+        or values["search.improved_policy"] == "softmax_q"
+        or values["search.prior"] == "action_values"
+        or (
+            values["learner.action_value_coefficient"]
+            and values["learner.action_value_loss"] == "softmax"
+        )
     ),
     ("search.mellowmax_",): lambda values: values["search.improved_policy"] == "mellowmax",
-    ("network.action_value_hidden_size",): (
-        lambda values: values["agent.value_function"] == "action"
-    ),
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
     ("learner.huber_delta",): lambda values: not values["network.categorical_values"],
+    ("network.noisy_sigma",): lambda values: values["network.noisy_heads"],
     ("network.support_b",): lambda values: values["network.categorical_values"],
     ("learner.average_for",): lambda values: values["learner.average_decay"],
     ("actor.epsilon_",): lambda values: values["actor.action_rule"] == "epsilon_greedy",

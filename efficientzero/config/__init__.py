@@ -4,6 +4,7 @@ from efficientzero.config.agent_fields import AgentConfig, CompatConfig, Network
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
     DEVICE_ROLES,
+    has_action_values,
     has_local_targets,
     horizon_discounts,
     most_roots,
@@ -92,6 +93,7 @@ __all__ = [
     "epsilon",
     "experiment_values",
     "flatten",
+    "has_action_values",
     "has_local_targets",
     "horizon_discounts",
     "hyperparameters",

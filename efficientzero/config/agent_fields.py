@@ -83,6 +83,12 @@ class NetworkConfig:
     """Space of values and prefixes. sqrt: MuZero's h(x); identity: raw values."""
     support_bins: int = 0
     """Categories, evenly spaced over -bound..bound. 0: one per integer, 2 * support_bound + 1."""
+    dueling: bool = False
+    """Q(s, a) is the sum of a state's value and the advantage of the action, of two streams."""
+    noisy_heads: bool = False
+    """The layers of the head with Q(s, a) have trained noise, by which actors explore."""
+    noisy_sigma: float = 0.5
+    """Scale of that noise at the start, over the root of a layer's inputs."""
     zero_init_heads: bool = True
     """Start the last layer of each head at zero: uniform policy, zero value and prefix."""
 
@@ -102,6 +108,9 @@ class SearchConfig:
     other_horizon_weight: float = 0.0
     """With planning_horizon above 0: leaves are worth that horizon's value plus so much of the
     value head's."""
+    prior: Literal["policy", "action_values"] = "policy"
+    """policy: the policy head's. action_values: softmax(Q / q_temperature) of the head with
+    Q(s, a); the policy head is not read."""
     pb_c_init: float = 1.25
     """c_1 of the pUCT formula, and of the improved policy regularized."""
     pb_c_base: float = 19_652.0
@@ -133,7 +142,8 @@ class SearchConfig:
     policy. Others read Q of the root's actions, those without a visit completed by the network's
     value. completed_q: Gumbel MuZero's, after any search; regularized: Grill et al. (2020)."""
     q_temperature: float = 0.25
-    """softmax_q: the policy is softmax(Q / this), with Q as normalize_q says."""
+    """softmax_q: the policy is softmax(Q / this), with Q as normalize_q says. Also of priors from
+    action values, and of the softmax loss that trains them; there Q is never normalised."""
     mellowmax_omega: float = 5.0
     """mellowmax: larger is greedier; the policy's mean Q is the mellowmax of Q."""
     num_threads: int = 1

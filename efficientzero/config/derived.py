@@ -51,10 +51,18 @@ def planning_discount(agent: AgentConfig, search: SearchConfig) -> float:
     return horizon_discounts(agent)[search.planning_horizon]
 
 
+def has_action_values(config: Config) -> bool:
+    """Return whether the network has a head with Q(s, a) of every action."""
+    return config.agent.value_function == "action" or config.learner.action_value_coefficient > 0
+
+
 def reads_child_q(config: Config) -> bool:
     """Return whether something reads Q of the root's actions from a planner's results."""
-    is_greedy = config.actor.action_rule == "epsilon_greedy"
-    return is_greedy or config.search.improved_policy != "algorithm"
+    return (
+        config.actor.action_rule == "epsilon_greedy"
+        or config.search.improved_policy != "algorithm"
+        or config.learner.action_value_coefficient > 0
+    )
 
 
 def num_actions_in_slice(agent: AgentConfig) -> int:
@@ -73,11 +81,12 @@ def has_local_targets(config: Config) -> bool:
 
 
 def num_fresh_policies(config: Config, num_slices: int) -> int:
-    """Return how many of ``num_slices`` get policies from a fresh search: 0 without a policy loss.
+    """Return how many of ``num_slices`` get policies from a fresh search.
 
-    Then nothing would read a fresh policy, and the search is most of a batch's cost.
+    0 if no loss reads what such a search finds: it is most of a batch's cost.
     """
-    if not config.learner.policy_coefficient:
+    learner = config.learner
+    if not learner.policy_coefficient and not learner.action_value_coefficient:
         return 0
     return int(num_slices * config.reanalyzer.policy_reanalyze_ratio)
 
@@ -88,7 +97,7 @@ def most_roots(config: Config) -> int:
     fresh, value_target = num_fresh_policies(config, size), config.reanalyzer.value_target
     # Where policies are, too.
     own_values = size * positions if value_target in SEARCHED_VALUE_TARGETS else 0
-    if value_target == "search" or config.reanalyzer.value_bootstrap == "network":
+    if value_target == "search" or config.reanalyzer.value_bootstrap != "search":
         return max(1, own_values, fresh * positions)
     # Values are at offsets up to K + n, policies at 0 .. K: roots of both are searched once.
     first = _FIRST_VALUE_OFFSETS.get(value_target, config.agent.td_steps)

@@ -64,8 +64,9 @@ class ReanalyzerConfig:
 
     policy_reanalyze_ratio: float = 0.99
     """Share of each batch whose policy targets come from a fresh search."""
-    value_bootstrap: Literal["network", "search"] = "network"
-    """Value at the end of the td_steps: the target network's, or the root's of a fresh search."""
+    value_bootstrap: Literal["network", "search", "max_action_value"] = "network"
+    """Value at the end of the td_steps: the target network's, the root's of a fresh search, or the
+    largest Q(s, a) of the target network, where the value head is trained beside it."""
     value_target: Literal["td", "search", "mixed", "td_lambda"] = "td"
     """td: n-step returns. search: root values of fresh searches at the positions themselves, with
     no stored rewards. mixed: td early in training and for new steps, all n of them, else search.
@@ -120,6 +121,12 @@ class LearnerConfig:
     """Weight of the loss of each of agent.auxiliary_discounts."""
     policy_coefficient: float = 1.0
     """Weight of the policy loss."""
+    action_value_coefficient: float = 0.0
+    """Weight of the loss that trains Q(s, a) towards Q of the roots of fresh searches; above 0 the
+    network has a head for it. 0 removes its work."""
+    action_value_loss: Literal["regression", "softmax"] = "regression"
+    """regression: towards Q of the visited actions, as values are trained. softmax: cross-entropy
+    with softmax(Q / search.q_temperature)."""
     consistency_coefficient: float = 2.0
     """Weight of the self-supervised consistency loss; 0 removes its work."""
     consistency: Literal["simsiam", "spr", "nce"] = "simsiam"

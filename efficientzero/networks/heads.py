@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from efficientzero.config import Config, NetworkConfig
+from efficientzero.config import Config, NetworkConfig, has_action_values
 from efficientzero.networks.blocks import make_predictor, make_projector
 from efficientzero.networks.decoder import make_decoder
 from efficientzero.schema import EnvSpec
@@ -30,12 +30,18 @@ class Heads:
     """Q(s, a) of every action."""
     value: Literal["state", "max_action"] = "state"
     """What a state is worth: V(s), or the largest Q(s, a)."""
+    is_dueling: bool = False
+    """Action values are sums of a state's value and of advantages."""
+    noisy_sigma: float = 0.0
+    """Scale of the noise in the layers of the head for action values; 0: plain layers."""
     auxiliary_values: int = 0
     """Values of further horizons, one for each of ``agent.auxiliary_discounts``: H."""
     planning_horizon: int = 0
     """Whose values trees take: 0, the value head's; h, the h-th auxiliary ones."""
     other_horizon_weight: float = 0.0
     """Weight of the value head's values, which are added to those."""
+    q_temperature: float | None = None
+    """None: priors are the policy head's; else softmax(Q(s, .) / this)."""
 
 
 class SearchNetwork(Protocol):
@@ -111,14 +117,17 @@ numbers with and without; new rows go to the end."""
 def heads_of(config: Config) -> Heads:
     """Return the heads that search reads in a run of ``config``."""
     agent, search = config.agent, config.search
-    by_action = agent.value_function == "action"
+    network, by_action = config.network, agent.value_function == "action"
     return Heads(
         value_prefix=agent.value_prefix,
-        action_values=by_action,
+        action_values=has_action_values(config),
         value="max_action" if by_action else "state",
         auxiliary_values=len(agent.auxiliary_discounts),
         planning_horizon=search.planning_horizon,
         other_horizon_weight=search.other_horizon_weight,
+        q_temperature=search.q_temperature if search.prior == "action_values" else None,
+        is_dueling=network.dueling,
+        noisy_sigma=network.noisy_sigma if network.noisy_heads else 0.0,
     )
 
 

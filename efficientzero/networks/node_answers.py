@@ -41,7 +41,7 @@ class StepOutputs(NodeOutputs, Protocol):
 
 
 class Support(Protocol):
-    """Turns the outputs of a head into numbers; see ``scalar_support``."""
+    """Turns the outputs of a head into numbers; see ``supports``."""
 
     def decode(self, logits: Tensor) -> Tensor:
         """Return raw values f32 [...] of logits [..., bins]."""
@@ -83,10 +83,7 @@ class StepAnswers(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AnswerRule:
-    """Which outputs count as values and as priors, and how they become numbers.
-
-    Priors are the policy head's.
-    """
+    """Which outputs count as values and as priors, and how they become numbers."""
 
     support: Support
     value: Literal["state", "max_action"] = "state"
@@ -95,6 +92,8 @@ class AnswerRule:
     """0: values are the value head's; h: those of the h-th auxiliary head."""
     other_weight: float = 0.0
     """Of the value head's values, which are added to those of another horizon."""
+    q_temperature: float | None = None
+    """None: priors are the policy head's; else softmax(Q(s, .) / this)."""
 
     def decode(self, logits: Tensor) -> Tensor:
         """Return the numbers f32 [...], raw scale, of one kind of logits [..., bins]."""
@@ -133,6 +132,11 @@ class AnswerRule:
     def write_step(self, said: StepOutputs, answers: StepAnswers) -> None:
         """Write what ``step_answers`` returns into the tensors of ``answers``."""
         self.support.decode_into(said.value_prefix_logits, answers.value_prefixes)
+        if self.q_temperature is not None:
+            values, prior_logits = node_answers(said, self)
+            answers.values.copy_(values)
+            answers.prior_logits.copy_(prior_logits)
+            return
         if self.value == "state" and not self.horizon:
             self.support.decode_into(said.value_logits, answers.values)
         else:
@@ -148,7 +152,11 @@ def _auxiliary(said: NodeOutputs) -> Tensor:
 
 def node_answers(said: NodeOutputs, rule: AnswerRule) -> NodeAnswers:
     """Return the values and prior logits of states."""
-    return NodeAnswers(rule.values(said), said.policy_logits.float())
+    if rule.q_temperature is None:
+        return NodeAnswers(rule.values(said), said.policy_logits.float())
+    q = rule.action_values(said)
+    values = q.amax(-1) if rule.value == "max_action" else rule.values(said)
+    return NodeAnswers(values, q / rule.q_temperature)
 
 
 def step_answers(said: StepOutputs, rule: AnswerRule) -> StepAnswers:

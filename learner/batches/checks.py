@@ -70,8 +70,7 @@ class BatchChecks:
             if got != wanted:
                 raise BadBatch(f"training batch, {name}: got {got}, wanted {wanted}")
         for name, field in BATCH_FIELDS.items():
-            if field.is_finite:
-                _check_finite(name, getattr(batch, name))
+            _check_finite(name, getattr(batch, name), may_be_nan=not field.is_finite)
         for name, field in BATCH_FIELDS.items():
             if field.range is not None:
                 self._check_range(name, getattr(batch, name), field.range)
@@ -112,8 +111,10 @@ class BatchChecks:
         return share
 
 
-def _check_finite(name: str, array: NDArray[Any]) -> None:
-    bad = int((~np.isfinite(array)).sum()) if array.dtype.kind == "f" else 0
+def _check_finite(name: str, array: NDArray[Any], *, may_be_nan: bool) -> None:
+    if array.dtype.kind != "f":
+        return
+    bad = int((np.isinf(array) if may_be_nan else ~np.isfinite(array)).sum())
     if bad:
         raise BadBatch(
             f"training batch, {name}: got {bad} of {array.size} numbers that are not finite, "

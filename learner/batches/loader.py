@@ -117,6 +117,11 @@ class BatchLoader:
             auxiliary_values=(
                 sent.fields["auxiliary_values"] if config.agent.auxiliary_discounts else None
             ),
+            action_value_targets=(
+                sent.fields["action_value_targets"]
+                if config.learner.action_value_coefficient
+                else None
+            ),
             **bootstraps,
             **{name: sent.fields[name] for name in _AS_SENT},
         )

@@ -7,7 +7,7 @@ Called by the reanalyzer's loop, which keeps the weights current. A root is a ce
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,17 +16,20 @@ from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
     F64,
-    I64,
     Bool,
     Frames,
     Roots,
     SearchResult,
     SliceBatch,
     TrainingBatch,
-    stack_window,
 )
 from efficientzero.search import Planner
 from reanalyzer.root_batch import value_batch_size
+from reanalyzer.targets.action_values import (
+    add_action_value_targets,
+    no_action_value_targets,
+)
+from reanalyzer.targets.cells import CellValues, observations
 from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
 from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
@@ -92,7 +95,11 @@ class TargetMaker:
         self._config, self._search = config, search
         self._num_actions = num_actions
         self._generator, self._timer = generator, timer
-        self._value_batch_size = value_batch_size(config, search.batch_size)
+        self._cells = CellValues(
+            search,
+            num_stacked_frames=config.env.num_stacked_frames,
+            batch_size=value_batch_size(config, search.batch_size),
+        )
         self._value_target = value_target(config)
         self._auxiliary_targets = [
             value_target(_with_discount(config, discount))
@@ -120,8 +127,9 @@ class TargetMaker:
         sample = self._aged(slices, target_train_step)
         needs = self._value_target.needs(sample)
         estimates = self._network_estimates(slices, needs.values)
+        action_values = no_action_value_targets(config, *slices.search_policies.shape[::2])
         found, policies = self._values_and_policies(
-            slices, needs, estimates[0], policy_mask(sample.ends, steps)
+            slices, needs, estimates[0], policy_mask(sample.ends, steps), action_values
         )
         targets = self._value_target.targets(sample, found)
         mask = action_mask(sample.ends, slices.actions.shape[1])
@@ -165,6 +173,7 @@ class TargetMaker:
             bootstrap_offsets=completion.offsets,
             bootstrap_discounts=completion.discounts,
             auxiliary_values=self._auxiliary_values(sample, found, estimates[1:]),
+            action_value_targets=action_values,
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
@@ -181,10 +190,10 @@ class TargetMaker:
         by_action = self._config.agent.value_function == "action"
         cells[:, 0] |= not by_action
         values = np.zeros(cells.shape, np.float32)
-        values[cells] = self._network_values(slices.frames, cells)
+        values[cells] = self._cells.state_values(slices.frames, cells)
         no_roots = np.full((len(values), 1), np.nan, np.float32)
         targets = self._priority_target.targets(sample, Estimates(values, no_roots)).values
-        now = self._taken_action_values(slices) if by_action else values[:, 0]
+        now = self._cells.taken_action_values(slices) if by_action else values[:, 0]
         errors: F64 = np.abs(now - targets[:, 0]).astype(np.float64)
         return errors
 
@@ -198,7 +207,7 @@ class TargetMaker:
         )
 
     def _values_and_policies(
-        self, slices: SliceBatch, needs: Needs, values: F32, exists: Bool
+        self, slices: SliceBatch, needs: Needs, values: F32, exists: Bool, action_values: F32
     ) -> tuple[Estimates, F32]:
         """Return fresh values, and policy targets [B, K + 1, W].
 
@@ -207,6 +216,7 @@ class TargetMaker:
             needs: of the value target.
             values: f32 [B, K + n + 1], the network's; replaced where searches bootstrap.
             exists: bool [B, K + 1], where a policy target exists.
+            action_values: f32 [B, D, W], their targets, filled in where there was a search.
         """
         num_policies = exists.shape[1]
         policies = np.where(exists[:, :, None], slices.search_policies, 0.0).astype(np.float32)
@@ -218,15 +228,15 @@ class TargetMaker:
         cells[:, :num_policies] |= needs.roots
         root_values = np.full(cells.shape, np.nan, np.float32)
         with self._timer.section("search"):
-            found = self._searched(
-                self._observations(slices.frames, cells, self._search.batch_size)
-            )
+            found = self._searched(slices.frames, cells)
         if found is not None:
             root_values[cells] = found.root_values
             if self._config.reanalyzer.value_bootstrap == "search":
                 values[cells] = found.root_values
             for_policy = SearchResult._make(column[policy_cells[cells]] for column in found)
-            policies[policy_cells[:, :num_policies]] = for_policy.policies
+            for_cells = policy_cells[:, :num_policies]
+            policies[for_cells] = for_policy.policies
+            add_action_value_targets(action_values, for_cells, for_policy, self._config)
             self.diagnostics.add_searches(for_policy)
         return Estimates(values, root_values[:, :num_policies]), policies
 
@@ -236,16 +246,18 @@ class TargetMaker:
         Of the value head, then of each auxiliary horizon; 0 elsewhere, and where only searches
         bootstrap.
         """
-        num_auxiliary = len(self._auxiliary_targets)
-        estimates = np.zeros((1 + num_auxiliary, *cells.shape), np.float32)
-        if num_auxiliary:
+        num_horizons = 1 + len(self._auxiliary_targets)
+        estimates = np.zeros((num_horizons, *cells.shape), np.float32)
+        if num_horizons > 1:
             with self._timer.section("values"):
-                for part in self._parts_of(cells, self._value_batch_size):
-                    values = self._search.horizon_values(self._stacked(slices.frames, *part))
-                    estimates[(slice(None), *part)] = values.T
-        elif self._config.reanalyzer.value_bootstrap == "network":
+                estimates[:, cells] = self._cells.horizon_values(slices.frames, cells, num_horizons)
+        bootstrap = self._config.reanalyzer.value_bootstrap
+        if bootstrap == "max_action_value" or (bootstrap == "network" and num_horizons == 1):
             with self._timer.section("values"):
-                estimates[0, cells] = self._network_values(slices.frames, cells)
+                of_network = self._cells.state_values
+                if bootstrap == "max_action_value":
+                    of_network = self._cells.best_action_values
+                estimates[0, cells] = of_network(slices.frames, cells)
         return estimates
 
     def _auxiliary_values(self, sample: Sample, found: Estimates, estimates: F32) -> F32:
@@ -264,53 +276,15 @@ class TargetMaker:
         chosen[self._generator.permutation(num_slices)[:num_fresh]] = True
         return chosen
 
-    def _network_values(self, frames: Frames, cells: Bool) -> F32:
-        parts = [
-            self._search.network_values(part)
-            for part in self._observations(frames, cells, self._value_batch_size)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-    def _taken_action_values(self, slices: SliceBatch) -> F32:
-        """Return Q(o[t], a[t]), f32 [B]."""
-        cells = np.zeros(slices.root_values.shape, np.bool_)
-        cells[:, 0] = True
-        parts = self._observations(slices.frames, cells, self._value_batch_size)
-        values = np.concatenate([self._search.network_action_values(part) for part in parts])
-        taken: F32 = np.take_along_axis(values, slices.actions[:, :1], 1)[:, 0]
-        return taken
-
-    def _searched(self, observations: Iterable[Frames]) -> SearchResult | None:
-        """Return the results of searching all ``observations``; None if there are none."""
-        results = []
-        for part in observations:
+    def _searched(self, frames: Frames, cells: Bool) -> SearchResult | None:
+        """Return the results of searching all ``cells``; None if there are none."""
+        results, size = [], self._search.batch_size
+        for part in observations(frames, cells, size, self._config.env.num_stacked_frames):
             self.search_rates.add(len(part))
             results.append(self._search.run(Roots(part), exploration_noise=True))
         if not results:
             return None
         return SearchResult._make(np.concatenate(column) for column in zip(*results, strict=True))
-
-    def _observations(self, frames: Frames, cells: Bool, size: int) -> Iterator[Frames]:
-        """Yield the observations of ``cells`` [B, K + n + 1], row by row.
-
-        In parts of at most ``size``, each stacked on demand: all policy roots of 256 slices of
-        96x96 RGB frames would take 170 MB.
-        """
-        for rows, offsets in self._parts_of(cells, size):
-            yield self._stacked(frames, rows, offsets)
-
-    @staticmethod
-    def _parts_of(cells: Bool, size: int) -> Iterator[tuple[I64, I64]]:
-        """Yield rows and offsets of at most ``size`` of the ``cells`` [B, K + n + 1] at once."""
-        rows, offsets = np.nonzero(cells)
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size], offsets[start : start + size]
-
-    def _stacked(self, frames: Frames, rows: I64, offsets: I64) -> Frames:
-        """Return the observations at ``rows`` and ``offsets``, both [N]."""
-        num_stacked = self._config.env.num_stacked_frames
-        windows = offsets[:, None] + np.arange(num_stacked)  # [N, S]
-        return stack_window(frames[rows[:, None], windows], 0, num_stacked)
 
 
 def _with_discount(config: Config, discount: float) -> Config:

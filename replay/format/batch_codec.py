@@ -43,6 +43,7 @@ def batch_spec(
         "W": PolicyShape.of(env_spec).width,
         "H": len(config.agent.auxiliary_discounts),
         "R": num_refreshed(config),
+        "D": (config.agent.num_unroll_steps + 1 if config.learner.action_value_coefficient else 0),
         "L": config.agent.num_unroll_steps + 1 if is_local else 0,
         "N": config.agent.td_steps if is_local else 0,
         "Q": num_actions_in_slice(config.agent) - config.agent.num_unroll_steps,

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientzero.config.fields import Config
+from efficientzero.config import Config, has_action_values
 from efficientzero.networks import EfficientZeroNet
 from learner.training.losses.unrolled_loss import LossInput
 
@@ -41,6 +41,7 @@ class ReferenceLoss:
     consistency: F64
     reconstruction: F64
     auxiliary: F64
+    action_value: F64
     loss: float
     total: float
     objective: float
@@ -60,7 +61,7 @@ def reference_loss(
     policy, value = np.zeros((size, steps + 1)), np.zeros((size, steps + 1))
     auxiliary = np.zeros((size, steps + 1))
     prefix, consistency = np.zeros((size, steps)), np.zeros((size, steps))
-    pixels = np.zeros((size, steps + 1))
+    pixels, distilled = np.zeros((size, steps + 1)), np.zeros((size, steps + 1))
     loss = total = objective = 0.0
     for b in range(size):
         for k in range(steps + 1):
@@ -72,6 +73,7 @@ def reference_loss(
             elif batch.mask[b, k]:
                 of_action = outputs.value[k][b, int(batch.actions[b, k])]
                 value[b, k] = _value_loss(of_action, float(batch.values[b, k]), config)
+            distilled[b, k] = _distillation(outputs, batch, b, k, config)
             if outputs.frames:
                 pixels[b, k] = _frame_error(outputs.frames[k][b], _newest(network, batch, b, k))
             auxiliary[b, k] = sum(
@@ -93,6 +95,7 @@ def reference_loss(
             + learner.value_coefficient * value[b, 0]
             + learner.auxiliary_value_coefficient * auxiliary[b, 0]
             + learner.reconstruction_coefficient * pixels[b, 0]
+            + learner.action_value_coefficient * distilled[b, 0]
         )
         later = (
             learner.policy_coefficient * policy[b, 1:].sum()
@@ -101,6 +104,7 @@ def reference_loss(
             + learner.consistency_coefficient * consistency[b].sum()
             + learner.auxiliary_value_coefficient * auxiliary[b, 1:].sum()
             + learner.reconstruction_coefficient * pixels[b, 1:].sum()
+            + learner.action_value_coefficient * distilled[b, 1:].sum()
         )
         weight = float(batch.importance_weights[b])
         root_share = 1.0 if config.compat.gradient_scaling == "muzero" else 1.0 / max(1, steps)
@@ -108,7 +112,7 @@ def reference_loss(
         total += weight * (at_root + later) / size
         objective += weight * (root_share * at_root + later / max(1, steps)) / size
     return ReferenceLoss(
-        policy, value, prefix, consistency, pixels, auxiliary, loss, total, objective
+        policy, value, prefix, consistency, pixels, auxiliary, distilled, loss, total, objective
     )
 
 
@@ -123,10 +127,11 @@ class _Outputs:
     target: list[F64]
     frames: list[F64]
     auxiliary: list[F64]
+    action_values: list[F64]  # [B, A, bins] where there is such a head
 
 
 def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: Held) -> _Outputs:
-    said = _Outputs([], [], [], [], [], [], [])
+    said = _Outputs([], [], [], [], [], [], [], [])
     latents_of_all: list[Tensor] = []
     is_muzero = config.compat.gradient_scaling == "muzero"
     latents = network.representation(batch.root_observations)
@@ -148,7 +153,9 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
         latents_of_all.append(latents)
         value, policy, *others = network.prediction(latents)
         by_action = config.agent.value_function == "action"
-        said.value.append(others.pop(0).numpy() if by_action else value.numpy())
+        if has_action_values(config):
+            said.action_values.append(others.pop(0).numpy())
+        said.value.append(said.action_values[-1] if by_action else value.numpy())
         said.auxiliary.extend(other.numpy() for other in others)
         said.policy.append(policy.numpy())
     if config.learner.reconstruction_coefficient:
@@ -159,6 +166,36 @@ def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: 
         by_step = projections.view(*batch.value_prefixes.shape, -1).transpose(0, 1)
         said.target.extend(by_step.numpy())
     return said
+
+
+def _distillation(said: _Outputs, batch: LossInput, b: int, k: int, config: Config) -> float:
+    """Return the loss of all actions' values at step ``k`` of ``b`` against what a search found."""
+    if config.learner.action_value_coefficient == 0:
+        return 0.0
+    outputs, targets = said.action_values[k][b], batch.action_value_targets[b, k].tolist()
+    known = [a for a, target in enumerate(targets) if not math.isnan(target)]
+    if not known:
+        return 0.0
+    if config.learner.action_value_loss == "softmax":
+        tau = config.search.q_temperature
+        exps = [math.exp(target / tau) for target in targets]
+        values = np.array([_decoded(logits, config) / tau for logits in outputs])
+        return _cross_entropy(values, [exp / sum(exps) for exp in exps])
+    by_visits = config.search.improved_policy == "algorithm"
+    weights = {a: float(batch.policies[b, k, a]) if by_visits else 1.0 for a in known}
+    if sum(weights.values()) == 0:  # past the end
+        return 0.0
+    losses = sum(weights[a] * _value_loss(outputs[a], targets[a], config) for a in known)
+    return losses / sum(weights.values())
+
+
+def _decoded(outputs: F64, config: Config) -> float:
+    """Return the number on raw scale that the logits [bins] of the default support stand for."""
+    bound = config.network.support_bound
+    shares = np.exp(outputs - outputs.max())
+    mean = float(shares @ np.linspace(-bound, bound, 2 * bound + 1) / shares.sum())
+    root = (math.sqrt(1 + 0.004 * (abs(mean) + 1.001)) - 1) / 0.002
+    return math.copysign(root**2 - 1, mean)
 
 
 def _newest(network: EfficientZeroNet, batch: LossInput, b: int, k: int) -> list[float]:

@@ -179,6 +179,7 @@ def _check_losses(config: Config) -> None:
         learner.value_coefficient,
         learner.policy_coefficient,
         learner.consistency_coefficient,
+        learner.action_value_coefficient,
         learner.reconstruction_coefficient,
     )
     require(any(coefficients), "learner: got 0 for all coefficients, wanted at least one above 0")

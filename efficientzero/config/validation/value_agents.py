@@ -5,7 +5,11 @@ Called by ``validate``.
 
 from __future__ import annotations
 
-from efficientzero.config.derived import SEARCHED_VALUE_TARGETS
+from efficientzero.config.derived import (
+    SEARCHED_VALUE_TARGETS,
+    has_action_values,
+    num_fresh_policies,
+)
 from efficientzero.config.fields import Config
 from efficientzero.config.validation.ranges import require
 
@@ -19,6 +23,7 @@ def check_value_agents(config: Config) -> None:
     Raises:
         ConfigError: one line with the field, what was got and what was wanted.
     """
+    _check_action_value_head(config)
     if config.agent.value_function == "action":
         _check_action_values(config)
     if config.search.num_simulations == 0:
@@ -31,9 +36,20 @@ def _check_action_values(config: Config) -> None:
     """Refuse targets of Q(s, a) that are no returns of the action a."""
     reanalyzer, wanted = config.reanalyzer, "with agent.value_function action, wanted"
     require(
-        reanalyzer.value_bootstrap == "network",
-        f"reanalyzer.value_bootstrap: got {reanalyzer.value_bootstrap} {wanted} network: the "
-        "search does not plan with action values",
+        reanalyzer.value_bootstrap != "max_action_value",
+        f"reanalyzer.value_bootstrap: got max_action_value {wanted} network: that is the largest "
+        "Q(s, a) already",
+    )
+    weight, loss = config.learner.action_value_coefficient, config.learner.action_value_loss
+    require(
+        not weight or loss == "softmax",
+        f"learner.action_value_loss: got {loss} with learner.action_value_coefficient {weight} "
+        f"{wanted} softmax: Q(s, a) has other scalar targets already",
+    )
+    require(
+        reanalyzer.value_bootstrap == "network" or config.search.prior == "action_values",
+        f"reanalyzer.value_bootstrap: got {reanalyzer.value_bootstrap} {wanted} network, or "
+        "search.prior action_values: the search does not plan with action values",
     )
     require(
         reanalyzer.value_target not in SEARCHED_VALUE_TARGETS,
@@ -52,9 +68,13 @@ def _check_without_search(config: Config) -> None:
     search, actor, replay = config.search, config.actor, config.replay
     wanted = "with search.num_simulations 0, wanted"
     require(
-        config.agent.value_function == "action",
-        f"agent.value_function: got {config.agent.value_function} {wanted} action: nothing would "
-        "improve the policy",
+        has_action_values(config),
+        f"agent.value_function: got {config.agent.value_function} {wanted} action, or "
+        "learner.action_value_coefficient above 0: nothing would improve the policy",
+    )
+    require(
+        config.reanalyzer.value_bootstrap != "search" or config.reanalyzer_simulations > 0,
+        f"reanalyzer.value_bootstrap: got search {wanted} network: nothing is searched",
     )
     require(
         search.algorithm == "puct",
@@ -70,9 +90,11 @@ def _check_without_search(config: Config) -> None:
         f"actor.action_rule: got visits {wanted} epsilon_greedy or policy: there are no visits",
     )
     require(
-        actor.action_rule in ("epsilon_greedy", "policy") or actor.random_action_share > 0,
-        f"actor.action_rule: got {actor.action_rule} {wanted} epsilon_greedy or policy, or "
-        "actor.random_action_share above 0: nothing else explores",
+        actor.action_rule in ("epsilon_greedy", "policy")
+        or actor.random_action_share > 0
+        or config.network.noisy_heads,
+        f"actor.action_rule: got {actor.action_rule} {wanted} epsilon_greedy or policy, "
+        "actor.random_action_share above 0 or network.noisy_heads: nothing else explores",
     )
     require(
         replay.initial_priority == "max" or replay.priority_exponent == 0,
@@ -111,4 +133,39 @@ def _check_without_model(config: Config) -> None:
         config.learner.consistency_coefficient == 0,
         f"learner.consistency_coefficient: got {config.learner.consistency_coefficient} {wanted} "
         "0: there is no predicted latent to compare",
+    )
+
+
+def _check_action_value_head(config: Config) -> None:
+    """Refuse what reads Q(s, a) of a network without it, and a loss that has no targets."""
+    readers = {
+        "search.prior": (config.search.prior, "action_values", "policy"),
+        "reanalyzer.value_bootstrap": (
+            config.reanalyzer.value_bootstrap,
+            "max_action_value",
+            "network or search",
+        ),
+    }
+    for key, (got, reads, wanted) in readers.items():
+        require(
+            got != reads or has_action_values(config),
+            f"{key}: got {got} with agent.value_function state and "
+            f"learner.action_value_coefficient 0, wanted {wanted}: no network has Q(s, a)",
+        )
+    weight, ratio = (
+        config.learner.action_value_coefficient,
+        config.reanalyzer.policy_reanalyze_ratio,
+    )
+    require(
+        not weight or num_fresh_policies(config, config.learner.batch_size) > 0,
+        f"learner.action_value_coefficient: got {weight} with reanalyzer.policy_reanalyze_ratio "
+        f"{ratio}, wanted 0 or a ratio that searches at least one slice of a batch anew: action "
+        "values are trained towards fresh searches",
+    )
+    require(
+        not weight or config.reanalyzer_simulations > 0,
+        f"learner.action_value_coefficient: got {weight} with reanalyzer.search_simulations "
+        f"{config.reanalyzer.search_simulations} and search.num_simulations "
+        f"{config.search.num_simulations}, wanted 0 or simulations: action values are trained "
+        "towards fresh searches",
     )

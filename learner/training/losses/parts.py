@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientzero.config import Config
+from learner.training.losses.action_values import action_value_distillation
 from learner.training.losses.consistency import consistency_part
 from learner.training.losses.nce import Gather, own_rows
 from learner.training.losses.reconstruction import reconstruction
@@ -36,6 +37,8 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
         parts += (LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),)
     if learner.consistency_coefficient > 0:
         parts += (consistency_part(learner, gather),)
+    if learner.action_value_coefficient > 0:
+        parts += (action_value_distillation(config),)
     if learner.reconstruction_coefficient > 0:
         parts += (
             LossPart(

@@ -43,6 +43,7 @@ class LossInput:
     mask: Tensor  # f32, shape of actions; 1 where action t+k exists
     importance_weights: Tensor  # f32 [B]
     auxiliary_values: Tensor | None = None  # f32 [B, H, K + 1]; None: there is one horizon
+    action_value_targets: Tensor | None = None  # f32 [B, K + 1, A], NaN: none; None: no part
     value_distributions: Tensor | None = None  # f32 [B, K + 1, bins] where they are trained
     # Only before ``LocalTargets`` has completed ``values``:
     bootstrap_observations: Tensor | None = None  # u8 or f32 [B, K + 1, *observation]
@@ -92,6 +93,8 @@ class Unrolled(NamedTuple):
     """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None if no part needs them."""
     auxiliary_value_logits: Tensor | None = None
     """f32 [B, K + 1, H, bins]; None: the network has no such head."""
+    action_value_logits: Tensor | None = None
+    """f32 [B, K + 1, A, bins]; None if no part needs them."""
 
 
 PriorityRule = Callable[[Unrolled, LossInput], Tensor]
@@ -113,6 +116,8 @@ class LossPart(NamedTuple):
     """Whether it reads ``LossInput.next_observations``, or what is made of them."""
     needs_next_latents: bool = False
     """Whether it reads ``Unrolled.next_latents``; needs the next observations, too."""
+    needs_action_values: bool = False
+    """Whether it reads ``Unrolled.action_value_logits``."""
     decay_train_steps: int = 0
     """Train_steps in which the coefficient falls linearly to 0; from then on the part is left out.
     0: the coefficient stays."""
@@ -177,6 +182,11 @@ def compute_loss(
         ),
         next_latents=next_latents,
         auxiliary_value_logits=_auxiliary_value_logits([root, *steps]),
+        action_value_logits=(
+            _action_value_logits([root, *steps])
+            if any(part.needs_action_values for part in parts)
+            else None
+        ),
     )
     reached, step_mask = batch.reached, batch.step_mask
     reported: dict[str, Tensor] = {}
@@ -276,6 +286,12 @@ def trained_value_logits(
         index = batch.actions[:, k, None, None].expand(-1, 1, logits.shape[2])
         taken.append(logits.gather(1, index).squeeze(1))
     return torch.stack(taken, 1)
+
+
+def _action_value_logits(nodes: Sequence[InitialInference | RecurrentInference]) -> Tensor:
+    """Return the logits of Q(o[t + k], .), f32 [B, K + 1, A, bins]."""
+    logits = [node.action_value_logits for node in nodes]
+    return torch.stack([each for each in logits if each is not None], 1)
 
 
 def _halved(gradient: Tensor) -> Tensor:

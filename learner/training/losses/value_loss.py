@@ -16,6 +16,9 @@ from efficientzero.config import Config
 from efficientzero.networks import ScalarRegression, ValueSupport, distribution_loss
 from learner.training.losses.unrolled_loss import LossInput, PriorityRule, Unrolled, value_errors
 
+ScalarLoss = Callable[[ValueSupport, Tensor, Tensor], Tensor]
+"""(support, outputs [..., bins], values f32 [...] on raw scale) -> losses f32 [...]."""
+
 
 def value_loss(config: Config) -> Callable[[Unrolled, LossInput], Tensor]:
     """Return the loss of trained values, f32 [B, K + 1]: the support's own, Huber's or C51's.
@@ -35,14 +38,23 @@ def value_loss(config: Config) -> Callable[[Unrolled, LossInput], Tensor]:
 def _loss_of_all(config: Config) -> Callable[[Unrolled, LossInput], Tensor]:
     if config.agent.value_distribution == "categorical":
         return _distributional
+    loss = scalar_loss(config)
+
+    def scalar(unrolled: Unrolled, batch: LossInput) -> Tensor:
+        return loss(unrolled.network.support, unrolled.value_logits, batch.values)
+
+    return scalar
+
+
+def scalar_loss(config: Config) -> ScalarLoss:
+    """Return the loss of a head against numbers: its support's own, or Huber's."""
     delta = config.learner.huber_delta
     if not delta:
         return _own
 
-    def huber(unrolled: Unrolled, batch: LossInput) -> Tensor:
-        support = unrolled.network.support
+    def huber(support: ValueSupport, outputs: Tensor, values: Tensor) -> Tensor:
         assert isinstance(support, ScalarRegression)  # validated with the config
-        return huber_loss(support, unrolled.value_logits, batch.values, delta)
+        return huber_loss(support, outputs, values, delta)
 
     return huber
 
@@ -83,9 +95,8 @@ def divergences(unrolled: Unrolled, batch: LossInput) -> Tensor:
     return (losses - entropies).clamp(min=0.0)  # rounding may leave less than nothing
 
 
-def _own(unrolled: Unrolled, batch: LossInput) -> Tensor:
-    support: ValueSupport = unrolled.network.support
-    return support.loss(unrolled.value_logits, batch.values)
+def _own(support: ValueSupport, outputs: Tensor, values: Tensor) -> Tensor:
+    return support.loss(outputs, values)
 
 
 def _distributional(unrolled: Unrolled, batch: LossInput) -> Tensor:

@@ -77,6 +77,18 @@ CASES = {
         learner={"consistency_coefficient": 0.0},
         compat=_REFERENCE,
     ),
+    "action values by searches": case(learner={"action_value_coefficient": 0.7}),
+    "action values by searches, alike, as numbers, reference scaling": case(
+        search={"improved_policy": "mellowmax"},
+        network={"categorical_values": False},
+        learner={"action_value_coefficient": 0.7},
+        compat=_REFERENCE,
+    ),
+    "Q-learning and the softmax of action values": case(
+        agent={"value_function": "action"},
+        search={"q_temperature": 0.6},
+        learner={"action_value_coefficient": 0.7, "action_value_loss": "softmax"},
+    ),
     "spr": case(learner={"consistency": "spr"}),
     "nce": case(learner={"consistency": "nce"}),
     "nce with other steps of a slice, reference scaling": case(
@@ -161,6 +173,14 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
         torch.randn(size, horizons, steps + 1, generator=g, dtype=kind) * 10 if horizons else None
     )
     policies = torch.rand(size, steps + 1, spec.num_actions, generator=g, dtype=kind)
+    action_values = None
+    if config.learner.action_value_coefficient:
+        action_values = torch.randn(policies.shape, generator=g, dtype=kind) * 3
+        is_known = torch.ones_like(action_values, dtype=torch.bool)
+        is_known[0] = False  # not searched anew
+        if config.learner.action_value_loss == "regression":
+            is_known &= torch.rand(policies.shape, generator=g, dtype=kind) < 0.6
+        action_values[~is_known] = torch.nan
     return LossInput(
         root_observations=observations(size),
         next_observations=observations(size, steps),
@@ -171,6 +191,7 @@ def make_batch(config: Config, spec: EnvSpec = VECTOR, size: int = 5, seed: int 
         mask=(torch.arange(num_actions) < lengths[:, None]).to(kind),
         importance_weights=torch.rand(size, generator=g, dtype=kind),
         auxiliary_values=auxiliary,
+        action_value_targets=action_values,
     )
 
 

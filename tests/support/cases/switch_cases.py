@@ -38,7 +38,8 @@ NO_MODEL = {
     "agent.value_prefix": False,
     "learner.consistency_coefficient": 0.0,
 }
-TWO_HORIZONS = {"agent.auxiliary_discounts": (0.9,)}
+NOISY = {**NO_SEARCH, "search.num_simulations": 0}
+DISTILLED = {"learner.action_value_coefficient": 1.0}
 RECONSTRUCTION = {
     "learner.reconstruction_coefficient": 1.0,
     "learner.reconstruction_train_steps": 1,
@@ -50,22 +51,32 @@ SWITCHES = (
         Switch(rule, {"search.improved_policy": rule})
         for rule in ("completed_q", "softmax_q")  # the others read the same numbers
     ),
+    Switch("priors from action values", {"search.prior": "action_values"}, DISTILLED),
     Switch("no search", {"search.num_simulations": 0}, NO_SEARCH),
-    Switch("two horizons", TWO_HORIZONS),
-    Switch("plans with the short horizon", {"search.planning_horizon": 1}, TWO_HORIZONS),
     # Acting.
     Switch("epsilon-greedy", {"actor.action_rule": "epsilon_greedy"}),
     Switch("plays its policy", {"actor.action_rule": "policy"}),
     # Value targets.
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
+    Switch("further horizons", {"agent.auxiliary_discounts": (0.9, 0.5)}),
+    Switch(
+        "planning with a horizon",
+        {"search.planning_horizon": 1, "search.other_horizon_weight": 0.5},
+        {"agent.auxiliary_discounts": (0.8,)},
+    ),
     Switch("bootstrap by search", {"reanalyzer.value_bootstrap": "search"}),
+    Switch(
+        "bootstrap by action values", {"reanalyzer.value_bootstrap": "max_action_value"}, DISTILLED
+    ),
     Switch("targets at the learner", LOCAL),
     Switch("double Q", {"agent.double_q": True}, {**ACTION_VALUES, **LOCAL}),
     Switch("stored policies", {"reanalyzer.policy_reanalyze_ratio": 0.0}),
     # The network and its losses.
     Switch("action values", ACTION_VALUES),
     Switch("C51", {"agent.value_distribution": "categorical"}, LOCAL),
+    Switch("dueling", {"network.dueling": True}, ACTION_VALUES),
+    Switch("noisy heads", {"network.noisy_heads": True}, NOISY),
     Switch("no model", {"agent.num_unroll_steps": 0}, NO_MODEL),
     Switch("no categories", {"network.categorical_values": False}),
     Switch("no consistency", {"learner.consistency_coefficient": 0.0}),
@@ -76,6 +87,8 @@ SWITCHES = (
     Switch("SPR", {"learner.consistency": "spr"}),
     Switch("NCE", {"learner.consistency": "nce"}),
     Switch("early reconstruction", RECONSTRUCTION),
+    Switch("action values by searches", DISTILLED),
+    Switch("their softmax", {"learner.action_value_loss": "softmax"}, DISTILLED),
     # Replay.
     Switch("KL priorities", {"replay.priority": "kl"}, C51),
     Switch("first priorities", {"replay.initial_priority": "value_error"}),

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from efficientzero.config.derived import most_roots
+from efficientzero.config.derived import most_roots, reads_child_q
 from efficientzero.config.fields import Config
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import make_network
@@ -31,7 +31,7 @@ class TellingSearch:
     num_simulations = 4
 
     def __init__(self, config: Config, batch_size: int):
-        self.batch_size = batch_size
+        self.batch_size, self.reads_child_q = batch_size, reads_child_q(config)
         torch.manual_seed(0)
         self.network = make_network(config, SPEC, training=False).eval()
         planner = BatchedSearch(
@@ -66,12 +66,18 @@ class TellingSearch:
             predicted_values=np.zeros(count, np.float32),
             prior_logits=np.zeros((count, 2), np.float32),
             search_depths=np.ones(count, np.int32),
-            child_q=np.empty((count, 0), np.float32),
+            child_q=told_child_q(observations)[:, : 2 * self.reads_child_q],
         )
 
 
 def told_value(observation):
     return float(observation @ np.arange(1, observation.size + 1, dtype=np.float64))
+
+
+def told_child_q(observations):
+    """Return Q of two actions; where the first is below 0 the second was not visited."""
+    first = np.array([told_value(o) for o in observations], np.float32)
+    return np.stack([first, np.where(first < 0, np.nan, 2 * first)], 1).astype(np.float32)
 
 
 def told_policy(observation):

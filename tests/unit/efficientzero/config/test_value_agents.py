@@ -5,7 +5,14 @@ import re
 
 import pytest
 
-from efficientzero.config import ConfigError, load_preset, num_actions_in_slice, validate
+from efficientzero.config import (
+    ConfigError,
+    has_action_values,
+    load_preset,
+    num_actions_in_slice,
+    num_fresh_policies,
+    validate,
+)
 
 
 def changed(preset="catch", **fields):
@@ -29,6 +36,7 @@ PURE = {
     "actor__action_rule": "epsilon_greedy",
 }
 """Q-learning without a search and without a model."""
+DISTILLED = {"learner__action_value_coefficient": 0.5}
 
 REFUSED = {
     "reanalyzer.value_bootstrap: got search with agent.value_function action, wanted network": {
@@ -94,6 +102,35 @@ REFUSED = {
         "learner__consistency_coefficient": 2.0,
     },
     "evaluator.epsilon: got 1.5, wanted 0 to 1": {"evaluator__epsilon": 1.5},
+    "reanalyzer.value_bootstrap: got max_action_value with agent.value_function action, wanted "
+    "network": {**Q, "reanalyzer__value_bootstrap": "max_action_value"},
+    "reanalyzer.value_bootstrap: got max_action_value with agent.value_function state and "
+    "learner.action_value_coefficient 0, wanted network or search": {
+        "reanalyzer__value_bootstrap": "max_action_value"
+    },
+    "search.prior: got action_values with agent.value_function state and "
+    "learner.action_value_coefficient 0, wanted policy: no network has Q(s, a)": {
+        "search__prior": "action_values"
+    },
+    "learner.action_value_coefficient: got 0.5 with reanalyzer.policy_reanalyze_ratio 0.0, wanted "
+    "0 or": {**DISTILLED, "reanalyzer__policy_reanalyze_ratio": 0.0},
+    "learner.action_value_coefficient: got 0.5 with reanalyzer.search_simulations 0 and "
+    "search.num_simulations 0, wanted 0 or simulations": {
+        **DISTILLED,
+        "search__num_simulations": 0,
+        "actor__action_rule": "policy",
+    },
+    "reanalyzer.value_bootstrap: got search with search.num_simulations 0, wanted network": {
+        **PURE,
+        "agent__num_unroll_steps": 5,
+        "search__prior": "action_values",
+        "reanalyzer__value_bootstrap": "search",
+    },
+    "learner.action_value_coefficient: got -0.5, wanted 0 or more": {
+        "learner__action_value_coefficient": -0.5
+    },
+    "learner.action_value_loss: got regression with learner.action_value_coefficient 0.5 with "
+    "agent.value_function action, wanted softmax": {**Q, **DISTILLED},
     "network.action_value_hidden_size: got -1, wanted 0 or more": {
         "network__action_value_hidden_size": -1
     },
@@ -132,6 +169,43 @@ def test_the_evaluator_searches_as_actors_do_unless_it_has_a_number():
     config = changed(evaluator__simulations=3)
     assert config.evaluator_simulations == 3
     assert changed().evaluator_simulations == config.search.num_simulations == 8
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {**Q, "search__prior": "action_values"},
+        {**Q, "search__prior": "action_values", "reanalyzer__value_bootstrap": "search"},
+        {**Q, **DISTILLED, "learner__action_value_loss": "softmax"},
+        {**DISTILLED, "search__prior": "action_values"},
+        {**DISTILLED, "reanalyzer__value_bootstrap": "max_action_value"},
+        {**DISTILLED, "learner__policy_coefficient": 0.0},
+        {
+            **DISTILLED,
+            "search__num_simulations": 0,
+            "search__improved_policy": "mellowmax",
+            "reanalyzer__search_simulations": 8,
+            "actor__action_rule": "policy",
+        },
+    ],
+)
+def test_searches_and_targets_can_read_action_values(fields):
+    validate(changed(**fields))
+
+
+def test_whatever_trains_or_reads_action_values_builds_the_head():
+    for fields, wanted in (({}, False), (Q, True), (DISTILLED, True)):
+        assert has_action_values(changed(**fields)) == wanted
+
+
+def test_fresh_searches_are_made_if_either_loss_reads_them():
+    for policy, action_value, wanted in ((1.0, 0.0, 4), (0.0, 0.5, 4), (0.0, 0.0, 0)):
+        config = changed(
+            learner__policy_coefficient=policy,
+            learner__action_value_coefficient=action_value,
+            reanalyzer__policy_reanalyze_ratio=0.5,
+        )
+        assert num_fresh_policies(config, 8) == wanted
 
 
 def test_action_values_need_one_more_action_of_each_slice():

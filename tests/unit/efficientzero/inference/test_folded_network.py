@@ -136,7 +136,7 @@ def change_by_training(network, spec, config):
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     root = network.initial_inference(observations_for(spec, 4))
-    sum(x.square().mean() for x in root).backward()
+    sum(x.square().mean() for x in tensors_of(root)).backward()
     optimizer.step()
     network.eval()
 

@@ -413,7 +413,7 @@ def test_answers_do_not_depend_on_the_memory_layout_of_latents() -> None:
     plain = net.recurrent_inference(latents, net.initial_lstm_states(2), actions)
     last = latents.contiguous(memory_format=torch.channels_last)
     other = net.recurrent_inference(last, net.initial_lstm_states(2), actions)
-    for a, b in zip(plain, other, strict=True):
+    for a, b in zip(tensors_of(plain), tensors_of(other), strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -434,5 +434,5 @@ def test_captured_cuda_graph_replays_with_new_inputs_and_weights() -> None:
         net.load_inference_state_dict({k: v * 2 for k, v in net.inference_state_dict().items()})
         graph.replay()
         wanted = net.recurrent_inference(latents, states, actions)
-    for a, b in zip(captured, wanted, strict=True):
+    for a, b in zip(tensors_of(captured), tensors_of(wanted), strict=True):
         torch.testing.assert_close(a, b)

@@ -42,7 +42,7 @@ def test_loss_and_parts_equal_a_loop_over_slices_and_steps(config, spec, seed):
     for name in names:
         part = torch.from_numpy(getattr(wanted, name))
         torch.testing.assert_close(got.parts[name], part, rtol=1e-9, atol=1e-9)
-    for name in ("consistency", "reconstruction"):
+    for name in ("consistency", "reconstruction", "action_value"):
         if getattr(config.learner, f"{name}_coefficient"):
             part = torch.from_numpy(getattr(wanted, name))
             torch.testing.assert_close(got.parts[name], part, rtol=1e-9, atol=1e-9)

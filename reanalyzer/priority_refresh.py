@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from efficientzero.schema import SliceBatch, TrainingBatch
-from reanalyzer.targets.target_maker import TargetMaker
+from reanalyzer.targets import TargetMaker
 
 _SOON_S = 0.1
 
