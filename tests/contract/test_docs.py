@@ -106,7 +106,6 @@ MADE_BY_THE_READER = {
     "reanalyzer/targets/stored.py",
     "docs/results/catch/simulations.png",
     "docs/results/minatar/minatar-100k.md",
-    "docs/results/variants.md",
 }
 """Files that the pages tell their reader to write."""
 

@@ -32,13 +32,12 @@ NO_SEARCH = {
     "actor.action_rule": "epsilon_greedy",
     "learner.policy_coefficient": 0.0,
 }
+NOISY = {**NO_SEARCH, "search.num_simulations": 0}
 NO_MODEL = {
-    **NO_SEARCH,
-    "search.num_simulations": 0,
+    **NOISY,
     "agent.value_prefix": False,
     "learner.consistency_coefficient": 0.0,
 }
-NOISY = {**NO_SEARCH, "search.num_simulations": 0}
 DISTILLED = {"learner.action_value_coefficient": 1.0}
 RECONSTRUCTION = {
     "learner.reconstruction_coefficient": 1.0,
@@ -52,6 +51,7 @@ SWITCHES = (
         for rule in ("completed_q", "softmax_q")  # the others read the same numbers
     ),
     Switch("priors from action values", {"search.prior": "action_values"}, DISTILLED),
+    Switch("searches with Q", {"search.prior": "action_values"}, {**ACTION_VALUES, **LOCAL}),
     Switch("no search", {"search.num_simulations": 0}, NO_SEARCH),
     # Acting.
     Switch("epsilon-greedy", {"actor.action_rule": "epsilon_greedy"}),
