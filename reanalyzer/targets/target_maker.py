@@ -24,7 +24,7 @@ from efficientzero.schema import (
     TrainingBatch,
 )
 from efficientzero.search import Planner
-from reanalyzer.root_batch import value_batch_size
+from reanalyzer.root_batch import observations_of
 from reanalyzer.targets.action_values import (
     add_action_value_targets,
     no_action_value_targets,
@@ -33,6 +33,7 @@ from reanalyzer.targets.cells import CellValues, observations
 from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
 from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
+from reanalyzer.targets.network_values import NetworkValues
 from reanalyzer.targets.search import SearchTarget
 from reanalyzer.targets.slice_targets import (
     action_mask,
@@ -49,6 +50,7 @@ from reanalyzer.targets.value_target import (
     ValueTarget,
     nothing_to_complete,
 )
+from replay.format import TrainingBatch
 
 VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "td": TdTarget,
@@ -126,7 +128,7 @@ class TargetMaker:
         self._newest.update(slices, target_train_step)
         sample = self._aged(slices, target_train_step)
         needs = self._value_target.needs(sample)
-        estimates = self._network_estimates(slices, needs.values)
+        estimates = self._network.estimates(slices.frames, needs.values)
         action_values = no_action_value_targets(config, *slices.search_policies.shape[::2])
         found, policies = self._values_and_policies(
             slices, needs, estimates[0], policy_mask(sample.ends, steps), action_values
