@@ -172,7 +172,7 @@ class Roots:
 class SearchResult(NamedTuple):
     """A planner's results at its roots."""
 
-    visit_counts: I32  # [B, W] a search's sum M; every row has a visit
+    visit_counts: I32  # [B, W] a search's sum M, every row has a visit; all 0 without a search
     policies: F32  # [B, W] what the policy is trained towards: visit shares or improved
     best_actions: I32  # [B] what the search recommends
     root_values: F32  # [B] mean value of the root, raw scale

@@ -15,9 +15,9 @@ from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weight_client import WeightClient, WeightSource
 from efficientzero.worker import Place, run_worker, tracked
+from reanalyzer.priority_refresh import SliceSource
 from reanalyzer.reanalyzer import Reanalyzer
 from reanalyzer.root_batch import reanalysis_search
-from reanalyzer.targets import SliceSource
 from reanalyzer.turns import BatchTurns
 from replay.info import wait_until_ready
 from replay.relay import reached_through_relays

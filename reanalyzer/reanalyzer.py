@@ -20,7 +20,8 @@ from efficientzero.process.runtime import StopSignal, WaitReason
 from efficientzero.rpc.weight_client import WeightSource
 from efficientzero.schema import SliceBatch
 from efficientzero.search import Planner
-from reanalyzer.targets import PriorityRefresh, SliceSource, TargetMaker
+from reanalyzer.priority_refresh import PriorityRefresh, SliceSource
+from reanalyzer.targets import TargetMaker
 from replay.format import TrainingBatch
 
 _WAIT_S = 0.5

@@ -1,4 +1,4 @@
-"""A reanalyzer's roots: how many it searches at once, timed at start or as configured.
+"""A reanalyzer's search: how many roots it searches at once, timed at start or as configured.
 
 Called by ``reanalyzer.__main__``. One training batch needs up to B * (K + 1) roots for policies
 and, if values are searched too, as many again. They are cut into equal parts; the size with the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ import torch
 from efficientzero.config import Config, most_roots
 from efficientzero.inference import step_seconds
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import Bool, EnvSpec, Frames, stack_window
+from efficientzero.schema import EnvSpec
 from efficientzero.search import Planner, make_planner
 
 _SMALLEST = 32
@@ -99,24 +99,3 @@ def reanalysis_search(
         generator=generator,
         simulations=config.reanalyzer_simulations,
     )
-
-
-def observations_of(
-    frames: Frames, cells: Bool, size: int, num_stacked_frames: int
-) -> Iterator[Frames]:
-    """Yield the observations of ``cells`` [B, K + n + 1] of slices, row by row.
-
-    In parts of at most ``size``, each stacked on demand: all policy roots of 256 slices of
-    96x96 RGB frames would take 170 MB.
-
-    Args:
-        frames: [B, S + K + n, *frame].
-        cells: whose observations are wanted.
-        size: the most of one part.
-        num_stacked_frames: S.
-    """
-    rows, offsets = np.nonzero(cells)
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
-        windows = offsets[part, None] + np.arange(num_stacked_frames)  # [N, S]
-        yield stack_window(frames[rows[part, None], windows], 0, num_stacked_frames)

@@ -7,31 +7,23 @@ Called by the reanalyzer's loop, which keeps the weights current. A root is a ce
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
 from efficientzero.config import Config, has_local_targets, num_fresh_policies, num_refreshed
 from efficientzero.metrics import SearchRates, SectionTimer
-from efficientzero.schema import (
-    F32,
-    F64,
-    Bool,
-    Frames,
-    Roots,
-    SearchResult,
-    SliceBatch,
-)
+from efficientzero.schema import F32, F64, Bool, Frames, Roots, SearchResult, SliceBatch
 from efficientzero.search import Planner
-from reanalyzer.root_batch import observations_of
+from reanalyzer.root_batch import value_batch_size
 from reanalyzer.targets.action_values import (
     add_action_value_targets,
     no_action_value_targets,
 )
+from reanalyzer.targets.cells import CellValues, observations
 from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
 from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
-from reanalyzer.targets.network_values import NetworkValues
 from reanalyzer.targets.search import SearchTarget
 from reanalyzer.targets.slice_targets import (
     action_mask,
@@ -95,7 +87,11 @@ class TargetMaker:
         self._config, self._search = config, search
         self._num_actions = num_actions
         self._generator, self._timer = generator, timer
-        self._network = NetworkValues(config, search, timer)
+        self._cells = CellValues(
+            search,
+            num_stacked_frames=config.env.num_stacked_frames,
+            batch_size=value_batch_size(config, search.batch_size),
+        )
         self._value_target = value_target(config)
         self._auxiliary_targets = [
             value_target(_with_discount(config, discount))
@@ -122,7 +118,7 @@ class TargetMaker:
         self._newest.update(slices, target_train_step)
         sample = self._aged(slices, target_train_step)
         needs = self._value_target.needs(sample)
-        estimates = self._network.estimates(slices.frames, needs.values)
+        estimates = self._network_estimates(slices, needs.values)
         action_values = no_action_value_targets(config, *slices.search_policies.shape[::2])
         found, policies = self._values_and_policies(
             slices, needs, estimates[0], policy_mask(sample.ends, steps), action_values
@@ -186,10 +182,10 @@ class TargetMaker:
         by_action = self._config.agent.value_function == "action"
         cells[:, 0] |= not by_action
         values = np.zeros(cells.shape, np.float32)
-        values[cells] = self._network.values(slices.frames, cells)
+        values[cells] = self._cells.state_values(slices.frames, cells)
         no_roots = np.full((len(values), 1), np.nan, np.float32)
         targets = self._priority_target.targets(sample, Estimates(values, no_roots)).values
-        now = self._network.taken_action_values(slices) if by_action else values[:, 0]
+        now = self._cells.taken_action_values(slices) if by_action else values[:, 0]
         errors: F64 = np.abs(now - targets[:, 0]).astype(np.float64)
         return errors
 
@@ -224,14 +220,7 @@ class TargetMaker:
         cells[:, :num_policies] |= needs.roots
         root_values = np.full(cells.shape, np.nan, np.float32)
         with self._timer.section("search"):
-            found = self._searched(
-                observations_of(
-                    slices.frames,
-                    cells,
-                    self._search.batch_size,
-                    self._config.env.num_stacked_frames,
-                )
-            )
+            found = self._searched(slices.frames, cells)
         if found is not None:
             root_values[cells] = found.root_values
             if self._config.reanalyzer.value_bootstrap == "search":
@@ -242,6 +231,26 @@ class TargetMaker:
             add_action_value_targets(action_values, for_cells, for_policy, self._config)
             self.diagnostics.add_searches(for_policy)
         return Estimates(values, root_values[:, :num_policies]), policies
+
+    def _network_estimates(self, slices: SliceBatch, cells: Bool) -> F32:
+        """Return what the network says of ``cells`` [B, K + n + 1], f32 [1 + H, B, K + n + 1].
+
+        Of the value head, then of each auxiliary horizon; 0 elsewhere, and where only searches
+        bootstrap.
+        """
+        num_horizons = 1 + len(self._auxiliary_targets)
+        estimates = np.zeros((num_horizons, *cells.shape), np.float32)
+        if num_horizons > 1:
+            with self._timer.section("values"):
+                estimates[:, cells] = self._cells.horizon_values(slices.frames, cells, num_horizons)
+        bootstrap = self._config.reanalyzer.value_bootstrap
+        if bootstrap == "max_action_value" or (bootstrap == "network" and num_horizons == 1):
+            with self._timer.section("values"):
+                of_network = self._cells.state_values
+                if bootstrap == "max_action_value":
+                    of_network = self._cells.best_action_values
+                estimates[0, cells] = of_network(slices.frames, cells)
+        return estimates
 
     def _auxiliary_values(self, sample: Sample, found: Estimates, estimates: F32) -> F32:
         """Return the targets of each auxiliary horizon from its ``estimates``, [B, H, K + 1]."""
@@ -259,10 +268,10 @@ class TargetMaker:
         chosen[self._generator.permutation(num_slices)[:num_fresh]] = True
         return chosen
 
-    def _searched(self, observations: Iterable[Frames]) -> SearchResult | None:
-        """Return the results of searching all ``observations``; None if there are none."""
-        results = []
-        for part in observations:
+    def _searched(self, frames: Frames, cells: Bool) -> SearchResult | None:
+        """Return the results of searching all ``cells``; None if there are none."""
+        results, size = [], self._search.batch_size
+        for part in observations(frames, cells, size, self._config.env.num_stacked_frames):
             self.search_rates.add(len(part))
             results.append(self._search.run(Roots(part), exploration_noise=True))
         if not results:

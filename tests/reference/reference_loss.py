@@ -131,7 +131,7 @@ class _Outputs:
 
 
 def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: Held) -> _Outputs:
-    said = _Outputs([], [], [], [], [], [], [])
+    said = _Outputs([], [], [], [], [], [], [], [])
     latents_of_all: list[Tensor] = []
     is_muzero = config.compat.gradient_scaling == "muzero"
     latents = network.representation(batch.root_observations)

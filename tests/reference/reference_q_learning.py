@@ -87,7 +87,7 @@ class Dqn:
                     y += self._discount * float(self.target(transition.following[None]).max())
             error = self.q(transition.observation[None])[0, transition.action] - y
             size = error.abs()
-            is_small = float(size) <= self._huber
+            is_small = size.item() <= self._huber
             loss = loss + (
                 0.5 * error**2 if is_small else self._huber * size - 0.5 * self._huber**2
             )

@@ -16,7 +16,7 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import Ending
 from efficientzero.search.batched_search import BatchedSearch
 from learner.records.priority_feedback import PriorityFeedback
-from reanalyzer.targets.priority_refresh import PriorityRefresh
+from reanalyzer.priority_refresh import PriorityRefresh
 from reanalyzer.targets.target_maker import TargetMaker
 from replay.info import ReplayInfo, wait_until_ready
 from replay.snapshots.request import request_snapshot

@@ -27,6 +27,11 @@ class Switch(NamedTuple):
 ACTION_VALUES = {"agent.value_function": "action"}
 LOCAL = {"learner.target_network": "local"}
 C51 = {"agent.value_distribution": "categorical", **LOCAL}
+WITHOUT_SEARCH = {
+    **ACTION_VALUES,
+    "search.num_simulations": 0,
+    "reanalyzer.policy_reanalyze_ratio": 0.0,
+}
 RECONSTRUCTION = {"learner.reconstruction_coefficient": 1.0}
 DISTILLED = {"learner.action_value_coefficient": 1.0}
 MIXED = {"reanalyzer.mixed_start_train_steps": 1, "reanalyzer.mixed_fresh_env_steps": 50}
@@ -45,6 +50,12 @@ SWITCHES = (
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
     Switch("mixed values", {"reanalyzer.value_target": "mixed"}, MIXED),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
+    Switch("further horizons", {"agent.auxiliary_discounts": (0.9, 0.5)}),
+    Switch(
+        "planning with a horizon",
+        {"search.planning_horizon": 1, "search.other_horizon_weight": 0.5},
+        {"agent.auxiliary_discounts": (0.8,)},
+    ),
     Switch("bootstrap by search", {"reanalyzer.value_bootstrap": "search"}),
     Switch(
         "bootstrap by action values", {"reanalyzer.value_bootstrap": "max_action_value"}, DISTILLED
@@ -55,6 +66,8 @@ SWITCHES = (
     # The network and its losses.
     Switch("action values", ACTION_VALUES),
     Switch("C51", {"agent.value_distribution": "categorical"}, LOCAL),
+    Switch("dueling", {"network.dueling": True}, ACTION_VALUES),
+    Switch("noisy heads", {"network.noisy_heads": True}, WITHOUT_SEARCH),
     Switch("rewards", {"agent.value_prefix": False}),
     Switch("no categories", {"network.categorical_values": False}),
     Switch("no consistency", {"learner.consistency_coefficient": 0.0}),

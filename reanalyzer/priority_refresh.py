@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from efficientzero.schema import SliceBatch
-from reanalyzer.targets.target_maker import TargetMaker
+from reanalyzer.targets import TargetMaker
 from replay.format import TrainingBatch
 
 _SOON_S = 0.1
