@@ -23,7 +23,6 @@ from efficientzero.config.files import (
     PRESETS,
     REMOVED_FIELDS,
     ConfigError,
-    closest,
     config_from_dict,
     config_hash,
     config_to_dict,
@@ -31,7 +30,6 @@ from efficientzero.config.files import (
     flatten,
     hyperparameters,
     load_preset,
-    nearest,
     preset_of_env,
     whole,
 )
@@ -59,6 +57,7 @@ from efficientzero.config.schedules import (
     next_evaluation,
     temperature,
 )
+from efficientzero.config.spelling import closest, nearest
 from efficientzero.config.validation import check_devices, is_device, validate
 
 __all__ = [

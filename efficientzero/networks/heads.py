@@ -125,9 +125,9 @@ def heads_of(config: Config) -> Heads:
         auxiliary_values=len(agent.auxiliary_discounts),
         planning_horizon=search.planning_horizon,
         other_horizon_weight=search.other_horizon_weight,
+        q_temperature=search.q_temperature if search.prior == "action_values" else None,
         is_dueling=network.dueling,
         noisy_sigma=network.noisy_sigma if network.noisy_heads else 0.0,
-        q_temperature=search.q_temperature if search.prior == "action_values" else None,
     )
 
 

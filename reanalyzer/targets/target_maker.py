@@ -21,7 +21,6 @@ from efficientzero.schema import (
     Roots,
     SearchResult,
     SliceBatch,
-    TrainingBatch,
 )
 from efficientzero.search import Planner
 from reanalyzer.root_batch import value_batch_size
@@ -49,6 +48,7 @@ from reanalyzer.targets.value_target import (
     ValueTarget,
     nothing_to_complete,
 )
+from replay.format import TrainingBatch
 
 VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "td": TdTarget,

@@ -45,7 +45,7 @@ def printed_config(capsys, *arguments: str) -> dict[str, tuple[str, str]]:
     return {row[0]: (row[1], row[2]) for row in rows if len(row) == 3}
 
 
-def test_print_config_tells_where_each_value_came_from(capsys):
+def test_print_config_shows_where_each_value_came_from(capsys):
     shown = printed_config(capsys, "--preset", "catch", "--search.num-simulations", "25")
     assert shown["search.num_simulations"] == ("25", "command line")
     assert shown["budget.env_steps"] == ("12000", "preset catch")
