@@ -9,7 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.checks.fork import Fork
-from efficientzero.config import Config, ConfigError, config_to_dict, flatten
+from efficientzero.config import (
+    Config,
+    ConfigError,
+    config_to_dict,
+    flatten,
+    has_action_values,
+)
 from efficientzero.schema import EnvSpec
 
 # What the stored steps are made of, and how they are packed. A final evaluation's time limit is
@@ -63,6 +69,10 @@ def _check_weights(fork: Fork, config: Config, got: dict[str, Any], there: dict[
     shapes = [key for key in got if key.startswith("network.") and key not in _NOT_SHAPES]
     keys = (*shapes, "agent.value_prefix", "agent.auxiliary_discounts", "learner.optimizer")
     _require(got, {key: there[key] for key in keys}, f"{fork.parent.run_id}'s weights have")
+    if has_action_values(config) != has_action_values(fork.parent.config):
+        own = {"agent.value_function": there["agent.value_function"]}
+        own["learner.action_value_coefficient"] = there["learner.action_value_coefficient"]
+        _require(got, own, f"{fork.parent.run_id}'s weights have")
     coefficient = "learner.consistency_coefficient"
     if got[coefficient] and there[coefficient]:
         kind = {"learner.consistency": there["learner.consistency"]}

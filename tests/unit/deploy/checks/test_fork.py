@@ -243,6 +243,10 @@ def test_weights_without_a_snapshot_of_their_moment_are_refused(parent):
     [
         ({"network.channels": 5}, "network.channels: got 5, wanted 4"),
         ({"agent.value_prefix": False}, "agent.value_prefix: got False, wanted True"),
+        (
+            {"agent.value_function": "action"},
+            "agent.value_function: got action, wanted state",
+        ),
         ({"learner.optimizer": "sgd"}, "learner.optimizer: got sgd, wanted adamw"),
         ({"learner.consistency": "spr"}, "learner.consistency: got spr, wanted simsiam"),
         (
