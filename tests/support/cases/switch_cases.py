@@ -45,6 +45,7 @@ SWITCHES = (
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
     Switch("mixed values", {"reanalyzer.value_target": "mixed"}, MIXED),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
+    Switch("v_trace", {"reanalyzer.value_target": "v_trace"}),
     Switch("further horizons", {"agent.auxiliary_discounts": (0.9, 0.5)}),
     Switch(
         "planning with a horizon",
