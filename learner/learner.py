@@ -20,7 +20,6 @@ from efficientzero.metrics import ProcessUsage, Pulse, SectionTimer
 from efficientzero.process.runtime import PlainError, WaitReason, seed_sequence
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.runs.run_folder import RunInfo
-from efficientzero.schema import TrainingBatch
 from learner.batches import BatchChecks, BatchFeeder, BatchLoader, Freshness, ReadyBatch
 from learner.parts import LearnerParts, TrainingObserver
 from learner.records import PriorityFeedback
@@ -28,11 +27,11 @@ from learner.training import (
     End,
     Idle,
     Progress,
-    StepRecord,
     TrainingDiverged,
     TrainState,
     Update,
     Updater,
+    UpdateStatistics,
     eval_values,
     local_targets,
     make_optimizer,
@@ -41,6 +40,7 @@ from learner.training import (
 )
 from learner.training.losses import LossInput
 from learner.weights import Publishing
+from replay.format import TrainingBatch
 
 _WAIT_S = 0.5
 _SAVE_EVERY_S = 600.0
@@ -99,7 +99,7 @@ class Learner:
         self._freshness, self._progress = Freshness(self._config), Progress(self._config)
         self._pending: deque[_PendingStep] = deque()  # oldest first
         self._saved_at, self._save_is_due = time.monotonic(), False
-        self._steps = StepRecord(self._config.learner.max_grad_norm)
+        self._steps = UpdateStatistics(self._config.learner.max_grad_norm)
 
     @property
     def train_step(self) -> int:

@@ -13,13 +13,13 @@ import torch
 from efficientzero.metrics import Tracker
 from efficientzero.process.runtime import StopSignal
 from efficientzero.runs.lease import Lease
-from efficientzero.schema import TrainingBatch
 from learner.batches import BatchSource
 from learner.cluster import Starvation
 from learner.pacing import Governor
 from learner.records import CheckpointSaver, FairnessRecord, PrioritySink, RunRecord
 from learner.training import Ranks, SingleDevice
 from learner.weights import WeightPublisher
+from replay.format import TrainingBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

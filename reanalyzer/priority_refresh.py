@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from efficientzero.schema import SliceBatch, TrainingBatch
+from efficientzero.schema import SliceBatch
 from reanalyzer.targets import TargetMaker
+from replay.format import TrainingBatch
 
 _SOON_S = 0.1
 

@@ -18,10 +18,11 @@ from efficientzero.metrics import Interval, ProcessUsage, Pulse, SectionTimer, T
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.process.runtime import StopSignal, WaitReason
 from efficientzero.rpc.weight_client import WeightSource
-from efficientzero.schema import SliceBatch, TrainingBatch
+from efficientzero.schema import SliceBatch
 from efficientzero.search import Planner
 from reanalyzer.priority_refresh import PriorityRefresh, SliceSource
 from reanalyzer.targets import TargetMaker
+from replay.format import TrainingBatch
 
 _WAIT_S = 0.5
 

@@ -17,12 +17,12 @@ import numpy as np
 from efficientzero.config import Config
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import EnvSpec, TrainingBatch
+from efficientzero.schema import EnvSpec
 from replay.driver import Quarantine, reverb_lite
-from replay.format import NewArray, batch_spec, decode_batch, encode_batch
+from replay.format import NewArray, TrainingBatch, batch_spec, decode_batch, encode_batch
 from replay.tables import TRAINING_QUEUE
 
-_TURN_S = 0.2
+_POLL_S = 0.2
 _RETRY_S = 0.5
 _COLUMN = "batch"
 _SAMPLE_COLUMN = 5  # after key, probability, table_size, priority, times_sampled
@@ -78,9 +78,9 @@ class TrainingQueueWriter:
             if self._stop.is_set() or left_s <= 0:
                 return False
             # Reverb takes 0 ms for no limit.
-            turn_ms = max(1, int(1000 * min(left_s, _TURN_S)))
+            poll_ms = max(1, int(1000 * min(left_s, _POLL_S)))
             try:
-                self._writer.end_episode(timeout_ms=turn_ms)
+                self._writer.end_episode(timeout_ms=poll_ms)
                 self._has_unconfirmed = False
             except self._reverb.DeadlineExceededError:
                 continue
@@ -154,7 +154,7 @@ class TrainingQueueReader:
         sampler = None
         while not self._stop.is_set():
             # One batch at a time: batches held here grow stale and are lost with the process.
-            if not self._room.acquire(timeout=_TURN_S):
+            if not self._room.acquire(timeout=_POLL_S):
                 continue
             try:
                 if sampler is None:

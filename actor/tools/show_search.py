@@ -80,7 +80,8 @@ def decide(run: RunInfo, env_step: int) -> Decision:
         generator=generator(config.seed, "evaluator", 0, 2),
     )
     if not isinstance(search, BatchedSearch):
-        raise ValueError(f"search.algorithm: got {config.search.algorithm}, which grows no trees")
+        kind = type(search).__name__
+        raise ValueError(f"{run.run_id}: its planner is {kind}, wanted one that grows trees")
     envs = make_env_batch(
         config,
         seeds=evaluation_seeds(config, 1),

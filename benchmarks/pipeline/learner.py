@@ -23,12 +23,12 @@ from efficientzero.networks import make_network
 from efficientzero.process.devices import keep_freed_memory
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import weights_pb2
-from efficientzero.schema import EnvSpec, TrainingBatch
+from efficientzero.schema import EnvSpec
 from learner.batches import BatchChecks, BatchFeeder, BatchLoader
 from learner.training import Updater, make_optimizer
 from learner.training.losses import compute_loss, loss_parts
 from learner.weights import Publications, WeightPublisher
-from replay.format import batch_spec
+from replay.format import TrainingBatch, batch_spec
 
 _MAX_STEP_RATIO = 1.05
 _MOST_WAIT_PERCENT = 2.0

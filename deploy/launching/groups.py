@@ -61,6 +61,7 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("search.mellowmax_",): lambda values: values["search.improved_policy"] == "mellowmax",
     ("learner.trust_coefficient",): lambda values: values["learner.optimizer"] == "lars",
     ("learner.huber_delta",): lambda values: not values["network.categorical_values"],
+    ("network.noisy_sigma",): lambda values: values["network.noisy_heads"],
     ("network.support_b",): lambda values: values["network.categorical_values"],
     ("learner.average_for",): lambda values: values["learner.average_decay"],
     ("actor.epsilon_",): lambda values: values["actor.action_rule"] == "epsilon_greedy",

@@ -23,7 +23,7 @@ from efficientzero.schema import F64
 _REFERENCES = ("random", "human")
 _LEVERAGE_AGGREGATES = ("mean", "median", "IQM")
 _SMALL, _LARGE = 10.0, 1_000.0
-"""Scores below have two decimals, scores from the second on none."""
+"""Below the first, scores have two decimals; from the second on, none."""
 _PAGE_WIDTH, _LONGEST_CELL, _LONGEST_HEADER = 156, 32, 14
 """In characters; the page breaks what is longer."""
 

@@ -30,7 +30,7 @@ RUN_MARK = "EFFICIENTZERO_RUN_UID"
 
 LAUNCH_MARK = "EFFICIENTZERO_LAUNCH"
 """Environment variable with a random number of one launch, which is never written to disk: who has
-it descends from that launcher. By it alone processes are found that are to be ended."""
+it descends from that launcher. Only processes that have it are ended."""
 
 DETERMINISTIC_ARITHMETIC = {"MKL_CBWR": "AUTO,STRICT"}
 """Environment in which MKL rounds alike wherever its arguments lie in memory. By default a product
@@ -152,7 +152,7 @@ class Child:
 class _LogFile:
     """Appends to a file, and opens it again after a failure; the pipe must be read all the time.
 
-    What a full disk did not take is missing; how much that is, the file says where it goes on.
+    What a full disk refused is missing; the file says how much, at the place where it goes on.
     """
 
     def __init__(

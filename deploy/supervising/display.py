@@ -43,7 +43,7 @@ _ONLY_IN_LOG_FILES = re.compile(
     # The launcher's own line says how all of them are tracked; what goes wrong is a warning.
     r"|\S+ \S+ INFO wandb (?:online|offline): group "
 )
-"""What Reverb says for itself, and the same of every role."""
+"""Lines of Reverb about itself, and lines that every role prints alike."""
 
 
 class Pace(NamedTuple):

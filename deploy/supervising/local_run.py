@@ -33,7 +33,7 @@ from efficientzero.runs.results.run_summary import (
 from efficientzero.runs.run_folder import RunInfo
 
 INCARNATIONS_PER_LAUNCH = 1_000
-"""More than a process is ever started again in one launch."""
+"""No process is started so often in one launch."""
 
 
 class Plan(NamedTuple):

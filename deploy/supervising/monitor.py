@@ -30,8 +30,8 @@ _ANSWER_TIMEOUT_S = 2.0
 _COLLECTION_ENDED = (run_pb2.LAST_STEPS, run_pb2.FINISHED)
 
 _CHANNEL_OPTIONS = (
-    # What the supervisor knows of a run that has just begun must not be two seconds old; and no
-    # retries: the next poll is one.
+    # The supervisor needs the state of a new run within two seconds. No retries: the next poll
+    # is one.
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_retries", 0),
 )

@@ -45,5 +45,5 @@ class StopRequests:
             self.exit_code = 128 + signum
             self.stop.set(signal.Signals(signum).name)
         elif now - self._first_at > _SAME_KEYPRESS_S:
-            # Sooner it may be one keypress twice: a shell's and make's or timeout's.
+            # Two signals at once may be one keypress: a shell's, and make's or timeout's.
             self.is_firm = True

@@ -28,7 +28,7 @@ _KILL_WAIT_S = 5.0
 _LONGEST_PAUSE_S = 30.0
 _LONG_RUN_S = 600.0
 _MOST_CLEAN_EXITS = 10
-"""In a row and too early; then it is no person who stops the process, but what it runs."""
+"""In a row and too early: no person stops a process so often."""
 
 
 class Progress(NamedTuple):
@@ -197,7 +197,7 @@ class Supervisor:
         if watched.clean_exits > _MOST_CLEAN_EXITS:
             return f"{child.spec.name} left before the run was over {watched.clean_exits} times"
         if watched.left_cleanly:
-            # Somebody stopped it from outside; without it the run would wait for ever.
+            # Somebody stopped it from outside, and the run would wait for it for ever.
             self._note(f"{child.spec.name} left before the run was over, starting it again")
         try:
             child.start(incarnation=watched.starts)

@@ -25,7 +25,6 @@ from efficientzero.config.files import (
     PRESETS,
     REMOVED_FIELDS,
     ConfigError,
-    closest,
     config_from_dict,
     config_hash,
     config_to_dict,
@@ -33,7 +32,6 @@ from efficientzero.config.files import (
     flatten,
     hyperparameters,
     load_preset,
-    nearest,
     preset_of_env,
     whole,
 )
@@ -61,6 +59,7 @@ from efficientzero.config.schedules import (
     next_evaluation,
     temperature,
 )
+from efficientzero.config.spelling import closest, nearest
 from efficientzero.config.validation import check_devices, is_device, validate
 
 __all__ = [

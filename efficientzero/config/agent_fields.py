@@ -83,6 +83,12 @@ class NetworkConfig:
     """Space of values and prefixes. sqrt: MuZero's h(x); identity: raw values."""
     support_bins: int = 0
     """Categories, evenly spaced over -bound..bound. 0: one per integer, 2 * support_bound + 1."""
+    dueling: bool = False
+    """Q(s, a) is the sum of a state's value and the advantage of the action, of two streams."""
+    noisy_heads: bool = False
+    """The layers of the head with Q(s, a) have trained noise, by which actors explore."""
+    noisy_sigma: float = 0.5
+    """Scale of that noise at the start, over the root of a layer's inputs."""
     zero_init_heads: bool = True
     """Start the last layer of each head at zero: uniform policy, zero value and prefix."""
 

@@ -6,7 +6,8 @@ Called by the launcher. docs/reference/compat.md describes each switch.
 from __future__ import annotations
 
 from efficientzero.config.agent_fields import CompatConfig
-from efficientzero.config.files import ConfigError, nearest
+from efficientzero.config.files import ConfigError
+from efficientzero.config.spelling import nearest
 
 COMPAT_GROUPS = {
     "none": CompatConfig(),

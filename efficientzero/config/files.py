@@ -7,12 +7,10 @@ checks are pydantic's; only the naming of the nearest known key is ours.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
@@ -20,9 +18,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from efficientzero.config.fields import Config
+from efficientzero.config.spelling import nearest
 
 PRESETS = (
-    *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning"),
+    *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning", "q-search"),
     *("minatar", "cartpole", "acrobot", "catch", "catch-q", "cartpole-q"),
 )
 """Names of the presets, the reference first. Each is a TOML file of differences."""
@@ -93,6 +92,9 @@ _NOT_IN_OLDER_HASHES = {
     "network.support_bins": 0,
     "learner.huber_delta": 0.0,
     "learner.target_network": "reanalyzer",
+    "network.dueling": False,
+    "network.noisy_heads": False,
+    "network.noisy_sigma": 0.5,
     "agent.double_q": False,
     "agent.value_distribution": "two_hot",
     "replay.priority": "value_error",
@@ -117,10 +119,6 @@ _PROCESS_COUNTS = ("cluster.num_actors", "cluster.num_reanalyzers")
 """
 
 _ADAPTER = TypeAdapter(Config)
-
-
-_LEAST_LIKENESS = 0.6
-_LEAST_BEGINNING = 3  # letters
 
 
 class ConfigError(ValueError):
@@ -247,41 +245,6 @@ def config_hash(config: Config, origin: Mapping[str, Any] = MappingProxyType({})
             del values[key]
     text = json.dumps({**values, **origin}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return `` (did you mean ...?)`` or an empty string."""
-    close = closest(word, known)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def closest(word: str, known: Iterable[str], *, count: int = 1) -> list[str]:
-    """Return the ``count`` known names that are most similar, best first.
-
-    Case and the signs between words do not count. The same name comes first, then the same last
-    part after a dot (``num_simulations`` for ``search.num_simulations``), then names of which one
-    begins with the other, then those that differ in few letters.
-    """
-    ranks = {name: _likeness(word, name) for name in known}
-    likely = [name for name, rank in ranks.items() if rank >= _LEAST_LIKENESS]
-    return sorted(likely, key=lambda name: -ranks[name])[:count]
-
-
-def _likeness(word: str, name: str) -> float:
-    """Return 3 for the same name, 2 for the same last part, below 2 by how alike they are."""
-    given, meant = _letters(word), _letters(name)
-    if given == meant:
-        return 3.0
-    if _letters(word.rpartition(".")[2]) == _letters(name.rpartition(".")[2]):
-        return 2.0
-    alike = difflib.SequenceMatcher(None, given, meant).ratio()
-    shorter = min(len(given), len(meant))
-    begins = shorter >= _LEAST_BEGINNING and given[:shorter] == meant[:shorter]
-    return alike + (_LEAST_LIKENESS if begins else 0.0)
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[-_\s]", "", name).lower()
 
 
 def _preset_values(name: str) -> dict[str, Any]:

@@ -104,8 +104,7 @@ class ObservationCheck:
         if self._is_image:
             raise ContractViolation(text)
         if not self.out_of_range:
-            # Real tasks leave the range that they declare now and then; the network reads the
-            # value as it is.
+            # Real tasks leave their declared range now and then; the network takes the value.
             self.out_of_range = text
             log.warning("%s; taken as it is, further ones are not reported", text)
 
@@ -162,7 +161,7 @@ def check_frame(frame: Frames, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
     """Check shape and dtype of a frame.
 
     Raises:
-        ContractViolation: they are other ones.
+        ContractViolation: one of them differs.
     """
     if frame.shape != shape or frame.dtype != dtype:
         raise ContractViolation(f"frame: got {describe(frame)}, wanted {dtype} {shape}")

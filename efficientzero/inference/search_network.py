@@ -28,7 +28,12 @@ from efficientzero.inference.node_pools import (
     NodePools,
     Rows,
 )
-from efficientzero.networks import EfficientZeroNet, InitialInference, step_answers
+from efficientzero.networks import (
+    EfficientZeroNet,
+    InitialInference,
+    noisy_layers,
+    step_answers,
+)
 from efficientzero.process.devices import precision_context
 
 Backend = Literal["auto", "eager", "folded", "graphed"]
@@ -60,6 +65,8 @@ class SearchNetwork:
         """
         self.device = next(network.parameters()).device
         self.backend, self.precision = _resolved(backend, precision, self.device), precision
+        if self.backend == "folded" and noisy_layers(network):
+            self.backend = "eager"  # folded weights would keep the noise that they were made with
         self._folded = FoldedNetwork(network) if self.backend == "folded" else None
         self.network = network if self._folded is None else self._folded.network
         """The modules to call or record, after ``refresh``."""

@@ -3,13 +3,14 @@
 Actors, reanalyzers, the evaluator and the learner build it with ``make_network``.
 """
 
-from efficientzero.networks.atom_support import (
-    AtomSupport,
-    ValueSupport,
-    distribution_loss,
-    project,
+from efficientzero.networks.blocks import LstmCell, ResidualBlock, scale_pixels
+from efficientzero.networks.classifiers import (
+    Classifier,
+    NoisyLinear,
+    draw_noise,
+    noisy_layers,
+    silence,
 )
-from efficientzero.networks.blocks import Classifier, LstmCell, ResidualBlock, scale_pixels
 from efficientzero.networks.conv_trunk import ConvDynamics
 from efficientzero.networks.efficientzero_net import (
     EfficientZeroNet,
@@ -32,7 +33,14 @@ from efficientzero.networks.node_answers import (
     node_answers,
     step_answers,
 )
-from efficientzero.networks.scalar_support import ScalarRegression, ScalarSupport
+from efficientzero.networks.supports import (
+    AtomSupport,
+    ScalarRegression,
+    ScalarSupport,
+    ValueSupport,
+    distribution_loss,
+    project,
+)
 from efficientzero.networks.trunks import TRUNKS
 
 __all__ = [
@@ -47,6 +55,7 @@ __all__ = [
     "InitialInference",
     "LstmCell",
     "NodeAnswers",
+    "NoisyLinear",
     "RecurrentInference",
     "ResidualBlock",
     "ScalarRegression",
@@ -55,12 +64,15 @@ __all__ = [
     "ValueSupport",
     "auxiliary_heads_of",
     "distribution_loss",
+    "draw_noise",
     "inference_entries",
     "make_network",
     "new_in_forks",
     "node_answers",
+    "noisy_layers",
     "project",
     "scale_pixels",
+    "silence",
     "step_answers",
     "training_only",
 ]

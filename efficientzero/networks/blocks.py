@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NormFactory = Callable[[int], nn.Module]
-"""Makes the normalisation of a layer of the given width."""
+from efficientzero.networks.classifiers import Classifier, NormFactory
 
 
 class Trunk(NamedTuple):
@@ -123,30 +122,6 @@ class LstmCell(nn.Module):
         i, f, g, o = gates.chunk(4, dim=1)  # each [B, hidden]
         c = torch.sigmoid(f) * states[:, 1] + torch.sigmoid(i) * torch.tanh(g)
         return torch.stack([torch.sigmoid(o) * torch.tanh(c), c], dim=1)
-
-
-class Classifier(nn.Module):
-    """Linear, norm, ReLU, Linear: the last layers of every head."""
-
-    def __init__(
-        self, in_size: int, hidden_size: int, out_size: int, *, norm: NormFactory, zero_init: bool
-    ) -> None:
-        """Create the layers; with ``zero_init`` all logits start at zero."""
-        super().__init__()
-        self.hidden = nn.Linear(in_size, hidden_size)
-        self.norm = norm(hidden_size)
-        self.output = nn.Linear(hidden_size, out_size)
-        if zero_init:
-            nn.init.zeros_(self.output.weight)
-            nn.init.zeros_(self.output.bias)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map [B, in_size] to logits f32 [B, out_size]."""
-        hidden = F.relu_(self.norm(self.hidden(features)))
-        # Logits keep float32: bfloat16 rounds a logit of 10 to 1/32, a visible error in a value.
-        with torch.autocast(hidden.device.type, enabled=False):
-            logits: Tensor = self.output(hidden.float())
-        return logits
 
 
 class ValuePrefixHead(nn.Module):

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientzero.config import NetworkConfig, downsample_of, latent_size
-from efficientzero.networks.blocks import NormFactory, ResidualBlock, Trunk, conv3x3, scale_pixels
+from efficientzero.networks.blocks import ResidualBlock, Trunk, conv3x3, scale_pixels
+from efficientzero.networks.classifiers import NormFactory
 from efficientzero.networks.norms import conv_norm, vector_norm
 from efficientzero.schema import EnvSpec
 

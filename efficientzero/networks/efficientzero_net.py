@@ -9,14 +9,15 @@ wait for the device, so calls can be captured as CUDA graphs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from efficientzero.config import Config, NetworkConfig
-from efficientzero.networks.atom_support import ValueSupport, make_support
-from efficientzero.networks.blocks import Classifier, Prediction, ValuePrefixHead
+from efficientzero.networks.blocks import Prediction, Trunk, ValuePrefixHead
+from efficientzero.networks.classifiers import Classifier, DuelingClassifier, NoisyLinear
 from efficientzero.networks.decoder import Decoder
 from efficientzero.networks.heads import (
     AUXILIARY_HEADS,
@@ -27,6 +28,7 @@ from efficientzero.networks.heads import (
 )
 from efficientzero.networks.node_answers import AnswerRule
 from efficientzero.networks.norms import twin_of, with_own_statistics
+from efficientzero.networks.supports import ValueSupport, make_support
 from efficientzero.networks.trunks import make_trunk
 from efficientzero.schema import EnvSpec, PolicyShape
 
@@ -97,10 +99,10 @@ class EfficientZeroNet(nn.Module):
             zero_init=config.zero_init_heads,
         )
 
-        def make_head(out_size: int, hidden_size: int = config.head_hidden_size) -> nn.Module:
+        def make_head(out_size: int) -> nn.Module:
             classifier = Classifier(
                 trunk.stem_size,
-                hidden_size,
+                config.head_hidden_size,
                 out_size,
                 norm=trunk.head_norm,
                 zero_init=config.zero_init_heads,
@@ -122,9 +124,9 @@ class EfficientZeroNet(nn.Module):
         if heads.action_values:
             self._add_head(
                 "action_value_head",
-                make_head(
-                    spec.num_actions * self.support.num_bins,
-                    config.action_value_hidden_size or config.head_hidden_size,
+                nn.Sequential(
+                    trunk.make_stem(),
+                    _action_values(config, heads, trunk, spec.num_actions, self.support.num_bins),
                 ),
             )
         if heads.auxiliary_values:
@@ -258,6 +260,24 @@ class EfficientZeroNet(nn.Module):
         with torch.no_grad():
             for name, tensor in live.items():
                 tensor.copy_(state[name])
+
+
+def _action_values(
+    config: NetworkConfig, heads: Heads, trunk: Trunk, num_actions: int, num_bins: int
+) -> nn.Module:
+    """Return the last layers of the head for action values, [B, stem] -> f32 [B, A * bins]."""
+    noisy = partial(NoisyLinear, sigma=heads.noisy_sigma)
+    make = partial(
+        Classifier,
+        trunk.stem_size,
+        config.action_value_hidden_size or config.head_hidden_size,
+        norm=trunk.head_norm,
+        zero_init=config.zero_init_heads,
+        linear=noisy if heads.noisy_sigma else nn.Linear,
+    )
+    if heads.is_dueling:
+        return DuelingClassifier(make, num_actions, num_bins)
+    return make(num_actions * num_bins)
 
 
 def make_network(config: Config, spec: EnvSpec, *, training: bool) -> EfficientZeroNet:

@@ -30,6 +30,10 @@ class Heads:
     """Q(s, a) of every action."""
     value: Literal["state", "max_action"] = "state"
     """What a state is worth: V(s), or the largest Q(s, a)."""
+    is_dueling: bool = False
+    """Action values are sums of a state's value and of advantages."""
+    noisy_sigma: float = 0.0
+    """Scale of the noise in the layers of the head for action values; 0: plain layers."""
     auxiliary_values: int = 0
     """Values of further horizons, one for each of ``agent.auxiliary_discounts``: H."""
     planning_horizon: int = 0
@@ -113,7 +117,7 @@ numbers with and without; new rows go to the end."""
 def heads_of(config: Config) -> Heads:
     """Return the heads that search reads in a run of ``config``."""
     agent, search = config.agent, config.search
-    by_action = agent.value_function == "action"
+    network, by_action = config.network, agent.value_function == "action"
     return Heads(
         value_prefix=agent.value_prefix,
         action_values=has_action_values(config),
@@ -122,6 +126,8 @@ def heads_of(config: Config) -> Heads:
         planning_horizon=search.planning_horizon,
         other_horizon_weight=search.other_horizon_weight,
         q_temperature=search.q_temperature if search.prior == "action_values" else None,
+        is_dueling=network.dueling,
+        noisy_sigma=network.noisy_sigma if network.noisy_heads else 0.0,
     )
 
 

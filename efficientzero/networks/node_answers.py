@@ -41,7 +41,7 @@ class StepOutputs(NodeOutputs, Protocol):
 
 
 class Support(Protocol):
-    """Turns the outputs of a head into numbers; see ``scalar_support``."""
+    """Turns the outputs of a head into numbers; see ``supports``."""
 
     def decode(self, logits: Tensor) -> Tensor:
         """Return raw values f32 [...] of logits [..., bins]."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from efficientzero.config import NetworkConfig
-from efficientzero.networks.blocks import NormFactory
+from efficientzero.networks.classifiers import NormFactory
 
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 

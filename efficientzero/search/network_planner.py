@@ -8,7 +8,14 @@ from torch import Tensor
 
 from efficientzero.config import SearchConfig
 from efficientzero.inference import SearchNetwork
-from efficientzero.networks import EfficientZeroNet, InitialInference, node_answers
+from efficientzero.networks import (
+    EfficientZeroNet,
+    InitialInference,
+    draw_noise,
+    node_answers,
+    noisy_layers,
+    silence,
+)
 from efficientzero.schema import F32, Frames, Roots, SearchResult
 from efficientzero.search.improved_policy import improved_policy, softmax_q
 
@@ -26,6 +33,7 @@ class NetworkPlanner:
         search: SearchConfig,
         batch_size: int,
         device: torch.device,
+        generator: np.random.Generator,
     ) -> None:
         """Store the network.
 
@@ -35,7 +43,10 @@ class NetworkPlanner:
             search: backend and precision of the inference, and what ``policies`` are.
             batch_size: the most roots of one run.
             device: where the network lives.
+            generator: for the noise of noisy layers, if there are any.
         """
+        self._generator, self._is_noisy = generator, bool(noisy_layers(network))
+        self._network = network
         self.batch_size, self.on_gpu = batch_size, device.type != "cpu"
         self._rule, self._device, self._search = network.answer_rule, device, search
         self._improve = improved_policy(search)
@@ -48,7 +59,9 @@ class NetworkPlanner:
 
     @torch.inference_mode()
     def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
-        """Return the network's answers at the roots: no visits, and no noise in any case.
+        """Return the network's answers at the roots: no visits.
+
+        ``exploration_noise`` draws that of noisy layers, one for all roots; there is no other.
 
         Values are the largest Q of the legal actions. ``policies`` are softmax(Q / q_temperature)
         over them, or what ``search.improved_policy`` names.
@@ -56,7 +69,8 @@ class NetworkPlanner:
         Raises:
             ValueError: N out of range, or the network answered with a number that is not finite.
         """
-        del exploration_noise
+        if self._is_noisy:
+            self._renew_noise(is_drawn=exploration_noise)
         if not 1 <= len(roots) <= self.batch_size:
             raise ValueError(f"observations: got {len(roots)} roots, wanted 1 to {self.batch_size}")
         said = self._inference.initial_inference(self._on_device(roots.observations))
@@ -118,8 +132,16 @@ class NetworkPlanner:
         return _to_numpy(self._rule.horizon_values(self._in_float32(observations)))
 
     def _in_float32(self, observations: Frames | Tensor) -> InitialInference:
+        if self._is_noisy:
+            self._renew_noise(is_drawn=False)
         self._inference.refresh()
         return self._inference.network.initial_inference(self._on_device(observations))
+
+    def _renew_noise(self, *, is_drawn: bool) -> None:
+        if is_drawn:
+            draw_noise(self._network, int(self._generator.integers(2**63)))
+        else:
+            silence(self._network)
 
     def _on_device(self, observations: Frames | Tensor) -> Tensor:
         return torch.as_tensor(observations).to(self._device)

@@ -92,7 +92,9 @@ def make_planner(
     if simulations is not None:
         search = dataclasses.replace(search, num_simulations=simulations)
     if search.num_simulations == 0:
-        return NetworkPlanner(network, search=search, batch_size=batch_size, device=device)
+        return NetworkPlanner(
+            network, search=search, batch_size=batch_size, device=device, generator=generator
+        )
     match search.algorithm:
         case "puct" | "gumbel":
             return BatchedSearch(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from efficientzero.config import Config
 from efficientzero.process.runtime import PlainError
-from efficientzero.schema import BATCH_FIELDS, EnvSpec, Range, TrainingBatch
-from replay.format import batch_spec
+from efficientzero.schema import EnvSpec
+from replay.format import BATCH_FIELDS, Range, TrainingBatch, batch_spec
 
 _MOST_OVERFLOW = 0.5
 

@@ -14,11 +14,11 @@ from typing import NamedTuple, Protocol
 
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import TrainingBatch
 from learner.batches.checks import BadBatch, BatchChecks
 from learner.batches.loader import BatchLoader, SentBatch
+from replay.format import TrainingBatch
 
-_TURN_S = 0.2
+_POLL_S = 0.2
 
 
 class BatchSource(Protocol):
@@ -101,7 +101,7 @@ class BatchFeeder:
 
     def _run(self) -> None:
         while not (self._stop.is_set() or self._closed.is_set()):
-            if not self._room.acquire(timeout=_TURN_S):
+            if not self._room.acquire(timeout=_POLL_S):
                 continue
             try:
                 ready = self._next()
@@ -115,7 +115,7 @@ class BatchFeeder:
                 self._ready.put(ready)
 
     def _next(self) -> ReadyBatch | None:
-        batch = self._source.get(timeout_s=_TURN_S)
+        batch = self._source.get(timeout_s=_POLL_S)
         if batch is None:
             return None
         started = time.perf_counter()

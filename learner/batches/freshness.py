@@ -10,7 +10,7 @@ import logging
 import math
 
 from efficientzero.config import Config, has_local_targets, num_fresh_policies, staleness_bound
-from efficientzero.schema import TrainingBatch
+from replay.format import TrainingBatch
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ import torch
 
 from efficientzero.config import Config
 from efficientzero.runs.results.fairness_stamp import FAIRNESS_FILE
-from efficientzero.schema import I64, TrainingBatch
+from efficientzero.schema import I64
+from replay.format import TrainingBatch
 from replay.info import ReplayCounts
 
 

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from efficientzero.config import Config
-from efficientzero.schema import F64, I64, U64, Bool, TrainingBatch
+from efficientzero.schema import F64, I64, U64, Bool
+from replay.format import TrainingBatch
 
 _NONE = -1
 _SPARE = 2

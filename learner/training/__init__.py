@@ -16,7 +16,7 @@ from learner.training.ranks import (
     device_of_rank,
     meeting_point,
 )
-from learner.training.statistics import StepRecord, training_statistics
+from learner.training.statistics import UpdateStatistics, training_statistics
 from learner.training.train_state import TrainState
 from learner.training.update import TrainingDiverged, Update, Updater
 
@@ -29,10 +29,10 @@ __all__ = [
     "SingleDevice",
     "State",
     "Step",
-    "StepRecord",
     "TrainState",
     "TrainingDiverged",
     "Update",
+    "UpdateStatistics",
     "Updater",
     "describe_network",
     "device_of_rank",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import Config
-from efficientzero.networks import EfficientZeroNet
+from efficientzero.networks import EfficientZeroNet, silence
 from efficientzero.process.devices import precision_context
 from learner.training.losses import LossInput, trained_value_logits, unroll
 
@@ -22,9 +22,11 @@ from learner.training.losses import LossInput, trained_value_logits, unroll
 def eval_values(network: EfficientZeroNet, batch: LossInput, config: Config) -> Tensor:
     """Return what ``LossTerms.value_logits`` stand for in evaluation mode, f32 [B, K + 1].
 
-    Changes neither weights nor statistics; the network is in training mode before and after.
+    Changes neither weights nor statistics; the network is in training mode before and after. Noisy
+    layers have no noise here, nor until the next train_step draws it.
     """
     device = batch.actions.device
+    silence(network)
     with in_evaluation_mode(network), precision_context(config.learner.precision, device):
         root, steps = unroll(network, batch, agent=config.agent, gradient_scaling="muzero")
         return network.answer_rule.decode(trained_value_logits(network, batch, root, steps))

@@ -7,6 +7,7 @@ algorithm 1), so that its age is exact on any machine.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -16,28 +17,29 @@ from torch import Tensor
 
 from efficientzero.config import Config, has_local_targets
 from efficientzero.networks import (
+    AUXILIARY_HEADS,
     EfficientZeroNet,
     InitialInference,
     ScalarRegression,
-    make_network,
     project,
 )
 from efficientzero.process.devices import precision_context
 from learner.training.eval_values import in_evaluation_mode
 from learner.training.losses import LossInput
+from learner.training.network import draw_training_noise
 
 
 class LocalTargets:
     """The frozen network, and the targets that it completes."""
 
     def __init__(self, network: EfficientZeroNet, config: Config) -> None:
-        """Begin with the current weights of ``network``, on its device."""
+        """Begin with the current weights of ``network``, before parts of it are compiled."""
         self._live, self._config = network, config
         self._device = next(network.parameters()).device
-        with torch.random.fork_rng(devices=[]):  # its first weights are overwritten
-            frozen = make_network(config, network.spec, training=False)
-        self._frozen = frozen.to(self._device).eval().requires_grad_(False)
-        self.begin_again()
+        self._frozen = copy.deepcopy(network).eval().requires_grad_(False)
+        for name, _ in list(self._frozen.named_children()):
+            if name in AUXILIARY_HEADS:
+                delattr(self._frozen, name)
 
     @torch.no_grad()
     def complete(self, inputs: LossInput, train_step: int) -> LossInput:
@@ -52,6 +54,7 @@ class LocalTargets:
         """
         if train_step % self._config.learner.target_interval == 0:
             self.begin_again()
+        draw_training_noise(self._frozen, self._config, train_step, is_frozen=True)
         observations, discounts = inputs.bootstrap_observations, inputs.bootstrap_discounts
         assert observations is not None and discounts is not None
         logits = self._value_logits(observations)

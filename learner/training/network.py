@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from efficientzero.config import Config, has_local_targets, most_roots
-from efficientzero.networks import EfficientZeroNet, make_network
+from efficientzero.networks import EfficientZeroNet, draw_noise, make_network
 from efficientzero.process.runtime import seed_sequence
 from efficientzero.runs.run_folder import RunInfo
 
@@ -22,6 +22,22 @@ def seeded_network(run: RunInfo) -> EfficientZeroNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torch's initialisers know only the global generator
         return make_network(run.config, run.env_spec, training=True)
+
+
+def draw_training_noise(
+    network: EfficientZeroNet, config: Config, train_step: int, *, is_frozen: bool = False
+) -> None:
+    """Draw the noise of a train_step for the noisy layers, the same on every rank.
+
+    Args:
+        network: the trained one, or the frozen one, whose noise is another.
+        config: the run's.
+        train_step: counted from 0.
+        is_frozen: which of the two.
+    """
+    if config.network.noisy_heads:
+        seeds = seed_sequence(config.seed, "learner", 0, 3 if is_frozen else 2, train_step)
+        draw_noise(network, int(seeds.generate_state(1)[0]))
 
 
 _BACKWARD = 2  # a backward pass is about two forward passes

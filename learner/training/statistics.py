@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import F64, I64, TrainingBatch
+from efficientzero.schema import F64, I64
 from learner.training.losses import LossInput, LossTerms
 from learner.training.update import Update
+from replay.format import TrainingBatch
 
 _DORMANT = 0.025
 _RANK_SAMPLES = 256
@@ -23,7 +24,7 @@ _WITH_ERRORS = ("policy", "value", "value_prefix")
 """Parts of the loss whose errors are reported as divergences or distances, not as losses."""
 
 
-class StepRecord:
+class UpdateStatistics:
     """Gradient norms and targets of the train_steps since the last row."""
 
     def __init__(self, max_grad_norm: float) -> None:

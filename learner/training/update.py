@@ -32,6 +32,7 @@ from learner.training.losses import (
     parts_at,
     priority_rule,
 )
+from learner.training.network import draw_training_noise
 from learner.training.ranks import Ranks, SingleDevice
 
 _EXPLODING = 1e6
@@ -141,6 +142,7 @@ class Updater:
         learner = self._config.learner
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(train_step, learner, self._config.budget)
+        draw_training_noise(self._network, self._config, train_step)
         if self._targets is not None:
             with self._timer.section("targets"):
                 inputs = self._targets.complete(inputs, train_step)

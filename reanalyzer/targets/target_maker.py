@@ -27,7 +27,6 @@ from efficientzero.schema import (
     Roots,
     SearchResult,
     SliceBatch,
-    TrainingBatch,
 )
 from efficientzero.search import Planner
 from reanalyzer.diagnostics import BatchDiagnostics, Newest
@@ -55,6 +54,7 @@ from reanalyzer.targets.value_target import (
     ValueTarget,
     nothing_to_complete,
 )
+from replay.format import TrainingBatch
 
 VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "td": TdTarget,

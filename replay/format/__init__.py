@@ -2,5 +2,23 @@
 
 from replay.format.batch_codec import NewArray, batch_spec, decode_batch, encode_batch
 from replay.format.slice_codec import SliceCodec
+from replay.format.training_batch import (
+    BATCH_FIELDS,
+    BatchField,
+    Range,
+    TrainingBatch,
+    batch_fields,
+)
 
-__all__ = ["NewArray", "SliceCodec", "batch_spec", "decode_batch", "encode_batch"]
+__all__ = [
+    "BATCH_FIELDS",
+    "BatchField",
+    "NewArray",
+    "Range",
+    "SliceCodec",
+    "TrainingBatch",
+    "batch_fields",
+    "batch_spec",
+    "decode_batch",
+    "encode_batch",
+]

@@ -18,7 +18,8 @@ import zstandard
 from numpy.typing import NDArray
 
 from efficientzero.config import Config, has_local_targets, num_actions_in_slice, num_refreshed
-from efficientzero.schema import BATCH_FIELDS, BatchField, EnvSpec, PolicyShape, TrainingBatch
+from efficientzero.schema import EnvSpec, PolicyShape
+from replay.format.training_batch import BATCH_FIELDS, BatchField, TrainingBatch
 
 _ZSTD_LEVEL = 1
 _NUMBER = struct.Struct("<I")

@@ -21,7 +21,7 @@ from replay.steps.slice_sampler import Sample, SampleStream, SliceDecoder
 from replay.steps.step_pool import StepPool
 
 _NUM_AHEAD = 64
-_TURN_S = 0.2
+_POLL_S = 0.2
 
 
 class OrderedSampler:
@@ -117,8 +117,8 @@ class OrderedSampler:
                 "deterministic run cannot go on without them"
             )
         while self._pool.num_added + self._stream.num_dropped < counts.steps_inserted:
-            turn_s = min(_TURN_S, deadline - time.monotonic())
-            sample = self._stream.get(timeout_s=turn_s)
+            poll_s = min(_POLL_S, deadline - time.monotonic())
+            sample = self._stream.get(timeout_s=poll_s)
             if sample is None:
                 if self._stop.is_set() or time.monotonic() >= deadline:
                     return False

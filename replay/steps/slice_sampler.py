@@ -23,7 +23,7 @@ from replay.steps.priorities import MAX_PRIORITY
 from replay.tables import TRAJECTORIES
 
 MAX_IN_FLIGHT = 64  # the service spends a quarter less on a sample than with 16
-_TURN_S = 0.2
+_POLL_S = 0.2
 _RETRY_S = 0.5
 # Reverb's order: [key, probability, table_size, priority, times_sampled, blocks, [place]].
 _KEY, _PROBABILITY, _TABLE_SIZE, _PRIORITY, _, _BLOCKS, _PLACE = range(7)
@@ -223,7 +223,7 @@ class SampleStream:
             sample = self._checked(drawn)
             while sample is not None and not self._stop.is_set():
                 try:
-                    self._samples.put(sample, timeout=_TURN_S)
+                    self._samples.put(sample, timeout=_POLL_S)
                     break
                 except queue.Full:
                     continue

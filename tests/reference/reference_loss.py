@@ -16,7 +16,7 @@ from torch import Tensor
 
 from efficientzero.config import Config, has_action_values
 from efficientzero.networks import EfficientZeroNet
-from learner.training.losses.unrolled_loss import LossInput
+from learner.training.losses.loss_input import LossInput
 
 F64 = NDArray[np.float64]
 
@@ -131,7 +131,7 @@ class _Outputs:
 
 
 def _outputs(network: EfficientZeroNet, batch: LossInput, config: Config, held: Held) -> _Outputs:
-    said = _Outputs([], [], [], [], [], [], [])
+    said = _Outputs([], [], [], [], [], [], [], [])
     latents_of_all: list[Tensor] = []
     is_muzero = config.compat.gradient_scaling == "muzero"
     latents = network.representation(batch.root_observations)

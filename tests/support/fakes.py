@@ -25,7 +25,6 @@ from efficientzero.rpc.stubs import run_pb2
 from efficientzero.rpc.weight_client import Weights
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import (
-    BATCH_FIELDS,
     F64,
     U64,
     Ending,
@@ -35,8 +34,8 @@ from efficientzero.schema import (
     Phase,
     ReplayStep,
     SliceBatch,
-    TrainingBatch,
 )
+from replay.format import BATCH_FIELDS, TrainingBatch
 from replay.format.batch_codec import batch_spec
 
 _METRIC = re.compile(r"[a-z]+(/[a-z][a-z0-9_]*){1,2}")

@@ -7,8 +7,7 @@ import numpy as np
 from efficientzero.config.derived import has_local_targets
 from efficientzero.config.fields import Config
 from efficientzero.envs import probe_env_spec
-from efficientzero.schema import TrainingBatch
-from replay.format import batch_spec
+from replay.format import TrainingBatch, batch_spec
 from tests.support.fakes import check_training_batch
 
 

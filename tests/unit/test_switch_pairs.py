@@ -19,7 +19,7 @@ from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weights_codec import decode_weights
-from efficientzero.schema import Ending, Roots, SliceBatch, TrainingBatch
+from efficientzero.schema import Ending, Roots, SliceBatch
 from efficientzero.search import make_planner
 from learner.learner import Learner
 from learner.pacing import Governor
@@ -27,7 +27,7 @@ from learner.parts import LearnerParts
 from learner.records import CheckpointSaver
 from learner.weights import WeightPublisher
 from reanalyzer.targets.target_maker import TargetMaker
-from replay.format import SliceCodec
+from replay.format import SliceCodec, TrainingBatch
 from tests.support.cases.config_cases import changed
 from tests.support.cases.switch_cases import SWITCHES, pairs, smallest_agent
 from tests.support.fakes import FakeBatchSource, FakePriorities, MemoryTracker, tiny_run
@@ -148,7 +148,7 @@ class Training:
 
 
 @pytest.mark.parametrize(("name", "fields"), pairs(), ids=[name for name, _ in pairs()])
-def test_a_pair_of_switches_is_refused_in_one_line_or_trains_and_searches(name, fields, tmp_path):
+def test_pair_is_refused_or_works(name, fields, tmp_path):
     config = changed(AGENT, fields)
     try:
         validate(config, SPEC)

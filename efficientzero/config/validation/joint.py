@@ -10,8 +10,9 @@ import re
 
 from efficientzero.config.derived import healthy_staleness, staleness_bound
 from efficientzero.config.fields import Config
-from efficientzero.config.files import REMOVED_FIELDS, ConfigError, config_to_dict, flatten, nearest
+from efficientzero.config.files import REMOVED_FIELDS, ConfigError, config_to_dict, flatten
 from efficientzero.config.run_fields import ClusterConfig
+from efficientzero.config.spelling import nearest
 from efficientzero.config.validation.behaviour import check_behaviour
 from efficientzero.config.validation.devices import check_devices
 from efficientzero.config.validation.horizons import check_horizons

@@ -68,9 +68,13 @@ def _check_without_search(config: Config) -> None:
     search, actor, replay = config.search, config.actor, config.replay
     wanted = "with search.num_simulations 0, wanted"
     require(
-        config.agent.value_function == "action",
-        f"agent.value_function: got {config.agent.value_function} {wanted} action: nothing would "
-        "improve the policy",
+        has_action_values(config),
+        f"agent.value_function: got {config.agent.value_function} {wanted} action, or "
+        "learner.action_value_coefficient above 0: nothing would improve the policy",
+    )
+    require(
+        config.reanalyzer.value_bootstrap != "search" or config.reanalyzer_simulations > 0,
+        f"reanalyzer.value_bootstrap: got search {wanted} network: nothing is searched",
     )
     require(
         search.algorithm == "puct",
@@ -86,9 +90,11 @@ def _check_without_search(config: Config) -> None:
         f"actor.action_rule: got visits {wanted} epsilon_greedy or policy: there are no visits",
     )
     require(
-        actor.action_rule in ("epsilon_greedy", "policy") or actor.random_action_share > 0,
-        f"actor.action_rule: got {actor.action_rule} {wanted} epsilon_greedy or policy, or "
-        "actor.random_action_share above 0: nothing else explores",
+        actor.action_rule in ("epsilon_greedy", "policy")
+        or actor.random_action_share > 0
+        or config.network.noisy_heads,
+        f"actor.action_rule: got {actor.action_rule} {wanted} epsilon_greedy or policy, "
+        "actor.random_action_share above 0 or network.noisy_heads: nothing else explores",
     )
     require(
         replay.initial_priority == "max" or replay.priority_exponent == 0,
@@ -131,7 +137,7 @@ def _check_without_model(config: Config) -> None:
 
 
 def _check_action_value_head(config: Config) -> None:
-    """Refuse readers of Q(s, a) of a network without it, and a loss without a search's targets."""
+    """Refuse what reads Q(s, a) of a network without it, and a loss that has no targets."""
     readers = {
         "search.prior": (config.search.prior, "action_values", "policy"),
         "reanalyzer.value_bootstrap": (
@@ -155,4 +161,11 @@ def _check_action_value_head(config: Config) -> None:
         f"learner.action_value_coefficient: got {weight} with reanalyzer.policy_reanalyze_ratio "
         f"{ratio}, wanted 0 or a ratio that searches at least one slice of a batch anew: action "
         "values are trained towards fresh searches",
+    )
+    require(
+        not weight or config.reanalyzer_simulations > 0,
+        f"learner.action_value_coefficient: got {weight} with reanalyzer.search_simulations "
+        f"{config.reanalyzer.search_simulations} and search.num_simulations "
+        f"{config.search.num_simulations}, wanted 0 or simulations: action values are trained "
+        "towards fresh searches",
     )

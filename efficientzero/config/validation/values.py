@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from efficientzero.config.derived import has_local_targets
+from efficientzero.config.derived import has_action_values, has_local_targets
 from efficientzero.config.fields import Config
 from efficientzero.config.validation.ranges import require
 
 _FEWEST_BINS = 2
+_OFF_POLICY_TARGETS = ("v_trace", "retrace")
 
 
 def check_values(config: Config) -> None:
@@ -32,6 +33,7 @@ def check_values(config: Config) -> None:
         "of categories is a cross-entropy",
     )
     _check_distribution(config)
+    _check_noise(config)
     is_double = config.agent.double_q
     require(
         not is_double or config.agent.value_function == "action",
@@ -89,3 +91,36 @@ def _check_distribution(config: Config) -> None:
             f"replay.{name}: got {got} with replay.priority kl, wanted {needed}: actors and "
             "reanalyzers find value errors, which are on another scale",
         )
+
+
+def _check_noise(config: Config) -> None:
+    """Refuse parts of a head that does not exist, and noise that a search would freeze."""
+    network, search = config.network, config.search
+    require(
+        not network.dueling or has_action_values(config),
+        "network.dueling: got true with agent.value_function state, wanted false or action: there "
+        "is no head with action values",
+    )
+    if not network.noisy_heads:
+        return
+    require(
+        config.agent.value_function == "action",
+        "network.noisy_heads: got true with agent.value_function state, wanted false or action: "
+        "actors would not play by the noisy values",
+    )
+    require(
+        search.num_simulations == 0,
+        f"network.noisy_heads: got true with search.num_simulations {search.num_simulations}, "
+        "wanted false or 0: a search explores by itself, and all its nodes would share one noise",
+    )
+    require(
+        search.inference_backend != "folded",
+        "search.inference_backend: got folded with network.noisy_heads, wanted auto or eager: "
+        "noise changes the weights at every call",
+    )
+    require(
+        config.reanalyzer.value_target not in _OFF_POLICY_TARGETS,
+        f"network.noisy_heads: got true with reanalyzer.value_target "
+        f"{config.reanalyzer.value_target}, wanted false: the probabilities of noisy actions are "
+        "not known",
+    )

@@ -1,7 +1,7 @@
 """Frames as the reference sees them: after JPEG, in training and evaluation alike.
 
 Built by the factory round an image environment when ``compat.jpeg_frames`` is on. The reference
-stores its frames so; what is lost on the way is part of what its networks learn from.
+stores its frames this way; what is lost on the way is part of what its networks learn from.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from efficientzero.networks import (
     ConvDynamics,
     EfficientZeroNet,
     LstmCell,
+    NoisyLinear,
     ResidualBlock,
     ScalarSupport,
 )
@@ -130,7 +131,7 @@ def _folded_layer(module: nn.Module) -> FoldedLayer | None:
     if isinstance(module, nn.BatchNorm1d):
         return FoldedNorm(module)
     if isinstance(module, Classifier) and isinstance(module.norm, nn.BatchNorm1d):
-        return FoldedClassifier(module)
+        return None if isinstance(module.hidden, NoisyLinear) else FoldedClassifier(module)
     return None
 
 

@@ -152,7 +152,7 @@ def test_the_learner_says_so_daily_and_the_status_always(folder, learner, caplog
 
 
 @pytest.mark.parametrize("name", ["ca.pem", "learner.pem"])
-def test_a_worker_that_is_refused_is_told_how_to_mend_it(folder, tmp_path, name):
+def test_a_refused_worker_learns_how_to_mend_it(folder, tmp_path, name):
     sign(folder, name, -1)
     learner = Learner(tmp_path)
     try:

@@ -208,7 +208,7 @@ def test_results_become_lines_of_the_run_folder(learner, client, tmp_path):
     }
 
 
-def test_status_tells_counters_results_and_the_wait(learner, client):
+def test_status_has_counters_results_and_the_wait(learner, client):
     status = status_of(client)
     assert status.phase == run_pb2.WARMUP
     assert math.isnan(status.last_eval_return_mean)

@@ -58,7 +58,7 @@ def test_no_batch_older_than_the_bound_was_trained_on(finished):
     assert finished.summary["fairness"]["target_age_p95"] <= BOUND + 1
 
 
-def test_priorities_of_stored_steps_were_refreshed_and_their_age_is_told(finished):
+def test_priorities_of_stored_steps_were_refreshed_and_their_age_is_reported(finished):
     assert sum(learner_rows(finished, "learner/priorities_refreshed")) > 100
     ages = learner_rows(finished, "learner/priority_age_p95")
     assert len(ages) == (TRAIN_STEPS + LAST_TRAIN_STEPS) // 10

@@ -211,7 +211,7 @@ def test_a_newcomer_hears_where_the_relay_of_replay_is(start, given, wanted):
     assert ask(learner.address)[0].replay_address == wanted
 
 
-def test_heartbeats_tell_how_a_worker_fares_and_leaving_empties_its_place(start):
+def test_heartbeats_report_a_workers_rate_and_leaving_empties_its_place(start):
     learner = start()
     run, seat = ask(learner.address)
     timer = SectionTimer("actor")
@@ -413,7 +413,7 @@ def test_plain_text_client_is_refused(secure, caplog):
 
 
 @pytest.mark.parametrize("has_token", [False, True])
-def test_who_has_no_certificate_is_told_that_the_learner_speaks_tls(
+def test_a_client_without_a_certificate_learns_that_the_learner_speaks_tls(
     secure, credentials, tmp_path, monkeypatch, capsys, has_token
 ):
     got = "no credentials"

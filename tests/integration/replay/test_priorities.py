@@ -90,7 +90,7 @@ def uneven(step):
     return 10.0 ** (step % 7 - 3)
 
 
-def test_service_tells_the_exact_probability_of_each_sample(tmp_path, stop):
+def test_service_returns_the_exact_probability_of_each_sample(tmp_path, stop):
     alpha, steps = 0.6, NUM_EPISODES * LENGTH
     replay = ReplayConfig(capacity=10_000, priority_exponent=alpha)
     process, address = serving(tmp_path, stop, dataclasses.replace(CONFIG, replay=replay))

@@ -10,17 +10,8 @@ from numpy.typing import NDArray
 
 from efficientzero.config import num_actions_in_slice
 from efficientzero.config.fields import AgentConfig, Config
-from efficientzero.schema import (
-    F32,
-    I32,
-    I64,
-    Ending,
-    EnvSpec,
-    Frames,
-    ReplayStep,
-    SliceBatch,
-    TrainingBatch,
-)
+from efficientzero.schema import F32, I32, I64, Ending, EnvSpec, Frames, ReplayStep, SliceBatch
+from replay.format import TrainingBatch
 from replay.format.batch_codec import batch_spec
 
 IMAGES = EnvSpec(

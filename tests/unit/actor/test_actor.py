@@ -289,7 +289,7 @@ def test_stop_before_the_first_weights_plays_nothing():
     assert bench.appended() == [0] * 4
 
 
-def test_metric_rows_tell_the_actors_own_env_steps_and_where_time_goes():
+def test_metric_rows_have_the_actors_own_env_steps_and_where_time_goes():
     bench = Bench(budget=12, train_step=5)
     bench.run_client.train_steps = 12
     rows = bench.play().tracker.rows
@@ -300,7 +300,7 @@ def test_metric_rows_tell_the_actors_own_env_steps_and_where_time_goes():
     ].keys()
 
 
-def test_metric_rows_tell_of_games_and_searches():
+def test_metric_rows_have_games_and_searches():
     bench = Bench(budget=4 * GAME_LENGTH + 2).play()
     rows = bench.tracker.rows
     assert rows[-1]["actor/episodes"] == 4
@@ -373,7 +373,7 @@ def test_gumbel_actor_plays_what_the_search_recommends():
     assert [action for turn in turns for action in turn] == recommended
 
 
-def test_new_steps_get_the_priority_that_the_learner_told_with_their_grant():
+def test_new_steps_get_the_priority_that_the_learner_sent_with_their_grant():
     bench = Bench(budget=4 * 3)
     told = itertools.count(2)
     bench.run_client.before_grant = lambda: setattr(
@@ -424,7 +424,7 @@ def test_each_step_knows_how_many_env_steps_the_run_had_before_it(pipeline):
         assert own == sorted(own)
 
 
-def test_metric_rows_tell_what_searches_found_once_there_are_any():
+def test_metric_rows_have_what_searches_found_once_there_are_any():
     (row,) = [r for r in Bench(budget=4).play().tracker.rows if "actor/search_entropy" in r]
     assert 0.0 < row["actor/search_entropy"] <= np.log(3) + 1e-6
     assert 1 <= row["actor/search_depth"] <= 6

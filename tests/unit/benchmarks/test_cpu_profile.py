@@ -64,7 +64,7 @@ def test_sections_threads_and_the_rest_add_up_to_the_role(folder):
     assert profile.total == 65.0
 
 
-def test_the_page_has_roles_and_sections_and_is_written_where_told(folder, capsys):
+def test_the_page_has_roles_and_sections_and_is_written_where_asked(folder, capsys):
     page = folder.parent / "docs" / "cpu.md"
     assert main(["cpu", str(folder), "--out", str(page)]) == 0
     text = page.read_text()

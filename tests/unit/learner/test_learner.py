@@ -139,7 +139,7 @@ def assert_same_state(got, wanted):
         assert torch.equal(tensor, wanted[name]), name
 
 
-def test_every_batch_trained_on_is_told_with_the_steps_made(tmp_path):
+def test_every_batch_trained_on_is_reported_with_the_steps_made(tmp_path):
     bench = whole_run(tmp_path, train_steps=3)
     env_steps = bench.governor.env_steps
     assert [noted[1:] for noted in bench.noted] == [(step, env_steps) for step in (1, 2, 3)]
@@ -176,7 +176,7 @@ def test_priorities_are_the_value_errors_of_the_batchs_own_keys(tmp_path):
     assert [k.tolist() for k, _ in bench.priorities.updates] == [b.keys.tolist() for b in batches]
 
 
-def test_refreshed_priorities_go_out_with_the_batchs_own_and_ages_are_told_and_kept(tmp_path):
+def test_refreshed_priorities_go_out_with_the_batchs_own_and_ages_are_reported_and_kept(tmp_path):
     config = changed(learner_config(), replay={"priority_refresh_share": 0.25})
     first, second = (training_batch(config, seed) for seed in range(2))
     first = first._replace(env_steps=np.arange(8))
@@ -386,7 +386,7 @@ def test_repeated_batch_is_learned(tmp_path):
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
-def test_metric_rows_tell_progress_losses_and_where_time_goes(tmp_path):
+def test_metric_rows_have_progress_losses_and_where_time_goes(tmp_path):
     bench = whole_run(tmp_path, log_interval=2)
     rows = bench.tracker.rows
     assert [row["learner/train_steps"] for row in rows] == [2, 4, 6]
@@ -443,7 +443,7 @@ def test_training_runs_with_every_switch_and_learns_something_else(tmp_path, swi
     assert (states[0][name] - states[1][name]).abs().max() > 1e-3
 
 
-def test_the_largest_priority_of_each_batch_is_told(tmp_path):
+def test_the_largest_priority_of_each_batch_is_reported(tmp_path):
     bench = whole_run(tmp_path)
     assert bench.largest == [float(values.max()) for _, values in bench.priorities.updates]
 

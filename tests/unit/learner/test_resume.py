@@ -89,7 +89,7 @@ def test_learner_that_died_before_its_first_checkpoint_knows_what_was_collected(
     assert (parts.governor.env_steps, parts.governor.train_steps) == (9, 0)
 
 
-def test_env_steps_that_a_resumed_run_plays_again_are_told(tmp_path, caplog):
+def test_env_steps_that_a_resumed_run_plays_again_are_reported(tmp_path, caplog):
     caplog.set_level("INFO")
     parts = Parts(tmp_path)
     parts.save(40, 500)

@@ -8,7 +8,8 @@ import torch
 
 from actor.games import evaluation_seeds, greedily, play_episodes
 from actor.tools.evaluate import main
-from actor.tools.saved_run import load_network, play
+from actor.tools.saved_run import _planner, load_network, play
+from efficientzero.config import load_preset
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
@@ -149,3 +150,18 @@ def test_what_cannot_be_played_is_said_in_one_line(
 def test_a_folder_that_is_no_run_is_named(tmp_path, capsys, no_signal_handlers):
     assert main([str(tmp_path)]) == 2
     assert "not a run's config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("policy", ["search", "prior"])
+def test_an_agent_with_action_values_plays_the_best_without_a_search(tmp_path, policy):
+    run = tiny_run(tmp_path, load_preset("catch-q"))
+    network = make_network(run.config, run.env_spec, training=True)
+    with torch.no_grad():  # of A = 3 and 11 bins: action 2 is worth most everywhere
+        bias = network.prediction.action_value_head[-1].output.bias.view(3, -1)
+        bias[2, -1] = 5.0
+        network.prediction.policy_head[-1].output.bias.copy_(torch.tensor([9.0, 0.0, 0.0]))
+    state = {"train_step": 1, "network": network.state_dict()}
+    save_checkpoint(tmp_path / "checkpoints", 1, state, keep=1)
+    planner, _ = _planner(run, policy, 5)
+    assert planner.num_simulations == 0
+    assert greedily(planner)(Roots(observations_of(run, 5))).tolist() == [2] * 5

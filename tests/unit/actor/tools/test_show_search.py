@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from actor.tools.show_search import Decision, decide, draw, layout, most_visited
+from efficientzero.config import load_preset
 from efficientzero.networks import make_network
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.schema import SearchResult
@@ -96,3 +97,11 @@ def test_a_learners_checkpoint_is_searched_whatever_its_parts(tmp_path, switches
 def test_a_run_without_a_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match="no checkpoint yet"):
         decide(tiny_run(tmp_path, tiny_config()), 0)
+
+
+def test_an_agent_without_a_search_has_no_tree_to_draw(tmp_path):
+    run = tiny_run(tmp_path, load_preset("catch-q"))
+    weights = make_network(run.config, run.env_spec, training=True).state_dict()
+    save_checkpoint(tmp_path / "checkpoints", 1, {"train_step": 1, "network": weights}, keep=1)
+    with pytest.raises(ValueError, match="its planner is NetworkPlanner, wanted one that grows"):
+        decide(run, 0)

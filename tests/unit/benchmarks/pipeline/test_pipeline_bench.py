@@ -21,7 +21,7 @@ def test_scaling_compares_with_the_first_run_grown_in_line():
     assert (two.value, two.holds) == (pytest.approx(90.0), False)
 
 
-def test_fairness_tells_the_widest_gap_of_ratios_and_the_worst_budget():
+def test_fairness_reports_the_widest_gap_of_ratios_and_the_worst_budget():
     runs = [run(turn_s=[1.0], ratio=r, in_replay=n) for r, n in ((0.25, 4_100), (0.246, 4_097))]
     ratio, budget = fairness_rows((1, 2), runs)
     assert (ratio.value, ratio.holds) == (pytest.approx(100 * (0.25 / 0.246 - 1)), False)

@@ -126,7 +126,7 @@ def test_trees_are_reported_with_limit_floor_gumbel_ratio_and_growth_over_equal_
     assert math.isclose(growth.value, rows[1].value / rows[0].value)
 
 
-def test_precomputed_gumbel_search_draws_noise_only_where_told():
+def test_precomputed_gumbel_search_draws_noise_only_where_asked():
     shape = Shape(4, 6, 32, None, "gumbel")
     weights = np.empty((2, 3, 32, 6), np.float32)
     for row, draw_noise in enumerate((False, True)):

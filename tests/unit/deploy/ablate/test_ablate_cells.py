@@ -88,7 +88,7 @@ def test_cells_that_are_the_same_experiment_are_run_once(tmp_path):
     assert grid.same == {2: 0, 3: 1}
 
 
-def test_cells_that_wandb_could_not_tell_apart_are_refused(tmp_path):
+def test_cells_that_would_look_equal_in_wandb_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"cells 0 .* and 1 .* differ only in what cannot change"):
         checked(tmp_path, vary={"search.num_threads": (1, 2)})
 

@@ -287,7 +287,7 @@ def test_a_decoder_is_not_among_the_weights_that_are_taken(parent, has_projector
     check_fork(fork, changed(fork.base(None), change | without), parent.env_spec)
 
 
-def test_group_tells_the_content_that_was_taken(parent, tmp_path):
+def test_group_names_the_content_that_was_taken(parent, tmp_path):
     config = frozen(parent).base(None)
     plain = run_group(config)
     lineage = frozen(parent).lineage

@@ -124,7 +124,7 @@ def test_short_run_takes_no_more_than_it_plays():
     assert replay_memory(changed(Config(), {"budget.env_steps": 7}), RGB).transitions == 7
 
 
-def test_it_is_told_before_the_run_begins(machine):
+def test_it_is_reported_before_the_run_begins(machine):
     text = check_memory(changed(Config(), {"replay.capacity": 10_000}), RGB)
     assert "1,676 bytes a transition, 10,000 transitions" in text
     assert "about 144 MB (at most 488 MB) of 17.2 GB available" in text

@@ -386,7 +386,7 @@ def test_a_field_name_that_two_parts_share_keeps_its_part():
     assert run_group(config) == "ALE-Pong-v5_learner.precision=float32"
 
 
-def test_environments_that_differ_in_a_replaced_character_are_told_apart():
+def test_environments_that_differ_in_a_replaced_character_have_different_names():
     groups = [run_group(changed(Config(), {"env.id": env})) for env in ("my:E-v0", "my-E-v0")]
     assert groups[1] == "my-E-v0"
     assert re.fullmatch(r"my-E-v0_[0-9a-f]{12}", groups[0])

@@ -178,7 +178,7 @@ def test_stamps_are_shown_and_missing_ones_counted():
     assert "6 of 7 runs have no stamp" in section.reading
 
 
-def test_time_is_told_by_role_and_section():
+def test_time_is_reported_by_role_and_section():
     (table,) = tables_of(RUNS, "base")["Where the time goes"].tables
     assert table.rows[0] == ("learner: forward", "60.0%", "60.0%")
     assert [row[0] for row in table.rows] == [
@@ -310,7 +310,7 @@ def test_arms_are_the_labels_and_the_full_agent_is_the_baseline():
     assert choose_baseline(runs, "Catch-v0_catch_consistency_coefficient=0") == "no_consistency"
 
 
-def test_arms_that_a_grid_varies_besides_are_told_apart_by_what_differs():
+def test_further_arms_of_a_grid_are_named_by_what_differs():
     varied = {"search__num_simulations": 4}
     others = [study("catch_num_simulations=4", "full", **varied)]
     names = {run.method for run in labelled([*ARMS, *others])}

@@ -93,7 +93,7 @@ def test_a_summary_that_may_not_be_read_is_not_taken_for_none(tmp_path):
         (changed(END - 1, b"\xff"), STARTS[5]),  # the last byte
     ],
 )
-def test_damage_is_told_from_a_file_that_is_cut_short(tmp_path, data, byte):
+def test_damage_is_not_taken_for_a_file_that_is_cut_short(tmp_path, data, byte):
     path = run_folder(tmp_path, data) / "wandb" / "offline-run-1" / "run-1.wandb"
     file = read_file(path)
     assert file.damage == f"{path}: damaged at byte {byte}, read up to there"

@@ -12,8 +12,8 @@ from efficientzero.rpc.stubs import run_pb2
 from efficientzero.runs.results.env_step_journal import EnvStepJournal
 from efficientzero.runs.results.fairness_stamp import Stamp, make_stamp
 from efficientzero.runs.results.run_summary import Outcome, save_summary, summarize
-from efficientzero.schema import TrainingBatch
 from learner.records.fairness_record import FairnessRecord
+from replay.format import TrainingBatch
 from replay.info import ReplayCounts
 from tests.support.fakes import tiny_config, tiny_run
 

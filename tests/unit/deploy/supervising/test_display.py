@@ -60,7 +60,7 @@ def test_a_narrow_window_splits_facts_between_words_and_never_exceeds_its_width(
         assert all(word in words for word in fact.split()), fact
 
 
-def test_a_long_cause_and_a_silent_learner_are_told_to_their_end():
+def test_a_long_cause_and_a_silent_learner_are_shown_to_their_end():
     cause = "learner waits for env_steps: 1 actor at 100 %, a-host has no core to spare (2): "
     lines = block(79, cause=cause + "add actors on another machine", late="is silent for 4 s")
     text = " ".join(" ".join(lines).split())

@@ -114,6 +114,18 @@ REFUSED = {
     },
     "learner.action_value_coefficient: got 0.5 with reanalyzer.policy_reanalyze_ratio 0.0, wanted "
     "0 or": {**DISTILLED, "reanalyzer__policy_reanalyze_ratio": 0.0},
+    "learner.action_value_coefficient: got 0.5 with reanalyzer.search_simulations 0 and "
+    "search.num_simulations 0, wanted 0 or simulations": {
+        **DISTILLED,
+        "search__num_simulations": 0,
+        "actor__action_rule": "policy",
+    },
+    "reanalyzer.value_bootstrap: got search with search.num_simulations 0, wanted network": {
+        **PURE,
+        "agent__num_unroll_steps": 5,
+        "search__prior": "action_values",
+        "reanalyzer__value_bootstrap": "search",
+    },
     "learner.action_value_coefficient: got -0.5, wanted 0 or more": {
         "learner__action_value_coefficient": -0.5
     },
@@ -168,6 +180,13 @@ def test_the_evaluator_searches_as_actors_do_unless_it_has_a_number():
         {**DISTILLED, "search__prior": "action_values"},
         {**DISTILLED, "reanalyzer__value_bootstrap": "max_action_value"},
         {**DISTILLED, "learner__policy_coefficient": 0.0},
+        {
+            **DISTILLED,
+            "search__num_simulations": 0,
+            "search__improved_policy": "mellowmax",
+            "reanalyzer__search_simulations": 8,
+            "actor__action_rule": "policy",
+        },
     ],
 )
 def test_searches_and_targets_can_read_action_values(fields):

@@ -356,12 +356,12 @@ def test_a_trial_explains_the_old_api_behind_gymnasiums_wrappers(tried):
     assert "step returns 5 values: observation, reward, terminated, truncated, info" in told
 
 
-def test_a_trial_tells_limit_rewards_and_action_mask(tried):
+def test_a_trial_reports_limit_rewards_and_action_mask(tried):
     facts = tried(step=(GOOD, -7.5, False, False, {"action_mask": np.ones(2)}))
     assert (facts.time_limit, facts.largest_reward, facts.has_action_mask) == (0, 7.5, True)
 
 
-def test_a_trial_tells_the_registered_limit(tried):
+def test_a_trial_reports_the_registered_limit(tried):
     assert tried(limit=9).time_limit == 9
 
 

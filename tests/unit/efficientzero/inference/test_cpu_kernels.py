@@ -73,7 +73,7 @@ def test_wrong_shapes_and_types_are_refused():
         kernels.step_lstm(draw(2, 8), draw(3, 2, 16), *packed)
 
 
-def test_operands_in_a_pool_are_read_there_and_answers_written_where_told():
+def test_operands_in_a_pool_are_read_there_and_answers_written_where_asked():
     weights, bias = kernels.transformed_weights(draw(32, 16, 3, 3)), draw(32)
     pool, nodes = draw(4, 3, 16, 5, 5), torch.tensor([3, 0, 3], dtype=torch.int32)
     wanted = kernels.convolve_3x3(pool[nodes, torch.arange(3)], weights, bias, relu=True)

@@ -184,7 +184,7 @@ def test_weights_that_stay_are_not_derived_again(monkeypatch):
     assert len(refreshed) == len(layers) > 0
 
 
-def test_a_network_that_cannot_tell_of_changes_is_refused():
+def test_a_network_that_cannot_report_changes_is_refused():
     with torch.inference_mode():
         network = build(VECTOR)
     with pytest.raises(ValueError, match="built in inference mode"):

@@ -120,7 +120,7 @@ def test_a_row_without_time_passed_is_finite(timer: SectionTimer) -> None:
     }
 
 
-def test_processor_time_is_told_by_section_over_wall_time(clock: Clock) -> None:
+def test_processor_time_is_reported_by_section_over_wall_time(clock: Clock) -> None:
     cpu = Clock()
     timer = SectionTimer("actor", clock=clock, cpu_clock=cpu)
     cpu.now_s += 0.5  # in no section

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from efficientzero.config.fields import NetworkConfig
 from efficientzero.networks import AtomSupport, ScalarRegression, ScalarSupport
-from efficientzero.networks.atom_support import make_support
+from efficientzero.networks.supports import make_support
 from learner.training.losses.value_loss import huber_loss
 
 

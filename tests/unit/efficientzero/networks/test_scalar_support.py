@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efficientzero.networks import ScalarRegression, ScalarSupport
-from efficientzero.networks.scalar_support import inverse_transform, transform
+from efficientzero.networks.supports.scalar_support import inverse_transform, transform
 
 
 def test_transform_equals_numbers_computed_by_hand() -> None:

@@ -312,7 +312,7 @@ def test_a_role_ends_with_its_threads_traceback_and_a_failures_exit_code(
         assert "actor-3 ERROR actor-3 failed: its thread reader failed" in done.stderr
 
 
-def test_the_first_failure_is_the_one_that_is_told(caplog):
+def test_the_first_failure_is_the_one_that_is_reported(caplog):
     stop = StopSignal()
     for number in (1, 2):
         guarded_thread(lambda n=number: 1 // (n - n), stop, name=f"t{number}").join(PATIENCE_S)

@@ -68,7 +68,7 @@ def test_the_preset_with_the_fewest_differences_is_named_unless_it_is_the_first(
     assert group_name("E", {"a": 2, "b": 1, "c": 1}, presets) == "E_a=2"
 
 
-def test_a_long_name_is_cut_between_parts_and_told_apart_by_a_digest() -> None:
+def test_a_long_name_is_cut_between_parts_and_made_unique_by_a_digest() -> None:
     many = {f"key_number_{i}": i for i in range(20)}
     first = group_name("E", many, NOTHING, "suffix")
     second = group_name("E", {**many, "key_number_19": 20}, NOTHING, "suffix")
@@ -153,14 +153,14 @@ def test_a_value_is_not_rounded_to_the_presets() -> None:
         (("E", {}, "small"), ("E", {"p": 1, "q": 1}, "")),
     ],
 )
-def test_names_that_read_alike_are_told_apart(one: tuple, other: tuple) -> None:
+def test_names_that_read_alike_stay_different(one: tuple, other: tuple) -> None:
     presets = {"reference": {}, "small": {"p": 1, "q": 1}}
     names = [group_name(env, values, presets, suffix) for env, values, suffix in (one, other)]
     assert names[0] != names[1]
     assert all(re.fullmatch(r"[A-Za-z0-9._=+-]{1,106}", name) for name in names)
 
 
-def test_a_suffix_that_is_another_names_digest_is_told_apart() -> None:
+def test_a_suffix_that_is_another_names_digest_stays_different() -> None:
     digested = group_name("E", {}, NOTHING, "x/y")
     assert group_name("E", {}, NOTHING, digested.removeprefix("E_")) != digested
 

@@ -229,7 +229,7 @@ def test_a_run_that_has_trained_is_not_yet_evaluated(tmp_path, until_evaluated):
     assert monitor.progress() == (True, True, True)
 
 
-def test_a_certificate_that_is_refused_is_told_with_the_systems_words():
+def test_a_refused_certificate_is_reported_with_the_systems_words():
     class Failed(Refusal):
         def details(self):
             return "Hostname Verification Check failed."

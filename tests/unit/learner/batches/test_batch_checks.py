@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from efficientzero.envs import probe_env_spec
-from efficientzero.schema import BATCH_FIELDS
 from learner.batches.checks import BadBatch, BatchChecks, TargetsBeyondSupport
+from replay.format import BATCH_FIELDS
 from tests.support.cases.loss_cases import changed
 from tests.support.fakes import tiny_config
 from tests.support.training_batches import training_batch

@@ -64,7 +64,7 @@ def test_one_batch_is_taken_ahead_and_no_more(stop):
         assert source.handed_out == taken + 1
 
 
-def test_row_tells_how_many_batches_were_there_when_wanted(stop):
+def test_row_has_the_number_of_batches_that_were_ready_when_wanted(stop):
     source = CountedSource([training_batch(CONFIG, seed) for seed in range(2)], stop)
     feeder = feeder_of(source, stop)
     while feeder._ready.empty():

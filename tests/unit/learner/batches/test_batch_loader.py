@@ -6,8 +6,8 @@ import torch
 
 from efficientzero.envs import probe_env_spec
 from efficientzero.process.runtime import seed_sequence
-from efficientzero.schema import BATCH_FIELDS
 from learner.batches.loader import BatchLoader
+from replay.format import BATCH_FIELDS
 from tests.support.cases.loss_cases import changed
 from tests.support.fakes import tiny_config
 from tests.support.training_batches import training_batch

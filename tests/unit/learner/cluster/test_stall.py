@@ -58,7 +58,7 @@ def test_full_actors_are_too_few():
         (3, "add actors"),
     ],
 )
-def test_nobody_is_told_to_add_processes_to_a_machine_that_is_full(cores, advice):
+def test_no_line_advises_to_add_processes_to_a_full_machine(cores, advice):
     crowd = [worker("actor", 0), worker("reanalyzer", 0, busy=0.7)]
     text = "learner waits for env_steps: 1 actor at 100 %, "
     assert cause(learner("pace"), *crowd, cores=cores) == text + advice
@@ -81,7 +81,7 @@ def test_missing_role_is_named_with_the_command_that_starts_it(waiting_for, role
 
 @pytest.mark.parametrize("waiting_for", ["pace", "warmup", "batch"])
 @pytest.mark.parametrize("awaits_evaluation", [False, True])
-def test_where_a_launcher_starts_the_workers_nobody_is_told_to(waiting_for, awaits_evaluation):
+def test_where_a_launcher_starts_the_workers_no_line_advises_to(waiting_for, awaits_evaluation):
     text = cause(learner(waiting_for), awaits_evaluation=awaits_evaluation, are_launched=True)
     assert text.endswith("is there, the launcher starts it")
     assert "--join" not in text
@@ -91,7 +91,7 @@ def test_a_warm_up_that_is_over_holds_nobody_up():
     assert cause(learner("warmup"), worker("actor", 0, busy=0.2), in_warmup=False) == ""
 
 
-def test_idle_workers_tell_what_they_wait_for():
+def test_idle_workers_report_what_they_wait_for():
     idle = [worker("reanalyzer", i, busy=0.1, waiting_for="slices") for i in range(2)]
     assert cause(learner("batch"), *idle).endswith("2 reanalyzers at 10 %, waiting for slices")
 

@@ -109,7 +109,7 @@ def test_priorities_of_steps_that_replay_dropped_are_counted_and_sent_all_the_sa
     assert feedback.row(1)["learner/priorities_evicted"] == 0
 
 
-def test_dropped_updates_are_told_since_the_last_row():
+def test_dropped_updates_are_counted_since_the_last_row():
     config = config_with()
     feedback, sink = bench(config)
     sink.dropped_updates = 3

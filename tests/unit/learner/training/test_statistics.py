@@ -9,7 +9,7 @@ import torch
 
 from learner.training.eval_values import eval_values
 from learner.training.losses.unrolled_loss import LossTerms
-from learner.training.statistics import StepRecord, effective_rank, training_statistics
+from learner.training.statistics import UpdateStatistics, effective_rank, training_statistics
 from learner.training.update import Readback, Update
 from tests.support.cases.loss_cases import CASES, case, loss_of, make_batch, make_network
 from tests.support.fakes import tiny_config
@@ -286,7 +286,7 @@ def test_row_waits_for_the_device_once(monkeypatch):
 
 
 def test_steps_since_the_last_row():
-    steps = StepRecord(max_grad_norm=5.0)
+    steps = UpdateStatistics(max_grad_norm=5.0)
     for norm, share in ((1.0, 0.0), (9.0, 0.5), (6.0, 0.1), (2.0, 0.0)):
         steps.add(norm, is_skipped=norm == 9.0, overflow_share=share)
     assert steps.row() == {

@@ -92,7 +92,7 @@ def test_two_kinds_at_once_are_encoded_once(held_encoder):
     assert published(publisher, TARGET)[0] == 30
 
 
-def test_weights_that_are_no_numbers_are_never_published_and_told_at_the_next_turn():
+def test_weights_that_are_not_finite_are_never_published_and_reported_at_the_next_turn():
     publisher = WeightPublisher()
     publications = Publications(publisher)
     publications.publish([LATEST], make_state(1.0), 1)

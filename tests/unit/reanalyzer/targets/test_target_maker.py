@@ -184,7 +184,7 @@ def test_without_a_policy_loss_values_are_searched_all_the_same():
     assert 0 < len(search.seen) == len(others.seen) <= most_roots(config) == BATCH * 6
 
 
-def test_diagnostics_tell_what_a_batch_was_made_of():
+def test_diagnostics_report_what_a_batch_was_made_of():
     config = make_config(transition_age=True)
     origins, slices = make_case(config, seed=3)
     maker, search = make_maker(config)

@@ -118,7 +118,7 @@ def test_neighbours_share_blocks_exactly_as_long_as_each_alone_would_want_them(
         assert place == position - blocks.start * block_length < codec.num_places
 
 
-def test_an_episode_that_ends_at_the_windows_last_row_is_told_from_one_that_goes_on():
+def test_an_episode_that_ends_at_the_windows_last_row_is_not_taken_for_one_that_goes_on():
     agent = AgentConfig(num_unroll_steps=2, td_steps=3)
     codec = SliceCodec(VECTORS, agent, frames_per_block=8)
     batch = codec.allocate(2)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from efficientzero.config import NetworkConfig
-from efficientzero.networks.scalar_support import (
+from efficientzero.networks.supports.scalar_support import (
     TRANSFORMS,
     ScalarRegression,
     ScalarSupport,
