@@ -13,6 +13,7 @@ from efficientzero.config import (
     Config,
     ConfigError,
     config_to_dict,
+    corrects_behaviour,
     flatten,
     has_action_values,
 )
@@ -27,6 +28,11 @@ _STORED = (
     "replay.frames_per_block",
 )
 _NOT_STORED = ("env.final_eval_max_episode_steps",)
+# What says how likely the stored actions were, for targets that correct for it.
+_ACTED_BY = (
+    *("actor.action_rule", "actor.temperature", "actor.epsilon_", "actor.random_action_"),
+    *("search.algorithm", "search.improved_policy"),
+)
 # What cannot change the shapes of weights and optimiser state that are taken.
 _NOT_SHAPES = ("network.batch_norm_momentum", "network.decoder_channels")
 
@@ -58,6 +64,9 @@ def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
         raise ConfigError(
             f"env.id: got {now}, but {parent.run_id}'s replay was recorded with {before}"
         )
+    if corrects_behaviour(config):
+        same = {key: there[key] for key in there if key.startswith(_ACTED_BY)}
+        _require(got, same, f"{parent.run_id}'s actors had")
     if fork.train_step is not None:
         _check_weights(fork, config, got, there)
     _check_budget(fork, config)
