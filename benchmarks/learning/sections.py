@@ -35,6 +35,27 @@ def _study(name: str, grid: str) -> Study:
 
 SECTIONS = (
     Section(
+        title="Search against no search",
+        text="The agent with a Q head and a model, once with a search over the model in acting and "
+        "evaluation and once without; targets and losses are the same. Weights that "
+        "were trained with a search can also play without it.",
+        studies=(_study("Q head and model,", "variants/catch-q-search"),),
+        plays_weights=True,
+    ),
+    Section(
+        title="Q-learning against search",
+        text="The presets of the whole agent, and those of Q-learning without search and model: Q "
+        "of each action, epsilon-greedy. CartPole's has more env_steps. DQN: a plain "
+        "implementation in one file.",
+        studies=(
+            _study("whole agent", "catch"),
+            _study("Q-learning", "variants/catch-q"),
+            _study("whole agent", "cartpole"),
+            _study("Q-learning", "variants/cartpole-q"),
+        ),
+        plays_weights=True,
+    ),
+    Section(
         title="Consistency losses",
         text="What the model's latents are trained to resemble: SimSiam's targets, those of the "
         "encoder's average (SPR), the right one of all in a batch (NCE), nothing, or the frame.",
@@ -46,13 +67,22 @@ SECTIONS = (
     ),
     Section(
         title="Value targets",
-        text="What the value head is trained towards: n-step returns, lambda-returns (GAE).",
-        studies=(_study("", "variants/cartpole-targets"),),
+        text="What the value head is trained towards: n-step returns, lambda-returns (GAE), and "
+        "two horizons, of which the search plans with the long one or the short one.",
+        studies=(
+            _study("", "variants/cartpole-targets"),
+            _study("two horizons,", "variants/cartpole-horizons"),
+        ),
     ),
     Section(
         title="Policies of few simulations",
         text="What the policy head is trained towards after a search with few simulations. "
         "algorithm: the visits of pUCT.",
         studies=(_study("", "variants/catch-few-simulations"),),
+    ),
+    Section(
+        title="Distributions of returns",
+        text="Q-learning with the mean of returns (two_hot) and with their distribution (C51).",
+        studies=(_study("Q-learning,", "variants/catch-c51"),),
     ),
 )

@@ -21,7 +21,7 @@ from efficientzero.config.fields import Config
 from efficientzero.config.spelling import nearest
 
 PRESETS = (
-    *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning"),
+    *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning", "q-search"),
     *("minatar", "cartpole", "acrobot", "catch", "catch-q", "cartpole-q"),
 )
 """Names of the presets, the reference first. Each is a TOML file of differences."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from efficientzero.config import Config, has_action_values
 from efficientzero.networks import EfficientZeroNet
-from learner.training.losses.interface import LossInput
+from learner.training.losses.loss_input import LossInput
 
 F64 = NDArray[np.float64]
 

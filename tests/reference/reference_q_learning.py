@@ -79,13 +79,15 @@ class Dqn:
         if self._num_updates % self._copy_every == 0:
             self.target.load_state_dict(self.q.state_dict())
         self._num_updates += 1
+        with torch.no_grad():
+            following = self.target(torch.stack([item.following for item in minibatch]))
+        answers = self.q(torch.stack([item.observation for item in minibatch]))
         loss = torch.zeros(())
-        for transition in minibatch:
-            y = transition.reward
-            if not transition.is_terminal:
-                with torch.no_grad():
-                    y += self._discount * float(self.target(transition.following[None]).max())
-            error = self.q(transition.observation[None])[0, transition.action] - y
+        for row, item in enumerate(minibatch):
+            y = item.reward
+            if not item.is_terminal:
+                y += self._discount * max(following[row].tolist())
+            error = answers[row, item.action] - y
             size = error.abs()
             is_small = size.item() <= self._huber
             loss = loss + (

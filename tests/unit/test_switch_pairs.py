@@ -143,7 +143,7 @@ class Training:
 
 
 @pytest.mark.parametrize(("name", "fields"), pairs(), ids=[name for name, _ in pairs()])
-def test_a_pair_of_switches_is_refused_in_one_line_or_trains_and_searches(name, fields, tmp_path):
+def test_pair_is_refused_or_works(name, fields, tmp_path):
     config = changed(AGENT, fields)
     try:
         validate(config, SPEC)

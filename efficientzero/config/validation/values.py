@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efficientzero.config.derived import has_local_targets
+from efficientzero.config.derived import has_action_values, has_local_targets
 from efficientzero.config.fields import Config
 from efficientzero.config.validation.ranges import require
 
@@ -96,14 +96,18 @@ def _check_distribution(config: Config) -> None:
 def _check_noise(config: Config) -> None:
     """Refuse parts of a head that does not exist, and noise that a search would freeze."""
     network, search = config.network, config.search
-    for name in ("dueling", "noisy_heads"):
-        require(
-            not getattr(network, name) or config.agent.value_function == "action",
-            f"network.{name}: got true with agent.value_function state, wanted false or action: "
-            "there is no head with action values",
-        )
+    require(
+        not network.dueling or has_action_values(config),
+        "network.dueling: got true with agent.value_function state, wanted false or action: there "
+        "is no head with action values",
+    )
     if not network.noisy_heads:
         return
+    require(
+        config.agent.value_function == "action",
+        "network.noisy_heads: got true with agent.value_function state, wanted false or action: "
+        "actors would not play by the noisy values",
+    )
     require(
         search.num_simulations == 0,
         f"network.noisy_heads: got true with search.num_simulations {search.num_simulations}, "

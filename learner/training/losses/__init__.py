@@ -1,10 +1,13 @@
 """The training loss and its parts."""
 
-from learner.training.losses.interface import LossInput, LossPart, LossTerms, Unrolled, parts_at
+from learner.training.losses.loss_input import LossInput, importance_weights
 from learner.training.losses.parts import loss_parts
 from learner.training.losses.unrolled_loss import (
+    LossPart,
+    LossTerms,
+    Unrolled,
     compute_loss,
-    importance_weights,
+    parts_at,
     trained_value_logits,
     unroll,
 )

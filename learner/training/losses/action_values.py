@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientzero.config import Config
-from learner.training.losses.interface import LossInput, LossPart, Unrolled
+from learner.training.losses.loss_input import LossInput
+from learner.training.losses.unrolled_loss import LossPart, Unrolled
 from learner.training.losses.value_loss import ScalarLoss, scalar_loss
 
 

@@ -9,8 +9,8 @@ from functools import partial
 
 from efficientzero.config import LearnerConfig
 from learner.training.losses.cosine import follow_weights, simsiam, spr
-from learner.training.losses.interface import LossPart
 from learner.training.losses.nce import Gather, nce
+from learner.training.losses.unrolled_loss import LossPart
 
 
 def consistency_part(learner: LearnerConfig, gather: Gather) -> LossPart:

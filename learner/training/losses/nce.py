@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learner.training.losses.interface import LossInput, Unrolled
+from learner.training.losses.loss_input import LossInput
+from learner.training.losses.unrolled_loss import Unrolled
 
 _NORM_EPSILON = 1e-5
 

@@ -12,9 +12,10 @@ from torch import Tensor
 from efficientzero.config import Config
 from learner.training.losses.action_values import action_value_distillation
 from learner.training.losses.consistency import consistency_part
-from learner.training.losses.interface import LossInput, LossPart, Unrolled
+from learner.training.losses.loss_input import LossInput
 from learner.training.losses.nce import Gather, own_rows
 from learner.training.losses.reconstruction import reconstruction
+from learner.training.losses.unrolled_loss import LossPart, Unrolled
 from learner.training.losses.value_loss import value_loss
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from learner.training.losses.interface import LossInput, Unrolled
+from learner.training.losses.loss_input import LossInput
+from learner.training.losses.unrolled_loss import Unrolled
 
 
 def reconstruction(unrolled: Unrolled, batch: LossInput) -> Tensor:

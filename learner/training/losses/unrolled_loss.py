@@ -17,17 +17,90 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from efficientzero.config import AgentConfig
 from efficientzero.networks import EfficientZeroNet, InitialInference, RecurrentInference
-from learner.training.losses.interface import LossInput, LossPart, LossTerms, PriorityRule, Unrolled
+from learner.training.losses.loss_input import LossInput
 
 GradientScaling = Literal["muzero", "reference"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossTerms:
+    """The loss and its parts."""
+
+    total: Tensor  # f32 [] mean over the batch of importance weight * loss; minimised
+    loss: Tensor  # f32 [] the same without importance weights
+    parts: Mapping[str, Tensor]  # f32 [B, K + 1] or [B, K] each: unweighted, masked, no gradient
+    priorities: Tensor  # f32 [B] |v(o[t]) - z[0]|, raw scale, or what ``priority`` returns
+    value_targets: Tensor  # f32 [B, K + 1] z
+    # For the statistics, without gradient:
+    latents: Tensor  # f32 [B, *latent] of o[t]
+    value_logits: Tensor  # f32 [B, K + 1, bins] as in ``Unrolled``
+    value_prefix_logits: Tensor  # f32 [B, K, bins]
+    policy_logits: Tensor  # f32 [B, K + 1, A]
+
+
+class Unrolled(NamedTuple):
+    """The network's outputs for a batch: the input of the loss parts."""
+
+    network: EfficientZeroNet
+    latents: Sequence[Tensor]  # K + 1 times f32 [B, *latent], of o[t] first
+    value_logits: Tensor  # f32 [B, K + 1, bins] of what the value loss trains: V(s) or Q(s, a)
+    policy_logits: Tensor  # f32 [B, K + 1, A]
+    value_prefix_logits: Tensor  # f32 [B, K, bins]
+    next_latents: Tensor | None
+    """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None if no part needs them."""
+    auxiliary_value_logits: Tensor | None = None
+    """f32 [B, K + 1, H, bins]; None: the network has no such head."""
+    action_value_logits: Tensor | None = None
+    """f32 [B, K + 1, A, bins]; None if no part needs them."""
+
+
+PriorityRule = Callable[[Unrolled, LossInput], Tensor]
+"""Returns the new priorities of a batch's slices, f32 [B], at least 0."""
+
+
+class LossPart(NamedTuple):
+    """One part of the loss."""
+
+    name: str
+    """Key in ``LossTerms.parts``, and the metric ``learner/<name>_loss``."""
+    coefficient: float
+    """Weight in the loss. 0: the part is reported but not trained on."""
+    per_step: Callable[[Unrolled, LossInput], Tensor]
+    """Returns the loss of each step, f32 [B, K + 1] with o[t] first, or [B, K] without it.
+
+    Steps past the end of an episode are masked by ``compute_loss``."""
+    needs_next_observations: bool = False
+    """Whether it reads ``LossInput.next_observations``, or what is made of them."""
+    needs_next_latents: bool = False
+    """Whether it reads ``Unrolled.next_latents``; needs the next observations, too."""
+    needs_action_values: bool = False
+    """Whether it reads ``Unrolled.action_value_logits``."""
+    decay_train_steps: int = 0
+    """Train_steps in which the coefficient falls linearly to 0; from then on the part is left out.
+    0: the coefficient stays."""
+    after_update: Callable[[EfficientZeroNet, Tensor], None] | None = None
+    """Called after each step of the optimiser with the network and whether the step was skipped,
+    bool [] on the device; for weights that follow the trained ones."""
+
+
+def parts_at(parts: Sequence[LossPart], train_step: int) -> Sequence[LossPart]:
+    """Return the parts with their coefficients at ``train_step``, less those that have ended."""
+    return [
+        part._replace(coefficient=part.coefficient * (1.0 - train_step / part.decay_train_steps))
+        if part.decay_train_steps
+        else part
+        for part in parts
+        if not part.decay_train_steps or train_step < part.decay_train_steps
+    ]
 
 
 def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
@@ -122,12 +195,6 @@ def value_errors(unrolled: Unrolled, batch: LossInput) -> Tensor:
     values = unrolled.network.answer_rule.decode(unrolled.value_logits[:, 0])
     # Detached: the value may be a view of the outputs, which keeps their gradient.
     return (values.detach() - batch.values[:, 0]).abs()
-
-
-def importance_weights(probabilities: Tensor, table_sizes: Tensor, exponent: float) -> Tensor:
-    """Return (N P)^-beta over its largest value in the batch, f32 [B] (PER, section 3.4)."""
-    weights = (table_sizes * probabilities) ** -exponent
-    return (weights / weights.max()).float()
 
 
 def unroll(

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from efficientzero.config import Config
 from efficientzero.networks import ScalarRegression, ValueSupport, distribution_loss
-from learner.training.losses.interface import LossInput, PriorityRule, Unrolled
-from learner.training.losses.unrolled_loss import value_errors
+from learner.training.losses.loss_input import LossInput
+from learner.training.losses.unrolled_loss import PriorityRule, Unrolled, value_errors
 
 ScalarLoss = Callable[[ValueSupport, Tensor, Tensor], Tensor]
 """(support, outputs [..., bins], values f32 [...] on raw scale) -> losses f32 [...]."""

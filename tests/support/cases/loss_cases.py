@@ -12,9 +12,9 @@ from efficientzero.config import num_actions_in_slice
 from efficientzero.config.fields import AgentConfig, Config, NetworkConfig
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
-from learner.training.losses.interface import LossInput, LossTerms
+from learner.training.losses.loss_input import LossInput
 from learner.training.losses.parts import loss_parts
-from learner.training.losses.unrolled_loss import compute_loss
+from learner.training.losses.unrolled_loss import LossTerms, compute_loss
 
 VECTOR = EnvSpec(
     env_id="x", frame_shape=(3,), frame_dtype="float32", num_actions=2, num_stacked_frames=1

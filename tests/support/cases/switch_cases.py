@@ -27,14 +27,22 @@ class Switch(NamedTuple):
 ACTION_VALUES = {"agent.value_function": "action"}
 LOCAL = {"learner.target_network": "local"}
 C51 = {"agent.value_distribution": "categorical", **LOCAL}
-WITHOUT_SEARCH = {
+NO_SEARCH = {
     **ACTION_VALUES,
-    "search.num_simulations": 0,
-    "reanalyzer.policy_reanalyze_ratio": 0.0,
+    "actor.action_rule": "epsilon_greedy",
+    "learner.policy_coefficient": 0.0,
 }
-RECONSTRUCTION = {"learner.reconstruction_coefficient": 1.0}
+NOISY = {**NO_SEARCH, "search.num_simulations": 0}
+NO_MODEL = {
+    **NOISY,
+    "agent.value_prefix": False,
+    "learner.consistency_coefficient": 0.0,
+}
 DISTILLED = {"learner.action_value_coefficient": 1.0}
-MIXED = {"reanalyzer.mixed_start_train_steps": 1, "reanalyzer.mixed_fresh_env_steps": 50}
+RECONSTRUCTION = {
+    "learner.reconstruction_coefficient": 1.0,
+    "learner.reconstruction_train_steps": 1,
+}
 SWITCHES = (
     # Searches.
     Switch("gumbel", {"search.algorithm": "gumbel"}),
@@ -43,12 +51,13 @@ SWITCHES = (
         for rule in ("completed_q", "softmax_q")  # the others read the same numbers
     ),
     Switch("priors from action values", {"search.prior": "action_values"}, DISTILLED),
+    Switch("searches with Q", {"search.prior": "action_values"}, {**ACTION_VALUES, **LOCAL}),
+    Switch("no search", {"search.num_simulations": 0}, NO_SEARCH),
     # Acting.
     Switch("epsilon-greedy", {"actor.action_rule": "epsilon_greedy"}),
     Switch("plays its policy", {"actor.action_rule": "policy"}),
     # Value targets.
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
-    Switch("mixed values", {"reanalyzer.value_target": "mixed"}, MIXED),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
     Switch("further horizons", {"agent.auxiliary_discounts": (0.9, 0.5)}),
     Switch(
@@ -67,28 +76,23 @@ SWITCHES = (
     Switch("action values", ACTION_VALUES),
     Switch("C51", {"agent.value_distribution": "categorical"}, LOCAL),
     Switch("dueling", {"network.dueling": True}, ACTION_VALUES),
-    Switch("noisy heads", {"network.noisy_heads": True}, WITHOUT_SEARCH),
-    Switch("rewards", {"agent.value_prefix": False}),
+    Switch("noisy heads", {"network.noisy_heads": True}, NOISY),
+    Switch("no model", {"agent.num_unroll_steps": 0}, NO_MODEL),
     Switch("no categories", {"network.categorical_values": False}),
     Switch("no consistency", {"learner.consistency_coefficient": 0.0}),
     Switch("no policy loss", {"learner.policy_coefficient": 0.0}),
     Switch("no value prefix loss", {"learner.value_prefix_coefficient": 0.0}),
-    Switch("averaged weights", {"learner.average_decay": 0.9}, {"learner.average_for": "both"}),
-    Switch("identity transform", {"network.value_transform": "identity"}),
-    Switch("bins", {"network.support_bins": 7}),
+    Switch("atoms", {"network.support_bins": 7, "network.value_transform": "identity"}),
     Switch("Huber", {"learner.huber_delta": 1.0}, {"network.categorical_values": False}),
     Switch("SPR", {"learner.consistency": "spr"}),
     Switch("NCE", {"learner.consistency": "nce"}),
-    Switch("reconstruction", {"learner.reconstruction_coefficient": 1.0}),
-    Switch("early reconstruction", {"learner.reconstruction_train_steps": 1}, RECONSTRUCTION),
+    Switch("early reconstruction", RECONSTRUCTION),
     Switch("action values by searches", DISTILLED),
     Switch("their softmax", {"learner.action_value_loss": "softmax"}, DISTILLED),
-    # Replay and order.
-    Switch("uniform replay", {"replay.priority_exponent": 0.0}),
+    # Replay.
     Switch("KL priorities", {"replay.priority": "kl"}, C51),
     Switch("first priorities", {"replay.initial_priority": "value_error"}),
     Switch("fresh priorities", {"replay.priority_refresh_share": 0.25}),
-    Switch("deterministic", {"cluster.deterministic": True}),
 )
 
 

@@ -123,3 +123,8 @@ def test_the_pace_is_kept_and_the_budget_met_whatever_an_actor_chose(chosen):
     assert governor.env_steps == 2_000
     assert trained == 500
     assert ratios[-1] == pytest.approx(500 / 1_900, rel=0.01)
+
+
+def test_without_a_search_an_actor_times_one_inference_a_step():
+    chosen = chosen_by(with_envs(load_preset("catch-q"), 0))
+    assert chosen in candidates(with_envs(load_preset("catch-q"), 0).most_envs)

@@ -224,8 +224,8 @@ def test_unknown_environment_is_refused(capsys, tmp_path):
 
 
 def test_impossible_value_is_refused(capsys):
-    line = refused(capsys, "--search.num-simulations", "0")
-    assert "search.num_simulations: got 0" in line
+    line = refused(capsys, "--learner.batch-size", "0")
+    assert "learner.batch_size: got 0" in line
 
 
 @pytest.mark.parametrize(

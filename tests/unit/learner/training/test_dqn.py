@@ -33,6 +33,15 @@ CPU = torch.device("cpu")
 DISCOUNT, RATE, COPY_EVERY, SIZE = 0.9, 0.05, 7, 8
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small operations on several threads wait for each other where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def dqn_config(spec: EnvSpec, *, rate=RATE, copy_every=COPY_EVERY) -> Config:
     """Return the settings under which nothing but DQN is left."""
     return changed(

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from efficientzero.config.fields import LearnerConfig
-from learner.training.losses.interface import LossPart
+from learner.training.losses.loss_input import importance_weights
 from learner.training.losses.parts import loss_parts
-from learner.training.losses.unrolled_loss import compute_loss, importance_weights
+from learner.training.losses.unrolled_loss import LossPart, compute_loss
 from tests.reference.reference_loss import Held, reference_loss
 from tests.support.cases.loss_cases import (
     CASES,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from learner.training.eval_values import eval_values
-from learner.training.losses.interface import LossTerms
+from learner.training.losses.unrolled_loss import LossTerms
 from learner.training.statistics import UpdateStatistics, effective_rank, training_statistics
 from learner.training.update import Readback, Update
 from tests.support.cases.loss_cases import CASES, case, loss_of, make_batch, make_network

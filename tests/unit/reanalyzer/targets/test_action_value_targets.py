@@ -48,19 +48,18 @@ def test_every_target_and_mask_equals_a_walk_through_the_whole_episode(unroll, t
     assert batch.actions.shape == batch.action_mask.shape == (len(origins), unroll + 1)
     for b, (episode, t) in enumerate(origins):
         for k in range(unroll + 1):
-            wanted = None
-            if t + k < len(episode):
-                wanted = q_target(
-                    episode,
-                    t + k,
-                    horizon=td_steps,
-                    discount=0.9,
-                    target_of=lambda i, e=episode: action_values(search, e, i),
-                )
-            assert batch.action_mask[b, k] == (wanted is not None)
-            if wanted is not None:
-                assert batch.values[b, k] == pytest.approx(wanted, rel=1e-4, abs=1e-4)
-                assert batch.actions[b, k] == episode.actions[t + k]
+            assert batch.action_mask[b, k] == (t + k < len(episode))
+            if not batch.action_mask[b, k]:
+                continue
+            wanted = q_target(
+                episode,
+                t + k,
+                horizon=td_steps,
+                discount=0.9,
+                target_of=lambda i, e=episode: action_values(search, e, i),
+            )
+            assert batch.values[b, k] == pytest.approx(wanted, rel=1e-4, abs=1e-4)
+            assert batch.actions[b, k] == episode.actions[t + k]
             if k == 0:
                 now = action_values(search, episode, t)[episode.actions[t]]
                 assert errors[b] == pytest.approx(abs(now - wanted), rel=1e-4, abs=1e-4)
