@@ -207,6 +207,8 @@ class SliceBatch(NamedTuple):
 
     frames: Frames  # [B, S + K + n, *frame]; frames[:, S - 1] is o_t's newest frame
     actions: I32  # [B, K + Q]
+    # actions and search_policies reach to n steps further with value targets that correct for the
+    # acting policy (``corrects_behaviour``)
     rewards: F32  # [B, K + n]
     search_policies: F32  # [B, K + 1, W]
     root_values: F32  # [B, K + n + 1]

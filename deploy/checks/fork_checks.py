@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.checks.fork import Fork
-from efficientzero.config import Config, ConfigError, config_to_dict, flatten
+from efficientzero.config import (
+    Config,
+    ConfigError,
+    config_to_dict,
+    corrects_behaviour,
+    flatten,
+    has_action_values,
+)
 from efficientzero.schema import EnvSpec
 
 # What the stored steps are made of, and how they are packed. A final evaluation's time limit is
@@ -21,6 +28,11 @@ _STORED = (
     "replay.frames_per_block",
 )
 _NOT_STORED = ("env.final_eval_max_episode_steps",)
+# What says how likely the stored actions were, for targets that correct for it.
+_ACTED_BY = (
+    *("actor.action_rule", "actor.temperature", "actor.epsilon_", "actor.random_action_"),
+    *("search.algorithm", "search.improved_policy"),
+)
 # What cannot change the shapes of weights and optimiser state that are taken.
 _NOT_SHAPES = ("network.batch_norm_momentum", "network.decoder_channels")
 
@@ -52,6 +64,9 @@ def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
         raise ConfigError(
             f"env.id: got {now}, but {parent.run_id}'s replay was recorded with {before}"
         )
+    if corrects_behaviour(config):
+        same = {key: there[key] for key in there if key.startswith(_ACTED_BY)}
+        _require(got, same, f"{parent.run_id}'s actors had")
     if fork.train_step is not None:
         _check_weights(fork, config, got, there)
     _check_budget(fork, config)
@@ -63,6 +78,10 @@ def _check_weights(fork: Fork, config: Config, got: dict[str, Any], there: dict[
     shapes = [key for key in got if key.startswith("network.") and key not in _NOT_SHAPES]
     keys = (*shapes, "agent.value_prefix", "agent.auxiliary_discounts", "learner.optimizer")
     _require(got, {key: there[key] for key in keys}, f"{fork.parent.run_id}'s weights have")
+    if has_action_values(config) != has_action_values(fork.parent.config):
+        own = {"agent.value_function": there["agent.value_function"]}
+        own["learner.action_value_coefficient"] = there["learner.action_value_coefficient"]
+        _require(got, own, f"{fork.parent.run_id}'s weights have")
     coefficient = "learner.consistency_coefficient"
     if got[coefficient] and there[coefficient]:
         kind = {"learner.consistency": there["learner.consistency"]}

@@ -86,7 +86,12 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("reanalyzer.mixed_",): lambda values: values["reanalyzer.value_target"] == "mixed",
     ("learner.auxiliary_value_coefficient",): lambda values: values["agent.auxiliary_discounts"],
     ("search.other_horizon_weight",): lambda values: values["search.planning_horizon"],
-    ("reanalyzer.td_lambda",): lambda values: values["reanalyzer.value_target"] == "td_lambda",
+    ("reanalyzer.td_lambda",): (
+        lambda values: values["reanalyzer.value_target"] in {"td_lambda", "v_trace"}
+    ),
+    ("reanalyzer.rho_clip", "reanalyzer.c_clip"): (
+        lambda values: values["reanalyzer.value_target"] == "v_trace"
+    ),
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
 }
 """Fields that nothing reads unless the others' values say so; with "_" or "." at the end: all that

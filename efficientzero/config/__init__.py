@@ -4,6 +4,7 @@ from efficientzero.config.agent_fields import AgentConfig, CompatConfig, Network
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
     DEVICE_ROLES,
+    corrects_behaviour,
     has_action_values,
     has_local_targets,
     horizon_discounts,
@@ -12,6 +13,7 @@ from efficientzero.config.derived import (
     num_fresh_policies,
     num_refreshed,
     planning_discount,
+    plays_by,
     reads_child_q,
     role_device,
     role_devices,
@@ -88,6 +90,7 @@ __all__ = [
     "config_from_dict",
     "config_hash",
     "config_to_dict",
+    "corrects_behaviour",
     "downsample_of",
     "epsilon",
     "experiment_values",
@@ -109,6 +112,7 @@ __all__ = [
     "num_fresh_policies",
     "num_refreshed",
     "planning_discount",
+    "plays_by",
     "preset_of_env",
     "reads_child_q",
     "role_device",

@@ -16,7 +16,7 @@ SEARCHED_VALUE_TARGETS = ("search", "mixed")
 """Those of ``reanalyzer.value_target`` that read root values of searches."""
 DEVICE_ROLES = ("learner", "actor", "reanalyzer", "evaluator")
 """Roles that compute on a device, which ``cluster.<role>_device`` names."""
-_FIRST_VALUE_OFFSETS = {"td_lambda": 1}
+_FIRST_VALUE_OFFSETS = {"td_lambda": 1, "v_trace": 0}
 """The first observation whose value a target reads, where that is not the end of the td_steps."""
 _SPARE_INTERVALS = 2
 _READ_AHEAD = 3  # batches: on the device, in the learner's reader, in Reverb's stream
@@ -63,6 +63,17 @@ def reads_child_q(config: Config) -> bool:
         or config.search.improved_policy != "algorithm"
         or config.learner.action_value_coefficient > 0
     )
+
+
+def corrects_behaviour(config: Config) -> bool:
+    """Return whether value targets compare the acting policy with a newer one."""
+    return config.reanalyzer.value_target == "v_trace"
+
+
+def plays_by(config: Config) -> str:
+    """Return the rule by which actors play: ``actor.action_rule`` without ``auto``."""
+    by_search = "recommended" if config.search.algorithm == "gumbel" else "visits"
+    return by_search if config.actor.action_rule == "auto" else config.actor.action_rule
 
 
 def num_actions_in_slice(agent: AgentConfig) -> int:

@@ -74,6 +74,8 @@ _NOT_IN_OLDER_HASHES = {
     "search.mellowmax_omega": 5.0,
     "reanalyzer.value_target": "td",
     "reanalyzer.td_lambda": 0.95,
+    "reanalyzer.rho_clip": 1.0,
+    "reanalyzer.c_clip": 1.0,
     "reanalyzer.mixed_start_train_steps": 40_000,
     "reanalyzer.mixed_fresh_env_steps": 20_000,
     "reanalyzer.search_simulations": 0,

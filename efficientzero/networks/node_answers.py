@@ -115,6 +115,10 @@ class AnswerRule:
         own = said.value_logits.unsqueeze(-2)
         return self.support.decode(torch.cat([own, _auxiliary(said)], dim=-2))
 
+    def policies(self, said: NodeOutputs) -> Tensor:
+        """Return the policy head's probabilities, f32 [..., W], whatever priors are."""
+        return torch.softmax(said.policy_logits.float(), dim=-1)
+
     def action_values(self, said: NodeOutputs) -> Tensor:
         """Return Q(s, a) of every action, f32 [..., A], raw scale.
 

@@ -1,6 +1,7 @@
 """Planners, which choose actions at a root; mainly batched Monte-Carlo tree search in C++."""
 
 from efficientzero.search.batched_search import BatchedSearch
+from efficientzero.search.behaviour import behaviour_probabilities
 from efficientzero.search.improved_policy import completed_q
 from efficientzero.search.network_planner import NetworkPlanner
 from efficientzero.search.plain_planners import PriorPlanner, UniformPlanner
@@ -12,6 +13,7 @@ __all__ = [
     "Planner",
     "PriorPlanner",
     "UniformPlanner",
+    "behaviour_probabilities",
     "completed_q",
     "make_planner",
 ]

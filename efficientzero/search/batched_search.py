@@ -128,6 +128,12 @@ class BatchedSearch:
         return _to_numpy(node_answers(self._in_float32(observations), rule).values)
 
     @torch.inference_mode()
+    def values_and_policies(self, observations: Frames | Tensor) -> tuple[F32, F32]:
+        """Return ``network_values`` and the policy head's probabilities; see ``Planner``."""
+        said, rule = self._in_float32(observations), self._network.answer_rule
+        return _to_numpy(rule.values(said)), _to_numpy(rule.policies(said))
+
+    @torch.inference_mode()
     def horizon_values(self, observations: Frames | Tensor) -> F32:
         """Return the values of all horizons in the same way, f32 [N, 1 + H]; see ``Planner``."""
         rule = self._network.answer_rule

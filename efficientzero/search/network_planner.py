@@ -117,6 +117,12 @@ class NetworkPlanner:
         return _to_numpy(self._rule.action_values(self._in_float32(observations)))
 
     @torch.inference_mode()
+    def values_and_policies(self, observations: Frames | Tensor) -> tuple[F32, F32]:
+        """Return ``network_values`` and the policy head's probabilities; see ``Planner``."""
+        said = self._in_float32(observations)
+        return _to_numpy(self._rule.values(said)), _to_numpy(self._rule.policies(said))
+
+    @torch.inference_mode()
     def horizon_values(self, observations: Frames | Tensor) -> F32:
         """Return the values of all horizons in the same way, f32 [N, 1 + H].
 

@@ -50,6 +50,12 @@ class UniformPlanner:
         """Return zeros: there is no network."""
         return np.zeros(len(observations), np.float32)
 
+    def values_and_policies(self, observations: Frames | Tensor) -> tuple[F32, F32]:
+        """Return zeros, and every action alike."""
+        shape = (len(observations), self._policy_width)
+        policies = np.full(shape, 1.0 / self._policy_width, np.float32)
+        return self.network_values(observations), policies
+
     def horizon_values(self, observations: Frames | Tensor) -> F32:
         """Return zeros of one horizon."""
         return self.network_values(observations)[:, None]
@@ -98,6 +104,12 @@ class PriorPlanner:
         """Return the network's values, f32 [N]."""
         values: F32 = self._network.answer_rule.values(self._outputs(observations)).cpu().numpy()
         return values
+
+    @torch.inference_mode()
+    def values_and_policies(self, observations: Frames | Tensor) -> tuple[F32, F32]:
+        """Return ``network_values`` and the policy head's probabilities; see ``Planner``."""
+        said, rule = self._outputs(observations), self._network.answer_rule
+        return rule.values(said).cpu().numpy(), rule.policies(said).cpu().numpy()
 
     @torch.inference_mode()
     def horizon_values(self, observations: Frames | Tensor) -> F32:

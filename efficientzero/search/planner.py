@@ -49,6 +49,9 @@ class Planner(Protocol):
     def network_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's values of [N, *observation], any N, raw scale, f32 [N]."""
 
+    def values_and_policies(self, observations: Frames | Tensor) -> tuple[F32, F32]:
+        """Return ``network_values``, and the policy head's probabilities f32 [N, W]."""
+
     def horizon_values(self, observations: Frames | Tensor) -> F32:
         """Return the network's values of all horizons, f32 [N, 1 + H], the value head's first.
 

@@ -113,7 +113,6 @@ class Updater:
         With ``ranks`` every rank makes each step, on its own part of the batch. ``targets``
         completes the value targets, where reanalyzers do not.
         """
-        self._targets = targets
         self._ranks: Ranks = ranks or SingleDevice()
         parts = loss_parts(config, self._ranks.gather)
         self._after_update = [part.after_update for part in parts if part.after_update is not None]
@@ -123,7 +122,7 @@ class Updater:
             # In place and part by part: names of weights stay, and the code between parts is cheap.
             for part in network.children():
                 part.compile()
-        self._network, self._optimizer = network, optimizer
+        self._network, self._optimizer, self._targets = network, optimizer, targets
         self._config, self._timer = config, timer
         self._device = next(network.parameters()).device
         self._exploding_steps = 0

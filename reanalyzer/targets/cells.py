@@ -10,27 +10,71 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from efficientzero.config import Config
+from efficientzero.metrics import SectionTimer
 from efficientzero.schema import F32, Bool, Frames, SliceBatch, stack_window
 from efficientzero.search import Planner
+from reanalyzer.root_batch import value_batch_size
+from reanalyzer.targets.value_target import Needs
 
 
 class CellValues:
     """The network's values of cells, each from one inference."""
 
-    def __init__(self, search: Planner, *, num_stacked_frames: int, batch_size: int) -> None:
+    def __init__(self, config: Config, search: Planner, timer: SectionTimer) -> None:
         """Store the parts.
 
         Args:
+            config: the run's config.
             search: with the target weights.
-            num_stacked_frames: S.
-            batch_size: observations at once.
+            timer: records the section ``values``.
         """
-        self._search = search
-        self._num_stacked, self._batch_size = num_stacked_frames, batch_size
+        self._config, self._search, self._timer = config, search, timer
+        self._num_stacked = config.env.num_stacked_frames
+        self._batch_size = value_batch_size(config, search.batch_size)
+
+    def estimates(self, slices: SliceBatch, needs: Needs) -> tuple[F32, F32 | None]:
+        """Return the network's values, f32 [1 + H, B, K + n + 1], and its policies where needed.
+
+        Of the value head, then of each auxiliary horizon; 0 elsewhere, and where only searches
+        bootstrap. Policies are f32 [B, K + n + 1, W].
+        """
+        cells, heads = needs.values, None
+        num_horizons = 1 + len(self._config.agent.auxiliary_discounts)
+        estimates = np.zeros((num_horizons, *cells.shape), np.float32)
+        if num_horizons > 1:
+            with self._timer.section("values"):
+                estimates[:, cells] = self.horizon_values(slices.frames, cells, num_horizons)
+        if needs.policies is not None:
+            width, cells = slices.search_policies.shape[2], cells | needs.policies
+            heads = np.zeros((*cells.shape, width), np.float32)
+            with self._timer.section("values"):
+                estimates[0, cells], heads[cells] = self.values_and_policies(
+                    slices.frames, cells, width
+                )
+        has_values = num_horizons > 1 or needs.policies is not None
+        bootstrap = self._config.reanalyzer.value_bootstrap
+        if bootstrap == "max_action_value" or (bootstrap == "network" and not has_values):
+            with self._timer.section("values"):
+                of_network = self.state_values
+                if bootstrap == "max_action_value":
+                    of_network = self.best_action_values
+                estimates[0, cells] = of_network(slices.frames, cells)
+        return estimates, heads
 
     def state_values(self, frames: Frames, cells: Bool) -> F32:
         """Return the values of ``cells``, row by row, f32 [N]."""
         return self._of(self._search.network_values, frames, cells, ())
+
+    def values_and_policies(self, frames: Frames, cells: Bool, num_actions: int) -> tuple[F32, F32]:
+        """Return the values of ``cells``, f32 [N], and the policy head's answers, f32 [N, W]."""
+
+        def joined(part: Frames) -> F32:
+            values, policies = self._search.values_and_policies(part)
+            return np.concatenate([values[:, None], policies], axis=1)
+
+        answers = self._of(joined, frames, cells, (1 + num_actions,))
+        return answers[:, 0], answers[:, 1:]
 
     def best_action_values(self, frames: Frames, cells: Bool) -> F32:
         """Return the largest Q(s, a) of each of ``cells``, f32 [N]."""

@@ -11,7 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from efficientzero.config import Config, has_local_targets, num_fresh_policies, num_refreshed
+from efficientzero.config import (
+    Config,
+    has_local_targets,
+    num_actions_in_slice,
+    num_fresh_policies,
+    num_refreshed,
+)
 from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
@@ -23,13 +29,12 @@ from efficientzero.schema import (
     SliceBatch,
 )
 from efficientzero.search import Planner
-from reanalyzer.root_batch import value_batch_size
+from reanalyzer.diagnostics import BatchDiagnostics, Newest
 from reanalyzer.targets.action_values import (
     add_action_value_targets,
     no_action_value_targets,
 )
 from reanalyzer.targets.cells import CellValues, observations
-from reanalyzer.targets.diagnostics import BatchDiagnostics, Newest
 from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
 from reanalyzer.targets.search import SearchTarget
@@ -41,6 +46,7 @@ from reanalyzer.targets.slice_targets import (
 )
 from reanalyzer.targets.td import TdTarget
 from reanalyzer.targets.td_lambda import TdLambdaTarget
+from reanalyzer.targets.v_trace import VTraceTarget
 from reanalyzer.targets.value_target import (
     Estimates,
     Needs,
@@ -55,6 +61,7 @@ VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "search": SearchTarget,
     "mixed": MixedTarget,
     "td_lambda": TdLambdaTarget,
+    "v_trace": VTraceTarget,
 }
 """By ``reanalyzer.value_target``."""
 
@@ -95,11 +102,7 @@ class TargetMaker:
         self._config, self._search = config, search
         self._num_actions = num_actions
         self._generator, self._timer = generator, timer
-        self._cells = CellValues(
-            search,
-            num_stacked_frames=config.env.num_stacked_frames,
-            batch_size=value_batch_size(config, search.batch_size),
-        )
+        self._cells = CellValues(config, search, timer)
         self._value_target = value_target(config)
         self._auxiliary_targets = [
             value_target(_with_discount(config, discount))
@@ -126,13 +129,15 @@ class TargetMaker:
         self._newest.update(slices, target_train_step)
         sample = self._aged(slices, target_train_step)
         needs = self._value_target.needs(sample)
-        estimates = self._network_estimates(slices, needs.values)
+        estimates, heads = self._cells.estimates(slices, needs)
         action_values = no_action_value_targets(config, *slices.search_policies.shape[::2])
         found, policies = self._values_and_policies(
             slices, needs, estimates[0], policy_mask(sample.ends, steps), action_values
         )
+        found = found._replace(policies=heads)
         targets = self._value_target.targets(sample, found)
-        mask = action_mask(sample.ends, slices.actions.shape[1])
+        actions = slices.actions[:, : num_actions_in_slice(agent)]
+        mask = action_mask(sample.ends, actions.shape[1])
         random_actions = self._generator.integers(0, self._num_actions, size=mask.shape)
         self.diagnostics.add_batch(
             slices,
@@ -153,7 +158,7 @@ class TargetMaker:
             num_frames += agent.td_steps
         return TrainingBatch(
             frames=slices.frames[:, :num_frames],
-            actions=np.where(mask, slices.actions, random_actions).astype(np.int64),
+            actions=np.where(mask, actions, random_actions).astype(np.int64),
             value_prefixes=value_prefix_targets(
                 slices.rewards,
                 num_unroll_steps=steps,
@@ -219,7 +224,8 @@ class TargetMaker:
             action_values: f32 [B, D, W], their targets, filled in where there was a search.
         """
         num_policies = exists.shape[1]
-        policies = np.where(exists[:, :, None], slices.search_policies, 0.0).astype(np.float32)
+        stored = slices.search_policies[:, :num_policies]
+        policies = np.where(exists[:, :, None], stored, 0.0).astype(np.float32)
         policy_cells = np.zeros_like(needs.values)
         policy_cells[:, :num_policies] = exists & self._chosen(len(exists))[:, None]
         cells = policy_cells.copy()
@@ -239,26 +245,6 @@ class TargetMaker:
             add_action_value_targets(action_values, for_cells, for_policy, self._config)
             self.diagnostics.add_searches(for_policy)
         return Estimates(values, root_values[:, :num_policies]), policies
-
-    def _network_estimates(self, slices: SliceBatch, cells: Bool) -> F32:
-        """Return what the network says of ``cells`` [B, K + n + 1], f32 [1 + H, B, K + n + 1].
-
-        Of the value head, then of each auxiliary horizon; 0 elsewhere, and where only searches
-        bootstrap.
-        """
-        num_horizons = 1 + len(self._auxiliary_targets)
-        estimates = np.zeros((num_horizons, *cells.shape), np.float32)
-        if num_horizons > 1:
-            with self._timer.section("values"):
-                estimates[:, cells] = self._cells.horizon_values(slices.frames, cells, num_horizons)
-        bootstrap = self._config.reanalyzer.value_bootstrap
-        if bootstrap == "max_action_value" or (bootstrap == "network" and num_horizons == 1):
-            with self._timer.section("values"):
-                of_network = self._cells.state_values
-                if bootstrap == "max_action_value":
-                    of_network = self._cells.best_action_values
-                estimates[0, cells] = of_network(slices.frames, cells)
-        return estimates
 
     def _auxiliary_values(self, sample: Sample, found: Estimates, estimates: F32) -> F32:
         """Return the targets of each auxiliary horizon from its ``estimates``, [B, H, K + 1]."""

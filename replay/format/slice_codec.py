@@ -30,14 +30,30 @@ _RUNNING = int(Ending.RUNNING)  # not the enum: numpy converts it slowly
 class SliceCodec:
     """Packs steps and unpacks windows; not thread-safe."""
 
-    def __init__(self, env_spec: EnvSpec, agent: AgentConfig, *, frames_per_block: int) -> None:
-        """Fix the shapes of everything packed or unpacked."""
+    def __init__(
+        self,
+        env_spec: EnvSpec,
+        agent: AgentConfig,
+        *,
+        frames_per_block: int,
+        whole_behaviour: bool = False,
+    ) -> None:
+        """Fix the shapes of everything packed or unpacked.
+
+        Args:
+            env_spec: of the environment.
+            agent: K, n, and whether action values are trained.
+            frames_per_block: steps in a block.
+            whole_behaviour: unpack actions and policies of all K + n steps of a window.
+        """
         self._env_spec = env_spec
         self._num_stacked = env_spec.num_stacked_frames
-        self._num_unroll_steps = agent.num_unroll_steps
-        self._num_actions_in_slice = num_actions_in_slice(agent)
         self.window_steps = agent.num_unroll_steps + agent.td_steps
         """Rows after t that the item of step t wants: K + n."""
+        self._num_policies = agent.num_unroll_steps + 1
+        self._num_actions = num_actions_in_slice(agent)
+        if whole_behaviour:
+            self._num_policies, self._num_actions = self.window_steps + 1, self.window_steps
         self.num_frames = self._num_stacked + self.window_steps
         """Frames in a window: S + K + n."""
         self.frames_per_block = frames_per_block
@@ -105,13 +121,12 @@ class SliceCodec:
 
     def allocate(self, num: int) -> SliceBatch:
         """Return a batch of ``num`` slices with undefined content."""
-        steps = self._num_unroll_steps
         frames_shape = (num, self.num_frames, *self._env_spec.frame_shape)
         return SliceBatch(
             frames=np.empty(frames_shape, self._env_spec.frame_dtype),
-            actions=np.empty((num, self._num_actions_in_slice), np.int32),
+            actions=np.empty((num, self._num_actions), np.int32),
             rewards=np.empty((num, self.window_steps), np.float32),
-            search_policies=np.empty((num, steps + 1, self._policy_width), np.float32),
+            search_policies=np.empty((num, self._num_policies, self._policy_width), np.float32),
             root_values=np.empty((num, self.window_steps + 1), np.float32),
             steps_left=np.empty(num, np.int32),
             endings=np.empty(num, np.uint8),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficientzero.config import Config
+from efficientzero.config import Config, corrects_behaviour
 from efficientzero.process.guarded_thread import guarded_thread
 from efficientzero.process.runtime import StopSignal
 from efficientzero.schema import EnvSpec, SliceBatch
@@ -127,7 +127,12 @@ class SliceDecoder:
     def __init__(self, env_spec: EnvSpec, config: Config, *, num_buffers: int = 2) -> None:
         """Set the shapes; buffers are allocated with the first batches."""
         frames_per_block = config.replay.frames_per_block
-        self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
+        self._codec = SliceCodec(
+            env_spec,
+            config.agent,
+            frames_per_block=frames_per_block,
+            whole_behaviour=corrects_behaviour(config),
+        )
         # Float32 rounds an env_step past 2^24.
         self._most_env_steps = int(config.budget.env_steps * (1.0 + 2.0**-22)) + 1
         self._buffers: list[SliceBatch | None] = [None] * num_buffers

@@ -113,3 +113,31 @@ def lambda_target(
         total += weight * (part if steps == horizon else (1 - trace) * part)
         weight *= trace
     return total
+
+
+def v_trace_target(
+    episode: Episode,
+    t: int,
+    k: int,
+    *,
+    horizon: int,
+    trace: float,
+    clips: tuple[float, float],
+    value_of: Callable[[int], float],
+    ratio_of: Callable[[int], float],
+    rules: Rules,
+) -> float:
+    """Return V-trace's sum over the steps of the horizon; ``clips`` are rho's and c's."""
+
+    def value(step: int) -> float:
+        is_worthless = step == len(episode) and episode.ending == Ending.TERMINATED
+        return 0.0 if is_worthless or step > len(episode) else value_of(step)
+
+    first = t + k
+    total, weight = value(first), 1.0
+    for step in range(first, min(first + horizon, len(episode))):
+        ratio = ratio_of(step)
+        delta = float(episode.rewards[step]) + rules.discount * value(step + 1) - value(step)
+        total += weight * min(clips[0], ratio) * delta
+        weight *= rules.discount * trace * min(clips[1], ratio)
+    return total

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from actor.actions import ActionChooser
-from efficientzero.config import Config, ConfigError, validate
+from efficientzero.config import Config, ConfigError, corrects_behaviour, validate
 from efficientzero.envs import probe_env_spec
 from efficientzero.metrics import SectionTimer
 from efficientzero.networks import make_network
@@ -42,7 +42,12 @@ REFUSAL = re.compile(r"[a-z_.]+: got [^\n]+, wanted [^\n]+")
 
 def slices_of(config: Config, rng: np.random.Generator) -> SliceBatch:
     """Return random slices in the shapes of replay; some end inside their window."""
-    codec = SliceCodec(SPEC, config.agent, frames_per_block=config.replay.frames_per_block)
+    codec = SliceCodec(
+        SPEC,
+        config.agent,
+        frames_per_block=config.replay.frames_per_block,
+        whole_behaviour=corrects_behaviour(config),
+    )
     slices = codec.allocate(config.learner.batch_size)
     size, last = len(slices.keys), codec.window_steps + 1
     left = rng.integers(1, last + 1, size)

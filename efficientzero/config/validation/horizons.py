@@ -59,9 +59,10 @@ def check_horizons(config: Config) -> None:
     if not horizon:
         return
     require(
-        reanalyzer.value_bootstrap != "search",
-        f"search.planning_horizon: got {horizon} with reanalyzer.value_bootstrap search, wanted 0: "
-        "root values have the planning discount, the bootstrap has agent.discount",
+        reanalyzer.value_bootstrap == "network",
+        f"search.planning_horizon: got {horizon} with reanalyzer.value_bootstrap "
+        f"{reanalyzer.value_bootstrap}, wanted 0: what searches find has the planning discount, "
+        "the bootstrap has agent.discount",
     )
     require(
         config.replay.initial_priority != "value_error",

@@ -13,6 +13,7 @@ from efficientzero.config.fields import Config
 from efficientzero.config.files import REMOVED_FIELDS, ConfigError, config_to_dict, flatten
 from efficientzero.config.run_fields import ClusterConfig
 from efficientzero.config.spelling import nearest
+from efficientzero.config.validation.behaviour import check_behaviour
 from efficientzero.config.validation.devices import check_devices
 from efficientzero.config.validation.horizons import check_horizons
 from efficientzero.config.validation.ranges import check_ranges, require
@@ -98,6 +99,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         _check_refresh(config)
     check_reanalysis(config)
     check_horizons(config)
+    check_behaviour(config)
     check_values(config)
     if config.cluster.deterministic:
         _check_deterministic(config)

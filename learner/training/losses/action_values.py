@@ -63,7 +63,7 @@ def softmax_part(temperature: float) -> Callable[[Unrolled, LossInput], Tensor]:
     def action_value(unrolled: Unrolled, batch: LossInput) -> Tensor:
         """Return - sum_a softmax(q / tau)_a ln softmax(Q(s, .) / tau)_a, [B, K + 1]."""
         logits, targets = _both(unrolled, batch)
-        values = unrolled.network.support.decode(logits)
+        values = unrolled.network.answer_rule.decode(logits)
         wanted = F.softmax(targets.nan_to_num(nan=0.0) / temperature, dim=-1)
         entropies = -(wanted * F.log_softmax(values / temperature, dim=-1)).sum(-1)
         return torch.where(targets.isnan().any(-1), 0.0, entropies)

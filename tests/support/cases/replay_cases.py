@@ -99,10 +99,15 @@ def random_episode(
     )
 
 
-def window(episode: Episode, t: int, spec: EnvSpec, agent: AgentConfig) -> TrajectorySlice:
+def window(
+    episode: Episode, t: int, spec: EnvSpec, agent: AgentConfig, *, whole_behaviour: bool = False
+) -> TrajectorySlice:
     """Return the padded window round step ``t``, by the words of ``TrajectorySlice``."""
     length = len(episode)
     unroll, span = agent.num_unroll_steps, agent.num_unroll_steps + agent.td_steps
+    num_actions, num_policies = num_actions_in_slice(agent), unroll + 1
+    if whole_behaviour:
+        num_actions, num_policies = span, span + 1
     first_frame = t - spec.num_stacked_frames + 1
     frames = [episode.frames[min(max(i, 0), length)] for i in range(first_frame, t + span + 1)]
 
@@ -112,9 +117,9 @@ def window(episode: Episode, t: int, spec: EnvSpec, agent: AgentConfig) -> Traje
 
     return TrajectorySlice(
         frames=np.array(frames),
-        actions=or_zeros(episode.actions, num_actions_in_slice(agent)).astype(np.int32),
+        actions=or_zeros(episode.actions, num_actions).astype(np.int32),
         rewards=or_zeros(episode.rewards, span),
-        search_policies=or_zeros(episode.search_policies, unroll + 1),
+        search_policies=or_zeros(episode.search_policies, num_policies),
         root_values=or_zeros(episode.root_values, span + 1),
         steps_left=min(length - t, span + 1),
         ending=int(episode.ending) if length <= t + span else int(Ending.RUNNING),

@@ -59,6 +59,7 @@ SWITCHES = (
     # Value targets.
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
+    Switch("v_trace", {"reanalyzer.value_target": "v_trace"}),
     Switch("further horizons", {"agent.auxiliary_discounts": (0.9, 0.5)}),
     Switch(
         "planning with a horizon",

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from efficientzero.config.derived import most_roots, reads_child_q
+from efficientzero.config.derived import corrects_behaviour, most_roots, reads_child_q
 from efficientzero.config.fields import Config
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import make_network
@@ -45,6 +45,7 @@ class TellingSearch:
         )
         self.network_values = planner.network_values
         self.horizon_values = planner.horizon_values
+        self.values_and_policies = planner.values_and_policies
         self.network_action_values = planner.network_action_values
         self.seen: list[np.ndarray] = []
         self.sizes: list[int] = []
@@ -151,7 +152,10 @@ def make_case(config: Config, *, seed: int):
             env_steps=int(rng.integers(0, 900)) + 4 * np.arange(length),
         )
         origins.append((episode, int(rng.integers(length))))
-    windows = [window(episode, t, SPEC, config.agent) for episode, t in origins]
+    windows = [
+        window(episode, t, SPEC, config.agent, whole_behaviour=corrects_behaviour(config))
+        for episode, t in origins
+    ]
     return origins, slice_batch(windows, rng, table_size=950)
 
 

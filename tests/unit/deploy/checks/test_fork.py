@@ -170,6 +170,10 @@ def test_frozen_run_has_the_env_steps_of_its_replay_and_no_actors(parent, tmp_pa
         ({"replay.queue_size": 5}, "replay.queue_size: got 5, wanted 2"),
         ({"budget.env_steps": 99}, "budget.env_steps: got 99, wanted 100"),
         ({"cluster.num_actors": 2}, "cluster.num_actors: got 2, wanted 1"),
+        (
+            {"reanalyzer.value_target": "v_trace", "actor.action_rule": "policy"},
+            "actor.action_rule: got policy, wanted auto",
+        ),
         ({"cluster.deterministic": True}, "--frozen-replay: got cluster.deterministic"),
     ],
 )
@@ -200,6 +204,8 @@ def test_other_environment_and_other_shapes_are_refused(parent):
         {"network.channels": 7, "search.num_simulations": 3},
         {"replay.importance_exponent": 0.0, "env.final_eval_max_episode_steps": 9},
         {"budget.train_steps": 77, "seed": 5},
+        {"actor.action_rule": "policy"},
+        {"reanalyzer.value_target": "v_trace"},
     ],
 )
 def test_losses_network_search_and_length_may_differ(parent, change):
@@ -243,6 +249,10 @@ def test_weights_without_a_snapshot_of_their_moment_are_refused(parent):
     [
         ({"network.channels": 5}, "network.channels: got 5, wanted 4"),
         ({"agent.value_prefix": False}, "agent.value_prefix: got False, wanted True"),
+        (
+            {"agent.value_function": "action"},
+            "agent.value_function: got action, wanted state",
+        ),
         ({"learner.optimizer": "sgd"}, "learner.optimizer: got sgd, wanted adamw"),
         ({"learner.consistency": "spr"}, "learner.consistency: got spr, wanted simsiam"),
         (

@@ -29,7 +29,7 @@ def says(network, values):
     with torch.no_grad():
         output = network.prediction.action_value_head[-1].output
         output.weight.zero_()
-        output.bias.copy_(torch.tensor(values))
+        output.bias.copy_(torch.as_tensor(values))
 
 
 @pytest.mark.parametrize(("double", "wanted"), [(False, 5.5), (True, 3.7)])
@@ -90,6 +90,35 @@ def test_targets_equal_loops_over_whole_episodes(double, td_steps):
             differ += wanted != plain
             assert float(completed[b, k]) == pytest.approx(wanted, rel=1e-5, abs=1e-5), (b, k)
     assert (differ > 20) == double
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_a_distribution_is_that_of_the_chosen_action(double):
+    atoms = {"value_transform": "identity", "support_bound": 2, "support_bins": 5}
+    config = changed(
+        q_config(double=double, td_steps=1), agent={"value_distribution": "categorical"}
+    )
+    config = changed(config, network={**atoms, "categorical_values": True})
+    _, slices = make_case(config, seed=1)
+    batch, network = made(config, slices)
+    inputs = loaded(config, batch)
+    # Of the frozen network action 0 has the larger mean, of the live one action 1.
+    first, second = [0.0, 0.0, 0.25, 0.5, 0.25], [0.0, 0.5, 0.5, 0.0, 0.0]
+    says(network, torch.tensor([*first, *second]).clamp(min=1e-30).log())
+    targets = LocalTargets(network.train(), config)
+    says(network, torch.tensor([*second, *first]).clamp(min=1e-30).log())
+    inputs = dataclasses.replace(
+        inputs,
+        values=torch.tensor([[0.5]]),
+        bootstrap_observations=inputs.bootstrap_observations[:1, :1],
+        bootstrap_discounts=torch.tensor([[0.5]]),
+    )
+    completed = targets.complete(inputs, 1)
+    # 0.5 + 0.5 * (-2 .. 2) is -0.5, 0, 0.5, 1, 1.5; of the other action half at 0, half at 0.5.
+    wanted = [0, 0, 0.75, 0.25, 0] if double else [0, 0, 0.125, 0.75, 0.125]
+    torch.testing.assert_close(completed.value_distributions[0, 0], torch.tensor(wanted))
+    mean = 0.5 + 0.5 * (-0.5 if double else 1.0)
+    assert float(completed.values) == pytest.approx(mean)
 
 
 @pytest.mark.parametrize(

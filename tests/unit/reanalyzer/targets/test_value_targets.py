@@ -174,7 +174,11 @@ def test_no_value_is_read_that_was_not_asked_for(name):
     sample = Sample(slices, slice_ends(slices, block_length=0), ages, TARGET_TRAIN_STEP)
     target = VALUE_TARGETS[name](config)
     needs = target.needs(sample)
-    found = Estimates(*(np.where(cells, np.float32(1), np.float32(np.nan)) for cells in needs))
+    values, roots = (np.where(cells, np.float32(1), np.float32(np.nan)) for cells in needs[:2])
+    found = Estimates(values, roots)
+    if needs.policies is not None:
+        policies = np.where(needs.policies[..., None], np.float32(0.5), np.float32(np.nan))
+        found = found._replace(policies=np.repeat(policies, 2, axis=2))
     made = target.targets(sample, found)
     assert (made.values.dtype, made.values.shape) == (np.float32, (BATCH, 6))
     assert np.isfinite(made.values).all()

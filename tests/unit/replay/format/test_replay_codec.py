@@ -64,13 +64,14 @@ def stored_item(codec, episode, t):
     unroll=st.integers(1, 6),
     td=st.integers(1, 6),
     spec=st.sampled_from([IMAGES, VECTORS, WIDE]),
+    whole=st.booleans(),
     data=st.data(),
 )
 def test_a_decoded_item_is_the_padded_window(
-    *, length, ending, block_length, unroll, td, spec, data
+    *, length, ending, block_length, unroll, td, spec, whole, data
 ):
     agent = AgentConfig(num_unroll_steps=unroll, td_steps=td)
-    codec = SliceCodec(spec, agent, frames_per_block=block_length)
+    codec = SliceCodec(spec, agent, frames_per_block=block_length, whole_behaviour=whole)
     rng = np.random.default_rng(length)
     episode = random_episode(spec, rng, number=1, length=length, ending=ending)
     t = data.draw(st.integers(0, length - 1))
@@ -81,7 +82,7 @@ def test_a_decoded_item_is_the_padded_window(
         array.fill(77)
     codec.decode_into(batch, 1, blocks=blocks, place=place)
 
-    assert_slice_equals(batch, 1, window(episode, t, spec, agent))
+    assert_slice_equals(batch, 1, window(episode, t, spec, agent, whole_behaviour=whole))
     assert (batch.frames[0] == 77).all()
     assert (batch.root_values[2] == 77).all()
 
