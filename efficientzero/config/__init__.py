@@ -22,6 +22,7 @@ from efficientzero.config.derived import (
 )
 from efficientzero.config.fields import Config
 from efficientzero.config.files import (
+    LATER_NAMED_FIELDS,
     PRESETS,
     REMOVED_FIELDS,
     ConfigError,
@@ -65,6 +66,7 @@ from efficientzero.config.validation import check_devices, is_device, validate
 __all__ = [
     "COMPAT_GROUPS",
     "DEVICE_ROLES",
+    "LATER_NAMED_FIELDS",
     "PRESETS",
     "REMOVED_FIELDS",
     "ActorConfig",

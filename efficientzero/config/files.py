@@ -45,45 +45,29 @@ _ONLY_RECORDS = (
 )
 """Dotted keys that choose which data of a run is kept."""
 
-_NOT_IN_OLDER_HASHES = {
-    "env.action_repeat": 1,
-    "budget.schedule_train_steps": 0,
-    "compat.recomputed_bounds": False,
-    "compat.warmup_earns_train_steps": False,
+_LATER_NAMED = {
     "agent.auxiliary_discounts": (),
     "agent.value_function": "state",
     "evaluator.simulations": 0,
     "evaluator.epsilon": 0.0,
     "network.action_value_hidden_size": 0,
-    "network.downsample": 0,
-    "network.norm": "batch",
-    "network.trunk": "auto",
     "network.decoder_channels": 32,
     "actor.action_rule": "auto",
     "actor.epsilon_start": 1.0,
     "actor.epsilon_end": 0.01,
     "actor.epsilon_fraction": 0.1,
-    "actor.random_action_share": 0.0,
-    "actor.random_action_repeat": False,
-    "search.root_policy_temperature": 1.0,
     "search.planning_horizon": 0,
     "search.other_horizon_weight": 0.0,
     "search.prior": "policy",
     "search.improved_policy": "algorithm",
     "search.q_temperature": 0.25,
     "search.mellowmax_omega": 5.0,
-    "reanalyzer.value_target": "td",
     "reanalyzer.td_lambda": 0.95,
     "reanalyzer.rho_clip": 1.0,
     "reanalyzer.c_clip": 1.0,
-    "reanalyzer.mixed_start_train_steps": 40_000,
-    "reanalyzer.mixed_fresh_env_steps": 20_000,
-    "reanalyzer.search_simulations": 0,
     "learner.auxiliary_value_coefficient": 0.25,
     "learner.action_value_coefficient": 0.0,
     "learner.action_value_loss": "regression",
-    "learner.average_decay": 0.0,
-    "learner.average_for": "acting",
     "learner.consistency": "simsiam",
     "learner.momentum_tau": 0.99,
     "learner.nce_temperature": 0.1,
@@ -100,6 +84,30 @@ _NOT_IN_OLDER_HASHES = {
     "replay.priority": "value_error",
     "learner.reconstruction_coefficient": 0.0,
     "learner.reconstruction_train_steps": 0,
+}
+"""Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
+
+LATER_NAMED_FIELDS = tuple(_LATER_NAMED)
+"""In the order in which they were added."""
+
+_NOT_IN_OLDER_HASHES = {
+    "env.action_repeat": 1,
+    "budget.schedule_train_steps": 0,
+    "compat.recomputed_bounds": False,
+    "compat.warmup_earns_train_steps": False,
+    "network.downsample": 0,
+    "network.norm": "batch",
+    "network.trunk": "auto",
+    "actor.random_action_share": 0.0,
+    "actor.random_action_repeat": False,
+    "search.root_policy_temperature": 1.0,
+    "reanalyzer.value_target": "td",
+    "reanalyzer.mixed_start_train_steps": 40_000,
+    "reanalyzer.mixed_fresh_env_steps": 20_000,
+    "reanalyzer.search_simulations": 0,
+    "learner.average_decay": 0.0,
+    "learner.average_for": "acting",
+    **_LATER_NAMED,
 }
 """Fields added later, with their defaults; a default is left out, so that old hashes stay."""
 

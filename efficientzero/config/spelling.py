@@ -29,11 +29,19 @@ def closest(word: str, known: Iterable[str], *, count: int = 1) -> list[str]:
 
 
 def _likeness(word: str, name: str) -> float:
-    """Return 3 for the same name, 2 for the same last part, below 2 by how alike they are."""
+    """Return 3 for the same name, 2 for the same last part, below 2 by how alike they are.
+
+    2.5 if both are of one section, and the last part of one begins or ends with the other's.
+    """
     given, meant = _letters(word), _letters(name)
     if given == meant:
         return 3.0
-    if _letters(word.rpartition(".")[2]) == _letters(name.rpartition(".")[2]):
+    (section, _, last), (other_section, _, other) = word.rpartition("."), name.rpartition(".")
+    short, long = sorted((_letters(last), _letters(other)), key=len)
+    is_alike = len(short) >= _LEAST_BEGINNING and (long.startswith(short) or long.endswith(short))
+    if is_alike and section and section == other_section:
+        return 2.5
+    if short == long:
         return 2.0
     alike = difflib.SequenceMatcher(None, given, meant).ratio()
     shorter = min(len(given), len(meant))

@@ -8,10 +8,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
+
+from efficientzero.config import LATER_NAMED_FIELDS
 
 DIGEST_LENGTH = 12
 """Hex digits at the end of a name that does not hold everything."""
@@ -162,10 +165,25 @@ def whole_parts(name: str, most: int) -> str:
 
 
 def short_names(keys: list[str]) -> dict[str, str]:
-    """Map each dotted key to the shortest end of it that no other key shares."""
+    """Map each dotted key to the shortest end of it that no other key shares.
+
+    Fields that were added later also leave the abbreviations and initials of those before them.
+    """
+    return dict(_short_names(tuple(keys)))
+
+
+@lru_cache(maxsize=16)
+def _short_names(keys: tuple[str, ...]) -> dict[str, str]:
     ends = {key: _ends(key) for key in keys}
     shared = Counter(end for of_key in ends.values() for end in of_key)
-    return {key: next((end for end in ends[key] if shared[end] == 1), key) for key in keys}
+    names = {key: next((end for end in ends[key] if shared[end] == 1), key) for key in keys}
+    later = set(LATER_NAMED_FIELDS) & set(keys)
+    earlier = {key: name for key, name in names.items() if key not in later}
+    longer = _abbreviations(earlier)
+    taken = {*longer.values(), *_initials_among(earlier, longer).values()}
+    for key in later:
+        names[key] = next((end for end in ends[key] if shared[end] == 1 and end not in taken), key)
+    return names
 
 
 def _ends(key: str) -> list[str]:
@@ -174,7 +192,14 @@ def _ends(key: str) -> list[str]:
 
 
 def abbreviations(names: Mapping[str, str]) -> dict[str, str]:
-    """Map each key to the fewest leading words of its short name that no other name begins with."""
+    """Map each key to the fewest leading words of its short name that no other name begins with.
+
+    Fields that were added later do not count for those before them, whose names stay.
+    """
+    return _by_generation(names, _abbreviations)
+
+
+def _abbreviations(names: Mapping[str, str]) -> dict[str, str]:
     parents = {part for key in names for part in key.split(".")[:-1]}
     beginnings = Counter(
         beginning for key in names for beginning in set(_beginnings(key.rpartition(".")[2]))
@@ -183,6 +208,20 @@ def abbreviations(names: Mapping[str, str]) -> dict[str, str]:
         key: next((b for b in _beginnings(name) if beginnings[b] == 1 and b not in parents), name)
         for key, name in names.items()
     }
+
+
+def _by_generation(
+    names: Mapping[str, str],
+    shorten: Callable[[Mapping[str, str]], Mapping[str, str]],
+) -> dict[str, str]:
+    """Name each field among those that were there when it was added."""
+    later = [key for key in LATER_NAMED_FIELDS if key in names]
+    known = {key: name for key, name in names.items() if key not in set(later)}
+    found = dict(shorten(known))
+    for key in later:
+        known[key] = names[key]
+        found[key] = shorten(known)[key]
+    return {key: found[key] for key in names}
 
 
 def _beginnings(name: str) -> list[str]:
@@ -200,7 +239,11 @@ def initials(names: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, s
         longer: the abbreviations, which no other key's initials may equal; they stay where
             initials are not shorter.
     """
-    taken = {*names.values(), *longer.values()}
+    return _by_generation(names, lambda known: _initials_among(known, longer))
+
+
+def _initials_among(names: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str]:
+    taken = {*names.values(), *(longer[key] for key in names)}
     taken |= {part for key in names for part in key.split(".")[:-1]}
     candidates = {key: _initials(name) for key, name in names.items()}
     shared = Counter(c for of_key in candidates.values() for c in set(of_key))

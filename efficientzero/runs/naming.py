@@ -5,6 +5,7 @@ Called by the launcher. Pure: knows no config class, no tracker, no clock.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -177,6 +178,14 @@ def _differing(values: Mapping[str, Any], preset: Mapping[str, Any]) -> list[str
     ]
 
 
+@functools.lru_cache(maxsize=16)
+def _names_of(keys: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Return short names, abbreviations and initials; a grid asks for the same keys often."""
+    names = short_names(list(keys))
+    longer = abbreviations(names)
+    return names, longer, initials(names, longer)
+
+
 class _Shortened:
     """A name too long for all differences: the most important ones, as readable as possible."""
 
@@ -192,9 +201,7 @@ class _Shortened:
         rank = {key: i for i, key in enumerate(importance)}
         by_rank = [key for key in values if key in set(differing)]
         self._differing = sorted(by_rank, key=lambda key: rank.get(key, len(rank)))
-        self._names = short_names(list(values))
-        self._abbreviations = abbreviations(self._names)
-        self._initials = initials(self._names, self._abbreviations)
+        self._names, self._abbreviations, self._initials = _names_of(tuple(values))
         self._varied = [key for key in treatment.varied if key in values]
         ablated = [key for key in treatment.ablated if key in values]
         self._treated = list(dict.fromkeys([*ablated, *self._varied]))

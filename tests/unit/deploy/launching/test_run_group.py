@@ -11,7 +11,13 @@ from deploy.ablate.grid import Grid, expand
 from deploy.launching.components import COMPONENTS
 from deploy.launching.groups import by_importance, run_group
 from efficientzero.config.fields import Config
-from efficientzero.config.files import PRESETS, config_to_dict, experiment_values, load_preset
+from efficientzero.config.files import (
+    LATER_NAMED_FIELDS,
+    PRESETS,
+    config_to_dict,
+    experiment_values,
+    load_preset,
+)
 from efficientzero.runs.name_parts import abbreviations, initials, short_names
 from efficientzero.runs.naming import run_name
 from tests.support.cases.config_cases import CHANGES, FIELDS, changed, values_of
@@ -303,6 +309,21 @@ def test_abbreviated_fields_of_a_config_are_no_other_fields_name():
         assert max(map(len, short.values())) <= 6
     assert short["learner.learning_rate"] == "lr"
     assert short["agent.value_prefix"] == "vp"
+
+
+def test_a_field_that_is_added_leaves_the_names_of_those_before_it_as_they_were():
+    names = short_names(list(experiment_values(Config())))
+    longer = abbreviations(names)
+    short = initials(names, longer)
+    # Without the order, network.support_bins and learner.momentum_tau would lengthen two of these.
+    assert longer["network.support_bound"] == "support"
+    assert short["network.support_bound"] == "sb"
+    assert short["learner.momentum"] == "mom"
+    assert longer["learner.consistency_coefficient"] == "consistency"
+    earlier = {key: name for key, name in names.items() if key != LATER_NAMED_FIELDS[-1]}
+    before = abbreviations(earlier)
+    for now, then in ((longer, before), (short, initials(earlier, before))):
+        assert {key: now[key] for key in earlier} == then
 
 
 def test_a_removed_field_leaves_the_names_of_the_others_as_they_were():

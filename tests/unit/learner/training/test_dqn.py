@@ -130,6 +130,9 @@ class NoPlanner:
 
     batch_size, num_simulations = 8, 0
 
+    def network_values(self, observations):
+        raise AssertionError(f"{len(observations)} observations were valued")
+
 
 class QOf(torch.nn.Module):
     """The network's action values as DQN's function of observations."""
