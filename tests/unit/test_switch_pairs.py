@@ -167,8 +167,8 @@ def test_pair_is_refused_or_works(name, fields, tmp_path):
         generator=rng,
         timer=SectionTimer("reanalyzer"),
     )
-    batches = [maker.make_batch(slices_of(config, rng), 0) for _ in range(NUM_STEPS)]
-    training = Training(tmp_path, config, batches)
+    batch = maker.make_batch(slices_of(config, rng), 0)
+    training = Training(tmp_path, config, [batch] * NUM_STEPS)
     before = {k: v.clone() for k, v in training.learner.network.inference_state_dict().items()}
     training.learner.run()
     assert training.learner.train_step == NUM_STEPS

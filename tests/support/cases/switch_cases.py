@@ -60,11 +60,10 @@ SWITCHES = (
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
     Switch("v_trace", {"reanalyzer.value_target": "v_trace"}),
-    Switch("further horizons", {"agent.auxiliary_discounts": (0.9, 0.5)}),
     Switch(
         "planning with a horizon",
         {"search.planning_horizon": 1, "search.other_horizon_weight": 0.5},
-        {"agent.auxiliary_discounts": (0.8,)},
+        {"agent.auxiliary_discounts": (0.8, 0.5)},
     ),
     Switch("bootstrap by search", {"reanalyzer.value_bootstrap": "search"}),
     Switch(
