@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from efficientzero.networks import AnswerRule
 from learner.training.losses.action_values import regression_part, softmax_part
 from learner.training.losses.parts import loss_parts
 from tests.support.cases.loss_cases import (
@@ -33,7 +34,8 @@ def squared(support, logits, targets):
 def evaluate(per_step, values, targets, policies=None):
     """Return the losses of roots [B, A] and the slopes of the action values."""
     logits = torch.tensor(values, dtype=torch.float64)[:, None, :, None].requires_grad_()
-    unrolled = SimpleNamespace(network=SimpleNamespace(support=Raw()), action_value_logits=logits)
+    network = SimpleNamespace(support=Raw(), answer_rule=AnswerRule(Raw()))
+    unrolled = SimpleNamespace(network=network, action_value_logits=logits)
     batch = SimpleNamespace(
         action_value_targets=torch.tensor(targets, dtype=torch.float64)[:, None],
         policies=torch.tensor(policies or targets, dtype=torch.float64)[:, None],
