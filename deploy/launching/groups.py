@@ -54,6 +54,10 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
         or values["search.improved_policy"] == "softmax_q"
         or values["search.prior"] == "action_values"
         or (
+            values["reanalyzer.value_target"] == "retrace"
+            and values["reanalyzer.target_policy"] == "policy"
+        )
+        or (
             values["learner.action_value_coefficient"]
             and values["learner.action_value_loss"] == "softmax"
         )
@@ -87,8 +91,9 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("learner.auxiliary_value_coefficient",): lambda values: values["agent.auxiliary_discounts"],
     ("search.other_horizon_weight",): lambda values: values["search.planning_horizon"],
     ("reanalyzer.td_lambda",): (
-        lambda values: values["reanalyzer.value_target"] in {"td_lambda", "v_trace"}
+        lambda values: values["reanalyzer.value_target"] in {"td_lambda", "v_trace", "retrace"}
     ),
+    ("reanalyzer.target_policy",): (lambda values: values["reanalyzer.value_target"] == "retrace"),
     ("reanalyzer.rho_clip", "reanalyzer.c_clip"): (
         lambda values: values["reanalyzer.value_target"] == "v_trace"
     ),

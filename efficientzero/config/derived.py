@@ -14,6 +14,8 @@ from efficientzero.config.run_fields import ClusterConfig
 
 SEARCHED_VALUE_TARGETS = ("search", "mixed")
 """Those of ``reanalyzer.value_target`` that read root values of searches."""
+OFF_POLICY_TARGETS = ("v_trace", "retrace")
+"""Those that compare the acting policy with a newer one."""
 DEVICE_ROLES = ("learner", "actor", "reanalyzer", "evaluator")
 """Roles that compute on a device, which ``cluster.<role>_device`` names."""
 _FIRST_VALUE_OFFSETS = {"td_lambda": 1, "v_trace": 0}
@@ -67,7 +69,7 @@ def reads_child_q(config: Config) -> bool:
 
 def corrects_behaviour(config: Config) -> bool:
     """Return whether value targets compare the acting policy with a newer one."""
-    return config.reanalyzer.value_target == "v_trace"
+    return config.reanalyzer.value_target in OFF_POLICY_TARGETS
 
 
 def plays_by(config: Config) -> str:

@@ -84,6 +84,7 @@ _LATER_NAMED = {
     "replay.priority": "value_error",
     "learner.reconstruction_coefficient": 0.0,
     "learner.reconstruction_train_steps": 0,
+    "reanalyzer.target_policy": "policy",
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 

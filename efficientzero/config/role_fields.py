@@ -67,13 +67,18 @@ class ReanalyzerConfig:
     value_bootstrap: Literal["network", "search", "max_action_value"] = "network"
     """Value at the end of the td_steps: the target network's, the root's of a fresh search, or the
     largest Q(s, a) of the target network, where the value head is trained beside it."""
-    value_target: Literal["td", "search", "mixed", "td_lambda", "v_trace"] = "td"
+    value_target: Literal["td", "search", "mixed", "td_lambda", "v_trace", "retrace"] = "td"
     """td: n-step returns. search: root values of fresh searches at the positions themselves, with
     no stored rewards. mixed: td early in training and for new steps, all n of them, else search.
     td_lambda: returns of all horizons up to td_steps, averaged (TD(lambda), GAE).
-    v_trace: n-step returns corrected for the actions that the newer policy would not take."""
+    v_trace: n-step returns corrected for the actions that the newer policy would not take.
+    retrace: the same for Q(s, a)."""
+    target_policy: Literal["policy", "greedy"] = "policy"
+    """retrace: whose Q is learned. policy: softmax(Q / search.q_temperature); greedy: the best
+    action."""
     td_lambda: float = 0.95
-    """td_lambda: 1 is td, 0 bootstraps after one step. v_trace: weight of each further step."""
+    """td_lambda: 1 is td, 0 bootstraps after one step. v_trace, retrace: weight of each
+    further step."""
     rho_clip: float = 1.0
     """v_trace: a step counts at most so much; decides which policy's value is learned."""
     c_clip: float = 1.0

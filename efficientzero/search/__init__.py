@@ -2,7 +2,7 @@
 
 from efficientzero.search.batched_search import BatchedSearch
 from efficientzero.search.behaviour import behaviour_probabilities
-from efficientzero.search.improved_policy import completed_q
+from efficientzero.search.improved_policy import completed_q, softmax_q
 from efficientzero.search.network_planner import NetworkPlanner
 from efficientzero.search.plain_planners import PriorPlanner, UniformPlanner
 from efficientzero.search.planner import Planner, make_planner
@@ -16,4 +16,5 @@ __all__ = [
     "behaviour_probabilities",
     "completed_q",
     "make_planner",
+    "softmax_q",
 ]

@@ -76,6 +76,17 @@ class CellValues:
         answers = self._of(joined, frames, cells, (1 + num_actions,))
         return answers[:, 0], answers[:, 1:]
 
+    def action_values(self, slices: SliceBatch, cells: Bool | None) -> F32 | None:
+        """Return Q(s, a) of every action, f32 [B, K + n + 1, W], 0 outside of ``cells``."""
+        if cells is None:
+            return None
+        values = np.zeros((*cells.shape, slices.search_policies.shape[2]), np.float32)
+        with self._timer.section("values"):
+            values[cells] = self._of(
+                self._search.network_action_values, slices.frames, cells, values.shape[2:]
+            )
+        return values
+
     def best_action_values(self, frames: Frames, cells: Bool) -> F32:
         """Return the largest Q(s, a) of each of ``cells``, f32 [N]."""
         values: F32 = self._of(self._search.network_action_values, frames, cells, (1,)).max(axis=1)

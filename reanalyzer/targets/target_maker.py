@@ -37,6 +37,7 @@ from reanalyzer.targets.action_values import (
 from reanalyzer.targets.cells import CellValues, observations
 from reanalyzer.targets.local import LocalTarget
 from reanalyzer.targets.mixed import MixedTarget
+from reanalyzer.targets.retrace import RetraceTarget
 from reanalyzer.targets.search import SearchTarget
 from reanalyzer.targets.slice_targets import (
     action_mask,
@@ -62,6 +63,7 @@ VALUE_TARGETS: dict[str, Callable[[Config], ValueTarget]] = {
     "mixed": MixedTarget,
     "td_lambda": TdLambdaTarget,
     "v_trace": VTraceTarget,
+    "retrace": RetraceTarget,
 }
 """By ``reanalyzer.value_target``."""
 
@@ -134,7 +136,8 @@ class TargetMaker:
         found, policies = self._values_and_policies(
             slices, needs, estimates[0], policy_mask(sample.ends, steps), action_values
         )
-        found = found._replace(policies=heads)
+        q = self._cells.action_values(slices, needs.action_values)
+        found = found._replace(policies=heads, action_values=q)
         targets = self._value_target.targets(sample, found)
         actions = slices.actions[:, : num_actions_in_slice(agent)]
         mask = action_mask(sample.ends, actions.shape[1])

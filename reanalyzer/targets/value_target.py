@@ -1,7 +1,7 @@
 """The interface of value targets: the values they need of a batch, and the targets they return.
 
-One file per strategy (``td``, ``td_lambda``, ``v_trace``, ``search``, ``mixed``); the target maker
-chooses one and computes the values.
+One file per strategy (``td``, ``td_lambda``, ``v_trace``, ``retrace``, ``search``, ``mixed``); the
+target maker chooses one and computes the values.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Needs(NamedTuple):
     )
     roots: Bool  # [B, K + 1] the root value of a search of o[t + k]
     policies: Bool | None = None  # [B, K + n + 1] the policy head's answer; None: nowhere
+    action_values: Bool | None = None  # [B, K + n + 1] Q(s, a) of every action; None: nowhere
 
 
 class Estimates(NamedTuple):
@@ -39,6 +40,7 @@ class Estimates(NamedTuple):
     values: F32  # [B, K + n + 1], 0 where none was needed
     root_values: F32  # [B, K + 1], NaN where there was no search; policies need searches as well
     policies: F32 | None = None  # [B, K + n + 1, W] of the policy head, 0 where none was needed
+    action_values: F32 | None = None  # [B, K + n + 1, W] Q(s, a), 0 where none was needed
 
 
 class Completion(NamedTuple):

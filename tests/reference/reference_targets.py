@@ -141,3 +141,41 @@ def v_trace_target(
         total += weight * min(clips[0], ratio) * delta
         weight *= rules.discount * trace * min(clips[1], ratio)
     return total
+
+
+def retrace_target(
+    episode: Episode,
+    t: int,
+    k: int,
+    *,
+    horizon: int,
+    trace: float,
+    q_of: Callable[[int], list[float]],
+    policy_of: Callable[[int], list[float]],
+    behaviour_of: Callable[[int], float],
+    rules: Rules,
+) -> float:
+    """Return Q of step ``t + k`` and the sum of its corrected errors over the horizon.
+
+    The operator of Munos et al. 2016 as a sum forward in time: each error has the weight of the
+    product of the traces since.
+    """
+
+    def mean(step: int) -> float:
+        if step > len(episode) or (step == len(episode) and episode.ending == Ending.TERMINATED):
+            return 0.0
+        return sum(p * q for p, q in zip(policy_of(step), q_of(step), strict=True))
+
+    first, end = t + k, min(t + k + horizon, len(episode))
+    if first >= len(episode):
+        return mean(first)
+    total = start = q_of(first)[episode.actions[first]]
+    weight = 1.0
+    for step in range(first, end):
+        action = episode.actions[step]
+        if step > first:
+            weight *= rules.discount * trace
+            weight *= min(1.0, policy_of(step)[action] / behaviour_of(step))
+        before = start if step == first else q_of(step)[action]
+        total += weight * (float(episode.rewards[step]) + rules.discount * mean(step + 1) - before)
+    return total

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from efficientzero.config.derived import has_action_values, has_local_targets
+from efficientzero.config.derived import OFF_POLICY_TARGETS, has_action_values, has_local_targets
 from efficientzero.config.fields import Config
 from efficientzero.config.validation.ranges import require
 
 _FEWEST_BINS = 2
-_OFF_POLICY_TARGETS = ("v_trace", "retrace")
 
 
 def check_values(config: Config) -> None:
@@ -119,7 +118,7 @@ def _check_noise(config: Config) -> None:
         "noise changes the weights at every call",
     )
     require(
-        config.reanalyzer.value_target not in _OFF_POLICY_TARGETS,
+        config.reanalyzer.value_target not in OFF_POLICY_TARGETS,
         f"network.noisy_heads: got true with reanalyzer.value_target "
         f"{config.reanalyzer.value_target}, wanted false: the probabilities of noisy actions are "
         "not known",

@@ -60,6 +60,7 @@ SWITCHES = (
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
     Switch("v_trace", {"reanalyzer.value_target": "v_trace"}),
+    Switch("retrace", {"reanalyzer.value_target": "retrace"}, ACTION_VALUES),
     Switch(
         "planning with a horizon",
         {"search.planning_horizon": 1, "search.other_horizon_weight": 0.5},

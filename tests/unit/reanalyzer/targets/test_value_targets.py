@@ -179,6 +179,9 @@ def test_no_value_is_read_that_was_not_asked_for(name):
     if needs.policies is not None:
         policies = np.where(needs.policies[..., None], np.float32(0.5), np.float32(np.nan))
         found = found._replace(policies=np.repeat(policies, 2, axis=2))
+    if needs.action_values is not None:
+        action_values = np.where(needs.action_values[..., None], np.float32(1), np.float32(np.nan))
+        found = found._replace(action_values=np.repeat(action_values, 2, axis=2))
     made = target.targets(sample, found)
     assert (made.values.dtype, made.values.shape) == (np.float32, (BATCH, 6))
     assert np.isfinite(made.values).all()
