@@ -94,9 +94,8 @@ def with_simulations(run: RunInfo, policy: Policy, simulations: int) -> RunInfo:
     """
     if policy != "search":
         raise ValueError(f"--simulations: got {simulations} with --policy {policy}, wanted search")
-    search = replace(run.config.search, num_simulations=simulations)
-    evaluator = replace(run.config.evaluator, simulations=0)
-    config = replace(run.config, search=search, evaluator=evaluator)
+    evaluator = replace(run.config.evaluator, simulations=simulations)
+    config = replace(run.config, evaluator=evaluator)  # only these games: targets are made already
     validate(config, run.env_spec)
     return replace(run, config=config)
 

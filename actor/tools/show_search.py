@@ -78,10 +78,13 @@ def decide(run: RunInfo, env_step: int) -> Decision:
         batch_size=1,
         device=device,
         generator=generator(config.seed, "evaluator", 0, 2),
+        simulations=config.evaluator_simulations,
     )
     if not isinstance(search, BatchedSearch):
-        kind = type(search).__name__
-        raise ValueError(f"{run.run_id}: its planner is {kind}, wanted one that grows trees")
+        raise ValueError(
+            f"search.num_simulations: got 0 in {run.run_id}, wanted a run that searches: without a "
+            "search there is no tree to draw"
+        )
     envs = make_env_batch(
         config,
         seeds=evaluation_seeds(config, 1),

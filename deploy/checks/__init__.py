@@ -29,6 +29,7 @@ from deploy.checks.preflight import (
     reason,
     size,
 )
+from deploy.checks.untrained import search_notes
 
 __all__ = [
     "FORKS",
@@ -58,6 +59,7 @@ __all__ = [
     "place_fork",
     "reason",
     "replay_memory",
+    "search_notes",
     "size",
     "visible_gpus",
 ]

@@ -16,7 +16,9 @@ from efficientzero.config import (
     corrects_behaviour,
     flatten,
     has_action_values,
+    plays_by,
 )
+from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 
 # What the stored steps are made of, and how they are packed. A final evaluation's time limit is
@@ -65,11 +67,45 @@ def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
             f"env.id: got {now}, but {parent.run_id}'s replay was recorded with {before}"
         )
     if corrects_behaviour(config):
-        same = {key: there[key] for key in there if key.startswith(_ACTED_BY)}
-        _require(got, same, f"{parent.run_id}'s actors had")
+        _check_behaviour(parent, config, got, there)
     if fork.train_step is not None:
         _check_weights(fork, config, got, there)
     _check_budget(fork, config)
+
+
+def _check_behaviour(
+    parent: RunInfo, config: Config, got: dict[str, Any], there: dict[str, Any]
+) -> None:
+    """Check that the probabilities of the stored actions are those that ``config`` finds."""
+    if parent.lineage is not None and not corrects_behaviour(parent.config):
+        raise ConfigError(
+            f"reanalyzer.value_target: got {config.reanalyzer.value_target}, wanted td: "
+            f"{parent.run_id} has replay of {parent.lineage.parent}, whose actors may have been "
+            "others"
+        )
+    same = {key: there[key] for key in there if key.startswith(_ACTED_BY)}
+    _require(got, same, f"{parent.run_id}'s actors had")
+    now, before = (
+        budget.schedule_train_steps or budget.train_steps
+        for budget in (config.budget, parent.config.budget)
+    )
+    if now != before and _follows_schedule(parent.config):
+        raise ConfigError(
+            f"budget.schedule_train_steps: got a schedule of {now} train_steps with "
+            f"reanalyzer.value_target {config.reanalyzer.value_target}, wanted {before}: "
+            f"{parent.run_id}'s actors had it"
+        )
+
+
+def _follows_schedule(config: Config) -> bool:
+    """Return whether actions were drawn otherwise early and late in training."""
+    match plays_by(config):
+        case "visits":
+            return len(set(config.actor.temperatures)) > 1
+        case "epsilon_greedy":
+            return config.actor.epsilon_start != config.actor.epsilon_end
+        case _:
+            return False
 
 
 def _check_weights(fork: Fork, config: Config, got: dict[str, Any], there: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from deploy.checks import (
     one_line,
     place_fork,
     reason,
+    search_notes,
 )
 from deploy.checks.leftovers import end_earlier_launch
 from deploy.launching.config_checks import check_config, check_same_experiment
@@ -115,6 +116,7 @@ def prepare(
         *_env_notes(config),
         ("budget", budget_text(config.budget)),
         *device_notes(config, has_actors=not (fork and fork.lineage.is_frozen)),
+        *search_notes(config),
         ("memory", memory),
         ("addresses", addresses_text(config.cluster, replay_address, learner_address)),
         ("logs", str(folder.path / LOG_FOLDER)),
@@ -201,6 +203,7 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         ("budget", budget_text(config.budget)),
         *_env_notes(config),
         *device_notes(config, has_actors=not (run.lineage and run.lineage.is_frozen)),
+        *search_notes(config),
         ("memory", memory),
         ("addresses", addresses_text(config.cluster, replay_address, learner_address)),
         ("wandb", f"{tracking.mode} ({tracking.reason})"),

@@ -77,10 +77,11 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"learner.batch_size: got {learner.batch_size}, wanted a multiple of learner.num_devices "
         f"({learner.num_devices})",
     )
-    require(
-        learner.average_decay < 1,
-        f"learner.average_decay: got {learner.average_decay}, wanted 0 or more and less than 1",
-    )
+    for name, share in (
+        ("average_decay", learner.average_decay),
+        ("momentum_tau", learner.momentum_tau),
+    ):
+        require(share < 1, f"learner.{name}: got {share}, wanted 0 or more and less than 1")
     _check_losses(config)
     network = config.network
     require(

@@ -16,9 +16,6 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("budget.schedule_train_steps", "budget.max_env_steps_ahead"),
             *("network.support_bins", "learner.huber_delta", "network.action_value_hidden_size"),
             *("network.downsample", "search.gumbel_maxvisit_init", "search.gumbel_value_scale"),
-            *("network.support_bins", "learner.huber_delta"),
-            *("network.downsample", "network.action_value_hidden_size"),
-            *("search.gumbel_maxvisit_init", "search.gumbel_value_scale"),
             *("compat.block_length", "compat.target_weights_lag"),
             *("actor.num_envs", "replay.priority_exponent", "evaluator.simulations"),
             *("agent.num_unroll_steps", "search.num_simulations"),
@@ -51,6 +48,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 """Numbers, alone or in tuples, that may be 0 or negative: the lowest and the highest value. All
 others must be above 0."""
+_MAY_BE_INFINITE = ("learner.max_grad_norm", "reanalyzer.rho_clip", "reanalyzer.c_clip")
+"""Bounds of which infinity is none at all."""
 _NOT_KWARGS = {
     "id": " (env.id is the environment)",
     "max_episode_steps": " (env.max_episode_steps is the time limit)",
@@ -81,6 +80,10 @@ def check_ranges(config: Config) -> None:
 
 
 def _check_range(key: str, number: float) -> None:
+    require(
+        number != math.inf or key in _MAY_BE_INFINITE,
+        f"{key}: got {number}, wanted a finite number",
+    )
     if key not in _RANGES:
         wanted = "at least 1" if isinstance(number, int) else "more than 0"
         require(number > 0, f"{key}: got {number}, wanted {wanted}")

@@ -14,6 +14,8 @@ def check_reanalysis(config: Config) -> None:
         ConfigError: one line with the field, what was got and what was wanted.
     """
     reanalyzer, name = config.reanalyzer, "reanalyzer.value_target"
+    if not config.learner.value_prefix_coefficient:
+        _check_without_rewards(config)
     by_visits = config.search.algorithm == "puct" and config.search.improved_policy == "algorithm"
     if reanalyzer.search_simulations == 1 and by_visits:
         raise ConfigError(
@@ -29,13 +31,36 @@ def check_reanalysis(config: Config) -> None:
             f"{name}: got {reanalyzer.value_target} with {key}_simulations 1, wanted td or at "
             "least 2: the root value would be little more than the network's own"
         )
-    if not config.learner.value_prefix_coefficient:
-        raise ConfigError(
-            f"{name}: got {reanalyzer.value_target} with learner.value_prefix_coefficient 0, "
-            "wanted td: values would come from rewards that nothing trains"
-        )
     if reanalyzer.value_target == "mixed":
         _check_mixed(config)
+
+
+def _check_without_rewards(config: Config) -> None:
+    """Refuse value targets from searches whose model has rewards that nothing trains."""
+    reanalyzer, learner = config.reanalyzer, config.learner
+    readers = {
+        "reanalyzer.value_target": (
+            reanalyzer.value_target,
+            reanalyzer.value_target in SEARCHED_VALUE_TARGETS,
+            "td",
+        ),
+        "reanalyzer.value_bootstrap": (
+            reanalyzer.value_bootstrap,
+            reanalyzer.value_bootstrap == "search",
+            "network",
+        ),
+        "learner.action_value_coefficient": (
+            learner.action_value_coefficient,
+            learner.action_value_coefficient > 0,
+            "0",
+        ),
+    }
+    for key, (got, reads, wanted) in readers.items():
+        if reads:
+            raise ConfigError(
+                f"{key}: got {got} with learner.value_prefix_coefficient 0, wanted {wanted}: "
+                "values would come from rewards that nothing trains"
+            )
 
 
 def _check_mixed(config: Config) -> None:

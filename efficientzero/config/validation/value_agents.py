@@ -33,8 +33,12 @@ def check_value_agents(config: Config) -> None:
 
 
 def _check_action_values(config: Config) -> None:
-    """Refuse targets of Q(s, a) that are no returns of the action a."""
+    """Refuse targets of Q(s, a) that are no returns of the action a, and Q without any."""
     reanalyzer, wanted = config.reanalyzer, "with agent.value_function action, wanted"
+    require(
+        config.learner.value_coefficient > 0,
+        f"learner.value_coefficient: got 0 {wanted} more: nothing would train Q(s, a)",
+    )
     require(
         reanalyzer.value_bootstrap != "max_action_value",
         f"reanalyzer.value_bootstrap: got max_action_value {wanted} network: that is the largest "
@@ -95,6 +99,15 @@ def _check_without_search(config: Config) -> None:
         or config.network.noisy_heads,
         f"actor.action_rule: got {actor.action_rule} {wanted} epsilon_greedy or policy, "
         "actor.random_action_share above 0 or network.noisy_heads: nothing else explores",
+    )
+    is_ever_random = actor.epsilon_end > 0 or actor.epsilon_start * actor.epsilon_fraction > 0
+    require(
+        actor.action_rule != "epsilon_greedy"
+        or is_ever_random
+        or actor.random_action_share > 0
+        or config.network.noisy_heads,
+        f"actor.epsilon_end: got 0 {wanted} more, epsilon_start and epsilon_fraction above 0, "
+        "actor.random_action_share or network.noisy_heads: nothing else explores",
     )
     require(
         replay.initial_priority == "max" or replay.priority_exponent == 0,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from efficientzero.config.derived import OFF_POLICY_TARGETS, has_action_values, has_local_targets
+from efficientzero.config.derived import (
+    OFF_POLICY_TARGETS,
+    has_action_values,
+    has_local_targets,
+    num_fresh_policies,
+)
 from efficientzero.config.fields import Config
 from efficientzero.config.validation.ranges import require
 
@@ -55,6 +60,14 @@ def check_values(config: Config) -> None:
         reanalyzer.value_target == "td",
         f"learner.target_network: got local with reanalyzer.value_target "
         f"{reanalyzer.value_target}, wanted reanalyzer: the learner completes td's targets alone",
+    )
+    is_published_for_use = num_fresh_policies(config, learner.batch_size) > 0 or (
+        config.replay.priority_refresh_share > 0
+    )
+    require(
+        not learner.average_decay or learner.average_for == "acting" or is_published_for_use,
+        f"learner.average_for: got {learner.average_for} with learner.target_network local, wanted "
+        "acting: reanalyzers search and value nothing, and the learner's copy is no average",
     )
 
 

@@ -133,7 +133,7 @@ def test_a_longer_search_is_played_and_kept_beside_the_runs_own(run, capsys, no_
     "options, message",
     [
         (("--episodes", "-1"), "--episodes: got -1"),
-        (("--simulations", "-4"), "search.num_simulations: got -4"),
+        (("--simulations", "-4"), "evaluator.simulations: got -4"),
         (("--simulations", "8", "--policy", "prior"), "got 8 with --policy prior, wanted search"),
         (("--policy", "prior"), "no checkpoint yet"),
     ],

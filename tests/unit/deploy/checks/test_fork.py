@@ -174,6 +174,10 @@ def test_frozen_run_has_the_env_steps_of_its_replay_and_no_actors(parent, tmp_pa
             {"reanalyzer.value_target": "v_trace", "actor.action_rule": "policy"},
             "actor.action_rule: got policy, wanted auto",
         ),
+        (
+            {"reanalyzer.value_target": "v_trace", "budget.train_steps": 77},
+            "budget.schedule_train_steps: got a schedule of 77 train_steps with reanalyzer.value_",
+        ),
         ({"cluster.deterministic": True}, "--frozen-replay: got cluster.deterministic"),
     ],
 )
@@ -425,3 +429,24 @@ def test_grid_for_a_cluster_names_the_snapshot_itself(parent, tmp_path):
     kept_options = grid_arguments(options, arguments, fork)
     snapshot = str(kept(parent, OLD))
     assert kept_options[:-2] == ["--seeds", "0", "--frozen-replay", snapshot, "--fork-weights"]
+
+
+def test_corrected_targets_need_to_know_all_who_acted(parent):
+    fork = frozen(parent)
+    corrected = {"reanalyzer.value_target": "v_trace"}
+    longer = {**corrected, "budget.train_steps": 77}
+    constant = {"actor.temperatures": (1.0,), "actor.temperature_fractions": ()}
+    steady = dataclasses.replace(parent, config=changed(parent.config, constant))
+    same = dataclasses.replace(fork, parent=steady)
+    check_fork(same, changed(same.base(None), longer), parent.env_spec)
+
+    for fields, is_known in (({}, False), (corrected, True)):
+        child = dataclasses.replace(
+            parent, config=changed(parent.config, fields), lineage=fork.lineage
+        )
+        second = dataclasses.replace(fork, parent=child)
+        check_fork(second, second.base(None), parent.env_spec)
+        if is_known:
+            continue
+        with pytest.raises(ConfigError, match=r"value_target: got v_trace, wanted td: .* has repl"):
+            check_fork(second, changed(second.base(None), corrected), parent.env_spec)

@@ -139,6 +139,11 @@ def test_an_unknown_preset_names_the_nearest():
             "learner.reconstruction_train_steps: got 500 with 0 for all other coefficients",
         ),
         ({"learner": {"momentum_tau": 1.5}}, "learner.momentum_tau: got 1.5, wanted 0 to 1"),
+        ({"learner": {"momentum_tau": 1.0}}, "learner.momentum_tau: got 1.0, wanted .* less than"),
+        (
+            {"learner": {"nce_temperature": float("inf")}},
+            "learner.nce_temperature: got inf, wanted a finite number",
+        ),
         ({"learner": {"consistency": "SPR"}}, "learner.consistency: got 'SPR', wanted"),
         ({"replay": {"capacity": 10}}, "replay.capacity: got 10"),
         (

@@ -134,6 +134,30 @@ REFUSED = {
     "network.action_value_hidden_size: got -1, wanted 0 or more": {
         "network__action_value_hidden_size": -1
     },
+    "learner.value_coefficient: got 0 with agent.value_function action, wanted more": {
+        **Q,
+        "learner__value_coefficient": 0.0,
+    },
+    "actor.epsilon_end: got 0 with search.num_simulations 0, wanted more": {
+        **PURE,
+        "actor__epsilon_end": 0.0,
+        "actor__epsilon_fraction": 0.0,
+    },
+    "learner.action_value_coefficient: got 0.5 with learner.value_prefix_coefficient 0, wanted 0": {
+        **DISTILLED,
+        "learner__value_prefix_coefficient": 0.0,
+    },
+    "reanalyzer.value_bootstrap: got search with learner.value_prefix_coefficient 0, wanted "
+    "network": {
+        "reanalyzer__value_bootstrap": "search",
+        "learner__value_prefix_coefficient": 0.0,
+    },
+    "learner.average_for: got targets with learner.target_network local, wanted acting": {
+        **PURE,
+        "learner__target_network": "local",
+        "learner__average_decay": 0.99,
+        "learner__average_for": "targets",
+    },
 }
 
 
@@ -155,6 +179,9 @@ def test_action_values_can_be_searched_with(algorithm):
         {},
         {"search__improved_policy": "softmax_q", "actor__action_rule": "policy"},
         {"actor__action_rule": "auto", "actor__random_action_share": 0.1},
+        {"actor__epsilon_end": 0.0},
+        {"actor__epsilon_start": 0.0},
+        {"learner__average_decay": 0.99, "learner__average_for": "targets"},
         {"replay__initial_priority": "value_error", "replay__priority_exponent": 0.0},
         {"learner__policy_coefficient": 1.0, "reanalyzer__policy_reanalyze_ratio": 0.0},
         {"agent__num_unroll_steps": 5, "evaluator__simulations": 8},
