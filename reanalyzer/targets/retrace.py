@@ -12,7 +12,7 @@ from efficientzero.config import Config
 from efficientzero.schema import F32, F64, I32, I64
 from efficientzero.search import behaviour_probabilities, softmax_q
 from reanalyzer.targets.slice_targets import bootstrap_offsets, reward_horizons
-from reanalyzer.targets.td import slice_td_steps
+from reanalyzer.targets.td import no_roots_of, reached_cells, slice_td_steps
 from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTargets
 
 _LEAST = 1e-8
@@ -30,13 +30,13 @@ class RetraceTarget:
 
     def needs(self, sample: Sample) -> Needs:
         """Return the cells after o[t] for action values, up to the end of the last horizon."""
-        agent, last = self._config.agent, sample.ends.offsets[:, None]  # [B, 1]
-        furthest = agent.num_unroll_steps + self._td_steps(sample)[:, None]  # [B, 1]
-        cells = np.arange(sample.slices.root_values.shape[1])  # [K + n + 1]
-        have_value = (cells < last) | ((cells == last) & sample.ends.have_value[:, None])
-        no_roots = np.zeros((len(last), agent.num_unroll_steps + 1), np.bool_)
-        action_values = (cells >= 1) & (cells <= furthest) & have_value
-        return Needs(np.zeros_like(action_values), no_roots, action_values=action_values)
+        reached, _ = reached_cells(self._config, sample, self._td_steps(sample))
+        action_values = reached & (np.arange(reached.shape[1]) >= 1)
+        return Needs(
+            np.zeros_like(action_values),
+            no_roots_of(self._config, sample),
+            action_values=action_values,
+        )
 
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
         """Return the corrected returns; see ``slice_targets`` for the ends of episodes."""

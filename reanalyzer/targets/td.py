@@ -88,6 +88,24 @@ def slice_td_steps(config: Config, sample: Sample, *, is_corrected: bool) -> I32
     )
 
 
+def no_roots_of(config: Config, sample: Sample) -> Bool:
+    """Return that no search's root value is read, bool [B, K + 1]."""
+    return np.zeros((len(sample.slices.keys), config.agent.num_unroll_steps + 1), np.bool_)
+
+
+def reached_cells(config: Config, sample: Sample, td_steps: I32) -> tuple[Bool, Bool]:
+    """Return what returns with all steps on the way read, each bool [B, K + n + 1].
+
+    The cells with a value up to the end of the last position's horizon, and those before that end
+    at which an action was taken.
+    """
+    last = sample.ends.offsets[:, None]  # [B, 1]
+    furthest = config.agent.num_unroll_steps + td_steps[:, None]  # [B, 1]
+    cells = np.arange(sample.slices.root_values.shape[1])  # [K + n + 1]
+    have_value = (cells < last) | ((cells == last) & sample.ends.have_value[:, None])
+    return (cells <= furthest) & have_value, (cells < furthest) & (cells < last)
+
+
 def corrected_td_steps(*, ages: I64, td_steps: int, age_per_step: float) -> I32:
     """Return the off-policy corrected horizon of each slice, i32 [B].
 

@@ -12,7 +12,7 @@ import numpy as np
 from efficientzero.config import Config
 from efficientzero.schema import F32, F64, I32, I64
 from reanalyzer.targets.slice_targets import bootstrap_offsets, reward_horizons
-from reanalyzer.targets.td import slice_td_steps
+from reanalyzer.targets.td import no_roots_of, reached_cells, slice_td_steps
 from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTargets
 
 
@@ -29,12 +29,9 @@ class TdLambdaTarget:
 
     def needs(self, sample: Sample) -> Needs:
         """Return the cells after o[t], up to the end of the last position's horizon."""
-        agent, last = self._config.agent, sample.ends.offsets[:, None]  # [B, 1]
-        furthest = agent.num_unroll_steps + self._td_steps(sample)[:, None]  # [B, 1]
-        cells = np.arange(sample.slices.root_values.shape[1])  # [K + n + 1]
-        have_value = (cells < last) | ((cells == last) & sample.ends.have_value[:, None])
-        no_roots = np.zeros((len(last), agent.num_unroll_steps + 1), np.bool_)
-        return Needs((cells >= 1) & (cells <= furthest) & have_value, no_roots)
+        reached, _ = reached_cells(self._config, sample, self._td_steps(sample))
+        is_later = np.arange(reached.shape[1]) >= 1
+        return Needs(reached & is_later, no_roots_of(self._config, sample))
 
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
         """Return the lambda-returns; see ``slice_targets`` for the ends of episodes."""

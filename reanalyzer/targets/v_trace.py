@@ -8,7 +8,7 @@ from efficientzero.config import Config
 from efficientzero.schema import F32, F64, I32, I64
 from efficientzero.search import behaviour_probabilities
 from reanalyzer.targets.slice_targets import bootstrap_offsets, reward_horizons
-from reanalyzer.targets.td import slice_td_steps
+from reanalyzer.targets.td import no_roots_of, reached_cells, slice_td_steps
 from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTargets
 
 _LEAST = 1e-8
@@ -26,13 +26,8 @@ class VTraceTarget:
 
     def needs(self, sample: Sample) -> Needs:
         """Return all cells up to the end of the last position's horizon, and policies before it."""
-        agent, last = self._config.agent, sample.ends.offsets[:, None]  # [B, 1]
-        furthest = agent.num_unroll_steps + self._td_steps(sample)[:, None]  # [B, 1]
-        cells = np.arange(sample.slices.root_values.shape[1])  # [K + n + 1]
-        have_value = (cells < last) | ((cells == last) & sample.ends.have_value[:, None])
-        no_roots = np.zeros((len(last), agent.num_unroll_steps + 1), np.bool_)
-        policies = (cells < furthest) & (cells < last)
-        return Needs((cells <= furthest) & have_value, no_roots, policies)
+        reached, policies = reached_cells(self._config, sample, self._td_steps(sample))
+        return Needs(reached, no_roots_of(self._config, sample), policies)
 
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
         """Return the corrected returns; see ``slice_targets`` for the ends of episodes."""
