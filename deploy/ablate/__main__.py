@@ -17,7 +17,14 @@ from pathlib import Path
 from deploy.ablate.check import CheckedCell, CheckedGrid, check_cells, check_jobs_memory
 from deploy.ablate.command import Slot, choose_run_id, launch_command, slots
 from deploy.ablate.compare import compare
-from deploy.ablate.display import GridConsole, make_console, plan_table, results_table, same_lines
+from deploy.ablate.display import (
+    GridConsole,
+    make_console,
+    plan_table,
+    results_table,
+    same_lines,
+    unread_lines,
+)
 from deploy.ablate.emit import slurm_script, sweep_yaml
 from deploy.ablate.grid import Cell, Grid, axes, expand
 from deploy.ablate.options import PROG, Options, grid_arguments, parse
@@ -76,10 +83,10 @@ def _act(
     options: Options, grid: Grid, cells: Sequence[Cell], checked: CheckedGrid, argv: list[str]
 ) -> int:
     labels = {cell.index: cell.label for cell in cells}
-    same = same_lines(labels, checked.same)
+    notes = [*same_lines(labels, checked.same), *unread_lines(checked)]
     if options.dry_run:
         make_console(sys.stdout).print(plan_table(checked))
-        print(*same, sep="\n", end="\n" * bool(same))
+        print(*notes, sep="\n", end="\n" * bool(notes))
         return 0
     if options.emit_sweep or options.emit_slurm:
         fork = checked.cells[0].fork
@@ -91,7 +98,7 @@ def _act(
         chosen = find_cell(cells, options.cell)
         index = checked.same.get(chosen.index, chosen.index)
         return _become(next(c for c in checked.cells if c.cell.index == index), options.runs_dir)
-    exit_code = _run(options, checked, same)
+    exit_code = _run(options, checked, notes)
     if exit_code > _SIGNALLED:
         print(f"stopped; what has not finished goes on with: {own_command('ablate', *argv)}")
     return exit_code

@@ -321,3 +321,17 @@ def test_dry_run_shows_groups_and_starts_nothing(capsys, tmp_path):
     assert "replay.priority_exponent=0.0" in lines[2]
     assert lines[3].startswith("left out  no_augmentation Catch-v0 s0: the same experiment as full")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_component_that_an_agent_never_had_is_noted(capsys, tmp_path):
+    names = ["root_noise", "temperature_decay", "reanalyze", "categorical"]
+    noted = {}
+    for preset in ("catch", "catch-q"):
+        arguments = ["--preset", preset, "--components", *names, "--mode", "leave-one-out"]
+        assert main([*arguments, "--dry-run", "--runs-dir", str(tmp_path / "runs")]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        noted[preset] = [line.split()[1] for line in lines if line.startswith("note ")]
+    assert noted == {
+        "catch": [],
+        "catch-q": ["no_root_noise", "no_temperature_decay", "no_reanalyze"],
+    }
