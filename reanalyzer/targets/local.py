@@ -27,9 +27,7 @@ class LocalTarget:
         """Return the sums of rewards, with what completes them."""
         del found
         config = self._config
-        td_steps = slice_td_steps(
-            config, sample, is_corrected=config.reanalyzer.off_policy_correction
-        )
+        td_steps = slice_td_steps(config, sample)
         offsets, bootstraps = bootstrap_offsets(
             sample.ends, td_steps, config.agent.num_unroll_steps
         )

@@ -30,7 +30,7 @@ class RetraceTarget:
 
     def needs(self, sample: Sample) -> Needs:
         """Return the cells after o[t] for action values, up to the end of the last horizon."""
-        reached, _ = reached_cells(self._config, sample, self._td_steps(sample))
+        reached, _ = reached_cells(self._config, sample, slice_td_steps(self._config, sample))
         action_values = reached & (np.arange(reached.shape[1]) >= 1)
         return Needs(
             np.zeros_like(action_values),
@@ -40,7 +40,7 @@ class RetraceTarget:
 
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
         """Return the corrected returns; see ``slice_targets`` for the ends of episodes."""
-        config, slices, td_steps = self._config, sample.slices, self._td_steps(sample)
+        config, slices, td_steps = self._config, sample.slices, slice_td_steps(self._config, sample)
         num_positions, needs = config.agent.num_unroll_steps + 1, self.needs(sample)
         offsets, bootstraps = bootstrap_offsets(sample.ends, td_steps, num_positions - 1)
         assert found.action_values is not None and needs.action_values is not None
@@ -64,10 +64,6 @@ class RetraceTarget:
             discount=config.agent.discount,
         )
         return ValueTargets(returns.astype(np.float32), td_steps, bootstraps)
-
-    def _td_steps(self, sample: Sample) -> I32:
-        is_corrected = self._config.reanalyzer.off_policy_correction
-        return slice_td_steps(self._config, sample, is_corrected=is_corrected)
 
 
 def retrace_returns(

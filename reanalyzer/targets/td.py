@@ -31,11 +31,7 @@ class TdTarget:
         self._num_unroll_steps = (
             config.agent.num_unroll_steps if num_unroll_steps is None else num_unroll_steps
         )
-        self._is_corrected = (
-            config.reanalyzer.off_policy_correction
-            if off_policy_correction is None
-            else off_policy_correction
-        )
+        self._is_corrected = off_policy_correction
 
     def needs(self, sample: Sample) -> Needs:
         """Return the cells to bootstrap from."""
@@ -64,15 +60,17 @@ class TdTarget:
         return td_steps, *bootstrap_offsets(sample.ends, td_steps, self._num_unroll_steps)
 
 
-def slice_td_steps(config: Config, sample: Sample, *, is_corrected: bool) -> I32:
+def slice_td_steps(config: Config, sample: Sample, *, is_corrected: bool | None = None) -> I32:
     """Return the horizon of each slice, i32 [B]: n, or fewer steps for old data.
 
     Args:
         config: the run's config.
         sample: the slices and their ages.
-        is_corrected: whether horizons shrink with age.
+        is_corrected: whether horizons shrink with age; default as in the config.
     """
     agent, reanalyzer = config.agent, config.reanalyzer
+    if is_corrected is None:
+        is_corrected = reanalyzer.off_policy_correction
     if not is_corrected:
         return np.full(len(sample.env_step_ages), agent.td_steps, np.int32)
     ages: I64 = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from efficientzero.config import Config
-from efficientzero.schema import F32, F64, I32, I64
+from efficientzero.schema import F32, F64, I64
 from reanalyzer.targets.slice_targets import bootstrap_offsets, reward_horizons
 from reanalyzer.targets.td import no_roots_of, reached_cells, slice_td_steps
 from reanalyzer.targets.value_target import Estimates, Needs, Sample, ValueTargets
@@ -29,13 +29,13 @@ class TdLambdaTarget:
 
     def needs(self, sample: Sample) -> Needs:
         """Return the cells after o[t], up to the end of the last position's horizon."""
-        reached, _ = reached_cells(self._config, sample, self._td_steps(sample))
+        reached, _ = reached_cells(self._config, sample, slice_td_steps(self._config, sample))
         is_later = np.arange(reached.shape[1]) >= 1
         return Needs(reached & is_later, no_roots_of(self._config, sample))
 
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
         """Return the lambda-returns; see ``slice_targets`` for the ends of episodes."""
-        agent, td_steps = self._config.agent, self._td_steps(sample)
+        agent, td_steps = self._config.agent, slice_td_steps(self._config, sample)
         offsets, bootstraps = bootstrap_offsets(sample.ends, td_steps, agent.num_unroll_steps)
         values = np.where(self.needs(sample).values, found.values, np.float32(0.0))
         returns = lambda_returns(
@@ -47,10 +47,6 @@ class TdLambdaTarget:
             td_lambda=self._config.reanalyzer.td_lambda,
         )
         return ValueTargets(returns.astype(np.float32), td_steps, bootstraps)
-
-    def _td_steps(self, sample: Sample) -> I32:
-        is_corrected = self._config.reanalyzer.off_policy_correction
-        return slice_td_steps(self._config, sample, is_corrected=is_corrected)
 
 
 def lambda_returns(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from efficientzero.config import Config
-from efficientzero.schema import F32, F64, I32, I64
+from efficientzero.schema import F32, F64, I64
 from efficientzero.search import behaviour_probabilities
 from reanalyzer.targets.slice_targets import bootstrap_offsets, reward_horizons
 from reanalyzer.targets.td import no_roots_of, reached_cells, slice_td_steps
@@ -26,12 +26,14 @@ class VTraceTarget:
 
     def needs(self, sample: Sample) -> Needs:
         """Return all cells up to the end of the last position's horizon, and policies before it."""
-        reached, policies = reached_cells(self._config, sample, self._td_steps(sample))
+        reached, policies = reached_cells(
+            self._config, sample, slice_td_steps(self._config, sample)
+        )
         return Needs(reached, no_roots_of(self._config, sample), policies)
 
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
         """Return the corrected returns; see ``slice_targets`` for the ends of episodes."""
-        config, slices, td_steps = self._config, sample.slices, self._td_steps(sample)
+        config, slices, td_steps = self._config, sample.slices, slice_td_steps(self._config, sample)
         num_positions, needs = config.agent.num_unroll_steps + 1, self.needs(sample)
         bootstraps = bootstrap_offsets(sample.ends, td_steps, num_positions - 1)[1]
         assert found.policies is not None and needs.policies is not None
@@ -50,10 +52,6 @@ class VTraceTarget:
             discount=config.agent.discount,
         )
         return ValueTargets(returns.astype(np.float32), td_steps, bootstraps)
-
-    def _td_steps(self, sample: Sample) -> I32:
-        is_corrected = self._config.reanalyzer.off_policy_correction
-        return slice_td_steps(self._config, sample, is_corrected=is_corrected)
 
 
 def v_trace_returns(
