@@ -42,6 +42,7 @@ from learner.records import FairnessRecord, PrioritySink, RunRecord, saver_of, s
 from learner.resume import resume
 from learner.services import Claims, ClusterServicer, GrpcServer
 from learner.training import (
+    CollapseAlarm,
     RankGroup,
     Ranks,
     SingleDevice,
@@ -93,7 +94,14 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         governor, priorities = _pace(run, journal, lease, stop)
         pause.on_change = governor.pause
         starvation = Starvation(governor)
-        observer = RunObserver(record=record, fairness=fairness, starvation=starvation, lease=lease)
+        observer = RunObserver(
+            record=record,
+            fairness=fairness,
+            starvation=starvation,
+            lease=lease,
+            alarm=CollapseAlarm(run.config),
+            stops_on_collapse=run.config.learner.stop_on_collapse,
+        )
         parts = LearnerParts(
             device=device,
             batches=TrainingQueueReader(
