@@ -67,11 +67,13 @@ SECTIONS = (
     ),
     Section(
         title="Value targets",
-        text="What the value head is trained towards: n-step returns, lambda-returns (GAE), and "
-        "two horizons, of which the search plans with the long one or the short one.",
+        text="What the value head is trained towards: n-step returns, lambda-returns (GAE), "
+        "two horizons, of which the search plans with the long one or the short one, and root "
+        "values of searches for data that is not new, once the model is trained (mixed).",
         studies=(
             _study("", "variants/cartpole-targets"),
             _study("two horizons,", "variants/cartpole-horizons"),
+            _study("", "variants/acrobot-mixed"),
         ),
     ),
     Section(
