@@ -98,7 +98,7 @@ def final_table(tasks: Mapping[str, Sequence[Result]], plain: Sequence[LearningC
 
     Of an agent that never searches, final evaluations are what it reaches without.
     """
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for env_id, chosen in tasks.items():
         reached = final_return(chosen)
         alone, random = (return_alone(chosen, policy) for policy in ALONE)
