@@ -89,19 +89,17 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         record = RunRecord(run.directory, pause, check_lease=lease.check)
         fairness = FairnessRecord(run.directory, run.config, check_lease=lease.check)
         steps_noted, steps_before = journal.read(), _steps_before(run)
-        publisher = WeightPublisher(incarnation=arguments.incarnation)
+        publisher, alarm = (
+            WeightPublisher(incarnation=arguments.incarnation),
+            CollapseAlarm(run.config),
+        )
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
         governor, priorities = _pace(run, journal, lease, stop)
         pause.on_change = governor.pause
         starvation = Starvation(governor)
         observer = RunObserver(
-            record=record,
-            fairness=fairness,
-            starvation=starvation,
-            lease=lease,
-            alarm=CollapseAlarm(run.config),
-            stops_on_collapse=run.config.learner.stop_on_collapse,
+            record=record, fairness=fairness, starvation=starvation, lease=lease, alarm=alarm
         )
         parts = LearnerParts(
             device=device,

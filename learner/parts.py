@@ -82,8 +82,6 @@ class RunObserver:
     starvation: Starvation
     lease: Lease
     alarm: CollapseAlarm
-    stops_on_collapse: bool
-    """Whether an alarm ends the run."""
 
     def check_health(self) -> None:
         """Raise errors of the threads that keep records, replay counts and the lease."""
@@ -105,7 +103,7 @@ class RunObserver:
         for collapse in collapses:
             log.warning("%s", collapse.message)
             self.record.add_collapse(collapse._asdict())
-        if collapses and self.stops_on_collapse:
+        if collapses and self.alarm.ends_run:
             raise TrainingCollapsed(f"{collapses[0].message}. The weights are saved")
 
     def extra_state(self) -> dict[str, Any]:

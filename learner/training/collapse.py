@@ -125,6 +125,8 @@ class CollapseAlarm:
         self._symptoms = [symptom for symptom in _SYMPTOMS if symptom.can_show(config)]
         warmup = lr_warmup_train_steps(config.learner, config.budget)
         self._first_train_step = max(_FIRST_TRAIN_STEPS, warmup)
+        self.ends_run = config.learner.stop_on_collapse
+        """Whether an alarm is to end the run."""
         self._num_rows = 0
         self._rows_with = dict.fromkeys((symptom.kind for symptom in self._symptoms), 0)
 

@@ -71,7 +71,6 @@ class Bench:
             starvation=Starvation(governor),
             lease=take_lease(folder, "learner-0", launch=0),
             alarm=CollapseAlarm(config),
-            stops_on_collapse=config.learner.stop_on_collapse,
         )
         self.learner = Learner(run, parts, observer)
 
