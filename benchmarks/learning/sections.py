@@ -36,7 +36,7 @@ def _study(name: str, grid: str) -> Study:
 SECTIONS = (
     Section(
         title="Search against no search",
-        text="The agent with a Q head and a model, once with a search over the model in acting and "
+        text="The preset catch-q with a model, once with a search over the model in acting and "
         "evaluation and once without; targets and losses are the same. Weights that "
         "were trained with a search can also play without it.",
         studies=(_study("Q head and model,", "variants/catch-q-search"),),

@@ -92,8 +92,9 @@ def _check_behaviour(
     if now != before and _follows_schedule(parent.config):
         raise ConfigError(
             f"budget.schedule_train_steps: got a schedule of {now} train_steps with "
-            f"reanalyzer.value_target {config.reanalyzer.value_target}, wanted {before}: "
-            f"{parent.run_id}'s actors had it"
+            f"reanalyzer.value_target {config.reanalyzer.value_target}, wanted {before} "
+            f"(--budget.schedule-train-steps {before}), which {parent.run_id}'s actors had: "
+            "temperatures and epsilon say how likely a stored action was"
         )
 
 

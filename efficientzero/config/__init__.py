@@ -4,6 +4,7 @@ from efficientzero.config.agent_fields import AgentConfig, CompatConfig, Network
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
     DEVICE_ROLES,
+    SEARCHED_VALUE_TARGETS,
     corrects_behaviour,
     has_action_values,
     has_local_targets,
@@ -69,6 +70,7 @@ __all__ = [
     "LATER_NAMED_FIELDS",
     "PRESETS",
     "REMOVED_FIELDS",
+    "SEARCHED_VALUE_TARGETS",
     "ActorConfig",
     "AgentConfig",
     "AtariConfig",

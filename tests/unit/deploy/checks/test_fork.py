@@ -1,6 +1,7 @@
 """What a run may take from another one: found, refused, named and linked. Snapshots by hand."""
 
 import dataclasses
+import re
 import zlib
 
 import pytest
@@ -16,6 +17,7 @@ from deploy.checks.fork_checks import check_fork
 from deploy.checks.preflight import PreflightError
 from deploy.launching.groups import run_group
 from deploy.supervising.topology import processes
+from efficientzero.config import validate
 from efficientzero.config.files import ConfigError, config_hash, load_preset
 from efficientzero.envs import probe_env_spec
 from efficientzero.runs.checkpoint import save_checkpoint
@@ -451,6 +453,17 @@ def test_corrected_targets_need_to_know_all_who_acted(parent):
     steady = dataclasses.replace(parent, config=changed(parent.config, constant))
     same = dataclasses.replace(fork, parent=steady)
     check_fork(same, changed(same.base(None), longer), parent.env_spec)
+
+    # What the refusal names makes it right, for a longer run and for a shorter one.
+    for train_steps in (parent.config.budget.train_steps + 20, 7):
+        other = changed(fork.base(None), {**corrected, "budget.train_steps": train_steps})
+        with pytest.raises(ConfigError) as error:
+            check_fork(fork, other, parent.env_spec)
+        option = re.search(r"\(--budget\.schedule-train-steps (\d+)\)", str(error.value))
+        assert option is not None
+        kept_schedule = changed(other, {"budget.schedule_train_steps": int(option[1])})
+        validate(kept_schedule)
+        check_fork(fork, kept_schedule, parent.env_spec)
 
     for fields, is_known in (({}, False), (corrected, True)):
         child = dataclasses.replace(
