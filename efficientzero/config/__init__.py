@@ -58,6 +58,7 @@ from efficientzero.config.schedules import (
     importance_exponent,
     is_published,
     learning_rate,
+    lr_warmup_train_steps,
     next_evaluation,
     temperature,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "latent_size",
     "learning_rate",
     "load_preset",
+    "lr_warmup_train_steps",
     "most_roots",
     "nearest",
     "next_evaluation",

@@ -98,6 +98,7 @@ SWITCHES = (
     Switch("early reconstruction", RECONSTRUCTION),
     Switch("action values by searches", DISTILLED),
     Switch("their softmax", {"learner.action_value_loss": "softmax"}, DISTILLED),
+    Switch("stops on collapse", {"learner.stop_on_collapse": True}),
     # Replay.
     Switch("KL priorities", {"replay.priority": "kl"}, C51),
     Switch("first priorities", {"replay.initial_priority": "value_error"}),
