@@ -279,13 +279,25 @@ def test_what_does_not_fit_the_weights_is_refused_only_where_they_are_taken(
     assert str(error.value).startswith(message)
 
 
-def test_projector_can_be_left_behind_and_not_be_made_up(parent):
-    save_weights(parent, 8, NEW, projector=False)
-    fork = frozen(parent, takes_weights=True)
-    with pytest.raises(ConfigError, match=r"consistency_coefficient: got 2.0, wanted 0"):
-        check_fork(fork, fork.base(None), parent.env_spec)
-    off = changed(fork.base(None), {"learner.consistency_coefficient": 0.0})
-    check_fork(fork, off, parent.env_spec)
+@pytest.mark.parametrize("consistency", ["simsiam", "nce", "spr"])
+def test_a_projector_can_start_new_and_an_average_cannot(tmp_path, consistency):
+    """From a run that was trained by reconstruction alone."""
+    without = {"learner.consistency_coefficient": 0.0, "learner.reconstruction_coefficient": 1.0}
+    run = tiny_run(tmp_path / "parent", changed(tiny_config(), without))
+    run.save()
+    write_snapshot(kept(run, NEW), inserted=100)
+    save_weights(run, 8, NEW, projector=False)
+    fork = frozen(run, takes_weights=True)
+    check_fork(fork, fork.base(None), run.env_spec)
+    on = {"learner.consistency_coefficient": 2.0, "learner.consistency": consistency}
+    config = changed(fork.base(None), on)
+    if consistency != "spr":
+        check_fork(fork, config, run.env_spec)
+        return
+    with pytest.raises(
+        ConfigError, match=r"consistency: got spr, wanted simsiam, nce or .* has no"
+    ):
+        check_fork(fork, config, run.env_spec)
 
 
 @pytest.mark.parametrize("has_projector", [True, False])

@@ -229,6 +229,7 @@ def test_no_value_is_read_that_was_not_asked_for(name):
     assert made.bootstraps.any()
 
 
+ONE = {"num_simulations": 1, "algorithm": "gumbel"}
 MIXED = {"value_target": "mixed", "mixed_start_train_steps": 10, "mixed_fresh_env_steps": 10}
 
 
@@ -236,7 +237,7 @@ MIXED = {"value_target": "mixed", "mixed_start_train_steps": 10, "mixed_fresh_en
     ("values", "message"),
     [
         (
-            {"reanalyzer": {"value_target": "search"}, "search": {"num_simulations": 1}},
+            {"reanalyzer": {"value_target": "search"}, "search": ONE},
             r"reanalyzer.value_target: got search with search.num_simulations 1, wanted td or at",
         ),
         (
@@ -247,7 +248,7 @@ MIXED = {"value_target": "mixed", "mixed_start_train_steps": 10, "mixed_fresh_en
             r"reanalyzer.value_target: got search with reanalyzer.search_simulations 1, wanted td",
         ),
         (
-            {"reanalyzer": MIXED, "search": {"num_simulations": 1}},
+            {"reanalyzer": MIXED, "search": ONE},
             r"reanalyzer.value_target: got mixed with search.num_simulations 1, wanted td or at",
         ),
         (
