@@ -1,6 +1,7 @@
 # `make run` is all a newcomer needs. Everything lives in .venv; nothing else on the machine changes.
 #   make run                           set up if needed, then train: without a GPU catch, in minutes
 #   make run ARGS="--preset cartpole"  another preset; all options of launch.py
+#   make setup-control                 the libraries of Box2D's and MuJoCo's environments
 #   make test | lint | bench           what CI runs; micro-benchmarks
 #   make docs                          the site, into build/site; a warning is an error
 #   make PYTHON=/path/to/python3.11 …  pick the interpreter
@@ -9,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := run
-.PHONY: run setup test test-cpp test-docs test-python test-processors lint bench docs protos clean
+.PHONY: run setup setup-control test test-cpp test-docs test-python test-processors lint bench docs protos clean
 
 PYTHON ?=
 ARGS ?=
@@ -26,6 +27,12 @@ run: $(STAMP)
 	@$(BIN)/python launch.py --local $(ARGS)
 
 setup: $(STAMP)
+
+# The extra's packages only; pip would build the project again to install the extra by name.
+setup-control: $(STAMP)
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["control"], sep="\n")' \
+	  | $(PIP) install -c constraints.txt -r /dev/stdin
+	@echo "[setup] Box2D and MuJoCo are installed"
 
 test: test-docs test-cpp test-python test-processors
 

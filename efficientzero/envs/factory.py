@@ -253,7 +253,7 @@ def _make(registered: GymEnvSpec, kwargs: EnvKwargs) -> gymnasium.Env[Any, Any]:
         arguments: dict[str, Any] = dict(kwargs)
         return gymnasium.make(registered, disable_env_checker=True, **arguments)
     except (gymnasium.error.Error, ImportError) as error:
-        raise cannot_build(error) from error
+        raise cannot_build(error, registered.entry_point) from error
     except BaseException as error:
         reraise_ctrl_c(error)
         advice = "; arguments are given by --env.kwargs KEY=VALUE" * isinstance(error, TypeError)
