@@ -18,8 +18,10 @@ from efficientzero.config import Config, EnvConfig, EnvKwargs
 from efficientzero.envs.atari.game import AtariGame
 from efficientzero.envs.atari.jpeg import JpegFrames
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
-from efficientzero.envs.catch import ROWS, CatchEnv
 from efficientzero.envs.errors import EnvContractError, raised, reraise_ctrl_c
+from efficientzero.envs.games import is_turn_game, make_turn_game
+from efficientzero.envs.games.catch import ROWS, CatchEnv
+from efficientzero.envs.games.turn_game_env import TurnGameEnv
 from efficientzero.envs.gym_env import GymEnv
 from efficientzero.envs.registry import ATARI_ENTRY_POINT, cannot_build, look_up
 from efficientzero.schema import EnvSpec
@@ -57,6 +59,15 @@ def make_catch(
         action_repeat=config.action_repeat,
         own_limit=ROWS - 1,
     )
+
+
+def make_two_players(
+    config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
+) -> SingleEnv:
+    """Build a game of OpenSpiel or PettingZoo."""
+    del seed, training  # nothing in them is drawn, and they have no lives
+    _take_no_kwargs(config)
+    return TurnGameEnv(make_turn_game(config.id), max_episode_steps=max_episode_steps)
 
 
 ADAPTERS: dict[str, Adapter] = {
@@ -145,7 +156,9 @@ def import_env(config: EnvConfig) -> None:
         ValueError: in one line, what is missing or wrong.
     """
     try:
-        if config.id not in ADAPTERS:
+        if is_turn_game(config.id):
+            make_turn_game(config.id)
+        elif config.id not in ADAPTERS:
             look_up(config.id, others=ADAPTERS)
     except ValueError as error:
         raise ValueError(f"env.id={config.id}: {error}") from error
@@ -180,10 +193,9 @@ def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps:
 def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
     if config.action_repeat < 1:
         raise ValueError(f"action_repeat: got {config.action_repeat}, wanted 1 or more")
-    if config.id in ADAPTERS:
-        return ADAPTERS[config.id](
-            config, seed=seed, training=training, max_episode_steps=max_episode_steps
-        )
+    adapter = make_two_players if is_turn_game(config.id) else ADAPTERS.get(config.id)
+    if adapter is not None:
+        return adapter(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
     registered = look_up(config.id, others=ADAPTERS)
     is_atari = registered.entry_point == ATARI_ENTRY_POINT
     own_limit = _own_limit(registered, config)

@@ -83,14 +83,18 @@ def _play(
     spec, rewards = batch.spec, [0.0]
     try:
         now("reset")
-        batch.reset([0])
+        observed = batch.reset([0])
         now("step")
         until = time.monotonic() + _MOST_S
         while len(rewards) <= NUM_STEPS and time.monotonic() < until:
-            steps = batch.step([0], randomness.integers(spec.num_actions, size=1))
+            action = randomness.integers(spec.num_actions, size=1)
+            if observed.legal_actions is not None:
+                action = randomness.choice(np.flatnonzero(observed.legal_actions[0]), size=1)
+            steps = batch.step([0], action)
+            observed = steps.observed
             rewards.append(abs(float(steps.rewards[0])))
             if steps.terminated[0] or steps.truncated[0]:
-                batch.reset([0])
+                observed = batch.reset([0])
     except EnvError as error:
         mask = isinstance(env, GymEnv) and env.has_action_mask
         text = f"{error.headline}{_advice(error.headline, mask=mask)}"

@@ -15,7 +15,7 @@ import grpc
 from efficientzero.process.runtime import PlainError, StopSignal, WaitReason
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
 from efficientzero.rpc.stubs import run_pb2, run_pb2_grpc
-from efficientzero.schema import BatchTurn, Grant, Phase
+from efficientzero.schema import BaselineScore, BatchTurn, Grant, Phase
 
 _PATIENCE_S = 180.0
 """Enough for a restarted learner to read its checkpoint on a busy machine or another host."""
@@ -155,6 +155,7 @@ class RunClient:
         is_final: bool,
         episodes: Iterable[tuple[float, int]],
         seconds: float,
+        scores: Iterable[BaselineScore] = (),
     ) -> bool:
         """Report the result of an evaluation; return False on stop.
 
@@ -163,6 +164,7 @@ class RunClient:
             is_final: whether they are the finished run's last weights.
             episodes: (raw return, length in env_steps) of each.
             seconds: wall time of the evaluation.
+            scores: with two players; the episodes are those against the first baseline.
 
         Raises:
             LearnerUnavailable: no answer within the client's patience.
@@ -174,6 +176,7 @@ class RunClient:
             episodes=_episode_results(episodes),
             seconds=seconds,
             member=self._member,
+            scores=[run_pb2.BaselineScore(**score._asdict()) for score in scores],
         )
         return self._call(self._stub.ReportEvaluation, request) is not None
 

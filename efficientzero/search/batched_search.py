@@ -41,6 +41,7 @@ class BatchedSearch:
         generator: np.random.Generator,
         compat: CompatConfig = _AS_IN_THE_PAPER,
         num_parts: int | None = None,
+        num_players: int = 1,
         wants_child_q: bool = False,
     ) -> None:
         """Allocate trees, pools and buffers once.
@@ -56,6 +57,7 @@ class BatchedSearch:
             compat: which of the reference's deviations to repeat; PUCT only.
             num_parts: parts that take turns; results do not depend on it but for the network's
                 rounding. None: two on a GPU if B is large enough, else one.
+            num_players: 2: moves alternate, and all values are those of the player to move.
             wants_child_q: results hold Q of the roots' actions, whatever the improved policy.
         """
         self.on_gpu = device.type != "cpu"
@@ -80,6 +82,7 @@ class BatchedSearch:
                 agent=agent,
                 compat=compat,
                 policy_width=policy_width,
+                num_players=num_players,
                 batch_size=end - start,
                 device=device,
                 wants_child_q=wants_child_q,

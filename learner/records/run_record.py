@@ -21,6 +21,7 @@ from efficientzero.runs.results.episode_lines import (
     num_env_steps,
     num_episodes,
 )
+from efficientzero.schema import BaselineScore
 from learner.records.result_files import ResultFiles
 from replay.steps import MIN_PRIORITY
 
@@ -185,6 +186,7 @@ class RunRecord:
         is_final: bool,
         episodes: Sequence[EpisodeResult],
         seconds: float,
+        scores: Sequence[BaselineScore] = (),
         env_steps: int,
         train_steps: int,
     ) -> None:
@@ -195,6 +197,7 @@ class RunRecord:
             is_final: whether they are the finished run's last weights.
             episodes: their results.
             seconds: wall time of the evaluation.
+            scores: with two players, those against each baseline.
             env_steps: the run's count now.
             train_steps: the run's count now.
         """
@@ -210,6 +213,7 @@ class RunRecord:
             "train_steps": train_steps,
             "wall_s": round(self.wall_s, 3),
             "seconds": seconds,
+            **({"scores": [score._asdict() for score in scores]} if scores else {}),
         }
         with self._lock:
             self._files.append(self._evaluations_path, [line])

@@ -13,7 +13,7 @@ from typing import TypeVar
 import grpc
 
 from efficientzero.rpc.stubs import run_pb2, run_pb2_grpc, weights_pb2
-from efficientzero.schema import Phase
+from efficientzero.schema import BaselineScore, Phase
 from learner.pacing import Governor, LockStepGovernor
 from learner.records import EpisodeResult, RunRecord
 from learner.services.call_refused import CallRefused
@@ -136,6 +136,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             _checked(
                 lambda: claims.check_evaluation(
                     episodes,
+                    scores=_scores(request.scores),
                     weights_version=request.weights_version,
                     is_final=request.is_final,
                     published=self._published_train_step(weights_pb2.LATEST),
@@ -147,6 +148,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             is_final=request.is_final,
             episodes=episodes,
             seconds=request.seconds,
+            scores=_scores(request.scores),
             env_steps=self._governor.env_steps,
             train_steps=made,
         )
@@ -218,6 +220,13 @@ def _episodes(episodes: Iterable[run_pb2.EpisodeResult]) -> list[EpisodeResult]:
         if not math.isfinite(result.episode_return) or result.length < 1:
             raise ValueError(f"episode: got {result}, wanted a finite return and a length from 1")
     return results
+
+
+def _scores(scores: Iterable[run_pb2.BaselineScore]) -> list[BaselineScore]:
+    return [
+        BaselineScore(score.name, score.seat, score.wins, score.draws, score.losses)
+        for score in scores
+    ]
 
 
 def _checked(answer: Callable[[], _Answer]) -> _Answer:
