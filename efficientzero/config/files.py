@@ -86,6 +86,7 @@ _LATER_NAMED = {
     "learner.reconstruction_train_steps": 0,
     "reanalyzer.target_policy": "policy",
     "search.sampled_actions": 16,
+    "env.legal_actions": "auto",
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 
