@@ -1,7 +1,7 @@
 """Actions as gymnasium environments take them, numbered 0 .. A - 1.
 
 ``MultiDiscrete`` and ``MultiBinary`` become one action for each combination, the last factor the
-fastest: index = sum of a_i times the product of n_j, j > i. Used by ``gym_env``.
+fastest: index = sum of a_i times the product of n_j, j > i. Used by ``env``.
 """
 
 from __future__ import annotations
