@@ -97,6 +97,7 @@ _LATER_NAMED = {
     "search.q_bounds": (),
     "actor.temperature_plies": 0,
     "league.baselines": ("random",),
+    "env.legal_actions": "auto",
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 
