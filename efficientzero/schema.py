@@ -309,13 +309,3 @@ class BatchTurn(NamedTuple):
     target_train_step: int  # train_steps behind the target weights to make it with
     keys: Sequence[int]  # items of the batch before
     priorities: Sequence[float]  # their new priorities
-
-
-class BaselineScore(NamedTuple):
-    """An evaluation's games against one fixed opponent in one seat, in games of two players."""
-
-    name: str  # of ``league.baselines``
-    seat: int  # 0: the network moved first
-    wins: int
-    draws: int
-    losses: int

@@ -10,10 +10,10 @@ from actor.games import Chooser
 from actor.matches.baselines import make_baseline
 from actor.matches.play import MatchResult, by_baseline, by_network, play_match
 from efficientzero.config import Config
-from efficientzero.envs.factory import UNLIMITED_EVALUATION_STEPS
+from efficientzero.envs import UNLIMITED_EVALUATION_STEPS
 from efficientzero.envs.games import make_turn_game
 from efficientzero.process.runtime import PlainError, StopSignal
-from efficientzero.schema import BaselineScore
+from efficientzero.rpc.run_client import BaselineScore
 
 
 class BaselineRefused(PlainError, ValueError):

@@ -31,7 +31,7 @@ from actor.matches.scores import Score
 from actor.tools.evaluate import with_simulations
 from actor.tools.saved_run import make_saved_planner
 from efficientzero.config import mcts_simulations
-from efficientzero.envs.factory import UNLIMITED_EVALUATION_STEPS
+from efficientzero.envs import UNLIMITED_EVALUATION_STEPS
 from efficientzero.envs.games import TurnGame, make_turn_game
 from efficientzero.process.options import parse_options
 from efficientzero.process.runtime import StopSignal, generator, install_stop_handlers

@@ -18,9 +18,10 @@ from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet, inference_entries, make_network
 from efficientzero.process.devices import setup_torch, with_usable_device
 from efficientzero.process.runtime import PlainError, StopSignal, generator
+from efficientzero.rpc.run_client import BaselineScore
 from efficientzero.runs.checkpoint import list_checkpoints, load_checkpoint
 from efficientzero.runs.run_folder import RunInfo
-from efficientzero.schema import BaselineScore, PolicyShape
+from efficientzero.schema import PolicyShape
 from efficientzero.search import Planner, PriorPlanner, UniformPlanner, make_planner
 
 Policy = Literal["search", "prior", "random"]

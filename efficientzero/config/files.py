@@ -98,6 +98,7 @@ _LATER_NAMED = {
     "actor.temperature_plies": 0,
     "league.baselines": ("random",),
     "env.legal_actions": "auto",
+    "learner.stop_on_collapse": False,
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 

@@ -20,8 +20,7 @@ from efficientzero.envs.atari.jpeg import JpegFrames
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.errors import EnvContractError, raised, reraise_ctrl_c
 from efficientzero.envs.games import is_turn_game, make_turn_game
-from efficientzero.envs.games.catch import ROWS, CatchEnv
-from efficientzero.envs.games.turn_game_env import TurnGameEnv
+from efficientzero.envs.games.builders import make_catch, make_two_players, take_no_kwargs
 from efficientzero.envs.gym import GymEnv
 from efficientzero.envs.registry import ATARI_ENTRY_POINT, cannot_build, look_up
 from efficientzero.schema import EnvSpec
@@ -44,31 +43,6 @@ class Adapter(Protocol):
         self, config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
     ) -> SingleEnv:
         """Return a new environment."""
-
-
-def make_catch(
-    config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
-) -> SingleEnv:
-    """Build Catch."""
-    del training  # it has no lives
-    _take_no_kwargs(config)
-    return GymEnv(
-        CatchEnv(),
-        seed=seed,
-        max_episode_steps=max_episode_steps,
-        action_repeat=config.action_repeat,
-        own_limit=ROWS - 1,
-        reads_masks=False,
-    )
-
-
-def make_two_players(
-    config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
-) -> SingleEnv:
-    """Build a game of OpenSpiel or PettingZoo."""
-    del seed, training  # nothing in them is drawn, and they have no lives
-    _take_no_kwargs(config)
-    return TurnGameEnv(make_turn_game(config.id), max_episode_steps=max_episode_steps)
 
 
 ADAPTERS: dict[str, Adapter] = {
@@ -274,7 +248,7 @@ def _build_game(
     training: bool,
     max_episode_steps: int,
 ) -> AtariGame:
-    _take_no_kwargs(config)
+    take_no_kwargs(config)
     if config.atari.frame_skip < 1:
         raise ValueError(f"atari.frame_skip: got {config.atari.frame_skip}, wanted 1 or more")
     if config.action_repeat > 1:
@@ -301,11 +275,3 @@ def _make(registered: GymEnvSpec, kwargs: EnvKwargs) -> gymnasium.Env[Any, Any]:
         reraise_ctrl_c(error)
         advice = "; arguments are given by --env.kwargs KEY=VALUE" * isinstance(error, TypeError)
         raise ValueError(f"its constructor {raised(error)}{advice}") from error
-
-
-def _take_no_kwargs(config: EnvConfig) -> None:
-    if config.kwargs:
-        raise ValueError(
-            f"kwargs: got {', '.join(config.kwargs)}, wanted none: this environment takes no "
-            "arguments (Atari games have env.atari)"
-        )

@@ -8,14 +8,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import grpc
 
 from efficientzero.process.runtime import PlainError, StopSignal, WaitReason
 from efficientzero.rpc.channel import AWAY, open_channel, reason_of
 from efficientzero.rpc.stubs import run_pb2, run_pb2_grpc
-from efficientzero.schema import BaselineScore, BatchTurn, Grant, Phase
+from efficientzero.schema import BatchTurn, Grant, Phase
 
 _PATIENCE_S = 180.0
 """Enough for a restarted learner to read its checkpoint on a busy machine or another host."""
@@ -32,6 +32,16 @@ class LearnerRefused(PlainError, ValueError):
 
 class LearnerUnavailable(PlainError, ConnectionError):
     """The learner did not answer within the time that a caller may wait."""
+
+
+class BaselineScore(NamedTuple):
+    """An evaluation's games against one fixed opponent in one seat, in games of two players."""
+
+    name: str  # of ``league.baselines``
+    seat: int  # 0: the network moved first
+    wins: int
+    draws: int
+    losses: int
 
 
 class RunClient:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from efficientzero.config import Config, EnvConfig
 from efficientzero.envs.known_returns import largest_return
-from efficientzero.schema import BaselineScore, Phase
+from efficientzero.rpc.run_client import BaselineScore
+from efficientzero.schema import Phase
 from learner.pacing import Governor
 from learner.records import EpisodeResult
 

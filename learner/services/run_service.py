@@ -12,8 +12,9 @@ from typing import TypeVar
 
 import grpc
 
+from efficientzero.rpc.run_client import BaselineScore
 from efficientzero.rpc.stubs import run_pb2, run_pb2_grpc, weights_pb2
-from efficientzero.schema import BaselineScore, Phase
+from efficientzero.schema import Phase
 from learner.pacing import Governor, LockStepGovernor
 from learner.records import EpisodeResult, RunRecord
 from learner.services.call_refused import CallRefused

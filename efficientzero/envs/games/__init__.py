@@ -1,8 +1,8 @@
 """Games: Catch, and two-player games of other libraries (``turn_game``)."""
 
-from efficientzero.envs.games.turn_game import NUM_PLAYERS, TurnGame
+from efficientzero.envs.games.turn_game import NUM_PLAYERS, TurnGame, import_games
 
-__all__ = ["NUM_PLAYERS", "TurnGame", "is_turn_game", "make_turn_game"]
+__all__ = ["NUM_PLAYERS", "TurnGame", "import_games", "is_turn_game", "make_turn_game"]
 
 _OPEN_SPIEL, _PETTINGZOO = "OpenSpiel/", "PettingZoo/"
 """How the ids of these libraries' games begin."""

@@ -8,7 +8,7 @@ import torch
 
 from actor.games import evaluation_seeds, greedily, play_episodes
 from actor.tools.evaluate import main
-from actor.tools.saved_run import make_saved_planner, load_network, play
+from actor.tools.saved_run import load_network, make_saved_planner, play
 from efficientzero.config import load_preset
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import make_network
