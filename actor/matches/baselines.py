@@ -7,8 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from efficientzero.config import mcts_simulations
-from efficientzero.envs.games import TurnGame, import_games
-from efficientzero.envs.games.open_spiel_game import OpenSpielGame
+from efficientzero.envs.games import OpenSpielGame, TurnGame, import_games
 
 MOST_POSITIONS = 100_000
 """Of a game that minimax solves."""

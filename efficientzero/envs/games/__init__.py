@@ -1,8 +1,17 @@
 """Games: Catch, and two-player games of other libraries (``turn_game``)."""
 
+from efficientzero.envs.games.open_spiel_game import OpenSpielGame
+from efficientzero.envs.games.pettingzoo_game import PettingZooGame
 from efficientzero.envs.games.turn_game import NUM_PLAYERS, TurnGame, import_games
 
-__all__ = ["NUM_PLAYERS", "TurnGame", "import_games", "is_turn_game", "make_turn_game"]
+__all__ = [
+    "NUM_PLAYERS",
+    "OpenSpielGame",
+    "TurnGame",
+    "import_games",
+    "is_turn_game",
+    "make_turn_game",
+]
 
 _OPEN_SPIEL, _PETTINGZOO = "OpenSpiel/", "PettingZoo/"
 """How the ids of these libraries' games begin."""
@@ -19,10 +28,6 @@ def make_turn_game(env_id: str) -> TurnGame:
     Raises:
         ValueError: in one line, what is missing, or why this game cannot be played.
     """
-    # Imported here: each adapter is for one kind of id.
-    from efficientzero.envs.games.open_spiel_game import OpenSpielGame  # noqa: PLC0415
-    from efficientzero.envs.games.pettingzoo_game import PettingZooGame  # noqa: PLC0415
-
     if env_id.startswith(_OPEN_SPIEL):
         return OpenSpielGame(env_id.removeprefix(_OPEN_SPIEL))
     return PettingZooGame(env_id.removeprefix(_PETTINGZOO))
