@@ -39,9 +39,9 @@ def searched(logits, legal, *, algorithm, num_simulations=20, best=None):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "wanted"), [("puct", [19, 0, 1, 0]), ("gumbel", [10, 0, 10, 0])]
+    ("algorithm", "wanted"), [("puct", [18, 0, 2, 0]), ("gumbel", [10, 0, 10, 0])]
 )
-def test_visits_of_two_legal_actions_by_hand(algorithm, wanted):
+def test_only_legal_actions_are_visited(algorithm, wanted):
     visits, weights = searched([0, 5, 0, 9], LEGAL, algorithm=algorithm, best=0)
     assert visits.tolist() == wanted
     assert weights[1] == weights[3] == 0 and weights.sum() == pytest.approx(1)
