@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from actor.actions.rules import VisitsRule, make_action_rule
+from actor.actions.rules import VisitsRule, make_action_rule, sample_actions
 from efficientzero.config import Config, epsilon, temperature
 from efficientzero.schema import I64, Bool, SearchResult
 
@@ -37,6 +37,7 @@ class ActionChooser:
         self._before_training = VisitsRule(config, generator)  # of a planner that knows nothing
         self._repeated = np.zeros(num_envs, np.int64)  # the action
         self._repeats_left = np.zeros(num_envs, np.int64)
+        self._plies = np.zeros(num_envs, np.int64)  # moves of the episode; counted if they matter
 
     def choose(
         self,
@@ -58,8 +59,11 @@ class ActionChooser:
         """
         rule = self._before_training if is_random else self._rule
         actions = rule.choose(result, legal_actions, train_step)
+        if self._config.actor.temperature_plies:
+            actions = self._without_temperature(actions, result, envs, is_random=is_random)
         if self._config.actor.random_action_share and not is_random:
-            self._begin_random_actions(envs, result.visit_counts.shape[1])
+            self._stop_illegal_repeats(envs, legal_actions)
+            self._begin_random_actions(envs, result.visit_counts.shape[1], legal_actions)
             is_repeating = self._repeats_left[envs] > 0
             actions = np.where(is_repeating, self._repeated[envs], actions)
             self._repeats_left[envs] -= is_repeating
@@ -74,14 +78,33 @@ class ActionChooser:
         return row
 
     def reset(self, env: int) -> None:
-        """Stop repeating a random action in an environment whose episode has ended."""
-        self._repeats_left[env] = 0
+        """Begin an episode: no random action is repeated, no move is made."""
+        self._repeats_left[env] = self._plies[env] = 0
 
-    def _begin_random_actions(self, envs: Sequence[int], num_actions: int) -> None:
+    def _without_temperature(
+        self, actions: I64, result: SearchResult, envs: Sequence[int], *, is_random: bool
+    ) -> I64:
+        """Return ``actions``, or the most visited ones late in an episode; count its moves."""
+        is_late = (self._plies[envs] >= self._config.actor.temperature_plies) & (not is_random)
+        self._plies[envs] += 1
+        return np.where(is_late, result.visit_counts.argmax(axis=1), actions)
+
+    def _stop_illegal_repeats(self, envs: Sequence[int], legal_actions: Bool | None) -> None:
+        if legal_actions is not None:
+            rows = np.arange(len(envs))
+            self._repeats_left[envs] *= legal_actions[rows, self._repeated[envs]]
+
+    def _begin_random_actions(
+        self, envs: Sequence[int], num_actions: int, legal_actions: Bool | None
+    ) -> None:
         actor, generator, size = self._config.actor, self._generator, len(envs)
         begins = generator.random(size) < actor.random_action_share
         begins &= self._repeats_left[envs] == 0
         beginning = np.asarray(envs)[begins]
-        self._repeated[beginning] = generator.integers(num_actions, size=size)[begins]
+        if legal_actions is None:
+            drawn = generator.integers(num_actions, size=size)
+        else:
+            drawn = sample_actions(legal_actions.astype(np.int32), 1.0, generator)
+        self._repeated[beginning] = drawn[begins]
         lengths = generator.zipf(2.0, size) if actor.random_action_repeat else np.ones(size, int)
         self._repeats_left[beginning] = np.minimum(lengths, _MOST_REPEATS)[begins]

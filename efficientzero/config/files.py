@@ -23,8 +23,16 @@ from efficientzero.config.spelling import nearest
 PRESETS = (
     *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning", "q-search"),
     *("minatar", "cartpole", "acrobot", "catch", "catch-q", "cartpole-q"),
+    *("connectfour", "tictactoe"),
 )
 """Names of the presets, the reference first. Each is a TOML file of differences."""
+
+_SAME_GAMES = {
+    "PettingZoo/tictactoe_v3": "OpenSpiel/tic_tac_toe",
+    "PettingZoo/connect_four_v3": "OpenSpiel/connect_four",
+    "PettingZoo/go_v5": "OpenSpiel/go",
+}
+"""Games of another library that a preset is for as well."""
 
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
 """Top-level keys that do not change results, or only repeat other keys."""
@@ -86,6 +94,10 @@ _LATER_NAMED = {
     "learner.reconstruction_train_steps": 0,
     "reanalyzer.target_policy": "policy",
     "search.sampled_actions": 16,
+    "search.q_bounds": (),
+    "actor.temperature_plies": 0,
+    "league.baselines": ("random",),
+    "env.legal_actions": "auto",
     "learner.stop_on_collapse": False,
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
@@ -191,12 +203,12 @@ def preset_of_env(env_id: str) -> str | None:
     A preset for one environment of a namespace (``MinAtar/``) is for all of them. Atari games have
     several presets.
     """
-    for name in PRESETS:
-        own = _preset_values(name).get("env", {}).get("id", "")
-        namespace = own.rpartition("/")[0]
-        if own and (own == env_id or (namespace and env_id.startswith(f"{namespace}/"))):
-            return name
-    return None
+    env_id = _SAME_GAMES.get(env_id, env_id)
+    ids = {name: _preset_values(name).get("env", {}).get("id", "") for name in PRESETS}
+    exact = [name for name, own in ids.items() if own == env_id]
+    namespace = env_id.rpartition("/")[0]
+    alike = [name for name, own in ids.items() if namespace and own.startswith(f"{namespace}/")]
+    return next(iter(exact + alike), None)
 
 
 def whole(value: Any, like: object) -> Any:  # noqa: ANN401  any value of a config

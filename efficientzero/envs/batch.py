@@ -24,7 +24,7 @@ from efficientzero.envs.contract import (
 )
 from efficientzero.envs.errors import EnvContractError, EnvError, crash_of, reraise_ctrl_c
 from efficientzero.envs.hang_watch import Call
-from efficientzero.schema import U8, Bool, EnvSpec, EnvSteps, Frames, Observed
+from efficientzero.schema import I64, U8, Bool, EnvSpec, EnvSteps, Frames, Observed
 
 log = logging.getLogger(__name__)
 
@@ -261,3 +261,14 @@ class SequentialEnvBatch:
             if not legal[action]:
                 wanted = legal.nonzero()[0].tolist()
                 raise ValueError(f"actions: got {action}, which is illegal now, wanted {wanted}")
+
+
+def random_actions(
+    spec: EnvSpec, generator: np.random.Generator, num: int, legal_actions: Bool | None = None
+) -> NDArray[Any]:
+    """Return uniformly drawn actions, i64 [num], of the legal ones [num, A] if there are masks."""
+    if legal_actions is None:
+        return generator.integers(spec.num_actions, size=num)
+    scores = np.where(legal_actions, generator.random(legal_actions.shape), -1.0)
+    actions: I64 = scores.argmax(axis=1)
+    return actions

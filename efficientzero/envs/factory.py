@@ -18,9 +18,10 @@ from efficientzero.config import Config, EnvConfig, EnvKwargs
 from efficientzero.envs.atari.game import AtariGame
 from efficientzero.envs.atari.jpeg import JpegFrames
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
-from efficientzero.envs.catch import ROWS, CatchEnv
 from efficientzero.envs.errors import EnvContractError, raised, reraise_ctrl_c
-from efficientzero.envs.gym_env import GymEnv
+from efficientzero.envs.games import is_turn_game, make_turn_game
+from efficientzero.envs.games.builders import make_catch, make_two_players, take_no_kwargs
+from efficientzero.envs.gym import GymEnv
 from efficientzero.envs.registry import ATARI_ENTRY_POINT, cannot_build, look_up
 from efficientzero.schema import EnvSpec
 
@@ -44,21 +45,6 @@ class Adapter(Protocol):
         """Return a new environment."""
 
 
-def make_catch(
-    config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
-) -> SingleEnv:
-    """Build Catch."""
-    del training  # it has no lives
-    _take_no_kwargs(config)
-    return GymEnv(
-        CatchEnv(),
-        seed=seed,
-        max_episode_steps=max_episode_steps,
-        action_repeat=config.action_repeat,
-        own_limit=ROWS - 1,
-    )
-
-
 ADAPTERS: dict[str, Adapter] = {
     "Catch-v0": make_catch,
 }
@@ -72,7 +58,10 @@ def probe_env_spec(config: EnvConfig) -> EnvSpec:
         ValueError: in one line, why this environment cannot be used and what to do.
     """
     env = make_env(config, seed=0, training=True, max_episode_steps=0)
-    _close(env)
+    try:
+        _find_masks(env, config)
+    finally:
+        _close(env)
     return spec_of(env, config)
 
 
@@ -106,6 +95,7 @@ def make_env_batch(
             env = make_env(config.env, seed=seed, training=training, max_episode_steps=limit)
             envs.append(env)
             refused.callback(_close, env)
+        _agree_on_masks(envs, config.env, expected)
         spec = spec_of(envs[0], config.env)
         if expected is not None and spec != expected:
             now, before = spec.differences(expected)
@@ -121,6 +111,27 @@ def make_env_batch(
             envs = [JpegFrames(env) for env in envs]
         refused.pop_all()
     return SequentialEnvBatch(spec, envs)
+
+
+def _find_masks(env: SingleEnv, config: EnvConfig) -> None:
+    """Find out whether ``env`` says which actions are legal, which may take its first reset."""
+    if not isinstance(env, GymEnv):
+        return
+    try:
+        env.find_masks()
+    except BaseException as error:
+        reraise_ctrl_c(error)
+        raise ValueError(f"env.id={config.id}: reset {raised(error)}") from error
+
+
+def _agree_on_masks(envs: Sequence[SingleEnv], config: EnvConfig, expected: EnvSpec | None) -> None:
+    """Let all environments show legal actions, or none, as the run's first one did."""
+    if expected is None:
+        _find_masks(envs[0], config)
+    has_legal_actions = (expected or envs[0]).has_legal_actions
+    for env in envs:
+        if isinstance(env, GymEnv):
+            env.expect_masks(has_legal_actions=has_legal_actions)
 
 
 def spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
@@ -145,7 +156,9 @@ def import_env(config: EnvConfig) -> None:
         ValueError: in one line, what is missing or wrong.
     """
     try:
-        if config.id not in ADAPTERS:
+        if is_turn_game(config.id):
+            make_turn_game(config.id)
+        elif config.id not in ADAPTERS:
             look_up(config.id, others=ADAPTERS)
     except ValueError as error:
         raise ValueError(f"env.id={config.id}: {error}") from error
@@ -180,10 +193,9 @@ def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps:
 def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
     if config.action_repeat < 1:
         raise ValueError(f"action_repeat: got {config.action_repeat}, wanted 1 or more")
-    if config.id in ADAPTERS:
-        return ADAPTERS[config.id](
-            config, seed=seed, training=training, max_episode_steps=max_episode_steps
-        )
+    adapter = make_two_players if is_turn_game(config.id) else ADAPTERS.get(config.id)
+    if adapter is not None:
+        return adapter(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
     registered = look_up(config.id, others=ADAPTERS)
     is_atari = registered.entry_point == ATARI_ENTRY_POINT
     own_limit = _own_limit(registered, config)
@@ -204,6 +216,7 @@ def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: i
             max_episode_steps=max_episode_steps or unlimited,
             action_repeat=config.action_repeat,
             own_limit=own_limit,
+            reads_masks=config.legal_actions == "auto",
         )
     except BaseException:
         _close(env)
@@ -235,7 +248,7 @@ def _build_game(
     training: bool,
     max_episode_steps: int,
 ) -> AtariGame:
-    _take_no_kwargs(config)
+    take_no_kwargs(config)
     if config.atari.frame_skip < 1:
         raise ValueError(f"atari.frame_skip: got {config.atari.frame_skip}, wanted 1 or more")
     if config.action_repeat > 1:
@@ -257,16 +270,8 @@ def _make(registered: GymEnvSpec, kwargs: EnvKwargs) -> gymnasium.Env[Any, Any]:
         arguments: dict[str, Any] = dict(kwargs)
         return gymnasium.make(registered, disable_env_checker=True, **arguments)
     except (gymnasium.error.Error, ImportError) as error:
-        raise cannot_build(error) from error
+        raise cannot_build(error, registered.entry_point) from error
     except BaseException as error:
         reraise_ctrl_c(error)
         advice = "; arguments are given by --env.kwargs KEY=VALUE" * isinstance(error, TypeError)
         raise ValueError(f"its constructor {raised(error)}{advice}") from error
-
-
-def _take_no_kwargs(config: EnvConfig) -> None:
-    if config.kwargs:
-        raise ValueError(
-            f"kwargs: got {', '.join(config.kwargs)}, wanted none: this environment takes no "
-            "arguments (Atari games have env.atari)"
-        )

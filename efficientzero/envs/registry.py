@@ -23,6 +23,8 @@ ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
 _MINATAR = "MinAtar/"
 _WITHOUT_PREFIX = ("gymnasium", "ale_py", "minatar")
 """Packages whose environments are known without ``package:`` before the id."""
+_EXTRAS = {"gymnasium.envs.box2d": "control", "gymnasium.envs.mujoco": "control"}
+"""Packages of environments whose libraries ``make setup-<extra>`` installs."""
 
 
 def look_up(env_id: str, *, others: Iterable[str] = ()) -> GymEnvSpec:
@@ -54,8 +56,11 @@ def look_up(env_id: str, *, others: Iterable[str] = ()) -> GymEnvSpec:
     return registered
 
 
-def cannot_build(error: Exception) -> ValueError:
+def cannot_build(error: Exception, entry_point: object = None) -> ValueError:
     """Return the line for what gymnasium says where something is missing."""
+    extra = _extra_of(entry_point)
+    if extra is not None:
+        return ValueError(f"its libraries are not installed: make setup-{extra}")
     reason = " ".join(str(error).split())
     return ValueError(
         f"gymnasium cannot build it: {reason}; install what is missing or choose another"
@@ -66,8 +71,10 @@ def _import(module: str) -> None:
     try:
         importlib.import_module(module)
     except gymnasium.error.Error as error:
-        raise cannot_build(error) from error
+        raise cannot_build(error, module) from error
     except ModuleNotFoundError as error:
+        if _extra_of(module) is not None:
+            raise cannot_build(error, module) from error
         missing = error.name or module
         if f"{module}.".startswith(f"{missing}."):
             what = f"cannot import {module} ({error}); install it"
@@ -77,6 +84,12 @@ def _import(module: str) -> None:
     except BaseException as error:
         reraise_ctrl_c(error)
         raise ValueError(f"importing {module} {raised(error)}") from error
+
+
+def _extra_of(entry_point: object) -> str | None:
+    """Return the extra that has the libraries of an entry point, or of its module."""
+    package = ".".join(str(entry_point).split(".")[:3])
+    return _EXTRAS.get(package)
 
 
 def _with_prefix(env_id: str, package: str) -> str:

@@ -16,7 +16,8 @@ from torch import Tensor
 from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
 from efficientzero.inference import SearchNetwork
 from efficientzero.networks import EfficientZeroNet, InitialInference, node_answers
-from efficientzero.schema import F32, Frames, Roots, SearchResult
+from efficientzero.schema import F32, Bool, Frames, Roots, SearchResult
+from efficientzero.search.illegal import best_legal, with_illegal_out
 from efficientzero.search.search_part import SearchPart
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class BatchedSearch:
         generator: np.random.Generator,
         compat: CompatConfig = _AS_IN_THE_PAPER,
         num_parts: int | None = None,
+        num_players: int = 1,
         wants_child_q: bool = False,
     ) -> None:
         """Allocate trees, pools and buffers once.
@@ -56,6 +58,7 @@ class BatchedSearch:
             compat: which of the reference's deviations to repeat; PUCT only.
             num_parts: parts that take turns; results do not depend on it but for the network's
                 rounding. None: two on a GPU if B is large enough, else one.
+            num_players: 2: moves alternate, and all values are those of the player to move.
             wants_child_q: results hold Q of the roots' actions, whatever the improved policy.
         """
         self.on_gpu = device.type != "cpu"
@@ -80,6 +83,7 @@ class BatchedSearch:
                 agent=agent,
                 compat=compat,
                 policy_width=policy_width,
+                num_players=num_players,
                 batch_size=end - start,
                 device=device,
                 wants_child_q=wants_child_q,
@@ -157,15 +161,17 @@ class BatchedSearch:
     def _expand_roots(self, roots: Roots, exploration_noise: bool) -> tuple[F32, F32]:
         """Start the searches; return the network's own values [B] and policy logits [B, W]."""
         root = self._inference.initial_inference(self._padded(roots.observations))
-        values, policy_logits = map(_to_numpy, node_answers(root, self._network.planning_rule))
+        legal = self._padded_mask(roots)
+        rule = self._network.planning_rule
+        values, policy_logits = map(_to_numpy, node_answers(root, rule))
+        if legal is not None:
+            policy_logits = with_illegal_out(policy_logits, legal)
+            if rule.value == "max_action":
+                values = best_legal(_to_numpy(rule.action_values(root)), legal)
         priors = policy_logits
         if exploration_noise and self._root_temperature != 1.0:
             priors = policy_logits / np.float32(self._root_temperature)
         seeds = self._generator.integers(0, 2**64, size=self.batch_size, dtype=np.uint64)
-        legal = None
-        if roots.legal_actions is not None:
-            legal = np.ones(policy_logits.shape, np.bool_)
-            legal[: len(roots)] = roots.legal_actions
         for part, start in zip(self._parts, self._bounds, strict=False):
             rows = slice(start, start + part.batch_size)
             part.expand_roots(
@@ -192,6 +198,14 @@ class BatchedSearch:
         on_device = torch.as_tensor(observations).to(self._device)
         self._inference.refresh()
         return self._inference.network.initial_inference(on_device)
+
+    def _padded_mask(self, roots: Roots) -> Bool | None:
+        """Return the legal actions of B roots in the same way; None: all are."""
+        legal = roots.legal_actions
+        if legal is None or len(legal) == self.batch_size:
+            return legal
+        rows: Bool = legal[np.minimum(np.arange(self.batch_size), len(legal) - 1)]
+        return rows
 
     def _padded(self, observations: Frames | Tensor) -> Tensor:
         """Return B observations on the device; the last root is repeated where fewer were given."""

@@ -43,6 +43,7 @@ class SearchPart:
         agent: AgentConfig,
         compat: CompatConfig,
         policy_width: int,
+        num_players: int,
         batch_size: int,
         device: torch.device,
         wants_child_q: bool,
@@ -59,7 +60,7 @@ class SearchPart:
             batch_size,
             policy_width,
             search.num_simulations,
-            _search_params(search, agent, compat),
+            _search_params(search, agent, compat, num_players),
             np.zeros(batch_size, np.uint64),
             search.num_threads,
         )
@@ -154,7 +155,9 @@ class SearchPart:
         return self._trees.export_tree(root)
 
 
-def _search_params(search: SearchConfig, agent: AgentConfig, compat: CompatConfig) -> SearchParams:
+def _search_params(
+    search: SearchConfig, agent: AgentConfig, compat: CompatConfig, num_players: int
+) -> SearchParams:
     return SearchParams(
         discount=planning_discount(agent, search),
         pb_c_init=search.pb_c_init,
@@ -166,10 +169,12 @@ def _search_params(search: SearchConfig, agent: AgentConfig, compat: CompatConfi
         normalize_q=search.normalize_q,
         algorithm=search.algorithm,
         unvisited_q=search.unvisited_q,
+        known_q_bounds=(search.q_bounds[0], search.q_bounds[1]) if search.q_bounds else None,
         root_dirichlet_alpha=search.root_dirichlet_alpha,
         max_considered_actions=search.gumbel_max_considered_actions,
         maxvisit_init=search.gumbel_maxvisit_init,
         value_scale=search.gumbel_value_scale,
+        num_players=num_players,
         root_visit_has_value=not compat.root_visit_without_value,
         exploration_counts_expansion=not compat.random_first_child,
         recomputed_bounds=compat.recomputed_bounds,

@@ -22,6 +22,7 @@ from efficientzero.config.validation.devices import check_devices
 from efficientzero.config.validation.horizons import check_horizons
 from efficientzero.config.validation.ranges import check_ranges, require
 from efficientzero.config.validation.reanalysis import check_reanalysis
+from efficientzero.config.validation.two_players import check_play, check_players
 from efficientzero.config.validation.value_agents import check_value_agents
 from efficientzero.config.validation.values import check_values
 from efficientzero.schema import EnvSpec
@@ -108,6 +109,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     check_horizons(config)
     check_behaviour(config)
     check_values(config)
+    check_play(config)
     if config.cluster.deterministic:
         _check_deterministic(config)
     check_devices(config)
@@ -127,9 +129,16 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         "wanted puct",
     )
     if spec is not None:
+        check_players(config, spec)
         require(
             spec.num_actions >= _FEWEST_ACTIONS,
             f"env.id: {spec.env_id} has {spec.num_actions} action, wanted at least 2",
+        )
+        require(
+            not spec.has_legal_actions or config.env.action_repeat == 1,
+            f"env.action_repeat: got {config.env.action_repeat} with the legal actions of "
+            f"{spec.env_id}, wanted 1 (or env.legal_actions off): an action may be illegal when it "
+            "is repeated",
         )
         require(
             spec.is_image or not config.compat.jpeg_frames,

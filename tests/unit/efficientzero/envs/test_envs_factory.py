@@ -1,5 +1,6 @@
 """From ids to batches: what is known, what is refused and in which words, and seeds."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -237,6 +238,16 @@ def test_an_import_is_not_said_to_be_the_constructor(package):
     with pytest.raises(ValueError, match="no such environment"):
         try_env(EnvConfig(id="tested_package:TestedMine-v0"), doing.append)
     assert doing == ["its import"]
+
+
+@pytest.mark.parametrize("env_id", ["LunarLanderContinuous-v3", "Hopper-v5"])
+def test_missing_libraries_of_gymnasiums_tasks_are_named_by_what_installs_them(env_id, monkeypatch):
+    for module in [m for m in sys.modules if re.match(r"gymnasium\.envs\.(box2d|mujoco)\b", m)]:
+        monkeypatch.delitem(sys.modules, module)
+    for missing in ("Box2D", "mujoco", "imageio"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ValueError, match=f"^env.id={env_id}: .*: make setup-control$"):
+        probe_env_spec(EnvConfig(id=env_id))
 
 
 def test_an_unknown_package_is_named():
