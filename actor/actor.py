@@ -77,7 +77,8 @@ class Actor:
         """
         self._config, self._index, self._envs, self._network = config, index, envs, network
         self._planner, self._weights, self._run_client = planner, weights, run_client
-        self._uniform = UniformPlanner(PolicyShape.of(envs.spec).width, generator.spawn(1)[0])
+        policy = PolicyShape.of(envs.spec, config.search.sampled_actions)
+        self._uniform = UniformPlanner(policy.width, generator.spawn(1)[0])
         self._tracker, self._stop = tracker, stop
         self._chooser = ActionChooser(
             config, envs.num_envs, generator, plays_best=planner.plays_best
@@ -210,8 +211,8 @@ class Actor:
     def _reset(self, indices: Sequence[int]) -> None:
         observed = self._envs.reset(indices)
         self._stack.reset(indices, observed)
-        for i, frame in zip(indices, observed.frames, strict=True):
-            self._recorder.start(i, frame)
+        self._recorder.start(indices, observed)
+        for i in indices:
             self._chooser.reset(i)
 
     def _acquire(self, wanted: int) -> Grant | None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from actor.turn import PendingStep
 from efficientzero.config import Config
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import F64, Ending, EnvSteps, Frames, ReplayStep
+from efficientzero.schema import F64, Bool, Ending, EnvSteps, Frames, Observed, ReplayStep
 
 _HAND_OVER_S = 3.0
 _SMALLEST_ERROR = 1e-6  # added to every value error (PER, section 3.3)
@@ -33,11 +33,36 @@ class EpisodeSink(Protocol):
     def append(self, step: ReplayStep) -> None:
         """Add one env_step."""
 
-    def end(self, last_frame: Frames, ending: Ending) -> None:
-        """Close the episode with its last frame."""
+    def end(
+        self,
+        last_frame: Frames,
+        ending: Ending,
+        *,
+        legal_actions: Bool | None = None,
+        to_play: int = 0,
+    ) -> None:
+        """Close the episode with its last frame, and what the environment said of it."""
 
     def close(self) -> None:
         """Send buffered steps."""
+
+
+class _Newest(NamedTuple):
+    """What one environment shows."""
+
+    frame: Frames  # [*frame]
+    legal_actions: Bool | None = None  # [A]
+    to_play: int = 0
+
+
+def _newest(observed: Observed, row: int) -> _Newest:
+    """Return what the environment of a row shows, as copies."""
+    legal, to_play = observed.legal_actions, observed.to_play
+    return _Newest(
+        observed.frames[row].copy(),
+        None if legal is None else legal[row].copy(),
+        0 if to_play is None else int(to_play[row]),
+    )
 
 
 class Recorder:
@@ -46,8 +71,7 @@ class Recorder:
     def __init__(self, config: Config, writers: Sequence[EpisodeSink]) -> None:
         """Store the parts; one writer per environment."""
         self._config, self._writers = config, writers
-        # The newest frame of each environment.
-        self._frames: list[Frames] = [np.empty(0)] * len(writers)
+        self._newest: list[_Newest] = [_Newest(np.empty(0))] * len(writers)
         self._is_recording = [False] * len(writers)  # the episode has steps and is not closed
 
     @property
@@ -55,18 +79,20 @@ class Recorder:
         """Return the compressed bytes sent to replay since the process started."""
         return sum(writer.bytes_sent for writer in self._writers)
 
-    def start(self, env: int, frame: Frames) -> None:
-        """Begin an episode with its first frame."""
-        self._frames[env] = frame.copy()
+    def start(self, envs: Sequence[int], observed: Observed) -> None:
+        """Begin episodes with what these G environments show first."""
+        for row, i in enumerate(envs):
+            self._newest[i] = _newest(observed, row)
 
     def record(self, pending: PendingStep, steps: EnvSteps) -> None:
         """Write one env_step of each environment of ``pending``."""
         rewards = np.sign(steps.rewards) if self._config.env.clip_rewards else steps.rewards
         priorities = self._priorities(pending)
         for row, i in enumerate(pending.envs):
+            seen = self._newest[i]
             self._writers[i].append(
                 ReplayStep(
-                    frame=self._frames[i],
+                    frame=seen.frame,
                     action=int(pending.actions[row]),
                     reward=float(rewards[row]),
                     search_policy=pending.result.policies[row],
@@ -74,10 +100,12 @@ class Recorder:
                     priority=float(priorities[row]),
                     weights_version=pending.train_step,
                     env_step=pending.grant.env_steps + row,
+                    legal_actions=seen.legal_actions,
+                    to_play=seen.to_play,
                 )
             )
             self._is_recording[i] = True
-            self._frames[i] = steps.observed.frames[row].copy()
+            self._newest[i] = _newest(steps.observed, row)
             if steps.terminated[row] or steps.truncated[row]:
                 self._end(i, self._ending(is_terminated=bool(steps.terminated[row])))
 
@@ -96,7 +124,10 @@ class Recorder:
             writer.close()
 
     def _end(self, env: int, ending: Ending) -> None:
-        self._writers[env].end(self._frames[env], ending)
+        last = self._newest[env]
+        self._writers[env].end(
+            last.frame, ending, legal_actions=last.legal_actions, to_play=last.to_play
+        )
         self._is_recording[env] = False
 
     def _ending(self, *, is_terminated: bool) -> Ending:

@@ -5,6 +5,8 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     B batch          E environments of one actor    S stacked frames      A actions
     K unroll steps   n td steps                     T episode length      M simulations
     W entries of a policy (``PolicyShape``)
+    X numbers of a continuous action, 0: actions are discrete
+    M (in a training batch) A where the learner's bootstraps need legal actions, else 0
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
     D = K + 1 where fresh searches train action values, else 0
     L = K + 1 and N = n where the learner bootstraps (``learner.target_network`` local), else 0
@@ -58,8 +60,16 @@ class EnvSpec:
     frame_dtype: str
     """``"uint8"`` for images (0..255), ``"float32"`` for vectors."""
     num_actions: int
-    """A: actions are 0..A - 1."""
+    """A: actions are 0..A - 1. 0: they are continuous."""
     num_stacked_frames: int
+    action_kind: str = "discrete"
+    """Or ``"continuous"``: X numbers in -1..1, which the environment scales to its bounds."""
+    action_size: int = 0
+    """X; 0: actions are discrete."""
+    has_legal_actions: bool = False
+    """Every state says which actions are legal."""
+    num_players: int = 1
+    """2: moves alternate, and both players' moves are steps of one episode."""
 
     @property
     def is_image(self) -> bool:
@@ -85,7 +95,7 @@ class EnvSpec:
 
 
 class PolicyShape(NamedTuple):
-    """Sizes of a policy; every action has an entry in it.
+    """Sizes of a policy: an entry for every action, or for each of some sampled ones.
 
     Code that asks for the size of a policy asks here, not ``EnvSpec.num_actions``, which is the
     number of actions that an environment and the dynamics know.
@@ -94,12 +104,22 @@ class PolicyShape(NamedTuple):
     head_size: int
     """Outputs of the policy head."""
     width: int
-    """W: entries of a policy: slots of a tree's node, a stored policy's columns."""
+    """W: entries of a policy: slots of a tree's node, a stored policy's weights."""
+    action_size: int = 0
+    """X: numbers of the action in each slot; 0: slot a is action a."""
 
     @classmethod
-    def of(cls, spec: EnvSpec) -> PolicyShape:
-        """Return the sizes for an environment."""
-        return cls(head_size=spec.num_actions, width=spec.num_actions)
+    def of(cls, spec: EnvSpec, sampled_actions: int = 0) -> PolicyShape:
+        """Return the sizes for an environment.
+
+        Args:
+            spec: of the environment.
+            sampled_actions: W with continuous actions (``search.sampled_actions``); a discrete
+                environment ignores it.
+        """
+        if spec.action_kind == "discrete":
+            return cls(head_size=spec.num_actions, width=spec.num_actions)
+        return cls(2 * spec.action_size, sampled_actions, spec.action_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +200,7 @@ class SearchResult(NamedTuple):
     prior_logits: F32  # [B, W] the network's own policy at the root, before any noise
     search_depths: I32  # [B] depth of the deepest leaf
     child_q: F32  # [B, W] Q of the actions, raw scale, NaN where unknown; [B, 0] if unread
+    slot_actions: F32  # [B, W, X] the action in each slot; [B, 0, 0]: slot a is action a
 
 
 class ReplayStep(NamedTuple):
@@ -193,6 +214,12 @@ class ReplayStep(NamedTuple):
     priority: float  # with which it enters replay
     weights_version: int  # train_step of the weights that acted
     env_step: int  # env_steps of the run that were granted before this one
+    # What only some environments have, as ``EnvSpec`` says:
+    legal_actions: Bool | None = None  # [A] of what was seen
+    to_play: int = 0  # whose move it was, 0 or 1
+    mover: int = 0  # whose weights acted: 0 the newest, k a frozen opponent's
+    continuous_action: F32 | None = None  # [X]; ``action`` is 0 then
+    policy_actions: F32 | None = None  # [W, X] the actions in the slots of ``search_policy``
 
 
 ArrayT = TypeVar("ArrayT", Frames, "torch.Tensor")
@@ -221,6 +248,13 @@ class SliceBatch(NamedTuple):
     probabilities: F64  # [B] at sampling time
     table_sizes: I64  # [B] items in the table at sampling time
     priorities: F64  # [B] at sampling time
+    # What only some environments have; a dimension is 0 in all others:
+    legal_actions: Bool  # [B, K + n + 1, A] of the observations; [B, K + n + 1, 0]
+    to_play: U8  # [B, K + n + 1] whose move it is at the observations; [B, 0]
+    movers: I32  # [B, K + 1] whose weights acted: 0 the newest, k a frozen opponent's; [B, 0]
+    continuous_actions: F32  # [B, K + Q, X]
+    policy_actions: F32  # [B, K + 1, W, X] the actions of ``search_policies``
+    # continuous_actions and policy_actions reach as far as actions and search_policies
 
 
 def stack_window(frames: ArrayT, start: int, num_stacked_frames: int) -> ArrayT:

@@ -53,6 +53,7 @@ from learner.weights import WeightPublisher
 from replay.info import steps_in_replay, wait_until_ready
 from replay.relay import reached_through_relays
 from replay.steps import PriorityUpdater
+from replay.tables import trajectories_table
 from replay.training_queue import TrainingQueueReader
 
 ROLE = "learner"
@@ -266,7 +267,10 @@ def _pace(
         lock_step = LockStepGovernor(run.config)
         return lock_step, lock_step
     has_priorities = run.config.replay.priority_exponent > 0
-    updater = PriorityUpdater(run.replay_address, stop) if has_priorities else None
+    updater = None
+    if has_priorities:
+        steps = trajectories_table(run.env_spec)
+        updater = PriorityUpdater(run.replay_address, stop, table=steps)
 
     def note(count: int) -> None:
         lease.check()

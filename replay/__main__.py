@@ -12,6 +12,7 @@ from efficientzero.runs.run_processes import check_alone
 from efficientzero.worker import parse_server_line, tracked
 from replay.relay import relayed
 from replay.service import ServiceMetrics, reached_at, serve, with_port
+from replay.tables import trajectories_table
 
 
 def main() -> None:
@@ -50,6 +51,7 @@ def main() -> None:
                 listens_at,
                 stop,
                 folder=run.directory / name,
+                steps=trajectories_table(run.env_spec),
                 networks=run.config.cluster.replay_networks,
                 in_order=run.config.cluster.deterministic,
                 check_lease=lease.check,

@@ -13,7 +13,7 @@ from typing import Any
 
 from efficientzero.process.runtime import StopSignal, WaitReason
 from replay.driver import reverb_lite
-from replay.tables import STORED_STEPS, TRAINING_QUEUE, TRAJECTORIES
+from replay.tables import STORED_STEPS, TRAINING_QUEUE, TRAJECTORIES_IN_USE
 
 WAY_TO_RELAY = "unix-abstract:"
 """Prefix of an address that is a socket of this process's ``RelayClient``."""
@@ -70,7 +70,8 @@ class ReplayInfo:
             self.problem = f"Reverb: {error}"
             return None
         self.problem = ""
-        steps, batches = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
+        name_of_steps = next(name for name in TRAJECTORIES_IN_USE if name in tables)
+        steps, batches = tables[name_of_steps], tables[TRAINING_QUEUE]
         steps_in_out, batches_in_out = steps.rate_limiter_info, batches.rate_limiter_info
         return ReplayCounts(
             num_steps=steps.current_size,
@@ -82,7 +83,9 @@ class ReplayInfo:
             batches_inserted=batches_in_out.insert_stats.completed,
             batches_taken=batches_in_out.sample_stats.completed,
             steps_working_ms=sum(
-                _working_ms(tables[name]) for name in (TRAJECTORIES, STORED_STEPS) if name in tables
+                _working_ms(tables[name])
+                for name in (name_of_steps, STORED_STEPS)
+                if name in tables
             ),
             batches_working_ms=_working_ms(batches),
             waiting_ms=sum(map(_waiting_ms, tables.values())),

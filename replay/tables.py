@@ -8,11 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 from efficientzero.config import ReplayConfig
+from efficientzero.schema import EnvSpec
 from replay.driver import reverb_lite
+from replay.format import has_optional_groups
 
 TRAJECTORIES = "trajectories_4"
 """One item per env_step: the window of its episode that starts there. The number in the name is the
 version of the format; it grows with every change."""
+TRAJECTORIES_WITH_GROUPS = "trajectories_5"
+"""The same with groups of columns that only some environments need (``row_layout``)."""
+TRAJECTORIES_IN_USE = (TRAJECTORIES, TRAJECTORIES_WITH_GROUPS)
+"""A service has one of them."""
 STORED_STEPS = "stored_steps"
 """The same windows again, drawn uniformly; only if priorities are refreshed."""
 TRAINING_QUEUE = "training_queue"
@@ -21,8 +27,15 @@ TRAINING_QUEUE = "training_queue"
 _NO_LIMIT = 2**31 - 1  # Reverb's largest value
 
 
-def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
-    """Return the service's tables, empty.
+def trajectories_table(spec: EnvSpec) -> str:
+    """Return the name of the steps' table for an environment."""
+    return TRAJECTORIES_WITH_GROUPS if has_optional_groups(spec) else TRAJECTORIES
+
+
+def build_tables(
+    config: ReplayConfig, *, steps: str = TRAJECTORIES, in_order: bool = False
+) -> list[Any]:
+    """Return the service's tables, empty. ``steps`` is the name of the steps' table.
 
     With ``in_order`` (deterministic runs) the steps' table gives every item once, the oldest first,
     to an ``OrderedSampler``, which draws with the run's seed: Reverb seeds its sampler from the
@@ -35,7 +48,7 @@ def build_tables(config: ReplayConfig, *, in_order: bool = False) -> list[Any]:
     """
     reverb = reverb_lite.load()
     trajectories = reverb.Table(
-        name=TRAJECTORIES,
+        name=steps,
         sampler=_sampler(config.priority_exponent, in_order=in_order),
         remover=reverb.selectors.Fifo(),
         max_size=_NO_LIMIT if in_order else config.capacity,

@@ -106,7 +106,8 @@ class _NoNetwork:
 
 def _play(order: Order, game: PlayedGame, index: int, pipe: Any) -> None:  # noqa: ANN401
     config, stop = config_from_dict(order.config), StopSignal()
-    planner = SleepingPlanner(config, PolicyShape.of(game.spec).width, order.latency_s)
+    policy = PolicyShape.of(game.spec, config.search.sampled_actions)
+    planner = SleepingPlanner(config, policy.width, order.latency_s)
     num_envs = config.actor.num_envs
     # So that not all of them are awake at the same time.
     time.sleep(order.latency_s * index / config.cluster.num_actors)

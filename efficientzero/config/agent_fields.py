@@ -135,6 +135,8 @@ class SearchConfig:
     """gumbel and completed_q: c_visit of the completed-Q transform."""
     gumbel_value_scale: float = 0.1
     """gumbel and completed_q: c_scale of the completed-Q transform."""
+    sampled_actions: int = 16
+    """Continuous actions: how many are drawn at a root, and stored with the policy."""
     improved_policy: Literal[
         "algorithm", "completed_q", "regularized", "softmax_q", "mellowmax"
     ] = "algorithm"

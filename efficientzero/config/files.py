@@ -85,6 +85,7 @@ _LATER_NAMED = {
     "learner.reconstruction_coefficient": 0.0,
     "learner.reconstruction_train_steps": 0,
     "reanalyzer.target_policy": "policy",
+    "search.sampled_actions": 16,
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 

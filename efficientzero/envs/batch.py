@@ -15,10 +15,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientzero.envs.contract import ContractViolation, check_frame, check_step
+from efficientzero.envs.contract import (
+    ContractViolation,
+    check_frame,
+    check_step,
+    checked_mask,
+    checked_player,
+)
 from efficientzero.envs.errors import EnvContractError, EnvError, crash_of, reraise_ctrl_c
 from efficientzero.envs.hang_watch import Call
-from efficientzero.schema import EnvSpec, EnvSteps, Frames, Observed
+from efficientzero.schema import U8, Bool, EnvSpec, EnvSteps, Frames, Observed
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +40,23 @@ class EnvStep(NamedTuple):
 
 
 class SingleEnv(Protocol):
-    """One environment with discrete actions 0..num_actions - 1, seeded when it was built."""
+    """One environment with discrete actions 0..num_actions - 1, seeded when it was built.
+
+    Classes that derive from this one begin with its defaults: one player, to whom every action is
+    always legal.
+    """
 
     frame_shape: tuple[int, ...]  # (C, H, W) or (D,)
     frame_dtype: str  # "uint8" or "float32"
-    num_actions: int
+    num_actions: int  # 0: they are continuous
     time_limit: int  # env_steps after which an episode is cut; 0: never
+    action_kind: str = "discrete"  # the next four as in ``EnvSpec``
+    action_size: int = 0
+    has_legal_actions: bool = False
+    num_players: int = 1
+    # Of the state that the newest frame shows; read only where the environment has them:
+    legal_actions: Bool | None = None  # [A]
+    to_play: int = 0
 
     def reset(self) -> Frames:
         """Start the next episode and return its first frame [*frame]."""
@@ -95,6 +112,14 @@ class SequentialEnvBatch:
         self._envs = list(envs)
         self._needs_reset = [True] * len(envs)
         self._num_steps = [0] * len(envs)  # of the running episode
+        # Of the newest frame of each environment, where the environment has them.
+        self._legal_actions: Bool | None = None  # [E, A]
+        self._to_play: U8 | None = None  # [E]
+        if spec.has_legal_actions:
+            self._legal_actions = np.zeros((len(envs), spec.num_actions), np.bool_)
+        if spec.num_players > 1:
+            self._to_play = np.zeros(len(envs), np.uint8)
+        self._shows_more = spec.has_legal_actions or spec.num_players > 1
         # By environment: since when it has been called, and what for.
         self._calls: list[tuple[float, str] | None] = [None] * len(envs)
 
@@ -103,7 +128,7 @@ class SequentialEnvBatch:
         frames = self._empty_frames(len(indices))
         for row, index in enumerate(indices):
             frames[row] = self._reset(index)
-        return Observed(frames)
+        return self._observed(indices, frames)
 
     def step(self, indices: Sequence[int], actions: NDArray[np.integer[Any]]) -> EnvSteps:
         """Take one env_step in each of these environments, ``actions[g]`` in ``indices[g]``."""
@@ -125,6 +150,8 @@ class SequentialEnvBatch:
                 continue
             for column, entry in zip(columns, step, strict=True):
                 column[row] = entry
+        if self._shows_more:
+            steps = steps._replace(observed=self._observed(indices, steps.observed.frames))
         if failures:
             first = next(iter(failures.values()))
             first.steps, first.failed_rows = steps, tuple(failures)
@@ -146,6 +173,7 @@ class SequentialEnvBatch:
             with self._call(index, "reset"):
                 frame = self._envs[index].reset()
             check_frame(frame, self.spec.frame_shape, self._dtype)
+            self._note_newest(index)
         except BaseException as error:
             raise self._failure(error, "reset") from None
         self._needs_reset[index], self._num_steps[index] = False, 0
@@ -157,6 +185,8 @@ class SequentialEnvBatch:
         try:
             step = self._envs[index].step(action)
             check_step(step, self.spec.frame_shape, self._dtype)
+            if self._shows_more:
+                self._note_newest(index, has_ended=step.terminated)
         except BaseException as error:
             self._needs_reset[index] = True
             what = f"step {self._num_steps[index]} of an episode"
@@ -192,6 +222,24 @@ class SequentialEnvBatch:
             return EnvContractError(f"{where}: {error}")
         return crash_of(error, where)
 
+    def _note_newest(self, index: int, *, has_ended: bool = False) -> None:
+        """Check and keep legal actions and the player to move, where the environment has them."""
+        env = self._envs[index]
+        if self._legal_actions is not None:
+            self._legal_actions[index] = checked_mask(
+                env.legal_actions, self.spec.num_actions, has_ended=has_ended
+            )
+        if self._to_play is not None:
+            self._to_play[index] = checked_player(env.to_play)
+
+    def _observed(self, indices: Sequence[int], frames: Frames) -> Observed:
+        rows, legal, to_play = list(indices), self._legal_actions, self._to_play
+        return Observed(
+            frames,
+            None if legal is None else legal[rows],
+            None if to_play is None else to_play[rows],
+        )
+
     def _empty_frames(self, num_frames: int) -> Frames:
         return np.empty((num_frames, *self.spec.frame_shape), self.spec.frame_dtype)
 
@@ -206,3 +254,10 @@ class SequentialEnvBatch:
         unknown = actions[(actions < 0) | (actions >= self.spec.num_actions)]
         if unknown.size:
             raise ValueError(f"actions: got {unknown[0]}, wanted 0..{self.spec.num_actions - 1}")
+        if self._legal_actions is None:
+            return
+        for index, action in zip(indices, actions.tolist(), strict=True):
+            legal = self._legal_actions[index]
+            if not legal[action]:
+                wanted = legal.nonzero()[0].tolist()
+                raise ValueError(f"actions: got {action}, which is illegal now, wanted {wanted}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
-from efficientzero.schema import Frames
+from efficientzero.schema import Bool, Frames
 
 if TYPE_CHECKING:
     from efficientzero.envs.batch import EnvStep
@@ -165,6 +165,45 @@ def check_frame(frame: Frames, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
     """
     if frame.shape != shape or frame.dtype != dtype:
         raise ContractViolation(f"frame: got {describe(frame)}, wanted {dtype} {shape}")
+
+
+def checked_mask(mask: Any, num_actions: int, *, has_ended: bool = False) -> Bool:  # noqa: ANN401
+    """Return legal actions as an array, bool [A].
+
+    Args:
+        mask: what the environment says.
+        num_actions: A.
+        has_ended: no action follows: none need be legal, and no mask is needed. All are then.
+
+    Raises:
+        ContractViolation: no mask, another shape, other values than 0 and 1, or no legal action.
+    """
+    wanted = f"{num_actions} of 0 and 1, at least one of them 1"
+    if mask is None:
+        if has_ended:
+            return np.ones(num_actions, np.bool_)
+        raise ContractViolation(f"legal actions: got none, wanted {wanted}")
+    array = _array("legal actions", mask, wanted)
+    is_mask = array.shape == (num_actions,) and array.dtype.kind in "iub"
+    if not (is_mask and ((array == 0) | (array == 1)).all()):
+        raise ContractViolation(f"legal actions: got {describe(mask)}, wanted {wanted}")
+    legal = array.astype(np.bool_)
+    if not legal.any():
+        if not has_ended:
+            raise ContractViolation(f"legal actions: got none of {num_actions}, wanted {wanted}")
+        legal[:] = True
+    return legal
+
+
+def checked_player(to_play: Any) -> int:  # noqa: ANN401  anything
+    """Return whose move it is.
+
+    Raises:
+        ContractViolation: neither 0 nor 1.
+    """
+    if to_play not in (0, 1):
+        raise ContractViolation(f"player to move: got {describe(to_play)}, wanted 0 or 1")
+    return int(to_play)
 
 
 def describe(value: Any) -> str:  # noqa: ANN401  anything

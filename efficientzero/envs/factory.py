@@ -131,6 +131,10 @@ def spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
         frame_dtype=env.frame_dtype,
         num_actions=env.num_actions,
         num_stacked_frames=config.num_stacked_frames,
+        action_kind=env.action_kind,
+        action_size=env.action_size,
+        has_legal_actions=env.has_legal_actions,
+        num_players=env.num_players,
     )
 
 

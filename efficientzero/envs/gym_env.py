@@ -13,14 +13,14 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from efficientzero.envs.batch import EnvStep
+from efficientzero.envs.batch import EnvStep, SingleEnv
 from efficientzero.envs.contract import ObservationCheck, reset_values, step_values
 from efficientzero.schema import Frames
 
 _WHITE = np.uint8(255)
 
 
-class GymEnv:
+class GymEnv(SingleEnv):
     """One gymnasium environment; its own time limit holds, and ``max_episode_steps`` if shorter.
 
     What it returns is checked against the spaces that it declares (``contract``).

@@ -97,6 +97,7 @@ class NetworkPlanner:
             prior_logits=logits,
             search_depths=np.zeros(len(q), np.int32),
             child_q=q,
+            slot_actions=np.empty((len(q), 0, 0), np.float32),
         )
         if self._improve is None:
             return result

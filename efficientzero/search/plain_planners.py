@@ -44,6 +44,7 @@ class UniformPlanner:
             prior_logits=np.zeros(shape, np.float32),
             search_depths=np.zeros(len(roots), np.int32),
             child_q=np.empty((len(roots), 0), np.float32),
+            slot_actions=np.empty((len(roots), 0, 0), np.float32),
         )
 
     def network_values(self, observations: Frames | Tensor) -> F32:
@@ -97,6 +98,7 @@ class PriorPlanner:
             prior_logits=prior_logits,
             search_depths=np.zeros(len(roots), np.int32),
             child_q=np.empty((len(roots), 0), np.float32),
+            slot_actions=np.empty((len(roots), 0, 0), np.float32),
         )
 
     @torch.inference_mode()

@@ -102,7 +102,7 @@ def make_planner(
                 search=search,
                 agent=config.agent,
                 compat=config.compat,
-                policy_width=PolicyShape.of(spec).width,
+                policy_width=PolicyShape.of(spec, search.sampled_actions).width,
                 batch_size=batch_size,
                 device=device,
                 generator=generator,

@@ -135,6 +135,7 @@ class SearchPart:
             prior_logits=prior_logits,
             search_depths=np.empty(self.batch_size, np.int32),
             child_q=np.empty(shape if self._wants_child_q else (self.batch_size, 0), np.float32),
+            slot_actions=np.empty((self.batch_size, 0, 0), np.float32),
         )
         self._trees.visit_counts(result.visit_counts)
         self._trees.best_actions(result.best_actions)

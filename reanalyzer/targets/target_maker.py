@@ -22,6 +22,7 @@ from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
     F64,
+    I32,
     Bool,
     Frames,
     Roots,
@@ -182,6 +183,12 @@ class TargetMaker:
             bootstrap_discounts=completion.discounts,
             auxiliary_values=self._auxiliary_values(sample, found, estimates[1:]),
             action_value_targets=action_values,
+            bootstrap_legal_actions=self._bootstrap_legal_actions(slices, completion.offsets),
+            continuous_actions=slices.continuous_actions[:, :steps],
+            policy_actions=slices.policy_actions[:, : steps + 1],
+            best_actions=np.zeros(
+                (len(mask), steps + 1, slices.policy_actions.shape[3]), np.float32
+            ),
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
@@ -257,6 +264,14 @@ class TargetMaker:
             for target, values in zip(self._auxiliary_targets, estimates, strict=True)
         ]
         return np.concatenate([np.zeros(shape, np.float32), *columns], axis=1)
+
+    def _bootstrap_legal_actions(self, slices: SliceBatch, offsets: I32) -> Bool:
+        """Return the legal actions at o[t + offset] of offsets [B, L], bool [B, L, M]."""
+        legal = slices.legal_actions
+        if not offsets.size or self._config.agent.value_function != "action":
+            legal = legal[:, :, :0]
+        at_offsets: Bool = np.take_along_axis(legal, offsets[:, :, None].astype(np.int64), axis=1)
+        return at_offsets
 
     def _chosen(self, num_slices: int) -> Bool:
         """Return which slices get policies from a fresh search, bool [B]."""

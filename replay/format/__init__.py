@@ -1,6 +1,7 @@
 """How steps and training batches are packed, and what may be in them."""
 
 from replay.format.batch_codec import NewArray, batch_spec, decode_batch, encode_batch
+from replay.format.row_layout import has_optional_groups
 from replay.format.slice_codec import SliceCodec
 from replay.format.training_batch import (
     BATCH_FIELDS,
@@ -21,4 +22,5 @@ __all__ = [
     "batch_spec",
     "decode_batch",
     "encode_batch",
+    "has_optional_groups",
 ]

@@ -36,12 +36,17 @@ def batch_spec(
 ) -> dict[str, FieldSpec]:
     """Return dtype and shape of every field of the run's training batches."""
     is_local = has_local_targets(config)
+    # A maximum over actions is one over legal ones.
+    has_masks = is_local and env_spec.has_legal_actions and config.agent.value_function == "action"
+    policy = PolicyShape.of(env_spec, config.search.sampled_actions)
     sizes = {
         "B": config.learner.batch_size,
         "S": env_spec.num_stacked_frames,
         "K": config.agent.num_unroll_steps,
         "A": env_spec.num_actions,
-        "W": PolicyShape.of(env_spec).width,
+        "W": policy.width,
+        "X": policy.action_size,
+        "M": env_spec.num_actions if has_masks else 0,
         "H": len(config.agent.auxiliary_discounts),
         "R": num_refreshed(config),
         "D": (config.agent.num_unroll_steps + 1 if config.learner.action_value_coefficient else 0),

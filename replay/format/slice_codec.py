@@ -21,8 +21,23 @@ from numpy.typing import NDArray
 from efficientzero.blocks import BlockPacker, BlockUnpacker, block_format
 from efficientzero.blocks._blocks import Block
 from efficientzero.config import AgentConfig, num_actions_in_slice
-from efficientzero.schema import F32, Ending, EnvSpec, Frames, PolicyShape, ReplayStep, SliceBatch
-from replay.format.row_layout import MAX_EXACT_INTEGER, RowLayout
+from efficientzero.schema import (
+    F32,
+    Bool,
+    Ending,
+    EnvSpec,
+    Frames,
+    PolicyShape,
+    ReplayStep,
+    SliceBatch,
+)
+from replay.format.row_layout import (
+    MAX_EXACT_INTEGER,
+    RowLayout,
+    flags_of_words,
+    has_optional_groups,
+    words_of_flags,
+)
 
 _RUNNING = int(Ending.RUNNING)  # not the enum: numpy converts it slowly
 
@@ -37,6 +52,7 @@ class SliceCodec:
         *,
         frames_per_block: int,
         whole_behaviour: bool = False,
+        sampled_actions: int = 0,
     ) -> None:
         """Fix the shapes of everything packed or unpacked.
 
@@ -45,6 +61,7 @@ class SliceCodec:
             agent: K, n, and whether action values are trained.
             frames_per_block: steps in a block.
             whole_behaviour: unpack actions and policies of all K + n steps of a window.
+            sampled_actions: W with continuous actions; others do not read it.
         """
         self._env_spec = env_spec
         self._num_stacked = env_spec.num_stacked_frames
@@ -57,8 +74,9 @@ class SliceCodec:
         self.num_frames = self._num_stacked + self.window_steps
         """Frames in a window: S + K + n."""
         self.frames_per_block = frames_per_block
-        self._policy_width = PolicyShape.of(env_spec).width
-        self._layout = RowLayout(env_spec.num_actions, policy_width=self._policy_width)
+        self._policy_shape = PolicyShape.of(env_spec, sampled_actions)
+        self._layout = RowLayout(env_spec, self._policy_shape)
+        self._has_groups = has_optional_groups(env_spec)
         self._first, self._policy = self._layout.first, self._layout.columns("search policy")
         self.num_places = frames_per_block + self._num_stacked - 1
         """Places that an item's step can have in its blocks."""
@@ -68,7 +86,8 @@ class SliceCodec:
         self.max_blocks = 2 + (self.num_frames - 1) // frames_per_block
         """Blocks that a window can touch."""
         self._unpacker = BlockUnpacker(self._format)
-        self._no_policy = np.zeros(self._policy_width, np.float32)
+        policy_size = self._policy_shape.width * (1 + self._policy_shape.action_size)
+        self._no_policy = np.zeros(policy_size, np.float32)
 
     def make_packer(self) -> BlockPacker:
         """Return what makes one writer's blocks."""
@@ -91,15 +110,54 @@ class SliceCodec:
             # Only ever a part of an age: past 2^24 float32's rounding does not matter.
             step.env_step,
         )
-        return packer.add(step.frame, numbers, step.search_policy)
+        if not self._has_groups:
+            return packer.add(step.frame, numbers, step.search_policy)
+        groups = self._groups(step.legal_actions, step.to_play, step.mover, step.continuous_action)
+        policy = step.search_policy
+        if self._policy_shape.action_size:
+            assert step.policy_actions is not None
+            policy = np.concatenate([policy, step.policy_actions.ravel()])
+        return packer.add(step.frame, numbers + groups, policy)
 
     def pack_ending(
-        self, packer: BlockPacker, last_frame: Frames, ending: Ending, *, position: int
+        self,
+        packer: BlockPacker,
+        last_frame: Frames,
+        ending: Ending,
+        *,
+        position: int,
+        legal_actions: Bool | None = None,
+        to_play: int = 0,
     ) -> None:
-        """Append an episode's closing row and its last frame."""
+        """Append an episode's closing row and its last frame, with what the environment shows."""
         if ending == Ending.RUNNING:
             raise ValueError("ending of an ended episode: got RUNNING, wanted one of the others")
-        packer.add(last_frame, (0, 0, 0, int(ending), 0, position, 0), self._no_policy)
+        groups = self._groups(legal_actions, to_play) if self._has_groups else ()
+        numbers = (0, 0, 0, int(ending), 0, position, 0, *groups)
+        packer.add(last_frame, numbers, self._no_policy)
+
+    def _groups(
+        self,
+        legal_actions: Bool | None,
+        to_play: int,
+        mover: int = 0,
+        continuous_action: F32 | None = None,
+    ) -> tuple[float, ...]:
+        """Return the numbers of a row's optional groups, in the order of the layout."""
+        spec = self._env_spec
+        numbers: tuple[float, ...] = ()
+        if spec.has_legal_actions:
+            if legal_actions is None:
+                raise ValueError(f"legal actions: got none, wanted bool [{spec.num_actions}]")
+            numbers += words_of_flags(legal_actions)
+        if spec.num_players > 1:
+            numbers += (to_play, mover)
+        if spec.action_size:
+            no_action = np.zeros(spec.action_size, np.float32)  # in the closing row
+            numbers += tuple(
+                (no_action if continuous_action is None else continuous_action).tolist()
+            )
+        return numbers
 
     def windows(self, positions: range, *, last_row: int) -> Iterator[tuple[range, range, int]]:
         """Yield neighbours whose items refer to the same blocks.
@@ -121,13 +179,17 @@ class SliceCodec:
 
     def allocate(self, num: int) -> SliceBatch:
         """Return a batch of ``num`` slices with undefined content."""
-        frames_shape = (num, self.num_frames, *self._env_spec.frame_shape)
+        spec, policy = self._env_spec, self._policy_shape
+        frames_shape = (num, self.num_frames, *spec.frame_shape)
+        num_observations, num_policies = self.window_steps + 1, self._num_policies
+        num_flags = spec.num_actions if spec.has_legal_actions else 0
+        has_players = spec.num_players > 1
         return SliceBatch(
-            frames=np.empty(frames_shape, self._env_spec.frame_dtype),
+            frames=np.empty(frames_shape, spec.frame_dtype),
             actions=np.empty((num, self._num_actions), np.int32),
             rewards=np.empty((num, self.window_steps), np.float32),
-            search_policies=np.empty((num, self._num_policies, self._policy_width), np.float32),
-            root_values=np.empty((num, self.window_steps + 1), np.float32),
+            search_policies=np.empty((num, num_policies, policy.width), np.float32),
+            root_values=np.empty((num, num_observations), np.float32),
             steps_left=np.empty(num, np.int32),
             endings=np.empty(num, np.uint8),
             positions=np.empty(num, np.int64),
@@ -137,6 +199,13 @@ class SliceCodec:
             probabilities=np.empty(num, np.float64),
             table_sizes=np.empty(num, np.int64),
             priorities=np.empty(num, np.float64),
+            legal_actions=np.empty((num, num_observations, num_flags), np.bool_),
+            to_play=np.empty((num, num_observations * has_players), np.uint8),
+            movers=np.empty((num, num_policies * has_players), np.int32),
+            continuous_actions=np.empty((num, self._num_actions, policy.action_size), np.float32),
+            policy_actions=np.empty(
+                (num, num_policies, policy.width, policy.action_size), np.float32
+            ),
         )
 
     def decode_into(
@@ -163,6 +232,8 @@ class SliceCodec:
         copy_then_zeros(batch.rewards[i], rows[:, first["reward"]])
         copy_then_zeros(batch.search_policies[i], rows[:, self._policy])
         copy_then_zeros(batch.root_values[i], rows[:, first["root value"]])
+        if self._has_groups:
+            self._decode_groups(batch, i, rows)
         # Without the ending, an episode that ends exactly at t+K+n would look like one going on.
         batch.steps_left[i] = max_rows if ending == Ending.RUNNING else len(rows) - 1
         batch.endings[i] = ending
@@ -177,6 +248,23 @@ class SliceCodec:
         repeat_edges(batch.frames[i], first=start, stop=stop)
         if batch.frames.dtype.kind == "f" and not np.isfinite(batch.frames[i]).all():
             raise ValueError("frames: got numbers that are not finite, wanted finite ones")
+
+    def _decode_groups(self, batch: SliceBatch, i: int, rows: F32) -> None:
+        """Unpack what only some environments have; all zero past the end of an episode."""
+        spec, columns = self._env_spec, self._layout.columns
+        if spec.has_legal_actions:
+            legal = flags_of_words(rows[:, columns("legal actions")], spec.num_actions)
+            if not legal.any(axis=1).all():
+                raise ValueError("legal actions: got none of a step, wanted at least one")
+            copy_then_zeros(batch.legal_actions[i], legal)
+        if spec.num_players > 1:
+            copy_then_zeros(batch.to_play[i], rows[:, self._first["to_play"]])
+            copy_then_zeros(batch.movers[i], rows[:, self._first["mover"]])
+        if spec.action_size:
+            copy_then_zeros(batch.continuous_actions[i], rows[:, columns("continuous action")])
+            slots = rows[:, columns("policy actions")]
+            shape = (len(rows), *batch.policy_actions.shape[2:])
+            copy_then_zeros(batch.policy_actions[i], slots.reshape(shape))
 
     def _rows_from(self, place: int, pieces: Sequence[F32]) -> F32:
         """Return rows t .. t+K+n, clipped to the episode, of the blocks' consecutive rows."""

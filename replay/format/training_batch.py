@@ -40,6 +40,8 @@ class BatchField(NamedTuple):
 _ACTION = Range("0 to the number of actions less one", 0, "last_action")
 _PROBABILITY = Range("more than 0, at most 1", 0, 1, excludes_low=True)
 _SHARE = Range("0 to 1", 0, 1 + 1e-3)  # float32 rounds
+_FLAG = Range("0 or 1", 0, 1)
+_IN_BOX = Range("-1 to 1", -1 - 1e-3, 1 + 1e-3)
 _TRAIN_STEP = Range("train_steps", 0, 2**40)
 _ENV_STEP = Range("0 to budget.env_steps", 0, "last_env_step")
 _OFFSET = Range("0 to K + n", 0, "last_offset")
@@ -61,7 +63,7 @@ class TrainingBatch(NamedTuple):
     values: Annotated[F32, BatchField("B K+1", is_sent=True)]
     """Where the learner bootstraps: only the rewards up to the bootstrap."""
     policies: Annotated[F32, BatchField("B K+1 W", _SHARE, is_sent=True)]
-    action_mask: Annotated[Bool, BatchField("B K+Q", Range("0 or 1", 0, 1), is_sent=True)]
+    action_mask: Annotated[Bool, BatchField("B K+Q", _FLAG, is_sent=True)]
     keys: Annotated[U64, BatchField("B")]
     """Of the slices' items in replay."""
     probabilities: Annotated[F64, BatchField("B", _PROBABILITY, is_sent=True)]
@@ -84,6 +86,14 @@ class TrainingBatch(NamedTuple):
     """As ``values``, with each of ``agent.auxiliary_discounts`` and the bootstraps of its head."""
     action_value_targets: Annotated[F32, BatchField("B D W", is_sent=True, is_finite=False)]
     """Q of the roots' actions in fresh searches, raw scale; NaN: no target."""
+    bootstrap_legal_actions: Annotated[Bool, BatchField("B L M", _FLAG, is_sent=True)]
+    """Of the observations at ``bootstrap_offsets``."""
+    continuous_actions: Annotated[F32, BatchField("B K X", _IN_BOX, is_sent=True)]
+    """In place of ``actions``; uniformly random where masked."""
+    policy_actions: Annotated[F32, BatchField("B K+1 W X", _IN_BOX, is_sent=True)]
+    """The actions in the slots of ``policies``."""
+    best_actions: Annotated[F32, BatchField("B K+1 X", _IN_BOX, is_sent=True)]
+    """What the search recommends; where none was made anew, the action that was played."""
 
 
 def batch_fields(batch: type[tuple[Any, ...]]) -> dict[str, BatchField]:

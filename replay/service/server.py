@@ -22,7 +22,7 @@ from efficientzero.process.runtime import PlainError, StopSignal
 from replay.driver import BindAddress, ForeignPid, reverb_lite
 from replay.service.address import check_private, listening_addresses, reached_at
 from replay.snapshots import SnapshotFolder, check_format
-from replay.tables import TRAINING_QUEUE, build_tables
+from replay.tables import TRAINING_QUEUE, TRAJECTORIES, build_tables
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ def serve(
     stop: StopSignal,
     *,
     folder: Path,
+    steps: str = TRAJECTORIES,
     networks: Sequence[IPv4Network] = (),
     in_order: bool = False,
     check_lease: Callable[[], None] = lambda: None,
@@ -60,6 +61,7 @@ def serve(
         address: the address to listen at.
         stop: ends the service.
         folder: for its snapshots; no other service uses it.
+        steps: name of the steps' table.
         networks: allowed for ``address``; empty: any private network.
         in_order: steps leave in order of arrival, see ``build_tables``.
         check_lease: raises if another process owns the folder now.
@@ -85,9 +87,9 @@ def serve(
         snapshots = pause.write(lambda: SnapshotFolder(folder, keep=_SNAPSHOTS_KEPT), folder)
         restored = pause.write(snapshots.prepare, folder)
         if restored:
-            _check_format(snapshots.live / restored)
+            _check_format(snapshots.live / restored, steps)
         checkpointer = reverb.checkpointers.DefaultCheckpointer(str(snapshots.live))
-        tables = build_tables(config, in_order=in_order)
+        tables = build_tables(config, steps=steps, in_order=in_order)
         with _stderr_to(folder / "restore.log"):
             server = reverb.Server(tables, port=port, checkpointer=checkpointer)
         snapshots.forget_restored()
@@ -110,10 +112,10 @@ def serve(
             del redirections
 
 
-def _check_format(snapshot: Path) -> None:
+def _check_format(snapshot: Path, steps: str) -> None:
     """Refuse a snapshot that Reverb would refuse less clearly, or accept silently."""
     try:
-        check_format(snapshot)
+        check_format(snapshot, steps)
     except ValueError as error:
         raise OtherFormat(f"{error}; start a new run, or go on with the version it is of") from None
 

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from replay.driver import reverb_lite
 from replay.snapshots.folder import STREAMS, is_intact
-from replay.tables import TRAINING_QUEUE, TRAJECTORIES
+from replay.tables import TRAINING_QUEUE, TRAJECTORIES, TRAJECTORIES_IN_USE
 
 _READ_BYTES = 1 << 20
 _LENGTH = struct.Struct("<Q")
@@ -54,8 +54,9 @@ def read_snapshot(snapshot: Path) -> SnapshotFacts:
         raise ValueError(f"{snapshot}: damaged, or never finished")
     try:
         tables = _tables(snapshot)
-        check_format(snapshot)
-        steps, queue = tables[TRAJECTORIES], tables[TRAINING_QUEUE]
+        name = next((name for name in TRAJECTORIES_IN_USE if name in tables), TRAJECTORIES)
+        check_format(snapshot, name)
+        steps, queue = tables[name], tables[TRAINING_QUEUE]
     except (KeyError, struct.error, DecodeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{snapshot}: not a snapshot of a run's replay: {reason}") from error
@@ -70,19 +71,23 @@ def read_snapshot(snapshot: Path) -> SnapshotFacts:
     )
 
 
-def check_format(snapshot: Path) -> None:
+def check_format(snapshot: Path, wanted: str) -> None:
     """Check that the steps in a snapshot are in the format of this version.
+
+    Args:
+        snapshot: its folder.
+        wanted: name of the steps' table.
 
     Raises:
         ValueError: they are not.
     """
     names = _tables(snapshot)
-    if TRAJECTORIES not in names:
+    if wanted not in names:
         others = [name for name in names if name.startswith(_STEPS)] or [*names]
         got = ", ".join(map(repr, others)) or "no table"
         raise ValueError(
             f"{snapshot}: not a snapshot of a run's replay in this version's format: got steps in "
-            f"{got}, wanted {TRAJECTORIES!r}"
+            f"{got}, wanted {wanted!r}"
         )
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from efficientzero.config import Config
 from efficientzero.process.runtime import PlainError, StopSignal, WaitReason
-from efficientzero.schema import Ending, EnvSpec, Frames, ReplayStep
+from efficientzero.schema import Bool, Ending, EnvSpec, Frames, ReplayStep
 from replay.driver import CellRef, ColumnWriter, reverb_lite
 from replay.format import SliceCodec
 from replay.steps.priorities import clip_priority
-from replay.tables import STORED_STEPS, TRAJECTORIES
+from replay.tables import STORED_STEPS, trajectories_table
 
 _MAX_UNCONFIRMED = 48  # items; Reverb complains from 50 on
 _END_OF_CHUNK = np.array(b"", dtype=object)
@@ -65,7 +65,13 @@ class EpisodeWriter:
         self._for_refresh = config.replay.priority_refresh_share > 0
         self._items_per_step = 2 if self._for_refresh else 1
         frames_per_block = config.replay.frames_per_block
-        self._codec = SliceCodec(env_spec, config.agent, frames_per_block=frames_per_block)
+        self._table = trajectories_table(env_spec)
+        self._codec = SliceCodec(
+            env_spec,
+            config.agent,
+            frames_per_block=frames_per_block,
+            sampled_actions=config.search.sampled_actions,
+        )
         self._packer = self._codec.make_packer()
         self._unconfirmed = 0  # steps whose items are in transit
         # Steps that items of the newest block may refer to, including block borders.
@@ -86,13 +92,34 @@ class EpisodeWriter:
             if is_full:
                 self._send_block(episode_ended=False)
 
-    def end(self, last_frame: Frames, ending: Ending) -> None:
-        """Close the episode with the frame after its last step and wait for the service."""
+    def end(
+        self,
+        last_frame: Frames,
+        ending: Ending,
+        *,
+        legal_actions: Bool | None = None,
+        to_play: int = 0,
+    ) -> None:
+        """Close the episode with what follows its last step and wait for the service.
+
+        Args:
+            last_frame: [*frame]
+            ending: why it ended.
+            legal_actions: [A] at the last frame, where the environment has them.
+            to_play: whose move it would be.
+        """
         num_steps = len(self._priorities)
         if not num_steps:
             raise ValueError("end of an episode: got no steps, wanted at least one")
         if not self._is_abandoned:
-            self._codec.pack_ending(self._packer, last_frame, ending, position=num_steps)
+            self._codec.pack_ending(
+                self._packer,
+                last_frame,
+                ending,
+                position=num_steps,
+                legal_actions=legal_actions,
+                to_play=to_play,
+            )
             self._send_block(episode_ended=True)
         if not self._is_abandoned:
             self._confirm(lambda: self._writer.flush(0, timeout_ms=_POLL_MS), leaving=0)
@@ -174,7 +201,7 @@ class EpisodeWriter:
                 raise ValueError(f"items {steps}: got blocks from {first_kept}, wanted {blocks}")
             for place, position in enumerate(steps, start=first_place):
                 columns = (wanted, (self._place_refs[place],))
-                self._writer.create_item(TRAJECTORIES, self._priorities[position], columns)
+                self._writer.create_item(self._table, self._priorities[position], columns)
                 if self._for_refresh:
                     self._writer.create_item(STORED_STEPS, 1.0, columns)
         self._unconfirmed += len(positions)

@@ -19,6 +19,7 @@ from replay.driver import PoisonedReplay
 from replay.info import ReplayInfo
 from replay.steps.slice_sampler import Sample, SampleStream, SliceDecoder
 from replay.steps.step_pool import StepPool
+from replay.tables import trajectories_table
 
 _NUM_AHEAD = 64
 _POLL_S = 0.2
@@ -43,7 +44,13 @@ class OrderedSampler:
         """Start reading; returns at once, whether or not replay is up."""
         self._info, self._stop = ReplayInfo(address), stop
         # One in flight, so that the order does not depend on how the service answers.
-        self._stream = SampleStream(address, stop, max_in_flight=1, num_ahead=_NUM_AHEAD)
+        self._stream = SampleStream(
+            address,
+            stop,
+            table=trajectories_table(env_spec),
+            max_in_flight=1,
+            num_ahead=_NUM_AHEAD,
+        )
         self._decoder = SliceDecoder(env_spec, config)
         self._pool = StepPool[Sample](
             config.replay.capacity, config.replay.priority_exponent, generator

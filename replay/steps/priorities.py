@@ -46,10 +46,10 @@ class PriorityUpdater:
     keys of evicted items are ignored by the service.
     """
 
-    def __init__(self, address: str, stop: StopSignal) -> None:
+    def __init__(self, address: str, stop: StopSignal, *, table: str = TRAJECTORIES) -> None:
         """Start the thread; returns at once, whether or not replay is up."""
         self.dropped_updates = 0
-        self._address = address
+        self._address, self._table = address, table
         self._stop = stop
         self._updates: queue.Queue[dict[int, float]] = queue.Queue(_QUEUED_UPDATES)
         guarded_thread(self._run, stop, name="priority-updater")
@@ -68,7 +68,7 @@ class PriorityUpdater:
         client = reverb_lite.load().Client(self._address)
         while (update := self._stop.get(self._updates)) is not None:
             try:
-                client.mutate_priorities(TRAJECTORIES, update)
+                client.mutate_priorities(self._table, update)
             except (RuntimeError, ValueError) as error:
                 self.dropped_updates += 1
                 log.warning("priorities of %d items lost: %s", len(update), error)

@@ -20,7 +20,7 @@ from efficientzero.schema import EnvSpec, SliceBatch
 from replay.driver import Quarantine, reverb_lite
 from replay.format import SliceCodec
 from replay.steps.priorities import MAX_PRIORITY
-from replay.tables import TRAJECTORIES
+from replay.tables import TRAJECTORIES, trajectories_table
 
 MAX_IN_FLIGHT = 64  # the service spends a quarter less on a sample than with 16
 _POLL_S = 0.2
@@ -57,7 +57,7 @@ class SliceSampler:
         config: Config,
         stop: StopSignal,
         *,
-        table: str = TRAJECTORIES,
+        table: str | None = None,
         num_slices_ahead: int | None = None,
         num_buffers: int = 2,
     ) -> None:
@@ -68,7 +68,7 @@ class SliceSampler:
             env_spec: of the run's environment.
             config: of the run.
             stop: ends the waits and the thread.
-            table: to draw from.
+            table: to draw from; that of the environment's steps by default.
             num_slices_ahead: slices to hold ready; one training batch by default.
             num_buffers: number of batch buffers, reused in turn.
         """
@@ -78,7 +78,7 @@ class SliceSampler:
         self._stream = SampleStream(
             address,
             stop,
-            table=table,
+            table=table or trajectories_table(env_spec),
             max_in_flight=in_flight,
             num_ahead=max(1, ahead - in_flight),
         )
@@ -132,6 +132,7 @@ class SliceDecoder:
             config.agent,
             frames_per_block=frames_per_block,
             whole_behaviour=corrects_behaviour(config),
+            sampled_actions=config.search.sampled_actions,
         )
         # Float32 rounds an env_step past 2^24.
         self._most_env_steps = int(config.budget.env_steps * (1.0 + 2.0**-22)) + 1

@@ -27,6 +27,7 @@ from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import (
     F64,
     U64,
+    Bool,
     Ending,
     EnvSpec,
     Frames,
@@ -221,7 +222,14 @@ class RecordingWriter:
         self.num_appended += 1
         self.bytes_sent += step.frame.nbytes
 
-    def end(self, last_frame: Frames, ending: Ending) -> None:
+    def end(
+        self,
+        last_frame: Frames,
+        ending: Ending,
+        *,
+        legal_actions: Bool | None = None,
+        to_play: int = 0,
+    ) -> None:
         assert not self.is_closed
         assert self._open.steps, "an episode of no steps"
         assert ending in (Ending.TERMINATED, Ending.TRUNCATED)

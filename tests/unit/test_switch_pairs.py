@@ -74,6 +74,8 @@ def slices_of(config: Config, rng: np.random.Generator) -> SliceBatch:
         "probabilities": rng.uniform(0.01, 0.1, size),
         "table_sizes": np.full(size, 100),
         "priorities": np.ones(size),
+        # Groups that the environment does not have.
+        **{name: column for name, column in slices._asdict().items() if not column.size},
     }
     assert random.keys() == set(SliceBatch._fields)
     return SliceBatch(

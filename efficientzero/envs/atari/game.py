@@ -22,11 +22,11 @@ import numpy as np
 from ale_py import roms
 
 from efficientzero.config import AtariConfig
-from efficientzero.envs.batch import EnvStep
+from efficientzero.envs.batch import EnvStep, SingleEnv
 from efficientzero.schema import U8
 
 
-class AtariGame:
+class AtariGame(SingleEnv):
     """Emulator -> no-op reset -> skip and max-pool -> time limit -> life loss -> area resize.
 
     The time limit counts env_steps of the game, across lost lives. With ``episodic_life`` a lost

@@ -13,7 +13,7 @@ from efficientzero.envs.batch import EnvStep, SingleEnv
 from efficientzero.schema import U8, Frames
 
 
-class JpegFrames:
+class JpegFrames(SingleEnv):
     """A SingleEnv whose frames have been encoded and decoded with OpenCV's default quality."""
 
     def __init__(self, env: SingleEnv) -> None:

@@ -68,6 +68,7 @@ class TellingSearch:
             prior_logits=np.zeros((count, 2), np.float32),
             search_depths=np.ones(count, np.int32),
             child_q=told_child_q(observations)[:, : 2 * self.reads_child_q],
+            slot_actions=np.empty((count, 0, 0), np.float32),
         )
 
 
@@ -174,7 +175,20 @@ def slice_batch(windows, rng, *, table_size):
         probabilities=rng.uniform(0.01, 0.1, size),
         table_sizes=np.full(size, table_size, np.int64),
         priorities=np.ones(size),
+        **without_groups(columns[4], columns[3]),
     )
+
+
+def without_groups(root_values, policies):
+    """Return what slices hold of groups that the environment does not have."""
+    size, num_policies, width = policies.shape
+    return {
+        "legal_actions": np.zeros((*root_values.shape, 0), np.bool_),
+        "to_play": np.zeros((size, 0), np.uint8),
+        "movers": np.zeros((size, 0), np.int32),
+        "continuous_actions": np.zeros((size, num_policies - 1, 0), np.float32),
+        "policy_actions": np.zeros((size, num_policies, width, 0), np.float32),
+    }
 
 
 def make_maker(config: Config, *, batch_size=None):

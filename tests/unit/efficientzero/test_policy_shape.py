@@ -17,12 +17,12 @@ OTHER = PolicyShape(head_size=9, width=5)
 @pytest.fixture
 def other_sizes(monkeypatch):
     """Policies that have more entries than there are actions, and a head with yet more outputs."""
-    monkeypatch.setattr(PolicyShape, "of", classmethod(lambda cls, spec: OTHER))
+    monkeypatch.setattr(PolicyShape, "of", classmethod(lambda cls, *_: OTHER))
 
 
 def test_policies_over_numbered_actions_have_an_entry_and_an_output_for_each():
-    assert PolicyShape.of(IMAGES) == (6, 6)
-    assert PolicyShape.of(VECTORS) == (2, 2)
+    assert PolicyShape.of(IMAGES) == (6, 6, 0)
+    assert PolicyShape.of(VECTORS) == (2, 2, 0)
 
 
 @pytest.mark.usefixtures("other_sizes")

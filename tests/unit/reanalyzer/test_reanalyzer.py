@@ -48,6 +48,7 @@ class TellingSearch(CountingSearch):
             prior_logits=np.zeros(counts.shape, np.float32),
             search_depths=np.zeros(len(roots), np.int32),
             child_q=np.empty((len(roots), 0), np.float32),
+            slot_actions=np.empty((len(roots), 0, 0), np.float32),
         )
 
 

@@ -22,6 +22,7 @@ def found(num_roots, *, visits=(0, 0, 8, 0)):
         prior_logits=np.zeros((num_roots, 4), np.float32),
         search_depths=np.ones(num_roots, np.int32),
         child_q=np.empty((num_roots, 0), np.float32),
+        slot_actions=np.empty((num_roots, 0, 0), np.float32),
     )
 
 

@@ -49,6 +49,7 @@ def found(num_roots):
         search_depths=np.ones(num_roots, np.int32),
         # That of action 3 is completed to (9 + 8 * 2) / 9 = 2.78.
         child_q=rows([2.1, 2.2, 1.7, np.nan], np.float32),
+        slot_actions=np.empty((num_roots, 0, 0), np.float32),
     )
 
 

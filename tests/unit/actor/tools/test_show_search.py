@@ -62,6 +62,7 @@ def test_every_kind_of_frame_is_drawn(tmp_path, shape):
             prior_logits=np.zeros((1, 2), np.float32),
             search_depths=np.array([2], np.int32),
             child_q=np.empty((1, 0), np.float32),
+            slot_actions=np.empty((1, 0, 0), np.float32),
         ),
         tree=TREE,
         env_step=1,

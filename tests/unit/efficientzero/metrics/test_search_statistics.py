@@ -20,6 +20,7 @@ def result(policies, logits, root_values, predicted_values, depths):
         prior_logits=np.array(logits, np.float32),
         search_depths=np.array(depths, np.int32),
         child_q=np.empty((count, 0), np.float32),
+        slot_actions=np.empty((count, 0, 0), np.float32),
     )
 
 

@@ -40,6 +40,7 @@ def result_of(visits, child_q, priors, values):
         prior_logits=np.log(np.array(priors)).astype(np.float32),
         search_depths=np.zeros(size, np.int32),
         child_q=np.array(child_q, np.float32),
+        slot_actions=np.empty((size, 0, 0), np.float32),
     )
 
 

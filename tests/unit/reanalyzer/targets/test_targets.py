@@ -23,6 +23,7 @@ from tests.reference.reference_targets import (
     value_target,
 )
 from tests.support.cases.replay_cases import random_episode, window
+from tests.support.cases.target_cases import without_groups
 
 SPEC = EnvSpec(
     env_id="x", frame_shape=(1,), frame_dtype="float32", num_actions=2, num_stacked_frames=1
@@ -31,12 +32,14 @@ SPEC = EnvSpec(
 
 def slice_batch(rewards, steps_left, endings, num_unroll_steps, positions=0):
     count = len(rewards)
+    policies = np.zeros((count, num_unroll_steps + 1, 2), np.float32)
+    root_values = np.zeros((count, rewards.shape[1] + 1), np.float32)
     return SliceBatch(
         frames=np.zeros((count, 1, 1), np.float32),
         actions=np.zeros((count, num_unroll_steps), np.int32),
         rewards=np.asarray(rewards, np.float32),
-        search_policies=np.zeros((count, num_unroll_steps + 1, 2), np.float32),
-        root_values=np.zeros((count, rewards.shape[1] + 1), np.float32),
+        search_policies=policies,
+        root_values=root_values,
         steps_left=np.asarray(steps_left, np.int32),
         endings=np.asarray(endings, np.uint8),
         positions=np.broadcast_to(np.asarray(positions, np.int64), count),
@@ -46,6 +49,7 @@ def slice_batch(rewards, steps_left, endings, num_unroll_steps, positions=0):
         probabilities=np.ones(count),
         table_sizes=np.ones(count, np.int64),
         priorities=np.ones(count),
+        **without_groups(root_values, policies),
     )
 
 

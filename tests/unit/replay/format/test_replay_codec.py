@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from efficientzero.blocks import _blocks
 from efficientzero.config.fields import AgentConfig, Config, LearnerConfig
-from efficientzero.schema import Ending
+from efficientzero.schema import Ending, PolicyShape
 from replay.format.batch_codec import batch_spec, decode_batch, encode_batch
 from replay.format.row_layout import RowLayout
 from replay.format.slice_codec import SliceCodec
@@ -32,7 +32,8 @@ ENDINGS = st.sampled_from([Ending.TERMINATED, Ending.TRUNCATED])
 def test_columns_of_rows_are_those_of_replays_that_are_stored():
     assert TRAJECTORIES == "trajectories_4", "another layout needs another name"
     names = "action, reward, root value, ending, weights_version, position, env_step, search policy"
-    layout = RowLayout(3, policy_width=3)
+    spec = dataclasses.replace(VECTORS, num_actions=3)
+    layout = RowLayout(spec, PolicyShape.of(spec))
     assert layout.first == {name: column for column, name in enumerate(names.split(", "))}
     assert layout.columns("search policy") == slice(7, layout.row_size) == slice(7, 10)
 
