@@ -17,7 +17,7 @@ import torch
 
 from actor.turn import halves_take_turns
 from efficientzero.config import Config
-from efficientzero.envs import make_env_batch
+from efficientzero.envs import make_env_batch, random_actions
 from efficientzero.inference import step_clock, step_seconds
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import EnvSpec
@@ -85,12 +85,12 @@ def _env_step_seconds(config: Config, spec: EnvSpec, clock: Callable[[], float])
     """Return the median seconds of an env_step with random actions, by ``clock``."""
     # A separate environment, used for timing only.
     envs = make_env_batch(config, seeds=[0], purpose="training")
-    actions = np.random.default_rng(0).integers(spec.num_actions, size=(_TIMED_ENV_STEPS, 1))
+    actions = random_actions(spec, np.random.default_rng(0), _TIMED_ENV_STEPS)
     envs.reset([0])
     seconds = []
     for action in actions:
         started = clock()
-        steps = envs.step([0], action)
+        steps = envs.step([0], action[None])
         seconds.append(clock() - started)
         if steps.terminated[0] or steps.truncated[0]:
             envs.reset([0])

@@ -23,8 +23,16 @@ from efficientzero.config.spelling import nearest
 PRESETS = (
     *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning", "q-search"),
     *("minatar", "cartpole", "acrobot", "catch", "catch-q", "cartpole-q"),
+    *("pendulum", "lunarlander-continuous", "control"),
 )
 """Names of the presets, the reference first. Each is a TOML file of differences."""
+
+_CONTROL_TASKS = (
+    *("Ant", "BipedalWalker", "BipedalWalkerHardcore", "HalfCheetah", "Hopper", "Humanoid"),
+    *("HumanoidStandup", "InvertedDoublePendulum", "InvertedPendulum", "MountainCarContinuous"),
+    *("Pusher", "Reacher", "Swimmer", "Walker2d"),
+)
+"""gymnasium's tasks with continuous actions, without version, that have no preset."""
 
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
 """Top-level keys that do not change results, or only repeat other keys."""
@@ -86,6 +94,13 @@ _LATER_NAMED = {
     "learner.reconstruction_train_steps": 0,
     "reanalyzer.target_policy": "policy",
     "search.sampled_actions": 16,
+    "search.sampled_inner_actions": 2,
+    "search.sampled_prior": "uniform",
+    "search.sampled_gumbel_noise": False,
+    "search.sampled_wide_factor": 3.0,
+    "network.action_embedding_size": 64,
+    "learner.continuous_policy_loss": "auto",
+    "learner.entropy_coefficient": 0.0,
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 
@@ -195,7 +210,7 @@ def preset_of_env(env_id: str) -> str | None:
         namespace = own.rpartition("/")[0]
         if own and (own == env_id or (namespace and env_id.startswith(f"{namespace}/"))):
             return name
-    return None
+    return "control" if env_id.rpartition("-v")[0] in _CONTROL_TASKS else None
 
 
 def whole(value: Any, like: object) -> Any:  # noqa: ANN401  any value of a config

@@ -5,9 +5,16 @@ anything starts. gymnasium and ale-py stop at this package: nobody else sees the
 breaks its contract gets no further (``contract``).
 """
 
-from efficientzero.envs.batch import EnvBatch
+from efficientzero.envs.batch import EnvBatch, random_actions
 from efficientzero.envs.errors import EnvError
 from efficientzero.envs.factory import make_env_batch, probe_env_spec
 from efficientzero.envs.frame_stack import FrameStack
 
-__all__ = ["EnvBatch", "EnvError", "FrameStack", "make_env_batch", "probe_env_spec"]
+__all__ = [
+    "EnvBatch",
+    "EnvError",
+    "FrameStack",
+    "make_env_batch",
+    "probe_env_spec",
+    "random_actions",
+]

@@ -1,4 +1,4 @@
-"""Any gymnasium environment with discrete actions as a SingleEnv: frames and time limit.
+"""Any gymnasium environment with Discrete or Box actions as a SingleEnv: frames and time limit.
 
 Built by the factory for every id that is not an Atari game. Images keep their native resolution.
 Knows no batch and no registry.
@@ -7,15 +7,19 @@ Knows no batch and no registry.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
+from operator import add
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from efficientzero.envs.batch import EnvStep, SingleEnv
 from efficientzero.envs.contract import ObservationCheck, reset_values, step_values
-from efficientzero.schema import Frames
+from efficientzero.schema import F32, Frames
 
 _WHITE = np.uint8(255)
 
@@ -38,7 +42,7 @@ class GymEnv(SingleEnv):
         """Take over ``env``.
 
         Args:
-            env: with discrete actions.
+            env: with discrete actions, or with a Box of floats between finite bounds.
             seed: of its first episode, which the others follow.
             max_episode_steps: in env_steps; 0 leaves the environment its own limit only.
             action_repeat: times each action is taken. Here, since gymnasium's wrapper that repeats
@@ -48,11 +52,15 @@ class GymEnv(SingleEnv):
         Raises:
             ValueError: actions or observations of a kind that is not supported.
         """
-        if not isinstance(env.action_space, spaces.Discrete):
-            raise ValueError(f"actions are {env.action_space}; choose one with Discrete actions")
         self.frame_shape, self.frame_dtype = _frame_layout(env.observation_space)
-        self.num_actions = int(env.action_space.n)
-        self._first_action = int(env.action_space.start)
+        self._to_env: Callable[[Any], Any]
+        if isinstance(env.action_space, spaces.Discrete):
+            self.num_actions = int(env.action_space.n)
+            self._to_env = partial(add, int(env.action_space.start))
+        else:
+            self.num_actions, self.action_kind = 0, "continuous"
+            self._to_env = box = _Scaled(env.action_space)
+            self.action_size = box.size
         self.time_limit = max_episode_steps or own_limit
         self.has_action_mask = False
         """An info has had an ``action_mask``."""
@@ -84,11 +92,11 @@ class GymEnv(SingleEnv):
         self._num_steps = 0
         return self._frame(observation)
 
-    def step(self, action: int) -> EnvStep:
+    def step(self, action: int | F32) -> EnvStep:
         """Take one env_step: the action repeated, unless the episode ends before."""
-        action, reward = self._first_action + action, 0.0
+        taken, reward = self._to_env(action), 0.0
         for _ in range(self._action_repeat):
-            result = self._env.step(action)
+            result = self._env.step(taken)
             observation, more, terminated, truncated, info = step_values(result)
             reward += more
             if terminated or truncated:
@@ -122,6 +130,35 @@ class GymEnv(SingleEnv):
                 return array.transpose(2, 0, 1)  # [C, H, W]
             case _:
                 return array.reshape(self.frame_shape)
+
+
+class _Scaled:
+    """Scales numbers in -1..1 to the bounds of a Box: low + (a + 1) (high - low) / 2."""
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        """Keep the bounds; a Box of any rank, which is flattened.
+
+        Raises:
+            ValueError: another space, or bounds that are not finite.
+        """
+        if not isinstance(space, spaces.Box) or space.dtype.kind != "f":
+            raise ValueError(
+                f"actions are {space}; choose one with Discrete or Box (float) actions"
+            )
+        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+            raise ValueError(
+                f"actions are {space}, whose bounds are not finite; declare finite ones, with "
+                "gymnasium.wrappers.TransformAction for example"
+            )
+        self.size = int(np.prod(space.shape))
+        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self._dtype = space.dtype
+
+    def __call__(self, action: F32) -> NDArray[Any]:
+        """Return the environment's action of f32 [size]."""
+        shares = (action.astype(np.float64).reshape(self._low.shape) + 1.0) / 2.0
+        scaled = self._low + shares * (self._high - self._low)
+        return np.clip(scaled, self._low, self._high).astype(self._dtype)
 
 
 def _frame_layout(space: spaces.Space[Any]) -> tuple[tuple[int, ...], str]:

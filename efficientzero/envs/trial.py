@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from efficientzero.config import EnvConfig, config_from_dict
-from efficientzero.envs.batch import SequentialEnvBatch, SingleEnv
+from efficientzero.envs.batch import SequentialEnvBatch, SingleEnv, random_actions
 from efficientzero.envs.contract import STEP_VALUES
 from efficientzero.envs.errors import EnvCrashed, EnvError
 from efficientzero.envs.factory import import_env, make_env, spec_of
@@ -87,7 +87,7 @@ def _play(
         now("step")
         until = time.monotonic() + _MOST_S
         while len(rewards) <= NUM_STEPS and time.monotonic() < until:
-            steps = batch.step([0], randomness.integers(spec.num_actions, size=1))
+            steps = batch.step([0], random_actions(spec, randomness, 1))
             rewards.append(abs(float(steps.rewards[0])))
             if steps.terminated[0] or steps.truncated[0]:
                 batch.reset([0])
