@@ -15,7 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor  # noqa: TID251  eac
 
 import numpy as np
 
-from actor.actions import ActionChooser
+from actor.actions import ActionChooser, LegalShares
 from actor.game_results import FinishedGames
 from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, PendingStep, halves_take_turns, make_groups
@@ -93,7 +93,7 @@ class Actor:
         )
         self._stack = FrameStack(envs.spec, envs.num_envs)
         self._recorder = Recorder(config, writers)
-        self._searches = SearchStatistics("actor")
+        self._searches, self._legal_shares = SearchStatistics("actor"), LegalShares()
         self._games = FinishedGames(envs.num_envs)
         halves = halves_take_turns(config, on_gpu=planner.on_gpu)
         self._groups = make_groups(envs.num_envs, halves=halves)
@@ -155,6 +155,7 @@ class Actor:
         with self._timer.section("search"):
             roots = self._stack.roots(playing)
             result = planner.run(roots, exploration_noise=True)
+        self._legal_shares.add(roots.legal_actions)
         if planner.num_simulations:
             self._search_rates.add(len(playing))
             self._searches.add(result)
@@ -270,6 +271,7 @@ class Actor:
             **self._staleness(),
             **self._games.take_row(),
             **self._searches.take_row(),
+            **self._legal_shares.take_row(),
             **self._search_rates.row(elapsed_s),
             **self._usage.row(),
             **self._timer.row(),

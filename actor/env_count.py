@@ -84,15 +84,16 @@ def choose(timed: Iterable[tuple[int, TurnTimes]]) -> int:
 def _env_step_seconds(config: Config, spec: EnvSpec, clock: Callable[[], float]) -> float:
     """Return the median seconds of an env_step with random actions, by ``clock``."""
     # A separate environment, used for timing only.
-    envs = make_env_batch(config, seeds=[0], purpose="training")
-    actions = random_actions(spec, np.random.default_rng(0), _TIMED_ENV_STEPS)
-    envs.reset([0])
+    envs = make_env_batch(config, seeds=[0], purpose="training", expected=spec)
+    randomness = np.random.default_rng(0)
+    observed = envs.reset([0])
     seconds = []
-    for action in actions:
+    for _ in range(_TIMED_ENV_STEPS):
+        action = random_actions(spec, randomness, 1, observed.legal_actions)
         started = clock()
-        steps = envs.step([0], action[None])
+        steps = envs.step([0], action)
         seconds.append(clock() - started)
-        if steps.terminated[0] or steps.truncated[0]:
-            envs.reset([0])
+        has_ended = steps.terminated[0] or steps.truncated[0]
+        observed = envs.reset([0]) if has_ended else steps.observed
     envs.close()
     return median(seconds)

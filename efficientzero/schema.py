@@ -129,8 +129,6 @@ class EnvFacts:
     spec: EnvSpec
     time_limit: int
     """Env_steps after which an episode ends at the latest; 0: none is known."""
-    has_action_mask: bool
-    """An info had an ``action_mask``, which nothing here reads."""
     largest_reward: float
     """Absolute, of an env_step."""
     mean_reward: float

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from actor.actions.rules import VisitsRule, make_action_rule
+from actor.actions.rules import VisitsRule, make_action_rule, sample_actions
 from efficientzero.config import Config, epsilon, temperature
 from efficientzero.schema import I64, Bool, SearchResult
 
@@ -59,7 +59,8 @@ class ActionChooser:
         rule = self._before_training if is_random else self._rule
         actions = rule.choose(result, legal_actions, train_step)
         if self._config.actor.random_action_share and not is_random:
-            self._begin_random_actions(envs, result.visit_counts.shape[1])
+            self._stop_illegal_repeats(envs, legal_actions)
+            self._begin_random_actions(envs, result.visit_counts.shape[1], legal_actions)
             is_repeating = self._repeats_left[envs] > 0
             actions = np.where(is_repeating, self._repeated[envs], actions)
             self._repeats_left[envs] -= is_repeating
@@ -77,11 +78,22 @@ class ActionChooser:
         """Stop repeating a random action in an environment whose episode has ended."""
         self._repeats_left[env] = 0
 
-    def _begin_random_actions(self, envs: Sequence[int], num_actions: int) -> None:
+    def _stop_illegal_repeats(self, envs: Sequence[int], legal_actions: Bool | None) -> None:
+        if legal_actions is not None:
+            rows = np.arange(len(envs))
+            self._repeats_left[envs] *= legal_actions[rows, self._repeated[envs]]
+
+    def _begin_random_actions(
+        self, envs: Sequence[int], num_actions: int, legal_actions: Bool | None
+    ) -> None:
         actor, generator, size = self._config.actor, self._generator, len(envs)
         begins = generator.random(size) < actor.random_action_share
         begins &= self._repeats_left[envs] == 0
         beginning = np.asarray(envs)[begins]
-        self._repeated[beginning] = generator.integers(num_actions, size=size)[begins]
+        if legal_actions is None:
+            drawn = generator.integers(num_actions, size=size)
+        else:
+            drawn = sample_actions(legal_actions.astype(np.int32), 1.0, generator)
+        self._repeated[beginning] = drawn[begins]
         lengths = generator.zipf(2.0, size) if actor.random_action_repeat else np.ones(size, int)
         self._repeats_left[beginning] = np.minimum(lengths, _MOST_REPEATS)[begins]

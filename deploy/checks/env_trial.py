@@ -64,12 +64,12 @@ def env_notes(config: Config, facts: EnvFacts) -> list[tuple[str, str]]:
                 "env_steps; others: --env.max-episode-steps, --env.final-eval-max-episode-steps",
             )
         )
-    if facts.has_action_mask:
+    if spec.has_legal_actions:
         notes.append(
             (
                 "actions",
-                "info has an action_mask, which is not used: every action may be played at every "
-                "step",
+                f"{spec.env_id} says which actions are legal, and no other is played "
+                "(--env.legal-actions off: ignore it)",
             )
         )
     if facts.crash:

@@ -160,6 +160,8 @@ def prepare_resume(run: RunInfo, config: Config) -> Prepared:
         raise PreflightError(f"--resume: {run.run_id} is complete; its results: {run.directory}")
     # The run keeps its network, whatever its images would choose today.
     spec = check_config(config, suffix_before=run.config.tracking.group_suffix).spec
+    if not run.env_spec.has_legal_actions:  # started by a version that did not read masks
+        spec = dataclasses.replace(spec, has_legal_actions=False)
     if spec != run.env_spec:
         now, before = spec.differences(run.env_spec)
         raise PreflightError(

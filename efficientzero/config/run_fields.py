@@ -42,6 +42,9 @@ class EnvConfig:
     """Frames the network sees at once (S)."""
     action_repeat: int = 1
     """Times an action is taken, rewards added, in one env_step; of games, atari.frame_skip."""
+    legal_actions: Literal["auto", "off"] = "auto"
+    """auto: where the environment says which actions are legal, no other is played or searched at a
+    root. off: that is ignored."""
     clip_rewards: bool = True
     """Train on the sign of the reward; scores are always reported unclipped."""
     max_episode_steps: int = 3_000

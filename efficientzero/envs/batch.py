@@ -24,7 +24,7 @@ from efficientzero.envs.contract import (
 )
 from efficientzero.envs.errors import EnvContractError, EnvError, crash_of, reraise_ctrl_c
 from efficientzero.envs.hang_watch import Call
-from efficientzero.schema import F32, U8, Bool, EnvSpec, EnvSteps, Frames, Observed
+from efficientzero.schema import F32, I64, U8, Bool, EnvSpec, EnvSteps, Frames, Observed
 
 log = logging.getLogger(__name__)
 
@@ -273,8 +273,17 @@ class SequentialEnvBatch:
                 raise ValueError(f"actions: got {action}, which is illegal now, wanted {wanted}")
 
 
-def random_actions(spec: EnvSpec, generator: np.random.Generator, num: int) -> NDArray[Any]:
-    """Return uniformly drawn actions: i64 [num], or f32 [num, X] where they are continuous."""
+def random_actions(
+    spec: EnvSpec, generator: np.random.Generator, num: int, legal_actions: Bool | None = None
+) -> NDArray[Any]:
+    """Return uniformly drawn actions, i64 [num], of the legal ones [num, A] if there are masks.
+
+    Continuous ones are f32 [num, X].
+    """
     if spec.action_kind == "continuous":
         return generator.uniform(-1.0, 1.0, (num, spec.action_size)).astype(np.float32)
-    return generator.integers(spec.num_actions, size=num)
+    if legal_actions is None:
+        return generator.integers(spec.num_actions, size=num)
+    scores = np.where(legal_actions, generator.random(legal_actions.shape), -1.0)
+    actions: I64 = scores.argmax(axis=1)
+    return actions

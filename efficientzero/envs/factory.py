@@ -20,7 +20,7 @@ from efficientzero.envs.atari.jpeg import JpegFrames
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.catch import ROWS, CatchEnv
 from efficientzero.envs.errors import EnvContractError, raised, reraise_ctrl_c
-from efficientzero.envs.gym_env import GymEnv
+from efficientzero.envs.gym import GymEnv
 from efficientzero.envs.registry import ATARI_ENTRY_POINT, cannot_build, look_up
 from efficientzero.schema import EnvSpec
 
@@ -56,6 +56,7 @@ def make_catch(
         max_episode_steps=max_episode_steps,
         action_repeat=config.action_repeat,
         own_limit=ROWS - 1,
+        reads_masks=False,
     )
 
 
@@ -72,7 +73,10 @@ def probe_env_spec(config: EnvConfig) -> EnvSpec:
         ValueError: in one line, why this environment cannot be used and what to do.
     """
     env = make_env(config, seed=0, training=True, max_episode_steps=0)
-    _close(env)
+    try:
+        _find_masks(env, config)
+    finally:
+        _close(env)
     return spec_of(env, config)
 
 
@@ -106,6 +110,7 @@ def make_env_batch(
             env = make_env(config.env, seed=seed, training=training, max_episode_steps=limit)
             envs.append(env)
             refused.callback(_close, env)
+        _agree_on_masks(envs, config.env, expected)
         spec = spec_of(envs[0], config.env)
         if expected is not None and spec != expected:
             now, before = spec.differences(expected)
@@ -121,6 +126,27 @@ def make_env_batch(
             envs = [JpegFrames(env) for env in envs]
         refused.pop_all()
     return SequentialEnvBatch(spec, envs)
+
+
+def _find_masks(env: SingleEnv, config: EnvConfig) -> None:
+    """Find out whether ``env`` says which actions are legal, which may take its first reset."""
+    if not isinstance(env, GymEnv):
+        return
+    try:
+        env.find_masks()
+    except BaseException as error:
+        reraise_ctrl_c(error)
+        raise ValueError(f"env.id={config.id}: reset {raised(error)}") from error
+
+
+def _agree_on_masks(envs: Sequence[SingleEnv], config: EnvConfig, expected: EnvSpec | None) -> None:
+    """Let all environments show legal actions, or none, as the run's first one did."""
+    if expected is None:
+        _find_masks(envs[0], config)
+    has_legal_actions = (expected or envs[0]).has_legal_actions
+    for env in envs:
+        if isinstance(env, GymEnv):
+            env.expect_masks(has_legal_actions=has_legal_actions)
 
 
 def spec_of(env: SingleEnv, config: EnvConfig) -> EnvSpec:
@@ -204,6 +230,7 @@ def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: i
             max_episode_steps=max_episode_steps or unlimited,
             action_repeat=config.action_repeat,
             own_limit=own_limit,
+            reads_masks=config.legal_actions == "auto",
         )
     except BaseException:
         _close(env)

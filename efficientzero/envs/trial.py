@@ -22,7 +22,7 @@ from efficientzero.envs.batch import SequentialEnvBatch, SingleEnv, random_actio
 from efficientzero.envs.contract import STEP_VALUES
 from efficientzero.envs.errors import EnvCrashed, EnvError
 from efficientzero.envs.factory import import_env, make_env, spec_of
-from efficientzero.envs.gym_env import GymEnv
+from efficientzero.envs.gym import GymEnv
 from efficientzero.process.runtime import die_with_parent
 from efficientzero.schema import EnvFacts
 
@@ -65,7 +65,7 @@ def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -
     batch = SequentialEnvBatch(spec_of(env, config), [env])
     doing = "close"
     try:
-        return replace(_play(env, batch, np.random.default_rng(seed), now), crash=crash)
+        return replace(_play(env, batch, config, np.random.default_rng(seed), now), crash=crash)
     except (ValueError, _CrashedLater) as error:
         doing = f"close (after {error})"
         raise
@@ -77,23 +77,26 @@ def _try(config: EnvConfig, seed: int, now: Callable[[str], None], crash: str) -
 def _play(
     env: SingleEnv,
     batch: SequentialEnvBatch,
+    config: EnvConfig,
     randomness: np.random.Generator,
     now: Callable[[str], None],
 ) -> EnvFacts:
     spec, rewards = batch.spec, [0.0]
     try:
         now("reset")
-        batch.reset([0])
+        observed = batch.reset([0])
+        if env.has_legal_actions and not spec.has_legal_actions:  # known since the reset
+            batch = SequentialEnvBatch(spec_of(env, config), [env])
+            spec, observed = batch.spec, batch.reset([0])
         now("step")
         until = time.monotonic() + _MOST_S
         while len(rewards) <= NUM_STEPS and time.monotonic() < until:
-            steps = batch.step([0], random_actions(spec, randomness, 1))
+            steps = batch.step([0], random_actions(spec, randomness, 1, observed.legal_actions))
             rewards.append(abs(float(steps.rewards[0])))
-            if steps.terminated[0] or steps.truncated[0]:
-                batch.reset([0])
+            has_ended = steps.terminated[0] or steps.truncated[0]
+            observed = batch.reset([0]) if has_ended else steps.observed
     except EnvError as error:
-        mask = isinstance(env, GymEnv) and env.has_action_mask
-        text = f"{error.headline}{_advice(error.headline, mask=mask)}"
+        text = f"{error.headline}{_advice(error.headline)}"
         may_be_luck = isinstance(error, EnvCrashed) and len(rewards) > 1
         raise (_CrashedLater if may_be_luck else ValueError)(text) from error
     if isinstance(env, GymEnv) and env.out_of_range:
@@ -101,18 +104,17 @@ def _play(
     return EnvFacts(
         spec=spec,
         time_limit=env.time_limit,
-        has_action_mask=isinstance(env, GymEnv) and env.has_action_mask,
         largest_reward=max(rewards),
         mean_reward=sum(rewards) / len(rewards),
         largest_pixel=env.largest_pixel if isinstance(env, GymEnv) else 255,
     )
 
 
-def _advice(headline: str, *, mask: bool) -> str:
+def _advice(headline: str) -> str:
     """Return what the words of a failure mean where they are not the environment's own."""
     if "values to unpack" in headline:  # by one of gymnasium's wrappers
         return "; reset returns observation, info; step returns 5 values: " + ", ".join(STEP_VALUES)
-    return "; its action_mask is not used: every action must be allowed at every step" * mask
+    return ""
 
 
 def main() -> int:

@@ -16,7 +16,8 @@ from torch import Tensor
 from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
 from efficientzero.inference import SearchNetwork, SlotShape
 from efficientzero.networks import EfficientZeroNet, InitialInference, node_answers
-from efficientzero.schema import F32, Frames, Roots, SearchResult
+from efficientzero.schema import F32, Bool, Frames, Roots, SearchResult
+from efficientzero.search.illegal import best_legal, with_illegal_out
 from efficientzero.search.root_slots import RootSampler
 from efficientzero.search.search_part import SearchPart
 
@@ -170,7 +171,13 @@ class BatchedSearch:
             [B, W, X]; [B, 0, 0] where actions are discrete.
         """
         root = self._inference.initial_inference(self._padded(roots.observations))
-        values, policy_logits = map(_to_numpy, node_answers(root, self._network.planning_rule))
+        legal = self._padded_mask(roots)
+        rule = self._network.planning_rule
+        values, policy_logits = map(_to_numpy, node_answers(root, rule))
+        if legal is not None:
+            policy_logits = with_illegal_out(policy_logits, legal)
+            if rule.value == "max_action":
+                values = best_legal(_to_numpy(rule.action_values(root)), legal)
         seeds = self._generator.integers(0, 2**64, size=self.batch_size, dtype=np.uint64)
         slot_actions = np.empty((self.batch_size, 0, 0), np.float32)
         if self._sampler is not None:
@@ -184,10 +191,6 @@ class BatchedSearch:
         priors = policy_logits
         if exploration_noise and self._root_temperature != 1.0:
             priors = policy_logits / np.float32(self._root_temperature)
-        legal = None
-        if roots.legal_actions is not None:
-            legal = np.ones(policy_logits.shape, np.bool_)
-            legal[: len(roots)] = roots.legal_actions
         for part, start in zip(self._parts, self._bounds, strict=False):
             rows = slice(start, start + part.batch_size)
             part.expand_roots(
@@ -214,6 +217,14 @@ class BatchedSearch:
         on_device = torch.as_tensor(observations).to(self._device)
         self._inference.refresh()
         return self._inference.network.initial_inference(on_device)
+
+    def _padded_mask(self, roots: Roots) -> Bool | None:
+        """Return the legal actions of B roots in the same way; None: all are."""
+        legal = roots.legal_actions
+        if legal is None or len(legal) == self.batch_size:
+            return legal
+        rows: Bool = legal[np.minimum(np.arange(self.batch_size), len(legal) - 1)]
+        return rows
 
     def _padded(self, observations: Frames | Tensor) -> Tensor:
         """Return B observations on the device; the last root is repeated where fewer were given."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from efficientzero.config import Config, epsilon, plays_by, temperature
-from efficientzero.schema import F32, F64, I32, I64
+from efficientzero.schema import F32, F64, I32, I64, Bool
 
 LEAST = 0.01
 """Gumbel's halving plays an action with a probability that has no closed form. Its improved policy
@@ -18,7 +18,11 @@ stands for it, and no less than this."""
 
 
 def behaviour_probabilities(
-    config: Config, policies: F32, actions: I32, weights_versions: I64
+    config: Config,
+    policies: F32,
+    actions: I32,
+    weights_versions: I64,
+    legal_actions: Bool | None = None,
 ) -> F64:
     """Return mu(a | s) of actions under the policy that acted, f64 [B, N].
 
@@ -29,20 +33,22 @@ def behaviour_probabilities(
         weights_versions: i64 [B], train_step of the weights that acted at the first step of each
             row; schedules of the whole row follow it. 0: before training, when policies are
             uniform over the legal actions.
+        legal_actions: bool [B, N, W]; None: all are.
     """
     stored = policies.astype(np.float64)
     exists = stored.sum(axis=-1) > 0  # [B, N]
-    likely = np.where(exists[..., None], _played(config, stored, weights_versions), 1.0)
+    played = _played(config, stored, weights_versions, legal_actions)
+    likely = np.where(exists[..., None], played, 1.0)
     share = config.actor.random_action_share
     if share:
         is_trained = (weights_versions > 0)[:, None, None]
-        mixed = (1.0 - share) * likely + share / stored.shape[-1]
+        mixed = (1.0 - share) * likely + _uniform(share, stored, legal_actions)
         likely = np.where(exists[..., None] & is_trained, mixed, likely)
     taken: F64 = np.take_along_axis(likely, actions[..., None].astype(np.int64), -1)[..., 0]
     return taken
 
 
-def _played(config: Config, stored: F64, weights_versions: I64) -> F64:
+def _played(config: Config, stored: F64, weights_versions: I64, legal: Bool | None) -> F64:
     """Return the probabilities of all actions, f64 [B, N, W]; anything where nothing is stored."""
     actor, budget, steps = config.actor, config.budget, weights_versions.tolist()
     match plays_by(config):
@@ -55,7 +61,7 @@ def _played(config: Config, stored: F64, weights_versions: I64) -> F64:
         case "epsilon_greedy":
             shares = np.array([epsilon(step, actor, budget) for step in steps])[:, None, None]
             best = np.eye(stored.shape[-1])[stored.argmax(axis=-1)]
-            greedy = shares / stored.shape[-1] + (1.0 - shares) * best
+            greedy = _uniform(shares, stored, legal) + (1.0 - shares) * best
             return np.where((weights_versions > 0)[:, None, None], greedy, _normalized(stored))
         case "recommended":
             return np.maximum(_normalized(stored), LEAST)
@@ -63,7 +69,14 @@ def _played(config: Config, stored: F64, weights_versions: I64) -> F64:
             return _normalized(stored)
 
 
-def _normalized(weights: F64) -> F64:
+def _uniform(share: float | F64, stored: F64, legal: Bool | None) -> float | F64:
+    """Return what each action has of a share that is spread over the legal ones."""
+    if legal is None:
+        return share / stored.shape[-1]
+    return share * _normalized(legal)
+
+
+def _normalized(weights: F64 | Bool) -> F64:
     with np.errstate(invalid="ignore"):
         shares: F64 = weights / weights.sum(axis=-1, keepdims=True)
     return shares

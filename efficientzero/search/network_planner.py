@@ -17,6 +17,7 @@ from efficientzero.networks import (
     silence,
 )
 from efficientzero.schema import F32, Frames, Roots, SearchResult
+from efficientzero.search.illegal import best_legal, with_illegal_out
 from efficientzero.search.improved_policy import improved_policy, softmax_q
 
 
@@ -85,7 +86,7 @@ class NetworkPlanner:
             raise ValueError("action values: got numbers that are not finite, wanted finite ones")
         legal = roots.legal_actions
         best_q = q if legal is None else np.where(legal, q, -np.inf)
-        values = best_q.max(axis=1).astype(np.float32)
+        values = best_legal(q, legal)
         result = SearchResult(
             visit_counts=np.zeros(q.shape, np.int32),
             policies=softmax_q(q.astype(np.float64), self._search.q_temperature, legal).astype(
@@ -94,7 +95,7 @@ class NetworkPlanner:
             best_actions=best_q.argmax(axis=1).astype(np.int32),
             root_values=values,
             predicted_values=values,
-            prior_logits=logits,
+            prior_logits=with_illegal_out(logits, legal),
             search_depths=np.zeros(len(q), np.int32),
             child_q=q,
             slot_actions=np.empty((len(q), 0, 0), np.float32),

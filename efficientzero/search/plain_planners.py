@@ -19,6 +19,7 @@ from efficientzero.networks import (
     squashed_gaussian,
 )
 from efficientzero.schema import F32, Frames, Roots, SearchResult
+from efficientzero.search.illegal import with_illegal_out
 
 
 class UniformPlanner:
@@ -52,7 +53,7 @@ class UniformPlanner:
             best_actions=(legal.cumsum(axis=1) > drawn[:, None]).argmax(axis=1).astype(np.int32),
             root_values=np.zeros(len(roots), np.float32),
             predicted_values=np.zeros(len(roots), np.float32),
-            prior_logits=np.zeros(shape, np.float32),
+            prior_logits=with_illegal_out(np.zeros(shape, np.float32), roots.legal_actions),
             search_depths=np.zeros(len(roots), np.int32),
             child_q=np.empty((len(roots), 0), np.float32),
             slot_actions=self._slot_actions(len(roots)),
@@ -97,7 +98,7 @@ class PriorPlanner:
 
     @torch.inference_mode()
     def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
-        """Return one visit at the most likely legal action; policies are the head's own.
+        """Return one visit at the most likely legal action; policies are the head's over those.
 
         Of continuous actions there is one slot, with the policy's median.
         """
@@ -106,7 +107,7 @@ class PriorPlanner:
             return self._median_actions(roots)
         answers = node_answers(self._outputs(roots.observations), self._network.answer_rule)
         logits, values = answers.prior_logits, answers.values.cpu().numpy()
-        prior_logits = logits.cpu().numpy()
+        prior_logits = with_illegal_out(logits.cpu().numpy(), roots.legal_actions)
         if roots.legal_actions is not None:
             legal = torch.as_tensor(roots.legal_actions, device=self._device)
             logits = logits.masked_fill(~legal, -torch.inf)

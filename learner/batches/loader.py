@@ -100,6 +100,8 @@ class BatchLoader:
                 "bootstrap_observations": _observations_at(offsets, frames, num_stacked),
                 "bootstrap_discounts": sent.fields["bootstrap_discounts"],
             }
+            if sent.fields["bootstrap_legal_actions"].shape[2]:
+                bootstraps["bootstrap_legal_actions"] = sent.fields["bootstrap_legal_actions"]
             num_used = num_stacked + config.agent.num_unroll_steps * self._needs_following
             frames = frames[:, :num_used]
         root, following = self._windows(frames)

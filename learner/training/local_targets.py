@@ -57,7 +57,7 @@ class LocalTargets:
         draw_training_noise(self._frozen, self._config, train_step, is_frozen=True)
         observations, discounts = inputs.bootstrap_observations, inputs.bootstrap_discounts
         assert observations is not None and discounts is not None
-        logits = self._value_logits(observations)
+        logits = self._value_logits(observations, inputs.bootstrap_legal_actions)
         tails = discounts * self._frozen.answer_rule.decode(logits)
         distributions = None
         if self._config.agent.value_distribution == "categorical":
@@ -71,6 +71,7 @@ class LocalTargets:
             value_distributions=distributions,
             bootstrap_observations=None,
             bootstrap_discounts=None,
+            bootstrap_legal_actions=None,
         )
 
     def begin_again(self) -> None:
@@ -85,11 +86,11 @@ class LocalTargets:
         """Continue with the weights of ``state_dict``."""
         self._frozen.load_inference_state_dict(state)
 
-    def _value_logits(self, observations: Tensor) -> Tensor:
+    def _value_logits(self, observations: Tensor, legal_actions: Tensor | None) -> Tensor:
         """Return the frozen network's of [B, K + 1, *observation], f32 [B, K + 1, bins].
 
-        They stand for V, or for Q of the action with the largest Q: that of the frozen network, or
-        of the live one (double Q-learning: van Hasselt, Guez and Silver, 2016).
+        They stand for V, or for Q of the legal action with the largest Q: that of the frozen
+        network, or of the live one (double Q-learning: van Hasselt, Guez and Silver, 2016).
         """
         flat = observations.flatten(0, 1)
         frozen, rule = self._said(self._frozen, flat), self._frozen.answer_rule
@@ -97,7 +98,10 @@ class LocalTargets:
         if rule.value == "max_action":
             assert frozen.action_value_logits is not None
             chooser = self._live_said(flat) if self._config.agent.double_q else frozen
-            best = rule.action_values(chooser).argmax(1)
+            q = rule.action_values(chooser)
+            if legal_actions is not None:
+                q = q.masked_fill(~legal_actions.flatten(0, 1), -torch.inf)
+            best = q.argmax(1)
             logits = frozen.action_value_logits[torch.arange(len(best), device=best.device), best]
         return logits.view(*observations.shape[:2], -1)
 

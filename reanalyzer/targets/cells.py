@@ -13,7 +13,7 @@ import numpy as np
 from efficientzero.config import Config
 from efficientzero.metrics import SectionTimer
 from efficientzero.schema import F32, Bool, Frames, SliceBatch, stack_window
-from efficientzero.search import Planner
+from efficientzero.search import Planner, best_legal, over_legal
 from reanalyzer.root_batch import value_batch_size
 from reanalyzer.targets.value_target import Needs
 
@@ -52,6 +52,8 @@ class CellValues:
                 estimates[0, cells], heads[cells] = self.values_and_policies(
                     slices.frames, cells, width
                 )
+            if slices.legal_actions.size:
+                heads = over_legal(heads, slices.legal_actions)
         has_values = num_horizons > 1 or needs.policies is not None
         bootstrap = self._config.reanalyzer.value_bootstrap
         if bootstrap == "max_action_value" or (bootstrap == "network" and not has_values):
@@ -59,12 +61,14 @@ class CellValues:
                 of_network = self.state_values
                 if bootstrap == "max_action_value":
                     of_network = self.best_action_values
-                estimates[0, cells] = of_network(slices.frames, cells)
+                estimates[0, cells] = of_network(slices, cells)
         return estimates, heads
 
-    def state_values(self, frames: Frames, cells: Bool) -> F32:
+    def state_values(self, slices: SliceBatch, cells: Bool) -> F32:
         """Return the values of ``cells``, row by row, f32 [N]."""
-        return self._of(self._search.network_values, frames, cells, ())
+        if slices.legal_actions.size and self._config.agent.value_function == "action":
+            return self.best_action_values(slices, cells)
+        return self._of(self._search.network_values, slices.frames, cells, ())
 
     def values_and_policies(self, frames: Frames, cells: Bool, num_actions: int) -> tuple[F32, F32]:
         """Return the values of ``cells``, f32 [N], and the policy head's answers, f32 [N, W]."""
@@ -87,10 +91,12 @@ class CellValues:
             )
         return values
 
-    def best_action_values(self, frames: Frames, cells: Bool) -> F32:
-        """Return the largest Q(s, a) of each of ``cells``, f32 [N]."""
-        values: F32 = self._of(self._search.network_action_values, frames, cells, (1,)).max(axis=1)
-        return values
+    def best_action_values(self, slices: SliceBatch, cells: Bool) -> F32:
+        """Return the largest Q(s, a) of a legal action of each of ``cells``, f32 [N]."""
+        legal = slices.legal_actions[cells] if slices.legal_actions.size else None
+        width = slices.search_policies.shape[2:]
+        values = self._of(self._search.network_action_values, slices.frames, cells, width)
+        return best_legal(values, legal)
 
     def horizon_values(self, frames: Frames, cells: Bool, num_horizons: int) -> F32:
         """Return the values of all horizons in the same order, f32 [num_horizons, N]."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from efficientzero.config import Config
-from efficientzero.schema import F32, F64, I32, I64
+from efficientzero.schema import F32, F64, I32, I64, Bool
 from efficientzero.search import behaviour_probabilities, softmax_q
 from reanalyzer.targets.slice_targets import bootstrap_offsets, reward_horizons
 from reanalyzer.targets.td import no_roots_of, reached_cells, slice_td_steps
@@ -45,10 +45,15 @@ class RetraceTarget:
         offsets, bootstraps = bootstrap_offsets(sample.ends, td_steps, num_positions - 1)
         assert found.action_values is not None and needs.action_values is not None
         q = found.action_values.astype(np.float64)  # [B, K + n + 1, W]
-        policies = target_policies(config, q)
+        legal = slices.legal_actions if slices.legal_actions.size else None
+        policies = target_policies(config, q, legal)
         means = np.where(needs.action_values, (policies * q).sum(axis=-1), 0.0)
         theirs = behaviour_probabilities(
-            config, slices.search_policies[:, :-1], slices.actions, slices.weights_versions
+            config,
+            slices.search_policies[:, :-1],
+            slices.actions,
+            slices.weights_versions,
+            None if legal is None else legal[:, :-1],
         )
         ratios = _taken(policies, slices.actions) / np.maximum(theirs, _LEAST)
         # From the end on there is no action: what follows it counts nothing.
@@ -96,14 +101,24 @@ def retrace_returns(
     return returns
 
 
-def target_policies(config: Config, action_values: F64) -> F64:
-    """Return pi, of which Q is learned: ``reanalyzer.target_policy`` of Q, f64 [B, N, W]."""
-    width = action_values.shape[-1]
+def target_policies(config: Config, action_values: F64, legal_actions: Bool | None = None) -> F64:
+    """Return pi, of which Q is learned: ``reanalyzer.target_policy`` of Q, f64 [B, N, W].
+
+    Args:
+        config: of the run.
+        action_values: f64 [B, N, W].
+        legal_actions: bool [B, N, W]; None: all are. Where none is, nothing is excluded.
+    """
+    width, legal = action_values.shape[-1], legal_actions
+    if legal is not None:
+        legal = legal | ~legal.any(axis=-1, keepdims=True)
     if config.reanalyzer.target_policy == "greedy":
-        greedy: F64 = np.eye(width)[action_values.argmax(axis=-1)]
+        allowed = action_values if legal is None else np.where(legal, action_values, -np.inf)
+        greedy: F64 = np.eye(width)[allowed.argmax(axis=-1)]
         return greedy
     rows = action_values.reshape(-1, width)
-    return softmax_q(rows, config.search.q_temperature).reshape(action_values.shape)
+    flags = None if legal is None else legal.reshape(-1, width)
+    return softmax_q(rows, config.search.q_temperature, flags).reshape(action_values.shape)
 
 
 def _taken(numbers: F64, actions: I32) -> F64:

@@ -24,7 +24,6 @@ from efficientzero.schema import (
     F64,
     I32,
     Bool,
-    Frames,
     Roots,
     SearchResult,
     SliceBatch,
@@ -206,7 +205,7 @@ class TargetMaker:
         by_action = self._config.agent.value_function == "action"
         cells[:, 0] |= not by_action
         values = np.zeros(cells.shape, np.float32)
-        values[cells] = self._cells.state_values(slices.frames, cells)
+        values[cells] = self._cells.state_values(slices, cells)
         no_roots = np.full((len(values), 1), np.nan, np.float32)
         targets = self._priority_target.targets(sample, Estimates(values, no_roots)).values
         now = self._cells.taken_action_values(slices) if by_action else values[:, 0]
@@ -252,7 +251,7 @@ class TargetMaker:
         cells[:, :num_policies] |= needs.roots
         root_values = np.full(cells.shape, np.nan, np.float32)
         with self._timer.section("search"):
-            found = self._searched(slices.frames, cells)
+            found = self._searched(slices, cells)
         if found is not None:
             root_values[cells] = found.root_values
             if self._config.reanalyzer.value_bootstrap == "search":
@@ -289,12 +288,15 @@ class TargetMaker:
         chosen[self._generator.permutation(num_slices)[:num_fresh]] = True
         return chosen
 
-    def _searched(self, frames: Frames, cells: Bool) -> SearchResult | None:
+    def _searched(self, slices: SliceBatch, cells: Bool) -> SearchResult | None:
         """Return the results of searching all ``cells``; None if there are none."""
-        results, size = [], self._search.batch_size
-        for part in observations(frames, cells, size, self._config.env.num_stacked_frames):
+        results, size, done = [], self._search.batch_size, 0
+        legal = slices.legal_actions[cells] if slices.legal_actions.size else None  # row by row
+        for part in observations(slices.frames, cells, size, self._config.env.num_stacked_frames):
             self.search_rates.add(len(part))
-            results.append(self._search.run(Roots(part), exploration_noise=True))
+            mask = None if legal is None else legal[done : done + len(part)]
+            results.append(self._search.run(Roots(part, mask), exploration_noise=True))
+            done += len(part)
         if not results:
             return None
         return SearchResult._make(np.concatenate(column) for column in zip(*results, strict=True))

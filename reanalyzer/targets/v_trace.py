@@ -37,9 +37,14 @@ class VTraceTarget:
         num_positions, needs = config.agent.num_unroll_steps + 1, self.needs(sample)
         bootstraps = bootstrap_offsets(sample.ends, td_steps, num_positions - 1)[1]
         assert found.policies is not None and needs.policies is not None
+        legal = slices.legal_actions[:, :-1] if slices.legal_actions.size else None
         ours = np.take_along_axis(found.policies[:, :-1], slices.actions[..., None], -1)[..., 0]
         theirs = behaviour_probabilities(
-            config, slices.search_policies[:, :-1], slices.actions, slices.weights_versions
+            config,
+            slices.search_policies[:, :-1],
+            slices.actions,
+            slices.weights_versions,
+            legal,
         )
         ratios = np.where(needs.policies[:, :-1], ours / np.maximum(theirs, _LEAST), 0.0)
         reanalyzer = config.reanalyzer

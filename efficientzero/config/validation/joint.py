@@ -128,6 +128,12 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
             f"env.id: {spec.env_id} has {spec.num_actions} action, wanted at least 2",
         )
         require(
+            not spec.has_legal_actions or config.env.action_repeat == 1,
+            f"env.action_repeat: got {config.env.action_repeat} with the legal actions of "
+            f"{spec.env_id}, wanted 1 (or env.legal_actions off): an action may be illegal when it "
+            "is repeated",
+        )
+        require(
             spec.is_image or not config.compat.jpeg_frames,
             f"compat.jpeg_frames: got true for {spec.env_id}, whose frames are vectors, wanted "
             "false (--compat.no-jpeg-frames)",

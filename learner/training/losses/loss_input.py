@@ -33,6 +33,7 @@ class LossInput:
     # Only before ``LocalTargets`` has completed ``values``:
     bootstrap_observations: Tensor | None = None  # u8 or f32 [B, K + 1, *observation]
     bootstrap_discounts: Tensor | None = None  # f32 [B, K + 1] what their values count; or 0
+    bootstrap_legal_actions: Tensor | None = None  # bool [B, K + 1, A]; None: all are
 
     @property
     def num_unroll_steps(self) -> int:

@@ -229,9 +229,10 @@ def facts_of(**values):
         frame_dtype="uint8",
         num_actions=3,
         num_stacked_frames=1,
+        has_legal_actions=values.pop("has_legal_actions", False),
     )
     given = {
-        **{"time_limit": 9, "has_action_mask": False, "largest_pixel": 255},
+        **{"time_limit": 9, "largest_pixel": 255},
         **{"largest_reward": 1.0, "mean_reward": 1.0},
     }
     return EnvFacts(spec=spec, **{**given, **values})
@@ -241,7 +242,7 @@ def facts_of(**values):
     ("values", "name", "text"),
     [
         ({"time_limit": 0}, "limit", "X-v0 declares no time limit: evaluation's episodes"),
-        ({"has_action_mask": True}, "actions", "action_mask, which is not used"),
+        ({"has_legal_actions": True}, "actions", "X-v0 says which actions are legal, and no other"),
         ({"largest_reward": 1e6}, "rewards", "support_bound 30 cannot express that much"),
         ({"largest_pixel": 10}, "pixels", "at most 10 of 255"),
         ({"crash": "it fell"}, "crash", "in a first trial, not in a second: it fell"),

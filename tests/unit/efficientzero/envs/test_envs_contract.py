@@ -14,7 +14,7 @@ from efficientzero.config.fields import Config, EnvConfig
 from efficientzero.envs.batch import EnvStep, SequentialEnvBatch
 from efficientzero.envs.errors import EnvContractError, EnvCrashed, EnvError
 from efficientzero.envs.factory import make_env, make_env_batch, spec_of
-from efficientzero.envs.gym_env import GymEnv
+from efficientzero.envs.gym import GymEnv
 from efficientzero.envs.trial import try_env
 
 VECTOR = spaces.Box(-1, 1, (4,), np.float32)
@@ -356,19 +356,32 @@ def test_a_trial_explains_the_old_api_behind_gymnasiums_wrappers(tried):
     assert "step returns 5 values: observation, reward, terminated, truncated, info" in told
 
 
-def test_a_trial_reports_limit_rewards_and_action_mask(tried):
-    facts = tried(step=(GOOD, -7.5, False, False, {"action_mask": np.ones(2)}))
-    assert (facts.time_limit, facts.largest_reward, facts.has_action_mask) == (0, 7.5, True)
+def test_a_trial_reports_limit_and_rewards(tried):
+    facts = tried(step=(GOOD, -7.5, False, False, {}))
+    assert (facts.time_limit, facts.largest_reward) == (0, 7.5)
+    assert not facts.spec.has_legal_actions
+
+
+@pytest.mark.parametrize(
+    ("mask", "text"),
+    [
+        (np.ones(3, np.int8), "reset: legal actions: got int8 (3,), wanted 2 of 0 and 1"),
+        (np.zeros(2, np.int8), "reset: legal actions: got none of 2, wanted 2 of 0 and 1"),
+        (np.array([0.5, 1.0]), "reset: legal actions: got float64 (2,), wanted 2 of 0 and 1"),
+        (np.array([2, 1]), "reset: legal actions: got int64 (2,), wanted 2 of 0 and 1"),
+    ],
+)
+def test_a_trial_refuses_a_mask_that_is_none(tried, mask, text):
+    assert f"env.id=Tried-v0: {text}" in tried(reset=(GOOD, {"action_mask": mask}))
+
+
+def test_a_mask_that_was_there_at_reset_and_is_missing_later_is_refused(tried):
+    told = tried(reset=(GOOD, {"action_mask": np.ones(2, np.int8)}))
+    assert "step 1 of an episode: legal actions: got none, wanted 2 of 0 and 1" in told
 
 
 def test_a_trial_reports_the_registered_limit(tried):
     assert tried(limit=9).time_limit == 9
-
-
-def test_a_trial_names_the_mask_where_an_action_was_refused(tried):
-    told = tried(reset=(GOOD, {"action_mask": 0}), step=ValueError("illegal"), bad_at=2)
-    assert "raised ValueError: illegal" in told
-    assert "its action_mask is not used" in told
 
 
 def test_one_crash_in_a_trial_may_be_bad_luck(tried):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from efficientzero.envs.gym_env import GymEnv
+from efficientzero.envs.gym import GymEnv
 
 
 class EchoEnv(gymnasium.Env):

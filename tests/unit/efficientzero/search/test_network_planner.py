@@ -63,7 +63,7 @@ def test_it_answers_with_the_networks_action_values():
         np.testing.assert_allclose(found.policies, wanted / wanted.sum(1, keepdims=True), rtol=1e-3)
         assert not found.visit_counts.any() and not found.search_depths.any()
     np.testing.assert_allclose(planner.network_values(shown), q.max(1), rtol=1e-5, atol=1e-6)
-    types = ["int32", "float32", "int32", "float32", "float32", "float32", "int32", "float32"]
+    types = ["int32", "float32", "int32", *["float32"] * 3, "int32", *["float32"] * 2]
     assert [field.dtype.name for field in found] == types
 
 

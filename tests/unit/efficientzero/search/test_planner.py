@@ -111,9 +111,9 @@ def test_a_mask_without_an_illegal_action_changes_nothing(kind):
 def test_results_have_the_documented_shapes_and_types(kind):
     planner = make(kind)
     found = planner.run(Roots(observations(4)), exploration_noise=False)
-    wanted = ["int32", "float32", "int32", "float32", "float32", "float32", "int32", "float32"]
+    wanted = ["int32", "float32", "int32", *["float32"] * 3, "int32", *["float32"] * 2]
     assert [field.dtype.name for field in found] == wanted
-    shapes = [(4, 3), (4, 3), (4,), (4,), (4,), (4, 3), (4,), (4, 0)]
+    shapes = [(4, 3), (4, 3), (4,), (4,), (4,), (4, 3), (4,), (4, 0), (4, 0, 0)]
     assert [field.shape for field in found] == shapes
     np.testing.assert_allclose(planner.network_values(observations(4)), found.predicted_values)
 
