@@ -102,6 +102,7 @@ _LATER_NAMED = {
     "learner.continuous_policy_loss": "auto",
     "learner.entropy_coefficient": 0.0,
     "env.legal_actions": "auto",
+    "learner.stop_on_collapse": False,
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 

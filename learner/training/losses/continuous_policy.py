@@ -13,7 +13,7 @@ from torch import Tensor
 from efficientzero.config import LearnerConfig
 from efficientzero.networks import squashed_gaussian
 from learner.training.losses.loss_input import LossInput
-from learner.training.losses.unrolled_loss import LossPart, Unrolled
+from learner.training.losses.unrolled_loss import LossPart, LossTerms, Unrolled
 
 _SATURATED = 0.99
 """Absolute mean action from which tanh has hardly any slope."""
@@ -71,22 +71,39 @@ def weighted_negative_log_prob(
     return -(weights * squashed_gaussian.log_prob(actions, of_slots)).sum(-1)
 
 
-def gaussian_numbers(batch: LossInput, policy_logits: Tensor) -> dict[str, Tensor]:
-    """Return the metrics of policies over continuous actions at o[t], each f32 [].
+def gaussian_numbers(batch: LossInput, terms: LossTerms) -> dict[str, Tensor]:
+    """Return the metrics of policies over continuous actions, each f32 [].
 
-    Args:
-        batch: with the slots of the targets.
-        policy_logits: the heads' outputs, f32 [B, K + 1, 2 X].
+    At o[t], but for the loss of each step, which stands for its error, and the log densities of
+    the actions that were played.
     """
-    policy = squashed_gaussian.parameters(policy_logits[:, 0])  # [B, X]
+    policies = squashed_gaussian.parameters(terms.policy_logits)  # [B, K + 1, X]
+    first = squashed_gaussian.Gaussian(policies.mean[:, 0], policies.scale[:, 0])
     targets = batch.policies[:, 0]  # [B, W]
-    has_target = targets.sum(-1) > 0
     entropies = -torch.special.xlogy(targets, targets).sum(-1)
-    is_saturated = policy.mean.tanh().abs() > _SATURATED
-    return {
-        "policy_entropy": squashed_gaussian.entropy(policy).mean(),
-        "target_policy_entropy": torch.where(has_target, entropies, 0.0).sum() / has_target.sum(),
-        "policy_sigma_mean": policy.scale.mean(),
-        "policy_sigma_min": policy.scale.min(),
-        "action_saturation": is_saturated.float().mean(),
+    numbers = {
+        "policy_entropy": squashed_gaussian.entropy(first).mean(),
+        "target_policy_entropy": _mean_where(entropies, targets.sum(-1) > 0),
+        "policy_sigma_mean": first.scale.mean(),
+        "policy_sigma_min": first.scale.min(),
+        "action_saturation": (first.mean.tanh().abs() > _SATURATED).float().mean(),
     }
+    has_target = (batch.policies.sum(-1) > 0) & (batch.reached > 0)
+    for k in range(has_target.shape[1]):
+        losses = terms.parts["policy"][:, k]
+        numbers[f"policy_error_k{k}"] = _mean_where(losses, has_target[:, k])
+    actions, exists = batch.continuous_actions, batch.step_mask > 0
+    if actions is None or not actions.shape[1]:
+        return numbers
+    before = (parameter[:, : actions.shape[1]] for parameter in policies)
+    found = squashed_gaussian.log_prob(actions, squashed_gaussian.Gaussian(*before))  # [B, K]
+    return numbers | {
+        "action_log_prob_max": torch.where(exists, found, -torch.inf).max(),
+        "action_log_prob_mean": _mean_where(found, exists),
+        "action_log_prob_min": torch.where(exists, found, torch.inf).min(),
+    }
+
+
+def _mean_where(values: Tensor, where: Tensor) -> Tensor:
+    """Return the mean of the entries chosen; NaN if there are none."""
+    return torch.where(where, values, 0.0).sum() / where.sum()
