@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from efficientzero.config import AgentConfig
 from efficientzero.schema import F32, F64, I32, I64, Bool, Ending, SearchResult, SliceBatch
 
 
@@ -198,3 +199,12 @@ def stored_slots(
     if stored.size:
         best[:] = stored[:, :num_policies]
     return SlotTargets(taken, slices.policy_actions[:, :num_policies].copy(), best)
+
+
+def bootstrap_legal_actions(slices: SliceBatch, offsets: I32, agent: AgentConfig) -> Bool:
+    """Return the legal actions at o[t + offset] of offsets [B, L], bool [B, L, M]."""
+    legal = slices.legal_actions
+    if not offsets.size or agent.value_function != "action":
+        legal = legal[:, :, :0]
+    at_offsets: Bool = np.take_along_axis(legal, offsets[:, :, None].astype(np.int64), axis=1)
+    return at_offsets

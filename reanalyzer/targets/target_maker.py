@@ -22,7 +22,6 @@ from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
     F64,
-    I32,
     Bool,
     Roots,
     SearchResult,
@@ -42,6 +41,7 @@ from reanalyzer.targets.search import SearchTarget
 from reanalyzer.targets.slice_targets import (
     SlotTargets,
     action_mask,
+    bootstrap_legal_actions,
     policy_mask,
     slice_ends,
     stored_slots,
@@ -185,7 +185,7 @@ class TargetMaker:
             bootstrap_discounts=completion.discounts,
             auxiliary_values=self._auxiliary_values(sample, found, estimates[1:]),
             action_value_targets=action_values,
-            bootstrap_legal_actions=self._bootstrap_legal_actions(slices, completion.offsets),
+            bootstrap_legal_actions=bootstrap_legal_actions(slices, completion.offsets, agent),
             continuous_actions=slots.taken,
             policy_actions=slots.in_slots,
             best_actions=slots.best,
@@ -272,14 +272,6 @@ class TargetMaker:
             for target, values in zip(self._auxiliary_targets, estimates, strict=True)
         ]
         return np.concatenate([np.zeros(shape, np.float32), *columns], axis=1)
-
-    def _bootstrap_legal_actions(self, slices: SliceBatch, offsets: I32) -> Bool:
-        """Return the legal actions at o[t + offset] of offsets [B, L], bool [B, L, M]."""
-        legal = slices.legal_actions
-        if not offsets.size or self._config.agent.value_function != "action":
-            legal = legal[:, :, :0]
-        at_offsets: Bool = np.take_along_axis(legal, offsets[:, :, None].astype(np.int64), axis=1)
-        return at_offsets
 
     def _chosen(self, num_slices: int) -> Bool:
         """Return which slices get policies from a fresh search, bool [B]."""
