@@ -78,7 +78,9 @@ class Actor:
         self._config, self._index, self._envs, self._network = config, index, envs, network
         self._planner, self._weights, self._run_client = planner, weights, run_client
         policy = PolicyShape.of(envs.spec, config.search.sampled_actions)
-        self._uniform = UniformPlanner(policy.width, generator.spawn(1)[0])
+        self._uniform = UniformPlanner(
+            policy.width, generator.spawn(1)[0], action_size=policy.action_size
+        )
         self._tracker, self._stop = tracker, stop
         self._chooser = ActionChooser(
             config, envs.num_envs, generator, plays_best=planner.plays_best
@@ -157,13 +159,14 @@ class Actor:
         if planner.num_simulations:
             self._search_rates.add(len(playing))
             self._searches.add(result)
-        actions = self._chooser.choose(
+        slots = self._chooser.choose(
             result,
             playing,
             self._train_step,
             legal_actions=roots.legal_actions,
             is_random=grant.is_random,
         )
+        actions = result.actions_in(slots)
         steps = stepper.submit(self._envs.step, playing, actions)
         group.pending = PendingStep(playing, grant, result, actions, self._train_step, steps)
         return True

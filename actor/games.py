@@ -21,9 +21,9 @@ from efficientzero.process.runtime import StopSignal, seed_sequence
 from efficientzero.schema import Bool, EnvSteps, Roots, SearchResult
 from efficientzero.search import Planner
 
-Actions = NDArray[np.integer[Any]]
+Actions = NDArray[Any]
 Chooser = Callable[[Roots], Actions]
-"""N roots -> integers [N]."""
+"""N roots -> integers [N], or numbers f32 [N, X] where actions are continuous."""
 
 
 def greedily(
@@ -50,16 +50,16 @@ def partly_random(
     epsilon: float,
     generator: np.random.Generator | None,
 ) -> Actions:
-    """Return the best actions [N], a share ``epsilon`` of them replaced by drawn ones.
+    """Return the best actions, [N] or [N, X], a share ``epsilon`` of them replaced by drawn ones.
 
     Args:
         found: at N roots.
         legal_actions: [N, A] of the roots; None: all are.
-        epsilon: 0 draws nothing.
+        epsilon: 0 draws nothing; refused with continuous actions.
         generator: see ``greedily``.
     """
     if not epsilon:
-        return found.best_actions
+        return found.actions_in(found.best_actions)
     assert generator is not None
     legal = np.ones(found.policies.shape, np.bool_) if legal_actions is None else legal_actions
     is_random = generator.random(len(legal)) < epsilon

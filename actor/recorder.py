@@ -88,12 +88,13 @@ class Recorder:
         """Write one env_step of each environment of ``pending``."""
         rewards = np.sign(steps.rewards) if self._config.env.clip_rewards else steps.rewards
         priorities = self._priorities(pending)
+        is_continuous = pending.actions.ndim > 1
         for row, i in enumerate(pending.envs):
             seen = self._newest[i]
             self._writers[i].append(
                 ReplayStep(
                     frame=seen.frame,
-                    action=int(pending.actions[row]),
+                    action=0 if is_continuous else int(pending.actions[row]),
                     reward=float(rewards[row]),
                     search_policy=pending.result.policies[row],
                     root_value=float(pending.result.root_values[row]),
@@ -102,6 +103,8 @@ class Recorder:
                     env_step=pending.grant.env_steps + row,
                     legal_actions=seen.legal_actions,
                     to_play=seen.to_play,
+                    continuous_action=pending.actions[row] if is_continuous else None,
+                    policy_actions=pending.result.slot_actions[row] if is_continuous else None,
                 )
             )
             self._is_recording[i] = True

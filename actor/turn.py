@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from efficientzero.config import Config
-from efficientzero.schema import I64, EnvSteps, Grant, SearchResult
+from efficientzero.schema import EnvSteps, Grant, SearchResult
 
 
 class PendingStep(NamedTuple):
@@ -17,7 +19,7 @@ class PendingStep(NamedTuple):
     envs: list[int]
     grant: Grant  # of these env_steps
     result: SearchResult  # row g is environment envs[g]
-    actions: I64
+    actions: NDArray[Any]  # i64 [G], or f32 [G, X] where actions are continuous
     train_step: int  # of the weights that searched
     steps: Future[EnvSteps]
 

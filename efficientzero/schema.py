@@ -200,6 +200,16 @@ class SearchResult(NamedTuple):
     child_q: F32  # [B, W] Q of the actions, raw scale, NaN where unknown; [B, 0] if unread
     slot_actions: F32  # [B, W, X] the action in each slot; [B, 0, 0]: slot a is action a
 
+    def actions_in(self, slots: NDArray[np.integer[Any]]) -> NDArray[Any]:
+        """Return the actions in ``slots`` [B], as environments take them.
+
+        Integers [B] as they are, or f32 [B, X] where actions are continuous.
+        """
+        if not self.slot_actions.size:
+            return slots
+        actions: F32 = self.slot_actions[np.arange(len(slots)), slots]
+        return actions
+
 
 class ReplayStep(NamedTuple):
     """One env_step as an actor hands it to replay."""
@@ -250,7 +260,7 @@ class SliceBatch(NamedTuple):
     legal_actions: Bool  # [B, K + n + 1, A] of the observations; [B, K + n + 1, 0]
     to_play: U8  # [B, K + n + 1] whose move it is at the observations; [B, 0]
     movers: I32  # [B, K + 1] whose weights acted: 0 the newest, k a frozen opponent's; [B, 0]
-    continuous_actions: F32  # [B, K + Q, X]
+    continuous_actions: F32  # [B, K + 1, X]
     policy_actions: F32  # [B, K + 1, W, X] the actions of ``search_policies``
     # continuous_actions and policy_actions reach as far as actions and search_policies
 

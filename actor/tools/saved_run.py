@@ -147,9 +147,8 @@ def make_saved_planner(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Pla
     config, spec = run.config, run.env_spec
     if policy == "random":
         chance = generator(config.seed, _ROLE, 0, _CHANCE_STREAM)
-        return UniformPlanner(
-            PolicyShape.of(spec, config.search.sampled_actions).width, chance
-        ), None
+        shape = PolicyShape.of(spec, config.search.sampled_actions)
+        return UniformPlanner(shape.width, chance, action_size=shape.action_size), None
     # Choose the device of this machine: the run may have been made on another one.
     device = setup_torch(with_usable_device(config.cluster, _ROLE), _ROLE, 0)
     network, train_step = load_network(run, device)

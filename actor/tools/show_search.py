@@ -95,7 +95,7 @@ def decide(run: RunInfo, env_step: int) -> Decision:
     stack.reset([0], observed)
     for step in range(env_step):
         result = search.run(stack.roots([0]), exploration_noise=False)
-        steps = envs.step([0], result.best_actions)
+        steps = envs.step([0], result.actions_in(result.best_actions))
         if steps.terminated[0] or steps.truncated[0]:
             raise ValueError(f"--env-step: got {env_step}, but the episode ends at {step + 1}")
         observed = steps.observed
@@ -173,9 +173,10 @@ def check_picture(out: Path) -> None:
 def headline(decision: Decision) -> str:
     """Return the decision in one line."""
     result = decision.result
+    (action,) = result.actions_in(result.best_actions)
     return (
         f"env_step {decision.env_step}, weights of train_step {decision.train_step}: action "
-        f"{int(result.best_actions[0])}, root value {result.root_values[0]:.2f} (network: "
+        f"{action}, root value {result.root_values[0]:.2f} (network: "
         f"{result.predicted_values[0]:.2f}), visits {result.visit_counts[0].tolist()}"
     )
 

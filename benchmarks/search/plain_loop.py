@@ -74,7 +74,7 @@ class PlainNetwork:
         """Step from f32 [B, C, h, w] and LSTM states [1, B, L] by actions i64 [B, 1]."""
         dynamics, decode = self._dynamics, self._network.support.decode
         plane = torch.ones(len(latents), 1, *latents.shape[2:])
-        plane = plane * actions[:, :, None, None] / dynamics.num_actions
+        plane = plane * actions[:, :, None, None] / self._network.spec.num_actions
         x = dynamics.norm(dynamics.conv(torch.cat((latents, plane), dim=1)))
         x = dynamics.blocks(F.relu(x + latents))
         features, (h, c) = self._lstm(self._head.stem(x).unsqueeze(0), (h, c))

@@ -89,6 +89,8 @@ class NetworkConfig:
     """The layers of the head with Q(s, a) have trained noise, by which actors explore."""
     noisy_sigma: float = 0.5
     """Scale of that noise at the start, over the root of a layer's inputs."""
+    action_embedding_size: int = 64
+    """Continuous actions: width of the layer by which they enter the MLP trunk's dynamics."""
     zero_init_heads: bool = True
     """Start the last layer of each head at zero: uniform policy, zero value and prefix."""
 
@@ -140,6 +142,16 @@ class SearchConfig:
     """gumbel and completed_q: c_scale of the completed-Q transform."""
     sampled_actions: int = 16
     """Continuous actions: how many are drawn at a root, and stored with the policy."""
+    sampled_inner_actions: int = 2
+    """Continuous actions: how many are drawn at every other node."""
+    sampled_prior: Literal["uniform", "corrected"] = "uniform"
+    """Continuous actions, prior of the drawn ones. uniform: all alike, EfficientZero V2's.
+    corrected: policy over what they were drawn from, Sampled MuZero's."""
+    sampled_gumbel_noise: bool = False
+    """Continuous actions: roots also draw Gumbel variables; off: only the draws explore."""
+    sampled_wide_factor: float = 3.0
+    """Continuous actions: half of a root's are drawn with so many times the policy's scale; 1: all
+    alike. Evaluation uses 1."""
     improved_policy: Literal[
         "algorithm", "completed_q", "regularized", "softmax_q", "mellowmax"
     ] = "algorithm"

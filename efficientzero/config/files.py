@@ -24,6 +24,7 @@ PRESETS = (
     *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning", "q-search"),
     *("minatar", "cartpole", "acrobot", "catch", "catch-q", "cartpole-q"),
     *("connectfour", "tictactoe"),
+    *("pendulum", "lunarlander-continuous", "control"),
 )
 """Names of the presets, the reference first. Each is a TOML file of differences."""
 
@@ -33,6 +34,13 @@ _SAME_GAMES = {
     "PettingZoo/go_v5": "OpenSpiel/go",
 }
 """Games of another library that a preset is for as well."""
+
+_CONTROL_TASKS = (
+    *("Ant", "BipedalWalker", "BipedalWalkerHardcore", "HalfCheetah", "Hopper", "Humanoid"),
+    *("HumanoidStandup", "InvertedDoublePendulum", "InvertedPendulum", "MountainCarContinuous"),
+    *("Pusher", "Reacher", "Swimmer", "Walker2d"),
+)
+"""gymnasium's tasks with continuous actions, without version, that have no preset."""
 
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
 """Top-level keys that do not change results, or only repeat other keys."""
@@ -97,6 +105,13 @@ _LATER_NAMED = {
     "search.q_bounds": (),
     "actor.temperature_plies": 0,
     "league.baselines": ("random",),
+    "search.sampled_inner_actions": 2,
+    "search.sampled_prior": "uniform",
+    "search.sampled_gumbel_noise": False,
+    "search.sampled_wide_factor": 3.0,
+    "network.action_embedding_size": 64,
+    "learner.continuous_policy_loss": "auto",
+    "learner.entropy_coefficient": 0.0,
     "env.legal_actions": "auto",
     "learner.stop_on_collapse": False,
 }
@@ -209,6 +224,12 @@ def preset_of_env(env_id: str) -> str | None:
     namespace = env_id.rpartition("/")[0]
     alike = [name for name, own in ids.items() if namespace and own.startswith(f"{namespace}/")]
     return next(iter(exact + alike), None)
+    for name in PRESETS:
+        own = _preset_values(name).get("env", {}).get("id", "")
+        namespace = own.rpartition("/")[0]
+        if own and (own == env_id or (namespace and env_id.startswith(f"{namespace}/"))):
+            return name
+    return "control" if env_id.rpartition("-v")[0] in _CONTROL_TASKS else None
 
 
 def whole(value: Any, like: object) -> Any:  # noqa: ANN401  any value of a config

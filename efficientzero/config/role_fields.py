@@ -139,6 +139,12 @@ class LearnerConfig:
     action_value_loss: Literal["regression", "softmax"] = "regression"
     """regression: towards Q of the visited actions, as values are trained. softmax: cross-entropy
     with softmax(Q / search.q_temperature)."""
+    continuous_policy_loss: Literal["auto", "full", "best"] = "auto"
+    """Continuous actions. full: log densities of all drawn actions, weighted as the search weighs
+    them; best: of the best one alone. auto: full of actions of one number, else best."""
+    entropy_coefficient: float = 0.0
+    """Continuous actions: weight of the policy's entropy, which is added to what is maximised.
+    0 removes its work."""
     consistency_coefficient: float = 2.0
     """Weight of the self-supervised consistency loss; 0 removes its work."""
     consistency: Literal["simsiam", "spr", "nce"] = "simsiam"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ from efficientzero.envs.contract import (
 )
 from efficientzero.envs.errors import EnvContractError, EnvError, crash_of, reraise_ctrl_c
 from efficientzero.envs.hang_watch import Call
-from efficientzero.schema import I64, U8, Bool, EnvSpec, EnvSteps, Frames, Observed
+from efficientzero.schema import F32, I64, U8, Bool, EnvSpec, EnvSteps, Frames, Observed
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ class SingleEnv(Protocol):
     def reset(self) -> Frames:
         """Start the next episode and return its first frame [*frame]."""
 
-    def step(self, action: int) -> EnvStep:
-        """Take one env_step."""
+    def step(self, action: Any) -> EnvStep:  # noqa: ANN401  an index, or f32 [X]
+        """Take one env_step; a continuous action is f32 [X] in -1..1."""
 
     def close(self) -> None:
         """Free what the environment holds."""
@@ -83,8 +83,10 @@ class EnvBatch(Protocol):
     def reset(self, indices: Sequence[int]) -> Observed:
         """Start the next episode of these G environments; return what they show at first."""
 
-    def step(self, indices: Sequence[int], actions: NDArray[np.integer[Any]]) -> EnvSteps:
+    def step(self, indices: Sequence[int], actions: NDArray[Any]) -> EnvSteps:
         """Take one env_step in each of these environments, ``actions[g]`` in ``indices[g]``.
+
+        Actions are integers [G], or f32 [G, X] in -1..1 where ``spec`` says continuous.
 
         Raises:
             ValueError: an environment has ended (or was never reset), or an action is unknown.
@@ -110,6 +112,9 @@ class SequentialEnvBatch:
         self.num_envs = len(envs)
         self._dtype = np.dtype(spec.frame_dtype)
         self._envs = list(envs)
+        is_continuous = spec.action_kind == "continuous"
+        self._action_shape = (spec.action_size,) if is_continuous else ()
+        self._entry: Callable[[Any], int | F32] = np.asarray if is_continuous else int
         self._needs_reset = [True] * len(envs)
         self._num_steps = [0] * len(envs)  # of the running episode
         # Of the newest frame of each environment, where the environment has them.
@@ -130,7 +135,7 @@ class SequentialEnvBatch:
             frames[row] = self._reset(index)
         return self._observed(indices, frames)
 
-    def step(self, indices: Sequence[int], actions: NDArray[np.integer[Any]]) -> EnvSteps:
+    def step(self, indices: Sequence[int], actions: NDArray[Any]) -> EnvSteps:
         """Take one env_step in each of these environments, ``actions[g]`` in ``indices[g]``."""
         self._check_step(indices, actions)
         steps = EnvSteps(
@@ -144,7 +149,7 @@ class SequentialEnvBatch:
         failures: dict[int, EnvError] = {}
         for row, index in enumerate(indices):
             try:
-                step = self._step(index, int(actions[row]))
+                step = self._step(index, self._entry(actions[row]))
             except EnvError as error:
                 failures[row] = error
                 continue
@@ -179,7 +184,7 @@ class SequentialEnvBatch:
         self._needs_reset[index], self._num_steps[index] = False, 0
         return frame
 
-    def _step(self, index: int, action: int) -> EnvStep:
+    def _step(self, index: int, action: int | F32) -> EnvStep:
         self._num_steps[index] += 1
         self._calls[index] = (time.monotonic(), "step")  # no context: 50,000 a second
         try:
@@ -243,14 +248,19 @@ class SequentialEnvBatch:
     def _empty_frames(self, num_frames: int) -> Frames:
         return np.empty((num_frames, *self.spec.frame_shape), self.spec.frame_dtype)
 
-    def _check_step(self, indices: Sequence[int], actions: NDArray[np.integer[Any]]) -> None:
-        if actions.shape != (len(indices),):
-            raise ValueError(f"actions: got shape {actions.shape}, wanted ({len(indices)},)")
+    def _check_step(self, indices: Sequence[int], actions: NDArray[Any]) -> None:
+        wanted_shape = (len(indices), *self._action_shape)
+        if actions.shape != wanted_shape:
+            raise ValueError(f"actions: got shape {actions.shape}, wanted {wanted_shape}")
         if len(set(indices)) != len(indices):
             raise ValueError(f"indices: got {list(indices)}, wanted each environment at most once")
         ended = [index for index in indices if self._needs_reset[index]]
         if ended:
             raise ValueError(f"environments {ended} have ended; reset them before the next step")
+        if self._action_shape:
+            if not (np.abs(actions) <= 1.0).all():  # nan compares false
+                raise ValueError("actions: got numbers outside of -1..1, wanted none")
+            return
         unknown = actions[(actions < 0) | (actions >= self.spec.num_actions)]
         if unknown.size:
             raise ValueError(f"actions: got {unknown[0]}, wanted 0..{self.spec.num_actions - 1}")
@@ -266,7 +276,12 @@ class SequentialEnvBatch:
 def random_actions(
     spec: EnvSpec, generator: np.random.Generator, num: int, legal_actions: Bool | None = None
 ) -> NDArray[Any]:
-    """Return uniformly drawn actions, i64 [num], of the legal ones [num, A] if there are masks."""
+    """Return uniformly drawn actions, i64 [num], of the legal ones [num, A] if there are masks.
+
+    Continuous ones are f32 [num, X].
+    """
+    if spec.action_kind == "continuous":
+        return generator.uniform(-1.0, 1.0, (num, spec.action_size)).astype(np.float32)
     if legal_actions is None:
         return generator.integers(spec.num_actions, size=num)
     scores = np.where(legal_actions, generator.random(legal_actions.shape), -1.0)

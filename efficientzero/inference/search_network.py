@@ -19,25 +19,19 @@ from torch import Tensor, nn
 from efficientzero.inference.cpu.folded_network import FoldedNetwork
 from efficientzero.inference.cpu.in_place import in_place_step
 from efficientzero.inference.graph_capture import graphed, traced
-from efficientzero.inference.node_pools import (
-    ACTIONS,
-    KEEPS_LSTM,
-    NODES,
-    NUM_INDEX_ROWS,
-    PARENTS,
-    NodePools,
-    Rows,
+from efficientzero.inference.node_pools import NUM_INDEX_ROWS, NodePools, Rows
+from efficientzero.inference.sampled_steps import (
+    SampledIndexedStep,
+    SampledSlabStep,
+    SlotPools,
+    SlotShape,
+    new_slot_pools,
 )
-from efficientzero.networks import (
-    EfficientZeroNet,
-    InitialInference,
-    noisy_layers,
-    step_answers,
-)
+from efficientzero.inference.steps import IndexedStep, Precision, SlabStep
+from efficientzero.networks import EfficientZeroNet, InitialInference, noisy_layers
 from efficientzero.process.devices import precision_context
 
 Backend = Literal["auto", "eager", "folded", "graphed"]
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class SearchNetwork:
@@ -87,13 +81,21 @@ class LatentPool:
     """Latents and LSTM states of M + 1 nodes of B trees, and the step that adds a node to each."""
 
     @torch.inference_mode()
-    def __init__(self, network: SearchNetwork, batch_size: int, *, num_nodes: int) -> None:
+    def __init__(
+        self,
+        network: SearchNetwork,
+        batch_size: int,
+        *,
+        num_nodes: int,
+        slots: SlotShape | None = None,
+    ) -> None:
         """Allocate, and record the step where the backend does so.
 
         Args:
             network: for the simulations.
             batch_size: B.
             num_nodes: M + 1.
+            slots: of continuous actions; None: they are discrete.
         """
         self._network = network
         modules = network.network
@@ -105,7 +107,10 @@ class LatentPool:
             latents.new_zeros((num_nodes, batch_size, *row_shape)),
             latents.new_zeros((num_nodes, batch_size, *lstm_shape)),
         )
-        self._step = _make_step(network, self._pools)
+        self._slots: SlotPools | None = None
+        if slots is not None:
+            self._slots = new_slot_pools(slots, num_nodes, batch_size, latents)
+        self._step = _make_step(network, self._pools, self._slots)
 
     def write_roots(self, latents: Tensor) -> None:
         """Store the roots' latents [B, *latent]; their LSTM states are zero.
@@ -116,6 +121,17 @@ class LatentPool:
         self._pools.latents[0] = self._rows.of(latents)
         self._pools.lstm_states[0].zero_()
 
+    def write_slots(self, root_actions: Tensor, noise: Tensor) -> None:
+        """Store the actions of the roots' slots, and what all other nodes draw theirs with.
+
+        Args:
+            root_actions: f32 [B, W, X].
+            noise: f32 [M, B, inner, X] standard normal, on any device.
+        """
+        assert self._slots is not None
+        self._slots.actions[0] = root_actions
+        self._slots.noise[1:].copy_(noise, non_blocking=True)
+
     def step(self, indices: Tensor, node: int) -> Tensor:
         """Add one node to every tree.
 
@@ -124,7 +140,7 @@ class LatentPool:
             node: the new node, as in the indices; no parent among them.
 
         Returns:
-            f32 [2 * B + B * A], which the next step may overwrite: ``StepAnswers``, joined.
+            f32 [2 * B + B * W], which the next step may overwrite: ``StepAnswers``, joined.
 
         A network that works in place refuses a parent that is not in 0..M, with the kernels' line.
         """
@@ -134,17 +150,23 @@ class LatentPool:
 _StepFunction = Callable[[Tensor, int], Tensor]
 
 
-def _make_step(network: SearchNetwork, pools: NodePools) -> _StepFunction:
-    modules, batch_size = network.network, pools.latents.shape[1]
-    if network.backend == "folded":
-        in_place = in_place_step(modules, pools)
+def _make_step(network: SearchNetwork, nodes: NodePools, slots: SlotPools | None) -> _StepFunction:
+    modules, batch_size = network.network, nodes.latents.shape[1]
+    if network.backend == "folded" and slots is None:
+        in_place = in_place_step(modules, nodes)
         if in_place is not None:
             return in_place
     arguments = (modules, Rows(modules.latent_shape), batch_size, network.precision)
+    pools = (*nodes, *(slots or ()))
     flat = tuple(pool.flatten(0, 1) for pool in pools)
     if network.backend == "graphed":
-        return _graphed(_IndexedStep(*arguments), flat, batch_size)
-    step: nn.Module = _SlabStep(*arguments)
+        indexed: nn.Module = IndexedStep(*arguments)
+        if slots is not None:
+            indexed = SampledIndexedStep(*arguments, slots.shape)
+        return _graphed(indexed, flat, batch_size)
+    step: nn.Module = SlabStep(*arguments)
+    if slots is not None:
+        step = SampledSlabStep(*arguments, slots.shape)
     if network.backend == "folded":
         step = _traced(step, flat, batch_size)
 
@@ -155,69 +177,11 @@ def _make_step(network: SearchNetwork, pools: NodePools) -> _StepFunction:
     return gather_and_copy
 
 
-class _Step(nn.Module):
-    """A step; subclasses store its nodes."""
-
-    trees: Tensor  # i64 [B]
-
-    def __init__(
-        self, network: EfficientZeroNet, rows: Rows, batch_size: int, precision: Precision
-    ) -> None:
-        super().__init__()
-        self.network, self.rows, self._precision = network, rows, precision
-        self.register_buffer(
-            "trees", torch.arange(batch_size, device=next(network.parameters()).device), False
-        )
-
-    def infer(
-        self, latents: Tensor, lstm_states: Tensor, indices: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the new nodes' latents (as rows) and LSTM states, and the numbers."""
-        parents = indices[PARENTS] * indices.shape[1] + self.trees
-        parent_latents = self.rows.latents(latents.index_select(0, parents))
-        with precision_context(self._precision, latents.device):
-            step = self.network.recurrent_inference(
-                parent_latents, lstm_states.index_select(0, parents), indices[ACTIONS]
-            )
-        new_states = step.lstm_states * indices[KEEPS_LSTM][:, None, None]
-        answers = step_answers(step, self.network.planning_rule)
-        return self.rows.of(step.latents), new_states, answers.joined()
-
-
-class _SlabStep(_Step):
-    """Writes the nodes to a part of the pool: they all have the same index."""
-
-    def forward(
-        self,
-        latents: Tensor,
-        lstm_states: Tensor,
-        indices: Tensor,
-        new_latents: Tensor,
-        new_states: Tensor,
-    ) -> Tensor:
-        rows, states, numbers = self.infer(latents, lstm_states, indices.long())
-        new_latents.copy_(rows)
-        new_states.copy_(states)
-        return numbers
-
-
-class _IndexedStep(_Step):
-    """Finds the nodes' place from the indices, because a CUDA graph's addresses are fixed."""
-
-    def forward(self, latents: Tensor, lstm_states: Tensor, indices: Tensor) -> Tensor:
-        indices = indices.long()
-        rows, states, numbers = self.infer(latents, lstm_states, indices)
-        nodes = indices[NODES] * indices.shape[1] + self.trees
-        latents.index_copy_(0, nodes, rows)
-        lstm_states.index_copy_(0, nodes, states)
-        return numbers
-
-
 def _traced(module: nn.Module, pools: tuple[Tensor, ...], batch_size: int) -> nn.Module:
     def make_examples() -> tuple[Tensor, ...]:
-        latents, lstm_states = (torch.zeros_like(pool) for pool in pools)
+        examples = [torch.zeros_like(pool) for pool in pools]
         indices = torch.zeros((NUM_INDEX_ROWS, batch_size), dtype=torch.int32)
-        return latents, lstm_states, indices, latents[:batch_size], lstm_states[:batch_size]
+        return *examples, indices, *(example[:batch_size] for example in examples)
 
     return traced(module, make_examples)
 

@@ -16,6 +16,7 @@ import torch
 
 from efficientzero.config import SearchConfig
 from efficientzero.inference.node_pools import NODES, NUM_INDEX_ROWS
+from efficientzero.inference.sampled_steps import SlotShape
 from efficientzero.inference.search_network import LatentPool, SearchNetwork
 from efficientzero.networks import EfficientZeroNet
 
@@ -67,7 +68,8 @@ def _step_of(
     as_searched = SearchNetwork(
         network, backend=search.inference_backend, precision=search.precision, batch_size=size
     )
-    pool = LatentPool(as_searched, size, num_nodes=2)
+    slots = SlotShape.of(network.spec, search)
+    pool = LatentPool(as_searched, size, num_nodes=2, slots=slots)
     indices = torch.zeros((NUM_INDEX_ROWS, size), dtype=torch.int32, device=device)
     indices[NODES] = 1
     return lambda: pool.step(indices, node=1).cpu()

@@ -3,6 +3,8 @@
 Actors, reanalyzers, the evaluator and the learner build it with ``make_network``.
 """
 
+from efficientzero.networks.actions import squashed_gaussian
+from efficientzero.networks.actions.codes import IndexPlane
 from efficientzero.networks.blocks import LstmCell, ResidualBlock, scale_pixels
 from efficientzero.networks.classifiers import (
     Classifier,
@@ -11,7 +13,6 @@ from efficientzero.networks.classifiers import (
     noisy_layers,
     silence,
 )
-from efficientzero.networks.conv_trunk import ConvDynamics
 from efficientzero.networks.efficientzero_net import (
     EfficientZeroNet,
     InitialInference,
@@ -26,6 +27,7 @@ from efficientzero.networks.heads import (
     new_in_forks,
     training_only,
 )
+from efficientzero.networks.images.conv_trunk import ConvDynamics
 from efficientzero.networks.node_answers import (
     AnswerRule,
     NodeAnswers,
@@ -52,6 +54,7 @@ __all__ = [
     "ConvDynamics",
     "EfficientZeroNet",
     "Heads",
+    "IndexPlane",
     "InitialInference",
     "LstmCell",
     "NodeAnswers",
@@ -73,6 +76,7 @@ __all__ = [
     "project",
     "scale_pixels",
     "silence",
+    "squashed_gaussian",
     "step_answers",
     "training_only",
 ]

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from efficientzero.config import Config, NetworkConfig
 from efficientzero.networks.blocks import Prediction, Trunk, ValuePrefixHead
 from efficientzero.networks.classifiers import Classifier, DuelingClassifier, NoisyLinear
-from efficientzero.networks.decoder import Decoder
 from efficientzero.networks.heads import (
     AUXILIARY_HEADS,
     Heads,
@@ -26,6 +25,7 @@ from efficientzero.networks.heads import (
     heads_of,
     inference_entries,
 )
+from efficientzero.networks.images.decoder import Decoder
 from efficientzero.networks.node_answers import AnswerRule
 from efficientzero.networks.norms import twin_of, with_own_statistics
 from efficientzero.networks.supports import ValueSupport, make_support
@@ -38,7 +38,7 @@ class InitialInference(NamedTuple):
 
     latents: Tensor  # f32 [B, *latent]
     value_logits: Tensor  # f32 [B, bins]
-    policy_logits: Tensor  # f32 [B, A]
+    policy_logits: Tensor  # f32 [B, A]; [B, 2 X] of a squashed Gaussian
     action_value_logits: Tensor | None = None  # f32 [B, A, bins]; None: there is no such head
     auxiliary_value_logits: Tensor | None = None  # f32 [B, H, bins]; None: no such head
 
@@ -50,7 +50,7 @@ class RecurrentInference(NamedTuple):
     lstm_states: Tensor  # f32 [B, 2, L] after the action
     value_prefix_logits: Tensor  # f32 [B, bins]
     value_logits: Tensor  # f32 [B, bins] of the latent after the action
-    policy_logits: Tensor  # f32 [B, A] of the latent after the action
+    policy_logits: Tensor  # f32 [B, A], or [B, 2 X], of the latent after the action
     action_value_logits: Tensor | None = None  # f32 [B, A, bins] alike; None: no such head
     auxiliary_value_logits: Tensor | None = None  # f32 [B, H, bins] alike; None: no such head
 
@@ -186,7 +186,7 @@ class EfficientZeroNet(nn.Module):
         Args:
             latents: f32 [B, *latent_shape].
             lstm_states: f32 [B, 2, L], h and c; see ``initial_lstm_states``.
-            actions: i64 [B] in 0..A-1.
+            actions: i64 [B] in 0..A-1; of continuous ones f32 [B, X] in -1..1.
         """
         batch = len(actions)
         if latents.shape != (batch, *self.latent_shape):

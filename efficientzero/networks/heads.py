@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from efficientzero.config import Config, NetworkConfig, has_action_values
 from efficientzero.networks.blocks import make_predictor, make_projector
-from efficientzero.networks.decoder import make_decoder
+from efficientzero.networks.images.decoder import make_decoder
 from efficientzero.schema import EnvSpec
 
 

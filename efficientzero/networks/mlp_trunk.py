@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from efficientzero.config import NetworkConfig, downsample_of, latent_size
+from efficientzero.networks.actions.codes import vector_encoder
 from efficientzero.networks.blocks import ResidualMlp, Trunk, compress, conv3x3, scale_pixels
 from efficientzero.schema import EnvSpec
 
@@ -58,22 +58,20 @@ class ImageRepresentation(nn.Module):
 
 
 class MlpDynamics(nn.Module):
-    """A latent and a one-hot action to the next latent."""
+    """A latent and an action to the next latent."""
 
-    action_codes: Tensor  # f32 [A, A] the one-hot rows
-
-    def __init__(self, config: NetworkConfig, *, num_actions: int) -> None:
+    def __init__(self, config: NetworkConfig, spec: EnvSpec) -> None:
         """Create ``num_blocks`` residual blocks, the first of which sees the action."""
         super().__init__()
         size, hidden_size = config.mlp_latent_size, config.mlp_hidden_size
-        self.action_block = ResidualMlp(size, hidden_size, condition_size=num_actions)
+        self.encode_actions = vector_encoder(config, spec)
+        self.action_block = ResidualMlp(size, hidden_size, condition_size=self.encode_actions.size)
         further = (ResidualMlp(size, hidden_size) for _ in range(config.num_blocks - 1))
         self.layers = nn.Sequential(*further, _latent_norm(size))
-        self.register_buffer("action_codes", torch.eye(num_actions), persistent=False)
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """Map latents f32 [B, L] and actions i64 [B] to the next latents, alike."""
-        x = self.action_block(latents, self.action_codes[actions])
+        """Map latents f32 [B, L] and actions, i64 [B] or f32 [B, X], to the next latents."""
+        x = self.action_block(latents, self.encode_actions(actions))
         next_latents: Tensor = self.layers(x)
         return next_latents.float()
 
@@ -90,7 +88,7 @@ def make_mlp_trunk(config: NetworkConfig, spec: EnvSpec) -> Trunk:
         raise ValueError(f"frame shape: got {spec.frame_shape}, wanted (C, H, W) or (D,)")
     return Trunk(
         representation=representation,
-        dynamics=MlpDynamics(config, num_actions=spec.num_actions),
+        dynamics=MlpDynamics(config, spec),
         prediction_body=ResidualMlp(size, config.mlp_hidden_size),
         make_stem=nn.Identity,
         stem_size=size,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from efficientzero.config import NetworkConfig, trunk_of
 from efficientzero.networks.blocks import Trunk
-from efficientzero.networks.conv_trunk import make_conv_trunk
+from efficientzero.networks.images.conv_trunk import make_conv_trunk
 from efficientzero.networks.mlp_trunk import make_mlp_trunk
 from efficientzero.schema import EnvSpec
 

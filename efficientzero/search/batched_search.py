@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from efficientzero.config import AgentConfig, CompatConfig, SearchConfig
-from efficientzero.inference import SearchNetwork
+from efficientzero.inference import SearchNetwork, SlotShape
 from efficientzero.networks import EfficientZeroNet, InitialInference, node_answers
 from efficientzero.schema import F32, Bool, Frames, Roots, SearchResult
 from efficientzero.search.illegal import best_legal, with_illegal_out
+from efficientzero.search.root_slots import RootSampler
 from efficientzero.search.search_part import SearchPart
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class BatchedSearch:
         num_parts: int | None = None,
         num_players: int = 1,
         wants_child_q: bool = False,
+        slots: SlotShape | None = None,
     ) -> None:
         """Allocate trees, pools and buffers once.
 
@@ -60,6 +62,7 @@ class BatchedSearch:
                 rounding. None: two on a GPU if B is large enough, else one.
             num_players: 2: moves alternate, and all values are those of the player to move.
             wants_child_q: results hold Q of the roots' actions, whatever the improved policy.
+            slots: of continuous actions, W of them; None: they are discrete.
         """
         self.on_gpu = device.type != "cpu"
         self.plays_best = search.algorithm == "gumbel"
@@ -75,6 +78,9 @@ class BatchedSearch:
             precision=search.precision,
             batch_size=batch_size,
         )
+        self._sampler: RootSampler | None = None
+        if slots is not None:
+            self._sampler = RootSampler(search, slots, batch_size=batch_size, device=device)
         self._bounds = [batch_size * part // num_parts for part in range(num_parts + 1)]
         self._parts = [
             SearchPart(
@@ -87,6 +93,7 @@ class BatchedSearch:
                 batch_size=end - start,
                 device=device,
                 wants_child_q=wants_child_q,
+                slots=slots,
             )
             for start, end in zip(self._bounds, self._bounds[1:], strict=False)
         ]
@@ -107,7 +114,7 @@ class BatchedSearch:
         num_roots = len(roots)
         if not 1 <= num_roots <= self.batch_size:
             raise ValueError(f"observations: got {num_roots} roots, wanted 1 to {self.batch_size}")
-        values, logits = self._expand_roots(roots, exploration_noise)
+        values, logits, slot_actions = self._expand_roots(roots, exploration_noise)
         for part in self._parts:
             part.launch(1)
         for node in range(2, self.num_simulations + 1):
@@ -116,7 +123,8 @@ class BatchedSearch:
                 part.launch(node)
         for part in self._parts:
             part.collect()
-        return self._result(num_roots, values, logits)
+        result = self._result(num_roots, values, logits)
+        return result._replace(slot_actions=slot_actions[:num_roots])
 
     @torch.inference_mode()
     def network_values(self, observations: Frames | Tensor) -> F32:
@@ -158,8 +166,13 @@ class BatchedSearch:
         part = int(np.searchsorted(self._bounds, root, side="right")) - 1
         return self._parts[part].export_tree(root - self._bounds[part])
 
-    def _expand_roots(self, roots: Roots, exploration_noise: bool) -> tuple[F32, F32]:
-        """Start the searches; return the network's own values [B] and policy logits [B, W]."""
+    def _expand_roots(self, roots: Roots, exploration_noise: bool) -> tuple[F32, F32, F32]:
+        """Start the searches.
+
+        Returns:
+            The network's own values [B] and policy logits [B, W], and the actions of the slots
+            [B, W, X]; [B, 0, 0] where actions are discrete.
+        """
         root = self._inference.initial_inference(self._padded(roots.observations))
         legal = self._padded_mask(roots)
         rule = self._network.planning_rule
@@ -168,10 +181,19 @@ class BatchedSearch:
             policy_logits = with_illegal_out(policy_logits, legal)
             if rule.value == "max_action":
                 values = best_legal(_to_numpy(rule.action_values(root)), legal)
+        seeds = self._generator.integers(0, 2**64, size=self.batch_size, dtype=np.uint64)
+        slot_actions = np.empty((self.batch_size, 0, 0), np.float32)
+        if self._sampler is not None:
+            slots = self._sampler.draw(
+                root.policy_logits, self._generator, explores=exploration_noise
+            )
+            for part, start in zip(self._parts, self._bounds, strict=False):
+                rows = slice(start, start + part.batch_size)
+                part.write_slots(slots.actions[rows], slots.inner_noise[:, rows])
+            policy_logits, slot_actions = slots.prior_logits, _to_numpy(slots.actions)
         priors = policy_logits
         if exploration_noise and self._root_temperature != 1.0:
             priors = policy_logits / np.float32(self._root_temperature)
-        seeds = self._generator.integers(0, 2**64, size=self.batch_size, dtype=np.uint64)
         for part, start in zip(self._parts, self._bounds, strict=False):
             rows = slice(start, start + part.batch_size)
             part.expand_roots(
@@ -182,7 +204,7 @@ class BatchedSearch:
                 legal_actions=None if legal is None else legal[rows],
                 draw_noise=exploration_noise,
             )
-        return values, policy_logits
+        return values, policy_logits, slot_actions
 
     def _result(self, num_roots: int, values: F32, logits: F32) -> SearchResult:
         results = [

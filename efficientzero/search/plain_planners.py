@@ -12,7 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientzero.networks import EfficientZeroNet, InitialInference, node_answers
+from efficientzero.networks import (
+    EfficientZeroNet,
+    InitialInference,
+    node_answers,
+    squashed_gaussian,
+)
 from efficientzero.schema import F32, Frames, Roots, SearchResult
 from efficientzero.search.illegal import with_illegal_out
 
@@ -25,12 +30,18 @@ class UniformPlanner:
     on_gpu = False
     plays_best = False
 
-    def __init__(self, policy_width: int, generator: np.random.Generator) -> None:
-        """Keep W, and what ``best_actions`` are drawn from."""
-        self._policy_width, self._generator = policy_width, generator
+    def __init__(
+        self, policy_width: int, generator: np.random.Generator, *, action_size: int = 0
+    ) -> None:
+        """Keep W and X, and what ``best_actions`` and continuous actions are drawn from."""
+        self._policy_width, self._action_size = policy_width, action_size
+        self._generator = generator
 
     def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
-        """Return one visit for each legal action; the best one is drawn."""
+        """Return one visit for each legal action; the best one is drawn.
+
+        Continuous actions in the slots are uniform in -1..1.
+        """
         del exploration_noise
         shape = (len(roots), self._policy_width)
         legal = np.ones(shape, np.bool_) if roots.legal_actions is None else roots.legal_actions
@@ -45,8 +56,14 @@ class UniformPlanner:
             prior_logits=with_illegal_out(np.zeros(shape, np.float32), roots.legal_actions),
             search_depths=np.zeros(len(roots), np.int32),
             child_q=np.empty((len(roots), 0), np.float32),
-            slot_actions=np.empty((len(roots), 0, 0), np.float32),
+            slot_actions=self._slot_actions(len(roots)),
         )
+
+    def _slot_actions(self, num_roots: int) -> F32:
+        if not self._action_size:
+            return np.empty((num_roots, 0, 0), np.float32)
+        shape = (num_roots, self._policy_width, self._action_size)
+        return self._generator.uniform(-1.0, 1.0, shape).astype(np.float32)
 
     def network_values(self, observations: Frames | Tensor) -> F32:
         """Return zeros: there is no network."""
@@ -81,8 +98,13 @@ class PriorPlanner:
 
     @torch.inference_mode()
     def run(self, roots: Roots, *, exploration_noise: bool) -> SearchResult:
-        """Return one visit at the most likely legal action; policies are the head's over those."""
+        """Return one visit at the most likely legal action; policies are the head's over those.
+
+        Of continuous actions there is one slot, with the policy's median.
+        """
         del exploration_noise
+        if self._network.spec.action_kind == "continuous":
+            return self._median_actions(roots)
         answers = node_answers(self._outputs(roots.observations), self._network.answer_rule)
         logits, values = answers.prior_logits, answers.values.cpu().numpy()
         prior_logits = with_illegal_out(logits.cpu().numpy(), roots.legal_actions)
@@ -100,6 +122,23 @@ class PriorPlanner:
             search_depths=np.zeros(len(roots), np.int32),
             child_q=np.empty((len(roots), 0), np.float32),
             slot_actions=np.empty((len(roots), 0, 0), np.float32),
+        )
+
+    def _median_actions(self, roots: Roots) -> SearchResult:
+        said = self._outputs(roots.observations)
+        policy = squashed_gaussian.parameters(said.policy_logits)
+        values = self._network.answer_rule.values(said).cpu().numpy()
+        ones = np.ones((len(roots), 1), np.float32)
+        return SearchResult(
+            visit_counts=ones.astype(np.int32),
+            policies=ones,
+            best_actions=np.zeros(len(roots), np.int32),
+            root_values=values,
+            predicted_values=values,
+            prior_logits=np.zeros_like(ones),
+            search_depths=np.zeros(len(roots), np.int32),
+            child_q=np.empty((len(roots), 0), np.float32),
+            slot_actions=policy.mean.tanh()[:, None].cpu().numpy(),
         )
 
     @torch.inference_mode()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from efficientzero.config import Config, reads_child_q
+from efficientzero.inference import SlotShape
 from efficientzero.networks import EfficientZeroNet
 from efficientzero.schema import F32, EnvSpec, Frames, PolicyShape, Roots, SearchResult
 from efficientzero.search.batched_search import BatchedSearch
@@ -108,4 +109,5 @@ def make_planner(
                 generator=generator,
                 num_players=spec.num_players,
                 wants_child_q=reads_child_q(config),
+                slots=SlotShape.of(spec, search),
             )

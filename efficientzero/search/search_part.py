@@ -22,6 +22,7 @@ from efficientzero.inference import (
     PARENTS,
     LatentPool,
     SearchNetwork,
+    SlotShape,
 )
 from efficientzero.networks import StepAnswers
 from efficientzero.schema import F32, Bool, SearchResult
@@ -47,8 +48,9 @@ class SearchPart:
         batch_size: int,
         device: torch.device,
         wants_child_q: bool,
+        slots: SlotShape | None = None,
     ) -> None:
-        """Allocate trees, pool and buffers."""
+        """Allocate trees, pool and buffers; ``slots`` are those of continuous actions."""
         self.batch_size = batch_size
         """B."""
         self._device = device
@@ -60,7 +62,7 @@ class SearchPart:
             batch_size,
             policy_width,
             search.num_simulations,
-            _search_params(search, agent, compat, num_players),
+            _search_params(search, agent, compat, num_players, is_sampled=slots is not None),
             np.zeros(batch_size, np.uint64),
             search.num_threads,
         )
@@ -78,7 +80,17 @@ class SearchPart:
         prefixes, values, logits = StepAnswers.within(self._answer, policy_width)
         self._answer_parts = (prefixes.numpy(), values.numpy(), logits.numpy())
         self._answered = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
-        self._pool = LatentPool(network, batch_size, num_nodes=search.num_simulations + 1)
+        num_nodes = search.num_simulations + 1
+        self._pool = LatentPool(network, batch_size, num_nodes=num_nodes, slots=slots)
+
+    def write_slots(self, root_actions: Tensor, noise: Tensor) -> None:
+        """Store the actions of the roots' slots and the noise of all others.
+
+        Args:
+            root_actions: f32 [B, W, X] on the device.
+            noise: f32 [M, B, inner, X].
+        """
+        self._pool.write_slots(root_actions, noise)
 
     def expand_roots(
         self,
@@ -156,8 +168,15 @@ class SearchPart:
 
 
 def _search_params(
-    search: SearchConfig, agent: AgentConfig, compat: CompatConfig, num_players: int
+    search: SearchConfig,
+    agent: AgentConfig,
+    compat: CompatConfig,
+    num_players: int,
+    *,
+    is_sampled: bool,
 ) -> SearchParams:
+    # With sampled actions the draws explore, and Gumbel variables are a choice.
+    has_variables = search.sampled_gumbel_noise or not is_sampled
     return SearchParams(
         discount=planning_discount(agent, search),
         pb_c_init=search.pb_c_init,
@@ -175,6 +194,7 @@ def _search_params(
         maxvisit_init=search.gumbel_maxvisit_init,
         value_scale=search.gumbel_value_scale,
         num_players=num_players,
+        gumbel_scale=1.0 if has_variables else 0.0,
         root_visit_has_value=not compat.root_visit_without_value,
         exploration_counts_expansion=not compat.random_first_child,
         recomputed_bounds=compat.recomputed_bounds,

@@ -46,7 +46,7 @@ class BatchChecks:
         """
         self._wanted = batch_spec(spec, config)
         self._limits = {
-            "last_action": spec.num_actions - 1,
+            "last_action": max(0, spec.num_actions - 1),
             "last_offset": config.agent.num_unroll_steps + config.agent.td_steps,
             # Float32 rounds stored env_steps past 2^24. Values above the run's budget would break
             # the bookkeeping of priorities.

@@ -30,6 +30,8 @@ _AS_SENT = tuple(
     if field.name in _SENT and field.default is dataclasses.MISSING
 )
 """Fields that the loss uses unchanged."""
+_CONTINUOUS = ("continuous_actions", "policy_actions", "best_actions")
+"""Fields that only runs with continuous actions have."""
 
 
 class SentBatch(NamedTuple):
@@ -126,6 +128,7 @@ class BatchLoader:
                 else None
             ),
             **bootstraps,
+            **{name: sent.fields[name] for name in _CONTINUOUS if self._spec.action_size},
             **{name: sent.fields[name] for name in _AS_SENT},
         )
 

@@ -64,6 +64,8 @@ def train_step_cost(network: EfficientZeroNet, config: Config) -> Cost:
     latents = torch.zeros(1, *network.latent_shape, device=device)
     observations = torch.zeros(1, *spec.observation_shape, device=device)
     actions = torch.zeros(1, dtype=torch.int64, device=device)
+    if spec.action_kind == "continuous":
+        actions = torch.zeros(1, spec.action_size, device=device)
     network.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as initial:
         network.initial_inference(observations)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from efficientzero.networks import EfficientZeroNet
-from efficientzero.schema import F64, I64
-from learner.training.losses import LossInput, LossTerms
+from efficientzero.schema import F64, I64, EnvSpec
+from learner.training.losses import LossInput, LossTerms, gaussian_numbers
 from learner.training.update import Update
 from replay.format import TrainingBatch
 
@@ -90,7 +90,7 @@ def training_statistics(
         **_value_numbers(inputs, terms, values),
         **_eval_numbers(inputs, terms, values[:, 0], evaluated),
         **_prefix_numbers(inputs, terms, network),
-        **_policy_numbers(inputs, terms),
+        **_policy_numbers(inputs, terms, network.spec),
         **_latent_numbers(terms),
         **_weight_numbers(inputs),
         **{f"update_ratio_{name}": ratio for name, ratio in update.update_ratios.items()},
@@ -176,8 +176,10 @@ def _prefix_numbers(
     return numbers
 
 
-def _policy_numbers(inputs: LossInput, terms: LossTerms) -> dict[str, Tensor]:
+def _policy_numbers(inputs: LossInput, terms: LossTerms, spec: EnvSpec) -> dict[str, Tensor]:
     """Return how sure the head is at o[t], and the divergence KL(target || head) of each step."""
+    if spec.action_kind == "continuous":
+        return gaussian_numbers(inputs, terms)
     log_policies = torch.log_softmax(terms.policy_logits, dim=-1)  # [B, K + 1, A]
     targets = inputs.policies
     target_entropies = -torch.special.xlogy(targets, targets).sum(-1)  # [B, K + 1]

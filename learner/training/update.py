@@ -114,7 +114,8 @@ class Updater:
         completes the value targets, where reanalyzers do not.
         """
         self._ranks: Ranks = ranks or SingleDevice()
-        parts = loss_parts(config, self._ranks.gather)
+        size = network.spec.action_size
+        parts = loss_parts(config, self._ranks.gather, action_size=size)
         self._after_update = [part.after_update for part in parts if part.after_update is not None]
         # First: ranks may replace the network's norms.
         self._loss = self._ranks.wrap(_Loss(network, parts, config), network, config)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientzero.schema import F32, F64, I32, I64, Bool, Ending, SliceBatch
+from efficientzero.config import AgentConfig
+from efficientzero.schema import F32, F64, I32, I64, Bool, Ending, SearchResult, SliceBatch
 
 
 class SliceEnds(NamedTuple):
@@ -162,3 +163,48 @@ def action_mask(ends: SliceEnds, num_actions: int) -> Bool:
 def policy_mask(ends: SliceEnds, num_unroll_steps: int) -> Bool:
     """Return at which positions a policy target exists, bool [B, K + 1]."""
     return np.arange(num_unroll_steps + 1) < ends.offsets[:, None]
+
+
+class SlotTargets(NamedTuple):
+    """What training reads of continuous actions; X is 0 where actions are discrete."""
+
+    taken: F32  # [B, K, X] uniformly random past the end of an episode
+    in_slots: F32  # [B, K + 1, W, X] the actions that the policy targets weigh
+    best: F32  # [B, K + 1, X] that of a fresh search, else what was played
+
+    def write(self, cells: Bool, found: SearchResult) -> None:
+        """Replace the stored slots of ``cells`` [B, K + 1] by those of fresh searches, in place."""
+        if self.in_slots.size:
+            self.in_slots[cells] = found.slot_actions
+            self.best[cells] = found.actions_in(found.best_actions)
+
+
+def stored_slots(
+    slices: SliceBatch, mask: Bool, num_policies: int, generator: np.random.Generator
+) -> SlotTargets:
+    """Return what replay holds, as copies.
+
+    Args:
+        slices: B of them.
+        mask: bool [B, K], where an action was taken.
+        num_policies: K + 1.
+        generator: draws B K X numbers.
+    """
+    stored = slices.continuous_actions  # [B, K + 1, X] or further
+    taken = stored[:, : mask.shape[1]]
+    if taken.size:
+        drawn = generator.uniform(-1.0, 1.0, taken.shape).astype(np.float32)
+        taken = np.where(mask[:, :, None], taken, drawn)
+    best = np.zeros((len(stored), num_policies, stored.shape[2]), np.float32)
+    if stored.size:
+        best[:] = stored[:, :num_policies]
+    return SlotTargets(taken, slices.policy_actions[:, :num_policies].copy(), best)
+
+
+def bootstrap_legal_actions(slices: SliceBatch, offsets: I32, agent: AgentConfig) -> Bool:
+    """Return the legal actions at o[t + offset] of offsets [B, L], bool [B, L, M]."""
+    legal = slices.legal_actions
+    if not offsets.size or agent.value_function != "action":
+        legal = legal[:, :, :0]
+    at_offsets: Bool = np.take_along_axis(legal, offsets[:, :, None].astype(np.int64), axis=1)
+    return at_offsets

@@ -22,7 +22,6 @@ from efficientzero.metrics import SearchRates, SectionTimer
 from efficientzero.schema import (
     F32,
     F64,
-    I32,
     Bool,
     Roots,
     SearchResult,
@@ -40,9 +39,12 @@ from reanalyzer.targets.mixed import MixedTarget
 from reanalyzer.targets.retrace import RetraceTarget
 from reanalyzer.targets.search import SearchTarget
 from reanalyzer.targets.slice_targets import (
+    SlotTargets,
     action_mask,
+    bootstrap_legal_actions,
     policy_mask,
     slice_ends,
+    stored_slots,
     value_prefix_targets,
 )
 from reanalyzer.targets.td import TdTarget
@@ -96,14 +98,14 @@ class TargetMaker:
 
         Args:
             config: the run's config.
-            num_actions: A, the range of random actions.
+            num_actions: A, the range of random actions; 0: they are continuous.
             search: on the network with the target weights; larger batches of roots are cut to
                 its size.
             generator: for actions past the end and the choice of reanalysed slices.
             timer: records the sections ``values`` and ``search``.
         """
         self._config, self._search = config, search
-        self._num_actions = num_actions
+        self._num_actions = max(1, num_actions)  # none of an index is read if it is 0
         self._generator, self._timer = generator, timer
         self._cells = CellValues(config, search, timer)
         self._value_target = value_target(config)
@@ -134,14 +136,15 @@ class TargetMaker:
         needs = self._value_target.needs(sample)
         estimates, heads = self._cells.estimates(slices, needs)
         action_values = no_action_value_targets(config, *slices.search_policies.shape[::2])
+        actions = slices.actions[:, : num_actions_in_slice(agent)]
+        mask = action_mask(sample.ends, actions.shape[1])
+        slots = stored_slots(slices, mask[:, :steps], steps + 1, self._generator)
         found, policies = self._values_and_policies(
-            slices, needs, estimates[0], policy_mask(sample.ends, steps), action_values
+            slices, needs, estimates[0], policy_mask(sample.ends, steps), (action_values, slots)
         )
         q = self._cells.action_values(slices, needs.action_values)
         found = found._replace(policies=heads, action_values=q)
         targets = self._value_target.targets(sample, found)
-        actions = slices.actions[:, : num_actions_in_slice(agent)]
-        mask = action_mask(sample.ends, actions.shape[1])
         random_actions = self._generator.integers(0, self._num_actions, size=mask.shape)
         self.diagnostics.add_batch(
             slices,
@@ -183,12 +186,10 @@ class TargetMaker:
             bootstrap_discounts=completion.discounts,
             auxiliary_values=self._auxiliary_values(sample, found, estimates[1:]),
             action_value_targets=action_values,
-            bootstrap_legal_actions=self._bootstrap_legal_actions(slices, completion.offsets),
-            continuous_actions=slices.continuous_actions[:, :steps],
-            policy_actions=slices.policy_actions[:, : steps + 1],
-            best_actions=np.zeros(
-                (len(mask), steps + 1, slices.policy_actions.shape[3]), np.float32
-            ),
+            bootstrap_legal_actions=bootstrap_legal_actions(slices, completion.offsets, agent),
+            continuous_actions=slots.taken,
+            policy_actions=slots.in_slots,
+            best_actions=slots.best,
         )
 
     def value_errors(self, slices: SliceBatch, target_train_step: int) -> F64:
@@ -222,7 +223,12 @@ class TargetMaker:
         )
 
     def _values_and_policies(
-        self, slices: SliceBatch, needs: Needs, values: F32, exists: Bool, action_values: F32
+        self,
+        slices: SliceBatch,
+        needs: Needs,
+        values: F32,
+        exists: Bool,
+        others: tuple[F32, SlotTargets],
     ) -> tuple[Estimates, F32]:
         """Return fresh values, and policy targets [B, K + 1, W].
 
@@ -231,8 +237,10 @@ class TargetMaker:
             needs: of the value target.
             values: f32 [B, K + n + 1], the network's; replaced where searches bootstrap.
             exists: bool [B, K + 1], where a policy target exists.
-            action_values: f32 [B, D, W], their targets, filled in where there was a search.
+            others: targets of action values, f32 [B, D, W], and slots of continuous actions;
+                written to where there was a search.
         """
+        action_values, slots = others
         num_policies = exists.shape[1]
         stored = slices.search_policies[:, :num_policies]
         policies = np.where(exists[:, :, None], stored, 0.0).astype(np.float32)
@@ -252,6 +260,7 @@ class TargetMaker:
             for_policy = SearchResult._make(column[policy_cells[cells]] for column in found)
             for_cells = policy_cells[:, :num_policies]
             policies[for_cells] = for_policy.policies
+            slots.write(for_cells, for_policy)
             add_action_value_targets(action_values, for_cells, for_policy, self._config)
             self.diagnostics.add_searches(for_policy)
         return Estimates(values, root_values[:, :num_policies]), policies
@@ -264,14 +273,6 @@ class TargetMaker:
             for target, values in zip(self._auxiliary_targets, estimates, strict=True)
         ]
         return np.concatenate([np.zeros(shape, np.float32), *columns], axis=1)
-
-    def _bootstrap_legal_actions(self, slices: SliceBatch, offsets: I32) -> Bool:
-        """Return the legal actions at o[t + offset] of offsets [B, L], bool [B, L, M]."""
-        legal = slices.legal_actions
-        if not offsets.size or self._config.agent.value_function != "action":
-            legal = legal[:, :, :0]
-        at_offsets: Bool = np.take_along_axis(legal, offsets[:, :, None].astype(np.int64), axis=1)
-        return at_offsets
 
     def _chosen(self, num_slices: int) -> Bool:
         """Return which slices get policies from a fresh search, bool [B]."""

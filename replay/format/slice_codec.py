@@ -184,6 +184,8 @@ class SliceCodec:
         num_observations, num_policies = self.window_steps + 1, self._num_policies
         num_flags = spec.num_actions if spec.has_legal_actions else 0
         has_players = spec.num_players > 1
+        # At each position of a policy: what was played may count as its best action.
+        num_played = max(num_policies, self._num_actions)
         return SliceBatch(
             frames=np.empty(frames_shape, spec.frame_dtype),
             actions=np.empty((num, self._num_actions), np.int32),
@@ -202,7 +204,7 @@ class SliceCodec:
             legal_actions=np.empty((num, num_observations, num_flags), np.bool_),
             to_play=np.empty((num, num_observations * has_players), np.uint8),
             movers=np.empty((num, num_policies * has_players), np.int32),
-            continuous_actions=np.empty((num, self._num_actions, policy.action_size), np.float32),
+            continuous_actions=np.empty((num, num_played, policy.action_size), np.float32),
             policy_actions=np.empty(
                 (num, num_policies, policy.width, policy.action_size), np.float32
             ),

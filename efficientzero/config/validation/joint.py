@@ -18,6 +18,7 @@ from efficientzero.config.files import REMOVED_FIELDS, ConfigError, config_to_di
 from efficientzero.config.run_fields import ClusterConfig
 from efficientzero.config.spelling import nearest
 from efficientzero.config.validation.behaviour import check_behaviour
+from efficientzero.config.validation.continuous import check_continuous
 from efficientzero.config.validation.devices import check_devices
 from efficientzero.config.validation.horizons import check_horizons
 from efficientzero.config.validation.ranges import check_ranges, require
@@ -130,8 +131,9 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     )
     if spec is not None:
         check_players(config, spec)
+        check_continuous(config, spec)
         require(
-            spec.num_actions >= _FEWEST_ACTIONS,
+            spec.num_actions >= _FEWEST_ACTIONS or spec.action_kind == "continuous",
             f"env.id: {spec.env_id} has {spec.num_actions} action, wanted at least 2",
         )
         require(

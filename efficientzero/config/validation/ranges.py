@@ -31,7 +31,7 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("learner.policy_coefficient", "learner.consistency_coefficient"),
             *("search.planning_horizon", "search.other_horizon_weight"),
             "learner.auxiliary_value_coefficient",
-            "learner.action_value_coefficient",
+            *("learner.action_value_coefficient", "learner.entropy_coefficient"),
             *("learner.reconstruction_coefficient", "learner.reconstruction_train_steps"),
             *("learner.shift_pixels", "learner.intensity_scale", "learner.average_decay"),
             *("cluster.replay_port", "cluster.learner_port", "cluster.max_restarts"),

@@ -1,7 +1,8 @@
 """Actions as gymnasium environments take them, numbered 0 .. A - 1.
 
 ``MultiDiscrete`` and ``MultiBinary`` become one action for each combination, the last factor the
-fastest: index = sum of a_i times the product of n_j, j > i. Used by ``env``.
+fastest: index = sum of a_i times the product of n_j, j > i. A ``Box`` has no numbers: its actions
+are scaled from -1..1. Used by ``env``.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
-from efficientzero.schema import I64, Bool
+from efficientzero.schema import F32, I64, Bool
 
 MOST_COMBINATIONS = 1_024
 """Actions that a search tree takes."""
@@ -23,7 +25,7 @@ class NumberedActions(Protocol):
     num_actions: int
     """A."""
 
-    def decode(self, index: int) -> Any:  # noqa: ANN401  what the environment takes
+    def decode(self, index: Any) -> Any:  # noqa: ANN401  what the environment takes
         """Return action number ``index`` as the environment takes it."""
 
     def mask(self, given: Any) -> Any:  # noqa: ANN401  what the environment says
@@ -95,6 +97,40 @@ class Mixed:
         return mask
 
 
+class Scaled:
+    """The actions of a ``Box`` of floats; numbers in -1..1 stand for them."""
+
+    num_actions = 0
+
+    def __init__(self, space: spaces.Box) -> None:
+        """Keep the bounds; a Box of any rank, which is flattened.
+
+        Raises:
+            ValueError: its numbers are no floats, or its bounds are not finite.
+        """
+        if space.dtype.kind != "f":
+            raise ValueError(f"actions are {space}; wrap it so that they are a Box of floats")
+        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+            raise ValueError(
+                f"actions are {space}, whose bounds are not finite; declare finite ones, with "
+                "gymnasium.wrappers.TransformAction for example"
+            )
+        self.size = int(np.prod(space.shape))
+        """X."""
+        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self._dtype = space.dtype
+
+    def decode(self, index: F32) -> NDArray[Any]:
+        """Return low + (a + 1) (high - low) / 2 of numbers f32 [X], in the Box's shape."""
+        shares = (index.astype(np.float64).reshape(self._low.shape) + 1.0) / 2.0
+        scaled = self._low + shares * (self._high - self._low)
+        return np.clip(scaled, self._low, self._high).astype(self._dtype)
+
+    def mask(self, given: Any) -> Any:  # noqa: ANN401  what the environment says
+        """Return the mask as it is; there is none."""
+        return given
+
+
 def numbered(space: spaces.Space[Any]) -> NumberedActions:
     """Return the actions of a space by number.
 
@@ -111,7 +147,9 @@ def numbered(space: spaces.Space[Any]) -> NumberedActions:
             num = int(np.prod(space.shape))
             twos, zeros = np.full(num, 2, np.int64), np.zeros(num, np.int64)
             return Mixed(twos, zeros, space.shape)
+        case spaces.Box():
+            return Scaled(space)
     raise ValueError(
         f"actions are {space}; wrap it in gymnasium.wrappers.TransformAction whose actions are "
-        "Discrete, MultiDiscrete or MultiBinary"
+        "Discrete, MultiDiscrete, MultiBinary or a Box of floats"
     )

@@ -1,4 +1,4 @@
-"""Any gymnasium environment with numbered actions as a SingleEnv: frames and time limit.
+"""Any gymnasium environment with numbered or Box actions as a SingleEnv: frames and time limit.
 
 Built by the factory for every id that is not an Atari game. Images keep their native resolution.
 Knows no batch and no registry.
@@ -15,10 +15,10 @@ from gymnasium import spaces
 
 from efficientzero.envs.batch import EnvStep, SingleEnv
 from efficientzero.envs.contract import ObservationCheck, reset_values, step_values
-from efficientzero.envs.gym.actions import numbered
+from efficientzero.envs.gym.actions import Scaled, numbered
 from efficientzero.envs.gym.masks import Info, Source, find_source
 from efficientzero.envs.gym.observations import frame_layout, seen, seen_space
-from efficientzero.schema import Frames
+from efficientzero.schema import F32, Frames
 
 _WHITE = np.uint8(255)
 
@@ -42,7 +42,7 @@ class GymEnv(SingleEnv):
         """Take over ``env``.
 
         Args:
-            env: with Discrete, MultiDiscrete or MultiBinary actions.
+            env: with Discrete, MultiDiscrete or MultiBinary actions, or a Box of floats.
             seed: of its first episode, which the others follow.
             max_episode_steps: in env_steps; 0 leaves the environment its own limit only.
             action_repeat: times each action is taken. Here, since gymnasium's wrapper that repeats
@@ -55,6 +55,9 @@ class GymEnv(SingleEnv):
         """
         self._actions = numbered(env.action_space)
         self.num_actions = self._actions.num_actions
+        if isinstance(self._actions, Scaled):
+            self.action_kind, self.action_size = "continuous", self._actions.size
+            reads_masks = False
         self._space = seen_space(env.observation_space)
         self.frame_shape, self.frame_dtype = frame_layout(self._space)
         self.time_limit = max_episode_steps or own_limit
@@ -99,7 +102,7 @@ class GymEnv(SingleEnv):
         """Look for legal actions, or for none: what ``find_masks`` has found elsewhere."""
         self._reads_masks = self.has_legal_actions = has_legal_actions
 
-    def step(self, action: int) -> EnvStep:
+    def step(self, action: int | F32) -> EnvStep:
         """Take one env_step: the action repeated, unless the episode ends before."""
         taken, reward = self._actions.decode(action), 0.0
         for _ in range(self._action_repeat):

@@ -15,7 +15,7 @@ from efficientzero.inference.cpu.folded_layers import (
     FoldedResidualBlock,
     scale_and_shift,
 )
-from efficientzero.networks import ConvDynamics
+from efficientzero.networks import ConvDynamics, IndexPlane
 
 
 class FoldedDynamics(FoldedLayer):
@@ -31,7 +31,7 @@ class FoldedDynamics(FoldedLayer):
         """Fold.
 
         Args:
-            dynamics: the live module.
+            dynamics: the live module, with one plane for the index of the action.
             blocks: its residual blocks, folded.
             size: (h, w) of the latent.
         """
@@ -46,9 +46,12 @@ class FoldedDynamics(FoldedLayer):
     def refresh(self) -> None:
         """Derive the action's map."""
         (dynamics,) = self._sources
+        assert isinstance(dynamics.encode_actions, IndexPlane)
         weight = dynamics.conv.weight
         scale, _ = scale_and_shift(dynamics.norm, None, weight)
-        plane = torch.full((1, 1, *self._size), 1.0 / dynamics.num_actions, device=weight.device)
+        plane = torch.full(
+            (1, 1, *self._size), 1.0 / dynamics.encode_actions.num_actions, device=weight.device
+        )
         added = F.conv2d(plane, weight[:, -1:], padding=1) * scale[:, None, None]
         self._hold(action_map=added.contiguous(memory_format=torch.channels_last))
 

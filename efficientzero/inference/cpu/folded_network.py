@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from itertools import chain
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from efficientzero.networks import (
     Classifier,
     ConvDynamics,
     EfficientZeroNet,
+    IndexPlane,
     LstmCell,
     NoisyLinear,
     ResidualBlock,
@@ -109,7 +111,7 @@ def _replace_children(module: nn.Module, latent_shape: tuple[int, ...]) -> None:
 
 
 def _folded(module: nn.Module, latent_shape: tuple[int, ...]) -> nn.Module:
-    if isinstance(module, ConvDynamics) and isinstance(module.norm, nn.BatchNorm2d):
+    if _has_action_map(module):
         return FoldedDynamics(module, _folded(module.blocks, latent_shape), latent_shape[1:])
     layer = _folded_layer(module)
     if layer is not None:
@@ -118,6 +120,15 @@ def _folded(module: nn.Module, latent_shape: tuple[int, ...]) -> nn.Module:
         module = _with_folded_convs(module)
     _replace_children(module, latent_shape)
     return module
+
+
+def _has_action_map(module: nn.Module) -> TypeGuard[ConvDynamics]:
+    """Return whether all actions add multiples of one map: their plane is the index's."""
+    return (
+        isinstance(module, ConvDynamics)
+        and isinstance(module.norm, nn.BatchNorm2d)
+        and isinstance(module.encode_actions, IndexPlane)
+    )
 
 
 def _folded_layer(module: nn.Module) -> FoldedLayer | None:

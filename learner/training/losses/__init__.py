@@ -1,5 +1,6 @@
 """The training loss and its parts."""
 
+from learner.training.losses.continuous_policy import gaussian_numbers
 from learner.training.losses.loss_input import LossInput, importance_weights
 from learner.training.losses.parts import loss_parts
 from learner.training.losses.unrolled_loss import (
@@ -19,6 +20,7 @@ __all__ = [
     "LossTerms",
     "Unrolled",
     "compute_loss",
+    "gaussian_numbers",
     "importance_weights",
     "loss_parts",
     "parts_at",

@@ -20,12 +20,16 @@ class LossInput:
     actions: Tensor  # i64 [B, K]; [B, K + 1] where action values are trained
     value_prefixes: Tensor  # f32 [B, K]
     values: Tensor  # f32 [B, K + 1]
-    policies: Tensor  # f32 [B, K + 1, A]; all zero where there is no policy target
+    policies: Tensor  # f32 [B, K + 1, W]; all zero where there is no policy target
     mask: Tensor  # f32, shape of actions; 1 where action t+k exists
     importance_weights: Tensor  # f32 [B]
     auxiliary_values: Tensor | None = None  # f32 [B, H, K + 1]; None: there is one horizon
     action_value_targets: Tensor | None = None  # f32 [B, K + 1, A], NaN: none; None: no part
     value_distributions: Tensor | None = None  # f32 [B, K + 1, bins] where they are trained
+    # Only of continuous actions, whose ``actions`` are all 0:
+    continuous_actions: Tensor | None = None  # f32 [B, K, X] in -1..1
+    policy_actions: Tensor | None = None  # f32 [B, K + 1, W, X] the slots of ``policies``
+    best_actions: Tensor | None = None  # f32 [B, K + 1, X]
     # Only before ``LocalTargets`` has completed ``values``:
     bootstrap_observations: Tensor | None = None  # u8 or f32 [B, K + 1, *observation]
     bootstrap_discounts: Tensor | None = None  # f32 [B, K + 1] what their values count; or 0
@@ -35,6 +39,11 @@ class LossInput:
     def num_unroll_steps(self) -> int:
         """K."""
         return self.value_prefixes.shape[1]
+
+    @property
+    def taken_actions(self) -> Tensor:
+        """Return what the model is unrolled with: i64 [B, K] or more, or f32 [B, K, X]."""
+        return self.actions if self.continuous_actions is None else self.continuous_actions
 
     @property
     def step_mask(self) -> Tensor:

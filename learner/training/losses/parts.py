@@ -12,6 +12,7 @@ from torch import Tensor
 from efficientzero.config import Config
 from learner.training.losses.action_values import action_value_distillation
 from learner.training.losses.consistency import consistency_part
+from learner.training.losses.continuous_policy import continuous_policy_parts
 from learner.training.losses.loss_input import LossInput
 from learner.training.losses.nce import Gather, own_rows
 from learner.training.losses.reconstruction import reconstruction
@@ -19,7 +20,9 @@ from learner.training.losses.unrolled_loss import LossPart, Unrolled
 from learner.training.losses.value_loss import value_loss
 
 
-def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...]:
+def loss_parts(
+    config: Config, gather: Gather = own_rows, *, action_size: int = 0
+) -> tuple[LossPart, ...]:
     """Return the parts in the order in which they are added; the order decides rounding.
 
     Policy, value and, where a model is unrolled, value prefix are always reported. The others cost
@@ -28,12 +31,13 @@ def loss_parts(config: Config, gather: Gather = own_rows) -> tuple[LossPart, ...
     Args:
         config: the run's.
         gather: joins the rows of all ranks, for parts that compare slices with each other.
+        action_size: X, the numbers of a continuous action; 0: actions are discrete.
     """
     learner = config.learner
-    parts: tuple[LossPart, ...] = (
-        LossPart("policy", learner.policy_coefficient, policy),
-        LossPart("value", learner.value_coefficient, value_loss(config)),
-    )
+    parts: tuple[LossPart, ...] = (LossPart("policy", learner.policy_coefficient, policy),)
+    if action_size:
+        parts = continuous_policy_parts(learner, action_size)
+    parts += (LossPart("value", learner.value_coefficient, value_loss(config)),)
     if config.agent.num_unroll_steps > 0:
         parts += (LossPart("value_prefix", learner.value_prefix_coefficient, value_prefix),)
     if learner.consistency_coefficient > 0:

@@ -44,7 +44,7 @@ class LossTerms:
     latents: Tensor  # f32 [B, *latent] of o[t]
     value_logits: Tensor  # f32 [B, K + 1, bins] as in ``Unrolled``
     value_prefix_logits: Tensor  # f32 [B, K, bins]
-    policy_logits: Tensor  # f32 [B, K + 1, A]
+    policy_logits: Tensor  # f32 [B, K + 1, A], or [B, K + 1, 2 X] of continuous actions
 
 
 class Unrolled(NamedTuple):
@@ -53,7 +53,7 @@ class Unrolled(NamedTuple):
     network: EfficientZeroNet
     latents: Sequence[Tensor]  # K + 1 times f32 [B, *latent], of o[t] first
     value_logits: Tensor  # f32 [B, K + 1, bins] of what the value loss trains: V(s) or Q(s, a)
-    policy_logits: Tensor  # f32 [B, K + 1, A]
+    policy_logits: Tensor  # f32 [B, K + 1, A], or [B, K + 1, 2 X] of continuous actions
     value_prefix_logits: Tensor  # f32 [B, K, bins]
     next_latents: Tensor | None
     """f32 [B, K, *latent] of the true o[t+1] .. o[t+K], no gradient; None if no part needs them."""
@@ -213,7 +213,7 @@ def unroll(
             lstm_states = torch.zeros_like(lstm_states)
         if gradient_scaling == "muzero":
             latents = scale_gradient(latents, 0.5)
-        step = network.recurrent_inference(latents, lstm_states, batch.actions[:, k])
+        step = network.recurrent_inference(latents, lstm_states, batch.taken_actions[:, k])
         latents, lstm_states = step.latents, step.lstm_states
         if gradient_scaling == "reference" and latents.requires_grad:
             # A hook sees the sum of the gradients of all users, including the heads in the call.

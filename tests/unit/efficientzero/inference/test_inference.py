@@ -3,7 +3,7 @@
 import torch
 
 from efficientzero.inference.node_pools import NUM_INDEX_ROWS, Rows
-from efficientzero.inference.search_network import _IndexedStep, _SlabStep
+from efficientzero.inference.steps import IndexedStep, SlabStep
 from tests.unit.efficientzero.inference.test_folded_network import SMALL_IMAGE, build
 
 
@@ -18,11 +18,11 @@ def test_a_step_that_reads_its_place_from_the_indices_stores_what_the_other_stor
     assert len(indices) == NUM_INDEX_ROWS
     stored = []
     with torch.inference_mode():
-        for kind in (_SlabStep, _IndexedStep):
+        for kind in (SlabStep, IndexedStep):
             step = kind(network, rows, batch, "float32")
             pools = latents.clone(), states.clone()
             flat = [pool.flatten(0, 1) for pool in pools]
-            slabs = [pool[2] for pool in pools] if kind is _SlabStep else []
+            slabs = [pool[2] for pool in pools] if kind is SlabStep else []
             stored.append((step(*flat, indices, *slabs), *pools))
     for slab, indexed in zip(*stored, strict=True):
         assert torch.equal(slab, indexed)

@@ -7,7 +7,13 @@ import torch
 from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from efficientzero.networks.squashed_gaussian import Gaussian, draw, entropy, log_prob, parameters
+from efficientzero.networks.actions.squashed_gaussian import (
+    Gaussian,
+    draw,
+    entropy,
+    log_prob,
+    parameters,
+)
 
 
 def gaussian(mean: list[float], scale: list[float]) -> Gaussian:

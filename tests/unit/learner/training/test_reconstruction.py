@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from efficientzero.metrics.section_timer import SectionTimer
-from efficientzero.networks.decoder import make_decoder
+from efficientzero.networks.images.decoder import make_decoder
 from efficientzero.schema import EnvSpec
 from learner.training.losses import LossPart, Unrolled, parts_at
 from learner.training.losses.reconstruction import reconstruction

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientzero.config import NetworkConfig, downsample_of, latent_size
+from efficientzero.networks.actions.codes import IndexPlane, NumberPlanes, plane_encoder
 from efficientzero.networks.blocks import ResidualBlock, Trunk, conv3x3, scale_pixels
 from efficientzero.networks.classifiers import NormFactory
 from efficientzero.networks.norms import conv_norm, vector_norm
@@ -41,29 +42,34 @@ class ConvDynamics(nn.Module):
     """A latent and an action to the next latent."""
 
     def __init__(
-        self, channels: int, *, num_actions: int, num_blocks: int, norm: NormFactory
+        self,
+        channels: int,
+        *,
+        encode_actions: IndexPlane | NumberPlanes,
+        num_blocks: int,
+        norm: NormFactory,
     ) -> None:
         """Create the action-conditioned convolution and ``num_blocks`` residual blocks."""
         super().__init__()
-        self.num_actions = num_actions
-        self.conv = conv3x3(channels + 1, channels)
+        self.encode_actions = encode_actions
+        self.conv = conv3x3(channels + encode_actions.size, channels)
         self.norm = norm(channels)
         self.blocks = _residual_blocks(channels, num_blocks, norm)
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """Map latents f32 [B, C, h, w] and actions i64 [B] to the next latents, alike."""
-        x = self.norm(self.conv(self._with_action_plane(latents, actions)))
+        """Map latents f32 [B, C, h, w] and actions, i64 [B] or f32 [B, X], to the next latents."""
+        x = self.norm(self.conv(self._with_action_planes(latents, actions)))
         # The incoming latent is added so that gradients survive the unroll.
         next_latents: Tensor = self.blocks(F.relu_(x + latents))
         return next_latents.float()
 
-    def _with_action_plane(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """Append a plane of the constant action / num_actions: [B, C + 1, h, w]."""
+    def _with_action_planes(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """Append planes of the action's P numbers: [B, C + P, h, w]."""
         batch, _, height, width = latents.shape
-        constants = actions.to(latents.dtype) / self.num_actions
-        plane = constants.view(batch, 1, 1, 1).expand(batch, height, width, 1)
-        # Joined as [B, h, w, C + 1] and seen as [B, C + 1, h, w]: channels-last without a copy.
-        return torch.cat([latents.permute(0, 2, 3, 1), plane], dim=3).permute(0, 3, 1, 2)
+        constants = self.encode_actions(actions)  # [B, P]
+        planes = constants[:, None, None].expand(batch, height, width, -1)
+        # Joined as [B, h, w, C + P] and seen as [B, C + P, h, w]: channels-last without a copy.
+        return torch.cat([latents.permute(0, 2, 3, 1), planes], dim=3).permute(0, 3, 1, 2)
 
 
 def make_conv_trunk(config: NetworkConfig, spec: EnvSpec) -> Trunk:
@@ -76,7 +82,7 @@ def make_conv_trunk(config: NetworkConfig, spec: EnvSpec) -> Trunk:
         representation=ConvRepresentation(_layers(frame_channels, config, downsample)),
         dynamics=ConvDynamics(
             channels,
-            num_actions=spec.num_actions,
+            encode_actions=plane_encoder(spec),
             num_blocks=config.num_blocks,
             norm=norm,
         ),

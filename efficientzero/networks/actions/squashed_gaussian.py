@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 _MEAN_BOUND = 5.0
@@ -83,7 +84,7 @@ def entropy(policy: Gaussian) -> Tensor:
 
 
 @functools.cache
-def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+def _quadrature() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return nodes and weights of expectations under a standard normal distribution."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NUM_NODES)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_NUM_NODES)  # type: ignore[no-untyped-call]
     return nodes, weights / weights.sum()

@@ -1,0 +1,1 @@
+"""How actions enter a network, and the policy over continuous ones."""
