@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -230,9 +230,6 @@ class ReplayStep(NamedTuple):
     policy_actions: F32 | None = None  # [W, X] the actions in the slots of ``search_policy``
 
 
-ArrayT = TypeVar("ArrayT", Frames, "torch.Tensor")
-
-
 class SliceBatch(NamedTuple):
     """B windows of episodes, each round a step t, padded to fixed length.
 
@@ -263,26 +260,6 @@ class SliceBatch(NamedTuple):
     continuous_actions: F32  # [B, K + 1, X]
     policy_actions: F32  # [B, K + 1, W, X] the actions of ``search_policies``
     # continuous_actions and policy_actions reach as far as actions and search_policies
-
-
-def stack_window(frames: ArrayT, start: int, num_stacked_frames: int) -> ArrayT:
-    """Return the observation whose oldest frame is ``frames[:, start]``.
-
-    Args:
-        frames: [B, F, C, H, W] or [B, F, D], in order of time.
-        start: offset of the oldest frame; in a window that begins S - 1 frames before o_t,
-            offset k gives o_{t+k}.
-        num_stacked_frames: S.
-
-    Returns:
-        [B, S*C, H, W] or [B, S*D], oldest frame first. A view where the layout allows it.
-    """
-    batch_size, num_frames, num_channels, *rest = frames.shape
-    stop = start + num_stacked_frames
-    if start < 0 or stop > num_frames:
-        raise ValueError(f"start: got {start}, wanted 0..{num_frames - num_stacked_frames}")
-    window = frames[:, start:stop]
-    return window.reshape((batch_size, num_stacked_frames * num_channels, *rest))
 
 
 class Phase(IntEnum):

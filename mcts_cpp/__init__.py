@@ -18,6 +18,6 @@ except ModuleNotFoundError as error:
         "mcts_cpp._core is not built; run `make setup` or `pip install -e .`"
     ) from error
 
-from mcts_cpp.sampled_actions import sampled_logits
+from mcts_cpp.sampled_actions import SPARE_LOGIT, sampled_logits
 
-__all__ = ["SearchParams", "TreeBatch", "sampled_logits"]
+__all__ = ["SPARE_LOGIT", "SearchParams", "TreeBatch", "sampled_logits"]

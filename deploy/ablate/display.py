@@ -20,7 +20,7 @@ from rich.text import Text
 from deploy.ablate.check import CheckedCell, CheckedGrid
 from deploy.ablate.grid import ENV, SEED
 from deploy.ablate.runner import CellRun
-from deploy.launching.groups import is_used
+from deploy.launching import is_used
 from deploy.results import format_duration
 from deploy.supervising import LiveBlock
 from efficientzero.config import experiment_values

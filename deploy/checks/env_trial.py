@@ -55,7 +55,10 @@ def env_notes(config: Config, facts: EnvFacts) -> list[tuple[str, str]]:
         if spec.is_image
         else f"vectors of {spec.frame_shape[0]}"
     )
-    notes = [("env", f"{spec.env_id}: {looks}, {spec.num_actions} actions")]
+    acts = f"{spec.num_actions} actions"
+    if spec.action_kind == "continuous":
+        acts = f"continuous actions of {spec.action_size} number{'s' * (spec.action_size > 1)}"
+    notes = [("env", f"{spec.env_id}: {looks}, {acts}")]
     if not facts.time_limit and not (env.max_episode_steps and env.final_eval_max_episode_steps):
         notes.append(
             (

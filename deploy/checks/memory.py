@@ -17,7 +17,7 @@ import numpy as np
 from deploy.checks.preflight import PreflightError, size
 from deploy.checks.process_memory import ERROR, batch_bytes, number_of, process_memory
 from efficientzero.config import Config
-from efficientzero.schema import EnvSpec
+from efficientzero.schema import EnvSpec, PolicyShape
 
 MAX_MEMORY_SHARE = 0.8
 """Of what is available, for replay: the processes themselves need the rest."""
@@ -30,6 +30,7 @@ _SECOND_ITEM_BYTES = 1_100  # where priorities are refreshed, measured
 # Measured with random frames and episodes of one step: more than any task's transitions take.
 _SHORTEST_EPISODE_BYTES = 1_500
 _ALLOCATOR = 1.2
+_FLOAT_BYTES = 4
 
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 _UNLIMITED = 2**60
@@ -65,6 +66,9 @@ def replay_memory(config: Config, spec: EnvSpec) -> ReplayMemory:
     frame_bytes = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
     stored = frame_bytes // _IMAGE_COMPRESSION if spec.is_image else frame_bytes
     items = _ITEM_BYTES + (_SECOND_ITEM_BYTES if config.replay.priority_refresh_share else 0)
+    policy = PolicyShape.of(spec, config.search.sampled_actions)
+    if policy.action_size:  # drawn actions are stored, and random numbers do not compress
+        items += _FLOAT_BYTES * policy.width * (1 + policy.action_size)
     return ReplayMemory(
         transitions=min(config.replay.capacity, config.budget.env_steps),
         per_transition=items + stored,

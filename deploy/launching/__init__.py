@@ -10,7 +10,7 @@ from deploy.launching.command_line import (
 from deploy.launching.components import COMPONENTS
 from deploy.launching.config_checks import check_config
 from deploy.launching.env_kwargs import REGISTRY, join_kwargs, kwarg_text
-from deploy.launching.groups import distance_from_presets
+from deploy.launching.groups import distance_from_presets, is_used
 from deploy.launching.plan import make_plan
 from deploy.launching.tokens import local_credentials
 
@@ -20,6 +20,7 @@ __all__ = [
     "ShortOptions",
     "check_config",
     "distance_from_presets",
+    "is_used",
     "join_kwargs",
     "kwarg_text",
     "local_credentials",

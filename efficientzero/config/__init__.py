@@ -25,7 +25,6 @@ from efficientzero.config.derived import (
 from efficientzero.config.fields import Config
 from efficientzero.config.files import (
     LATER_NAMED_FIELDS,
-    PRESETS,
     REMOVED_FIELDS,
     ConfigError,
     config_from_dict,
@@ -34,11 +33,10 @@ from efficientzero.config.files import (
     experiment_values,
     flatten,
     hyperparameters,
-    load_preset,
-    preset_of_env,
     whole,
 )
 from efficientzero.config.image_sizes import downsample_of, latent_size, trunk_of, with_downsample
+from efficientzero.config.preset_files import PRESETS, load_preset, preset_of_env
 from efficientzero.config.role_fields import (
     ActorConfig,
     LearnerConfig,

@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
@@ -19,28 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from efficientzero.config.fields import Config
 from efficientzero.config.spelling import nearest
-
-PRESETS = (
-    *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning", "q-search"),
-    *("minatar", "cartpole", "acrobot", "catch", "catch-q", "cartpole-q"),
-    *("connectfour", "tictactoe"),
-    *("pendulum", "lunarlander-continuous", "control"),
-)
-"""Names of the presets, the reference first. Each is a TOML file of differences."""
-
-_SAME_GAMES = {
-    "PettingZoo/tictactoe_v3": "OpenSpiel/tic_tac_toe",
-    "PettingZoo/connect_four_v3": "OpenSpiel/connect_four",
-    "PettingZoo/go_v5": "OpenSpiel/go",
-}
-"""Games of another library that a preset is for as well."""
-
-_CONTROL_TASKS = (
-    *("Ant", "BipedalWalker", "BipedalWalkerHardcore", "HalfCheetah", "Hopper", "Humanoid"),
-    *("HumanoidStandup", "InvertedDoublePendulum", "InvertedPendulum", "MountainCarContinuous"),
-    *("Pusher", "Reacher", "Swimmer", "Walker2d"),
-)
-"""gymnasium's tasks with continuous actions, without version, that have no preset."""
 
 _NOT_IN_HASH = ("seed", "cluster", "tracking", "preset")
 """Top-level keys that do not change results, or only repeat other keys."""
@@ -203,35 +179,6 @@ def _without_removed(values: Mapping[str, Any], prefix: str = "") -> dict[str, A
     return kept
 
 
-def load_preset(name: str) -> Config:
-    """Return the defaults changed by preset ``name``."""
-    if name not in PRESETS:
-        raise ConfigError(
-            f"preset: got {name!r}, wanted one of {', '.join(PRESETS)}{nearest(name, PRESETS)}"
-        )
-    return config_from_dict({**_preset_values(name), "preset": name})
-
-
-def preset_of_env(env_id: str) -> str | None:
-    """Return the preset made for an environment, None if there is none.
-
-    A preset for one environment of a namespace (``MinAtar/``) is for all of them. Atari games have
-    several presets.
-    """
-    env_id = _SAME_GAMES.get(env_id, env_id)
-    ids = {name: _preset_values(name).get("env", {}).get("id", "") for name in PRESETS}
-    exact = [name for name, own in ids.items() if own == env_id]
-    namespace = env_id.rpartition("/")[0]
-    alike = [name for name, own in ids.items() if namespace and own.startswith(f"{namespace}/")]
-    return next(iter(exact + alike), None)
-    for name in PRESETS:
-        own = _preset_values(name).get("env", {}).get("id", "")
-        namespace = own.rpartition("/")[0]
-        if own and (own == env_id or (namespace and env_id.startswith(f"{namespace}/"))):
-            return name
-    return "control" if env_id.rpartition("-v")[0] in _CONTROL_TASKS else None
-
-
 def whole(value: Any, like: object) -> Any:  # noqa: ANN401  any value of a config
     """Return ``value``, as an int if ``like`` is one and it is a whole float: TOML's 1e5."""
     is_whole = isinstance(value, float) and value.is_integer() and type(like) is int
@@ -289,11 +236,6 @@ def config_hash(config: Config, origin: Mapping[str, Any] = MappingProxyType({})
             del values[key]
     text = json.dumps({**values, **origin}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _preset_values(name: str) -> dict[str, Any]:
-    text = resources.files("efficientzero.config").joinpath(f"presets/{name}.toml").read_text()
-    return tomllib.loads(text)
 
 
 def _nearest_key(key: str) -> str:

@@ -1,7 +1,8 @@
 """Observations from frames: the last S of them along the channel axis, oldest first.
 
 ``FrameStack`` serves the actor and the evaluator, one row per environment. The reanalyzer and the
-learner cut the same observations out of replayed windows (``slices.stack_window``). No game here.
+learner cut the same observations out of replayed windows (``replay.format.stack_window``). No game
+here.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from efficientzero.inference.node_pools import ACTIONS, KEEPS_LSTM, NODES, Rows
 from efficientzero.inference.steps import Precision, Step
 from efficientzero.networks import EfficientZeroNet, StepAnswers, squashed_gaussian
 from efficientzero.schema import EnvSpec
-from mcts_cpp.sampled_actions import SPARE_LOGIT
+from mcts_cpp import SPARE_LOGIT
 
 
 class SlotShape(NamedTuple):

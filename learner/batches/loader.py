@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from efficientzero.config import Config, has_local_targets, importance_exponent
-from efficientzero.schema import EnvSpec, stack_window
+from efficientzero.schema import EnvSpec
 from learner.batches.augmentation import Augmentation
 from learner.training.losses import LossInput, importance_weights, loss_parts
-from replay.format import BATCH_FIELDS, TrainingBatch
+from replay.format import BATCH_FIELDS, TrainingBatch, stack_window
 
 _SENT = tuple(name for name, field in BATCH_FIELDS.items() if field.is_sent)
 _AS_SENT = tuple(

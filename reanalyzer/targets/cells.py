@@ -12,10 +12,11 @@ import numpy as np
 
 from efficientzero.config import Config
 from efficientzero.metrics import SectionTimer
-from efficientzero.schema import F32, Bool, Frames, SliceBatch, stack_window
+from efficientzero.schema import F32, Bool, Frames, SliceBatch
 from efficientzero.search import Planner, best_legal, over_legal
 from reanalyzer.root_batch import value_batch_size
 from reanalyzer.targets.value_target import Needs
+from replay.format import stack_window
 
 
 class CellValues:

@@ -10,6 +10,7 @@ from replay.format.training_batch import (
     TrainingBatch,
     batch_fields,
 )
+from replay.format.window_frames import stack_window
 
 __all__ = [
     "BATCH_FIELDS",
@@ -23,4 +24,5 @@ __all__ = [
     "decode_batch",
     "encode_batch",
     "has_optional_groups",
+    "stack_window",
 ]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from efficientzero.config.fields import Config
-from efficientzero.config.files import PRESETS, config_to_dict, flatten
+from efficientzero.config.files import config_to_dict, flatten
+from efficientzero.config.preset_files import PRESETS
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = flatten(config_to_dict(Config()))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from efficientzero.config.files import PRESETS, load_preset
+from efficientzero.config.preset_files import PRESETS, load_preset
 from tests.golden import presets
 
 GOLDEN = json.loads(presets.FILE.read_text())

@@ -15,8 +15,9 @@ import torch
 from deploy.launching.groups import run_group
 from efficientzero.config.compat import COMPAT_GROUPS
 from efficientzero.config.fields import Config
-from efficientzero.config.files import PRESETS, config_from_dict, config_hash, load_preset
+from efficientzero.config.files import config_from_dict, config_hash
 from efficientzero.config.image_sizes import with_downsample
+from efficientzero.config.preset_files import PRESETS, load_preset
 from learner.training.network import seeded_network
 from tests.support.fakes import tiny_run
 

@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from efficientzero.config.fields import Config
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from efficientzero.envs import probe_env_spec
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import run_pb2

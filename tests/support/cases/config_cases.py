@@ -9,7 +9,8 @@ from typing import Any
 import hypothesis.strategies as st
 
 from efficientzero.config.fields import Config
-from efficientzero.config.files import PRESETS, config_from_dict, config_to_dict
+from efficientzero.config.files import config_from_dict, config_to_dict
+from efficientzero.config.preset_files import PRESETS
 
 ODD_TEXT = st.one_of(
     st.text(max_size=20),

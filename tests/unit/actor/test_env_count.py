@@ -8,7 +8,7 @@ import torch
 
 from actor.env_count import TurnTimes, candidates, choose, env_count
 from efficientzero.config.fields import BudgetConfig, ClusterConfig, Config
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from efficientzero.config.validation import validate
 from efficientzero.envs import probe_env_spec
 from efficientzero.networks import make_network

@@ -12,7 +12,7 @@ from benchmarks.baselines.command import BaselinesCommand, train_baselines
 from benchmarks.baselines.dqn import NStep, Replay
 from benchmarks.baselines.ppo import PpoConfig, generalized_advantages
 from benchmarks.baselines.tasks import Curve, Task
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 
 DISCOUNT = 0.5
 

@@ -8,7 +8,7 @@ from benchmarks.__main__ import main
 from benchmarks.pages import cpu_profile
 from benchmarks.pages.cpu_profile import read_profile
 from deploy.results.wandb_history import Row
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from efficientzero.runs.run_folder import write_json
 from tests.support.fakes import tiny_run
 

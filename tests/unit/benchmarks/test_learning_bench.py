@@ -28,7 +28,7 @@ from benchmarks.learning.results import (
 from benchmarks.learning.scores import normalized_aggregates
 from benchmarks.pages.arms import arm_names, read_cells
 from efficientzero.config.fields import Config
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from efficientzero.runs.run_folder import write_json
 from tests.support.finished_runs import SUMMARY, finish
 

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.pages import played_games, simulations
 from benchmarks.pages.simulations import Played, draw, levels
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from efficientzero.runs.run_folder import RunInfo, write_json
 from tests.support.fakes import tiny_run
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from deploy.launching import command_line
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from learner.__main__ import _EXIT_GRACE_S
 
 ROOT = Path(__file__).parents[3]

@@ -21,7 +21,8 @@ from deploy.ablate.grid import Grid, expand
 from deploy.checks.devices import visible_gpus
 from deploy.checks.preflight import check_run_id
 from deploy.launching import command_line
-from efficientzero.config.files import PRESETS, ConfigError, config_hash, load_preset
+from efficientzero.config.files import ConfigError, config_hash
+from efficientzero.config.preset_files import PRESETS, load_preset
 from efficientzero.config.validation import validate
 from tests.support.cases.config_cases import CHANGES, changed
 from tests.support.fakes import tiny_run

@@ -17,7 +17,7 @@ from deploy.ablate.__main__ import find_cell, main
 from deploy.ablate.emit import cpus_wanted, index_ranges
 from deploy.ablate.grid import expand
 from deploy.ablate.options import parse
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from tests.support.cases.config_cases import changed
 from tests.support.fakes import tiny_run
 

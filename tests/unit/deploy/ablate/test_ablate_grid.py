@@ -10,7 +10,8 @@ from deploy.ablate.__main__ import find_cell, grid_arguments, main, parse
 from deploy.ablate.grid import Grid, arms, expand, override, parse_vary, read_grid
 from deploy.launching.components import COMPONENTS
 from efficientzero.config.fields import Config
-from efficientzero.config.files import ConfigError, config_to_dict, flatten, load_preset
+from efficientzero.config.files import ConfigError, config_to_dict, flatten
+from efficientzero.config.preset_files import load_preset
 from efficientzero.config.validation import validate
 
 CATCH = load_preset("catch")

@@ -16,7 +16,7 @@ from deploy.ablate.display import GridConsole, progress_line, results_table
 from deploy.ablate.grid import Grid, expand
 from deploy.ablate.runner import GridRunner
 from deploy.supervising.stop_requests import StopRequests
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from tests.support.fakes import tiny_run
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from deploy.ablate.runner import GridRunner
 from deploy.checks.preflight import MIN_FREE_BYTES
 from deploy.launching.tokens import make_local_credentials
 from deploy.supervising.stop_requests import StopRequests
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from efficientzero.process.runtime import StopSignal
 from tests.support.fakes import tiny_run
 

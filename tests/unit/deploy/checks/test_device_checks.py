@@ -6,7 +6,8 @@ import pytest
 
 import launch
 from deploy.checks import PreflightError, check_run_devices, device_notes, devices
-from efficientzero.config.files import ConfigError, load_preset
+from efficientzero.config.files import ConfigError
+from efficientzero.config.preset_files import load_preset
 from efficientzero.config.validation import validate
 from tests.support.cases.config_cases import changed
 

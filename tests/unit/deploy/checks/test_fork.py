@@ -18,7 +18,8 @@ from deploy.checks.preflight import PreflightError
 from deploy.launching.groups import run_group
 from deploy.supervising.topology import processes
 from efficientzero.config import validate
-from efficientzero.config.files import ConfigError, config_hash, load_preset
+from efficientzero.config.files import ConfigError, config_hash
+from efficientzero.config.preset_files import load_preset
 from efficientzero.envs import probe_env_spec
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.runs.lineage import PARENT_CHECKPOINT, Lineage

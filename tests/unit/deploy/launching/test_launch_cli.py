@@ -20,7 +20,7 @@ from deploy.launching import command_line, plan, tokens
 from deploy.launching.prepare import default_run_id, prepare
 from deploy.supervising.local_run import Plan, advice_lines
 from efficientzero.config.fields import Config, EnvConfig
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from efficientzero.runs.lease import take_lease
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec

@@ -14,7 +14,7 @@ from deploy.launching.prepare import default_run_id, prepare, prepare_resume
 from deploy.launching.serve import existing_run
 from deploy.results.wandb_history import find_runs
 from efficientzero.config.fields import EnvConfig
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from efficientzero.metrics.wandb_limits import check_environment, check_wandb_name
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import cluster_pb2

@@ -24,7 +24,8 @@ from deploy.report.run_files import ReportError
 from deploy.report.runs import LeftOut, compared_values, method_of, read_runs
 from deploy.report.scores import make_scales, score_matrices
 from deploy.report.tables import Table
-from efficientzero.config.files import config_to_dict, flatten, load_preset
+from efficientzero.config.files import config_to_dict, flatten
+from efficientzero.config.preset_files import load_preset
 from tests.support.cases.report_cases import make_run
 
 SAMPLES = 50

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.results.summary import summary_lines
 from deploy.supervising import status
-from efficientzero.config.files import load_preset
+from efficientzero.config.preset_files import load_preset
 from efficientzero.process.free_ports import free_port
 from efficientzero.rpc.stubs import run_pb2
 from efficientzero.runs.results.run_summary import Outcome, save_summary, summarize

@@ -9,7 +9,8 @@ from deploy.launching import command_line
 from deploy.launching.groups import run_group
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.fields import CompatConfig, Config
-from efficientzero.config.files import ConfigError, config_from_dict, load_preset
+from efficientzero.config.files import ConfigError, config_from_dict
+from efficientzero.config.preset_files import load_preset
 from efficientzero.config.validation import validate
 from efficientzero.envs import probe_env_spec
 

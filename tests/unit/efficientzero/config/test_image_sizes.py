@@ -12,8 +12,9 @@ import torch
 from deploy.launching.config_checks import check_config
 from deploy.launching.prepare import prepare, prepare_resume
 from efficientzero.config.fields import Config, NetworkConfig
-from efficientzero.config.files import config_hash, load_preset
+from efficientzero.config.files import config_hash
 from efficientzero.config.image_sizes import chosen_downsample, downsample_of, with_downsample
+from efficientzero.config.preset_files import load_preset
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import EnvSpec
 from learner.training.network import describe_network, train_step_cost

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from efficientzero.envs import FrameStack
-from efficientzero.schema import EnvSpec, Observed, stack_window
+from efficientzero.schema import EnvSpec, Observed
+from replay.format import stack_window
 
 IMAGE = EnvSpec(
     env_id="image", frame_shape=(3, 4, 5), frame_dtype="uint8", num_actions=2, num_stacked_frames=4

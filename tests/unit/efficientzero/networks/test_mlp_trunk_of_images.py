@@ -9,7 +9,8 @@ from torch import nn
 
 from deploy.checks.process_memory import process_memory
 from efficientzero.config.fields import Config, NetworkConfig
-from efficientzero.config.files import ConfigError, load_preset
+from efficientzero.config.files import ConfigError
+from efficientzero.config.preset_files import load_preset
 from efficientzero.config.validation import validate
 from efficientzero.inference.cpu.folded_network import FoldedNetwork
 from efficientzero.networks import make_network

@@ -8,7 +8,8 @@ import pytest
 import launch
 from benchmarks.__main__ import main as benchmarks
 from deploy.launching import command_line
-from efficientzero.config.files import ConfigError, config_from_dict, load_preset
+from efficientzero.config.files import ConfigError, config_from_dict
+from efficientzero.config.preset_files import load_preset
 from efficientzero.config.spelling import closest
 from efficientzero.process.options import whole_number
 from efficientzero.worker.role_arguments import parse_server_line, parse_worker_line

@@ -21,7 +21,8 @@ from deploy.checks.fork import find_fork
 from deploy.results.fairness import read_stamp
 from deploy.results.summary import summary_lines
 from deploy.supervising.monitor import RunMonitor
-from efficientzero.config.files import ConfigError, load_preset
+from efficientzero.config.files import ConfigError
+from efficientzero.config.preset_files import load_preset
 from efficientzero.metrics.tracker import resolve_mode
 from efficientzero.process.liveness import read_life_signs
 from efficientzero.process.runtime import StopSignal
