@@ -42,6 +42,7 @@ from learner.records import FairnessRecord, PrioritySink, RunRecord, saver_of, s
 from learner.resume import resume
 from learner.services import Claims, ClusterServicer, GrpcServer
 from learner.training import (
+    CollapseAlarm,
     RankGroup,
     Ranks,
     SingleDevice,
@@ -88,13 +89,18 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         record = RunRecord(run.directory, pause, check_lease=lease.check)
         fairness = FairnessRecord(run.directory, run.config, check_lease=lease.check)
         steps_noted, steps_before = journal.read(), _steps_before(run)
-        publisher = WeightPublisher(incarnation=arguments.incarnation)
+        publisher, alarm = (
+            WeightPublisher(incarnation=arguments.incarnation),
+            CollapseAlarm(run.config),
+        )
         if not wait_until_ready(run.replay_address, stop, timeout_s=_REPLAY_START_S):
             return
         governor, priorities = _pace(run, journal, lease, stop)
         pause.on_change = governor.pause
         starvation = Starvation(governor)
-        observer = RunObserver(record=record, fairness=fairness, starvation=starvation, lease=lease)
+        observer = RunObserver(
+            record=record, fairness=fairness, starvation=starvation, lease=lease, alarm=alarm
+        )
         parts = LearnerParts(
             device=device,
             batches=TrainingQueueReader(

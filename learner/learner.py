@@ -112,6 +112,7 @@ class Learner:
         Raises:
             TrainingDiverged: after saving the state before the step that failed.
             TargetsBeyondSupport: after saving the same.
+            TrainingCollapsed: after saving the newest state.
         """
         self._publish(weights_pb2.LATEST)
         self._publishing.wait()
@@ -209,11 +210,8 @@ class Learner:
                 self.training.train_step = oldest.update.train_step
                 self._pending.clear()
                 raise
-            self._steps.add(
-                result.grad_norm,
-                is_skipped=result.is_skipped,
-                overflow_share=oldest.overflow_share,
-            )
+            overflow = oldest.overflow_share
+            self._steps.add(result.grad_norm, is_skipped=result.is_skipped, overflow_share=overflow)
             if self._priorities is not None:
                 with self._timer.section("priorities"):
                     self._priorities.update(
@@ -298,3 +296,4 @@ class Learner:
             **self._timer.row(),
         }
         self._tracker.log(row)
+        self._observer.logged(row)

@@ -5,6 +5,8 @@ Built by ``learner.__main__``, or by a test.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,9 +19,11 @@ from learner.batches import BatchSource
 from learner.cluster import Starvation
 from learner.pacing import Governor
 from learner.records import CheckpointSaver, FairnessRecord, PrioritySink, RunRecord
-from learner.training import Ranks, SingleDevice
+from learner.training import CollapseAlarm, Ranks, SingleDevice, TrainingCollapsed
 from learner.weights import WeightPublisher
 from replay.format import TrainingBatch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,13 @@ class TrainingObserver(Protocol):
     def got_priorities(self, largest: float) -> None:
         """Receive the largest new priority of a batch."""
 
+    def logged(self, row: Mapping[str, float]) -> None:
+        """Receive a row of metrics after it was logged.
+
+        Raises:
+            TrainingCollapsed: the run is to end because of what the row says.
+        """
+
     def extra_state(self) -> dict[str, Any]:
         """Return further entries for the checkpoint."""
 
@@ -70,6 +81,7 @@ class RunObserver:
     fairness: FairnessRecord
     starvation: Starvation
     lease: Lease
+    alarm: CollapseAlarm
 
     def check_health(self) -> None:
         """Raise errors of the threads that keep records, replay counts and the lease."""
@@ -84,6 +96,15 @@ class RunObserver:
     def got_priorities(self, largest: float) -> None:
         """Update the largest recent priority, which new steps get in replay."""
         self.record.add_priorities(largest)
+
+    def logged(self, row: Mapping[str, float]) -> None:
+        """Warn of what has collapsed, and record it; end the run if it is to end then."""
+        collapses = self.alarm.add(row)
+        for collapse in collapses:
+            log.warning("%s", collapse.message)
+            self.record.add_collapse(collapse._asdict())
+        if collapses and self.alarm.ends_run:
+            raise TrainingCollapsed(f"{collapses[0].message}. The weights are saved")
 
     def extra_state(self) -> dict[str, Any]:
         """Return the checkpoint entries of the records."""

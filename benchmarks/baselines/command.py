@@ -19,7 +19,7 @@ from benchmarks.baselines.ppo import PpoConfig, train_ppo
 from benchmarks.baselines.tasks import Curve, Point, Task, play_randomly
 from benchmarks.learning.intervals import mean_interval
 from benchmarks.pages.arms import read_cells
-from efficientzero.config import PRESETS, Config, load_preset
+from efficientzero.config import PRESETS, Config, load_preset, nearest
 from efficientzero.runs.run_folder import write_json
 
 AlgorithmName = Literal["dqn", "ppo", "random"]
@@ -162,7 +162,8 @@ def _configs(command: BaselinesCommand) -> list[Config]:
         return list(found.values())
     for task in command.tasks:
         if task not in PRESETS:
-            raise ValueError(f"--tasks: got {task!r}, wanted some of {', '.join(PRESETS)}")
+            wanted = f"{', '.join(PRESETS)}{nearest(task, PRESETS)}"
+            raise ValueError(f"--tasks: got {task!r}, wanted some of {wanted}")
     return [_config(command, task, seed) for seed in command.seeds for task in command.tasks]
 
 

@@ -60,7 +60,8 @@ def make_page(
         "`benchmarks/README.md` explains it. Returns are means over n "
         f"seeds with the {CONFIDENCE:.0%} bootstrap interval in brackets "
         "(percentile; with n = 3 that is the smallest to the largest seed). A seed's return is the "
-        "mean of its final evaluation's episodes. The gain of search is the mean of the seeds' own "
+        "mean of its final evaluation's episodes; of an agent without a search it stands under "
+        "without search. The gain of search is the mean of the seeds' own "
         "differences, because both play the same weights. CPU-s: CPU-seconds of training, a seed's "
         f"mean, evaluations not counted. Every point of every run: [{points}]({points}).",
         f"![return against env_steps]({picture})",
@@ -93,21 +94,26 @@ def make_page(
 
 
 def final_table(tasks: Mapping[str, Sequence[Result]], plain: Sequence[LearningCurve]) -> str:
-    """Return what each environment's runs reach with search and without, and plain algorithms."""
-    rows = []
+    """Return what each environment's runs reach with search and without, and plain algorithms.
+
+    Of an agent that never searches, final evaluations are what it reaches without.
+    """
+    rows: list[tuple[object, ...]] = []
     for env_id, chosen in tasks.items():
         reached = final_return(chosen)
-        levels = [return_alone(chosen, policy) for policy in ALONE]
-        apart = ["yes" if reached.is_apart_from(level) else "no" for level in levels]
+        alone, random = (return_alone(chosen, policy) for policy in ALONE)
+        searches = chosen[0].searches
+        apart = ["yes" if reached.is_apart_from(level) else "no" for level in (alone, random)]
         minutes = mean_interval([result.summary["wall_s"] / 60.0 for result in chosen]).mean
         rows.append(
             (
                 env_id,
                 reached.n,
-                interval_text(reached),
-                *map(interval_text, levels),
-                " / ".join(apart),
-                interval_text(gain_of_search(chosen)),
+                interval_text(reached) if searches else "",
+                interval_text(alone if searches else reached),
+                interval_text(random),
+                " / ".join(apart if searches else ("-", apart[1])),
+                interval_text(gain_of_search(chosen)) if searches else "",
                 chosen[0].last.env_steps,
                 chosen[0].last.train_steps,
                 f"{minutes:.1f}",
@@ -256,9 +262,10 @@ def runs_table(results: Sequence[Result]) -> str:
             result.config.env.id,
             result.arm,
             result.config.seed,
-            f"{result.last.mean:.2f}",
+            f"{result.last.mean:.2f}" if result.searches else "",
             len(result.last.returns),
-            *(number_text(result.alone.get(policy)) for policy in ALONE),
+            number_text(result.alone.get("prior") if result.searches else result.last.mean),
+            number_text(result.alone.get("random")),
             f"{result.summary['wall_s'] / 60.0:.1f}",
             number_text(float(result.cpu_seconds[-1]), 0),
             result.run.config_hash,

@@ -51,7 +51,7 @@ def draw(results: Sequence[Result], *, plain: Sequence[LearningCurve]) -> Figure
         _draw_cost(right, chosen, methods)
         shown |= dict.fromkeys(methods)
     top.legend(
-        handles=[*_legend(), *legend_lines([*shown])],
+        handles=[*_legend(results), *legend_lines([*shown])],
         loc="outside upper center",
         ncols=2,
         frameon=False,
@@ -130,14 +130,15 @@ def _plain(axes: Axes) -> None:
     axes.grid(alpha=0.2)
 
 
-def _legend() -> list[Line2D | Patch]:
+def _legend(results: Sequence[Result]) -> list[Line2D | Patch]:
     lines = [
         Line2D([], [], color=_COLORS[p], linestyle=_STYLES[p], linewidth=1.6, label=_NAMES[p])
         for p in ALONE
     ]
+    agent = "with search" if all(result.searches for result in results) else "agent"
     return [
-        Line2D([], [], color=_AGENT, linewidth=2.4, label="with search, mean of n seeds"),
-        Line2D([], [], color=_AGENT, linewidth=0.6, label="with search, one seed"),
+        Line2D([], [], color=_AGENT, linewidth=2.4, label=f"{agent}, mean of n seeds"),
+        Line2D([], [], color=_AGENT, linewidth=0.6, label=f"{agent}, one seed"),
         Patch(color="#444444", alpha=_BAND, label=f"{CONFIDENCE:.0%} bootstrap interval"),
         *lines,
     ]

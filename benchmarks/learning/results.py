@@ -48,6 +48,11 @@ class Result:
         return self.run.config
 
     @property
+    def searches(self) -> bool:
+        """Whether its evaluations are played with a search."""
+        return self.config.evaluator_simulations > 0
+
+    @property
     def last(self) -> Evaluation:
         """The final evaluation."""
         return self.evaluations[-1]

@@ -36,7 +36,7 @@ def _study(name: str, grid: str) -> Study:
 SECTIONS = (
     Section(
         title="Search against no search",
-        text="The agent with a Q head and a model, once with a search over the model in acting and "
+        text="The preset catch-q with a model, once with a search over the model in acting and "
         "evaluation and once without; targets and losses are the same. Weights that "
         "were trained with a search can also play without it.",
         studies=(_study("Q head and model,", "variants/catch-q-search"),),
@@ -67,11 +67,13 @@ SECTIONS = (
     ),
     Section(
         title="Value targets",
-        text="What the value head is trained towards: n-step returns, lambda-returns (GAE), and "
-        "two horizons, of which the search plans with the long one or the short one.",
+        text="What the value head is trained towards: n-step returns, lambda-returns (GAE), "
+        "two horizons, of which the search plans with the long one or the short one, and root "
+        "values of searches for data that is not new, once the model is trained (mixed).",
         studies=(
             _study("", "variants/cartpole-targets"),
             _study("two horizons,", "variants/cartpole-horizons"),
+            _study("", "variants/acrobot-mixed"),
         ),
     ),
     Section(

@@ -104,11 +104,15 @@ def section_results(
 def arm_of(study: Study, cell: Cell) -> str:
     """Return the name of a cell's arm: its study's, and the values in which its arms differ."""
     varied = [
-        f"{axis.rpartition('.')[2]} {value}"
-        for axis, value in cell.place.items()
-        if axis not in (ENV, SEED)
+        _value_text(axis, value) for axis, value in cell.place.items() if axis not in (ENV, SEED)
     ]
     return " ".join([*([study.name] * bool(study.name)), ", ".join(varied)]).strip(" ,")
+
+
+def _value_text(axis: str, value: object) -> str:
+    if axis == "search.num_simulations":
+        return f"search of {value} simulations" if value else "no search"
+    return f"{axis.rpartition('.')[2]} {value}"
 
 
 def _longest(curves: Sequence[LearningCurve]) -> list[LearningCurve]:

@@ -57,11 +57,28 @@ def make_variants_page(
                 final_table(first, []),
             ]
     once = {r.run.directory: r for results in found.values() for r in results}
-    parts += ["## Runs", runs_table(list(once.values()))]
+    parts += [
+        "## Runs",
+        runs_table(list(once.values())),
+        "## Groups",
+        "The wandb group of each arm. A group is named after the preset nearest to its values, "
+        "which need not be the grid's: arms of one grid can have groups of different presets.",
+        _groups_table(found),
+    ]
     if missing:
         parts += ["## Missing", "\n".join(f"* {line}" for line in missing)]
     parts += ["## Made with", versions_table(list(once.values()))]
     return "\n\n".join(parts) + "\n"
+
+
+def _groups_table(found: Mapping[Section, Sequence[Result]]) -> str:
+    """Return a row for each arm of each section and its group."""
+    rows = {
+        (section.title, result.arm, result.run.group): None
+        for section, results in found.items()
+        for result in results
+    }
+    return table(("question", "arm", "group"), list(rows))
 
 
 def _arms_table(arms: Mapping[str, Sequence[Result]], plain: Sequence[LearningCurve]) -> str:

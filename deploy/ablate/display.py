@@ -20,9 +20,10 @@ from rich.text import Text
 from deploy.ablate.check import CheckedCell, CheckedGrid
 from deploy.ablate.grid import ENV, SEED
 from deploy.ablate.runner import CellRun
+from deploy.launching.groups import is_used
 from deploy.results import format_duration
 from deploy.supervising import LiveBlock
-from efficientzero.config import Config, plays_by
+from efficientzero.config import experiment_values
 
 _PLAIN_INTERVAL_S = 30.0
 _PLAIN_WIDTH = 200
@@ -123,22 +124,12 @@ def unread_lines(checked: CheckedGrid) -> list[str]:
     lines = []
     for cell in checked.cells:
         fields = [key for key in cell.cell.overrides if key not in (ENV, SEED)]
-        if fields and all(_is_unread(key, cell.cell.config) for key in fields):
+        values = experiment_values(cell.cell.config)
+        if fields and not any(is_used(key, values) for key in fields):
             lines.append(
                 f"note      {cell.cell.label}: its agent does not read {', '.join(fields)}"
             )
     return lines
-
-
-def _is_unread(key: str, config: Config) -> bool:
-    searches = (config.reanalyzer_simulations, config.evaluator_simulations)
-    if key.startswith(("search.root_", "search.pb_c_", "search.unvisited_q")):
-        return not any(searches)
-    if key.startswith("actor.temperature"):
-        return plays_by(config) != "visits" or not config.search.num_simulations
-    return key == "reanalyzer.policy_reanalyze_ratio" and not (
-        config.learner.policy_coefficient or config.learner.action_value_coefficient
-    )
 
 
 def overrides_text(checked: CheckedCell) -> str:

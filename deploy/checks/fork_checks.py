@@ -92,8 +92,9 @@ def _check_behaviour(
     if now != before and _follows_schedule(parent.config):
         raise ConfigError(
             f"budget.schedule_train_steps: got a schedule of {now} train_steps with "
-            f"reanalyzer.value_target {config.reanalyzer.value_target}, wanted {before}: "
-            f"{parent.run_id}'s actors had it"
+            f"reanalyzer.value_target {config.reanalyzer.value_target}, wanted {before} "
+            f"(--budget.schedule-train-steps {before}), which {parent.run_id}'s actors had: "
+            "temperatures and epsilon say how likely a stored action was"
         )
 
 
@@ -123,12 +124,11 @@ def _check_weights(fork: Fork, config: Config, got: dict[str, Any], there: dict[
         kind = {"learner.consistency": there["learner.consistency"]}
         _require(got, kind, f"{fork.parent.run_id}'s weights are trained with")
     for name in auxiliary_heads_of(config):
-        head = AUXILIARY_HEADS[name]
-        if head.is_forked and name not in fork.auxiliary_heads:
-            coefficient = f"learner.{head.coefficient}"
+        if AUXILIARY_HEADS[name].is_average and name not in fork.auxiliary_heads:
             raise ConfigError(
-                f"{coefficient}: got {got[coefficient]}, wanted 0: {fork.parent.run_id} has no "
-                f"{name} whose weights could be taken"
+                f"learner.consistency: got {got['learner.consistency']}, wanted simsiam, nce or "
+                f"{coefficient} 0: {fork.parent.run_id} has no {name}, an average of weights that "
+                "it would have to go on with"
             )
 
 

@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from deploy.launching.components import COMPONENTS
-from efficientzero.config import COMPAT_GROUPS, PRESETS, Config, experiment_values, load_preset
+from efficientzero.config import (
+    COMPAT_GROUPS,
+    PRESETS,
+    SEARCHED_VALUE_TARGETS,
+    Config,
+    experiment_values,
+    load_preset,
+)
 from efficientzero.runs.lineage import Lineage
 from efficientzero.runs.name_parts import canonical
 from efficientzero.runs.naming import Treatment, group_name
@@ -28,6 +35,25 @@ _SECTIONS = (
 """Parts of the config, first those in which experiments differ most often."""
 
 Values = Mapping[str, Any]
+
+
+def _searches(values: Values) -> bool:
+    """Return whether any role has trees: an agent without a search may be evaluated with one."""
+    counts = ("search.num_simulations", "reanalyzer.search_simulations", "evaluator.simulations")
+    return any(values[count] for count in counts)
+
+
+def _draws_by_visits(values: Values) -> bool:
+    """Return whether actors play by visits: the words of ``plays_by``, and there are visits."""
+    rule = values["actor.action_rule"]
+    by_visits = rule == "visits" or (rule == "auto" and values["search.algorithm"] == "puct")
+    return by_visits and bool(values["search.num_simulations"])
+
+
+def _trains_towards_searches(values: Values) -> bool:
+    """Return whether a loss reads what fresh searches find."""
+    return bool(values["learner.policy_coefficient"] or values["learner.action_value_coefficient"])
+
 
 _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     (
@@ -98,6 +124,25 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
         lambda values: values["reanalyzer.value_target"] == "v_trace"
     ),
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
+    (
+        *("search.root_", "search.pb_c_", "search.unvisited_q", "search.gumbel_"),
+        *("search.prior", "search.num_threads", "compat.stale_prefix_bounds"),
+        *("compat.recomputed_bounds", "compat.root_visit_without_value"),
+        "compat.random_first_child",
+    ): _searches,
+    ("search.normalize_q", "search.value_delta_max"): (
+        lambda values: _searches(values) or values["search.improved_policy"] != "algorithm"
+    ),
+    ("actor.temperatures", "actor.temperature_fractions"): _draws_by_visits,
+    ("reanalyzer.policy_reanalyze_ratio",): _trains_towards_searches,
+    ("reanalyzer.search_simulations",): lambda values: (
+        (_trains_towards_searches(values) and values["reanalyzer.policy_reanalyze_ratio"])
+        or values["reanalyzer.value_bootstrap"] == "search"
+        or values["reanalyzer.value_target"] in SEARCHED_VALUE_TARGETS
+    ),
+    ("learner.value_prefix_coefficient", "compat.gradient_scaling"): (
+        lambda values: values["agent.num_unroll_steps"]
+    ),
 }
 """Fields that nothing reads unless the others' values say so; with "_" or "." at the end: all that
 begin so."""
@@ -143,15 +188,16 @@ def by_importance(values: Values) -> list[str]:
     def rank(key: str) -> tuple[bool, bool, int]:
         is_ablated = key in _ABLATED
         place = _ABLATED.index(key) if is_ablated else _SECTIONS.index(key.partition(".")[0])
-        return not _is_used(key, values), not is_ablated, place
+        return not is_used(key, values), not is_ablated, place
 
     return sorted(values, key=rank)
 
 
-def _is_used(key: str, values: Values) -> bool:
+def is_used(key: str, values: Values) -> bool:
+    """Return whether an agent of these values, dotted, can depend on the field ``key``."""
     return all(
-        bool(is_used(values))
-        for fields, is_used in _USED_IF.items()
+        bool(is_read(values))
+        for fields, is_read in _USED_IF.items()
         if key in fields or key.startswith(tuple(f for f in fields if f.endswith(("_", "."))))
     )
 

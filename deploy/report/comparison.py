@@ -118,6 +118,7 @@ def cautions(runs: Sequence[Run]) -> list[str]:
         for run in runs
         if not (run.last.is_final or run.is_finished)
     ]
+    lines += [f"Collapsed: {run.name}, {each}." for run in runs for each in run.collapses]
     return lines + [f"{problem}." for problem in file_problems(runs)]
 
 

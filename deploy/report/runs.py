@@ -57,6 +57,8 @@ class Run:
     """Whether ``summary.json`` says that it made its final evaluation."""
     problems: tuple[str, ...] = ()
     """What is missing or damaged in its files, a sentence each without its end."""
+    collapses: tuple[str, ...] = ()
+    """Which parts of its network have collapsed, in the same form."""
     training: Mapping[str, Series] = field(default_factory=dict)
     """Metric of the learner, without ``learner/`` -> its values over train_steps."""
 
@@ -179,6 +181,7 @@ def _read(
         training=training_metrics(files),
         is_finished=is_finished,
         problems=tuple(problems),
+        collapses=tuple(line["message"] for line in summary.get("collapse", [])),
     )
 
 

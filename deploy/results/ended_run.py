@@ -67,6 +67,7 @@ class EndedRun:
             "exit_code": self.exit_code,
             "eval_return_mean": self.summary.get("eval_return_mean"),
             "eval_is_final": self.summary.get("eval_is_final"),
+            "warnings": [line["message"] for line in self.summary.get("collapse", [])],
             "directory": str(self.run.directory),
         }
 

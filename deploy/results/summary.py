@@ -61,6 +61,7 @@ def summary_lines(
         ("steps", _steps(run, summary)),
         ("weights", _weights(summary["weights_sha256"], problems.get("weights_sha256", ""))),
         *unsaved_rows(run, summary),
+        *[("collapse", line["message"]) for line in summary.get("collapse", [])],
         ("wall time", format_duration(summary["wall_s"])),
         *_cost_row(summary.get("cpu_seconds") or {}),
         ("fairness", stamp_line(stamp, problems.get("fairness", ""))),

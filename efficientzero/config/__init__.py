@@ -4,6 +4,7 @@ from efficientzero.config.agent_fields import AgentConfig, CompatConfig, Network
 from efficientzero.config.compat import COMPAT_GROUPS, compat_group
 from efficientzero.config.derived import (
     DEVICE_ROLES,
+    SEARCHED_VALUE_TARGETS,
     corrects_behaviour,
     has_action_values,
     has_local_targets,
@@ -57,6 +58,7 @@ from efficientzero.config.schedules import (
     importance_exponent,
     is_published,
     learning_rate,
+    lr_warmup_train_steps,
     next_evaluation,
     temperature,
 )
@@ -69,6 +71,7 @@ __all__ = [
     "LATER_NAMED_FIELDS",
     "PRESETS",
     "REMOVED_FIELDS",
+    "SEARCHED_VALUE_TARGETS",
     "ActorConfig",
     "AgentConfig",
     "AtariConfig",
@@ -107,6 +110,7 @@ __all__ = [
     "latent_size",
     "learning_rate",
     "load_preset",
+    "lr_warmup_train_steps",
     "most_roots",
     "nearest",
     "next_evaluation",

@@ -87,6 +87,7 @@ _LATER_NAMED = {
     "reanalyzer.target_policy": "policy",
     "search.sampled_actions": 16,
     "env.legal_actions": "auto",
+    "learner.stop_on_collapse": False,
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 

@@ -189,6 +189,8 @@ class LearnerConfig:
     """Newest checkpoints kept on disk."""
     log_interval: int = 100
     """Train_steps between metric rows."""
+    stop_on_collapse: bool = False
+    """End the run, with a checkpoint, when policy, values or latents have collapsed; off: warn."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast on CUDA, float32 on CPU."""
     compile: bool = False

@@ -34,12 +34,17 @@ def learning_rate(train_step: int, learner: LearnerConfig, budget: BudgetConfig)
 
     The rate of the first step is above zero, so that the step is not wasted.
     """
-    warmup = int(learner.lr_warmup_fraction * _length(budget))
+    warmup = lr_warmup_train_steps(learner, budget)
     if train_step < warmup:
         return learner.learning_rate * (train_step + 1) / warmup
     return learner.learning_rate * learner.lr_decay_rate ** (
         (train_step - warmup) // learner.lr_decay_steps
     )
+
+
+def lr_warmup_train_steps(learner: LearnerConfig, budget: BudgetConfig) -> int:
+    """Return the number of train_steps in which the learning rate climbs to its peak."""
+    return int(learner.lr_warmup_fraction * _length(budget))
 
 
 def is_published(train_step: int, learner: LearnerConfig) -> bool:

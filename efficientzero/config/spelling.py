@@ -11,7 +11,13 @@ _LEAST_BEGINNING = 3  # letters
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Return `` (did you mean ...?)`` or an empty string."""
+    """Return `` (did you mean ...?)`` or an empty string.
+
+    Of several known names with commas between them: the same names with spaces.
+    """
+    parts = word.split(",")
+    if len(parts) > 1 and all(part in known for part in parts):
+        return f" (with spaces between them: {' '.join(parts)})"
     close = closest(word, known)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

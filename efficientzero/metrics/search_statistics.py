@@ -9,9 +9,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from efficientzero.schema import F32, SearchResult
+from efficientzero.schema import F32, Bool, SearchResult
 
 _TINY = 1e-12
+_ILLEGAL = -1e8
+"""Below it are the prior logits of illegal actions."""
 
 
 class SearchStatistics:
@@ -20,8 +22,7 @@ class SearchStatistics:
     def __init__(self, role: str) -> None:
         """Name the metrics ``<role>/...``."""
         self._role = role
-        self._sums: dict[str, float] = {}
-        self._num_roots = 0
+        self._clear()
 
     def add(self, result: SearchResult) -> None:
         """Count the roots of one search."""
@@ -39,20 +40,40 @@ class SearchStatistics:
         for name, column in columns.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(column.sum())
         self._num_roots += len(policies)
+        self._add_prior_entropy(result.prior_logits > _ILLEGAL, log_priors)
+
+    def _add_prior_entropy(self, is_legal: Bool, log_priors: F32) -> None:
+        """Add the roots that have a choice; bool and f32 [B, A]."""
+        num_legal = is_legal.sum(1)
+        entropies = -(np.exp(log_priors) * log_priors).sum(1)  # [B], illegal: 0 times -1e9
+        has_choice = num_legal > 1
+        self._num_choices += int(has_choice.sum())
+        shares = entropies[has_choice] / np.log(num_legal[has_choice])
+        self._sum_of_shares += float(shares.sum())
 
     def take_row(self) -> Mapping[str, float]:
         """Return the means since the last call; empty if nothing was searched.
 
         ``search_entropy`` of the search's policy and ``search_prior_kl``, KL(search || prior), in
         nats; ``search_prior_agreement``, the share of roots where both prefer the same action;
-        ``search_depth`` of the deepest leaf; ``value_gain`` and ``value_gap``, the root's search
-        value minus the network's, and the absolute of that.
+        ``prior_entropy_share``, the prior's entropy over that of a uniform one on the legal
+        actions, of roots with at least two of them; ``search_depth`` of the deepest leaf;
+        ``value_gain`` and ``value_gap``, the root's search value minus the network's, and the
+        absolute of that.
         """
-        sums, num_roots = self._sums, self._num_roots
-        self._sums, self._num_roots = {}, 0
-        if not num_roots:
+        if not self._num_roots:
             return {}
-        return {f"{self._role}/{name}": sum_ / num_roots for name, sum_ in sums.items()}
+        sums, num_roots = self._sums, self._num_roots
+        row = {f"{self._role}/{name}": sum_ / num_roots for name, sum_ in sums.items()}
+        if self._num_choices:
+            row[f"{self._role}/prior_entropy_share"] = self._sum_of_shares / self._num_choices
+        self._clear()
+        return row
+
+    def _clear(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._sum_of_shares = 0.0
+        self._num_roots = self._num_choices = 0
 
 
 def log_softmax(logits: F32) -> F32:

@@ -64,7 +64,10 @@ class AuxiliaryHead(NamedTuple):
     consistency: str = ""
     """The only value of ``learner.consistency`` that needs the head; empty: all do."""
     is_forked: bool = True
-    """Whether a run that takes another's weights takes this head's; else it starts new."""
+    """Whether a run that takes another's weights takes this head's, if it has them; else it starts
+    new."""
+    is_average: bool = False
+    """Whether it is an average of weights that another run has: it cannot start new there."""
 
 
 def _projector(config: NetworkConfig, network: SearchNetwork) -> nn.Module:
@@ -97,6 +100,7 @@ AUXILIARY_HEADS: dict[str, AuxiliaryHead] = {
         "consistency_coefficient",
         lambda config, network: _average(network.representation),
         consistency="spr",
+        is_average=True,
     ),
     "momentum_projector": AuxiliaryHead(
         "consistency_coefficient",
@@ -146,9 +150,17 @@ def training_only(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.split(".", 1)[0] in AUXILIARY_HEADS]
 
 
-def new_in_forks(names: Iterable[str]) -> list[str]:
-    """Return those of a network's entries that never come from another run."""
-    return [n for n in training_only(names) if not AUXILIARY_HEADS[n.split(".", 1)[0]].is_forked]
+def new_in_forks(names: Iterable[str], theirs: Iterable[str]) -> list[str]:
+    """Return those of a network's entries that do not come from another run.
+
+    Args:
+        names: of the network's entries.
+        theirs: of the other network's. An auxiliary head that it lacks starts new.
+    """
+    there = {name.split(".", 1)[0] for name in theirs}
+    heads = {name for name, head in AUXILIARY_HEADS.items() if not head.is_forked}
+    heads |= AUXILIARY_HEADS.keys() - there
+    return [name for name in training_only(names) if name.split(".", 1)[0] in heads]
 
 
 def inference_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ Used by ``launch.py`` and its commands, by the roles and by the tools. The parse
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import io
@@ -35,7 +36,10 @@ _ANY_WIDTH = "10000"  # columns, so that tyro wraps no line of its messages
 _PERHAPS = "Perhaps you meant:"
 _NO_ALTERNATIVE = re.compile(r"no type matching .* - <class '[\w.]+'>: ")
 """tyro's words for an optional option; the message of its type follows."""
-_SEVERAL = re.compile(r"Could not find valid parse for arguments: \[(.*)\]")
+_SEVERAL = re.compile(r"(?:(--[\w.-]+): )?Could not find valid parse for arguments: \[(.*)\]")
+_SEPARATORS = re.compile(r"[\s,;()\[\]]+")  # of lists in other languages
+_CHOICES = re.compile(r"invalid choice '([^']*,[^']*)' for argument '(--[\w.-]+)'\.")
+_NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def parse_options(
@@ -177,12 +181,25 @@ def one_line_of(box: str) -> str:
     if not sections:
         return " ".join(box.split())
     message = _NO_ALTERNATIVE.sub("", " ".join(sections[0]).removeprefix("Error parsing "))
-    message = _SEVERAL.sub(r"got \1, not all of which are what --help says", message)
+    message = _SEVERAL.sub(_several_values, message)
+    if (choices := _CHOICES.search(message)) is not None:
+        message += f" With spaces between them: {choices[2]} {choices[1].replace(',', ' ')}"
     for first, *others in sections[1:]:
         meant = [row.split()[0].strip(",") for row in others if row.startswith("--")]
         if first == _PERHAPS and meant:
             message += f" (did you mean {', '.join(dict.fromkeys(meant))}?)"
     return message
+
+
+def _several_values(found: re.Match[str]) -> str:
+    """Return the message for an option of several values; of numbers, with the right spelling."""
+    option, words = found.groups(default="")
+    given = " ".join(map(str, ast.literal_eval(f"[{words}]")))
+    values = list(filter(None, _SEPARATORS.split(given)))
+    name = f"{option}: " if option else ""
+    if not option or not all(map(_NUMBER.fullmatch, values)) or given.split() == values:
+        return f"{name}got {words}, not all of which are what --help says"
+    return f"{name}got {words}, wanted spaces between the values: {' '.join([option, *values])}"
 
 
 @contextlib.contextmanager

@@ -90,8 +90,12 @@ class ClusterWatch:
         self.cause = ""
         """Cause of a wait of the learner of ten seconds or more; empty while nothing stalls."""
         self._warned_at = -math.inf
-        self.warnings: Sequence[str] = ()
-        """Certificates that expire soon or have expired, so that no worker can connect."""
+        self._certificate_notes: Sequence[str] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know: certificates that expire, parts that have collapsed."""
+        return [*self._certificate_notes, *self._record.snapshot().collapses]
 
     def replay_answered(self, steps_per_s: float) -> None:
         """Note that replay reported its counts."""
@@ -147,11 +151,11 @@ class ClusterWatch:
 
     def look_at_certificates(self) -> None:
         """Check once whether a certificate expires; log it at once, and again every day."""
-        self.warnings = expiry_notes(credentials_folder())
+        self._certificate_notes = expiry_notes(credentials_folder())
         now = self._clock()
         if now - self._warned_at < _WARNED_AGAIN_S:
             return
-        for warning in self.warnings:
+        for warning in self._certificate_notes:
             log.warning("%s", warning)
             self._warned_at = now
 

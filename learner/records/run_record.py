@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from efficientzero.process.disk_space import DiskPause
 from efficientzero.runs.results.episode_lines import (
@@ -21,6 +21,7 @@ from efficientzero.runs.results.episode_lines import (
     num_env_steps,
     num_episodes,
 )
+from efficientzero.runs.results.run_summary import COLLAPSES_FILE
 from learner.records.result_files import ResultFiles
 from replay.steps import MIN_PRIORITY
 
@@ -52,10 +53,12 @@ class RecordSnapshot:
     final_evaluation_received: bool
     steps_inserted: int
     """Env_steps that ever reached replay, as last reported."""
+    collapses: tuple[str, ...]
+    """What has collapsed, a line each, oldest first."""
 
 
 class RunRecord:
-    """Writes ``evaluations.jsonl`` and ``episodes.jsonl`` and keeps the newest results."""
+    """Writes ``evaluations.jsonl`` and others, one line a result, and keeps the newest results."""
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class RunRecord:
         self._check_lease, self._files = check_lease, ResultFiles(pause, check_lease)
         self._evaluations_path = directory / "evaluations.jsonl"
         self._episodes_path = directory / EPISODES_FILE
+        self._collapses_path = directory / COLLAPSES_FILE
         self._started = time.monotonic()
         self._lock = threading.Lock()
         # Under the lock:
@@ -88,6 +92,7 @@ class RunRecord:
         self._max_priority = 1.0
         self._has_priorities = False
         self._steps_inserted = 0
+        self._collapses: dict[str, str] = {}  # kind -> message
 
     def state(self) -> dict[str, float]:
         """Return the state that a checkpoint needs in addition to the files."""
@@ -111,8 +116,12 @@ class RunRecord:
         episodes = self._files.kept(
             self._episodes_path, lambda line: line["env_steps"] <= env_steps
         )
+        collapses = self._files.kept(
+            self._collapses_path, lambda line: line["train_steps"] <= train_steps
+        )
         with self._lock:
             self._started = time.monotonic() - state["wall_s"]
+            self._collapses = {line["kind"]: line["message"] for line in collapses}
             self._max_priority, self._has_priorities = state["max_priority"], True
             self._num_episode_lines = len(episodes)
             self._episodes = sum(map(num_episodes, episodes))
@@ -216,6 +225,17 @@ class RunRecord:
             self._last_eval_return_mean, self._last_eval_version = mean, weights_version
             self._final_evaluation_received = self._final_evaluation_received or is_final
 
+    def add_collapse(self, line: Mapping[str, Any]) -> None:
+        """Add a part of the network that has collapsed; each kind counts once.
+
+        Args:
+            line: with ``kind``, ``message`` and ``train_steps``.
+        """
+        with self._lock:
+            if line["kind"] not in self._collapses:
+                self._files.append(self._collapses_path, [dict(line)])
+                self._collapses[line["kind"]] = line["message"]
+
     def snapshot(self) -> RecordSnapshot:
         """Return the record at this instant."""
         with self._lock:
@@ -227,6 +247,7 @@ class RunRecord:
                 last_eval_version=self._last_eval_version,
                 final_evaluation_received=self._final_evaluation_received,
                 steps_inserted=self._steps_inserted,
+                collapses=tuple(self._collapses.values()),
             )
 
     def check(self) -> None:

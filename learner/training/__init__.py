@@ -1,5 +1,6 @@
 """One train_step: network, loss, optimiser, ranks."""
 
+from learner.training.collapse import Collapse, CollapseAlarm, TrainingCollapsed
 from learner.training.eval_values import eval_values
 from learner.training.local_targets import local_targets
 from learner.training.network import describe_network, seeded_network
@@ -21,6 +22,8 @@ from learner.training.train_state import TrainState
 from learner.training.update import TrainingDiverged, Update, Updater
 
 __all__ = [
+    "Collapse",
+    "CollapseAlarm",
     "End",
     "Idle",
     "Progress",
@@ -30,6 +33,7 @@ __all__ = [
     "State",
     "Step",
     "TrainState",
+    "TrainingCollapsed",
     "TrainingDiverged",
     "Update",
     "UpdateStatistics",

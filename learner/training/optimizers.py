@@ -147,8 +147,8 @@ def adopt_weights(
     """Load another run's weights and its optimiser's moments.
 
     Args:
-        network: of the same shapes; it may lack the last auxiliary heads. Those that are new in
-            forks keep what they have, as do their moments.
+        network: of the same shapes; it may lack the last auxiliary heads. Those that the other run
+            lacks or that are new in every fork keep what they have, as do their moments.
         optimizer: keeps its own learning rate, momentum and decay.
         state: the other run's checkpoint.
 
@@ -157,8 +157,8 @@ def adopt_weights(
             matched by the order of the parameters, would go to other parameters.
     """
     ours = network.state_dict()
-    new = {name: ours[name] for name in new_in_forks(ours)}
-    not_taken = set(new_in_forks(state["network"]))
+    new = {name: ours[name] for name in new_in_forks(ours, state["network"])}
+    not_taken = set(new_in_forks(state["network"], state["network"]))
     theirs = {name: w for name, w in state["network"].items() if name not in not_taken}
     auxiliary = training_only(theirs)
     left_out = [name for name in auxiliary if name not in ours]
@@ -167,7 +167,9 @@ def adopt_weights(
     network.load_state_dict({k: v for k, v in theirs.items() if k not in left_out} | new)
     own = optimizer.state_dict()
     trained = [name for name, weight in network.named_parameters() if weight.requires_grad]
-    num_taken = len(trained) - len(new_in_forks(trained))
+    num_taken = len(trained) - len(new_in_forks(trained, state["network"]))
+    if any(name in new for name in trained[:num_taken]):
+        raise RuntimeError(f"{next(iter(new))}: new in the weights, wanted the last ones at most")
     moments = {i: m for i, m in state["optimizer"]["state"].items() if i < num_taken}
     kept = {i: m for i, m in own["state"].items() if i >= num_taken}
     optimizer.load_state_dict({"state": moments | kept, "param_groups": own["param_groups"]})

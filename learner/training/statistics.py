@@ -127,10 +127,21 @@ def _value_numbers(inputs: LossInput, terms: LossTerms, values: Tensor) -> dict[
     numbers |= _mean_and_std("td_error", errors[:, 0])
     numbers |= _mean_and_std("priority", terms.priorities)
     numbers["value_explained_variance"] = 1.0 - _variance(errors[:, 0]) / _variance(targets[:, 0])
+    numbers["value_std_ratio"] = numbers["value_std"] / numbers["target_value_std"]
+    numbers |= _absolute_errors(errors[:, 0].abs(), numbers["target_value_std"])
     reached = _reached(inputs)
     for k in range(values.shape[1]):
         numbers[f"value_error_k{k}"] = _mean_where(errors[:, k].abs(), reached[:, k])
     return numbers
+
+
+def _absolute_errors(errors: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+    """Return the largest absolute TD errors, and their mean against the spread of the targets."""
+    return {
+        "td_error_abs_p95": torch.quantile(errors, 0.95),
+        "td_error_abs_max": errors.max(),
+        "td_error_relative": errors.mean() / target_std,
+    }
 
 
 def _eval_numbers(
@@ -166,19 +177,44 @@ def _prefix_numbers(
 
 
 def _policy_numbers(inputs: LossInput, terms: LossTerms) -> dict[str, Tensor]:
-    """Return entropies at o[t] in nats, and the divergence KL(target || head) of each step."""
+    """Return how sure the head is at o[t], and the divergence KL(target || head) of each step."""
     log_policies = torch.log_softmax(terms.policy_logits, dim=-1)  # [B, K + 1, A]
     targets = inputs.policies
     target_entropies = -torch.special.xlogy(targets, targets).sum(-1)  # [B, K + 1]
     is_real = (targets.sum(-1) > 0) & _reached(inputs)
+    entropy = -(log_policies[:, 0].exp() * log_policies[:, 0]).sum(1).mean()
+    largest = log_policies[:, 0].max(1).values.exp()
     numbers = {
-        "policy_entropy": -(log_policies[:, 0].exp() * log_policies[:, 0]).sum(1).mean(),
+        "policy_entropy": entropy,
+        "policy_entropy_share": entropy / math.log(max(2, log_policies.shape[2])),
+        "policy_max_prob_mean": largest.mean(),
+        "policy_max_prob_p95": torch.quantile(largest, 0.95),
         "target_policy_entropy": _mean_where(target_entropies[:, 0], is_real[:, 0]),
+        **_played_numbers(inputs, log_policies),
     }
     for k in range(targets.shape[1]):
         divergence = terms.parts["policy"][:, k] - target_entropies[:, k]
         numbers[f"policy_error_k{k}"] = _mean_where(divergence, is_real[:, k])
     return numbers
+
+
+def _played_numbers(inputs: LossInput, log_policies: Tensor) -> dict[str, Tensor]:
+    """Return ln pi of the actions that were played at o[t + k], k < K; nothing without an unroll.
+
+    Args:
+        inputs: have the actions, and which of them exist.
+        log_policies: f32 [B, K + 1, A].
+    """
+    num_steps = inputs.num_unroll_steps
+    if not num_steps:
+        return {}
+    played, exists = inputs.actions[:, :num_steps, None], inputs.step_mask > 0
+    found = log_policies[:, :num_steps].gather(2, played).squeeze(2)  # [B, K]
+    return {
+        "action_log_prob_max": torch.where(exists, found, -math.inf).max(),
+        "action_log_prob_mean": _mean_where(found, exists),
+        "action_log_prob_min": torch.where(exists, found, math.inf).min(),
+    }
 
 
 def _latent_numbers(terms: LossTerms) -> dict[str, Tensor]:

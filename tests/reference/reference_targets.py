@@ -83,6 +83,39 @@ def value_target(
     return total if last is None else total + weight * value_of(last)
 
 
+def search_target(
+    episode: Episode, t: int, k: int, *, root_value_of: Callable[[int], float], rules: Rules
+) -> float:
+    """Return the root value at step ``t + k``, where that step has a value of its own."""
+    block, at = block_of(episode, t, rules), t + k
+    has_value = at < block.end or (at == block.end and block.goes_on)
+    return root_value_of(at) if has_value else 0.0
+
+
+def mixed_target(
+    episode: Episode,
+    t: int,
+    k: int,
+    *,
+    train_step: int,
+    newest_env_step: int,
+    limits: tuple[int, int],
+    value_of: Callable[[int], float],
+    root_value_of: Callable[[int], float],
+    rules: Rules,
+) -> float:
+    """Return the n-step return early in training and for new steps, else the root value.
+
+    ``limits`` are T1 in train_steps and T2 in env_steps (EfficientZero V2, mixed value target).
+    """
+    is_early = train_step < limits[0]
+    is_new = episode.env_steps[t] > newest_env_step - limits[1]
+    if is_early or is_new:
+        horizon = rules.td_steps
+        return value_target(episode, t, k, horizon=horizon, value_of=value_of, rules=rules)
+    return search_target(episode, t, k, root_value_of=root_value_of, rules=rules)
+
+
 def is_trained(episode: Episode, t: int, k: int, rules: Rules) -> bool:
     """Tell whether step ``t + k`` is one of the block's own."""
     return t + k < block_of(episode, t, rules).end

@@ -145,6 +145,9 @@ class Training:
     def got_priorities(self, largest: float) -> None:
         pass
 
+    def logged(self, row) -> None:
+        assert row == self.tracker.rows[-1]
+
     def extra_state(self) -> dict:
         return {}
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from efficientzero.config.derived import healthy_staleness, staleness_bound
+from efficientzero.config.derived import (
+    corrects_behaviour,
+    healthy_staleness,
+    staleness_bound,
+)
 from efficientzero.config.fields import Config
 from efficientzero.config.files import REMOVED_FIELDS, ConfigError, config_to_dict, flatten
 from efficientzero.config.run_fields import ClusterConfig
@@ -55,7 +59,9 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         f"budget.env_steps ({budget.env_steps}): nothing would be trained while collecting",
     )
     require(
-        not budget.schedule_train_steps or budget.schedule_train_steps >= budget.train_steps,
+        not budget.schedule_train_steps
+        or budget.schedule_train_steps >= budget.train_steps
+        or corrects_behaviour(config),  # a fork keeps the schedule of those who acted before
         f"budget.schedule_train_steps: got {budget.schedule_train_steps}, wanted 0 or at least "
         f"budget.train_steps ({budget.train_steps}): schedules would end before the run",
     )

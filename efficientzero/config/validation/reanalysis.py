@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efficientzero.config.derived import SEARCHED_VALUE_TARGETS
+from efficientzero.config.derived import SEARCHED_VALUE_TARGETS, num_fresh_policies
 from efficientzero.config.fields import Config
 from efficientzero.config.files import ConfigError
 
@@ -16,13 +16,7 @@ def check_reanalysis(config: Config) -> None:
     reanalyzer, name = config.reanalyzer, "reanalyzer.value_target"
     if not config.learner.value_prefix_coefficient:
         _check_without_rewards(config)
-    by_visits = config.search.algorithm == "puct" and config.search.improved_policy == "algorithm"
-    if reanalyzer.search_simulations == 1 and by_visits:
-        raise ConfigError(
-            "reanalyzer.search_simulations: got 1 with search.algorithm puct, wanted 0, at least 2 "
-            "or gumbel (or another search.improved_policy): the visit counts of one simulation are "
-            "a single action"
-        )
+    _check_single_simulation(config)
     if reanalyzer.value_target not in SEARCHED_VALUE_TARGETS:
         return
     if config.reanalyzer_simulations == 1:
@@ -33,6 +27,38 @@ def check_reanalysis(config: Config) -> None:
         )
     if reanalyzer.value_target == "mixed":
         _check_mixed(config)
+
+
+def _check_single_simulation(config: Config) -> None:
+    """Refuse a policy that is trained towards the visits of one simulation.
+
+    pUCT's first simulation follows the prior: its single visit repeats the policy and reads no
+    value. Stored policies of actors are targets unless all are searched afresh.
+    """
+    search, reanalyzer = config.search, config.reanalyzer
+    if search.algorithm != "puct" or search.improved_policy != "algorithm":
+        return
+    if not config.learner.policy_coefficient:
+        return
+    fresh, own = (
+        num_fresh_policies(config, config.learner.batch_size),
+        reanalyzer.search_simulations,
+    )
+    targets_from = {
+        "search.num_simulations": (
+            search.num_simulations,
+            fresh < config.learner.batch_size or not own,
+        ),
+        "reanalyzer.search_simulations": (own, fresh > 0),
+    }
+    for name, (got, is_target) in targets_from.items():
+        if got == 1 and is_target:
+            wanted = "0, at least 2" if name.startswith("reanalyzer") else "at least 2"
+            raise ConfigError(
+                f"{name}: got 1 with search.algorithm puct, wanted {wanted} or gumbel (or another "
+                "search.improved_policy): the visit counts of one simulation are a single action, "
+                "the prior's"
+            )
 
 
 def _check_without_rewards(config: Config) -> None:

@@ -59,7 +59,8 @@ def check_values(config: Config) -> None:
     require(
         reanalyzer.value_target == "td",
         f"learner.target_network: got local with reanalyzer.value_target "
-        f"{reanalyzer.value_target}, wanted reanalyzer: the learner completes td's targets alone",
+        f"{reanalyzer.value_target}, wanted reanalyzer, or reanalyzer.value_target td: the learner "
+        "completes td's targets alone",
     )
     is_published_for_use = num_fresh_policies(config, learner.batch_size) > 0 or (
         config.replay.priority_refresh_share > 0

@@ -19,6 +19,7 @@ from efficientzero.runs.run_folder import RunInfo, read_lines, write_json
 
 SUMMARY_FILE = "summary.json"
 EVALUATIONS_FILE = "evaluations.jsonl"
+COLLAPSES_FILE = "collapses.jsonl"
 
 
 class Outcome(NamedTuple):
@@ -56,6 +57,7 @@ def summarize(
         "train_steps": max(status.train_steps, kept.train_steps),
         "env_steps_lost": stamp.env_steps_lost if stamp else None,
         "episodes": max(status.episodes, kept.episodes),
+        "collapse": read_lines(run.directory / COLLAPSES_FILE),
         "wall_s": round(wall_s, 1),
         "cpu_seconds": cpu_seconds_of(run.directory),
         "fairness": stamp and dataclasses.asdict(stamp),

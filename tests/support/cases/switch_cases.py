@@ -58,6 +58,14 @@ SWITCHES = (
     Switch("plays its policy", {"actor.action_rule": "policy"}),
     # Value targets.
     Switch("values of searches", {"reanalyzer.value_target": "search"}),
+    Switch(
+        "mixed values",
+        {
+            "reanalyzer.value_target": "mixed",
+            "reanalyzer.mixed_start_train_steps": 0,
+            "reanalyzer.mixed_fresh_env_steps": 50,
+        },
+    ),
     Switch("td_lambda", {"reanalyzer.value_target": "td_lambda"}),
     Switch("v_trace", {"reanalyzer.value_target": "v_trace"}),
     Switch("retrace", {"reanalyzer.value_target": "retrace"}, ACTION_VALUES),
@@ -90,6 +98,7 @@ SWITCHES = (
     Switch("early reconstruction", RECONSTRUCTION),
     Switch("action values by searches", DISTILLED),
     Switch("their softmax", {"learner.action_value_loss": "softmax"}, DISTILLED),
+    Switch("stops on collapse", {"learner.stop_on_collapse": True}),
     # Replay.
     Switch("KL priorities", {"replay.priority": "kl"}, C51),
     Switch("first priorities", {"replay.initial_priority": "value_error"}),

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.learning.page import final_table
 from benchmarks.learning.sections import SECTIONS, Section, Study
 from benchmarks.learning.variants import arm_of, section_results
 from benchmarks.learning.variants_page import make_variants_page
 from benchmarks.pages.arms import read_cells
+from deploy.launching.groups import run_group
 from efficientzero.config import validate
 from efficientzero.envs import probe_env_spec
 from tests.support.finished_runs import finish
@@ -59,6 +61,39 @@ def test_arms_are_named_by_their_study_and_what_varies():
     assert names == {f"no consistency, reconstruction_coefficient {c}" for c in (0.0, 1.0)}
     alone = replace(cells[0], place={key: cells[0].place[key] for key in ("env.id", "seed")})
     assert arm_of(Study(name="nce", grid=NO_CONSISTENCY.grid), alone) == "nce"
+
+
+def test_arms_with_a_search_and_without_are_named_so_next_to_their_groups(tmp_path):
+    section = next(section for section in SECTIONS if section.title.startswith("Search against"))
+    finish_all(section.studies[0], tmp_path)
+    results, _ = section_results(section, tmp_path)
+    played = [
+        replace(
+            result,
+            run=replace(result.run, group=run_group(result.config)),
+            alone={"prior": 0.3, "random": -0.6},
+        )
+        for result in results
+    ]
+    page = make_variants_page({section: played}, plain=[], made_by="this", missing=[])
+    rows = [line.strip("| ").split(" | ") for line in page.partition("## Groups")[2].splitlines()]
+    groups = {row[1]: row[2] for row in rows if row[0] == section.title}
+    assert {arm: group.split("_")[1] for arm, group in groups.items()} == {
+        "Q head and model, search of 8 simulations": "catch",
+        "Q head and model, no search": "catch-q",
+    }
+    runs = page.partition("## Runs")[2].partition("## Groups")[0]
+    shown = {
+        row[1]: (row[3], row[5])
+        for row in (line.split(" | ") for line in runs.splitlines())
+        if len(row) > 5
+    }
+    assert shown["Q head and model, search of 8 simulations"] == ("0.11", "0.30")
+    assert shown["Q head and model, no search"] == ("", "0.11")
+    alone = final_table({"Catch-v0": [r for r in played if not r.searches]}, [])
+    assert alone.splitlines()[-1].split(" | ")[2:7] == [
+        *("", "0.10 [0.09, 0.11]", "-0.60 [-0.60, -0.60]", "- / yes", "")
+    ]
 
 
 def test_a_section_has_a_row_for_each_arm_with_its_seeds_and_interval(tmp_path):

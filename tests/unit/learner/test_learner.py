@@ -108,6 +108,9 @@ class Bench:
     def got_priorities(self, largest):
         self.largest.append(largest)
 
+    def logged(self, row):
+        assert row == self.tracker.rows[-1]
+
     def extra_state(self):
         return {"more": 1}
 

@@ -1,6 +1,7 @@
 """What a run may take from another one: found, refused, named and linked. Snapshots by hand."""
 
 import dataclasses
+import re
 import zlib
 
 import pytest
@@ -16,6 +17,7 @@ from deploy.checks.fork_checks import check_fork
 from deploy.checks.preflight import PreflightError
 from deploy.launching.groups import run_group
 from deploy.supervising.topology import processes
+from efficientzero.config import validate
 from efficientzero.config.files import ConfigError, config_hash, load_preset
 from efficientzero.envs import probe_env_spec
 from efficientzero.runs.checkpoint import save_checkpoint
@@ -277,13 +279,25 @@ def test_what_does_not_fit_the_weights_is_refused_only_where_they_are_taken(
     assert str(error.value).startswith(message)
 
 
-def test_projector_can_be_left_behind_and_not_be_made_up(parent):
-    save_weights(parent, 8, NEW, projector=False)
-    fork = frozen(parent, takes_weights=True)
-    with pytest.raises(ConfigError, match=r"consistency_coefficient: got 2.0, wanted 0"):
-        check_fork(fork, fork.base(None), parent.env_spec)
-    off = changed(fork.base(None), {"learner.consistency_coefficient": 0.0})
-    check_fork(fork, off, parent.env_spec)
+@pytest.mark.parametrize("consistency", ["simsiam", "nce", "spr"])
+def test_a_projector_can_start_new_and_an_average_cannot(tmp_path, consistency):
+    """From a run that was trained by reconstruction alone."""
+    without = {"learner.consistency_coefficient": 0.0, "learner.reconstruction_coefficient": 1.0}
+    run = tiny_run(tmp_path / "parent", changed(tiny_config(), without))
+    run.save()
+    write_snapshot(kept(run, NEW), inserted=100)
+    save_weights(run, 8, NEW, projector=False)
+    fork = frozen(run, takes_weights=True)
+    check_fork(fork, fork.base(None), run.env_spec)
+    on = {"learner.consistency_coefficient": 2.0, "learner.consistency": consistency}
+    config = changed(fork.base(None), on)
+    if consistency != "spr":
+        check_fork(fork, config, run.env_spec)
+        return
+    with pytest.raises(
+        ConfigError, match=r"consistency: got spr, wanted simsiam, nce or .* has no"
+    ):
+        check_fork(fork, config, run.env_spec)
 
 
 @pytest.mark.parametrize("has_projector", [True, False])
@@ -439,6 +453,17 @@ def test_corrected_targets_need_to_know_all_who_acted(parent):
     steady = dataclasses.replace(parent, config=changed(parent.config, constant))
     same = dataclasses.replace(fork, parent=steady)
     check_fork(same, changed(same.base(None), longer), parent.env_spec)
+
+    # What the refusal names makes it right, for a longer run and for a shorter one.
+    for train_steps in (parent.config.budget.train_steps + 20, 7):
+        other = changed(fork.base(None), {**corrected, "budget.train_steps": train_steps})
+        with pytest.raises(ConfigError) as error:
+            check_fork(fork, other, parent.env_spec)
+        option = re.search(r"\(--budget\.schedule-train-steps (\d+)\)", str(error.value))
+        assert option is not None
+        kept_schedule = changed(other, {"budget.schedule_train_steps": int(option[1])})
+        validate(kept_schedule)
+        check_fork(fork, kept_schedule, parent.env_spec)
 
     for fields, is_known in (({}, False), (corrected, True)):
         child = dataclasses.replace(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from deploy.ablate.grid import Grid, expand
 from deploy.launching.components import COMPONENTS
-from deploy.launching.groups import by_importance, run_group
+from deploy.launching.groups import by_importance, is_used, run_group
 from efficientzero.config.fields import Config
 from efficientzero.config.files import (
     LATER_NAMED_FIELDS,
@@ -394,6 +394,62 @@ def test_settings_of_losses_that_are_not_used_are_cut_first(change, read):
     }
     last = rank.index("evaluator.num_episodes")
     assert {f"learner.{n}" for n in asked if rank.index(f"learner.{n}") < last} == read
+
+
+_OF_SEARCHES = {
+    *("search.root_exploration_fraction", "search.pb_c_init", "search.normalize_q", "search.prior"),
+    *("search.value_delta_max", "search.gumbel_value_scale", "compat.recomputed_bounds"),
+}
+_WITHOUT_SEARCH = {
+    *(_OF_SEARCHES | {"actor.temperatures", "reanalyzer.policy_reanalyze_ratio"}),
+    *("reanalyzer.search_simulations", "learner.value_prefix_coefficient"),
+}
+
+
+@pytest.mark.parametrize(
+    ("preset", "change", "unread"),
+    [
+        ("catch-q", {}, _WITHOUT_SEARCH),
+        ("catch-q", {"actor.action_rule": "policy"}, _WITHOUT_SEARCH),
+        (
+            "catch-q",
+            {"agent.num_unroll_steps": 5},
+            _WITHOUT_SEARCH - {"learner.value_prefix_coefficient"},
+        ),
+        (
+            "catch-q",
+            {"agent.num_unroll_steps": 5, "evaluator.simulations": 8},
+            _WITHOUT_SEARCH
+            - (_OF_SEARCHES - {"search.gumbel_value_scale"})
+            - {"learner.value_prefix_coefficient"},
+        ),
+        (
+            "catch-q",
+            {"search.improved_policy": "softmax_q"},
+            _WITHOUT_SEARCH - {"search.normalize_q", "search.value_delta_max"},
+        ),
+        (
+            "q-search",
+            {},
+            {"actor.temperatures", "reanalyzer.policy_reanalyze_ratio"}
+            | {"reanalyzer.search_simulations", "search.gumbel_value_scale"},
+        ),
+        ("catch", {}, {"search.gumbel_value_scale"}),
+        (
+            "catch",
+            {"search.algorithm": "gumbel"},
+            {"actor.temperatures", "search.pb_c_init", "search.root_exploration_fraction"}
+            | {"search.value_delta_max"},
+        ),
+    ],
+)
+def test_settings_of_searches_that_are_never_made_are_cut_first(preset, change, unread):
+    values = experiment_values(changed(load_preset(preset), change))
+    found = {key for key in _WITHOUT_SEARCH if not is_used(key, values)}
+    rank = by_importance(values)
+    last = rank.index("evaluator.num_episodes")
+    assert {key for key in _WITHOUT_SEARCH if rank.index(key) > last} == found
+    assert found == unread
 
 
 def test_numbers_of_actors_and_reanalyzers_are_named():

@@ -369,6 +369,10 @@ def test_what_makes_runs_hard_to_compare_is_said():
         f"Not finished: catch-Catch-v0-1, whose newest evaluation is at 70 of {steps:,} env_steps.",
     ]
     assert cautions(labelled(ARMS)) == []
+    collapsed = dataclasses.replace(ARMS[0], collapses=("the values died",))
+    assert cautions(labelled([collapsed, *ARMS[1:]])) == [
+        f"Collapsed: {ARMS[0].name}, the values died."
+    ]
 
 
 def test_versions_and_config_differences_are_on_the_page():

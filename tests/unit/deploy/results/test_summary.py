@@ -125,6 +125,28 @@ def test_what_the_folder_proves_counts_where_the_last_status_is_older(run):
     assert "240 of 100,000 env_steps, 11 of" in "\n".join(summary_lines(run, summary))
 
 
+def test_what_has_collapsed_is_in_the_summary_and_in_its_words(run):
+    summary = summarize(run, Outcome(0, "budget"), status=STATUS, wall_s=1.0)
+    assert summary["collapse"] == []
+    assert not [line for line in summary_lines(run, summary) if line.startswith("collapse")]
+    lines = [
+        {
+            "kind": kind,
+            "train_steps": 3_000,
+            "numbers": {"learner/x": 0.5},
+            "message": f"{kind} died",
+        }
+        for kind in ("value", "latent")
+    ]
+    (run.directory / "collapses.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    summary = summarize(run, Outcome(0, "budget"), status=STATUS, wall_s=1.0)
+    assert summary["collapse"] == lines
+    text = summary_lines(run, summary)
+    assert {"collapse   value died", "collapse   latent died"} <= set(text)
+    del summary["collapse"]  # as older versions wrote it
+    assert len(summary_lines(run, summary)) == len(text) - 2
+
+
 def test_half_written_line_is_left_out(run):
     whole = evaluation(100, [1.0], is_final=False)
     write_evaluations(run, whole, whole[:20])

@@ -153,3 +153,13 @@ def test_a_port_that_there_is_not_is_refused(capsys, port, extent):
 def test_what_is_neither_folder_nor_address_is_refused(capsys):
     assert status.main(["runs/typo"]) == 2
     assert "got runs/typo, wanted host:port" in capsys.readouterr().err
+
+
+def test_what_collapsed_in_a_run_that_ended_is_shown(run, capsys, quick):
+    line = {"kind": "value", "train_steps": 3_000, "numbers": {}, "message": "the values died"}
+    (run.directory / "collapses.jsonl").write_text(json.dumps(line) + "\n")
+    end(run, 1, "failed: the values died")
+    assert status.main([str(run.directory)]) == 1
+    assert "collapse   the values died" in capsys.readouterr().out.splitlines()
+    assert status.main([str(run.directory), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["warnings"] == ["the values died"]

@@ -127,6 +127,14 @@ def test_no_command_line_is_parsed_past_these_rules():
         (("--budget.env-steps", "1.5"), "--budget.env-steps: got '1.5', wanted a whole number"),
         (("--actors", "two"), "--actors: got 'two', wanted a whole number"),
         (("--actor.temperatures", "1", "x"), "--actor.temperatures: got '1', 'x', not all of"),
+        (
+            ("--agent.auxiliary-discounts", "0.8,0.9"),
+            "got '0.8,0.9', wanted spaces between the values: --agent.auxiliary-discounts 0.8 0.9",
+        ),
+        (
+            ("--actor.temperatures", "(1.0,", "5e-1)"),
+            "got '(1.0,', '5e-1)', wanted spaces between the values: --actor.temperatures 1.0 5e-1",
+        ),
         (("--serch.num-simulations", "3"), "(did you mean --search.num-simulations?)"),
         (("--clip-rewards",), "(did you mean --env.clip-rewards?)"),
         (("--search.algorithm", "gumble"), "'gumble'"),
@@ -140,6 +148,31 @@ def test_a_mistake_is_one_line_that_names_what_was_meant(monkeypatch, capsys, ar
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("launch.py: error: ")
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("ablate", ("--seeds", "0,1"), "--seeds 0 1"),
+        ("ablate", ("--components", "consistency,value_prefix"), ": consistency value_prefix)"),
+        ("benchmarks", ("baselines", "--algorithms", "dqn,ppo"), "them: --algorithms dqn ppo"),
+        ("benchmarks", ("baselines", "--tasks", "catch,cartpole"), "them: catch cartpole)"),
+    ],
+)
+def test_commas_between_values_are_answered_with_the_right_spelling(
+    monkeypatch, capsys, name, arguments, words
+):
+    preset = ("--preset", "catch") if name == "ablate" else ()
+    assert ended(monkeypatch, name, *arguments, *preset) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(words)
+
+
+def test_the_advised_spelling_works():
+    options = command_line.parse(
+        ["--agent.auxiliary-discounts", "0.8", "0.9"], load_preset("catch")
+    )
+    assert options.config.agent.auxiliary_discounts == (0.8, 0.9)
 
 
 def test_help_comes_whatever_else_is_named(monkeypatch, capsys):

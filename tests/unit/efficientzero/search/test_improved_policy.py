@@ -22,6 +22,7 @@ from efficientzero.search.improved_policy import (
 )
 from mcts_cpp import SearchParams, TreeBatch
 from tests.reference import reference_policies
+from tests.support.cases.config_cases import changed
 from tests.support.fakes import tiny_config
 
 RULES = ("completed_q", "regularized", "softmax_q", "mellowmax")
@@ -250,10 +251,35 @@ def test_a_temperature_of_0_is_refused(field):
         validate(config)
 
 
-def test_one_simulation_in_reanalysis_is_enough_for_a_policy_that_reads_q():
-    reanalyzer = dataclasses.replace(CONFIG.reanalyzer, search_simulations=1)
-    config = dataclasses.replace(CONFIG, reanalyzer=reanalyzer)
-    with pytest.raises(ConfigError, match=r"got 1 with search\.algorithm puct"):
-        validate(config)
-    search = dataclasses.replace(CONFIG.search, improved_policy="regularized")
-    validate(dataclasses.replace(config, search=search))
+ONE = {"search.num_simulations": 1}
+ONE_IN_REANALYSIS = {"reanalyzer.search_simulations": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        (ONE, "search.num_simulations"),
+        (ONE | {"reanalyzer.policy_reanalyze_ratio": 1.0}, "search.num_simulations"),
+        (ONE | {"reanalyzer.search_simulations": 4}, "search.num_simulations"),
+        (ONE_IN_REANALYSIS, "reanalyzer.search_simulations"),
+    ],
+)
+def test_the_visits_of_one_simulation_are_no_policy_to_train_towards(fields, field):
+    with pytest.raises(ConfigError, match=rf"{field}: got 1 with search\.algorithm puct, wanted"):
+        validate(changed(CONFIG, fields))
+    for rule in ("regularized", "completed_q"):
+        validate(changed(CONFIG, fields | {"search.improved_policy": rule}))
+    validate(changed(CONFIG, fields | {"search.algorithm": "gumbel"}))
+    no_policy = {"learner.policy_coefficient": 0.0}
+    validate(changed(CONFIG, fields | no_policy))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ONE | {"reanalyzer.search_simulations": 4, "reanalyzer.policy_reanalyze_ratio": 1.0},
+        ONE_IN_REANALYSIS | {"reanalyzer.policy_reanalyze_ratio": 0.0},
+    ],
+)
+def test_one_simulation_is_enough_where_no_policy_is_trained_towards_it(fields):
+    validate(changed(CONFIG, fields))

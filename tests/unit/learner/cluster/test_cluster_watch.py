@@ -133,3 +133,10 @@ def test_who_joins_by_hand_on_loopback_is_named_the_runs_own_tokens(tmp_path, mo
     assert _for_workers(credentials_folder()) == str(folder)
     (folder / "ca.pem").touch()  # of several machines: each has a copy of its own
     assert _for_workers(credentials_folder()) == "DIR"
+
+
+def test_what_has_collapsed_is_among_the_warnings(scene):
+    assert scene.watch.warnings == []
+    line = {"kind": "units", "train_steps": 2, "numbers": {}, "message": "the channels died"}
+    scene.record.add_collapse(line)
+    assert scene.watch.warnings == ["the channels died"]

@@ -89,9 +89,38 @@ def test_a_decoder_starts_new_and_takes_no_moments_of_others(kind, kept):
 
 
 def test_weights_that_are_missing_are_refused():
-    parent, network = make_network(projector=False), make_network()
+    parent, network = make_network(), make_network()
+    network["further"] = nn.Linear(2, 2)
     optimizer = OPTIMIZERS["sgd"](parent.parameters())
-    with pytest.raises(RuntimeError, match=r"projector\.weight"):
+    with pytest.raises(RuntimeError, match=r"further\.weight"):
+        adopt_weights(network, OPTIMIZERS["sgd"](network.parameters()), state_of(parent, optimizer))
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("decoders", [(), ("theirs",), ("theirs", "ours")])
+def test_a_projector_that_the_other_run_lacks_starts_new(kind, decoders):
+    """The decoder's moments, which the other run has in the projector's place, are not taken."""
+    parent, network = make_network(projector=False), make_network(seed=7)
+    for name, one in (("theirs", parent), ("ours", network)):
+        if name in decoders:
+            one["decoder"] = nn.Linear(2, 2)
+    optimizer = OPTIMIZERS[kind](parent.parameters())
+    train(parent, optimizer, 4, seed=1)
+    own = OPTIMIZERS[kind](network.parameters())
+    before = network["projector"].weight.clone()
+    adopt_weights(network, own, state_of(parent, optimizer))
+    assert torch.equal(network["projector"].weight, before)
+    torch.testing.assert_close(network["body"].weight, parent["body"].weight, rtol=0, atol=0)
+    for name, parameter in network.named_parameters():
+        assert (parameter in own.state) == name.startswith(("body", "norm")), name
+    train(network, own, 2, seed=2)
+
+
+def test_new_weights_between_others_are_refused():
+    parent, network = make_network(projector=False), make_network()
+    parent["further"] = network["further"] = nn.Linear(2, 2)
+    optimizer = OPTIMIZERS["sgd"](parent.parameters())
+    with pytest.raises(RuntimeError, match=r"projector\.weight: new in the weights"):
         adopt_weights(network, OPTIMIZERS["sgd"](network.parameters()), state_of(parent, optimizer))
 
 
@@ -111,11 +140,23 @@ def test_moments_of_other_parameters_are_never_taken():
         adopt_weights(network, OPTIMIZERS["sgd"](network.parameters()), state_of(parent, optimizer))
 
 
+PRETRAINING = {
+    "reconstruction_coefficient": 1.0,
+    **dict.fromkeys(
+        (
+            *("consistency_coefficient", "policy_coefficient", "value_coefficient"),
+            "value_prefix_coefficient",
+        ),
+        0.0,
+    ),
+}
 LOSSES = {
     "spr": {"consistency": "spr", "momentum_tau": 0.5},
     "nce": {"consistency": "nce"},
     "reconstruction": {"reconstruction_coefficient": 1.0},
     "nothing": {"consistency_coefficient": 0.0},
+    "simsiam": {},
+    "pretraining": PRETRAINING,
 }
 
 
@@ -129,6 +170,25 @@ def trained(losses, steps, seed=0):
             updater.step(in_float32(make_batch(config, IMAGE, seed=step)), step, measure=False)
         )
     return network, optimizer, updater, config
+
+
+@pytest.mark.parametrize("ours", ["simsiam", "nce"])
+def test_training_goes_on_from_reconstruction_alone(ours):
+    parent, parents_optimizer, _, _ = trained("pretraining", range(2))
+    network, optimizer, updater, config = trained(ours, [], seed=1)
+    before = copy.deepcopy(network.state_dict())
+    adopt_weights(network, optimizer, state_of(parent, parents_optimizer))
+    wanted = parent.state_dict()
+    for name, tensor in network.state_dict().items():
+        is_new = name.startswith(("projector", "predictor", "contrast_projector"))
+        assert torch.equal(tensor, (before if is_new else wanted)[name]), name
+    batch = in_float32(make_batch(config, IMAGE, seed=5))
+    updater.finish(updater.step(batch, 2, measure=False))
+    moved = network.state_dict()
+    encoder = next(name for name in moved if name.startswith("representation"))
+    projector = next(name for name in moved if name.startswith("projector"))
+    assert not torch.equal(moved[encoder], wanted[encoder])
+    assert not torch.equal(moved[projector], before[projector])
 
 
 @pytest.mark.parametrize(

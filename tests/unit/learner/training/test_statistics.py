@@ -138,6 +138,79 @@ def test_entropies_by_hand():
     assert row["learner/policy_entropy"] == pytest.approx(float(entropy), rel=1e-5)
 
 
+def row_of_policies(logits, actions, mask):
+    """Return the row of a batch of which only head, played actions and mask are what is given."""
+    config = case()
+    network, inputs = make_network(config), make_batch(config, size=len(logits))
+    terms = dataclasses.replace(loss_of(network, inputs, config), policy_logits=logits)
+    inputs = dataclasses.replace(inputs, actions=actions, mask=mask)
+    return training_statistics(
+        10, BATCH, inputs, result_of(terms), network, evaluated=evaluated_of(terms)
+    )
+
+
+def test_how_sure_the_policy_is_by_hand():
+    num_steps = make_batch(case()).num_unroll_steps
+    logits = torch.log(torch.tensor([0.7, 0.2, 0.1])).double().expand(4, num_steps + 1, 3)
+    actions, mask = torch.zeros(4, num_steps, dtype=torch.int64), torch.ones(4, num_steps)
+    row = row_of_policies(logits, actions, mask)
+    for name in ("max", "mean", "min"):
+        assert row[f"learner/action_log_prob_{name}"] == pytest.approx(-0.356675, rel=1e-5)
+    # Of one slice action 2 was played; of another, action 1 past the end, which counts nowhere.
+    actions[0], actions[1], mask[1] = 2, 1, 0.0
+    row = row_of_policies(logits, actions, mask)
+    assert row["learner/action_log_prob_max"] == pytest.approx(math.log(0.7))
+    assert row["learner/action_log_prob_min"] == pytest.approx(math.log(0.1))
+    mean = (2 * math.log(0.7) + math.log(0.1)) / 3
+    assert row["learner/action_log_prob_mean"] == pytest.approx(mean)
+    assert row["learner/policy_entropy"] == pytest.approx(0.801819, rel=1e-5)
+    assert row["learner/policy_entropy_share"] == pytest.approx(0.729847, rel=1e-5)
+    assert row["learner/policy_max_prob_mean"] == pytest.approx(0.7)
+
+
+def test_played_actions_that_are_all_past_the_end_have_no_probability():
+    num_steps = make_batch(case()).num_unroll_steps
+    logits = torch.zeros(4, num_steps + 1, 3, dtype=torch.float64)
+    actions, mask = torch.zeros(4, num_steps, dtype=torch.int64), torch.zeros(4, num_steps)
+    row = row_of_policies(logits, actions, mask)
+    assert not [name for name in row if "action_log_prob" in name]
+    assert row["learner/policy_entropy_share"] == pytest.approx(1.0)
+
+
+def test_largest_probabilities_and_spread_of_values_are_those_of_numpy():
+    row, network, inputs, terms = row_of(case())
+    log_policies = torch.log_softmax(terms.policy_logits, -1).numpy()
+    largest = np.exp(log_policies[:, 0].max(1))
+    assert row["learner/policy_max_prob_mean"] == pytest.approx(largest.mean())
+    assert row["learner/policy_max_prob_p95"] == pytest.approx(np.percentile(largest, 95))
+    played = [
+        log_policies[i, k, inputs.actions[i, k]]
+        for i in range(len(log_policies))
+        for k in range(inputs.num_unroll_steps)
+        if inputs.mask[i, k] > 0
+    ]
+    assert 0 < len(played) < inputs.mask.numel()
+    for name, of in (("max", np.max), ("mean", np.mean), ("min", np.min)):
+        assert row[f"learner/action_log_prob_{name}"] == pytest.approx(of(played))
+    values = network.support.decode(terms.value_logits)[:, 0].numpy()
+    targets = inputs.values[:, 0].numpy()
+    errors = np.abs(targets - values)
+    assert row["learner/value_std_ratio"] == pytest.approx(values.std() / targets.std(), rel=1e-4)
+    assert row["learner/td_error_abs_p95"] == pytest.approx(np.percentile(errors, 95), rel=1e-4)
+    assert row["learner/td_error_abs_max"] == pytest.approx(errors.max(), rel=1e-4)
+    assert row["learner/td_error_relative"] == pytest.approx(
+        errors.mean() / targets.std(), rel=1e-4
+    )
+    # The mean absolute error has a name already.
+    assert row["learner/value_error_k0"] == pytest.approx(errors.mean(), rel=1e-4)
+
+
+def test_equal_targets_have_no_spread_to_compare_with():
+    row, *_ = row_of(case(), values=torch.ones(40, 4, dtype=torch.float64))
+    assert row["learner/target_value_std"] == 0.0
+    assert not {"learner/value_std_ratio", "learner/td_error_relative"} & row.keys()
+
+
 def test_effective_sample_size_of_equal_weights_is_one_and_of_one_weight_its_share():
     equal, _, _, _ = row_of(case(), importance_weights=torch.ones(40, dtype=torch.float64))
     assert equal["learner/importance_weight_ess_share"] == pytest.approx(1.0)

@@ -1,5 +1,6 @@
 """Value targets from searches, and mixed with n-step returns by age."""
 
+import dataclasses
 from typing import get_args, get_type_hints
 
 import numpy as np
@@ -9,10 +10,11 @@ from efficientzero.config.derived import most_roots
 from efficientzero.config.fields import ReanalyzerConfig
 from efficientzero.config.files import ConfigError, config_from_dict
 from efficientzero.config.validation import validate
+from efficientzero.schema import Ending
 from reanalyzer.targets.slice_targets import slice_ends
 from reanalyzer.targets.target_maker import VALUE_TARGETS
 from reanalyzer.targets.value_target import Estimates, Sample
-from tests.reference.reference_targets import value_target
+from tests.reference.reference_targets import block_of, mixed_target, search_target
 from tests.support.cases.target_cases import (
     BATCH,
     TARGET_TRAIN_STEP,
@@ -33,29 +35,33 @@ def made(config, slices, *, target_train_step=TARGET_TRAIN_STEP):
     return maker.make_batch(slices, target_train_step), maker, search
 
 
-def with_env_steps(slices, ages):
-    """Return slices so many env_steps old, at least 1: none is newer than the table."""
-    return slices._replace(env_steps=NEWEST - ages)
+def aged(origins, slices, ages):
+    """Return episodes and slices of these ages, at least 1: none is newer than the table."""
+    shifted = [
+        (dataclasses.replace(e, env_steps=e.env_steps - e.env_steps[t] + NEWEST - age), t)
+        for (e, t), age in zip(origins, ages, strict=True)
+    ]
+    return shifted, slices._replace(env_steps=NEWEST - ages)
 
 
-def search_target(episode, t, k):
-    """Return the root value of o[t + k], 0 past the end and at one that is worth nothing."""
-    end = len(episode.actions)
-    is_last = t + k == end and episode.ending.name == "TRUNCATED"
-    return told_value(observation_at(episode, t + k)) if t + k < end or is_last else 0.0
+def told_at(episode):
+    return lambda i: told_value(observation_at(episode, i))
 
 
+@pytest.mark.parametrize("block_length", [0, 9])
 @pytest.mark.parametrize("bootstrap", ["network", "search"])
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
-def test_search_values_are_the_roots_of_their_own_positions(bootstrap, ratio):
-    config = make_config(value_target="search", bootstrap=bootstrap, ratio=ratio)
+def test_search_values_are_the_roots_of_their_own_positions(bootstrap, ratio, block_length):
+    common = {"bootstrap": bootstrap, "ratio": ratio, "block_length": block_length}
+    config = make_config(value_target="search", **common)
     origins, slices = make_case(config, seed=1)
     batch, maker, search = made(config, slices)
-    plain = made(make_config(bootstrap=bootstrap, ratio=ratio), slices)[0]
-    ends = set()
+    plain = made(make_config(**common), slices)[0]
+    rules, ends = rules_of(config), set()
     for b, (episode, t) in enumerate(origins):
         for k in range(6):
-            assert batch.values[b, k] == pytest.approx(search_target(episode, t, k)), (b, k)
+            wanted = search_target(episode, t, k, root_value_of=told_at(episode), rules=rules)
+            assert batch.values[b, k] == pytest.approx(wanted), (b, k)
             if t + k >= len(episode.actions):
                 ends.add((episode.ending.name, t + k == len(episode.actions)))
     assert len(ends) == 4, "both endings, at the end and past it"
@@ -69,38 +75,73 @@ def test_search_values_are_the_roots_of_their_own_positions(bootstrap, ratio):
     assert "reanalyzer/search_minus_td" not in row
 
 
-def test_mixed_takes_all_td_steps_for_new_data_and_searches_for_old():
-    config = make_config(value_target="mixed", start=TARGET_TRAIN_STEP, fresh=100)
+@pytest.mark.parametrize("block_length", [0, 9])
+def test_mixed_takes_all_td_steps_for_new_data_and_searches_for_old(block_length):
+    config = make_config(
+        value_target="mixed", start=TARGET_TRAIN_STEP, fresh=100, block_length=block_length
+    )
     origins, slices = make_case(config, seed=2)
     ages = np.resize([99, 100, 1, 900], BATCH)
-    slices = with_env_steps(slices, ages)._replace(
-        # Old enough for a correction, had there been one.
-        weights_versions=np.zeros(BATCH, np.int64)
-    )
+    origins, slices = aged(origins, slices, ages)
+    # Old enough for a correction, had there been one.
+    slices = slices._replace(weights_versions=np.zeros(BATCH, np.int64))
     batch, maker, search = made(config, slices)
-    rules = rules_of(config)
-    differences = []
+    rules, differences = rules_of(config), []
     for b, (episode, t) in enumerate(origins):
+        told = told_at(episode)
         for k in range(6):
-            root = search_target(episode, t, k)
-            wanted = value_target(
+            wanted = mixed_target(
                 episode,
                 t,
                 k,
-                horizon=config.agent.td_steps,
-                value_of=lambda i, e=episode: told_value(observation_at(e, i)),
+                train_step=TARGET_TRAIN_STEP,
+                newest_env_step=NEWEST,
+                limits=(TARGET_TRAIN_STEP, 100),
+                value_of=told,
+                root_value_of=told,
                 rules=rules,
             )
-            if ages[b] >= 100:
-                wanted = root
-            elif t + k < len(episode.actions):
-                differences.append(root - wanted)
+            if ages[b] < 100 and t + k < block_of(episode, t, rules).end:
+                differences.append(told(t + k) - wanted)
             assert batch.values[b, k] == pytest.approx(wanted, abs=1e-4), (b, k)
     assert len(search.seen) <= most_roots(config)
     row = maker.diagnostics.take_row()
     assert row["reanalyzer/search_value_share"] == 0.5
     assert row["reanalyzer/td_steps"] == config.agent.td_steps / 2
     assert row["reanalyzer/search_minus_td"] == pytest.approx(np.mean(differences), abs=1e-4)
+
+
+def test_a_search_that_says_seven_everywhere_and_the_limits_by_hand():
+    """Rewards of 1, discount 0.9, n = 5, no value after the n steps: 1 + 0.9 + ... + 0.9^4."""
+    returns, seven = sum(0.9**i for i in range(5)), 7.0
+    config = make_config(value_target="mixed", start=TARGET_TRAIN_STEP, fresh=10)
+    _, slices = make_case(config, seed=8)
+    left = np.full(BATCH, 11, np.int32)  # K + n + 1: the episode goes on
+    left[2:4] = 3
+    endings = np.zeros(BATCH, np.uint8)
+    endings[2], endings[3] = Ending.TERMINATED, Ending.TRUNCATED
+    slices = slices._replace(
+        rewards=np.ones_like(slices.rewards),
+        steps_left=left,
+        endings=endings,
+        # The age is that of the newest step, 950, minus these: 9 is new, 10 is not.
+        env_steps=np.where(np.arange(BATCH) == 0, NEWEST - 9, NEWEST - 10),
+    )
+
+    def values(target_train_step):
+        target = VALUE_TARGETS["mixed"](config)
+        ends = slice_ends(slices, block_length=0)
+        sample = Sample(slices, ends, NEWEST - slices.env_steps, target_train_step)
+        found = Estimates(np.zeros_like(slices.root_values), np.full((BATCH, 6), seven, np.float32))
+        return target.targets(sample, found).values
+
+    late, early = values(TARGET_TRAIN_STEP), values(TARGET_TRAIN_STEP - 1)
+    np.testing.assert_allclose(late[0], [returns] * 6, rtol=1e-6)
+    np.testing.assert_array_equal(late[1], [seven] * 6)
+    np.testing.assert_array_equal(late[2], [seven] * 3 + [0] * 3)
+    np.testing.assert_array_equal(late[3], [seven] * 4 + [0] * 2)
+    np.testing.assert_allclose(early[:2], [[returns] * 6] * 2, rtol=1e-6)
+    np.testing.assert_allclose(early[2], [1 + 0.9 + 0.81, 1.9, 1, 0, 0, 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +229,7 @@ def test_no_value_is_read_that_was_not_asked_for(name):
     assert made.bootstraps.any()
 
 
+ONE = {"num_simulations": 1, "algorithm": "gumbel"}
 MIXED = {"value_target": "mixed", "mixed_start_train_steps": 10, "mixed_fresh_env_steps": 10}
 
 
@@ -195,7 +237,7 @@ MIXED = {"value_target": "mixed", "mixed_start_train_steps": 10, "mixed_fresh_en
     ("values", "message"),
     [
         (
-            {"reanalyzer": {"value_target": "search"}, "search": {"num_simulations": 1}},
+            {"reanalyzer": {"value_target": "search"}, "search": ONE},
             r"reanalyzer.value_target: got search with search.num_simulations 1, wanted td or at",
         ),
         (
@@ -204,6 +246,32 @@ MIXED = {"value_target": "mixed", "mixed_start_train_steps": 10, "mixed_fresh_en
                 "search": {"algorithm": "gumbel"},
             },
             r"reanalyzer.value_target: got search with reanalyzer.search_simulations 1, wanted td",
+        ),
+        (
+            {"reanalyzer": MIXED, "search": ONE},
+            r"reanalyzer.value_target: got mixed with search.num_simulations 1, wanted td or at",
+        ),
+        (
+            {"reanalyzer": MIXED, "agent": {"auxiliary_discounts": [0.9]}},
+            r"agent.auxiliary_discounts: got 0.9 with reanalyzer.value_target mixed, wanted td or",
+        ),
+        (
+            {
+                "reanalyzer": MIXED,
+                "agent": {"value_distribution": "categorical"},
+                "learner": {"target_network": "local"},
+            },
+            r"learner.target_network: got local with reanalyzer.value_target mixed, wanted "
+            r"reanalyzer, or reanalyzer.value_target td: the learner completes td's targets alone",
+        ),
+        (
+            {
+                "reanalyzer": {**MIXED, "policy_reanalyze_ratio": 0.0},
+                "agent": {"value_function": "action"},
+                "search": {"num_simulations": 0},
+                "actor": {"action_rule": "epsilon_greedy"},
+            },
+            r"reanalyzer.value_target: got mixed with agent.value_function action, wanted one that",
         ),
         (
             {"reanalyzer": MIXED, "learner": {"value_prefix_coefficient": 0.0}},
