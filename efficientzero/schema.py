@@ -57,17 +57,14 @@ class EnvSpec:
     env_id: str
     frame_shape: tuple[int, ...]
     """(C, H, W) for images, (D,) for vectors."""
-    frame_dtype: str
-    """``"uint8"`` for images (0..255), ``"float32"`` for vectors."""
+    frame_dtype: str  # "uint8" for images (0..255), "float32" for vectors
     num_actions: int
     """A: actions are 0..A - 1. 0: they are continuous."""
-    num_stacked_frames: int
+    num_stacked_frames: int  # S
     action_kind: str = "discrete"
     """Or ``"continuous"``: X numbers in -1..1, which the environment scales to its bounds."""
-    action_size: int = 0
-    """X; 0: actions are discrete."""
-    has_legal_actions: bool = False
-    """Every state says which actions are legal."""
+    action_size: int = 0  # X; 0: actions are discrete
+    has_legal_actions: bool = False  # every state says which actions are legal
     num_players: int = 1
     """2: moves alternate, and both players' moves are steps of one episode."""
 
@@ -110,13 +107,7 @@ class PolicyShape(NamedTuple):
 
     @classmethod
     def of(cls, spec: EnvSpec, sampled_actions: int = 0) -> PolicyShape:
-        """Return the sizes for an environment.
-
-        Args:
-            spec: of the environment.
-            sampled_actions: W with continuous actions (``search.sampled_actions``); a discrete
-                environment ignores it.
-        """
+        """Return an environment's sizes; W of continuous actions is ``sampled_actions``."""
         if spec.action_kind == "discrete":
             return cls(head_size=spec.num_actions, width=spec.num_actions)
         return cls(2 * spec.action_size, sampled_actions, spec.action_size)
@@ -133,10 +124,8 @@ class EnvFacts:
     """Absolute, of an env_step."""
     mean_reward: float
     """Mean of the absolute ones."""
-    largest_pixel: int
-    """What is declared for the pixels of images; 255 for everything else."""
-    crash: str = ""
-    """What it raised in a first trial; the second one went well."""
+    largest_pixel: int  # what is declared for the pixels of images; 255 for everything else
+    crash: str = ""  # what it raised in a first trial; the second one went well
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values for ``from_json``."""
@@ -246,13 +235,13 @@ class SliceBatch(NamedTuple):
     probabilities: F64  # [B] at sampling time
     table_sizes: I64  # [B] items in the table at sampling time
     priorities: F64  # [B] at sampling time
-    # What only some environments have; a dimension is 0 in all others:
+    # What only some environments have; a dimension is 0 in all others. The last two reach as far
+    # as actions and search_policies:
     legal_actions: Bool  # [B, K + n + 1, A] of the observations; [B, K + n + 1, 0]
     to_play: U8  # [B, K + n + 1] whose move it is at the observations; [B, 0]
     movers: I32  # [B, K + 1] whose weights acted: 0 the newest, k a frozen opponent's; [B, 0]
     continuous_actions: F32  # [B, K + Q, X]
     policy_actions: F32  # [B, K + 1, W, X] the actions of ``search_policies``
-    # continuous_actions and policy_actions reach as far as actions and search_policies
 
 
 def stack_window(frames: ArrayT, start: int, num_stacked_frames: int) -> ArrayT:

@@ -13,10 +13,8 @@ the server. Used by ``episode_writer`` and ``slice_sampler``; knows no Reverb.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from efficientzero.blocks import BlockPacker, BlockUnpacker, block_format
 from efficientzero.blocks._blocks import Block
@@ -31,6 +29,7 @@ from efficientzero.schema import (
     ReplayStep,
     SliceBatch,
 )
+from replay.format.padding import copy_then_zeros, repeat_edges
 from replay.format.row_layout import (
     MAX_EXACT_INTEGER,
     RowLayout,
@@ -291,24 +290,3 @@ class SliceCodec:
         for block in blocks:
             filled += block.copy_frames(target[filled:], skipped)
             skipped = max(0, skipped - block.num_steps)
-
-
-def repeat_edges(frames: NDArray[Any], *, first: int, stop: int) -> None:
-    """Fill ``frames[:first]`` with the first real frame and ``frames[stop:]`` with the last.
-
-    Args:
-        frames: [W, *frame], real in ``first:stop``; changed in place.
-        first: Frames missing before the episode's first.
-        stop: One past the episode's last frame, or W.
-    """
-    if not 0 <= first < stop <= len(frames):
-        raise ValueError(f"real frames: got {first}:{stop}, wanted a part of 0:{len(frames)}")
-    frames[:first] = frames[first]
-    frames[stop:] = frames[stop - 1]
-
-
-def copy_then_zeros(target: NDArray[Any], source: NDArray[Any]) -> None:
-    """Copy as many rows of ``source`` as ``target`` has or there are; set the others to zero."""
-    count = min(len(target), len(source))
-    target[:count] = source[:count]
-    target[count:] = 0

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from replay.format.slice_codec import copy_then_zeros, repeat_edges
+from replay.format.padding import copy_then_zeros, repeat_edges
 
 
 def test_missing_frames_repeat_the_first_and_the_last_real_one():
