@@ -1,6 +1,6 @@
 """What an environment must return.
 
-The one check at the boundary: ``gym_env`` checks what gymnasium environments return against their
+The one check at the boundary: ``gym`` checks what gymnasium environments return against their
 declared spaces, ``batch`` checks every environment's step before anything else sees it. Knows no
 registry, no actor and no replay.
 """

@@ -181,6 +181,7 @@ class RecordedEpisode:
     steps: list[ReplayStep] = dataclasses.field(default_factory=list)
     copies: list[Frames] = dataclasses.field(default_factory=list)
     last_frame: Frames | None = None
+    last_legal_actions: Bool | None = None
     ending: Ending = Ending.RUNNING
 
     def frames(self) -> Frames:
@@ -235,6 +236,7 @@ class RecordingWriter:
         assert ending in (Ending.TERMINATED, Ending.TRUNCATED)
         self._check_frame(last_frame)
         self._open.last_frame, self._open.ending = last_frame, ending
+        self._open.last_legal_actions = legal_actions
         self._open.copies.append(last_frame.copy())
         self.episodes.append(self._open)
         self._open = RecordedEpisode()

@@ -1,4 +1,4 @@
-"""Where gymnasium environments say which actions are legal. Used by ``gym_env``."""
+"""Where gymnasium environments say which actions are legal. Used by ``env``."""
 
 from __future__ import annotations
 
