@@ -1,7 +1,7 @@
 # `make run` is all a newcomer needs. Everything lives in .venv; nothing else on the machine changes.
 #   make run                           set up if needed, then train: without a GPU catch, in minutes
 #   make run ARGS="--preset cartpole"  another preset; all options of launch.py
-#   make setup-control                 the libraries of Box2D's and MuJoCo's environments
+#   make setup-games | setup-control   OpenSpiel and PettingZoo; Box2D and MuJoCo
 #   make test | lint | bench           what CI runs; micro-benchmarks
 #   make docs                          the site, into build/site; a warning is an error
 #   make PYTHON=/path/to/python3.11 …  pick the interpreter
@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := run
-.PHONY: run setup setup-control test test-cpp test-docs test-python test-processors lint bench docs protos clean
+.PHONY: run setup setup-games setup-control test test-cpp test-docs test-extras test-python test-processors lint bench docs protos clean
 
 PYTHON ?=
 ARGS ?=
@@ -28,13 +28,13 @@ run: $(STAMP)
 
 setup: $(STAMP)
 
-# The extra's packages only; pip would build the project again to install the extra by name.
-setup-control: $(STAMP)
-	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["control"], sep="\n")' \
+# An extra's packages only; pip would build the project again to install the extra by name.
+setup-games setup-control: setup-%: $(STAMP)
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$*"], sep="\n")' \
 	  | $(PIP) install -c constraints.txt -r /dev/stdin
-	@echo "[setup] Box2D and MuJoCo are installed"
+	@echo "[setup] extra $*: installed"
 
-test: test-docs test-cpp test-python test-processors
+test: test-docs test-cpp test-extras test-python test-processors
 
 # Twice: addresses and undefined behaviour, then threads; the two cannot share a build.
 test-cpp: $(STAMP)
@@ -49,6 +49,11 @@ test-cpp: $(STAMP)
 
 # Every link and every generated page of the site.
 test-docs: docs
+
+# Tests of an extra run where it can be installed; elsewhere pytest counts them as skipped.
+test-extras: $(STAMP)
+	@for extra in games control; do \
+	  $(MAKE) setup-$$extra || echo "[test] cannot install extra $$extra: its tests are skipped"; done
 
 # First the quick tests, on all cores; then those with real processes, which need the machine for themselves.
 test-python: $(STAMP)

@@ -36,6 +36,7 @@ COMMANDS = {
     "ablate": Command("deploy.ablate.__main__", "train a grid: components, values, seeds"),
     "report": Command("deploy.report.__main__", "compare runs: a page, tables and pictures"),
     "evaluate": Command("actor.tools.evaluate", "play games with a run's saved weights"),
+    "match": Command("actor.tools.match", "play two runs, or a run and a baseline, in turn games"),
     "search": Command("actor.tools.show_search", "draw one decision and its search tree"),
     "status": Command("deploy.supervising.status", "every process of a run, or how the run ended"),
 }

@@ -15,7 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from actor.games import Actions, evaluation_seeds, partly_random, play_episodes
+from actor.game_results import GameResult
+from actor.games import Actions, Chooser, evaluation_seeds, partly_random, play_episodes
+from actor.matches.evaluation import BaselineOpponents, score_metrics, scores_by_seat
+from actor.matches.play import MatchResult
 from actor.value_bias import ValueBias
 from efficientzero.config import next_evaluation, planning_discount
 from efficientzero.envs import EnvBatch, make_env_batch
@@ -67,6 +70,9 @@ class Evaluator:
         self._evaluations = 0
         self._interval = Interval(self._config.cluster.metrics_interval_seconds)
         self._envs: EnvBatch | None = None  # of the current evaluation
+        self._opponents = None
+        if run.env_spec.num_players > 1:
+            self._opponents = BaselineOpponents(run.config, randomness.spawn(1)[0])
 
     def oldest_call(self) -> Call | None:
         """Return the call of an environment that has not returned yet; from any thread."""
@@ -109,12 +115,6 @@ class Evaluator:
             config.evaluator.final_num_episodes if is_final else config.evaluator.num_episodes
         )
         with self._timer.section("setup"):
-            envs = self._envs = make_env_batch(
-                config,
-                seeds=evaluation_seeds(config, num_envs),
-                purpose="final_evaluation" if is_final else "evaluation",
-                expected=self._run.env_spec,
-            )
             planner = make_planner(
                 config,
                 self._run.env_spec,
@@ -142,14 +142,14 @@ class Evaluator:
             epsilon = config.evaluator.epsilon
             return partly_random(found, roots.legal_actions, epsilon, self._randomness)
 
-        try:
-            results = play_episodes(
-                envs, choose, self._stop, timer=self._timer, observe=bias.observe
-            )
-        finally:
-            envs.close()
-            self._envs = None
-        if results is None:
+        matches: dict[str, MatchResult] | None = {}
+        results: Sequence[GameResult] | None
+        if self._opponents is not None:
+            matches = self._opponents.play(choose, num_envs, is_final=is_final, stop=self._stop)
+            results = None if matches is None else next(iter(matches.values())).results
+        else:
+            results = self._play_alone(choose, num_envs, bias, is_final=is_final)
+        if results is None or matches is None:
             return
         seconds = time.monotonic() - started
         returns = [r.episode_return for r in results]
@@ -159,6 +159,7 @@ class Evaluator:
                 is_final=is_final,
                 episodes=[(r.episode_return, r.length) for r in results],
                 seconds=seconds,
+                scores=scores_by_seat(matches),
             )
         self._evaluations += 1
         self.pulse.work += 1
@@ -171,6 +172,7 @@ class Evaluator:
                 "eval/seconds": seconds,
                 **({} if math.isnan(bias.mean()) else {"eval/value_bias": bias.mean()}),
                 **return_statistics(returns, config.env.id),
+                **score_metrics(matches),
                 **rates.row(seconds),
             }
         )
@@ -182,6 +184,23 @@ class Evaluator:
             len(returns),
             seconds,
         )
+
+    def _play_alone(
+        self, choose: Chooser, num_envs: int, bias: ValueBias, *, is_final: bool
+    ) -> Sequence[GameResult] | None:
+        """Play one episode in each of ``num_envs`` environments; None on stop."""
+        with self._timer.section("setup"):
+            envs = self._envs = make_env_batch(
+                self._config,
+                seeds=evaluation_seeds(self._config, num_envs),
+                purpose="final_evaluation" if is_final else "evaluation",
+                expected=self._run.env_spec,
+            )
+        try:
+            return play_episodes(envs, choose, self._stop, timer=self._timer, observe=bias.observe)
+        finally:
+            envs.close()
+            self._envs = None
 
     def _take_weights(self) -> None:
         newer = self._weights.take_newer()

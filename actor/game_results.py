@@ -26,9 +26,12 @@ class GameTally:
     def __init__(self) -> None:
         self._episode_return, self._length = 0.0, 0
 
-    def add(self, reward: float, *, game_over: bool) -> GameResult | None:
-        """Add one env_step; return the game's result if it was the last."""
-        self._episode_return += reward
+    def add(self, reward: float, *, game_over: bool, mover: int = 0) -> GameResult | None:
+        """Add one env_step; return the game's result if it was the last.
+
+        With two players the result is player 0's: what ``mover`` 1 earned, player 0 lost.
+        """
+        self._episode_return += -reward if mover else reward
         self._length += 1
         if not game_over:
             return None
@@ -52,7 +55,9 @@ class FinishedGames:
         """Add an env_step of each of ``envs``."""
         for row, i in enumerate(envs):
             is_over = bool(steps.game_over[row] or steps.truncated[row])
-            finished = self._tallies[i].add(float(steps.rewards[row]), game_over=is_over)
+            finished = self._tallies[i].add(
+                float(steps.rewards[row]), game_over=is_over, mover=mover_of(steps, row)
+            )
             if finished is not None:
                 self._not_reported.append(finished)
                 self._not_logged.append(finished)
@@ -76,3 +81,9 @@ class FinishedGames:
             "actor/return_mean": float(np.mean([result.episode_return for result in results])),
             "actor/length_mean": float(np.mean([result.length for result in results])),
         }
+
+
+def mover_of(steps: EnvSteps, row: int) -> int:
+    """Return which player took the env_step of a row; moves alternate, 0 with one player."""
+    to_play = steps.observed.to_play
+    return 0 if to_play is None else 1 - int(to_play[row])

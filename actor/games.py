@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actor.game_results import GameResult, GameTally
+from actor.game_results import GameResult, GameTally, mover_of
 from efficientzero.config import Config
 from efficientzero.envs import EnvBatch, FrameStack
 from efficientzero.metrics import SectionTimer
@@ -103,7 +103,9 @@ def play_episodes(
         stack.push(playing, steps.observed)
         for slot, i in enumerate(playing):
             over = bool(steps.game_over[slot] or steps.truncated[slot])
-            result = tallies[i].add(float(steps.rewards[slot]), game_over=over)
+            result = tallies[i].add(
+                float(steps.rewards[slot]), game_over=over, mover=mover_of(steps, slot)
+            )
             if result is not None:
                 results[i] = result
         playing = [i for i in playing if i not in results]

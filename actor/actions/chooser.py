@@ -37,6 +37,7 @@ class ActionChooser:
         self._before_training = VisitsRule(config, generator)  # of a planner that knows nothing
         self._repeated = np.zeros(num_envs, np.int64)  # the action
         self._repeats_left = np.zeros(num_envs, np.int64)
+        self._plies = np.zeros(num_envs, np.int64)  # moves of the episode; counted if they matter
 
     def choose(
         self,
@@ -58,6 +59,8 @@ class ActionChooser:
         """
         rule = self._before_training if is_random else self._rule
         actions = rule.choose(result, legal_actions, train_step)
+        if self._config.actor.temperature_plies:
+            actions = self._without_temperature(actions, result, envs, is_random=is_random)
         if self._config.actor.random_action_share and not is_random:
             self._stop_illegal_repeats(envs, legal_actions)
             self._begin_random_actions(envs, result.visit_counts.shape[1], legal_actions)
@@ -75,8 +78,16 @@ class ActionChooser:
         return row
 
     def reset(self, env: int) -> None:
-        """Stop repeating a random action in an environment whose episode has ended."""
-        self._repeats_left[env] = 0
+        """Begin an episode: no random action is repeated, no move is made."""
+        self._repeats_left[env] = self._plies[env] = 0
+
+    def _without_temperature(
+        self, actions: I64, result: SearchResult, envs: Sequence[int], *, is_random: bool
+    ) -> I64:
+        """Return ``actions``, or the most visited ones late in an episode; count its moves."""
+        is_late = (self._plies[envs] >= self._config.actor.temperature_plies) & (not is_random)
+        self._plies[envs] += 1
+        return np.where(is_late, result.visit_counts.argmax(axis=1), actions)
 
     def _stop_illegal_repeats(self, envs: Sequence[int], legal_actions: Bool | None) -> None:
         if legal_actions is not None:

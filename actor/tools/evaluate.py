@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,6 +82,7 @@ def evaluate(
         "return_std": float(np.std(returns)),
         "returns": returns,
         "lengths": [result.length for result in played.results],
+        **({"scores": [score._asdict() for score in played.scores]} if played.scores else {}),
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -171,8 +172,20 @@ def _line(run: RunInfo, result: dict[str, Any]) -> str:
         f"{run.directory.name}: policy {result['policy']}, {weights}: mean return "
         f"{result['return_mean']:.4g} over {len(returns)} episodes (median "
         f"{np.median(returns):.4g}, {min(returns):.4g} to {max(returns):.4g}), "
-        f"{result['seconds']} s"
+        f"{result['seconds']} s{scores_in_words(result.get('scores', []))}"
     )
+
+
+def scores_in_words(scores: Sequence[Mapping[str, Any]]) -> str:
+    """Return the games against each baseline, with two players: nothing with one."""
+    parts = []
+    for name in dict.fromkeys(score["name"] for score in scores):
+        counts = [
+            sum(score[kind] for score in scores if score["name"] == name)
+            for kind in ("wins", "draws", "losses")
+        ]
+        parts.append("; against {}: {} won, {} drawn, {} lost".format(name, *counts))
+    return "".join(parts)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,12 @@ import torch
 
 from actor.game_results import GameResult
 from actor.games import evaluation_seeds, greedily, play_episodes
+from actor.matches.evaluation import BaselineOpponents, scores_by_seat
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import EfficientZeroNet, inference_entries, make_network
 from efficientzero.process.devices import setup_torch, with_usable_device
 from efficientzero.process.runtime import PlainError, StopSignal, generator
+from efficientzero.rpc.run_client import BaselineScore
 from efficientzero.runs.checkpoint import list_checkpoints, load_checkpoint
 from efficientzero.runs.run_folder import RunInfo
 from efficientzero.schema import PolicyShape
@@ -39,6 +41,8 @@ class Played:
     train_step: int | None
     """Of the weights; None: played without weights."""
     results: tuple[GameResult, ...]
+    scores: tuple[BaselineScore, ...] = ()
+    """With two players; the results are those against the first baseline."""
 
 
 def load_network(run: RunInfo, device: torch.device) -> tuple[EfficientZeroNet, int]:
@@ -86,7 +90,11 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
     num_envs = num_episodes or config.evaluator.final_num_episodes
     if num_envs < 1:
         raise ValueError(f"--episodes: got {num_episodes}, wanted 0 or more")
-    planner, train_step = _planner(run, policy, num_envs)
+    planner, train_step = make_saved_planner(run, policy, num_envs)
+    if run.env_spec.num_players > 1:
+        return _play_baselines(
+            run, policy, planner, train_step=train_step, num_games=num_envs, stop=stop
+        )
     envs = make_env_batch(
         config,
         seeds=evaluation_seeds(config, num_envs),
@@ -107,7 +115,35 @@ def play(run: RunInfo, policy: Policy, num_episodes: int, stop: StopSignal) -> P
     return None if results is None else Played(train_step=train_step, results=tuple(results))
 
 
-def _planner(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Planner, int | None]:
+def _play_baselines(
+    run: RunInfo,
+    policy: Policy,
+    planner: Planner,
+    *,
+    train_step: int | None,
+    num_games: int,
+    stop: StopSignal,
+) -> Played | None:
+    """Play so many games against each baseline of the run."""
+    chance = generator(run.config.seed, _ROLE, 0, _CHANCE_STREAM)
+    opponents = BaselineOpponents(run.config, chance.spawn(1)[0])
+    epsilon = run.config.evaluator.epsilon if policy == "search" else 0.0
+    choose = greedily(planner, epsilon, chance)
+    played = opponents.play(choose, num_games, is_final=True, stop=stop)
+    if played is None:
+        return None
+    first = next(iter(played.values()))
+    return Played(
+        train_step=train_step, results=first.results, scores=tuple(scores_by_seat(played))
+    )
+
+
+def make_saved_planner(run: RunInfo, policy: Policy, num_envs: int) -> tuple[Planner, int | None]:
+    """Return a planner with the newest checkpoint's weights for ``num_envs`` roots, and their step.
+
+    Raises:
+        ValueError: there is no checkpoint, or it cannot be read.
+    """
     config, spec = run.config, run.env_spec
     if policy == "random":
         chance = generator(config.seed, _ROLE, 0, _CHANCE_STREAM)

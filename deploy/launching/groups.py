@@ -30,7 +30,7 @@ _ABLATED = [key for fields in COMPONENTS.values() for key in fields]
 
 _SECTIONS = (
     *("lineage", "agent", "search", "learner", "reanalyzer", "replay", "actor", "cluster"),
-    *("network", "env", "compat", "budget", "evaluator"),
+    *("network", "env", "compat", "budget", "evaluator", "league"),
 )
 """Parts of the config, first those in which experiments differ most often."""
 
@@ -58,6 +58,7 @@ def _trains_towards_searches(values: Values) -> bool:
 _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     (
         *("search.root_dirichlet_", "search.root_exploration_", "search.unvisited_q"),
+        "search.q_bounds",
     ): lambda values: values["search.algorithm"] == "puct",
     ("network.action_value_hidden_size",): (
         lambda values: (
@@ -124,6 +125,7 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
         lambda values: values["reanalyzer.value_target"] == "v_trace"
     ),
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
+    ("league.",): lambda values: values["env.id"].startswith(("OpenSpiel/", "PettingZoo/")),
     (
         *("search.root_", "search.pb_c_", "search.unvisited_q", "search.gumbel_"),
         *("search.prior", "search.num_threads", "compat.stale_prefix_bounds"),

@@ -124,6 +124,9 @@ class SearchConfig:
     root_policy_temperature: float = 1.0
     """Root priors are the policy head's logits over this; above 1 they are flatter, so that
     policies forget preferences that no value supports. Evaluation uses 1."""
+    q_bounds: tuple[float, ...] = ()
+    """puct: lowest and highest Q, where known beforehand: -1 1 in games that are won or lost. They
+    normalise Q from the first simulation on. Empty: the Qs of the tree do."""
     value_delta_max: float = 0.01
     """puct and improved policies: lower bound of the min-max range that normalises Q."""
     normalize_q: bool = True

@@ -6,6 +6,7 @@ The largest age of a training batch's targets, the sizes of its parts, and each 
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from efficientzero.config.agent_fields import AgentConfig, SearchConfig
@@ -140,3 +141,9 @@ def with_role_device(cluster: ClusterConfig, role: str, name: str) -> ClusterCon
     """Return the settings with another device for the processes of a role."""
     fields: dict[str, Any] = {f"{role}_device": name}
     return dataclasses.replace(cluster, **fields)
+
+
+def mcts_simulations(name: str) -> int:
+    """Return n of a baseline's name ``mcts-<n>``; 0 for other names."""
+    matched = re.fullmatch(r"mcts-([1-9]\d*)", name)
+    return int(matched[1]) if matched else 0

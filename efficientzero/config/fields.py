@@ -13,6 +13,7 @@ from efficientzero.config.agent_fields import AgentConfig, CompatConfig, Network
 from efficientzero.config.role_fields import (
     ActorConfig,
     EvaluatorConfig,
+    LeagueConfig,
     LearnerConfig,
     ReanalyzerConfig,
     ReplayConfig,
@@ -39,6 +40,7 @@ class Config:
     reanalyzer: ReanalyzerConfig = field(default_factory=ReanalyzerConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+    league: LeagueConfig = field(default_factory=LeagueConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 

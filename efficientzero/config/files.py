@@ -23,9 +23,17 @@ from efficientzero.config.spelling import nearest
 PRESETS = (
     *("atari100k", "muzero", "atari100k-v2", "atari-small", "q-learning", "q-search"),
     *("minatar", "cartpole", "acrobot", "catch", "catch-q", "cartpole-q"),
+    *("connectfour", "tictactoe"),
     *("pendulum", "lunarlander-continuous", "control"),
 )
 """Names of the presets, the reference first. Each is a TOML file of differences."""
+
+_SAME_GAMES = {
+    "PettingZoo/tictactoe_v3": "OpenSpiel/tic_tac_toe",
+    "PettingZoo/connect_four_v3": "OpenSpiel/connect_four",
+    "PettingZoo/go_v5": "OpenSpiel/go",
+}
+"""Games of another library that a preset is for as well."""
 
 _CONTROL_TASKS = (
     *("Ant", "BipedalWalker", "BipedalWalkerHardcore", "HalfCheetah", "Hopper", "Humanoid"),
@@ -94,6 +102,9 @@ _LATER_NAMED = {
     "learner.reconstruction_train_steps": 0,
     "reanalyzer.target_policy": "policy",
     "search.sampled_actions": 16,
+    "search.q_bounds": (),
+    "actor.temperature_plies": 0,
+    "league.baselines": ("random",),
     "search.sampled_inner_actions": 2,
     "search.sampled_prior": "uniform",
     "search.sampled_gumbel_noise": False,
@@ -207,6 +218,12 @@ def preset_of_env(env_id: str) -> str | None:
     A preset for one environment of a namespace (``MinAtar/``) is for all of them. Atari games have
     several presets.
     """
+    env_id = _SAME_GAMES.get(env_id, env_id)
+    ids = {name: _preset_values(name).get("env", {}).get("id", "") for name in PRESETS}
+    exact = [name for name, own in ids.items() if own == env_id]
+    namespace = env_id.rpartition("/")[0]
+    alike = [name for name, own in ids.items() if namespace and own.startswith(f"{namespace}/")]
+    return next(iter(exact + alike), None)
     for name in PRESETS:
         own = _preset_values(name).get("env", {}).get("id", "")
         namespace = own.rpartition("/")[0]

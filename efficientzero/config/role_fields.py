@@ -27,6 +27,8 @@ class ActorConfig:
     """epsilon_greedy: that share at the end of its schedule."""
     epsilon_fraction: float = 0.1
     """epsilon_greedy: fraction of budget.schedule_train_steps over which it falls linearly."""
+    temperature_plies: int = 0
+    """Moves of an episode after which the most visited action is played. 0: no limit."""
     random_action_share: float = 0.0
     """Share of actions in training that are drawn uniformly (DQN's epsilon)."""
     random_action_repeat: bool = False
@@ -222,3 +224,12 @@ class EvaluatorConfig:
     """Simulations per search. 0: search.num_simulations."""
     epsilon: float = 0.0
     """Share of actions that are drawn uniformly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeagueConfig:
+    """Opponents in games of two players."""
+
+    baselines: tuple[str, ...] = ("random",)
+    """Fixed opponents of every evaluation, half of the games in each seat: random, minimax (small
+    games) and mcts-<n> (OpenSpiel's). Returns are the scores against the first one."""

@@ -7,10 +7,15 @@ breaks its contract gets no further (``contract``).
 
 from efficientzero.envs.batch import EnvBatch, random_actions
 from efficientzero.envs.errors import EnvError
-from efficientzero.envs.factory import make_env_batch, probe_env_spec
+from efficientzero.envs.factory import (
+    UNLIMITED_EVALUATION_STEPS,
+    make_env_batch,
+    probe_env_spec,
+)
 from efficientzero.envs.frame_stack import FrameStack
 
 __all__ = [
+    "UNLIMITED_EVALUATION_STEPS",
     "EnvBatch",
     "EnvError",
     "FrameStack",

@@ -18,8 +18,9 @@ from efficientzero.config import Config, EnvConfig, EnvKwargs
 from efficientzero.envs.atari.game import AtariGame
 from efficientzero.envs.atari.jpeg import JpegFrames
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
-from efficientzero.envs.catch import ROWS, CatchEnv
 from efficientzero.envs.errors import EnvContractError, raised, reraise_ctrl_c
+from efficientzero.envs.games import is_turn_game, make_turn_game
+from efficientzero.envs.games.builders import make_catch, make_two_players, take_no_kwargs
 from efficientzero.envs.gym import GymEnv
 from efficientzero.envs.registry import ATARI_ENTRY_POINT, cannot_build, look_up
 from efficientzero.schema import EnvSpec
@@ -42,22 +43,6 @@ class Adapter(Protocol):
         self, config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
     ) -> SingleEnv:
         """Return a new environment."""
-
-
-def make_catch(
-    config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int
-) -> SingleEnv:
-    """Build Catch."""
-    del training  # it has no lives
-    _take_no_kwargs(config)
-    return GymEnv(
-        CatchEnv(),
-        seed=seed,
-        max_episode_steps=max_episode_steps,
-        action_repeat=config.action_repeat,
-        own_limit=ROWS - 1,
-        reads_masks=False,
-    )
 
 
 ADAPTERS: dict[str, Adapter] = {
@@ -171,7 +156,9 @@ def import_env(config: EnvConfig) -> None:
         ValueError: in one line, what is missing or wrong.
     """
     try:
-        if config.id not in ADAPTERS:
+        if is_turn_game(config.id):
+            make_turn_game(config.id)
+        elif config.id not in ADAPTERS:
             look_up(config.id, others=ADAPTERS)
     except ValueError as error:
         raise ValueError(f"env.id={config.id}: {error}") from error
@@ -206,10 +193,9 @@ def make_env(config: EnvConfig, *, seed: int, training: bool, max_episode_steps:
 def _build(config: EnvConfig, *, seed: int, training: bool, max_episode_steps: int) -> SingleEnv:
     if config.action_repeat < 1:
         raise ValueError(f"action_repeat: got {config.action_repeat}, wanted 1 or more")
-    if config.id in ADAPTERS:
-        return ADAPTERS[config.id](
-            config, seed=seed, training=training, max_episode_steps=max_episode_steps
-        )
+    adapter = make_two_players if is_turn_game(config.id) else ADAPTERS.get(config.id)
+    if adapter is not None:
+        return adapter(config, seed=seed, training=training, max_episode_steps=max_episode_steps)
     registered = look_up(config.id, others=ADAPTERS)
     is_atari = registered.entry_point == ATARI_ENTRY_POINT
     own_limit = _own_limit(registered, config)
@@ -262,7 +248,7 @@ def _build_game(
     training: bool,
     max_episode_steps: int,
 ) -> AtariGame:
-    _take_no_kwargs(config)
+    take_no_kwargs(config)
     if config.atari.frame_skip < 1:
         raise ValueError(f"atari.frame_skip: got {config.atari.frame_skip}, wanted 1 or more")
     if config.action_repeat > 1:
@@ -289,11 +275,3 @@ def _make(registered: GymEnvSpec, kwargs: EnvKwargs) -> gymnasium.Env[Any, Any]:
         reraise_ctrl_c(error)
         advice = "; arguments are given by --env.kwargs KEY=VALUE" * isinstance(error, TypeError)
         raise ValueError(f"its constructor {raised(error)}{advice}") from error
-
-
-def _take_no_kwargs(config: EnvConfig) -> None:
-    if config.kwargs:
-        raise ValueError(
-            f"kwargs: got {', '.join(config.kwargs)}, wanted none: this environment takes no "
-            "arguments (Atari games have env.atari)"
-        )

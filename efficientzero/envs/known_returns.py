@@ -10,7 +10,13 @@ from efficientzero.config import EnvConfig
 LARGEST_RETURN = 1e30
 """Of any game. What environments give is far below; sums of larger ones would overflow."""
 
-_OF_A_GAME = {"Catch-v0": 1.0}
+_OF_A_GAME = {
+    "Catch-v0": 1.0,
+    "OpenSpiel/tic_tac_toe": 1.0,
+    "OpenSpiel/connect_four": 1.0,
+    "PettingZoo/tictactoe_v3": 1.0,
+    "PettingZoo/connect_four_v3": 1.0,
+}
 _OF_A_STEP = {"CartPole-v0": 1.0, "CartPole-v1": 1.0, "Acrobot-v1": 1.0, "MountainCar-v0": 1.0}
 
 

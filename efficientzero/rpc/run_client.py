@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import grpc
 
@@ -32,6 +32,16 @@ class LearnerRefused(PlainError, ValueError):
 
 class LearnerUnavailable(PlainError, ConnectionError):
     """The learner did not answer within the time that a caller may wait."""
+
+
+class BaselineScore(NamedTuple):
+    """An evaluation's games against one fixed opponent in one seat, in games of two players."""
+
+    name: str  # of ``league.baselines``
+    seat: int  # 0: the network moved first
+    wins: int
+    draws: int
+    losses: int
 
 
 class RunClient:
@@ -155,6 +165,7 @@ class RunClient:
         is_final: bool,
         episodes: Iterable[tuple[float, int]],
         seconds: float,
+        scores: Iterable[BaselineScore] = (),
     ) -> bool:
         """Report the result of an evaluation; return False on stop.
 
@@ -163,6 +174,7 @@ class RunClient:
             is_final: whether they are the finished run's last weights.
             episodes: (raw return, length in env_steps) of each.
             seconds: wall time of the evaluation.
+            scores: with two players; the episodes are those against the first baseline.
 
         Raises:
             LearnerUnavailable: no answer within the client's patience.
@@ -174,6 +186,7 @@ class RunClient:
             episodes=_episode_results(episodes),
             seconds=seconds,
             member=self._member,
+            scores=[run_pb2.BaselineScore(**score._asdict()) for score in scores],
         )
         return self._call(self._stub.ReportEvaluation, request) is not None
 

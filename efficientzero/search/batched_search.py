@@ -43,6 +43,7 @@ class BatchedSearch:
         generator: np.random.Generator,
         compat: CompatConfig = _AS_IN_THE_PAPER,
         num_parts: int | None = None,
+        num_players: int = 1,
         wants_child_q: bool = False,
         slots: SlotShape | None = None,
     ) -> None:
@@ -59,6 +60,7 @@ class BatchedSearch:
             compat: which of the reference's deviations to repeat; PUCT only.
             num_parts: parts that take turns; results do not depend on it but for the network's
                 rounding. None: two on a GPU if B is large enough, else one.
+            num_players: 2: moves alternate, and all values are those of the player to move.
             wants_child_q: results hold Q of the roots' actions, whatever the improved policy.
             slots: of continuous actions, W of them; None: they are discrete.
         """
@@ -87,6 +89,7 @@ class BatchedSearch:
                 agent=agent,
                 compat=compat,
                 policy_width=policy_width,
+                num_players=num_players,
                 batch_size=end - start,
                 device=device,
                 wants_child_q=wants_child_q,

@@ -107,6 +107,7 @@ def make_planner(
                 batch_size=batch_size,
                 device=device,
                 generator=generator,
+                num_players=spec.num_players,
                 wants_child_q=reads_child_q(config),
                 slots=SlotShape.of(spec, search),
             )

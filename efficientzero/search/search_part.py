@@ -44,6 +44,7 @@ class SearchPart:
         agent: AgentConfig,
         compat: CompatConfig,
         policy_width: int,
+        num_players: int,
         batch_size: int,
         device: torch.device,
         wants_child_q: bool,
@@ -61,7 +62,7 @@ class SearchPart:
             batch_size,
             policy_width,
             search.num_simulations,
-            _search_params(search, agent, compat, is_sampled=slots is not None),
+            _search_params(search, agent, compat, num_players, is_sampled=slots is not None),
             np.zeros(batch_size, np.uint64),
             search.num_threads,
         )
@@ -167,7 +168,12 @@ class SearchPart:
 
 
 def _search_params(
-    search: SearchConfig, agent: AgentConfig, compat: CompatConfig, *, is_sampled: bool
+    search: SearchConfig,
+    agent: AgentConfig,
+    compat: CompatConfig,
+    num_players: int,
+    *,
+    is_sampled: bool,
 ) -> SearchParams:
     # With sampled actions the draws explore, and Gumbel variables are a choice.
     has_variables = search.sampled_gumbel_noise or not is_sampled
@@ -182,10 +188,12 @@ def _search_params(
         normalize_q=search.normalize_q,
         algorithm=search.algorithm,
         unvisited_q=search.unvisited_q,
+        known_q_bounds=(search.q_bounds[0], search.q_bounds[1]) if search.q_bounds else None,
         root_dirichlet_alpha=search.root_dirichlet_alpha,
         max_considered_actions=search.gumbel_max_considered_actions,
         maxvisit_init=search.gumbel_maxvisit_init,
         value_scale=search.gumbel_value_scale,
+        num_players=num_players,
         gumbel_scale=1.0 if has_variables else 0.0,
         root_visit_has_value=not compat.root_visit_without_value,
         exploration_counts_expansion=not compat.random_first_child,

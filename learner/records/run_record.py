@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from efficientzero.process.disk_space import DiskPause
+from efficientzero.rpc.run_client import BaselineScore
 from efficientzero.runs.results.episode_lines import (
     EPISODES_FILE,
     MOST_LINES,
@@ -194,6 +195,7 @@ class RunRecord:
         is_final: bool,
         episodes: Sequence[EpisodeResult],
         seconds: float,
+        scores: Sequence[BaselineScore] = (),
         env_steps: int,
         train_steps: int,
     ) -> None:
@@ -204,6 +206,7 @@ class RunRecord:
             is_final: whether they are the finished run's last weights.
             episodes: their results.
             seconds: wall time of the evaluation.
+            scores: with two players, those against each baseline.
             env_steps: the run's count now.
             train_steps: the run's count now.
         """
@@ -219,6 +222,7 @@ class RunRecord:
             "train_steps": train_steps,
             "wall_s": round(self.wall_s, 3),
             "seconds": seconds,
+            **({"scores": [score._asdict() for score in scores]} if scores else {}),
         }
         with self._lock:
             self._files.append(self._evaluations_path, [line])

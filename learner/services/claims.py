@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from efficientzero.config import Config, EnvConfig
 from efficientzero.envs.known_returns import largest_return
+from efficientzero.rpc.run_client import BaselineScore
 from efficientzero.schema import Phase
 from learner.pacing import Governor
 from learner.records import EpisodeResult
@@ -77,6 +78,7 @@ class Claims:
         self,
         episodes: Sequence[EpisodeResult],
         *,
+        scores: Sequence[BaselineScore],
         weights_version: int,
         is_final: bool,
         published: int,
@@ -86,6 +88,7 @@ class Claims:
 
         Args:
             episodes: the games.
+            scores: those against each baseline, with two players.
             weights_version: train_step of the weights evaluated.
             is_final: of the finished run's last weights.
             published: train_step of the newest weights.
@@ -99,6 +102,7 @@ class Claims:
         wanted = evaluator.final_num_episodes if is_final else evaluator.num_episodes
         if len(episodes) != wanted:
             raise ValueError(f"episodes: got {len(episodes)}, wanted {wanted}")
+        _check_scores(scores, self._config.league.baselines, wanted)
         if not 0 <= weights_version <= published:
             raise ValueError(f"weights_version: got {weights_version}, wanted 0 to {published}")
         if is_final and (phase is not Phase.FINISHED or weights_version != last):
@@ -116,3 +120,15 @@ def _check_games(episodes: Sequence[EpisodeResult], env: EnvConfig) -> None:
             raise ValueError(
                 f"episode: got {game}, wanted a return of at most {most:g} and a length from 1"
             )
+
+
+def _check_scores(scores: Sequence[BaselineScore], baselines: Sequence[str], games: int) -> None:
+    if not scores:
+        return
+    seats = sorted((score.name, score.seat) for score in scores)
+    if seats != sorted((name, seat) for name in baselines for seat in (0, 1)):
+        raise ValueError(f"scores: got {seats}, wanted one of each of {baselines} in each seat")
+    for name in baselines:
+        counts = [count for score in scores if score.name == name for count in score[2:]]
+        if min(counts) < 0 or sum(counts) != games:
+            raise ValueError(f"scores: got {counts} against {name}, wanted {games} games")

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import grpc
 
+from efficientzero.rpc.run_client import BaselineScore
 from efficientzero.rpc.stubs import run_pb2, run_pb2_grpc, weights_pb2
 from efficientzero.schema import Phase
 from learner.pacing import Governor, LockStepGovernor
@@ -136,6 +137,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             _checked(
                 lambda: claims.check_evaluation(
                     episodes,
+                    scores=_scores(request.scores),
                     weights_version=request.weights_version,
                     is_final=request.is_final,
                     published=self._published_train_step(weights_pb2.LATEST),
@@ -147,6 +149,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             is_final=request.is_final,
             episodes=episodes,
             seconds=request.seconds,
+            scores=_scores(request.scores),
             env_steps=self._governor.env_steps,
             train_steps=made,
         )
@@ -218,6 +221,13 @@ def _episodes(episodes: Iterable[run_pb2.EpisodeResult]) -> list[EpisodeResult]:
         if not math.isfinite(result.episode_return) or result.length < 1:
             raise ValueError(f"episode: got {result}, wanted a finite return and a length from 1")
     return results
+
+
+def _scores(scores: Iterable[run_pb2.BaselineScore]) -> list[BaselineScore]:
+    return [
+        BaselineScore(score.name, score.seat, score.wins, score.draws, score.losses)
+        for score in scores
+    ]
 
 
 def _checked(answer: Callable[[], _Answer]) -> _Answer:

@@ -51,6 +51,7 @@ from reanalyzer.targets.td import TdTarget
 from reanalyzer.targets.td_lambda import TdLambdaTarget
 from reanalyzer.targets.v_trace import VTraceTarget
 from reanalyzer.targets.value_target import (
+    AlternatingTarget,
     Estimates,
     Needs,
     Sample,
@@ -74,7 +75,7 @@ def value_target(config: Config) -> ValueTarget:
     """Return what makes a run's value targets, or the part of them that the learner completes."""
     if has_local_targets(config):
         return LocalTarget(config)
-    return VALUE_TARGETS[config.reanalyzer.value_target](config)
+    return AlternatingTarget(VALUE_TARGETS[config.reanalyzer.value_target](config))
 
 
 NO_STEP = -1
@@ -112,7 +113,7 @@ class TargetMaker:
             value_target(_with_discount(config, discount))
             for discount in config.agent.auxiliary_discounts
         ]
-        self._priority_target = TdTarget(config, num_unroll_steps=0)
+        self._priority_target = AlternatingTarget(TdTarget(config, num_unroll_steps=0))
         self._newest = Newest()
         self.diagnostics = BatchDiagnostics()
         """Of the batches made."""

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from efficientzero.schema import F32, I32, I64, Bool, SliceBatch
+from efficientzero.schema import F32, I32, I64, U8, Bool, SliceBatch
 from reanalyzer.targets.slice_targets import SliceEnds
 
 
@@ -73,3 +73,43 @@ class ValueTarget(Protocol):
 
     def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
         """Return the targets of ``sample``."""
+
+
+class AlternatingTarget:
+    """A value target in games of two players; with one player it is the target itself.
+
+    Rewards and values are those of the player who moves. The target is computed in player 0's
+    view and returned in each position's own. So with sigma(t, u) = 1 if the same player moves at t
+    and u, else -1, the n-step return is
+
+        z[k] = sum_{j < l} discount^j sigma(k, k + j) r[k + j] + discount^l sigma(k, k + l) V.
+    """
+
+    def __init__(self, target: ValueTarget) -> None:
+        """Wrap ``target``, which must be a sum of rewards and values."""
+        self._target = target
+
+    def needs(self, sample: Sample) -> Needs:
+        """Return the estimates that ``targets`` will use."""
+        return self._target.needs(sample)
+
+    def targets(self, sample: Sample, found: Estimates) -> ValueTargets:
+        """Return the targets of ``sample``, in the view of the player to move at each position."""
+        slices = sample.slices
+        if not slices.to_play.shape[1]:
+            return self._target.targets(sample, found)
+        views = player_views(slices.to_play)  # [B, K + n + 1]
+        roots = views[:, : found.root_values.shape[1]]
+        targets = self._target.targets(
+            sample._replace(
+                slices=slices._replace(rewards=slices.rewards * views[:, : slices.rewards.shape[1]])
+            ),
+            found._replace(values=found.values * views, root_values=found.root_values * roots),
+        )
+        return targets._replace(values=targets.values * views[:, : targets.values.shape[1]])
+
+
+def player_views(to_play: U8) -> F32:
+    """Return 1 where player 0 is to move and -1 where player 1 is, f32 of the same shape."""
+    views: F32 = np.where(to_play == 0, np.float32(1.0), np.float32(-1.0))
+    return views

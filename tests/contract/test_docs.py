@@ -70,7 +70,9 @@ def says(cell: str, default: object) -> bool:
             return float(cell) == default
         case list() | tuple():
             words = cell.split(",") if cell.strip() != "none" else []
-            return [float(word) for word in words] == list(default)
+            return [word.strip() for word in words] == [
+                f"{entry:g}" if isinstance(entry, float) else entry for entry in default
+            ]
         case _:
             return cell.strip() == default
 

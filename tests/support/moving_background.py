@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from efficientzero.envs.catch import CatchEnv
+from efficientzero.envs.games.catch import CatchEnv
 from efficientzero.schema import U8
 
 BRIGHTEST = 127

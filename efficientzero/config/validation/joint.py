@@ -23,6 +23,7 @@ from efficientzero.config.validation.devices import check_devices
 from efficientzero.config.validation.horizons import check_horizons
 from efficientzero.config.validation.ranges import check_ranges, require
 from efficientzero.config.validation.reanalysis import check_reanalysis
+from efficientzero.config.validation.two_players import check_play, check_players
 from efficientzero.config.validation.value_agents import check_value_agents
 from efficientzero.config.validation.values import check_values
 from efficientzero.schema import EnvSpec
@@ -109,6 +110,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
     check_horizons(config)
     check_behaviour(config)
     check_values(config)
+    check_play(config)
     if config.cluster.deterministic:
         _check_deterministic(config)
     check_devices(config)
@@ -128,6 +130,7 @@ def validate(config: Config, spec: EnvSpec | None = None) -> None:
         "wanted puct",
     )
     if spec is not None:
+        check_players(config, spec)
         check_continuous(config, spec)
         require(
             spec.num_actions >= _FEWEST_ACTIONS or spec.action_kind == "continuous",

@@ -17,7 +17,12 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("network.support_bins", "learner.huber_delta", "network.action_value_hidden_size"),
             *("network.downsample", "search.gumbel_maxvisit_init", "search.gumbel_value_scale"),
             *("compat.block_length", "compat.target_weights_lag"),
-            *("actor.num_envs", "replay.priority_exponent", "evaluator.simulations"),
+            *(
+                "actor.temperature_plies",
+                "actor.num_envs",
+                "replay.priority_exponent",
+                "evaluator.simulations",
+            ),
             *("agent.num_unroll_steps", "search.num_simulations"),
             *("reanalyzer.mixed_start_train_steps", "reanalyzer.mixed_fresh_env_steps"),
             *("reanalyzer.search_simulations", "reanalyzer.search_batch_size"),
@@ -45,6 +50,7 @@ _RANGES: dict[str, tuple[float, float]] = {
         ),
         (0, 1),
     ),
+    "search.q_bounds": (-math.inf, math.inf),
 }
 """Numbers, alone or in tuples, that may be 0 or negative: the lowest and the highest value. All
 others must be above 0."""

@@ -76,12 +76,30 @@ class AcquireBatchReply(_message.Message):
     def __init__(self, granted: bool = ..., target_train_step: _Optional[int] = ..., keys: _Optional[_Iterable[int]] = ..., priorities: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class EpisodeResult(_message.Message):
-    __slots__ = ("episode_return", "length")
+    __slots__ = ("episode_return", "length", "seat", "opponent")
     EPISODE_RETURN_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
+    SEAT_FIELD_NUMBER: _ClassVar[int]
+    OPPONENT_FIELD_NUMBER: _ClassVar[int]
     episode_return: float
     length: int
-    def __init__(self, episode_return: _Optional[float] = ..., length: _Optional[int] = ...) -> None: ...
+    seat: int
+    opponent: int
+    def __init__(self, episode_return: _Optional[float] = ..., length: _Optional[int] = ..., seat: _Optional[int] = ..., opponent: _Optional[int] = ...) -> None: ...
+
+class BaselineScore(_message.Message):
+    __slots__ = ("name", "seat", "wins", "draws", "losses")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SEAT_FIELD_NUMBER: _ClassVar[int]
+    WINS_FIELD_NUMBER: _ClassVar[int]
+    DRAWS_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    seat: int
+    wins: int
+    draws: int
+    losses: int
+    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., wins: _Optional[int] = ..., draws: _Optional[int] = ..., losses: _Optional[int] = ...) -> None: ...
 
 class ReportEpisodesRequest(_message.Message):
     __slots__ = ("actor_index", "episodes", "member")
@@ -98,18 +116,20 @@ class ReportEpisodesReply(_message.Message):
     def __init__(self) -> None: ...
 
 class ReportEvaluationRequest(_message.Message):
-    __slots__ = ("weights_version", "is_final", "episodes", "seconds", "member")
+    __slots__ = ("weights_version", "is_final", "episodes", "seconds", "member", "scores")
     WEIGHTS_VERSION_FIELD_NUMBER: _ClassVar[int]
     IS_FINAL_FIELD_NUMBER: _ClassVar[int]
     EPISODES_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
     weights_version: int
     is_final: bool
     episodes: _containers.RepeatedCompositeFieldContainer[EpisodeResult]
     seconds: float
     member: int
-    def __init__(self, weights_version: _Optional[int] = ..., is_final: bool = ..., episodes: _Optional[_Iterable[_Union[EpisodeResult, _Mapping]]] = ..., seconds: _Optional[float] = ..., member: _Optional[int] = ...) -> None: ...
+    scores: _containers.RepeatedCompositeFieldContainer[BaselineScore]
+    def __init__(self, weights_version: _Optional[int] = ..., is_final: bool = ..., episodes: _Optional[_Iterable[_Union[EpisodeResult, _Mapping]]] = ..., seconds: _Optional[float] = ..., member: _Optional[int] = ..., scores: _Optional[_Iterable[_Union[BaselineScore, _Mapping]]] = ...) -> None: ...
 
 class ReportEvaluationReply(_message.Message):
     __slots__ = ()

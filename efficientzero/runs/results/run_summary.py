@@ -51,6 +51,8 @@ def summarize(
         "seed": run.config.seed,
         "eval_return_mean": best_known.get("return_mean"),
         "eval_returns": best_known.get("returns", []),
+        # Against each baseline in each seat; of games of two players only.
+        **({"eval_scores": best_known["scores"]} if "scores" in best_known else {}),
         "eval_is_final": bool(final),
         "eval_weights_version": best_known.get("weights_version"),
         "env_steps": env_steps,

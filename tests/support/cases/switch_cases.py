@@ -53,7 +53,9 @@ SWITCHES = (
     Switch("priors from action values", {"search.prior": "action_values"}, DISTILLED),
     Switch("searches with Q", {"search.prior": "action_values"}, {**ACTION_VALUES, **LOCAL}),
     Switch("no search", {"search.num_simulations": 0}, NO_SEARCH),
+    Switch("known bounds of Q", {"search.q_bounds": (-1.0, 1.0)}),
     # Acting.
+    Switch("no temperature late in episodes", {"actor.temperature_plies": 1}),
     Switch("epsilon-greedy", {"actor.action_rule": "epsilon_greedy"}),
     Switch("plays its policy", {"actor.action_rule": "policy"}),
     # Value targets.

@@ -99,3 +99,30 @@ def test_a_repeated_action_stays_the_same_and_ends_with_its_episode():
         assert choose(chooser, found(2), [0, 1])[1] == first
     chooser.reset(1)
     assert chooser._repeats_left[1] == 0
+
+
+def test_late_moves_of_an_episode_are_the_most_visited_ones():
+    config = configured(temperature_plies=2, temperatures=(1.0,), temperature_fractions=())
+    chooser = make_chooser(config, 3_000, np.random.default_rng(0), plays_best=False)
+    envs, result = range(3_000), found(3_000, visits=(3, 0, 5, 0))
+    for ply in range(4):
+        actions = choose(chooser, result, envs)
+        assert actions.dtype == np.int64
+        if ply < 2:
+            np.testing.assert_allclose((actions == 0).mean(), 3 / 8, atol=0.03)
+        else:
+            assert (actions == 2).all()
+    for env in range(1_000):
+        chooser.reset(env)
+    actions = choose(chooser, result, envs)
+    np.testing.assert_allclose((actions[:1_000] == 0).mean(), 3 / 8, atol=0.05)
+    assert (actions[1_000:] == 2).all()
+
+
+def test_random_actions_of_the_warm_up_stay_random_late_in_an_episode():
+    config = configured(temperature_plies=1, temperatures=(1.0,), temperature_fractions=())
+    chooser = make_chooser(config, 3_000, np.random.default_rng(0), plays_best=False)
+    result = found(3_000, visits=(1, 0, 1, 0))
+    for _ in range(2):
+        actions = chooser.choose(result, range(3_000), 0, legal_actions=None, is_random=True)
+        np.testing.assert_allclose((actions == 0).mean(), 0.5, atol=0.03)

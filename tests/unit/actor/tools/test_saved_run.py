@@ -8,7 +8,7 @@ import torch
 
 from actor.games import evaluation_seeds, greedily, play_episodes
 from actor.tools.evaluate import main
-from actor.tools.saved_run import _planner, load_network, play
+from actor.tools.saved_run import load_network, make_saved_planner, play
 from efficientzero.config import load_preset
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import make_network
@@ -162,6 +162,6 @@ def test_an_agent_with_action_values_plays_the_best_without_a_search(tmp_path, p
         network.prediction.policy_head[-1].output.bias.copy_(torch.tensor([9.0, 0.0, 0.0]))
     state = {"train_step": 1, "network": network.state_dict()}
     save_checkpoint(tmp_path / "checkpoints", 1, state, keep=1)
-    planner, _ = _planner(run, policy, 5)
+    planner, _ = make_saved_planner(run, policy, 5)
     assert planner.num_simulations == 0
     assert greedily(planner)(Roots(observations_of(run, 5))).tolist() == [2] * 5

@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 
-from efficientzero.envs.catch import CatchEnv
+from efficientzero.envs.games.catch import CatchEnv
 from tests.support.moving_background import BRIGHTEST, MovingBackground
 
 

@@ -126,6 +126,7 @@ def test_values_as_numbers_are_searched_as_the_reference_search_does():
             {"normalize_q": False, "algorithm": "gumbel"},
         ),
         ({}, {"unvisited_q": "zero"}, {"unvisited_q": "zero"}),
+        ({}, {"q_bounds": (-9.0, 9.0)}, {"known_q_bounds": (-9.0, 9.0)}),
         ({"recomputed_bounds": True}, {}, {"recomputed_bounds": True}),
         ({"stale_prefix_bounds": True}, {}, {"stale_prefix_bounds": True}),
         ({"root_visit_without_value": True}, {}, {"root_visit_has_value": False}),

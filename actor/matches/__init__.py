@@ -1,0 +1,1 @@
+"""Games of two players against fixed opponents or other weights, and their scores."""
