@@ -81,6 +81,8 @@ _LATER_NAMED = {
     "search.q_bounds": (),
     "actor.temperature_plies": 0,
     "league.baselines": ("random",),
+    "env.legal_actions": "auto",
+    "learner.stop_on_collapse": False,
     "search.sampled_inner_actions": 2,
     "search.sampled_prior": "uniform",
     "search.sampled_gumbel_noise": False,
@@ -88,8 +90,6 @@ _LATER_NAMED = {
     "network.action_embedding_size": 64,
     "learner.continuous_policy_loss": "auto",
     "learner.entropy_coefficient": 0.0,
-    "env.legal_actions": "auto",
-    "learner.stop_on_collapse": False,
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 

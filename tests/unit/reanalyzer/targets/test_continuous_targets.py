@@ -7,6 +7,7 @@ import torch
 from efficientzero.metrics import SectionTimer
 from efficientzero.search import make_planner
 from learner.batches import BatchChecks
+from learner.batches.checks import BadBatch
 from reanalyzer.targets.target_maker import TargetMaker
 from replay.format.slice_codec import SliceCodec
 from tests.support.cases.continuous_cases import agent, network_of, spec_of
@@ -70,6 +71,16 @@ def test_fresh_searches_replace_slots_weights_and_the_best_action():
     assert (distances.min(1) == 0).all()
     np.testing.assert_array_equal(batch.best_actions[0, 2:], played[0, 2:])
     np.testing.assert_array_equal(slices.policy_actions, slots)  # replay's buffers are left alone
+
+
+@pytest.mark.parametrize("name", ["continuous_actions", "policy_actions", "best_actions"])
+def test_the_learner_refuses_actions_outside_of_the_box(name):
+    config = agent()
+    _, _, batch = made(config)
+    array = getattr(batch, name).copy()
+    array.flat[0] = 1.5
+    with pytest.raises(BadBatch, match=f"{name}: got 1 out of range, wanted -1 to 1"):
+        BatchChecks(config, SPEC, largest_target=1e9).check(batch._replace(**{name: array}))
 
 
 @pytest.mark.parametrize("target", ["td", "search"])

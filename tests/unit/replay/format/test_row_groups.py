@@ -115,7 +115,7 @@ def test_groups_come_back_at_their_offsets_and_are_zero_past_the_end(spec, whole
     for t in range(LENGTH):
         ((_, wanted, place),) = codec.windows(range(t, t + 1), last_row=LENGTH)
         codec.decode_into(batch, t, blocks=blocks[wanted.start : wanted.stop], place=place)
-    num_policies, num_actions = (6, 5) if whole_behaviour else (4, 3)
+    num_policies = 6 if whole_behaviour else 4
     stored = {"search_policies": ([step.search_policy for step in steps], num_policies)}
     if spec.has_legal_actions:
         masks = [*(step.legal_actions for step in steps), last["legal_actions"]]
@@ -125,7 +125,7 @@ def test_groups_come_back_at_their_offsets_and_are_zero_past_the_end(spec, whole
         stored["movers"] = ([step.mover for step in steps], num_policies)
     if spec.action_size:
         actions = [step.continuous_action for step in steps]
-        stored["continuous_actions"] = (actions, num_actions)
+        stored["continuous_actions"] = (actions, num_policies)
         stored["policy_actions"] = ([step.policy_actions for step in steps], num_policies)
     for name, (rows, count) in stored.items():
         nothing = np.zeros_like(rows[0])
