@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from efficientzero.envs.catch import COLUMNS, CatchEnv
+from efficientzero.envs.games.catch import COLUMNS, CatchEnv
 
 LENGTH = 7
 

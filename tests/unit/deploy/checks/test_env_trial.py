@@ -25,8 +25,8 @@ from efficientzero.config.files import (
     config_from_dict,
     config_hash,
     config_to_dict,
-    load_preset,
 )
+from efficientzero.config.preset_files import load_preset
 from efficientzero.config.validation import validate
 from efficientzero.schema import EnvFacts, EnvSpec
 

@@ -13,11 +13,10 @@ from deploy.launching.groups import by_importance, is_used, run_group
 from efficientzero.config.fields import Config
 from efficientzero.config.files import (
     LATER_NAMED_FIELDS,
-    PRESETS,
     config_to_dict,
     experiment_values,
-    load_preset,
 )
+from efficientzero.config.preset_files import PRESETS, load_preset
 from efficientzero.runs.name_parts import abbreviations, initials, short_names
 from efficientzero.runs.naming import run_name
 from tests.support.cases.config_cases import CHANGES, FIELDS, changed, values_of

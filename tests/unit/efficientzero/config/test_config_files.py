@@ -9,14 +9,13 @@ import pytest
 
 from efficientzero.config.fields import BudgetConfig, Config
 from efficientzero.config.files import (
-    PRESETS,
     ConfigError,
     config_from_dict,
     config_hash,
     config_to_dict,
     flatten,
-    load_preset,
 )
+from efficientzero.config.preset_files import PRESETS, load_preset
 from efficientzero.config.validation import validate
 
 

@@ -258,7 +258,7 @@ def test_an_unknown_package_is_named():
 @pytest.mark.parametrize(
     "observation_space, action_space, message",
     [
-        (spaces.Box(0, 1, (3,)), spaces.MultiBinary(2), "actions are .*Discrete or Box"),
+        (spaces.Box(0, 1, (3,)), spaces.Text(2), "actions are .*wrap it"),
         (spaces.Box(0, 1, (3,)), spaces.Box(0, 9, (2,), np.int64), "actions are .*float"),
         (spaces.Box(0, 1, (3,)), spaces.Box(0, np.inf, (2,)), "bounds are not finite"),
         (spaces.Dict(a=spaces.Discrete(3)), spaces.Discrete(2), "observations are .*wrap it"),

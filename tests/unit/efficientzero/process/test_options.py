@@ -141,7 +141,10 @@ def test_no_command_line_is_parsed_past_these_rules():
         (("--search.algorithm", "gumble"), "'gumble'"),
         (("--budget.env-steps",), "--budget.env-steps"),
         (("statsu", "runs/x"), "(did you mean 'status'?)"),
-        (("cartpole",), "wanted an option or one of ablate, report, evaluate, search, status"),
+        (
+            ("cartpole",),
+            "wanted an option or one of ablate, report, evaluate, match, search, status",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_names_what_was_meant(monkeypatch, capsys, arguments, words):

@@ -278,7 +278,7 @@ def test_an_error_in_the_games_is_no_wrong_option(tmp_path, monkeypatch):
         def run(self, roots, *, exploration_noise):
             raise ValueError("operands could not be broadcast together")
 
-    monkeypatch.setattr(saved_run, "_planner", lambda *_: (Broken(), 1))
+    monkeypatch.setattr(saved_run, "make_saved_planner", lambda *_: (Broken(), 1))
     run = tiny_run(tmp_path, tiny_config())
     with pytest.raises(RuntimeError, match="the games ended with an error: operands"):
         saved_run.play(run, "prior", 1, StopSignal())

@@ -201,6 +201,7 @@ def test_an_evaluation_that_is_believed_can_be(
     try:
         claims.check_evaluation(
             episodes,
+            scores=[],
             weights_version=version,
             is_final=is_final,
             published=published,
