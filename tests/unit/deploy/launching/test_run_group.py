@@ -142,6 +142,7 @@ def varied_values(key):
         float: st.sampled_from([0.0, 0.1, 0.12345678, 0.12345679, 3e-5, 1e20, 2.0]),
         int: st.sampled_from([0, 1, 2, 50, 100, 120_000, 2**31]),
         tuple[float, ...]: st.sampled_from([(), (1.0,), (1.0, 0.5)]),
+        tuple[str, ...]: st.sampled_from([("random",), ("mcts-50",), ("random", "minimax")]),
     }
     kind = FIELDS[key]
     return st.lists(
