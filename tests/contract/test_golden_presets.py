@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from efficientzero.config.preset_files import PRESETS, load_preset
+from efficientzero.config.preset_files import PRESETS
 from tests.golden import presets
 
 GOLDEN = json.loads(presets.FILE.read_text())
@@ -16,9 +16,12 @@ def test_hashes_and_groups_of_older_runs_are_still_theirs():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_keeps_its_hash_its_group_and_its_network(name):
-    if load_preset(name).env.id.startswith("OpenSpiel/"):
-        pytest.importorskip("pyspiel", reason="make setup-games installs it")
-    values, golden = presets.values_of_preset(name), GOLDEN[name]
+    try:
+        values, golden = presets.values_of_preset(name), GOLDEN[name]
+    except ValueError as error:
+        if "make setup-" not in str(error):
+            raise
+        pytest.skip(str(error))  # an extra that is not installed
     assert {key: values[key] for key in ("config_hash", "group")} == {
         key: golden[key] for key in ("config_hash", "group")
     }
