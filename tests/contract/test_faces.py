@@ -1,6 +1,7 @@
 """What the import contracts of pyproject.toml refuse, tried on a copy; and that faces are used."""
 
 import ast
+import functools
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("mcts_cpp", "efficientzero", "replay", "actor", "reanalyzer", "learner", "deploy")
 
 
+@functools.cache
 def imported_modules(path: Path) -> set[str]:
     """Return the modules that a file's `from X import ...` name."""
     tree = ast.parse(path.read_text())
