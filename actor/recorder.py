@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from actor.turn import PendingStep
 from efficientzero.config import Config
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import F64, Bool, Ending, EnvSteps, Frames, Observed, ReplayStep
+from efficientzero.schema import F64, Ending, EnvSteps, Observed, ReplayStep, Shown
 
 _HAND_OVER_S = 3.0
 _SMALLEST_ERROR = 1e-6  # added to every value error (PER, section 3.3)
@@ -33,32 +33,17 @@ class EpisodeSink(Protocol):
     def append(self, step: ReplayStep) -> None:
         """Add one env_step."""
 
-    def end(
-        self,
-        last_frame: Frames,
-        ending: Ending,
-        *,
-        legal_actions: Bool | None = None,
-        to_play: int = 0,
-    ) -> None:
-        """Close the episode with its last frame, and what the environment said of it."""
+    def end(self, last: Shown, ending: Ending) -> None:
+        """Close the episode with what the environment shows last."""
 
     def close(self) -> None:
         """Send buffered steps."""
 
 
-class _Newest(NamedTuple):
-    """What one environment shows."""
-
-    frame: Frames  # [*frame]
-    legal_actions: Bool | None = None  # [A]
-    to_play: int = 0
-
-
-def _newest(observed: Observed, row: int) -> _Newest:
+def _shown_in(observed: Observed, row: int) -> Shown:
     """Return what the environment of a row shows, as copies."""
     legal, to_play = observed.legal_actions, observed.to_play
-    return _Newest(
+    return Shown(
         observed.frames[row].copy(),
         None if legal is None else legal[row].copy(),
         0 if to_play is None else int(to_play[row]),
@@ -71,7 +56,7 @@ class Recorder:
     def __init__(self, config: Config, writers: Sequence[EpisodeSink]) -> None:
         """Store the parts; one writer per environment."""
         self._config, self._writers = config, writers
-        self._newest: list[_Newest] = [_Newest(np.empty(0))] * len(writers)
+        self._newest: list[Shown] = [Shown(np.empty(0))] * len(writers)
         self._is_recording = [False] * len(writers)  # the episode has steps and is not closed
 
     @property
@@ -82,7 +67,7 @@ class Recorder:
     def start(self, envs: Sequence[int], observed: Observed) -> None:
         """Begin episodes with what these G environments show first."""
         for row, i in enumerate(envs):
-            self._newest[i] = _newest(observed, row)
+            self._newest[i] = _shown_in(observed, row)
 
     def record(self, pending: PendingStep, steps: EnvSteps) -> None:
         """Write one env_step of each environment of ``pending``."""
@@ -108,7 +93,7 @@ class Recorder:
                 )
             )
             self._is_recording[i] = True
-            self._newest[i] = _newest(steps.observed, row)
+            self._newest[i] = _shown_in(steps.observed, row)
             if steps.terminated[row] or steps.truncated[row]:
                 self._end(i, self._ending(is_terminated=bool(steps.terminated[row])))
 
@@ -127,10 +112,7 @@ class Recorder:
             writer.close()
 
     def _end(self, env: int, ending: Ending) -> None:
-        last = self._newest[env]
-        self._writers[env].end(
-            last.frame, ending, legal_actions=last.legal_actions, to_play=last.to_play
-        )
+        self._writers[env].end(self._newest[env], ending)
         self._is_recording[env] = False
 
     def _ending(self, *, is_terminated: bool) -> Ending:

@@ -114,8 +114,7 @@ class PolicyShape(NamedTuple):
 
         Args:
             spec: of the environment.
-            sampled_actions: W with continuous actions (``search.sampled_actions``); a discrete
-                environment ignores it.
+            sampled_actions: W with continuous actions (``search.sampled_actions``).
         """
         if spec.action_kind == "discrete":
             return cls(head_size=spec.num_actions, width=spec.num_actions)
@@ -158,6 +157,14 @@ class Observed(NamedTuple):
     def rows(self, rows: Sequence[int]) -> Observed:
         """Return what the environments of these rows show."""
         return Observed._make(None if field is None else field[rows] for field in self)
+
+
+class Shown(NamedTuple):
+    """What one environment shows."""
+
+    frame: Frames  # [*frame]
+    legal_actions: Bool | None = None  # [A]; None: the environment has no masks
+    to_play: int = 0  # whose move it is, 0 or 1
 
 
 class EnvSteps(NamedTuple):
@@ -225,7 +232,6 @@ class ReplayStep(NamedTuple):
     # What only some environments have, as ``EnvSpec`` says:
     legal_actions: Bool | None = None  # [A] of what was seen
     to_play: int = 0  # whose move it was, 0 or 1
-    mover: int = 0  # whose weights acted: 0 the newest, k a frozen opponent's
     continuous_action: F32 | None = None  # [X]; ``action`` is 0 then
     policy_actions: F32 | None = None  # [W, X] the actions in the slots of ``search_policy``
 
@@ -238,11 +244,9 @@ class SliceBatch(NamedTuple):
     """
 
     frames: Frames  # [B, S + K + n, *frame]; frames[:, S - 1] is o_t's newest frame
-    actions: I32  # [B, K + Q]
-    # actions and search_policies reach to n steps further with value targets that correct for the
-    # acting policy (``corrects_behaviour``)
+    actions: I32  # [B, K + Q], and n more where value targets correct for the acting policy
     rewards: F32  # [B, K + n]
-    search_policies: F32  # [B, K + 1, W]
+    search_policies: F32  # [B, K + 1, W], and n more as ``actions``
     root_values: F32  # [B, K + n + 1]
     steps_left: I32  # [B] T - t, clipped to K + n + 1 (rewards that exist from t on)
     endings: U8  # [B] Ending of the episode if it ends inside the window, else RUNNING
@@ -256,10 +260,8 @@ class SliceBatch(NamedTuple):
     # What only some environments have; a dimension is 0 in all others:
     legal_actions: Bool  # [B, K + n + 1, A] of the observations; [B, K + n + 1, 0]
     to_play: U8  # [B, K + n + 1] whose move it is at the observations; [B, 0]
-    movers: I32  # [B, K + 1] whose weights acted: 0 the newest, k a frozen opponent's; [B, 0]
     continuous_actions: F32  # [B, K + 1, X]
     policy_actions: F32  # [B, K + 1, W, X] the actions of ``search_policies``
-    # continuous_actions and policy_actions reach as far as actions and search_policies
 
 
 class Phase(IntEnum):

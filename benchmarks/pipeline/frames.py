@@ -13,7 +13,7 @@ import numpy as np
 
 from efficientzero.config import Config, EnvConfig
 from efficientzero.envs import make_env_batch
-from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep
+from efficientzero.schema import F32, Ending, EnvSpec, Frames, ReplayStep, Shown
 from replay.steps import EpisodeWriter
 
 GAMES = ("Pong", "Breakout", "MsPacman", "Seaquest", "BattleZone")
@@ -57,7 +57,7 @@ class PlayedGame:
             writer.append(step)
             if t in self.ends or t == last:
                 ending = Ending.TERMINATED if t in self.ends else Ending.TRUNCATED
-                writer.end(self.frames[t + 1], ending)
+                writer.end(Shown(self.frames[t + 1]), ending)
 
 
 def play_games(num_steps: int, *, seed: int = 0) -> list[PlayedGame]:

@@ -17,6 +17,7 @@ from efficientzero.config import (
     SEARCHED_VALUE_TARGETS,
     Config,
     experiment_values,
+    is_turn_game,
     load_preset,
 )
 from efficientzero.runs.lineage import Lineage
@@ -125,7 +126,7 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
         lambda values: values["reanalyzer.value_target"] == "v_trace"
     ),
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
-    ("league.",): lambda values: values["env.id"].startswith(("OpenSpiel/", "PettingZoo/")),
+    ("league.",): lambda values: is_turn_game(values["env.id"]),
     (
         *("search.root_", "search.pb_c_", "search.unvisited_q", "search.gumbel_"),
         *("search.prior", "search.num_threads", "compat.stale_prefix_bounds"),

@@ -143,6 +143,15 @@ def with_role_device(cluster: ClusterConfig, role: str, name: str) -> ClusterCon
     return dataclasses.replace(cluster, **fields)
 
 
+OPEN_SPIEL, PETTINGZOO = "OpenSpiel/", "PettingZoo/"
+"""How the ids of these libraries' games of two players begin."""
+
+
+def is_turn_game(env_id: str) -> bool:
+    """Return whether an id names a game of two players."""
+    return env_id.startswith((OPEN_SPIEL, PETTINGZOO))
+
+
 def mcts_simulations(name: str) -> int:
     """Return n of a baseline's name ``mcts-<n>``; 0 for other names."""
     matched = re.fullmatch(r"mcts-([1-9]\d*)", name)

@@ -14,12 +14,12 @@ from typing import Any, Literal, Protocol
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as GymEnvSpec
 
-from efficientzero.config import Config, EnvConfig, EnvKwargs
+from efficientzero.config import Config, EnvConfig, EnvKwargs, is_turn_game
 from efficientzero.envs.atari.game import AtariGame
 from efficientzero.envs.atari.jpeg import JpegFrames
 from efficientzero.envs.batch import EnvBatch, SequentialEnvBatch, SingleEnv
 from efficientzero.envs.errors import EnvContractError, raised, reraise_ctrl_c
-from efficientzero.envs.games import is_turn_game, make_turn_game
+from efficientzero.envs.games import make_turn_game
 from efficientzero.envs.games.builders import make_catch, make_two_players, take_no_kwargs
 from efficientzero.envs.gym import GymEnv
 from efficientzero.envs.registry import ATARI_ENTRY_POINT, cannot_build, look_up

@@ -18,6 +18,7 @@ from efficientzero.inference import SlotShape
 from efficientzero.networks import squashed_gaussian
 from efficientzero.networks.actions.squashed_gaussian import Gaussian
 from efficientzero.schema import F32
+from mcts_cpp import sampled_logits
 
 
 class RootSlots(NamedTuple):
@@ -68,23 +69,20 @@ class RootSampler:
         logits = np.zeros(shape[:2], np.float32)
         if num_wide and self._search.sampled_prior == "corrected":
             wide_share = num_wide / num_slots
-            corrected = corrected_logits(
+            logits = corrected_logits(
                 actions, policy, wide_share=wide_share, factor=self._search.sampled_wide_factor
             )
-            logits = np.ascontiguousarray(corrected.cpu().numpy())
         return RootSlots(actions, logits, torch.from_numpy(inner))
 
 
-def corrected_logits(
-    actions: Tensor, policy: Gaussian, *, wide_share: float, factor: float
-) -> Tensor:
-    """Return log pi(a) - log beta(a), f32 [...], with beta = (1 - w) pi + w pi_w.
+def corrected_logits(actions: Tensor, policy: Gaussian, *, wide_share: float, factor: float) -> F32:
+    """Return log pi(a) - log beta(a), f32 [..., W], with beta = (1 - w) pi + w pi_w.
 
     The prior of sampled actions (Sampled MuZero, Hubert et al., 2021), of which a share w was drawn
     from pi_w, the policy with another scale.
 
     Args:
-        actions: f32 [..., X].
+        actions: f32 [..., W, X].
         policy: pi.
         wide_share: w, more than 0 and less than 1.
         factor: scale of pi_w over that of pi.
@@ -92,6 +90,5 @@ def corrected_logits(
     wide = Gaussian(policy.mean, factor * policy.scale)
     log_pi = squashed_gaussian.log_prob(actions, policy)
     log_wide = squashed_gaussian.log_prob(actions, wide)
-    return log_pi - torch.logaddexp(
-        math.log(1.0 - wide_share) + log_pi, math.log(wide_share) + log_wide
-    )
+    log_beta = torch.logaddexp(math.log(1.0 - wide_share) + log_pi, math.log(wide_share) + log_wide)
+    return sampled_logits(log_pi.cpu().numpy(), log_beta.cpu().numpy())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from efficientzero.config import Config, EnvConfig
+from efficientzero.config import Config, EnvConfig, is_turn_game
 from efficientzero.envs.known_returns import largest_return
 from efficientzero.rpc.run_client import BaselineScore
 from efficientzero.schema import Phase
@@ -88,7 +88,7 @@ class Claims:
 
         Args:
             episodes: the games.
-            scores: those against each baseline, with two players.
+            scores: those against each baseline in each seat; none with one player.
             weights_version: train_step of the weights evaluated.
             is_final: of the finished run's last weights.
             published: train_step of the newest weights.
@@ -102,7 +102,8 @@ class Claims:
         wanted = evaluator.final_num_episodes if is_final else evaluator.num_episodes
         if len(episodes) != wanted:
             raise ValueError(f"episodes: got {len(episodes)}, wanted {wanted}")
-        _check_scores(scores, self._config.league.baselines, wanted)
+        baselines = self._config.league.baselines if is_turn_game(self._config.env.id) else ()
+        _check_scores(scores, baselines, wanted)
         if not 0 <= weights_version <= published:
             raise ValueError(f"weights_version: got {weights_version}, wanted 0 to {published}")
         if is_final and (phase is not Phase.FINISHED or weights_version != last):
@@ -123,8 +124,6 @@ def _check_games(episodes: Sequence[EpisodeResult], env: EnvConfig) -> None:
 
 
 def _check_scores(scores: Sequence[BaselineScore], baselines: Sequence[str], games: int) -> None:
-    if not scores:
-        return
     seats = sorted((score.name, score.seat) for score in scores)
     if seats != sorted((name, seat) for name in baselines for seat in (0, 1)):
         raise ValueError(f"scores: got {seats}, wanted one of each of {baselines} in each seat")

@@ -50,7 +50,6 @@ class RowLayout:
             Group("env_step", 0, _MAX_ENV_STEP),
             Group("legal actions", 0, 2**_FLAGS_PER_WORD - 1, num_words),
             Group("to_play", 0, 1, has_players),
-            Group("mover", 0, MAX_EXACT_INTEGER, has_players),
             Group("continuous action", -1 - _ROUNDING, 1 + _ROUNDING, spec.action_size),
             Group("search policy", 0, 1 + _ROUNDING, policy.width),
             Group(

@@ -27,6 +27,7 @@ from efficientzero.schema import (
     Frames,
     PolicyShape,
     ReplayStep,
+    Shown,
     SliceBatch,
 )
 from replay.format.row_layout import (
@@ -111,7 +112,7 @@ class SliceCodec:
         )
         if not self._has_groups:
             return packer.add(step.frame, numbers, step.search_policy)
-        groups = self._groups(step.legal_actions, step.to_play, step.mover, step.continuous_action)
+        groups = self._groups(step.legal_actions, step.to_play, step.continuous_action)
         policy = step.search_policy
         if self._policy_shape.action_size:
             assert step.policy_actions is not None
@@ -121,25 +122,22 @@ class SliceCodec:
     def pack_ending(
         self,
         packer: BlockPacker,
-        last_frame: Frames,
+        last: Shown,
         ending: Ending,
         *,
         position: int,
-        legal_actions: Bool | None = None,
-        to_play: int = 0,
     ) -> None:
-        """Append an episode's closing row and its last frame, with what the environment shows."""
+        """Append an episode's closing row, with what the environment shows last."""
         if ending == Ending.RUNNING:
             raise ValueError("ending of an ended episode: got RUNNING, wanted one of the others")
-        groups = self._groups(legal_actions, to_play) if self._has_groups else ()
+        groups = self._groups(last.legal_actions, last.to_play) if self._has_groups else ()
         numbers = (0, 0, 0, int(ending), 0, position, 0, *groups)
-        packer.add(last_frame, numbers, self._no_policy)
+        packer.add(last.frame, numbers, self._no_policy)
 
     def _groups(
         self,
         legal_actions: Bool | None,
         to_play: int,
-        mover: int = 0,
         continuous_action: F32 | None = None,
     ) -> tuple[float, ...]:
         """Return the numbers of a row's optional groups, in the order of the layout."""
@@ -150,7 +148,7 @@ class SliceCodec:
                 raise ValueError(f"legal actions: got none, wanted bool [{spec.num_actions}]")
             numbers += words_of_flags(legal_actions)
         if spec.num_players > 1:
-            numbers += (to_play, mover)
+            numbers += (to_play,)
         if spec.action_size:
             no_action = np.zeros(spec.action_size, np.float32)  # in the closing row
             numbers += tuple(
@@ -202,7 +200,6 @@ class SliceCodec:
             priorities=np.empty(num, np.float64),
             legal_actions=np.empty((num, num_observations, num_flags), np.bool_),
             to_play=np.empty((num, num_observations * has_players), np.uint8),
-            movers=np.empty((num, num_policies * has_players), np.int32),
             continuous_actions=np.empty((num, num_played, policy.action_size), np.float32),
             policy_actions=np.empty(
                 (num, num_policies, policy.width, policy.action_size), np.float32
@@ -260,7 +257,6 @@ class SliceCodec:
             copy_then_zeros(batch.legal_actions[i], legal)
         if spec.num_players > 1:
             copy_then_zeros(batch.to_play[i], rows[:, self._first["to_play"]])
-            copy_then_zeros(batch.movers[i], rows[:, self._first["mover"]])
         if spec.action_size:
             copy_then_zeros(batch.continuous_actions[i], rows[:, columns("continuous action")])
             slots = rows[:, columns("policy actions")]

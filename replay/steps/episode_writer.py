@@ -15,7 +15,7 @@ import numpy as np
 
 from efficientzero.config import Config
 from efficientzero.process.runtime import PlainError, StopSignal, WaitReason
-from efficientzero.schema import Bool, Ending, EnvSpec, Frames, ReplayStep
+from efficientzero.schema import Ending, EnvSpec, ReplayStep, Shown
 from replay.driver import CellRef, ColumnWriter, reverb_lite
 from replay.format import SliceCodec
 from replay.steps.priorities import clip_priority
@@ -92,34 +92,18 @@ class EpisodeWriter:
             if is_full:
                 self._send_block(episode_ended=False)
 
-    def end(
-        self,
-        last_frame: Frames,
-        ending: Ending,
-        *,
-        legal_actions: Bool | None = None,
-        to_play: int = 0,
-    ) -> None:
+    def end(self, last: Shown, ending: Ending) -> None:
         """Close the episode with what follows its last step and wait for the service.
 
         Args:
-            last_frame: [*frame]
+            last: what the environment shows then.
             ending: why it ended.
-            legal_actions: [A] at the last frame, where the environment has them.
-            to_play: whose move it would be.
         """
         num_steps = len(self._priorities)
         if not num_steps:
             raise ValueError("end of an episode: got no steps, wanted at least one")
         if not self._is_abandoned:
-            self._codec.pack_ending(
-                self._packer,
-                last_frame,
-                ending,
-                position=num_steps,
-                legal_actions=legal_actions,
-                to_play=to_play,
-            )
+            self._codec.pack_ending(self._packer, last, ending, position=num_steps)
             self._send_block(episode_ended=True)
         if not self._is_abandoned:
             self._confirm(lambda: self._writer.flush(0, timeout_ms=_POLL_MS), leaving=0)

@@ -34,6 +34,7 @@ from efficientzero.schema import (
     Grant,
     Phase,
     ReplayStep,
+    Shown,
     SliceBatch,
 )
 from replay.format import BATCH_FIELDS, TrainingBatch
@@ -223,21 +224,14 @@ class RecordingWriter:
         self.num_appended += 1
         self.bytes_sent += step.frame.nbytes
 
-    def end(
-        self,
-        last_frame: Frames,
-        ending: Ending,
-        *,
-        legal_actions: Bool | None = None,
-        to_play: int = 0,
-    ) -> None:
+    def end(self, last: Shown, ending: Ending) -> None:
         assert not self.is_closed
         assert self._open.steps, "an episode of no steps"
         assert ending in (Ending.TERMINATED, Ending.TRUNCATED)
-        self._check_frame(last_frame)
-        self._open.last_frame, self._open.ending = last_frame, ending
-        self._open.last_legal_actions = legal_actions
-        self._open.copies.append(last_frame.copy())
+        self._check_frame(last.frame)
+        self._open.last_frame, self._open.ending = last.frame, ending
+        self._open.last_legal_actions = last.legal_actions
+        self._open.copies.append(last.frame.copy())
         self.episodes.append(self._open)
         self._open = RecordedEpisode()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from efficientzero.config.derived import corrects_behaviour, mcts_simulations, plays_by
+from efficientzero.config.derived import OPEN_SPIEL, corrects_behaviour, mcts_simulations, plays_by
 from efficientzero.config.fields import Config
 from efficientzero.config.role_fields import LeagueConfig
 from efficientzero.config.validation.ranges import require
 from efficientzero.schema import EnvSpec
 
 _TWO = 2
-_OPEN_SPIEL = "OpenSpiel/"
 
 
 def check_play(config: Config) -> None:
@@ -125,9 +124,9 @@ def _check_baselines(league: LeagueConfig, env_id: str) -> None:
             f"league.baselines: got {name!r}, wanted random, minimax or mcts-<simulations>",
         )
         require(
-            not mcts_simulations(name) or env_id.startswith(_OPEN_SPIEL),
+            not mcts_simulations(name) or env_id.startswith(OPEN_SPIEL),
             f"league.baselines: got {name} with env.id {env_id}, wanted random or minimax: only "
-            f"games of {_OPEN_SPIEL}... have it",
+            f"games of {OPEN_SPIEL}... have it",
         )
     require(
         len(set(names)) == len(names),

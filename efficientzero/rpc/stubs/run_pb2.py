@@ -14,15 +14,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!efficientzero/rpc/stubs/run.proto\x12\refficientzero\"\x8c\x01\n\x16\x41\x63quireEnvStepsRequest\x12\x13\n\x0b\x61\x63tor_index\x18\x01 \x01(\x05\x12\x11\n\tcompleted\x18\x02 \x01(\x03\x12\x0e\n\x06wanted\x18\x03 \x01(\x03\x12\x14\n\x0cwait_seconds\x18\x04 \x01(\x01\x12\x13\n\x0bincarnation\x18\x05 \x01(\x03\x12\x0f\n\x07request\x18\x06 \x01(\x03\"\xaa\x01\n\x14\x41\x63quireEnvStepsReply\x12\x0f\n\x07granted\x18\x01 \x01(\x03\x12\x18\n\x10\x63ollection_ended\x18\x02 \x01(\x08\x12#\n\x05phase\x18\x03 \x01(\x0e\x32\x14.efficientzero.Phase\x12\x14\n\x0cmax_priority\x18\x04 \x01(\x01\x12\x11\n\tenv_steps\x18\x05 \x01(\x03\x12\x19\n\x11latest_train_step\x18\x06 \x01(\x03\"i\n\x13\x41\x63quireBatchRequest\x12\x12\n\ntrain_step\x18\x01 \x01(\x03\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\x12\x18\n\x10reanalyzer_index\x18\x03 \x01(\x05\x12\x0e\n\x06member\x18\x04 \x01(\x06\"a\n\x11\x41\x63quireBatchReply\x12\x0f\n\x07granted\x18\x01 \x01(\x08\x12\x19\n\x11target_train_step\x18\x02 \x01(\x03\x12\x0c\n\x04keys\x18\x03 \x03(\x06\x12\x12\n\npriorities\x18\x04 \x03(\x01\"W\n\rEpisodeResult\x12\x16\n\x0e\x65pisode_return\x18\x01 \x01(\x01\x12\x0e\n\x06length\x18\x02 \x01(\x03\x12\x0c\n\x04seat\x18\x03 \x01(\x05\x12\x10\n\x08opponent\x18\x04 \x01(\x03\"X\n\rBaselineScore\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04seat\x18\x02 \x01(\x05\x12\x0c\n\x04wins\x18\x03 \x01(\x05\x12\r\n\x05\x64raws\x18\x04 \x01(\x05\x12\x0e\n\x06losses\x18\x05 \x01(\x05\"l\n\x15ReportEpisodesRequest\x12\x13\n\x0b\x61\x63tor_index\x18\x01 \x01(\x05\x12.\n\x08\x65pisodes\x18\x02 \x03(\x0b\x32\x1c.efficientzero.EpisodeResult\x12\x0e\n\x06member\x18\x03 \x01(\x06\"\x15\n\x13ReportEpisodesReply\"\xc3\x01\n\x17ReportEvaluationRequest\x12\x17\n\x0fweights_version\x18\x01 \x01(\x03\x12\x10\n\x08is_final\x18\x02 \x01(\x08\x12.\n\x08\x65pisodes\x18\x03 \x03(\x0b\x32\x1c.efficientzero.EpisodeResult\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\x0e\n\x06member\x18\x05 \x01(\x06\x12,\n\x06scores\x18\x06 \x03(\x0b\x32\x1c.efficientzero.BaselineScore\"\x17\n\x15ReportEvaluationReply\"\x12\n\x10GetStatusRequest\"\x90\x03\n\tRunStatus\x12#\n\x05phase\x18\x01 \x01(\x0e\x32\x14.efficientzero.Phase\x12\x11\n\tenv_steps\x18\x02 \x01(\x03\x12\x18\n\x10\x65nv_steps_budget\x18\x03 \x01(\x03\x12\x13\n\x0btrain_steps\x18\x04 \x01(\x03\x12\x1a\n\x12train_steps_budget\x18\x05 \x01(\x03\x12\x10\n\x08\x65pisodes\x18\x06 \x01(\x03\x12\x14\n\x0clast_returns\x18\x07 \x03(\x01\x12\x14\n\x0creplay_items\x18\x08 \x01(\x03\x12\x1d\n\x15last_eval_return_mean\x18\t \x01(\x01\x12\x19\n\x11last_eval_version\x18\n \x01(\x03\x12\x13\n\x0bwaiting_for\x18\x0b \x01(\t\x12!\n\x19\x66inal_evaluation_received\x18\x0c \x01(\x08\x12\x18\n\x10warmup_env_steps\x18\r \x01(\x03\x12\x16\n\x0esteps_inserted\x18\x0e \x01(\x03\x12\r\n\x05\x63\x61use\x18\x0f \x01(\t\x12\x0f\n\x07run_uid\x18\x10 \x01(\t*X\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\n\n\x06WARMUP\x10\x01\x12\x0e\n\nCOLLECTING\x10\x02\x12\x0e\n\nLAST_STEPS\x10\x03\x12\x0c\n\x08\x46INISHED\x10\x04\x32\xc7\x03\n\nRunService\x12]\n\x0f\x41\x63quireEnvSteps\x12%.efficientzero.AcquireEnvStepsRequest\x1a#.efficientzero.AcquireEnvStepsReply\x12T\n\x0c\x41\x63quireBatch\x12\".efficientzero.AcquireBatchRequest\x1a .efficientzero.AcquireBatchReply\x12Z\n\x0eReportEpisodes\x12$.efficientzero.ReportEpisodesRequest\x1a\".efficientzero.ReportEpisodesReply\x12`\n\x10ReportEvaluation\x12&.efficientzero.ReportEvaluationRequest\x1a$.efficientzero.ReportEvaluationReply\x12\x46\n\tGetStatus\x12\x1f.efficientzero.GetStatusRequest\x1a\x18.efficientzero.RunStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!efficientzero/rpc/stubs/run.proto\x12\refficientzero\"\x8c\x01\n\x16\x41\x63quireEnvStepsRequest\x12\x13\n\x0b\x61\x63tor_index\x18\x01 \x01(\x05\x12\x11\n\tcompleted\x18\x02 \x01(\x03\x12\x0e\n\x06wanted\x18\x03 \x01(\x03\x12\x14\n\x0cwait_seconds\x18\x04 \x01(\x01\x12\x13\n\x0bincarnation\x18\x05 \x01(\x03\x12\x0f\n\x07request\x18\x06 \x01(\x03\"\xaa\x01\n\x14\x41\x63quireEnvStepsReply\x12\x0f\n\x07granted\x18\x01 \x01(\x03\x12\x18\n\x10\x63ollection_ended\x18\x02 \x01(\x08\x12#\n\x05phase\x18\x03 \x01(\x0e\x32\x14.efficientzero.Phase\x12\x14\n\x0cmax_priority\x18\x04 \x01(\x01\x12\x11\n\tenv_steps\x18\x05 \x01(\x03\x12\x19\n\x11latest_train_step\x18\x06 \x01(\x03\"i\n\x13\x41\x63quireBatchRequest\x12\x12\n\ntrain_step\x18\x01 \x01(\x03\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\x12\x18\n\x10reanalyzer_index\x18\x03 \x01(\x05\x12\x0e\n\x06member\x18\x04 \x01(\x06\"a\n\x11\x41\x63quireBatchReply\x12\x0f\n\x07granted\x18\x01 \x01(\x08\x12\x19\n\x11target_train_step\x18\x02 \x01(\x03\x12\x0c\n\x04keys\x18\x03 \x03(\x06\x12\x12\n\npriorities\x18\x04 \x03(\x01\"7\n\rEpisodeResult\x12\x16\n\x0e\x65pisode_return\x18\x01 \x01(\x01\x12\x0e\n\x06length\x18\x02 \x01(\x03\"X\n\rBaselineScore\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04seat\x18\x02 \x01(\x05\x12\x0c\n\x04wins\x18\x03 \x01(\x05\x12\r\n\x05\x64raws\x18\x04 \x01(\x05\x12\x0e\n\x06losses\x18\x05 \x01(\x05\"l\n\x15ReportEpisodesRequest\x12\x13\n\x0b\x61\x63tor_index\x18\x01 \x01(\x05\x12.\n\x08\x65pisodes\x18\x02 \x03(\x0b\x32\x1c.efficientzero.EpisodeResult\x12\x0e\n\x06member\x18\x03 \x01(\x06\"\x15\n\x13ReportEpisodesReply\"\xc3\x01\n\x17ReportEvaluationRequest\x12\x17\n\x0fweights_version\x18\x01 \x01(\x03\x12\x10\n\x08is_final\x18\x02 \x01(\x08\x12.\n\x08\x65pisodes\x18\x03 \x03(\x0b\x32\x1c.efficientzero.EpisodeResult\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\x0e\n\x06member\x18\x05 \x01(\x06\x12,\n\x06scores\x18\x06 \x03(\x0b\x32\x1c.efficientzero.BaselineScore\"\x17\n\x15ReportEvaluationReply\"\x12\n\x10GetStatusRequest\"\x90\x03\n\tRunStatus\x12#\n\x05phase\x18\x01 \x01(\x0e\x32\x14.efficientzero.Phase\x12\x11\n\tenv_steps\x18\x02 \x01(\x03\x12\x18\n\x10\x65nv_steps_budget\x18\x03 \x01(\x03\x12\x13\n\x0btrain_steps\x18\x04 \x01(\x03\x12\x1a\n\x12train_steps_budget\x18\x05 \x01(\x03\x12\x10\n\x08\x65pisodes\x18\x06 \x01(\x03\x12\x14\n\x0clast_returns\x18\x07 \x03(\x01\x12\x14\n\x0creplay_items\x18\x08 \x01(\x03\x12\x1d\n\x15last_eval_return_mean\x18\t \x01(\x01\x12\x19\n\x11last_eval_version\x18\n \x01(\x03\x12\x13\n\x0bwaiting_for\x18\x0b \x01(\t\x12!\n\x19\x66inal_evaluation_received\x18\x0c \x01(\x08\x12\x18\n\x10warmup_env_steps\x18\r \x01(\x03\x12\x16\n\x0esteps_inserted\x18\x0e \x01(\x03\x12\r\n\x05\x63\x61use\x18\x0f \x01(\t\x12\x0f\n\x07run_uid\x18\x10 \x01(\t*X\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\n\n\x06WARMUP\x10\x01\x12\x0e\n\nCOLLECTING\x10\x02\x12\x0e\n\nLAST_STEPS\x10\x03\x12\x0c\n\x08\x46INISHED\x10\x04\x32\xc7\x03\n\nRunService\x12]\n\x0f\x41\x63quireEnvSteps\x12%.efficientzero.AcquireEnvStepsRequest\x1a#.efficientzero.AcquireEnvStepsReply\x12T\n\x0c\x41\x63quireBatch\x12\".efficientzero.AcquireBatchRequest\x1a .efficientzero.AcquireBatchReply\x12Z\n\x0eReportEpisodes\x12$.efficientzero.ReportEpisodesRequest\x1a\".efficientzero.ReportEpisodesReply\x12`\n\x10ReportEvaluation\x12&.efficientzero.ReportEvaluationRequest\x1a$.efficientzero.ReportEvaluationReply\x12\x46\n\tGetStatus\x12\x1f.efficientzero.GetStatusRequest\x1a\x18.efficientzero.RunStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'efficientzero.rpc.stubs.run_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_PHASE']._serialized_start=1532
-  _globals['_PHASE']._serialized_end=1620
+  _globals['_PHASE']._serialized_start=1500
+  _globals['_PHASE']._serialized_end=1588
   _globals['_ACQUIREENVSTEPSREQUEST']._serialized_start=53
   _globals['_ACQUIREENVSTEPSREQUEST']._serialized_end=193
   _globals['_ACQUIREENVSTEPSREPLY']._serialized_start=196
@@ -32,21 +32,21 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_ACQUIREBATCHREPLY']._serialized_start=475
   _globals['_ACQUIREBATCHREPLY']._serialized_end=572
   _globals['_EPISODERESULT']._serialized_start=574
-  _globals['_EPISODERESULT']._serialized_end=661
-  _globals['_BASELINESCORE']._serialized_start=663
-  _globals['_BASELINESCORE']._serialized_end=751
-  _globals['_REPORTEPISODESREQUEST']._serialized_start=753
-  _globals['_REPORTEPISODESREQUEST']._serialized_end=861
-  _globals['_REPORTEPISODESREPLY']._serialized_start=863
-  _globals['_REPORTEPISODESREPLY']._serialized_end=884
-  _globals['_REPORTEVALUATIONREQUEST']._serialized_start=887
-  _globals['_REPORTEVALUATIONREQUEST']._serialized_end=1082
-  _globals['_REPORTEVALUATIONREPLY']._serialized_start=1084
-  _globals['_REPORTEVALUATIONREPLY']._serialized_end=1107
-  _globals['_GETSTATUSREQUEST']._serialized_start=1109
-  _globals['_GETSTATUSREQUEST']._serialized_end=1127
-  _globals['_RUNSTATUS']._serialized_start=1130
-  _globals['_RUNSTATUS']._serialized_end=1530
-  _globals['_RUNSERVICE']._serialized_start=1623
-  _globals['_RUNSERVICE']._serialized_end=2078
+  _globals['_EPISODERESULT']._serialized_end=629
+  _globals['_BASELINESCORE']._serialized_start=631
+  _globals['_BASELINESCORE']._serialized_end=719
+  _globals['_REPORTEPISODESREQUEST']._serialized_start=721
+  _globals['_REPORTEPISODESREQUEST']._serialized_end=829
+  _globals['_REPORTEPISODESREPLY']._serialized_start=831
+  _globals['_REPORTEPISODESREPLY']._serialized_end=852
+  _globals['_REPORTEVALUATIONREQUEST']._serialized_start=855
+  _globals['_REPORTEVALUATIONREQUEST']._serialized_end=1050
+  _globals['_REPORTEVALUATIONREPLY']._serialized_start=1052
+  _globals['_REPORTEVALUATIONREPLY']._serialized_end=1075
+  _globals['_GETSTATUSREQUEST']._serialized_start=1077
+  _globals['_GETSTATUSREQUEST']._serialized_end=1095
+  _globals['_RUNSTATUS']._serialized_start=1098
+  _globals['_RUNSTATUS']._serialized_end=1498
+  _globals['_RUNSERVICE']._serialized_start=1591
+  _globals['_RUNSERVICE']._serialized_end=2046
 # @@protoc_insertion_point(module_scope)

@@ -76,16 +76,12 @@ class AcquireBatchReply(_message.Message):
     def __init__(self, granted: bool = ..., target_train_step: _Optional[int] = ..., keys: _Optional[_Iterable[int]] = ..., priorities: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class EpisodeResult(_message.Message):
-    __slots__ = ("episode_return", "length", "seat", "opponent")
+    __slots__ = ("episode_return", "length")
     EPISODE_RETURN_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
-    SEAT_FIELD_NUMBER: _ClassVar[int]
-    OPPONENT_FIELD_NUMBER: _ClassVar[int]
     episode_return: float
     length: int
-    seat: int
-    opponent: int
-    def __init__(self, episode_return: _Optional[float] = ..., length: _Optional[int] = ..., seat: _Optional[int] = ..., opponent: _Optional[int] = ...) -> None: ...
+    def __init__(self, episode_return: _Optional[float] = ..., length: _Optional[int] = ...) -> None: ...
 
 class BaselineScore(_message.Message):
     __slots__ = ("name", "seat", "wins", "draws", "losses")

@@ -8,7 +8,7 @@ import pytest
 
 from efficientzero.config.fields import ClusterConfig
 from efficientzero.process.runtime import PlainError, StopSignal
-from efficientzero.schema import Ending
+from efficientzero.schema import Ending, Shown
 from replay.info import ReplayInfo, wait_until_ready
 from replay.steps.episode_writer import EpisodeWriter, StepsLost
 from replay.steps.ordered_sampler import OrderedSampler
@@ -59,7 +59,7 @@ def play(episodes, address, stop):
             if t < len(episode):
                 writer.append(episode.step(t))
             if t + 1 == len(episode):
-                writer.end(episode.frames[-1], episode.ending)
+                writer.end(Shown(episode.frames[-1]), episode.ending)
     for writer in writers:
         writer.close()
 
@@ -168,4 +168,4 @@ def test_steps_that_replay_does_not_take_are_an_error(process_and_address, stop)
     process.kill()
     process.wait()
     with pytest.raises(StepsLost, match="a deterministic run cannot go on"):
-        writer.end(episode.frames[-1], Ending.TERMINATED)
+        writer.end(Shown(episode.frames[-1]), Ending.TERMINATED)

@@ -13,7 +13,7 @@ from efficientzero.envs import probe_env_spec
 from efficientzero.metrics.section_timer import SectionTimer
 from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import Ending
+from efficientzero.schema import Ending, Shown
 from efficientzero.search.batched_search import BatchedSearch
 from learner.records.priority_feedback import PriorityFeedback
 from reanalyzer.priority_refresh import PriorityRefresh
@@ -81,7 +81,7 @@ def write(episodes, spec, config, address, stop, *, priority_of=lambda step: 1.0
         for t in range(len(episode)):
             step = episode.step(t)
             writer.append(step._replace(priority=priority_of(step.env_step)))
-        writer.end(episode.frames[-1], episode.ending)
+        writer.end(Shown(episode.frames[-1]), episode.ending)
     assert writer.lost_items == 0
     writer.close()
 

@@ -16,7 +16,7 @@ from efficientzero.process.free_ports import free_port
 from efficientzero.process.runtime import EXIT_FINAL, StopSignal
 from efficientzero.rpc.credentials import CREDENTIALS_VARIABLE
 from efficientzero.runs.run_folder import RunInfo
-from efficientzero.schema import Ending
+from efficientzero.schema import Ending, Shown
 from replay.info import ReplayInfo, connection_problem, wait_until_ready
 from replay.relay.client import RelayClient
 from replay.service.address import listening_addresses
@@ -34,7 +34,7 @@ WRITE_AND_SAMPLE = """
 import os, sys
 import numpy as np
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import Ending
+from efficientzero.schema import Ending, Shown
 from replay.steps.episode_writer import EpisodeWriter
 from replay.steps.slice_sampler import SliceSampler
 from tests.integration.replay.test_replay_hosts import CONFIG
@@ -47,7 +47,7 @@ episode = random_episode(
 writer = EpisodeWriter(address, IMAGES, CONFIG, stop)
 for t in range(len(episode)):
     writer.append(episode.step(t))
-writer.end(episode.frames[-1], episode.ending)
+writer.end(Shown(episode.frames[-1]), episode.ending)
 writer.close()
 batch = SliceSampler(address, IMAGES, CONFIG, stop).sample(8, timeout_s=30.0)
 print("process", os.getpid(), "sampled", len(batch.frames), flush=True)
@@ -136,7 +136,7 @@ def write_episode(address: str, number: int) -> None:
     writer = EpisodeWriter(address, IMAGES, CONFIG, StopSignal())
     for t in range(len(episode)):
         writer.append(episode.step(t))
-    writer.end(episode.frames[-1], episode.ending)
+    writer.end(Shown(episode.frames[-1]), episode.ending)
     writer.close()
 
 

@@ -11,7 +11,7 @@ import pytest
 from deploy.checks.memory import replay_memory
 from efficientzero.config.fields import Config
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import Ending, EnvSpec
+from efficientzero.schema import Ending, EnvSpec, Shown
 from replay.info import ReplayInfo, wait_until_ready
 from replay.steps.episode_writer import EpisodeWriter
 from tests.integration.replay.test_replay_service import PATIENCE_S, free_address, start_service
@@ -45,7 +45,7 @@ def bytes_per_transition(folder, spec, *, episodes, length):
             episode = random_episode(spec, rng, number=0, length=length, ending=Ending.TERMINATED)
             for t in range(length):
                 writer.append(episode.step(t))
-            writer.end(episode.frames[-1], episode.ending)
+            writer.end(Shown(episode.frames[-1]), episode.ending)
             if number + 1 in (episodes // 5, episodes):
                 wait_for_steps(address, (number + 1) * length)
                 seen.append(((number + 1) * length, resident_bytes(process.pid)))

@@ -17,7 +17,7 @@ from efficientzero.config.fields import Config, LearnerConfig, ReplayConfig
 from efficientzero.process.free_ports import free_port
 from efficientzero.process.runtime import EXIT_FINAL, StopSignal
 from efficientzero.runs.run_folder import RunInfo
-from efficientzero.schema import Ending, SliceBatch
+from efficientzero.schema import Ending, Shown, SliceBatch
 from replay.format.batch_codec import encode_batch
 from replay.info import ReplayCounts, ReplayInfo, wait_until_ready
 from replay.steps.episode_writer import EpisodeWriter
@@ -105,7 +105,7 @@ def write(episodes, spec, address, stop):
             frame[:] = episode.frames[t]
             writer.append(episode.step(t)._replace(frame=frame))
         frame[:] = episode.frames[-1]
-        writer.end(frame, episode.ending)
+        writer.end(Shown(frame), episode.ending)
     assert writer.lost_items == 0
     writer.close()
 
@@ -281,7 +281,7 @@ def test_without_an_exponent_steps_are_sampled_alike_whatever_their_priorities(t
         writer = EpisodeWriter(address, VECTORS, CONFIG, stop)
         for t in range(len(episode)):
             writer.append(episode.step(t)._replace(priority=10.0 ** (t % 5)))
-        writer.end(episode.frames[-1], episode.ending)
+        writer.end(Shown(episode.frames[-1]), episode.ending)
         writer.close()
         sampler = SliceSampler(address, VECTORS, CONFIG, stop)
         counts = np.zeros(49)
@@ -388,7 +388,7 @@ def test_no_client_waits_for_ever_for_a_service_that_is_not_there(stop):
         )
         for t in range(length):
             writer.append(episode.step(t))
-        writer.end(episode.frames[-1], episode.ending)
+        writer.end(Shown(episode.frames[-1]), episode.ending)
     writer.close()
     assert writer.lost_items == 47
 
@@ -411,7 +411,7 @@ def test_more_items_than_reverb_wants_at_once_go_in_portions(
         episode = random_episode(VECTORS, rng, number=0, length=255, ending=Ending.TERMINATED)
         for t in range(len(episode)):
             writer.append(episode.step(t))
-        writer.end(episode.frames[-1], episode.ending)
+        writer.end(Shown(episode.frames[-1]), episode.ending)
         writer.close()
         assert writer.lost_items == 0
         assert ReplayInfo(address).read().steps_inserted == len(episode)
@@ -430,7 +430,7 @@ def test_writing_goes_on_after_the_service_came_back(tmp_path, stop):
     def play():
         for t in range(len(episode)):
             writer.append(episode.step(t))
-        writer.end(episode.frames[-1], episode.ending)
+        writer.end(Shown(episode.frames[-1]), episode.ending)
 
     play()
     assert writer.lost_items == 20

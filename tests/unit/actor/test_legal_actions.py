@@ -15,6 +15,7 @@ from efficientzero.config import config_from_dict
 from efficientzero.envs import make_env_batch
 from efficientzero.networks import make_network
 from efficientzero.process.runtime import StopSignal
+from efficientzero.schema import Shown
 from efficientzero.search import make_planner
 from replay.format.slice_codec import SliceCodec
 from tests.support.fakes import FakeRunClient, FakeWeights, MemoryTracker, RecordingWriter
@@ -114,9 +115,8 @@ def test_nothing_illegal_is_played_or_stored(seed, fields, random_share, repeats
             assert not step.search_policy[~step.legal_actions].any()
             codec.pack_step(packer, step, position=t)
         last = episode.last_legal_actions
-        codec.pack_ending(
-            packer, episode.last_frame, episode.ending, position=t + 1, legal_actions=last
-        )
+        shown = Shown(episode.last_frame, last)
+        codec.pack_ending(packer, shown, episode.ending, position=t + 1)
         batch = codec.allocate(1)
         codec.decode_into(batch, 0, blocks=[packer.finish()], place=0)
         masks = [*(step.legal_actions for step in episode.steps), last][:6]

@@ -6,7 +6,7 @@ import torch
 
 from efficientzero.config import AgentConfig, Config
 from efficientzero.networks import make_network
-from efficientzero.schema import Ending, PolicyShape, ReplayStep
+from efficientzero.schema import Ending, PolicyShape, ReplayStep, Shown
 from replay.format.batch_codec import batch_spec
 from replay.format.slice_codec import SliceCodec
 from tests.support.cases.replay_cases import IMAGES, VECTORS
@@ -54,7 +54,7 @@ def test_replay_stores_every_entry_of_a_policy_and_training_batches_have_room_fo
             env_step=t,
         )
         codec.pack_step(packer, step, position=t)
-    codec.pack_ending(packer, frame, Ending.TERMINATED, position=2)
+    codec.pack_ending(packer, Shown(frame), Ending.TERMINATED, position=2)
 
     batch = codec.allocate(1)
     codec.decode_into(batch, 0, blocks=[packer.finish()], place=0)

@@ -93,7 +93,7 @@ def test_actions_are_in_the_box_and_half_of_them_wide_only_with_exploration():
 
 def test_the_prior_of_a_wide_draw_is_corrected_by_hand_and_by_the_reference():
     policy = squashed_gaussian.Gaussian(torch.zeros(1), torch.ones(1))
-    logit = corrected_logits(torch.tensor([0.5]), policy, wide_share=0.5, factor=3.0)
+    (logit,) = corrected_logits(torch.tensor([[0.5]]), policy, wide_share=0.5, factor=3.0)
     assert float(logit) == pytest.approx(0.370215, abs=1e-6)
     spec = spec_of(2)
     planner, network = planner_of(agent(search__sampled_prior="corrected"), spec)

@@ -10,7 +10,7 @@ import pytest
 
 from efficientzero.config.fields import AgentConfig, Config, LearnerConfig
 from efficientzero.process.runtime import StopSignal
-from efficientzero.schema import Ending
+from efficientzero.schema import Ending, Shown
 from replay import training_queue
 from replay.driver import quarantine, reverb_lite
 from replay.driver.quarantine import PoisonedReplay, Quarantine
@@ -40,7 +40,7 @@ def blocks_of(change=None, agent=CONFIG.agent):
             step = step._replace(**change)
         if codec.pack_step(packer, step, position=t):
             blocks.append(packer.finish())
-    codec.pack_ending(packer, episode.frames[-1], episode.ending, position=20)
+    codec.pack_ending(packer, Shown(episode.frames[-1]), episode.ending, position=20)
     blocks.append(packer.finish())
     ((_, wanted, place),) = codec.windows(range(2, 3), last_row=20)
     return blocks[wanted.start : wanted.stop], place

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficientzero.config.fields import AgentConfig
-from efficientzero.schema import Ending, ReplayStep
+from efficientzero.schema import Ending, ReplayStep, Shown
 from replay.format.slice_codec import SliceCodec
 from tests.support.cases.continuous_cases import spec_of
 
@@ -43,7 +43,7 @@ def test_actions_slots_and_weights_come_back(size, width):
     for t, step in enumerate(steps):
         if codec.pack_step(packer, step, position=t):
             blocks.append(packer.finish())
-    codec.pack_ending(packer, steps[0].frame, Ending.TERMINATED, position=LENGTH)
+    codec.pack_ending(packer, Shown(steps[0].frame), Ending.TERMINATED, position=LENGTH)
     blocks.append(packer.finish())
     for t in range(LENGTH):
         ((_, wanted, place),) = codec.windows(range(t, t + 1), last_row=LENGTH)
@@ -69,6 +69,6 @@ def test_an_action_outside_of_the_box_is_refused():
     steps[1] = steps[1]._replace(continuous_action=np.array([1.5], np.float32))
     for t, step in enumerate(steps):
         codec.pack_step(packer, step, position=t)
-    codec.pack_ending(packer, steps[0].frame, Ending.TERMINATED, position=LENGTH)
+    codec.pack_ending(packer, Shown(steps[0].frame), Ending.TERMINATED, position=LENGTH)
     with pytest.raises(ValueError, match=r"continuous action near env_step 1: got 1\.5"):
         codec.decode_into(codec.allocate(1), 0, blocks=[packer.finish()], place=0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from efficientzero.blocks import _blocks
 from efficientzero.config.fields import AgentConfig, Config, LearnerConfig
-from efficientzero.schema import Ending, PolicyShape
+from efficientzero.schema import Ending, PolicyShape, Shown
 from replay.format.batch_codec import batch_spec, decode_batch, encode_batch
 from replay.format.row_layout import RowLayout
 from replay.format.slice_codec import SliceCodec
@@ -44,7 +44,7 @@ def blocks_of(codec, episode):
     for t in range(len(episode)):
         if codec.pack_step(packer, episode.step(t), position=t):
             blocks.append(packer.finish())
-    codec.pack_ending(packer, episode.frames[-1], episode.ending, position=len(episode))
+    codec.pack_ending(packer, Shown(episode.frames[-1]), episode.ending, position=len(episode))
     return [*blocks, packer.finish()]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficientzero.config import AgentConfig
-from efficientzero.schema import Ending, EnvSpec, PolicyShape, ReplayStep
+from efficientzero.schema import Ending, EnvSpec, PolicyShape, ReplayStep, Shown
 from replay.format.row_layout import RowLayout, flags_of_words, words_of_flags
 from replay.format.slice_codec import SliceCodec
 from replay.tables import TRAJECTORIES, TRAJECTORIES_WITH_GROUPS, trajectories_table
@@ -39,7 +39,7 @@ def test_a_word_has_24_flags_the_first_one_in_the_lowest_bit():
     [
         (VECTORS, 7 + 2),
         (MASKED, 7 + 3 + 50),
-        (GAME, 7 + 1 + 2 + 7),
+        (GAME, 7 + 1 + 1 + 7),
         (CONTINUOUS, 7 + 6 + SLOTS + SLOTS * 6),
     ],
 )
@@ -67,7 +67,6 @@ def random_steps(spec: EnvSpec, rng: np.random.Generator):
             env_step=t,
             legal_actions=legal[t] if spec.has_legal_actions else None,
             to_play=int(to_play[t]) * (spec.num_players > 1),
-            mover=t % 3 * (spec.num_players > 1),
             continuous_action=(
                 rng.uniform(-1, 1, spec.action_size).astype(np.float32)
                 if spec.action_size
@@ -94,7 +93,7 @@ def packed(codec, steps, last, frame):
     for t, step in enumerate(steps):
         if codec.pack_step(packer, step, position=t):
             blocks.append(packer.finish())
-    codec.pack_ending(packer, frame, Ending.TRUNCATED, position=len(steps), **last)
+    codec.pack_ending(packer, Shown(frame, **last), Ending.TRUNCATED, position=len(steps))
     return [*blocks, packer.finish()]
 
 
@@ -122,7 +121,6 @@ def test_groups_come_back_at_their_offsets_and_are_zero_past_the_end(spec, whole
         stored["legal_actions"] = (masks, 6)
     if spec.num_players > 1:
         stored["to_play"] = ([*(step.to_play for step in steps), last["to_play"]], 6)
-        stored["movers"] = ([step.mover for step in steps], num_policies)
     if spec.action_size:
         actions = [step.continuous_action for step in steps]
         stored["continuous_actions"] = (actions, num_policies)
@@ -132,7 +130,7 @@ def test_groups_come_back_at_their_offsets_and_are_zero_past_the_end(spec, whole
         for t in range(LENGTH):
             wanted = [*rows[t : t + count], *[nothing] * count][:count]
             np.testing.assert_array_equal(getattr(batch, name)[t], wanted, err_msg=name)
-    for name in {"legal_actions", "to_play", "movers", "continuous_actions"} - stored.keys():
+    for name in {"legal_actions", "to_play", "continuous_actions"} - stored.keys():
         assert not getattr(batch, name).size
 
 
