@@ -84,6 +84,7 @@ class SearchParams:
         maxvisit_init: float = 50.0,
         value_scale: float = 0.1,
         gumbel_scale: float = 1.0,
+        gumbel_q_range: str = "node",
         num_players: int = 1,
         root_visit_has_value: bool = True,
         exploration_counts_expansion: bool = True,
@@ -105,7 +106,7 @@ class SearchParams:
             use_value_prefix: Whether `backup` gets running sums of rewards, not rewards.
             root_exploration_fraction: Share of the root prior that noise replaces, in [0, 1].
             normalize_q: Whether Q is divided by its range: PUCT's by that in the tree, then clipped
-                to [0, 1]; Gumbel's completed Q by that at each node. False: PUCT adds raw Q,
+                to [0, 1]; Gumbel's completed Q by `gumbel_q_range`. False: PUCT adds raw Q,
                 and `value_delta_max`, `known_q_bounds`, `recomputed_bounds` and
                 `stale_prefix_bounds` are without effect.
             algorithm: "puct": MuZero. "gumbel": Gumbel MuZero, with sequential halving at the root
@@ -115,14 +116,20 @@ class SearchParams:
                 siblings and, below the root, of the parent's mean (as ELF). "parent_value": the
                 node's own mean value. "zero": the Q that normalisation maps to 0, which is the
                 lowest in the tree, as in MuZero; with `normalize_q=False` 0 itself.
-            known_q_bounds: PUCT: lowest and highest Q, where known beforehand; they normalise Q
-                from the first simulation on, and Qs outside still widen them.
+            known_q_bounds: Lowest and highest Q, where known beforehand; they normalise Q
+                from the first simulation on, and Qs outside still widen them. For PUCT, and for
+                Gumbel with `gumbel_q_range="tree"`.
             root_dirichlet_alpha: PUCT: concentration of the noise the trees draw, in [1e-3, 1e3].
             max_considered_actions: Gumbel: most actions tried at the root, in [1, 1024].
             maxvisit_init: Gumbel: completed Q is multiplied by (maxvisit_init + most visits of an
                 action of the node) * value_scale (c_visit), in [0, 1e6].
             value_scale: Gumbel: see above (c_scale), in [0, 1e3].
             gumbel_scale: Gumbel: factor of the variables the trees draw, in [0, 1e3].
+            gumbel_q_range: Gumbel: the range that completed Q is divided by. "node": that at each
+                node, as in mctx, so that a node's best and worst action are always as far apart.
+                "tree": that of all values and Qs in the tree, at least `value_delta_max`; an
+                action below the root was chosen with the range of the moment when its node
+                changed last.
             num_players: 2 for a zero-sum game of alternating moves; every Q, value and root value
                 is then that of the player to move. Excludes `use_value_prefix`.
             root_visit_has_value: Whether the root's first visit adds the network's value. False:
@@ -171,6 +178,8 @@ class SearchParams:
     def value_scale(self) -> float: ...
     @property
     def gumbel_scale(self) -> float: ...
+    @property
+    def gumbel_q_range(self) -> str: ...
     @property
     def num_players(self) -> int: ...
     @property

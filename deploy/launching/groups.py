@@ -59,8 +59,13 @@ def _trains_towards_searches(values: Values) -> bool:
 _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     (
         *("search.root_dirichlet_", "search.root_exploration_", "search.unvisited_q"),
-        "search.q_bounds",
     ): lambda values: values["search.algorithm"] == "puct",
+    ("search.gumbel_q_range",): lambda values: (
+        values["search.algorithm"] == "gumbel" and values["search.normalize_q"]
+    ),
+    ("search.q_bounds",): lambda values: (
+        values["search.algorithm"] == "puct" or values["search.gumbel_q_range"] == "tree"
+    ),
     ("network.action_value_hidden_size",): (
         lambda values: (
             values["agent.value_function"] == "action" or values["learner.action_value_coefficient"]
@@ -71,7 +76,9 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
         values["search.algorithm"] == "puct" or values["search.improved_policy"] == "regularized"
     ),
     ("search.value_delta_max",): lambda values: (
-        values["search.algorithm"] == "puct" or values["search.improved_policy"] != "algorithm"
+        values["search.algorithm"] == "puct"
+        or values["search.improved_policy"] != "algorithm"
+        or values["search.gumbel_q_range"] == "tree"
     ),
     ("search.gumbel_max_considered_",): lambda values: values["search.algorithm"] == "gumbel",
     ("search.gumbel_maxvisit_", "search.gumbel_value_"): lambda values: (

@@ -125,10 +125,12 @@ class SearchConfig:
     """Root priors are the policy head's logits over this; above 1 they are flatter, so that
     policies forget preferences that no value supports. Evaluation uses 1."""
     q_bounds: tuple[float, ...] = ()
-    """puct: lowest and highest Q, where known beforehand: -1 1 in games that are won or lost. They
-    normalise Q from the first simulation on. Empty: the Qs of the tree do."""
+    """Lowest and highest Q, where known beforehand: -1 1 in games that are won or lost. They
+    normalise Q from the first simulation on. Empty: the Qs of the tree do. For puct, and gumbel
+    with gumbel_q_range tree."""
     value_delta_max: float = 0.01
-    """puct and improved policies: lower bound of the min-max range that normalises Q."""
+    """puct, improved policies, and gumbel with gumbel_q_range tree: lower bound of the min-max
+    range that normalises Q."""
     normalize_q: bool = True
     """Scale Q to 0..1 by its range in the tree; off: the pUCT formula takes Q as it is."""
     unvisited_q: Literal["mean_q", "parent_value", "zero"] = "mean_q"
@@ -140,6 +142,10 @@ class SearchConfig:
     """gumbel and completed_q: c_visit of the completed-Q transform."""
     gumbel_value_scale: float = 0.1
     """gumbel and completed_q: c_scale of the completed-Q transform."""
+    gumbel_q_range: Literal["node", "tree"] = "node"
+    """gumbel: what normalize_q divides completed Q by. node: its range at each node, as mctx, so
+    that the smallest gap between actions counts fully. tree: that of all Qs and values in the
+    tree, at least value_delta_max."""
     sampled_actions: int = 16
     """Continuous actions: how many are drawn at a root, and stored with the policy."""
     sampled_inner_actions: int = 2

@@ -90,6 +90,7 @@ _LATER_NAMED = {
     "network.action_embedding_size": 64,
     "learner.continuous_policy_loss": "auto",
     "learner.entropy_coefficient": 0.0,
+    "search.gumbel_q_range": "node",
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 

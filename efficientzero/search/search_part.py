@@ -195,6 +195,7 @@ def _search_params(
         value_scale=search.gumbel_value_scale,
         num_players=num_players,
         gumbel_scale=1.0 if has_variables else 0.0,
+        gumbel_q_range=search.gumbel_q_range,
         root_visit_has_value=not compat.root_visit_without_value,
         exploration_counts_expansion=not compat.random_first_child,
         recomputed_bounds=compat.recomputed_bounds,

@@ -26,6 +26,8 @@ using Names = std::initializer_list<std::pair<std::string_view, Enum>>;
 
 const Names<Algorithm> kAlgorithmNames = {{"puct", Algorithm::kPuct},
                                           {"gumbel", Algorithm::kGumbel}};
+const Names<GumbelQRange> kGumbelQRangeNames = {{"node", GumbelQRange::kNode},
+                                                {"tree", GumbelQRange::kTree}};
 const Names<UnvisitedQ> kUnvisitedQNames = {{"mean_q", UnvisitedQ::kMeanQ},
                                             {"parent_value", UnvisitedQ::kParentValue},
                                             {"zero", UnvisitedQ::kZero}};
@@ -62,29 +64,31 @@ SearchParams MakeParams(double discount, double pb_c_init, double pb_c_base, dou
                         const std::string& algorithm, const std::string& unvisited_q,
                         const Bounds& known_q_bounds, double root_dirichlet_alpha,
                         int max_considered_actions, double maxvisit_init, double value_scale,
-                        double gumbel_scale, int num_players, bool root_visit_has_value,
-                        bool exploration_counts_expansion, bool recomputed_bounds,
-                        bool stale_prefix_bounds) {
-  SearchParams params{.discount = discount,
-                      .pb_c_init = pb_c_init,
-                      .pb_c_base = pb_c_base,
-                      .value_delta_max = value_delta_max,
-                      .value_prefix_horizon = value_prefix_horizon,
-                      .use_value_prefix = use_value_prefix,
-                      .root_exploration_fraction = root_exploration_fraction,
-                      .normalize_q = normalize_q,
-                      .algorithm = Parsed("algorithm", algorithm, kAlgorithmNames),
-                      .unvisited_q = Parsed("unvisited_q", unvisited_q, kUnvisitedQNames),
-                      .root_dirichlet_alpha = root_dirichlet_alpha,
-                      .max_considered_actions = max_considered_actions,
-                      .maxvisit_init = maxvisit_init,
-                      .value_scale = value_scale,
-                      .gumbel_scale = gumbel_scale,
-                      .num_players = num_players,
-                      .root_visit_has_value = root_visit_has_value,
-                      .exploration_counts_expansion = exploration_counts_expansion,
-                      .recomputed_bounds = recomputed_bounds,
-                      .stale_prefix_bounds = stale_prefix_bounds};
+                        double gumbel_scale, const std::string& gumbel_q_range, int num_players,
+                        bool root_visit_has_value, bool exploration_counts_expansion,
+                        bool recomputed_bounds, bool stale_prefix_bounds) {
+  SearchParams params{
+      .discount = discount,
+      .pb_c_init = pb_c_init,
+      .pb_c_base = pb_c_base,
+      .value_delta_max = value_delta_max,
+      .value_prefix_horizon = value_prefix_horizon,
+      .use_value_prefix = use_value_prefix,
+      .root_exploration_fraction = root_exploration_fraction,
+      .normalize_q = normalize_q,
+      .algorithm = Parsed("algorithm", algorithm, kAlgorithmNames),
+      .unvisited_q = Parsed("unvisited_q", unvisited_q, kUnvisitedQNames),
+      .root_dirichlet_alpha = root_dirichlet_alpha,
+      .max_considered_actions = max_considered_actions,
+      .maxvisit_init = maxvisit_init,
+      .value_scale = value_scale,
+      .gumbel_scale = gumbel_scale,
+      .gumbel_q_range = Parsed("gumbel_q_range", gumbel_q_range, kGumbelQRangeNames),
+      .num_players = num_players,
+      .root_visit_has_value = root_visit_has_value,
+      .exploration_counts_expansion = exploration_counts_expansion,
+      .recomputed_bounds = recomputed_bounds,
+      .stale_prefix_bounds = stale_prefix_bounds};
   if (known_q_bounds) std::tie(params.known_min_q, params.known_max_q) = *known_q_bounds;
   CheckSearchParams(params);
   return params;
@@ -110,6 +114,7 @@ void BindParams(py::module_& module) {
            py::arg("maxvisit_init") = defaults.maxvisit_init,
            py::arg("value_scale") = defaults.value_scale,
            py::arg("gumbel_scale") = defaults.gumbel_scale,
+           py::arg("gumbel_q_range") = NameOf(defaults.gumbel_q_range, kGumbelQRangeNames),
            py::arg("num_players") = defaults.num_players,
            py::arg("root_visit_has_value") = defaults.root_visit_has_value,
            py::arg("exploration_counts_expansion") = defaults.exploration_counts_expansion,
@@ -135,6 +140,10 @@ void BindParams(py::module_& module) {
       .def_readonly("maxvisit_init", &SearchParams::maxvisit_init)
       .def_readonly("value_scale", &SearchParams::value_scale)
       .def_readonly("gumbel_scale", &SearchParams::gumbel_scale)
+      .def_property_readonly("gumbel_q_range",
+                             [](const SearchParams& params) {
+                               return NameOf(params.gumbel_q_range, kGumbelQRangeNames);
+                             })
       .def_readonly("num_players", &SearchParams::num_players)
       .def_readonly("root_visit_has_value", &SearchParams::root_visit_has_value)
       .def_readonly("exploration_counts_expansion", &SearchParams::exploration_counts_expansion)

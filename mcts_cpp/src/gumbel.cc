@@ -34,6 +34,9 @@ GumbelConstants::GumbelConstants(int num_actions, int num_simulations, const Sea
     : maxvisit_init(static_cast<float>(params.maxvisit_init)),
       value_scale(static_cast<float>(params.value_scale)),
       normalizes_q(params.normalize_q),
+      uses_range_of_tree(params.algorithm == Algorithm::kGumbel &&
+                         params.gumbel_q_range == GumbelQRange::kTree),
+      smallest_range(uses_range_of_tree ? static_cast<float>(params.value_delta_max) : 1e-8F),
       gumbel_scale(params.gumbel_scale),
       num_actions(num_actions),
       max_considered_actions(std::min(params.max_considered_actions, num_actions)),
@@ -46,9 +49,9 @@ GumbelConstants::GumbelConstants(int num_actions, int num_simulations, const Sea
 }
 
 void ImprovedPolicy(const GumbelConstants& constants, const BlockLayout& layout,
-                    const NodeBlock& block, std::span<float> out) {
+                    const NodeBlock& block, float smallest_range, std::span<float> out) {
   alignas(sizeof(FloatLanes)) float improved[kMaxActions];
-  const float sum = UnscaledImprovedPolicy(constants, layout, block, improved);
+  const float sum = UnscaledImprovedPolicy(constants, layout, block, smallest_range, improved);
   for (std::size_t action = 0; action < out.size(); ++action) out[action] = improved[action] / sum;
 }
 

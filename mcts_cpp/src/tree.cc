@@ -25,6 +25,14 @@ std::vector<float> ExplorationTable(int most_nodes, const SearchParams& params) 
   return table;
 }
 
+// Gumbel keeps bounds only where completed Q is divided by the range in the tree.
+MinMaxStats InitialBounds(const SearchParams& params) {
+  const bool is_used =
+      params.algorithm == Algorithm::kPuct || params.gumbel_q_range == GumbelQRange::kTree;
+  if (!is_used) return {};
+  return {static_cast<float>(params.known_min_q), static_cast<float>(params.known_max_q)};
+}
+
 }  // namespace
 
 SearchConstants::SearchConstants(int num_actions, int num_simulations, const SearchParams& params,
@@ -44,8 +52,7 @@ SearchConstants::SearchConstants(int num_actions, int num_simulations, const Sea
       algorithm(params.algorithm),
       max_reused_nodes(max_reused_nodes),
       gumbel(num_actions, num_simulations, params),
-      initial_bounds(static_cast<float>(params.known_min_q),
-                     static_cast<float>(params.known_max_q)),
+      initial_bounds(InitialBounds(params)),
       exploration(ExplorationTable(num_simulations + max_reused_nodes + 1, params)) {}
 
 void Tree::ExpandRoot(const SearchConstants& constants, const RootInput& input) {
@@ -66,11 +73,13 @@ void Tree::ExpandRoot(const SearchConstants& constants, const RootInput& input) 
   memory_.value_prefixes[0] = 0.0F;
   leaf_depth_ = 0;
   if (constants.max_reused_nodes > 0) StartFromKeptNodes(constants, starts_from_kept);
-  if (starts_from_kept) return;
-  root.header->value_sum = constants.root_visit_has_value ? SignAt(0) * input.value : 0.0F;
-  root.header->visits = 1;
-  bounds_ = constants.initial_bounds;
-  max_depth_ = 0;
+  if (!starts_from_kept) {
+    root.header->value_sum = constants.root_visit_has_value ? SignAt(0) * input.value : 0.0F;
+    root.header->visits = 1;
+    bounds_ = constants.initial_bounds;
+    max_depth_ = 0;
+  }
+  if (constants.gumbel.uses_range_of_tree) bounds_.Update(root.header->q_base);
 }
 
 void Tree::MixRootNoise(const SearchConstants& constants, const RootInput& input) {
@@ -123,7 +132,7 @@ float Tree::SignAt(int depth) const {
 void Tree::ActionWeights(const SearchConstants& constants, std::span<float> out) const {
   const NodeBlock root = Root(constants);
   if (constants.algorithm == Algorithm::kGumbel) {
-    ImprovedPolicy(constants.gumbel, constants.layout, root, out);
+    ImprovedPolicy(constants.gumbel, constants.layout, root, SmallestRange(constants), out);
     return;
   }
   const float num_simulations = static_cast<float>(root.header->visits - 1);
@@ -135,8 +144,8 @@ void Tree::ActionWeights(const SearchConstants& constants, std::span<float> out)
 int Tree::BestAction(const SearchConstants& constants) const {
   const NodeBlock root = Root(constants);
   if (constants.algorithm == Algorithm::kGumbel && constants.max_reused_nodes == 0) {
-    return RootAction<false>(constants.gumbel, constants.layout, root, memory_.root_scores,
-                             root.header->child_visits, nullptr);
+    return RootAction<false>(constants.gumbel, constants.layout, root, SmallestRange(constants),
+                             memory_.root_scores, root.header->child_visits, nullptr);
   }
   if (constants.algorithm == Algorithm::kGumbel) {
     float most_visits = 0.0F;  // of this search
@@ -144,8 +153,8 @@ int Tree::BestAction(const SearchConstants& constants) const {
       const float visits = RootVisits(constants, action);
       most_visits = std::max(most_visits, visits - memory_.visits_before[action]);
     }
-    return RootAction<true>(constants.gumbel, constants.layout, root, memory_.root_scores,
-                            most_visits, memory_.visits_before);
+    return RootAction<true>(constants.gumbel, constants.layout, root, SmallestRange(constants),
+                            memory_.root_scores, most_visits, memory_.visits_before);
   }
   std::size_t best = 0;
   for (std::size_t action = 1; action < constants.num_actions; ++action) {

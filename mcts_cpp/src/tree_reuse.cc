@@ -64,6 +64,12 @@ int Tree::Advance(const SearchConstants& constants, int num_simulations_done, in
 
   bounds_ = constants.initial_bounds;
   for (int node = 0; node < num_kept; ++node) RecomputeActions(constants, node);
+  if (constants.algorithm == Algorithm::kGumbel) {  // when the bounds are known
+    for (int node = 0; node < num_kept; ++node) {
+      ChooseNextStep(constants, node,
+                     constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node)));
+    }
+  }
   num_kept_ = num_kept - 1;
   return num_kept;
 }
@@ -97,6 +103,7 @@ void Tree::DropChild(const SearchConstants& constants, PathStep step, const Node
 void Tree::RecomputeActions(const SearchConstants& constants, int node) {
   const NodeBlock block = constants.layout.Block(memory_.blocks, static_cast<std::size_t>(node));
   const bool is_gumbel = constants.algorithm == Algorithm::kGumbel;
+  const bool widens_bounds = !is_gumbel || constants.gumbel.uses_range_of_tree;
   NodeHeader& header = *block.header;
   header.child_visits = 0;
   for (std::size_t action = 0; action < constants.num_actions; ++action) {
@@ -111,15 +118,15 @@ void Tree::RecomputeActions(const SearchConstants& constants, int node) {
     const auto num_visits = static_cast<float>(child.visits);
     const float q = child.reward + constants.discount * (child.value_sum / num_visits);
     block.q[action] = q;
-    bounds_.Update(q);
+    if (widens_bounds) bounds_.Update(q);
     block.weight[action] = is_gumbel ? num_visits : block.prior[action] / (1.0F + num_visits);
     header.child_visits = is_gumbel ? std::max(header.child_visits, child.visits)
                                     : static_cast<std::int16_t>(header.child_visits + 1);
   }
-  if (is_gumbel) {
-    ChooseNextStep(constants, node, block);
-  } else {
+  if (!is_gumbel) {
     header.q_base = SumOfVisitedQ(constants.layout, block.q);
+  } else if (widens_bounds) {
+    bounds_.Update(header.q_base);
   }
 }
 

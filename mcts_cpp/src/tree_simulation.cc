@@ -14,12 +14,14 @@ int Tree::GumbelRootAction(const SearchConstants& constants) const {
   const int visits_before = kReusesNodes ? root_visits_before_ : 1;
   const int simulation = root.header->visits - visits_before;
   const float considered_visits = constants.gumbel.ConsideredVisits(num_considered_, simulation);
-  return RootAction<kReusesNodes>(constants.gumbel, constants.layout, root, memory_.root_scores,
-                                  considered_visits, memory_.visits_before);
+  return RootAction<kReusesNodes>(constants.gumbel, constants.layout, root,
+                                  SmallestRange(constants), memory_.root_scores, considered_visits,
+                                  memory_.visits_before);
 }
 
 void Tree::ChooseNextStep(const SearchConstants& constants, int node, const NodeBlock& block) {
-  const int action = InteriorAction(constants.gumbel, constants.layout, block);
+  const int action =
+      InteriorAction(constants.gumbel, constants.layout, block, SmallestRange(constants));
   memory_.next_steps[node] = {block.child[action], static_cast<std::int16_t>(action)};
 }
 
@@ -113,11 +115,12 @@ void Tree::RecordVisit(const SearchConstants& constants, PathStep step, const No
 template <Tree::Rules kRules>
 void Tree::BackupBy(const SearchConstants& constants, int simulation, const Answer& answer) {
   constexpr bool kIsGumbel = kRules.algorithm == Algorithm::kGumbel;
-  constexpr bool kWidensBounds = !kIsGumbel && kRules.bounds == BoundsRule::kWidened;
+  constexpr bool kWidensBounds = kRules.bounds == BoundsRule::kWidened;
   const BlockLayout& layout = constants.layout;
   const int node = kRules.reuses_nodes ? num_kept_ + simulation : simulation;
   int block_node = node;
   NodeBlock block = ExpandLeaf<kRules.reuses_nodes>(constants, node, answer);
+  if constexpr (kIsGumbel && kWidensBounds) bounds_.Update(block.header->q_base);
   float discounted_return = SignAt(leaf_depth_) * answer.value;
   for (int depth = leaf_depth_; depth > 0; --depth) {
     NodeHeader& header = *block.header;
@@ -219,13 +222,18 @@ TreeOperations Tree::PuctOperations(const SearchParams& params, bool reuses_node
              : PuctOperations<kUnvisitedQ, BoundsRule::kWidened>(params, reuses_nodes);
 }
 
+template <Tree::BoundsRule kBounds>
+TreeOperations Tree::GumbelOperations(bool reuses_nodes) {
+  constexpr UnvisitedQ kUnused = UnvisitedQ::kMeanQ;
+  return reuses_nodes ? OperationsOf<Rules{Algorithm::kGumbel, kUnused, true, kBounds, true}>()
+                      : OperationsOf<Rules{Algorithm::kGumbel, kUnused, true, kBounds, false}>();
+}
+
 TreeOperations Tree::OperationsFor(const SearchParams& params, bool reuses_nodes) {
   if (params.algorithm == Algorithm::kGumbel) {
-    constexpr BoundsRule kBounds = BoundsRule::kWidened;  // not used
-    return reuses_nodes
-               ? OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, kBounds, true}>()
-               : OperationsOf<Rules{Algorithm::kGumbel, UnvisitedQ::kMeanQ, true, kBounds,
-                                    false}>();
+    return params.gumbel_q_range == GumbelQRange::kTree
+               ? GumbelOperations<BoundsRule::kWidened>(reuses_nodes)
+               : GumbelOperations<BoundsRule::kUnused>(reuses_nodes);
   }
   switch (params.unvisited_q) {
     case UnvisitedQ::kMeanQ:

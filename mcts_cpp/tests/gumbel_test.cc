@@ -61,16 +61,19 @@ void UnvisitedActionsGetTheMixedValue() {
   block.prior[1] = 0.75F;
   block.q[0] = 2.0F;
   *block.header = {.q_base = 5.0F, .visits = 2, .child_visits = 1};
-  const CompletedQ one_visited(GumbelConstants(2, 5, Gumbel()), layout, block);
+  const CompletedQ one_visited(GumbelConstants(2, 5, Gumbel()), layout, block, 1e-8F);
   ExpectEqual(one_visited.unvisited, 3.5F);
   ExpectEqual(one_visited.lowest, 2.0F);
   ExpectNear(one_visited.highest, 5.1, 1e-5);
   SearchParams raw = Gumbel();
   raw.normalize_q = false;
-  ExpectNear(CompletedQ(GumbelConstants(2, 5, raw), layout, block).highest, 5.1 * 1.5, 1e-5);
+  ExpectNear(CompletedQ(GumbelConstants(2, 5, raw), layout, block, 1e-8F).highest, 5.1 * 1.5, 1e-5);
+  // With a range of 6 in the tree, this node's of 1.5 stays a quarter.
+  const CompletedQ in_tree(GumbelConstants(2, 5, Gumbel()), layout, block, 6.0F);
+  ExpectNear(in_tree.highest, 5.1 / 4, 1e-5);
   block.q[1] = 6.0F;  // nothing is unvisited
   block.header->visits = 3;
-  const CompletedQ all_visited(GumbelConstants(2, 5, Gumbel()), layout, block);
+  const CompletedQ all_visited(GumbelConstants(2, 5, Gumbel()), layout, block, 1e-8F);
   ExpectEqual(all_visited.unvisited, 2.0F);
   ExpectNear(all_visited.highest, 5.1, 1e-5);
 }

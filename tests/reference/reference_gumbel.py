@@ -59,6 +59,22 @@ class ReferenceGumbelSearch(ReferenceSearch):
         self._considered_visits = considered_visits(num_considered, self._num_simulations)
         return root
 
+    def _take_over_kept_nodes(self, root: Node) -> None:
+        super()._take_over_kept_nodes(root)
+        self._see_values(self.kept)
+        for node in self.kept[1:]:
+            self._node_changed(node)
+
+    def _see_values(self, nodes: list[Node]) -> None:
+        for node in nodes:
+            self._widen_bounds(node.network_value)
+
+    def _node_changed(self, node: Node) -> None:
+        node.range_at_change = self._range_of_tree()
+
+    def _range_of_tree(self) -> np.float32:
+        return max(self.highest_q - self.lowest_q, F32(self.params.value_delta_max))
+
     def _select(self, root: Node) -> tuple[Node, int]:
         action = self._root_action(
             root, self._considered_visits[root.visit_count - 1 - self.visits_before.sum()]
@@ -98,7 +114,9 @@ class ReferenceGumbelSearch(ReferenceSearch):
         )
         most_visits = F32(node.child_visits().max())
         scale = (F32(self.params.maxvisit_init) + most_visits) * F32(self.params.value_scale)
-        if self.params.normalize_q:
+        if self.params.normalize_q and self.params.gumbel_q_range == "tree":
+            scale = scale / (self._range_of_tree() if node.index == 0 else node.range_at_change)
+        elif self.params.normalize_q:
             scale = scale / max(q.max() - q.min(), F32(1e-8))
         return (q - q.min()) * scale
 

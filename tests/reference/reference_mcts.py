@@ -37,6 +37,7 @@ class ReferenceParams:
     maxvisit_init: float = 50.0
     value_scale: float = 0.1
     gumbel_scale: float = 1.0
+    gumbel_q_range: str = "node"
     num_players: int = 1
     root_visit_has_value: bool = True
     exploration_counts_expansion: bool = True
@@ -78,6 +79,7 @@ class Node:
     value_sum: np.float32 = field(default_factory=lambda: F32(0))
     visit_count: int = 0
     children: dict[int, "Node"] = field(default_factory=dict)  # by action
+    range_at_change: np.float32 = field(default_factory=lambda: F32(0))  # Gumbel: of the tree's Q
 
     def child_visits(self) -> NDArray[np.int32]:
         """Return the visits of all actions, [A]."""
@@ -131,6 +133,7 @@ class ReferenceSearch:
             self._take_over_kept_nodes(root)
         else:
             self._forget_bounds()
+        self._see_values([root])
         self.kept = []
         self.visits_before = root.child_visits()
         for index in range(len(self.nodes), len(self.nodes) + num_simulations):
@@ -139,6 +142,7 @@ class ReferenceSearch:
             leaf = self._expand(parent, action, index, output)
             self.nodes.append(leaf)
             self.leaves.append((parent.index, action, leaf.is_reset_node()))
+            self._see_values([leaf])
             self._backup(leaf, output.value)
             if self.params.stale_prefix_bounds:
                 self._recompute_bounds_with_stale_prefixes(root)
@@ -272,10 +276,17 @@ class ReferenceSearch:
             node.visit_count += 1
             if node.parent is None:
                 return
+            self._node_changed(node)
             if not (self.params.recomputed_bounds or self.params.stale_prefix_bounds):
                 self._widen_bounds(self.q(node))
             discounted_return = node.reward + self.gamma * discounted_return
             node = node.parent
+
+    def _see_values(self, nodes: list[Node]) -> None:
+        """Take note of the network's values of new nodes; Gumbel's search does."""
+
+    def _node_changed(self, node: Node) -> None:
+        """Take note of a node below the root with a new visit; Gumbel's search does."""
 
     def _widen_bounds(self, q: np.float32) -> None:
         self.lowest_q = min(self.lowest_q, q)

@@ -23,9 +23,9 @@ def check_play(config: Config) -> None:
         f"search.q_bounds: got {bounds}, wanted none, or the lowest and the highest Q",
     )
     require(
-        not bounds or search.algorithm == "puct",
-        f"search.q_bounds: got {bounds} with search.algorithm {search.algorithm}, wanted none: "
-        "Gumbel's search scales Q by the range at each node",
+        not bounds or search.algorithm == "puct" or search.gumbel_q_range == "tree",
+        f"search.q_bounds: got {bounds} with search.algorithm {search.algorithm}, wanted none, or "
+        "search.gumbel_q_range tree: Gumbel's search scales Q by the range at each node",
     )
     require(
         not bounds or (search.normalize_q and search.num_simulations > 0),

@@ -33,6 +33,9 @@ struct GumbelConstants {
   float maxvisit_init;
   float value_scale;
   bool normalizes_q;
+  bool uses_range_of_tree;
+  // The smallest range of completed Q that it is divided by.
+  float smallest_range;
   double gumbel_scale;
   int num_actions;
   int max_considered_actions;
@@ -54,7 +57,9 @@ inline int NumVisited(const BlockLayout& layout, const float* q) {
 // The Q of actions without a visit is the network's value of the node, mixed with the mean of
 // visited Qs weighted by their priors; one pass gives it and the range of Q.
 struct CompletedQ {
-  CompletedQ(const GumbelConstants& constants, const BlockLayout& layout, const NodeBlock& block) {
+  // smallest_range: see Tree::SmallestRange. It may exceed the range at the node.
+  CompletedQ(const GumbelConstants& constants, const BlockLayout& layout, const NodeBlock& block,
+             float smallest_range) {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     FloatLanes prior_sum = Broadcast(0.0F);
     FloatLanes weighted_q_sum = Broadcast(0.0F);
@@ -92,11 +97,10 @@ struct CompletedQ {
       largest = std::max(largest, unvisited);
     }
 
-    constexpr float kSmallestSpan = 1e-8F;
     const float span = largest - lowest;
     const float max_visits = block.header->child_visits;
     scale = (constants.maxvisit_init + max_visits) * constants.value_scale;
-    if (constants.normalizes_q) scale /= std::max(span, kSmallestSpan);
+    if (constants.normalizes_q) scale /= std::max(span, smallest_range);
     highest = span * scale;
   }
 
@@ -113,8 +117,8 @@ struct CompletedQ {
 
 // Writes prior * exp(completed Q) / exp(largest completed Q), [Ap], and returns its sum.
 inline float UnscaledImprovedPolicy(const GumbelConstants& constants, const BlockLayout& layout,
-                                    const NodeBlock& block, float* out) {
-  const CompletedQ completed_q(constants, layout, block);
+                                    const NodeBlock& block, float smallest_range, float* out) {
+  const CompletedQ completed_q(constants, layout, block, smallest_range);
   FloatLanes sums = Broadcast(0.0F);
   std::size_t first = 0;
   do {
@@ -145,13 +149,13 @@ int FirstHighest(const Scores& scores, std::size_t padded_actions) {
 
 // Below the root: the action whose share of the visits lags furthest behind the improved policy.
 inline int InteriorAction(const GumbelConstants& constants, const BlockLayout& layout,
-                          const NodeBlock& block) {
+                          const NodeBlock& block, float smallest_range) {
   if (block.header->visits == 1) {  // all Qs and visits are alike, so the prior decides
     return FirstHighest([&](std::size_t first) { return LoadLanes(block.prior + first); },
                         layout.padded_actions());
   }
   alignas(sizeof(FloatLanes)) float improved[kMaxActions];
-  const float sum = UnscaledImprovedPolicy(constants, layout, block, improved);
+  const float sum = UnscaledImprovedPolicy(constants, layout, block, smallest_range, improved);
   // All times the sum, which saves a division; the bound keeps padding's 0 * infinity away.
   const float per_visit = std::max(sum * (1.0F / static_cast<float>(block.header->visits)),
                                    std::numeric_limits<float>::min());
@@ -167,10 +171,11 @@ inline int InteriorAction(const GumbelConstants& constants, const BlockLayout& l
 //   visits_before  [Ap] visits that do not count, being of the search before; read if kReusesNodes
 template <bool kReusesNodes>
 int RootAction(const GumbelConstants& constants, const BlockLayout& layout, const NodeBlock& root,
-               const float* root_scores, float considered_visits, const float* visits_before) {
+               float smallest_range, const float* root_scores, float considered_visits,
+               const float* visits_before) {
   constexpr float kLowest = -1e9F;  // however unlikely, a considered action may be chosen
   constexpr float kNever = -std::numeric_limits<float>::infinity();
-  const CompletedQ completed_q(constants, layout, root);
+  const CompletedQ completed_q(constants, layout, root, smallest_range);
   const auto score = [&](std::size_t first) {
     const FloatLanes scores = LoadLanes(root_scores + first) + completed_q(root.q + first);
     FloatLanes visits = LoadLanes(root.weight + first);
@@ -182,7 +187,7 @@ int RootAction(const GumbelConstants& constants, const BlockLayout& layout, cons
 
 // Writes the improved policy of a node, [A]: the target for the network's policy.
 void ImprovedPolicy(const GumbelConstants& constants, const BlockLayout& layout,
-                    const NodeBlock& block, std::span<float> out);
+                    const NodeBlock& block, float smallest_range, std::span<float> out);
 
 // Turns the prior in `weight` (-infinity: illegal or padding) into N(s, a) = 0.
 inline void StartCountingVisits(const BlockLayout& layout, const NodeBlock& block) {

@@ -18,6 +18,12 @@ enum class UnvisitedQ : std::uint8_t {
   kZero,         // the Q that is 0 once normalised: the lowest in the tree; as MuZero
 };
 
+// The range that completed Q is divided by, in Gumbel's search.
+enum class GumbelQRange : std::uint8_t {
+  kNode,  // of completed Q at each node: a node's best and worst action are always as far apart
+  kTree,  // of all values and Qs in the tree, at least value_delta_max: small gaps stay small
+};
+
 // The coefficients of one search, shared by all trees of a batch. Set once by the caller, never
 // changed by the search. Ranges are checked by CheckSearchParams.
 struct SearchParams {
@@ -39,19 +45,21 @@ struct SearchParams {
   // Share of the root prior that is replaced by noise, if there is noise. In [0, 1].
   double root_exploration_fraction = 0.25;
 
-  // Whether Q is divided by its range: for PUCT by that in the tree, for Gumbel completed Q by that
-  // at each node. False: PUCT uses the unscaled Q, and its bounds have no effect; Gumbel scales it
-  // by visits only.
+  // Whether Q is divided by its range: for PUCT by that in the tree, for Gumbel completed Q by
+  // gumbel_q_range. False: PUCT uses the unscaled Q, and its bounds have no effect; Gumbel scales
+  // it by visits only.
   bool normalize_q = true;
 
   Algorithm algorithm = Algorithm::kPuct;
 
-  // PUCT only.
-  UnvisitedQ unvisited_q = UnvisitedQ::kMeanQ;
   // Q's bounds before any Q was seen, if they are known; Qs outside still widen them. In
-  // [-1e25, 1e25] and known_min_q < known_max_q, or both as here: not known.
+  // [-1e25, 1e25] and known_min_q < known_max_q, or both as here: not known. Gumbel uses them if
+  // gumbel_q_range is kTree.
   double known_min_q = std::numeric_limits<double>::infinity();
   double known_max_q = -std::numeric_limits<double>::infinity();
+
+  // PUCT only.
+  UnvisitedQ unvisited_q = UnvisitedQ::kMeanQ;
   // Concentration of the Dirichlet noise that the trees draw themselves. In [1e-3, 1e3].
   double root_dirichlet_alpha = 0.3;
 
@@ -63,6 +71,7 @@ struct SearchParams {
   double value_scale = 0.1;
   // Factor of the Gumbel variables that the trees draw themselves; 0: no chance. In [0, 1e3].
   double gumbel_scale = 1.0;
+  GumbelQRange gumbel_q_range = GumbelQRange::kNode;
 
   // 1, or 2: zero-sum, the players alternate. Needs rewards, not value prefixes.
   int num_players = 1;

@@ -199,6 +199,12 @@ class alignas(64) Tree {
     return Root(constants).child[action] != kNoChild;
   }
   const MinMaxStats& bounds() const { return bounds_; }
+  // Gumbel: the smallest range by which completed Q is divided. That of the tree holds every Q and
+  // value at any node, so it is never less than the range at one. With the range of the node the
+  // bounds stay empty, and their difference is minus infinity.
+  float SmallestRange(const SearchConstants& constants) const {
+    return std::max(bounds_.max() - bounds_.min(), constants.gumbel.smallest_range);
+  }
   int max_depth() const { return max_depth_; }
 
   // The operations for given parameters.
@@ -206,7 +212,7 @@ class alignas(64) Tree {
 
  private:
   // How the bounds of Q follow the tree.
-  enum class BoundsRule : std::uint8_t { kWidened, kRecomputed, kStalePrefixes };
+  enum class BoundsRule : std::uint8_t { kUnused, kWidened, kRecomputed, kStalePrefixes };
   // The variants of the inner loops.
   struct Rules {
     Algorithm algorithm;
@@ -220,6 +226,8 @@ class alignas(64) Tree {
   static TreeOperations PuctOperations(const SearchParams& params, bool reuses_nodes);
   template <UnvisitedQ kUnvisitedQ, BoundsRule kBounds>
   static TreeOperations PuctOperations(const SearchParams& params, bool reuses_nodes);
+  template <BoundsRule kBounds>
+  static TreeOperations GumbelOperations(bool reuses_nodes);
   template <Rules kRules>
   static TreeOperations OperationsOf();
   template <Rules kRules>

@@ -76,6 +76,7 @@ def reference_params(draw: st.DrawFn) -> ReferenceParams:
         maxvisit_init=draw(st.sampled_from([0.0, 50.0])),
         value_scale=draw(st.sampled_from([0.0, 0.1, 1.0])),
         gumbel_scale=draw(st.sampled_from([0.0, 1.0])),
+        gumbel_q_range=draw(st.sampled_from(["node", "tree"])),
         unvisited_q=draw(st.sampled_from(["mean_q", "parent_value", "zero"])),
         known_q_bounds=draw(st.sampled_from([None, (-1.0, 1.0), (0.0, 1e-9)])),
         root_dirichlet_alpha=draw(st.sampled_from([0.03, 0.3, 2.0])),

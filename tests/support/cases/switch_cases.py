@@ -46,6 +46,10 @@ RECONSTRUCTION = {
 SWITCHES = (
     # Searches.
     Switch("gumbel", {"search.algorithm": "gumbel"}),
+    Switch(
+        "gumbel by the tree's range",
+        {"search.algorithm": "gumbel", "search.gumbel_q_range": "tree"},
+    ),
     *(
         Switch(rule, {"search.improved_policy": rule})
         for rule in ("completed_q", "softmax_q")  # the others read the same numbers
