@@ -125,12 +125,17 @@ class Learner:
         targets: Tensor = rewards + discounts * values
         return targets
 
-    def update_critic(self, batch: tuple[Tensor, ...]) -> None:
-        """Move both Q networks to the targets of a batch as ``Replay`` samples it."""
+    def q_loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        """Return the sum of both networks' mean squared errors on a batch of ``Replay``."""
         observations, actions, rewards, following, discounts = batch
         targets = self.q_targets(rewards, following, discounts)
         errors = self.critic(observations, actions) - targets
-        _step(self._q_optimizer, errors.square().mean(1).sum())
+        loss: Tensor = errors.square().mean(1).sum()
+        return loss
+
+    def update_critic(self, batch: tuple[Tensor, ...]) -> None:
+        """Move both Q networks to the targets of a batch."""
+        _step(self._q_optimizer, self.q_loss(batch))
 
     def update_policy(self, observations: Tensor) -> None:
         """Move the policy to actions of higher Q and entropy, then the temperature."""

@@ -11,6 +11,7 @@ from torch import distributions as D
 from benchmarks.baselines.command import BaselinesCommand, plan, train_baselines
 from benchmarks.baselines.ppo import PpoConfig, Rollout, ppo_loss
 from benchmarks.baselines.ppo_continuous import GaussianAgent, Moments
+from benchmarks.baselines.replay import Replay
 from benchmarks.baselines.sac import Learner, SacConfig, squashed, train_sac
 from benchmarks.baselines.tasks import Task
 from efficientzero.config.preset_files import load_preset
@@ -87,7 +88,9 @@ def test_an_update_of_the_critic_moves_both_to_the_target_and_the_average_follow
     learner = Learner(SPEC, SMALL)
     constant_critic(learner.critic, 5.0, -5.0)
     constant_critic(learner.target, 5.0, -5.0)
-    batch = (torch.zeros(4, 3), torch.zeros(4, 2), torch.ones(4), torch.zeros(4, 3), torch.zeros(4))
+    seen, rewards, discounts = torch.zeros(2, 3), torch.tensor([1.0, 3.0]), torch.zeros(2)
+    batch = (seen, torch.zeros(2, 2), rewards, seen, discounts)
+    assert learner.q_loss(batch).item() == pytest.approx((16 + 4) / 2 + (36 + 64) / 2)
     learner.update_critic(batch)
     first, second = (network[-1].bias.item() for network in learner.critic.networks)
     # Adam's first step is the learning rate.
@@ -217,6 +220,27 @@ def test_seeds_reproduce_trainings_of_sac():
         curves.append([p.return_mean for p in train_sac(task, SMALL).points])
     assert curves[0] == curves[1] != curves[2]
     assert len(set(curves[0])) == 3  # weights change between evaluations
+
+
+def test_only_ends_that_terminate_hide_the_value_that_follows(monkeypatch):
+    preset = load_preset("pendulum")
+    budget = dataclasses.replace(preset.budget, env_steps=210)
+    task = Task(dataclasses.replace(preset, budget=budget), num_evaluations=1, num_episodes=1)
+    envs, discounts = task.make_envs(1), []
+    step, add = envs.step, Replay.add
+
+    def step_that_terminates(indices, actions):  # the fifth; the time limit is 200 steps later
+        steps = step(indices, actions)
+        return steps._replace(terminated=np.array([len(discounts) == 4]))
+
+    monkeypatch.setattr(envs, "step", step_that_terminates)
+    monkeypatch.setattr(task, "make_envs", lambda num_envs: envs)
+    monkeypatch.setattr(
+        "benchmarks.baselines.sac.Replay.add",
+        lambda replay, *row: (discounts.append(row[-1]), add(replay, *row)),
+    )
+    train_sac(task, dataclasses.replace(SMALL, learning_starts=1_000))
+    assert discounts == [0.99] * 4 + [0.0] + [0.99] * 205
 
 
 def test_what_fits_the_actions_is_trained_and_seeds_reproduce_it(tmp_path):
