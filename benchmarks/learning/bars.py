@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from benchmarks.baselines.curves import LearningCurve, by_algorithm
+from benchmarks.baselines.drawing import NAMES
 from benchmarks.learning.intervals import mean_interval
 from benchmarks.learning.opponents import final_matches
 from benchmarks.learning.results import Result
@@ -73,11 +75,16 @@ def parse_bar(text: str) -> Bar:
         ) from error
 
 
-def bars_table(tasks: Mapping[str, Mapping[str, Sequence[Result]]], bars: Sequence[Bar]) -> str:
+def bars_table(
+    tasks: Mapping[str, Mapping[str, Sequence[Result]]],
+    plain: Sequence[LearningCurve],
+    bars: Sequence[Bar],
+) -> str:
     """Return a row for each bar and arm; the returns of tasks without a bar are shown, too.
 
     Args:
         tasks: environment -> arm -> results by seed.
+        plain: curves of plain algorithms, whose returns are held to the same bars.
         bars: of any environments; of one without runs it is said.
     """
     rows: list[tuple[object, ...]] = []
@@ -85,15 +92,22 @@ def bars_table(tasks: Mapping[str, Mapping[str, Sequence[Result]]], bars: Sequen
         own = [bar for bar in bars if bar.env_id == env_id]
         for bar in own or [Bar(env_id=env_id, kind="return", value=_NO_BAR)]:
             for arm, results in arms.items():
-                rows.append((env_id, arm, bar.name, *_cells(bar, results)))
+                rows.append((env_id, arm, bar.name, *_cells(bar, bar.measure(results))))
+            if bar.kind == "return":
+                (config, *_) = (results[0].config for results in arms.values())
+                methods = by_algorithm(plain, env_id, config.budget.env_steps)
+                for method, curves in methods.items():
+                    by_seed = {curve.seed: curve.last_return for curve in curves}
+                    name = NAMES.get(method, method)
+                    rows.append((env_id, name, bar.name, *_cells(bar, by_seed)))
     for bar in bars:
         if bar.env_id not in tasks:
             rows.append((bar.env_id, "", bar.name, f"{bar.value:g}", "no run has finished", "", ""))
     return table(("task", "arm", "what", "bar", "mean of seeds", "worst seed", "seeds"), rows)
 
 
-def _cells(bar: Bar, results: Sequence[Result]) -> tuple[object, ...]:
-    by_seed, is_bar = bar.measure(results), bar.value != _NO_BAR
+def _cells(bar: Bar, by_seed: Mapping[int, float]) -> tuple[object, ...]:
+    is_bar = bar.value != _NO_BAR
     limit = f"{bar.value:g}" if is_bar else ""
     if not by_seed:
         return limit, "not played", "", ""

@@ -81,7 +81,7 @@ def make_page(
         final_table(first, plain, absent),
     ]
     if bars:
-        parts += ["## Worst seeds and bars", bars_table(tasks, bars)]
+        parts += ["## Worst seeds and bars", bars_table(tasks, plain, bars)]
     parts += [*opponents_parts(tasks, matches), *aggregate_parts(results, plain, reference)]
     parts += [
         "## Return against env_steps",

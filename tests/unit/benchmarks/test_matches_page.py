@@ -159,9 +159,16 @@ def test_of_two_evaluations_at_one_number_of_env_steps_the_final_one_counts(tmp_
 
 def test_a_page_of_one_player_has_no_matches(tmp_path):
     folder = finish(tmp_path / "a", load_preset("catch"), [0.25, 1.0])
-    code, out = page_of(tmp_path, folder, "--bars", "Catch-v0=1.5")
+    plain = tmp_path / "plain.csv"
+    rows = ["dqn,5,9000,2,1", "dqn,5,20000,9,1", "dqn,7,9000,1,1"]
+    rows = [f"Catch-v0,{row}" for row in rows]
+    plain.write_text("\n".join(["env,algorithm,seed,env_steps,return_mean,cpu_seconds", *rows]))
+    code, out = page_of(tmp_path, folder, "--bars", "Catch-v0=1.5", "--plain", plain)
     assert code == 0
     page = out.read_text()
+    assert row_of(page, "Catch-v0", "DQN", "mean return").endswith(  # at most the run's env_steps
+        "| 1.5 | 1.50 [1.00, 2.00] (bar holds) | 1.00 (seed 7) | 1 of 2 hold |"
+    )
     assert "fixed opponents" not in page
     assert not (out.parent / "games-matches.csv").exists()
     assert row_of(page, "Catch-v0", "EfficientZero", "mean return").endswith(
