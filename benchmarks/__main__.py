@@ -26,7 +26,7 @@ _MORE = (
     "\n      `python -m benchmarks mctx` compares the trees with mctx;"
     "\n      `python -m benchmarks learning GRID.toml --out PAGE.md` shows a grid's finished runs;"
     "\n      `python -m benchmarks variants` makes one page of all studies of variants;"
-    "\n      `python -m benchmarks baselines` trains plain DQN and PPO on the same tasks;"
+    "\n      `python -m benchmarks baselines` trains plain DQN, PPO and SAC on the same tasks;"
     "\n      `python -m benchmarks cpu runs/*` shows where their CPU-seconds went;"
     "\n      `python -m benchmarks simulations runs/*` plays their weights with other searches;"
     "\n      `python -m benchmarks metrics runs/* --names METRIC --out PAGE.md` compares metrics;"

@@ -1,1 +1,1 @@
-"""Plain DQN and PPO on the same environments, evaluated in the same way."""
+"""Plain DQN, PPO and SAC on the same environments, evaluated in the same way."""

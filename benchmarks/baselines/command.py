@@ -1,4 +1,4 @@
-"""The command ``baselines``: train plain DQN and PPO, and write their curves."""
+"""The command ``baselines``: train plain DQN, PPO and SAC, and write their curves."""
 
 from __future__ import annotations
 
@@ -13,36 +13,47 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.baselines.curves import LearningCurve, write_curves
+from benchmarks.baselines.curves import LEVELS, LearningCurve, write_curves
 from benchmarks.baselines.dqn import DqnConfig, train_dqn
 from benchmarks.baselines.ppo import PpoConfig, train_ppo
+from benchmarks.baselines.ppo_continuous import CONTINUOUS, GaussianAgent
+from benchmarks.baselines.sac import SacConfig, train_sac
 from benchmarks.baselines.tasks import Curve, Point, Task, play_randomly
 from benchmarks.learning.intervals import mean_interval
 from benchmarks.pages.arms import read_cells
 from efficientzero.config import PRESETS, Config, load_preset, nearest
+from efficientzero.envs import probe_env_spec
 from efficientzero.runs.run_folder import write_json
+from efficientzero.schema import EnvSpec
 
-AlgorithmName = Literal["dqn", "ppo", "random"]
+AlgorithmName = Literal["dqn", "ppo", "sac", "random", "random-legal"]
 
 TRAIN: dict[AlgorithmName, Callable[[Task], Curve]] = {
     "dqn": lambda task: train_dqn(task, DqnConfig()),
-    "ppo": lambda task: train_ppo(task, PpoConfig()),
+    "ppo": lambda task: (
+        train_ppo(task, CONTINUOUS, GaussianAgent)
+        if task.spec.action_kind == "continuous"
+        else train_ppo(task, PpoConfig())
+    ),
+    "sac": lambda task: train_sac(task, SacConfig()),
     "random": play_randomly,
+    "random-legal": play_randomly,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselinesCommand:
-    """Train plain DQN and PPO, untuned, on the presets' environments; play at random.
+    """Train plain DQN, PPO and SAC, untuned, on the presets' environments; play at random.
 
-    One thread each. Finished trainings are skipped, so the same command continues after an
-    interruption.
+    DQN for numbered actions, SAC for continuous ones. One thread each. Finished trainings are
+    skipped, so the same command continues after an interruption.
     """
 
     tasks: tuple[str, ...] = ("catch", "cartpole", "minatar")
     """Presets: their environment, budget of env_steps and limits of an episode's length."""
-    algorithms: tuple[AlgorithmName, ...] = get_args(AlgorithmName)
-    """What to train."""
+    algorithms: tuple[AlgorithmName, ...] = ()
+    """What to train. Default: all that the environment's actions fit. They do not know which
+    actions are legal; random-legal, random play of legal actions, does."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One training for each task, algorithm and seed."""
     env: str = ""
@@ -109,16 +120,34 @@ def plan(command: BaselinesCommand) -> list[Cell]:
             raise ValueError(f"{name}: got {getattr(command, name)}, wanted at least 1")
     if command.env_steps < 0 or min(command.seeds, default=-1) < 0:
         raise ValueError("got a negative number or no seed, wanted env_steps and seeds from 0 on")
-    return [
-        Cell(
-            task=config.preset,
-            algorithm=algorithm,
-            config=config,
-            path=training_path(command.out, config, algorithm),
-        )
-        for config in _configs(command)
-        for algorithm in command.algorithms
-    ]
+    specs: dict[str, EnvSpec] = {}
+    cells = []
+    for config in _configs(command):
+        env_id = config.env.id
+        if env_id not in specs:
+            specs[env_id] = probe_env_spec(config.env)
+        for algorithm in command.algorithms or get_args(AlgorithmName):
+            refusal = _refusal(algorithm, specs[env_id])
+            if not refusal:
+                path = training_path(command.out, config, algorithm)
+                cell = Cell(task=config.preset, algorithm=algorithm, config=config, path=path)
+                cells.append(cell)
+            elif command.algorithms:
+                raise ValueError(f"--algorithms: got {algorithm} for {env_id}, {refusal}")
+    return cells
+
+
+def _refusal(algorithm: AlgorithmName, spec: EnvSpec) -> str:
+    """Return why an algorithm is not for an environment; nothing if it is."""
+    if spec.num_players > 1:
+        return "wanted an environment of one player"
+    if algorithm == "dqn" and spec.action_kind == "continuous":
+        return "wanted an environment of numbered actions"
+    if algorithm == "sac" and spec.action_kind != "continuous":
+        return "wanted an environment of continuous actions"
+    if algorithm == "random-legal" and not spec.has_legal_actions:
+        return "wanted an environment that shows legal actions"
+    return ""
 
 
 def training_path(out: Path, config: Config, algorithm: str) -> Path:
@@ -175,9 +204,12 @@ def _config(command: BaselinesCommand, task: str, seed: int) -> Config:
 
 
 def _train(cell: Cell, command: BaselinesCommand) -> Curve:
+    env = replace(
+        cell.config.env, legal_actions="auto" if cell.algorithm == "random-legal" else "off"
+    )
     task = Task(
-        cell.config,
-        num_evaluations=1 if cell.algorithm == "random" else command.num_evaluations,
+        replace(cell.config, env=env),
+        num_evaluations=1 if cell.algorithm in LEVELS else command.num_evaluations,
         num_episodes=command.num_episodes,
     )
     curve = TRAIN[cell.algorithm](task)
@@ -206,7 +238,7 @@ def _report(cells: Sequence[Cell], out: Path) -> None:
         between = f", {interval.low:.4g} to {interval.high:.4g}" if interval.n > 1 else ""
         cpu_s = sum(point.cpu_seconds for point in points) / len(points)
         print(
-            f"{env:<22} {algorithm:<7} return {interval.mean:.4g} (seeds: {interval.n}{between}) "
+            f"{env:<22} {algorithm:<12} return {interval.mean:.4g} (seeds: {interval.n}{between}) "
             f"at {points[0].env_steps:,} env_steps, {cpu_s:.0f} CPU-s"
         )
 

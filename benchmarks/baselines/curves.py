@@ -13,7 +13,7 @@ import numpy as np
 from efficientzero.schema import F64
 
 COLUMNS = ("env", "algorithm", "seed", "env_steps", "return_mean", "cpu_seconds")
-LEVELS = ("random",)
+LEVELS = ("random", "random-legal")
 """Algorithms that learn nothing: one point, the same at any number of env_steps."""
 
 

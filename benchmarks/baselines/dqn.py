@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.baselines.replay import Replay
 from benchmarks.baselines.tasks import Array, Body, Curve, Task, greedy
 from efficientzero.envs import FrameStack
 from efficientzero.schema import Roots
@@ -32,47 +33,6 @@ class DqnConfig:
     last_epsilon: float = 0.05
     epsilon_env_steps: int = 12_000
     """Over which epsilon falls from 1."""
-
-
-class Replay:
-    """A ring of n-step transitions, sampled uniformly."""
-
-    def __init__(self, capacity: int, observation: Array, generator: np.random.Generator) -> None:
-        """Allocate for observations like ``observation``."""
-        shape = (capacity, *observation.shape)
-        self._observations = np.zeros(shape, observation.dtype)
-        self._following = np.zeros(shape, observation.dtype)
-        self._actions = np.zeros(capacity, np.int64)
-        self._rewards = np.zeros(capacity, np.float32)
-        self._discounts = np.zeros(capacity, np.float32)
-        self._added, self._generator = 0, generator
-
-    def add(
-        self,
-        observation: Array,
-        action: int,
-        reward: float,
-        following: Array,
-        discount: float,
-    ) -> None:
-        """Store one transition; ``discount`` of the value of ``following``, 0 past an end."""
-        row = self._added % len(self._actions)
-        self._observations[row], self._following[row] = observation, following
-        self._actions[row], self._rewards[row] = action, reward
-        self._discounts[row] = discount
-        self._added += 1
-
-    def sample(self, count: int) -> tuple[torch.Tensor, ...]:
-        """Return observations, actions, rewards, following observations, discounts."""
-        rows = self._generator.integers(min(self._added, len(self._actions)), size=count)
-        columns = (
-            self._observations,
-            self._actions,
-            self._rewards,
-            self._following,
-            self._discounts,
-        )
-        return tuple(torch.from_numpy(column[rows]) for column in columns)
 
 
 class NStep:
@@ -115,7 +75,7 @@ def train_dqn(task: Task, config: DqnConfig) -> Curve:
     envs, stack, curve = task.make_envs(1), FrameStack(task.spec, 1), Curve()
     stack.reset([0], envs.reset([0]))
     observation = stack.observations()[0].copy()
-    replay = Replay(config.capacity, observation, generator)
+    replay = Replay(config.capacity, observation, np.zeros((), np.int64), generator)
     steps = NStep(replay, config.n_steps, config.discount)
     try:
         for env_step in range(task.env_steps):

@@ -15,9 +15,21 @@ from efficientzero.schema import F64
 
 XAxis = Literal["env_steps", "cpu_seconds"]
 
-NAMES = {"dqn": "DQN", "ppo": "PPO", "random": "random play"}
-COLORS = {"dqn": "#cc3311", "ppo": "#228833", "random": "#777777"}
-_LATER_COLORS = ("#aa3377", "#bbbb22", "#33bbbb")
+NAMES = {
+    "dqn": "DQN",
+    "ppo": "PPO",
+    "sac": "SAC",
+    "random": "random play",
+    "random-legal": "random play of legal actions",
+}
+COLORS = {
+    "dqn": "#cc3311",
+    "ppo": "#228833",
+    "sac": "#aa3377",
+    "random": "#777777",
+    "random-legal": "#bbbbbb",
+}
+_LATER_COLORS = ("#ee7733", "#bbbb22", "#33bbbb")
 _BAND = 0.15
 
 

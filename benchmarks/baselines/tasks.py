@@ -138,9 +138,24 @@ def greedy(scores: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
     return choose
 
 
+def steered(actions: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
+    """Return the chooser that plays the actions [B, X] in -1..1 of observations."""
+
+    @torch.inference_mode()
+    def choose(roots: Roots) -> Array:
+        chosen: Array = actions(torch.tensor(roots.observations)).numpy()
+        return chosen
+
+    return choose
+
+
 def play_randomly(task: Task) -> Curve:
-    """Return a curve of one point: uniformly random actions, which cost nothing to learn."""
+    """Return a curve of one point: uniformly random actions, which cost nothing to learn.
+
+    Where the environment shows legal actions, they are drawn of these.
+    """
     generator, curve = np.random.default_rng(task.config.seed), Curve()
-    planner = UniformPlanner(PolicyShape.of(task.spec).width, generator)
+    shape = PolicyShape.of(task.spec, sampled_actions=1)
+    planner = UniformPlanner(shape.width, generator, action_size=shape.action_size)
     task.evaluate_when_due(curve, task.env_steps, greedily(planner))
     return curve

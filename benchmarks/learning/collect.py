@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.learning.results import ALONE, Result, by_task, read_result
 from benchmarks.pages.arms import arm_names, read_cells
+from benchmarks.pages.matches import Match, last_matches, matches_of
 from benchmarks.pages.played_games import play_once
 from deploy.ablate.check import CheckedCell, check_cells, identity_of, read_summary
 from deploy.ablate.grid import Cell
@@ -21,14 +22,23 @@ AGENT = "EfficientZero"
 """The name of a single arm."""
 
 
-def find_runs(grid: Path, runs_dir: Path, overrides: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return the folders of a grid's finished cells, and a line for each other cell.
+def find_runs(
+    grids: Sequence[Path], runs_dir: Path, overrides: Sequence[str]
+) -> tuple[list[Path], list[str]]:
+    """Return the folders of grids' finished cells, and a line for each other cell.
+
+    A run of several grids is there once.
 
     Raises:
-        ValueError: the grid makes no sense.
+        ValueError: a grid makes no sense.
     """
-    finished, missing = find_cells(grid, runs_dir, overrides)
-    return [folder for _, folder in finished], missing
+    found: dict[Path, None] = {}
+    missing: dict[str, None] = {}
+    for grid in grids:
+        finished, absent = find_cells(grid, runs_dir, overrides)
+        found |= dict.fromkeys(folder for _, folder in finished)
+        missing |= dict.fromkeys(absent)
+    return [*found], [*missing]
 
 
 def find_cells(
@@ -90,12 +100,15 @@ def play_alone(results: Sequence[Result], stop: StopSignal) -> list[Result] | No
     played = []
     for result in results:
         alone: dict[str, float] = {}
+        matches: dict[str, dict[str, Match]] = {}
         for policy in ALONE if result.arm == first[result.config.env.id] else ():
             games = play_once(result.run, policy, stop=stop)
             if games is None:
                 return None
             alone[policy] = float(games["return_mean"])
-        played.append(replace(result, alone=alone))
+            scores = matches_of(games.get("scores", ()), result.last.env_steps)
+            matches[policy] = last_matches(scores)
+        played.append(replace(result, alone=alone, alone_matches=matches))
     return played
 
 

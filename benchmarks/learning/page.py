@@ -9,7 +9,9 @@ import numpy as np
 
 from benchmarks.baselines.curves import LEVELS, LearningCurve, by_algorithm
 from benchmarks.baselines.drawing import NAMES
+from benchmarks.learning.bars import Bar, bars_table
 from benchmarks.learning.intervals import CONFIDENCE, Interval, mean_interval
+from benchmarks.learning.opponents import opponents_parts
 from benchmarks.learning.results import (
     ALONE,
     Result,
@@ -23,12 +25,17 @@ from benchmarks.learning.results import (
     return_over_training,
     training_returns,
 )
-from benchmarks.learning.scores import SAMPLES, Aggregates, normalized_aggregates
-from benchmarks.pages.markdown import interval_text, number_text, revision_text, table
-from deploy.report.estimates import Estimate
+from benchmarks.pages.aggregates import aggregate_parts
+from benchmarks.pages.markdown import (
+    FRACTIONS,
+    cells_at_fractions,
+    interval_text,
+    number_text,
+    revision_text,
+    table,
+)
 from efficientzero.config import Config
 
-_FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 _NUM_PARTS = 8  # of the env_steps, each with its training games
 
 
@@ -37,7 +44,9 @@ def make_page(
     *,
     plain: Sequence[LearningCurve],
     reference: str,
-    files: tuple[str, str],
+    absent: Sequence[Config] = (),
+    bars: Sequence[Bar] = (),
+    files: tuple[str, str, str],
     made_by: Sequence[str],
     missing: Sequence[str],
 ) -> str:
@@ -47,11 +56,14 @@ def make_page(
         results: at least one; arms are compared with their environment's first arm.
         plain: curves of plain DQN, PPO and the like, of any environments.
         reference: of several environments, the algorithm among them whose mean is the score 1.
-        files: names of the picture and of the CSV of all points, in the page's folder.
+        absent: one for each further environment, of which no run has finished.
+        bars: what runs should reach; without any there is no such table.
+        files: names of the picture, of the CSV of all points, and of that of all matches, in the
+            page's folder.
         made_by: commands.
         missing: one line for each run that is not among the results.
     """
-    picture, points = files
+    picture, points, matches = files
     tasks = by_task(results)
     first = {env_id: next(iter(arms.values())) for env_id, arms in tasks.items()}
     parts = [
@@ -66,10 +78,11 @@ def make_page(
         f"mean, evaluations not counted. Every point of every run: [{points}]({points}).",
         f"![return against env_steps]({picture})",
         "## Final return",
-        final_table(first, plain),
+        final_table(first, plain, absent),
     ]
-    if len(tasks) > 1:
-        parts += ["## Over all environments", *_aggregate_parts(results, plain, reference)]
+    if bars:
+        parts += ["## Worst seeds and bars", bars_table(tasks, plain, bars)]
+    parts += [*opponents_parts(tasks, matches), *aggregate_parts(results, plain, reference)]
     parts += [
         "## Return against env_steps",
         _curve_table(first),
@@ -93,10 +106,15 @@ def make_page(
     return "\n\n".join(parts) + "\n"
 
 
-def final_table(tasks: Mapping[str, Sequence[Result]], plain: Sequence[LearningCurve]) -> str:
+def final_table(
+    tasks: Mapping[str, Sequence[Result]],
+    plain: Sequence[LearningCurve],
+    absent: Sequence[Config] = (),
+) -> str:
     """Return what each environment's runs reach with search and without, and plain algorithms.
 
-    Of an agent that never searches, final evaluations are what it reaches without.
+    Of an agent that never searches, final evaluations are what it reaches without. Of the
+    environments of ``absent`` there are plain algorithms alone.
     """
     rows: list[tuple[object, ...]] = []
     for env_id, chosen in tasks.items():
@@ -120,88 +138,46 @@ def final_table(tasks: Mapping[str, Sequence[Result]], plain: Sequence[LearningC
                 number_text(final_cpu_seconds([r.learning_curve for r in chosen]), 0),
             )
         )
-        rows += _plain_rows(chosen[0].config, plain)
+        rows += _plain_rows(chosen[0].config, plain, has_random=True)
+    for config in absent:
+        rows += _plain_rows(config, plain, has_random=False)
     titles = ("task", "n", "with search", "without search", "random", "apart from these")
     steps = ("gain of search", "env_steps", "train_steps", "minutes", "CPU-s")
     return table((*titles, *steps), rows)
 
 
-def _plain_rows(config: Config, plain: Sequence[LearningCurve]) -> list[tuple[object, ...]]:
-    """Return a row for each plain algorithm on the task; it searches nothing."""
+def _plain_rows(
+    config: Config, plain: Sequence[LearningCurve], *, has_random: bool
+) -> list[tuple[object, ...]]:
+    """Return a row for each plain algorithm on the task; it searches nothing.
+
+    Args:
+        config: environment and budget.
+        plain: curves of all tasks.
+        has_random: runs have played at random themselves, on their own games, of legal actions.
+    """
     methods = by_algorithm(plain, config.env.id, config.budget.env_steps)
+    shows_levels = not has_random or set(LEVELS) <= set(methods)
     rows: list[tuple[object, ...]] = []
     for method, curves in methods.items():
-        if method in LEVELS:
-            continue  # each run plays at random itself, on its own games
+        if method in LEVELS and not shows_levels:
+            continue
         reached = mean_interval([curve.last_return for curve in curves])
-        env_steps = f"{max(curve.env_steps[-1] for curve in curves):.0f}"
+        last = max(curve.env_steps[-1] for curve in curves)
+        env_steps = "" if method in LEVELS else f"{last:.0f}"
         name, cost = f"{config.env.id}: {NAMES.get(method, method)}", final_cpu_seconds(curves)
         start = (name, reached.n, "", interval_text(reached), "", "", "")
         rows.append((*start, env_steps, "", "", number_text(cost, 0)))
     return rows
 
 
-def _aggregate_parts(
-    results: Sequence[Result], plain: Sequence[LearningCurve], reference: str
-) -> list[str]:
-    """Return the scores over environments, and the environments without a score."""
-    name = NAMES.get(reference, reference)
-    curves = [result.learning_curve for result in results]
-    budgets = {r.config.env.id: r.config.budget.env_steps for r in results}
-    for env_id, env_steps in budgets.items():
-        curves += [c for of in by_algorithm(plain, env_id, env_steps).values() for c in of]
-    aggregates = normalized_aggregates(curves, list(budgets), reference)
-    parts = [
-        "An environment's score is (return - random play's mean) / "
-        f"({name}'s mean - random play's mean), both of the plain curves: 0 is random play, 1 is "
-        f"what {name} reaches on average. IQM: mean of the middle half of all scores (Agarwal et "
-        f"al., 2021), by rliable, with the {CONFIDENCE:.0%} interval of {SAMPLES:,} resamples of "
-        "seeds within environments. The two means are taken as known. Only seeds count that an arm "
-        "has of every environment.",
-    ]
-    if aggregates.games:
-        parts += [
-            f"Environments: {', '.join(aggregates.games)} "
-            f"({len(aggregates.games)} of {len(budgets)}).",
-            _aggregate_table(aggregates),
-        ]
-    if aggregates.left_out:
-        parts.append("Left out:\n\n" + "\n".join(f"* {line}" for line in aggregates.left_out))
-    return parts
-
-
-def _aggregate_table(aggregates: Aggregates) -> str:
-    rows = []
-    for arm, seeds in aggregates.seeds.items():
-        values = [by_arm.get(arm) for by_arm in aggregates.estimates.values()]
-        cells = [_estimate_text(value) for value in values] or [""]
-        rows.append((NAMES.get(arm, arm), len(seeds), *cells))
-    return table(("arm", "seeds", *aggregates.estimates), rows)
-
-
-def _estimate_text(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return ""
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
-
-
 def _curve_table(tasks: Mapping[str, Sequence[Result]]) -> str:
     rows = []
     for env_id, chosen in tasks.items():
-        points, means, lows, highs = return_curve(chosen)
         budget = chosen[0].config.budget.env_steps
-        cells = []
-        for fraction in _FRACTIONS:
-            x = fraction * budget
-            if not points.size or not points[0] <= x <= points[-1]:
-                cells.append("")
-                continue
-            mean, low, high = (float(np.interp(x, points, y)) for y in (means, lows, highs))
-            cells.append(interval_text(Interval(mean=mean, low=low, high=high, n=len(chosen))))
+        cells = cells_at_fractions(return_curve(chosen), budget, n=len(chosen))
         rows.append((env_id, budget, *cells))
-    return table(("task", "all env_steps", *(f"at {f:.4g}" for f in _FRACTIONS)), rows)
+    return table(("task", "all env_steps", *(f"at {f:.4g}" for f in FRACTIONS)), rows)
 
 
 def _training_table(tasks: Mapping[str, Sequence[Result]]) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
@@ -15,12 +15,14 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from benchmarks.baselines.curves import LEVELS, LearningCurve, by_algorithm
 from benchmarks.baselines.drawing import COLORS, draw_curves, legend_lines
 from benchmarks.learning.intervals import CONFIDENCE, mean_interval
+from benchmarks.learning.opponents import curves_by_opponent
 from benchmarks.learning.results import ALONE, Result, by_task, return_alone, return_curve
 
 _AGENT = "#4477aa"
 _COLORS = {"prior": "#ee7733", "random": "#777777"}
 _NAMES = {"prior": "trained network without search", "random": "uniformly random actions"}
 _STYLES: dict[str, Literal["--", ":"]] = {"prior": "--", "random": ":"}
+_OPPONENT_COLORS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee")
 _BAND = 0.18
 _PANEL_INCHES = (4.6, 2.7)
 _ROW_INCHES = 0.34  # of an arm
@@ -37,6 +39,11 @@ def draw(results: Sequence[Result], *, plain: Sequence[LearningCurve]) -> Figure
     compared = {env_id: arms for env_id, arms in tasks.items() if len(arms) > 1}
     heights = [len(tasks) * _PANEL_INCHES[1] + 0.7]
     heights += [len(arms) * _ROW_INCHES + 1.0 for arms in compared.values()]
+    matched = {
+        env_id: curves_by_opponent(next(iter(arms.values()))) for env_id, arms in tasks.items()
+    }
+    matched = {env_id: curves for env_id, curves in matched.items() if curves}
+    heights += [_PANEL_INCHES[1]] * bool(matched)
     figure = Figure(figsize=(2 * _PANEL_INCHES[0], sum(heights)), layout="constrained")
     top, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     rows = top.subplots(len(tasks), 2, sharey="row", squeeze=False)
@@ -56,6 +63,8 @@ def draw(results: Sequence[Result], *, plain: Sequence[LearningCurve]) -> Figure
         ncols=2,
         frameon=False,
     )
+    if matched:
+        _draw_shares(below.pop(), matched)
     for part, (env_id, arms) in zip(below, compared.items(), strict=True):
         pair = part.subplots(1, 2, sharey=True)
         _draw_arms(pair[0], arms, lambda result: result.last.mean)
@@ -102,6 +111,24 @@ def _draw_cost(
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     _plain(axes)
+
+
+def _draw_shares(part: SubFigure, matched: Mapping[str, Mapping[str, list[LearningCurve]]]) -> None:
+    """Draw the share of points against each opponent, a panel for each game of two players."""
+    panels = part.subplots(1, len(matched), sharey=True, squeeze=False)[0]
+    for axes, (env_id, curves) in zip(panels, matched.items(), strict=True):
+        named = {f"against {opponent}": of for opponent, of in curves.items()}
+        colors = dict(zip(named, _OPPONENT_COLORS, strict=False))
+        draw_curves(axes, named, "env_steps", colors=colors)
+        lines = legend_lines([*named], colors=colors)
+        axes.legend(handles=lines, frameon=False, fontsize="small")
+        axes.set_title(f"{env_id}, by opponent", fontsize="medium")
+        axes.set_xlabel("env_steps")
+        axes.set_xlim(left=0)
+        axes.set_ylim(-0.02, 1.02)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        _plain(axes)
+    panels[0].set_ylabel("share of points")
 
 
 def _draw_arms(

@@ -13,6 +13,7 @@ import numpy as np
 from actor.tools.saved_run import Policy
 from benchmarks.baselines.curves import LearningCurve, on_common_points
 from benchmarks.learning.intervals import Interval, mean_band, mean_interval
+from benchmarks.pages.matches import Match, read_matches
 from benchmarks.pages.run_cost import training_cpu_seconds
 from deploy.ablate.check import read_summary
 from deploy.report.run_files import Evaluation, kept_evaluations
@@ -39,8 +40,12 @@ class Result:
     """[N, 2] env_steps and return of the games played to train on."""
     cpu_seconds: F64
     """[P] spent until each evaluation, the evaluator's not counted; nan: not known."""
+    matches: tuple[Match, ...] = ()
+    """Of the evaluations, by env_steps; none with one player."""
     alone: Mapping[str, float] = field(default_factory=dict)
     """Mean return by policy of ``ALONE``; of an environment's first arm only."""
+    alone_matches: Mapping[str, Mapping[str, Match]] = field(default_factory=dict)
+    """By policy and opponent; with two players."""
 
     @property
     def config(self) -> Config:
@@ -102,6 +107,7 @@ def read_result(directory: Path) -> Result:
         raise ValueError(f"not finished, {summary.get('exit_reason', 'it has no summary')}")
     try:
         evaluations = sorted(kept_evaluations(directory), key=lambda e: (e.env_steps, e.minutes))
+        matches = read_matches(directory)
         games = [
             (float(line["env_steps"]), float(line["return"]))
             for line in read_lines(directory / EPISODES_FILE)
@@ -116,6 +122,7 @@ def read_result(directory: Path) -> Result:
     return Result(
         run=run,
         evaluations=tuple(evaluations),
+        matches=matches,
         summary=summary,
         training_games=np.array(games, np.float64).reshape(-1, 2),
         cpu_seconds=training_cpu_seconds(directory, summary, [e.train_steps for e in evaluations]),

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.learning.intervals import Interval
+from efficientzero.schema import F64
+
+FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
+"""Of a budget's env_steps: where tables show a curve."""
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -20,6 +24,25 @@ def interval_text(interval: Interval) -> str:
     if np.isnan(interval.low):
         return f"{interval.mean:.2f}"
     return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def cells_at_fractions(band: tuple[F64, F64, F64, F64], budget: int, *, n: int) -> list[str]:
+    """Return a mean curve's values at ``FRACTIONS``, nothing where it is not known.
+
+    Args:
+        band: env_steps, means, lower and upper ends, [P] each.
+        budget: env_steps.
+        n: seeds.
+    """
+    points, means, lows, highs = band
+    cells = []
+    for x in (fraction * budget for fraction in FRACTIONS):
+        if not points.size or not points[0] <= x <= points[-1]:
+            cells.append("")
+            continue
+        mean, low, high = (float(np.interp(x, points, y)) for y in (means, lows, highs))
+        cells.append(interval_text(Interval(mean=mean, low=low, high=high, n=n)))
+    return cells
 
 
 def number_text(value: float | None, digits: int = 2) -> str:

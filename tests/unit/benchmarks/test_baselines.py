@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from benchmarks.baselines.command import BaselinesCommand, train_baselines
-from benchmarks.baselines.dqn import NStep, Replay
+from benchmarks.baselines.dqn import NStep
 from benchmarks.baselines.ppo import PpoConfig, generalized_advantages
+from benchmarks.baselines.replay import Replay
 from benchmarks.baselines.tasks import Curve, Task
 from efficientzero.config.preset_files import load_preset
 
@@ -19,7 +20,7 @@ DISCOUNT = 0.5
 
 def transitions(rewards, *, terminated, n_steps=3):
     """Return (first observation, reward, following observation, discount) of an episode."""
-    replay = Replay(100, np.zeros(1), np.random.default_rng(0))
+    replay = Replay(100, np.zeros(1), np.zeros((), np.int64), np.random.default_rng(0))
     steps = NStep(replay, n_steps, DISCOUNT)
     for t, reward in enumerate(rewards):
         ended = t == len(rewards) - 1

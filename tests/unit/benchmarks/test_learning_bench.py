@@ -368,7 +368,7 @@ def test_the_page_of_a_grid_has_its_finished_cells_and_names_the_others(tmp_path
     write_json(runs_dir / "no_priority2" / "summary.json", SUMMARY | stopped)
     summary = runs_dir / "full0" / "summary.json"
     summary.rename(tmp_path / "finished")
-    folders, missing = find_runs(grid, runs_dir, overrides)
+    folders, missing = find_runs([grid], runs_dir, overrides)
     names = ("full1", "full2", "no_priority0", "no_priority1")  # the first arm stays the first
     assert folders == [runs_dir / name for name in names]
     assert missing == [
@@ -428,9 +428,9 @@ def test_runs_of_an_older_version_count_and_forks_do_not(tmp_path):
     values = json.loads(path.read_text())
     del values["config"]["env"]["action_repeat"]
     path.write_text(json.dumps(values))
-    assert find_runs(grid, tmp_path / "runs", ()) == ([folder], [])
+    assert find_runs([grid], tmp_path / "runs", ()) == ([folder], [])
     path.write_text(json.dumps(values | {"config_hash": "of a fork"}))
-    assert find_runs(grid, tmp_path / "runs", ()) == ([], ["Catch-v0 s0: not run"])
+    assert find_runs([grid], tmp_path / "runs", ()) == ([], ["Catch-v0 s0: not run"])
 
 
 def test_a_stop_while_games_are_played_writes_nothing(tmp_path, monkeypatch, capsys):
@@ -447,7 +447,7 @@ def test_a_stop_while_games_are_played_writes_nothing(tmp_path, monkeypatch, cap
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((), "runs: got 0 with 0 grid files, wanted one grid file, or run folders"),
+        ((), "runs: got 0 with 0 grid files, wanted grid files, or run folders"),
         (("a.toml", "b"), "got 2 with 1 grid files"),
         (("a", "--overrides", "seed=1"), "--overrides: got some without a grid file"),
         (("a", "--plain", "plain.csv"), "not the curves of baselines (KeyError: 'algorithm')"),
