@@ -90,6 +90,14 @@ _LATER_NAMED = {
     "network.action_embedding_size": 64,
     "learner.continuous_policy_loss": "auto",
     "learner.entropy_coefficient": 0.0,
+    "league.pool_share": 0.0,
+    "league.snapshot_interval": 1_000,
+    "league.capacity": 20,
+    "league.sampling": "pfsp_hard",
+    "league.power": 2.0,
+    "league.uniform_share": 0.1,
+    "league.baseline_share": 0.0,
+    "league.ladder_games": 0,
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 
