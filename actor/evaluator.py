@@ -159,10 +159,8 @@ class Evaluator:
             return
         seconds = time.monotonic() - started
         returns = [r.episode_return for r in results]
-        if self._ladder is not None:
-            with self._timer.section("ladder"):
-                if not self._ladder.play(choose, matches, self._train_step):
-                    return
+        if self._ladder is not None and not self._ladder.play(choose, matches, self._train_step):
+            return
         with self._timer.section("report"):
             self._run_client.report_evaluation(
                 weights_version=self._train_step,

@@ -76,6 +76,8 @@ class Recorder:
         is_continuous = pending.actions.ndim > 1
         thought, result = pending.thought, pending.thought.result
         movers = [0] * len(pending.envs) if thought.movers is None else thought.movers.tolist()
+        others = thought.opponent_train_step
+        weights_of = (pending.train_step, pending.train_step if others is None else others)
         for row, i in enumerate(pending.envs):
             seen = self._newest[i]
             self._writers[i].append(
@@ -86,9 +88,7 @@ class Recorder:
                     search_policy=result.policies[row],
                     root_value=float(result.root_values[row]),
                     priority=float(priorities[row]),
-                    weights_version=(
-                        thought.opponent_train_step if movers[row] else pending.train_step
-                    ),
+                    weights_version=weights_of[movers[row] > 0],
                     env_step=pending.grant.env_steps + row,
                     legal_actions=seen.legal_actions,
                     to_play=seen.to_play,

@@ -23,8 +23,8 @@ class Thought:
     """Of G roots."""
     movers: I64 | None = None
     """[G] whose weights move: 0 the newest, k an opponent's; None: the newest all."""
-    opponent_train_step: int = 0
-    """Of the opponent's weights."""
+    opponent_train_step: int | None = None
+    """Of the opponent's weights; None: it has none, and its positions are the newest's to value."""
     given: I64 | None = None
     """[G] moves of opponents without a search; -1 elsewhere."""
 

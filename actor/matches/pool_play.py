@@ -116,7 +116,8 @@ class PoolPlay(SelfPlay):
         rows = np.flatnonzero(given >= 0)
         result.policies[rows] = 0.0
         result.policies[rows, given[rows]] = 1.0
-        train_step = self._opponent.train_step if self._opponent is not None else 0
+        has_weights = self._opponent is not None and self._opponent.member > 0
+        train_step = self._opponent.train_step if self._opponent and has_weights else None
         return Thought(result=result, movers=movers, opponent_train_step=train_step, given=given)
 
     def begin(self, envs: Sequence[int], observed: Observed) -> None:

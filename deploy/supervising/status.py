@@ -188,7 +188,7 @@ def fetch(address: str) -> tuple[run_pb2.RunStatus, cluster_pb2.Cluster]:
 
 
 def fetch_ladder(address: str) -> list[dict[str, Any]]:
-    """Ask the learner of a run with a pool for its ladder, one dict a player; raise as ``fetch``."""
+    """Ask the learner of a run with a pool for its ladder, a dict a player; raise as ``fetch``."""
     with open_channel(address) as channel:
         ladder = league_pb2_grpc.LeagueServiceStub(channel).GetLadder(
             league_pb2.GetLadderRequest(), timeout=_ANSWER_S
