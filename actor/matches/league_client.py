@@ -15,9 +15,12 @@ from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.run_client import RunClient
 from efficientzero.rpc.stubs import league_pb2, league_pb2_grpc, weights_pb2
 from efficientzero.rpc.weight_client import WeightClient
+from efficientzero.runs.checkpoint import weights_sha256
 
 _WEIGHTS_S = 15.0
 """For a member's weights. One that has left the pool meanwhile never comes."""
+
+_DIGITS = 12
 
 log = logging.getLogger(__name__)
 
@@ -125,4 +128,8 @@ class LeagueClient:
             return None
         finally:
             client.close()
-        return None if newest is None else newest.state_dict
+        if newest is None:
+            return None
+        digest = weights_sha256(newest.state_dict)
+        log.info("next games are against %s (sha256 %s)", member.name, digest[:_DIGITS])
+        return newest.state_dict

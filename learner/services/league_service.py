@@ -91,6 +91,9 @@ class LeagueServicer(league_pb2_grpc.LeagueServiceServicer):
     def _check(self, result: league_pb2.MatchResult, *, by_evaluator: bool) -> None:
         newest = self._publisher.newest(weights_pb2.LATEST)
         published = 0 if newest is None else newest.train_step
+        if not result.is_evaluation:
+            # An actor may have played with weights that a restarted learner has not made again.
+            published = max(published, result.weights_version)
         is_named = result.member > 0 or result.name in self._league.config.baselines
         is_sound = result.score in _SCORES and result.seat in (0, 1) and result.length > 0
         is_sound &= (
