@@ -25,7 +25,7 @@ CAPACITY = 4
 OPTIONS = (
     *("--preset", "tictactoe", "--tracking.mode", "offline", "--actors", "2"),
     *("--league.pool-share", "0.25", "--league.snapshot-interval", "20"),
-    *("--league.capacity", str(CAPACITY), "--league.baseline-share", "0.3"),
+    *("--league.capacity", str(CAPACITY), "--league.baseline-share", "0.2"),
     *("--league.ladder-games", "4", "--league.baselines", "random", "minimax"),
     *("--budget.env-steps", "2500", "--budget.warmup-env-steps", "200"),
     *("--budget.train-steps", "250", "--budget.last-train-steps", "10"),
@@ -51,10 +51,24 @@ def run(tmp_path_factory):
         first_output = before.output
     state = load_checkpoint(list_checkpoints(before.directory / "checkpoints")[-1])
     with LocalRun(runs_dir, resume=True) as resumed:
+        resumed.wait_for_status("training again", lambda status: status.train_steps > 170)
+        resumed.shown_while_running = shown_status(resumed.directory)
         resumed.exit_code = resumed.wait()
-        resumed.outputs = first_output + resumed.output
+        resumed.first_output = first_output
         resumed.state_before = state
         yield resumed
+
+
+def shown_status(folder, *options):
+    """Return what ``launch.py status`` prints of a run's folder."""
+    return subprocess.run(
+        [sys.executable, "launch.py", "status", str(folder), *options],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
 
 
 def league_of(run):
@@ -77,18 +91,24 @@ def test_files_of_members_are_what_the_league_and_the_actors_say(run):
     for member in members:
         path = run.directory / "league" / f"member_{member['train_step']}.safetensors"
         assert hashlib.sha256(path.read_bytes()).hexdigest() == member["sha256"]
-        content[path.stem] = weights_sha256(safetensors.torch.load_file(path))[:12]
+        content[member["train_step"]] = weights_sha256(safetensors.torch.load_file(path))[:12]
     # What went on after the power cut is what the checkpoint had.
     before = {m["train_step"]: m["sha256"] for m in run.state_before["league"]["members"]}
     assert before[0] == members[0]["sha256"]
-    played = re.findall(
-        r"^actor-(\d) .* next games are against (member_\d+) \(sha256 (\w+)\)", run.output, re.M
-    )
+    last = run.state_before["train_step"]
+    played = [line for line in members_played(run.first_output) if line[1] <= last]
+    played += members_played(run.output)
     assert {index for index, _, _ in played} == {"0", "1"}
-    kept = [(name, digest) for _, name, digest in played if name in content]
+    kept = [(step, digest) for _, step, digest in played if step in content]
     assert kept
-    for name, digest in kept:
-        assert digest == content[name]
+    for step, digest in kept:
+        assert digest == content[step]
+
+
+def members_played(output):
+    """Return (actor, train_step, digest) of each member's weights that an actor has got."""
+    line = r"^actor-(\d) .* next games are against member_(\d+) \(sha256 (\w+)\)"
+    return [(actor, int(step), digest) for actor, step, digest in re.findall(line, output, re.M)]
 
 
 def test_stored_steps_say_whose_weights_moved(run):
@@ -102,16 +122,14 @@ def test_evaluations_feed_the_ladder_that_status_prints(run):
     assert ladder["random"]["games"] > 0
     assert ladder["member_0"]["games"] >= 4
     assert ladder["member_260"]["games"] >= 6 + 6 + 3 * 4  # evaluated at the end
-    shown = subprocess.run(
-        [sys.executable, "launch.py", "status", str(run.directory)],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
-    assert "ladder: rating" in shown
-    assert re.search(r"^  member_0 +[+-]\d+ \+- +\d+ +\d+ games", shown, re.M)
+    ended = shown_status(run.directory)
+    assert "learner-0" in run.shown_while_running
+    assert "learner-0" not in ended
+    for shown in (run.shown_while_running, ended):
+        assert "ladder: rating" in shown
+        assert re.search(r"^  member_0 +[+-]\d+ \+- +\d+ +\d+ games", shown, re.M)
+    values = json.loads(shown_status(run.directory, "--json"))
+    assert values["ladder"] == league_of(run)["ladder"]
 
 
 def test_every_metric_of_the_pool_is_on_the_page_and_was_logged(run):

@@ -11,8 +11,9 @@ from efficientzero.config import LeagueConfig
 from efficientzero.process.disk_space import DiskPause
 from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs import weights_pb2
-from learner.weights import League, Members, Publications, WeightPublisher
+from learner.weights import League, Members, Publications, WeightPublisher, members_of
 from learner.weights.league import EvaluationGames
+from tests.support.fakes import tiny_config, tiny_run
 
 LATEST, TARGET = weights_pb2.LATEST, weights_pb2.TARGET
 LEAGUE = LeagueConfig(
@@ -135,6 +136,17 @@ def test_a_member_whose_file_is_lost_is_none_any_more(tmp_path, caplog, damage):
     assert after.train_steps() == [0, 200]
     after.check_consistent()
     assert "member_100: its file is" in caplog.text
+
+
+def test_a_run_without_a_pool_has_no_members_and_no_folder(tmp_path):
+    parts = (WeightPublisher(), DiskPause(StopSignal()), None)
+    run = tiny_run(tmp_path, tiny_config())
+    assert members_of(run, *parts, incarnation=0) is None
+    publications = Publications(parts[0])
+    publications.publish([LATEST], {"w": torch.zeros(3)}, 0)
+    publications.wait()
+    assert list(tmp_path.iterdir()) == []
+    assert parts[0].newest(LATEST).train_step == 0
 
 
 def test_a_write_that_fails_ends_the_publication(tmp_path):
