@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from actor.actor import Actor
 from actor.env_count import env_count
@@ -78,7 +79,7 @@ def main(place: Place, stop: StopSignal) -> None:
                 tracker=tracker,
                 generator=np.random.default_rng(action_seeds),
                 stop=stop,
-                opponents=_opponents(place, run_client, num_envs, stop),
+                opponents=_opponents(place, run_client, num_envs, device, stop),
             )
             place.membership.follow(actor.pulse)
             actor.pulse.stuck_in = lambda: hang_in_words(envs.oldest_call)
@@ -89,14 +90,13 @@ def main(place: Place, stop: StopSignal) -> None:
 
 
 def _opponents(
-    place: Place, run_client: RunClient, num_envs: int, stop: StopSignal
+    place: Place, run_client: RunClient, num_envs: int, device: torch.device, stop: StopSignal
 ) -> PoolPlay | None:
     """Return who plays against the pool, with a second network; None of a run without a pool."""
     run, index = place.run, place.index
     config, spec = run.config, run.env_spec
     if not config.league.has_pool:
         return None
-    device = setup_torch(config.cluster, ROLE, index)
     search_seeds, draw_seeds = seed_sequence(
         config.seed, ROLE, index, place.incarnation, _POOL_STREAM
     ).spawn(2)

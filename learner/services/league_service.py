@@ -71,12 +71,16 @@ class LeagueServicer(league_pb2_grpc.LeagueServiceServicer):
         for result in request.results:
             if not result.is_evaluation:
                 self._league.add_training_game(result.name, result.score)
-            elif not result.member:
-                self._league.add_evaluation_game(result.weights_version, result.name, result.score)
-            elif (member := by_number.get(result.member)) is not None:  # it may have gone by now
-                self._league.add_evaluation_game(
-                    result.weights_version, member.train_step, result.score
-                )
+                continue
+            opponent: int | str = result.name
+            if result.member:
+                if result.member not in by_number:
+                    continue  # it has left the pool by now
+                opponent = by_number[result.member].train_step
+            try:
+                self._league.add_evaluation_game(result.weights_version, opponent, result.score)
+            except ValueError as error:
+                raise CallRefused(str(error)) from error
         return league_pb2.ReportMatchesReply()
 
     def GetLadder(  # noqa: N802

@@ -129,7 +129,7 @@ def test_results_feed_the_draw_and_the_ladder(start):
     "wrong",
     [
         match(Opponent(0, "nobody", 0), 1.0),
-        match(Opponent(0, "random", 0), 1.0, train_step=300),
+        match(Opponent(0, "random", 0), 1.0, train_step=-1),
         match(Opponent(0, "random", 0), 1.0, seat=2),
         match(Opponent(0, "random", 0), 1.0, is_evaluation=True),
         match(Opponent(0, "random", 0), 1.0)._replace(length=0),
@@ -141,6 +141,13 @@ def test_results_that_cannot_be_are_refused_and_nothing_of_the_report_counts(sta
     with pytest.raises(LearnerRefused, match="result: got member 0 "):
         learner.client().report([match(Opponent(0, "random", 0), 1.0), wrong])
     assert learner.league.num_changes == before
+    future = match(Opponent(0, "random", 0), 1.0, train_step=300)
+    assert learner.client().report([future])  # a restarted learner makes those weights again
+    with pytest.raises(LearnerRefused, match="weights_version 300, .* 0 to 200"):
+        learner.client("evaluator", 0).report([future._replace(is_evaluation=True)])
+    itself = match(Opponent(3, "member_200", 200), 1.0, is_evaluation=True)
+    with pytest.raises(LearnerRefused, match="opponent of train_step 200: got 200, wanted other"):
+        learner.client("evaluator", 0).report([itself])
     with pytest.raises(LearnerRefused, match="role: got 'learner', wanted one of"):
         learner.client("learner").report([])
 
