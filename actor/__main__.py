@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from actor.actor import Actor
 from actor.env_count import env_count
+from actor.matches.league_client import LeagueClient
+from actor.matches.pool_play import PoolPlay
 from efficientzero.envs import make_env_batch
+from efficientzero.envs.games import make_turn_game
 from efficientzero.envs.hang_watch import hang_in_words, watch_for_hangs
 from efficientzero.networks import make_network
 from efficientzero.process.devices import setup_torch
@@ -23,6 +27,8 @@ from replay.steps import EpisodeWriter
 
 ROLE = "actor"
 _REPLAY_START_S = 120.0
+_POOL_STREAM = 3
+"""After the actor's own seeds, 0 to 2."""
 
 
 def main(place: Place, stop: StopSignal) -> None:
@@ -73,6 +79,7 @@ def main(place: Place, stop: StopSignal) -> None:
                 tracker=tracker,
                 generator=np.random.default_rng(action_seeds),
                 stop=stop,
+                opponents=_opponents(place, run_client, num_envs, device, stop),
             )
             place.membership.follow(actor.pulse)
             actor.pulse.stuck_in = lambda: hang_in_words(envs.oldest_call)
@@ -80,6 +87,37 @@ def main(place: Place, stop: StopSignal) -> None:
             actor.run()
     finally:
         envs.close()
+
+
+def _opponents(
+    place: Place, run_client: RunClient, num_envs: int, device: torch.device, stop: StopSignal
+) -> PoolPlay | None:
+    """Return who plays against the pool, with a second network; None of a run without a pool."""
+    run, index = place.run, place.index
+    config, spec = run.config, run.env_spec
+    if not config.league.has_pool:
+        return None
+    search_seeds, draw_seeds = seed_sequence(
+        config.seed, ROLE, index, place.incarnation, _POOL_STREAM
+    ).spawn(2)
+    network = make_network(config, spec, training=False).to(device).eval()
+    planner = make_planner(
+        config,
+        spec,
+        network,
+        batch_size=config.league.num_pool_envs(num_envs),
+        device=device,
+        generator=np.random.default_rng(search_seeds),
+    )
+    return PoolPlay(
+        config.league,
+        num_envs,
+        client=LeagueClient(run_client, run.learner_address, stop, role=ROLE, index=index),
+        network=network,
+        planner=planner,
+        game=make_turn_game(config.env.id),
+        generator=np.random.default_rng(draw_seeds),
+    )
 
 
 if __name__ == "__main__":

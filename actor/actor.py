@@ -17,6 +17,7 @@ import numpy as np
 
 from actor.actions import ActionChooser, LegalShares
 from actor.game_results import FinishedGames
+from actor.matches.self_play import SelfPlay
 from actor.recorder import EpisodeSink, Recorder
 from actor.turn import Group, PendingStep, halves_take_turns, make_groups
 from efficientzero.config import Config
@@ -59,6 +60,7 @@ class Actor:
         tracker: Tracker,
         generator: np.random.Generator,
         stop: StopSignal,
+        opponents: SelfPlay | None = None,
     ) -> None:
         """Store the parts.
 
@@ -74,6 +76,7 @@ class Actor:
             tracker: metrics.
             generator: for action sampling.
             stop: ends ``run``.
+            opponents: with whom some of the games are; None: the network plays all moves.
         """
         self._config, self._index, self._envs, self._network = config, index, envs, network
         self._planner, self._weights, self._run_client = planner, weights, run_client
@@ -94,7 +97,7 @@ class Actor:
         self._stack = FrameStack(envs.spec, envs.num_envs)
         self._recorder = Recorder(config, writers)
         self._searches, self._legal_shares = SearchStatistics("actor"), LegalShares()
-        self._games = FinishedGames(envs.num_envs)
+        self._games, self._opponents = FinishedGames(envs.num_envs), opponents or SelfPlay()
         halves = halves_take_turns(config, on_gpu=planner.on_gpu)
         self._groups = make_groups(envs.num_envs, halves=halves)
         self._train_step, self._weights_at = 0, time.monotonic()
@@ -154,21 +157,21 @@ class Actor:
         planner = self._uniform if grant.is_random else self._planner
         with self._timer.section("search"):
             roots = self._stack.roots(playing)
-            result = planner.run(roots, exploration_noise=True)
+            thought = self._opponents.think(planner, playing, roots, is_random=grant.is_random)
         self._legal_shares.add(roots.legal_actions)
         if planner.num_simulations:
             self._search_rates.add(len(playing))
-            self._searches.add(result)
+            self._searches.add(thought.own)
         slots = self._chooser.choose(
-            result,
+            thought.result,
             playing,
             self._train_step,
             legal_actions=roots.legal_actions,
             is_random=grant.is_random,
         )
-        actions = result.actions_in(slots)
+        actions = thought.result.actions_in(thought.played(slots))
         steps = stepper.submit(self._envs.step, playing, actions)
-        group.pending = PendingStep(playing, grant, result, actions, self._train_step, steps)
+        group.pending = PendingStep(playing, grant, thought, actions, self._train_step, steps)
         return True
 
     def _finish_all(self) -> None:
@@ -210,12 +213,14 @@ class Actor:
     def _record(self, pending: PendingStep, steps: EnvSteps) -> None:
         self._recorder.record(pending, steps)
         self._stack.push(pending.envs, steps.observed)
-        self._games.add(pending.envs, steps)
+        ended = self._games.add(pending.envs, steps, self._opponents.players)
+        self._opponents.moved(pending, steps, ended)
 
     def _reset(self, indices: Sequence[int]) -> None:
         observed = self._envs.reset(indices)
         self._stack.reset(indices, observed)
         self._recorder.start(indices, observed)
+        self._opponents.begin(indices, observed)
         for i in indices:
             self._chooser.reset(i)
 
@@ -238,6 +243,7 @@ class Actor:
         if self._games.not_reported:
             self._run_client.report_episodes(self._index, self._games.not_reported)
             self._games.reported()
+        self._opponents.report()
         completed, self._completed = self._completed, 0
         return self._run_client.acquire_env_steps(
             self._index, completed=completed, wanted=wanted, wait_s=_WAIT_S if wanted else 0.0
@@ -270,6 +276,7 @@ class Actor:
             **self._chooser.row(self._train_step),
             **self._staleness(),
             **self._games.take_row(),
+            **self._opponents.take_row(self._train_step),
             **self._searches.take_row(),
             **self._legal_shares.take_row(),
             **self._search_rates.row(elapsed_s),

@@ -18,6 +18,8 @@ import torch
 from actor.game_results import GameResult
 from actor.games import Actions, Chooser, evaluation_seeds, partly_random, play_episodes
 from actor.matches.evaluation import BaselineOpponents, score_metrics, scores_by_seat
+from actor.matches.ladder import Ladder
+from actor.matches.league_client import LeagueClient
 from actor.matches.play import MatchResult
 from actor.value_bias import ValueBias
 from efficientzero.config import next_evaluation, planning_discount
@@ -70,9 +72,13 @@ class Evaluator:
         self._evaluations = 0
         self._interval = Interval(self._config.cluster.metrics_interval_seconds)
         self._envs: EnvBatch | None = None  # of the current evaluation
-        self._opponents = None
+        self._opponents = self._ladder = None
         if run.env_spec.num_players > 1:
             self._opponents = BaselineOpponents(run.config, randomness.spawn(1)[0])
+        if run.config.league.has_pool:
+            client = LeagueClient(self._run_client, run.learner_address, stop, role=ROLE, index=0)
+            chance = randomness.spawn(1)[0]
+            self._ladder = Ladder(run, client, device=device, generator=chance, stop=stop)
 
     def oldest_call(self) -> Call | None:
         """Return the call of an environment that has not returned yet; from any thread."""
@@ -119,7 +125,7 @@ class Evaluator:
                 config,
                 self._run.env_spec,
                 self._network,
-                batch_size=num_envs,
+                batch_size=max(num_envs, config.league.ladder_games),
                 device=self._device,
                 generator=self._randomness,
                 simulations=config.evaluator_simulations,
@@ -153,6 +159,8 @@ class Evaluator:
             return
         seconds = time.monotonic() - started
         returns = [r.episode_return for r in results]
+        if self._ladder is not None and not self._ladder.play(choose, matches, self._train_step):
+            return
         with self._timer.section("report"):
             self._run_client.report_evaluation(
                 weights_version=self._train_step,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efficientzero.schema import EnvSteps
+from efficientzero.schema import I64, EnvSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +51,31 @@ class FinishedGames:
         self._not_reported: list[GameResult] = []
         self._not_logged: list[GameResult] = []
 
-    def add(self, envs: Sequence[int], steps: EnvSteps) -> None:
-        """Add an env_step of each of ``envs``."""
+    def add(
+        self, envs: Sequence[int], steps: EnvSteps, players: I64 | None = None
+    ) -> dict[int, GameResult]:
+        """Add an env_step of each of ``envs``; return the games that it ended.
+
+        Args:
+            envs: G environments.
+            steps: of these.
+            players: i64 [E] whose results count, 0 or 1; None: player 0's.
+        """
+        ended = {}
         for row, i in enumerate(envs):
             is_over = bool(steps.game_over[row] or steps.truncated[row])
+            mover = mover_of(steps, row)
+            if players is not None:
+                mover = int(mover != players[i])
             finished = self._tallies[i].add(
-                float(steps.rewards[row]), game_over=is_over, mover=mover_of(steps, row)
+                float(steps.rewards[row]), game_over=is_over, mover=mover
             )
             if finished is not None:
                 self._not_reported.append(finished)
                 self._not_logged.append(finished)
                 self.count += 1
+                ended[i] = finished
+        return ended
 
     @property
     def not_reported(self) -> list[tuple[float, int]]:

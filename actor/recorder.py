@@ -74,6 +74,10 @@ class Recorder:
         rewards = np.sign(steps.rewards) if self._config.env.clip_rewards else steps.rewards
         priorities = self._priorities(pending)
         is_continuous = pending.actions.ndim > 1
+        thought, result = pending.thought, pending.thought.result
+        movers = [0] * len(pending.envs) if thought.movers is None else thought.movers.tolist()
+        others = thought.opponent_train_step
+        weights_of = (pending.train_step, pending.train_step if others is None else others)
         for row, i in enumerate(pending.envs):
             seen = self._newest[i]
             self._writers[i].append(
@@ -81,15 +85,16 @@ class Recorder:
                     frame=seen.frame,
                     action=0 if is_continuous else int(pending.actions[row]),
                     reward=float(rewards[row]),
-                    search_policy=pending.result.policies[row],
-                    root_value=float(pending.result.root_values[row]),
+                    search_policy=result.policies[row],
+                    root_value=float(result.root_values[row]),
                     priority=float(priorities[row]),
-                    weights_version=pending.train_step,
+                    weights_version=weights_of[movers[row] > 0],
                     env_step=pending.grant.env_steps + row,
                     legal_actions=seen.legal_actions,
                     to_play=seen.to_play,
+                    mover=movers[row],
                     continuous_action=pending.actions[row] if is_continuous else None,
-                    policy_actions=pending.result.slot_actions[row] if is_continuous else None,
+                    policy_actions=result.slot_actions[row] if is_continuous else None,
                 )
             )
             self._is_recording[i] = True
@@ -127,7 +132,8 @@ class Recorder:
         replay = self._config.replay
         by_error = replay.initial_priority == "value_error" and replay.priority_exponent > 0
         if by_error and not pending.grant.is_random:
-            found, predicted = pending.result.root_values, pending.result.predicted_values
+            found = pending.thought.result.root_values
+            predicted = pending.thought.result.predicted_values
             errors: F64 = np.abs(found - predicted).astype(np.float64) + _SMALLEST_ERROR
             return errors
         return np.full(len(pending.envs), pending.grant.max_priority)

@@ -4,8 +4,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
 
     B batch          E environments of one actor    S stacked frames      A actions
     K unroll steps   n td steps                     T episode length      M simulations
-    W entries of a policy (``PolicyShape``)
-    X numbers of a continuous action, 0: actions are discrete
+    W entries of a policy (``PolicyShape``)         X numbers of a continuous action, else 0
     M (in a training batch) A where the learner's bootstraps need legal actions, else 0
     F = S + K + n frames of a slice                 R refreshed priorities, 0: none
     D = K + 1 where fresh searches train action values, else 0
@@ -14,8 +13,7 @@ Every role imports these; nothing here knows a process, a network or a table. Sh
     H = auxiliary horizons, 0: none
     *frame = one frame: (C, H, W) uint8 or (D,) float32
 
-Batch first everywhere. Alignment, once and for all: ``actions[t]`` was chosen after seeing
-``frames[t]`` and earned ``rewards[t]``.
+Batch first. ``actions[t]`` was chosen after seeing ``frames[t]`` and earned ``rewards[t]``.
 """
 
 from __future__ import annotations
@@ -232,6 +230,7 @@ class ReplayStep(NamedTuple):
     # What only some environments have, as ``EnvSpec`` says:
     legal_actions: Bool | None = None  # [A] of what was seen
     to_play: int = 0  # whose move it was, 0 or 1
+    mover: int = 0  # whose weights chose it: 0 the newest, k an opponent's (in runs with a pool)
     continuous_action: F32 | None = None  # [X]; ``action`` is 0 then
     policy_actions: F32 | None = None  # [W, X] the actions in the slots of ``search_policy``
 
@@ -260,6 +259,7 @@ class SliceBatch(NamedTuple):
     # What only some environments have; a dimension is 0 in all others:
     legal_actions: Bool  # [B, K + n + 1, A] of the observations; [B, K + n + 1, 0]
     to_play: U8  # [B, K + n + 1] whose move it is at the observations; [B, 0]
+    movers: I32  # [B, K + 1] whose weights moved: 0 the newest, k an opponent's; [B, 0]: no pool
     continuous_actions: F32  # [B, K + 1, X]
     policy_actions: F32  # [B, K + 1, W, X] the actions of ``search_policies``
 

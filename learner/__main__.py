@@ -12,7 +12,6 @@ import os
 import time
 
 import numpy as np
-import torch
 
 from efficientzero.process.devices import setup_torch
 from efficientzero.process.disk_space import DiskPause, release_reserve
@@ -43,14 +42,11 @@ from learner.resume import resume
 from learner.services import Claims, ClusterServicer, GrpcServer
 from learner.training import (
     CollapseAlarm,
-    RankGroup,
-    Ranks,
-    SingleDevice,
     describe_network,
     device_of_rank,
-    meeting_point,
+    join_ranks,
 )
-from learner.weights import WeightPublisher
+from learner.weights import WeightPublisher, members_of
 from replay.info import steps_in_replay, wait_until_ready
 from replay.relay import reached_through_relays
 from replay.steps import PriorityUpdater
@@ -99,7 +95,12 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
         pause.on_change = governor.pause
         starvation = Starvation(governor)
         observer = RunObserver(
-            record=record, fairness=fairness, starvation=starvation, lease=lease, alarm=alarm
+            record=record,
+            fairness=fairness,
+            starvation=starvation,
+            lease=lease,
+            alarm=alarm,
+            members=members_of(run, publisher, pause, lease, incarnation=arguments.incarnation),
         )
         parts = LearnerParts(
             device=device,
@@ -116,7 +117,8 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             saver=saver_of(run, lease, stop, pause),
             tracker=tracker,
             stop=stop,
-            ranks=_ranks(run, device),
+            ranks=join_ranks(run, device),
+            members=observer.members,
         )
         learner = Learner(run, parts, observer)
         log.info("network: %s", describe_network(learner.network, run.config))
@@ -126,6 +128,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
             governor=governor,
             record=record,
             fairness=fairness,
+            members=observer.members,
             steps_in_replay=steps_in_replay(run.replay_address, timeout_s=_INFO_S),
             steps_noted=steps_noted,
             steps_before=steps_before,
@@ -161,6 +164,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                     record=record,
                     cluster=cluster,
                     claims=Claims(run.config, governor, holds=roster.holds),
+                    league=observer.league,
                     run_uid=run.run_uid,
                 ):
                     watch.follow(stop)
@@ -169,7 +173,7 @@ def main(arguments: RoleArguments, stop: StopSignal) -> None:
                     _wait_until_left(roster, watch)
             finally:
                 counting.join(_LAST_LOOK_S if stop.is_set() else 0.0)
-                _write_the_rest(run, record, fairness, learner, cost)
+                _write_the_rest(run, observer, learner, cost)
         stop.check()
         exit_code = 0
     except Exception:
@@ -249,12 +253,11 @@ def _wait_until_left(roster: Roster, watch: ClusterWatch) -> None:
 
 
 def _write_the_rest(
-    run: RunInfo, record: RunRecord, fairness: FairnessRecord, learner: Learner, cost: CpuSeconds
+    run: RunInfo, observer: RunObserver, learner: Learner, cost: CpuSeconds
 ) -> None:
     """Write the state that is only in memory, after the last checkpoint."""
     release_reserve(run.directory)  # the files written here are small
-    record.finish()
-    fairness.save()
+    observer.finish()
     _note_cost(cost, learner)
     cost.save()
 
@@ -275,7 +278,7 @@ def _pace(
     has_priorities = run.config.replay.priority_exponent > 0
     updater = None
     if has_priorities:
-        steps = trajectories_table(run.env_spec)
+        steps = trajectories_table(run.env_spec, has_movers=run.config.league.has_pool)
         updater = PriorityUpdater(run.replay_address, stop, table=steps)
 
     def note(count: int) -> None:
@@ -283,14 +286,6 @@ def _pace(
         journal.write(count)
 
     return Governor(run.config, note_env_steps=note), updater
-
-
-def _ranks(run: RunInfo, device: torch.device) -> Ranks:
-    """Join the processes on the other devices, if there are any."""
-    num_ranks = run.config.learner.num_devices
-    if num_ranks == 1:
-        return SingleDevice()
-    return RankGroup(meeting_point(run), rank=0, num_ranks=num_ranks, device=device)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class Learner:
         targets = local_targets(self.network, self._config)
         self._updater = Updater(*trained, self._timer, ranks=self._ranks, targets=targets)
         live_weights = self.network.inference_state_dict()  # training keeps their addresses
-        self._publishing = Publishing(live_weights, self._config, self._publisher)
+        self._publishing = Publishing(live_weights, self._config, self._publisher, parts.members)
         seeds = seed_sequence(self._config.seed, "learner", 0, 1)
         self.loader = BatchLoader(self._config, run.env_spec, parts.device, seeds)
         """Makes loss inputs of training batches."""

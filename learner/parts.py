@@ -20,7 +20,7 @@ from learner.cluster import Starvation
 from learner.pacing import Governor
 from learner.records import CheckpointSaver, FairnessRecord, PrioritySink, RunRecord
 from learner.training import CollapseAlarm, Ranks, SingleDevice, TrainingCollapsed
-from learner.weights import WeightPublisher
+from learner.weights import League, Members, WeightPublisher
 from replay.format import TrainingBatch
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ class LearnerParts:
     """Ends ``Learner.run``."""
     ranks: Ranks = field(default_factory=SingleDevice)
     """The ranks that train together."""
+    members: Members | None = None
+    """Of the pool of opponents; None: the run has none."""
 
 
 class TrainingObserver(Protocol):
@@ -67,6 +69,7 @@ class TrainingObserver(Protocol):
 
         Raises:
             TrainingCollapsed: the run is to end because of what the row says.
+            OSError: a file of records cannot be written.
         """
 
     def extra_state(self) -> dict[str, Any]:
@@ -82,6 +85,13 @@ class RunObserver:
     starvation: Starvation
     lease: Lease
     alarm: CollapseAlarm
+    members: Members | None = None
+    """Of the pool of opponents; None: the run has none."""
+
+    @property
+    def league(self) -> League | None:
+        """Who the members are, and how games against them ended; None without a pool."""
+        return None if self.members is None else self.members.league
 
     def check_health(self) -> None:
         """Raise errors of the threads that keep records, replay counts and the lease."""
@@ -99,6 +109,8 @@ class RunObserver:
 
     def logged(self, row: Mapping[str, float]) -> None:
         """Warn of what has collapsed, and record it; end the run if it is to end then."""
+        if self.members is not None:
+            self.members.save()
         collapses = self.alarm.add(row)
         for collapse in collapses:
             log.warning("%s", collapse.message)
@@ -108,4 +120,16 @@ class RunObserver:
 
     def extra_state(self) -> dict[str, Any]:
         """Return the checkpoint entries of the records."""
-        return {"record": self.record.state(), "fairness": self.fairness.state()}
+        state = {"record": self.record.state(), "fairness": self.fairness.state()}
+        return state if self.league is None else {**state, "league": self.league.state()}
+
+    def finish(self) -> None:
+        """Write what is only in memory, a last time.
+
+        Raises:
+            OSError: lines are lost, or a file cannot be written.
+        """
+        self.record.finish()
+        self.fairness.save()
+        if self.members is not None:
+            self.members.save()

@@ -14,6 +14,7 @@ from efficientzero.runs.run_folder import RunInfo
 from learner.pacing import Governor
 from learner.records import FairnessRecord, RunRecord
 from learner.training import TrainState
+from learner.weights import Members
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def resume(
     governor: Governor,
     record: RunRecord,
     fairness: FairnessRecord,
+    members: Members | None = None,
     steps_in_replay: int,
     steps_noted: int,
     steps_before: int = 0,
@@ -45,6 +47,8 @@ def resume(
         governor: new; receives the counters.
         record: new; receives the results so far.
         fairness: new; receives the counts so far.
+        members: new; receives those of the checkpoint, and removes files of all others. None: the
+            run has no pool.
         steps_in_replay: env_steps ever inserted into replay, as restored.
         steps_noted: env_steps counted in this launch's journal.
         steps_before: env_steps counted in the previous launch's journal.
@@ -61,6 +65,8 @@ def resume(
     budget = run.config.budget.env_steps
     _check_inherited(run, steps_in_replay)
     if state is None:
+        if members is not None:
+            members.restore(None, 0)
         env_steps, train_steps = min(budget, max(steps_in_replay, steps_noted)), 0
         if run.lineage is not None and run.lineage.weights_digest:
             train_steps = _take_parents_weights(run, training)
@@ -77,6 +83,8 @@ def resume(
     governor.restore(env_steps=env_steps, train_steps=train_steps)
     record.restore(state["record"], env_steps=env_steps, train_steps=train_steps)
     fairness.restore(state["fairness"])
+    if members is not None:
+        members.restore(state["league"], train_steps)
     training.restore(state)
     log.info(
         "resumed at train_step %d with %d env_steps, of which replay holds %d",

@@ -51,7 +51,7 @@ def main() -> None:
                 listens_at,
                 stop,
                 folder=run.directory / name,
-                steps=trajectories_table(run.env_spec),
+                steps=trajectories_table(run.env_spec, has_movers=run.config.league.has_pool),
                 networks=run.config.cluster.replay_networks,
                 in_order=run.config.cluster.deterministic,
                 check_lease=lease.check,

@@ -17,7 +17,9 @@ TRAJECTORIES = "trajectories_4"
 version of the format; it grows with every change."""
 TRAJECTORIES_WITH_GROUPS = "trajectories_5"
 """The same with groups of columns that only some environments need (``row_layout``)."""
-TRAJECTORIES_IN_USE = (TRAJECTORIES, TRAJECTORIES_WITH_GROUPS)
+TRAJECTORIES_WITH_MOVERS = "trajectories_6"
+"""The same in a run with a pool of opponents, whose rows say whose weights moved."""
+TRAJECTORIES_IN_USE = (TRAJECTORIES, TRAJECTORIES_WITH_GROUPS, TRAJECTORIES_WITH_MOVERS)
 """A service has one of them."""
 STORED_STEPS = "stored_steps"
 """The same windows again, drawn uniformly; only if priorities are refreshed."""
@@ -27,8 +29,10 @@ TRAINING_QUEUE = "training_queue"
 _NO_LIMIT = 2**31 - 1  # Reverb's largest value
 
 
-def trajectories_table(spec: EnvSpec) -> str:
-    """Return the name of the steps' table for an environment."""
+def trajectories_table(spec: EnvSpec, *, has_movers: bool = False) -> str:
+    """Return the name of the steps' table for an environment, ``has_movers`` with a pool."""
+    if has_movers:
+        return TRAJECTORIES_WITH_MOVERS
     return TRAJECTORIES_WITH_GROUPS if has_optional_groups(spec) else TRAJECTORIES
 
 

@@ -66,6 +66,13 @@ def check_fork(fork: Fork, config: Config, spec: EnvSpec) -> None:
         raise ConfigError(
             f"env.id: got {now}, but {parent.run_id}'s replay was recorded with {before}"
         )
+    if config.league.has_pool != parent.config.league.has_pool:
+        says = "say" if parent.config.league.has_pool else "do not say"
+        raise ConfigError(
+            f"league.pool_share: got {config.league.pool_share}, wanted "
+            f"{parent.config.league.pool_share}: {parent.run_id}'s steps {says} whose weights "
+            "moved"
+        )
     if corrects_behaviour(config):
         _check_behaviour(parent, config, got, there)
     if fork.train_step is not None:
@@ -160,6 +167,11 @@ def check_frozen(config: Config, steps_inserted: int) -> None:
         "cluster.num_actors": 1,  # the least that a config may say; none is started
     }
     _require(flatten(config_to_dict(config)), fixed, "a frozen replay has")
+    if config.league.has_pool:
+        raise ConfigError(
+            f"league.pool_share: got {config.league.pool_share} with a frozen replay, wanted 0: "
+            "nobody plays"
+        )
 
 
 def _require(got: dict[str, Any], wanted: dict[str, Any], what: str) -> None:

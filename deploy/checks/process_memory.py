@@ -69,13 +69,14 @@ def process_memory(config: Config, spec: EnvSpec) -> dict[str, int]:
         )
     )
     episodes = max(config.evaluator.num_episodes, config.evaluator.final_num_episodes)
+    league, ladder_games = config.league, config.league.ladder_games
     roots = min(_MOST_ROOTS, learner.batch_size * (config.agent.num_unroll_steps + 1))
     grown = {
         "replay": _relay_bytes(config),
         "learner": _BATCHES_HELD * batch + _trained_stacks(learner) * learner.batch_size * stack,
         "reanalyzer": _BATCHES_HELD * batch + roots * reanalysed,
-        "actor": config.most_envs * played,
-        "evaluator": episodes * evaluated,
+        "actor": (config.most_envs + league.num_pool_envs(config.most_envs)) * played,
+        "evaluator": (max(episodes, ladder_games) + ladder_games // 2) * evaluated,
     }
     return {role: alone + grown.get(role, 0) for role, alone in _ALONE.items()}
 

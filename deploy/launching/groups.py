@@ -135,6 +135,11 @@ _USED_IF: dict[tuple[str, ...], Callable[[Values], bool]] = {
     ("env.atari.",): lambda values: values["env.id"].startswith("ALE/"),
     ("league.",): lambda values: is_turn_game(values["env.id"]),
     (
+        *("league.snapshot_interval", "league.capacity", "league.sampling", "league.power"),
+        *("league.uniform_share", "league.baseline_share", "league.ladder_games"),
+    ): lambda values: values["league.pool_share"],
+    ("league.power",): lambda values: values["league.sampling"] == "pfsp_hard",
+    (
         *("search.root_", "search.pb_c_", "search.unvisited_q", "search.gumbel_"),
         *("search.prior", "search.num_threads", "compat.stale_prefix_bounds"),
         *("compat.recomputed_bounds", "compat.root_visit_without_value"),

@@ -2,6 +2,7 @@
 
 from deploy.results.ended_run import EndedRun, ended_run, run_at
 from deploy.results.fairness import read_stamp, unfair
+from deploy.results.ladder import ladder_lines
 from deploy.results.next_steps import DEFAULT_CPU_PRESET, own_command, resume_advice, try_next
 from deploy.results.on_disk import wandb_folders
 from deploy.results.scaling import read_scaling_run, scaling_points, scaling_table
@@ -17,6 +18,7 @@ __all__ = [
     "ended_run",
     "find_runs",
     "format_duration",
+    "ladder_lines",
     "own_command",
     "read_rows",
     "read_scaling_run",

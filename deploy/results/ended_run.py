@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.results.ladder import ladder_lines, saved_ladder
 from deploy.results.next_steps import resume_advice
 from deploy.results.summary import summary_lines
 from efficientzero.runs.results.run_summary import SUMMARY_FILE
@@ -50,7 +51,7 @@ class EndedRun:
         if not self.is_complete and not self.summary.get("eval_is_final"):
             is_served = not self.run.config.cluster.bind_host.startswith("127.")
             lines.append(f"{'resume':<10} {resume_advice(self.run, is_served=is_served)}")
-        return lines
+        return [*lines, *ladder_lines(saved_ladder(self.run.directory))]
 
     def as_values(self) -> dict[str, Any]:
         """Return it as JSON values, with the keys that a running run's status has."""
@@ -69,6 +70,7 @@ class EndedRun:
             "eval_is_final": self.summary.get("eval_is_final"),
             "warnings": [line["message"] for line in self.summary.get("collapse", [])],
             "directory": str(self.run.directory),
+            **({"ladder": ladder} if (ladder := saved_ladder(self.run.directory)) else {}),
         }
 
 

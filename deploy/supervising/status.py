@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deploy.results import EndedRun, ended_run, run_at
+from deploy.results import EndedRun, ended_run, ladder_lines, run_at
 from efficientzero.process.options import parse_options, port_problem
 from efficientzero.rpc.channel import AWAY, credentials_problem, open_channel, reason_of
 from efficientzero.rpc.credentials import (
@@ -30,7 +30,14 @@ from efficientzero.rpc.credentials import (
     CredentialsError,
     use_local_credentials,
 )
-from efficientzero.rpc.stubs import cluster_pb2, cluster_pb2_grpc, run_pb2, run_pb2_grpc
+from efficientzero.rpc.stubs import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    league_pb2,
+    league_pb2_grpc,
+    run_pb2,
+    run_pb2_grpc,
+)
 from efficientzero.runs.results.run_summary import SUMMARY_FILE
 from efficientzero.runs.run_folder import RunInfo
 
@@ -87,6 +94,7 @@ def _show(options: _Options) -> int:
         return _show_ended(ended, options)
     try:
         status, cluster = fetch(address)
+        ladder = fetch_ladder(address) if status.has_ladder else []
         problem = other_run(status, run) if run is not None else ""
     except grpc.RpcError as error:
         missing = credentials_problem(address) if _is_away(error) else ""
@@ -94,7 +102,7 @@ def _show(options: _Options) -> int:
             raise CredentialsError(missing) from error
         problem = f"{_verb(error)} from {address}: {reason_of(error)}"
     if not problem:
-        _show_running(status, cluster, options)
+        _show_running(status, cluster, ladder, options)
         return 0
     run = known
     ended = ended or (ended_run(run) if run is not None else None)
@@ -123,14 +131,18 @@ def _show_ended(ended: EndedRun, options: _Options) -> int:
 
 
 def _show_running(
-    status: run_pb2.RunStatus, cluster: cluster_pb2.Cluster, options: _Options
+    status: run_pb2.RunStatus,
+    cluster: cluster_pb2.Cluster,
+    ladder: list[dict[str, Any]],
+    options: _Options,
 ) -> None:
     if options.json:
-        print(json.dumps(as_values(status, cluster)))
+        values = as_values(status, cluster)
+        print(json.dumps({**values, "ladder": ladder} if ladder else values))
         return
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     console.print(process_table(cluster))
-    for line in summary(status, cluster):
+    for line in (*summary(status, cluster), *ladder_lines(ladder)):
         console.print(Text(line), highlight=False, soft_wrap=True)
 
 
@@ -173,6 +185,16 @@ def fetch(address: str) -> tuple[run_pb2.RunStatus, cluster_pb2.Cluster]:
             cluster_pb2.GetClusterRequest(), timeout=_ANSWER_S
         )
     return status, cluster
+
+
+def fetch_ladder(address: str) -> list[dict[str, Any]]:
+    """Ask the learner of a run with a pool for its ladder, a dict a player; raise as ``fetch``."""
+    with open_channel(address) as channel:
+        ladder = league_pb2_grpc.LeagueServiceStub(channel).GetLadder(
+            league_pb2.GetLadderRequest(), timeout=_ANSWER_S
+        )
+    names = [field.name for field in league_pb2.LadderPlayer.DESCRIPTOR.fields]
+    return [{name: getattr(player, name) for name in names} for player in ladder.players]
 
 
 _STATE_COLUMN = 3

@@ -42,6 +42,7 @@ from efficientzero.config.image_sizes import downsample_of, latent_size, trunk_o
 from efficientzero.config.preset_files import PRESETS, load_preset, preset_of_env
 from efficientzero.config.role_fields import (
     ActorConfig,
+    LeagueConfig,
     LearnerConfig,
     ReanalyzerConfig,
     ReplayConfig,
@@ -86,6 +87,7 @@ __all__ = [
     "ConfigError",
     "EnvConfig",
     "EnvKwargs",
+    "LeagueConfig",
     "LearnerConfig",
     "NetworkConfig",
     "ReanalyzerConfig",

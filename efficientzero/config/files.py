@@ -91,6 +91,14 @@ _LATER_NAMED = {
     "learner.continuous_policy_loss": "auto",
     "learner.entropy_coefficient": 0.0,
     "search.gumbel_q_range": "node",
+    "league.pool_share": 0.0,
+    "league.snapshot_interval": 1_000,
+    "league.capacity": 20,
+    "league.sampling": "pfsp_hard",
+    "league.power": 2.0,
+    "league.uniform_share": 0.1,
+    "league.baseline_share": 0.0,
+    "league.ladder_games": 0,
 }
 """Append new fields, with their defaults: names that earlier fields have in groups stay theirs."""
 

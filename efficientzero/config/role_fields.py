@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,8 +231,35 @@ class EvaluatorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeagueConfig:
-    """Opponents in games of two players."""
+    """Opponents in games of two players: fixed ones, and a pool of the run's own past weights."""
 
     baselines: tuple[str, ...] = ("random",)
     """Fixed opponents of every evaluation, half of the games in each seat: random, minimax (small
     games) and mcts-<n> (OpenSpiel's). Returns are the scores against the first one."""
+    pool_share: float = 0.0
+    """Share of an actor's environments that play against members of the pool, which are past
+    weights. 0: no pool, and of the others only baselines count."""
+    snapshot_interval: int = 1_000
+    """Train_steps between members; a multiple of learner.publish_interval."""
+    capacity: int = 20
+    """Members kept."""
+    sampling: Literal["uniform", "pfsp_hard", "pfsp_variance", "newest"] = "pfsp_hard"
+    """How members are drawn. pfsp_hard: mostly those that win; pfsp_variance: mostly equals."""
+    power: float = 2.0
+    """pfsp_hard: a member that loses the share x of its games counts (1 - x)^power."""
+    uniform_share: float = 0.1
+    """Share of members that are drawn uniformly."""
+    baseline_share: float = 0.0
+    """Share of the pool's games that are against baselines in place of members."""
+    ladder_games: int = 0
+    """Games of each evaluation against each of the oldest, the middle and the newest member, an
+    even number. 0: against the baselines only."""
+
+    @property
+    def has_pool(self) -> bool:
+        """Whether past weights are kept and played against."""
+        return self.pool_share > 0
+
+    def num_pool_envs(self, num_envs: int) -> int:
+        """Return how many of an actor's environments play against the pool."""
+        return math.ceil(round(self.pool_share * num_envs, _DIGITS))

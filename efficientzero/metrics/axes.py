@@ -12,6 +12,7 @@ _PROGRESS = {
     "reanalyzer": "reanalyzer/train_steps",
     "replay": "replay/steps_inserted",
     "eval": "eval/env_steps",
+    "league": "learner/train_steps",
 }
 """First part of a metric's name -> the axis of metrics about learning."""
 

@@ -41,7 +41,10 @@ are bugs.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": "efficientzero.RunService"}],
+            "name": [
+                {"service": "efficientzero.RunService"},
+                {"service": "efficientzero.LeagueService"},
+            ],
             "retryPolicy": {
                 "maxAttempts": 5,
                 "initialBackoff": "0.1s",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import metadata
 
-PROTOCOL = 8
+PROTOCOL = 9
 """Number of the messages in ``protos/``, the records in replay and the way there; grows with every
 change to them."""
 

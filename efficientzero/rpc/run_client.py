@@ -66,10 +66,11 @@ class RunClient:
             patience_s: seconds that a call keeps trying while the learner does not answer.
         """
         self._address, self._stop, self._patience_s = address, stop, patience_s
-        self._channel = open_channel(address)
-        self._stub = run_pb2_grpc.RunServiceStub(self._channel)
+        self.channel = open_channel(address)
+        """The connection, for stubs of the learner's other services."""
+        self._stub = run_pb2_grpc.RunServiceStub(self.channel)
         # Distinguishes this process from earlier ones of the same index; no part of the seed tree.
-        self._member, self._index = member or secrets.randbits(62) + 1, index
+        self.member, self._index = member or secrets.randbits(62) + 1, index
         self._answered: dict[int, int] = {}  # newest answered request number, by actor index
         self.latest_train_step: int | None = None
         """Train_step of the newest acting weights published at the time of the last grant."""
@@ -89,7 +90,7 @@ class RunClient:
 
     def close(self) -> None:
         """Close the connection."""
-        self._channel.close()
+        self.channel.close()
 
     def acquire_env_steps(
         self, actor_index: int, *, completed: int, wanted: int, wait_s: float
@@ -109,10 +110,10 @@ class RunClient:
             completed=completed,
             wanted=wanted,
             wait_seconds=wait_s,
-            incarnation=self._member,
+            incarnation=self.member,
             request=number,
         )
-        reply = self._call(self._stub.AcquireEnvSteps, request, wait_s=wait_s)
+        reply = self.call(self._stub.AcquireEnvSteps, request, wait_s=wait_s)
         if reply is None:
             return Grant(0, False, Phase.COLLECTING)
         self._answered[actor_index] = number
@@ -139,9 +140,9 @@ class RunClient:
             train_step=train_step,
             wait_seconds=wait_s,
             reanalyzer_index=self._index,
-            member=self._member,
+            member=self.member,
         )
-        reply = self._call(self._stub.AcquireBatch, request, wait_s=wait_s)
+        reply = self.call(self._stub.AcquireBatch, request, wait_s=wait_s)
         if reply is None or not reply.granted:
             return None
         return BatchTurn(reply.target_train_step, reply.keys, reply.priorities)
@@ -154,9 +155,9 @@ class RunClient:
             LearnerRefused: the learner refused the report.
         """
         request = run_pb2.ReportEpisodesRequest(
-            actor_index=actor_index, episodes=_episode_results(episodes), member=self._member
+            actor_index=actor_index, episodes=_episode_results(episodes), member=self.member
         )
-        return self._call(self._stub.ReportEpisodes, request) is not None
+        return self.call(self._stub.ReportEpisodes, request) is not None
 
     def report_evaluation(
         self,
@@ -185,10 +186,10 @@ class RunClient:
             is_final=is_final,
             episodes=_episode_results(episodes),
             seconds=seconds,
-            member=self._member,
+            member=self.member,
             scores=[run_pb2.BaselineScore(**score._asdict()) for score in scores],
         )
-        return self._call(self._stub.ReportEvaluation, request) is not None
+        return self.call(self._stub.ReportEvaluation, request) is not None
 
     def status(self) -> run_pb2.RunStatus | None:
         """Return the run's counters, or None on stop.
@@ -196,15 +197,26 @@ class RunClient:
         Raises:
             LearnerUnavailable: no answer within the client's patience.
         """
-        return self._call(self._stub.GetStatus, run_pb2.GetStatusRequest())
+        return self.call(self._stub.GetStatus, run_pb2.GetStatusRequest())
 
-    def _call(
+    def call(
         self,
         method: grpc.UnaryUnaryMultiCallable[_Request, _Reply],
         request: _Request,
         *,
         wait_s: float = 0.0,
     ) -> _Reply | None:
+        """Call a method of the learner, of a stub on ``channel``; return None on stop.
+
+        Args:
+            method: takes and returns one message.
+            request: the message.
+            wait_s: seconds that the learner may hold the call.
+
+        Raises:
+            LearnerUnavailable: no answer in ``wait_s`` and the client's patience.
+            LearnerRefused: the learner refused the request.
+        """
         reason = WaitReason(f"an answer of the learner at {self._address}", after_s=wait_s + 10.0)
         call = method.future(request, timeout=wait_s + self._patience_s, wait_for_ready=True)
         try:

@@ -65,17 +65,20 @@ class WeightClient:
         expected: Mapping[str, Tensor],
         stop: StopSignal,
         *,
+        member: int = 0,
         poll_s: float = _POLL_S,
     ) -> None:
         """Start to fetch from ``host:port`` in a separate thread.
 
         Args:
             address: of the learner, which need not run yet.
-            kind: LATEST or TARGET.
+            kind: LATEST, TARGET, or MEMBER of the pool of opponents.
             expected: tensors of the names, shapes and dtypes to receive.
             stop: ends the thread and every wait.
+            member: which one, from 1.
             poll_s: seconds between checks for newer weights.
         """
+        self._member = member
         self._address, self._kind, self._stop, self._poll_s = address, kind, stop, poll_s
         self._expected = dict(expected)
         # The format adds names and a header to the tensors; a far larger message is not ours.
@@ -209,7 +212,9 @@ class WeightClient:
                 self._is_awaited = False
 
     def _pull(self, known_version: int) -> Weights | None:
-        request = weights_pb2.GetWeightsRequest(kind=self._kind, known_version=known_version)
+        request = weights_pb2.GetWeightsRequest(
+            kind=self._kind, known_version=known_version, member=self._member
+        )
         call = self._stub.GetWeights(request, timeout=_PULL_DEADLINE_S, wait_for_ready=True)
         with self._changed:
             self._call = call

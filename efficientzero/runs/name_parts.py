@@ -167,7 +167,8 @@ def whole_parts(name: str, most: int) -> str:
 def short_names(keys: list[str]) -> dict[str, str]:
     """Map each dotted key to the shortest end of it that no other key shares.
 
-    Fields that were added later also leave the abbreviations and initials of those before them.
+    Fields that were added later take no name of those before them, and leave their abbreviations
+    and initials.
     """
     return dict(_short_names(tuple(keys)))
 
@@ -176,9 +177,13 @@ def short_names(keys: list[str]) -> dict[str, str]:
 def _short_names(keys: tuple[str, ...]) -> dict[str, str]:
     ends = {key: _ends(key) for key in keys}
     shared = Counter(end for of_key in ends.values() for end in of_key)
-    names = {key: next((end for end in ends[key] if shared[end] == 1), key) for key in keys}
     later = set(LATER_NAMED_FIELDS) & set(keys)
-    earlier = {key: name for key, name in names.items() if key not in later}
+    before = [key for key in keys if key not in later]
+    shared_before = Counter(end for key in before for end in ends[key])
+    earlier = {
+        key: next((end for end in ends[key] if shared_before[end] == 1), key) for key in before
+    }
+    names = dict.fromkeys(keys, "") | earlier
     longer = _abbreviations(earlier)
     taken = {*longer.values(), *_initials_among(earlier, longer).values()}
     for key in later:

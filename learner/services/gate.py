@@ -21,7 +21,11 @@ from learner.services.held_calls import HeldCalls
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 READ_ONLY = frozenset(
-    ("/efficientzero.RunService/GetStatus", "/efficientzero.ClusterService/GetCluster")
+    (
+        "/efficientzero.RunService/GetStatus",
+        "/efficientzero.ClusterService/GetCluster",
+        "/efficientzero.LeagueService/GetLadder",
+    )
 )
 """Methods allowed with the token for reading."""
 

@@ -40,6 +40,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         is_closing: Callable[[], bool],
         cause: Callable[[], str] = lambda: "",
         claims: Claims | None = None,
+        has_ladder: bool = False,
         run_uid: str = "",
     ) -> None:
         """Keep the parts.
@@ -51,11 +52,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             is_closing: returns true once long polls should end.
             cause: returns why the learner waits, if that is known.
             claims: checks workers' reports; None: reports are not checked.
+            has_ladder: the league service answers, too.
             run_uid: of the run.
         """
         self._governor, self._record, self._publisher = governor, record, publisher
         self._is_closing, self._cause = is_closing, cause
-        self._claims, self._run_uid = claims, run_uid
+        self._claims, self._has_ladder, self._run_uid = claims, has_ladder, run_uid
         self._lock_step = governor if isinstance(governor, LockStepGovernor) else None
 
     def AcquireEnvSteps(  # noqa: N802
@@ -184,6 +186,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             final_evaluation_received=record.final_evaluation_received,
             cause=self._cause(),
             run_uid=self._run_uid,
+            has_ladder=self._has_ladder,
         )
 
     def _check_place(

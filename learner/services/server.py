@@ -22,16 +22,17 @@ from efficientzero.rpc.credentials import (
     read_token,
     server_credentials,
 )
-from efficientzero.rpc.stubs import cluster_pb2_grpc, run_pb2_grpc
+from efficientzero.rpc.stubs import cluster_pb2_grpc, league_pb2_grpc, run_pb2_grpc
 from learner.pacing import Governor
 from learner.records import RunRecord
 from learner.services.claims import Claims
 from learner.services.cluster_service import ClusterServicer
 from learner.services.gate import Gate
 from learner.services.held_calls import HeldCalls
+from learner.services.league_service import LeagueServicer
 from learner.services.run_service import RunServicer
 from learner.services.weight_service import weight_service
-from learner.weights import WeightPublisher
+from learner.weights import League, WeightPublisher
 
 _MAX_THREADS = 1_024
 """Threads are made when a call finds none idle, and a waiting actor holds one. So this only has to
@@ -59,6 +60,7 @@ class GrpcServer:
         record: RunRecord,
         cluster: ClusterServicer | None = None,
         claims: Claims | None = None,
+        league: League | None = None,
         run_uid: str = "",
     ) -> None:
         """Listen at ``host:port`` (port 0: a free one) and serve at once.
@@ -70,6 +72,7 @@ class GrpcServer:
             record: takes results.
             cluster: gives places to workers; None: no worker can join.
             claims: checks workers' reports; None: reports are not checked.
+            league: draws opponents; None: the run has no pool, and no service for one.
             run_uid: of the run.
 
         Raises:
@@ -86,6 +89,7 @@ class GrpcServer:
             is_closing=self._closing.is_set,
             cause=(lambda: "") if cluster is None else cluster.cause,
             claims=claims,
+            has_ladder=league is not None,
             run_uid=run_uid,
         )
         self._server = grpc.server(
@@ -107,6 +111,11 @@ class GrpcServer:
         run_pb2_grpc.add_RunServiceServicer_to_server(servicer, self._server)
         if cluster is not None:
             cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
+        if league is not None:
+            matches = LeagueServicer(
+                league, publisher, is_closing=self._closing.is_set, claims=claims
+            )
+            league_pb2_grpc.add_LeagueServiceServicer_to_server(matches, self._server)
         try:
             if folder is None or not has_tls(folder):
                 port = self._server.add_insecure_port(address)

@@ -36,11 +36,14 @@ class WeightServicer:
     ) -> Iterator[bytes]:
         """Yield the newest snapshot's serialised messages: its header, then its bytes in order."""
         del context
-        if request.kind not in WEIGHT_KINDS:
-            raise CallRefused(f"kind: got {request.kind}, wanted {WEIGHT_KINDS}")
-        snapshot = self._publisher.newest(request.kind)
+        if request.kind == weights_pb2.MEMBER:
+            snapshot = self._publisher.member(request.member)
+        elif request.kind in WEIGHT_KINDS:
+            snapshot = self._publisher.newest(request.kind)
+        else:
+            raise CallRefused(f"kind: got {request.kind}, wanted {WEIGHT_KINDS} or a member")
         # Equal, not "at least": a client of an earlier learner may know a higher version.
         if snapshot is None or snapshot.version == request.known_version:
             return
         yield from snapshot.messages
-        self._publisher.count_sent(len(snapshot.payload))
+        self._publisher.count_sent(snapshot.num_bytes)

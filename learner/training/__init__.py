@@ -15,6 +15,7 @@ from learner.training.ranks import (
     State,
     Step,
     device_of_rank,
+    join_ranks,
     meeting_point,
 )
 from learner.training.statistics import UpdateStatistics, training_statistics
@@ -41,6 +42,7 @@ __all__ = [
     "describe_network",
     "device_of_rank",
     "eval_values",
+    "join_ranks",
     "local_targets",
     "make_optimizer",
     "meeting_point",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from efficientzero.rpc.stubs import weights_pb2
 from efficientzero.rpc.weights_codec import encode_weights
+from learner.weights.members import Members
 from learner.weights.publisher import WeightPublisher
 
 _PATIENCE_S = 120.0
@@ -23,9 +24,21 @@ _NUM_COPIES = 2
 class Publications:
     """Pending publications, in order; use from one thread."""
 
-    def __init__(self, publisher: WeightPublisher, *, dtype: torch.dtype = torch.float32) -> None:
-        """Publish through ``publisher``; see ``encode_weights`` for ``dtype``."""
-        self._publisher, self._dtype = publisher, dtype
+    def __init__(
+        self,
+        publisher: WeightPublisher,
+        *,
+        dtype: torch.dtype = torch.float32,
+        members: Members | None = None,
+    ) -> None:
+        """Publish through ``publisher``.
+
+        Args:
+            publisher: of all kinds.
+            dtype: see ``encode_weights``.
+            members: of the pool, which acting weights join as they are published; None: no pool.
+        """
+        self._publisher, self._dtype, self._members = publisher, dtype, members
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._copies = [_Copy() for _ in range(_NUM_COPIES)]
         self._futures: list[Future[None]] = []  # oldest first, one for each copy in use
@@ -43,6 +56,7 @@ class Publications:
 
         Raises:
             ValueError: an earlier publication failed: its tensors were not finite.
+            OSError: an earlier publication failed: its file of a member could not be written.
             TimeoutError: an earlier publication is still pending after two minutes.
         """
         self._look_after(_NUM_COPIES - 1)
@@ -69,6 +83,8 @@ class Publications:
         payload = encode_weights(copy.on_host(), dtype=self._dtype)
         for kind in kinds:
             self._publisher.publish_encoded(kind, payload, train_step)
+        if self._members is not None and weights_pb2.LATEST in kinds:
+            self._members.admit(payload, train_step)
 
 
 class _Copy:

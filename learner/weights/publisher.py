@@ -34,6 +34,8 @@ class Snapshot:
     version: int
     train_step: int
     payload: bytes
+    """Empty for a member: nobody but its clients reads it, and the messages have it."""
+    num_bytes: int
     messages: tuple[bytes, ...]
     """The serialised stream, made once: serialising it for each of many clients would hold the GIL,
     and delay the learner."""
@@ -50,6 +52,7 @@ class WeightPublisher:
         self._first_version = 1 + incarnation * _VERSIONS_PER_INCARNATION
         self._lock = threading.Lock()
         self._snapshots: dict[int, Snapshot] = {}
+        self._members: dict[int, Snapshot] = {}  # by number
         self._bytes_sent = 0
 
     def publish(
@@ -72,26 +75,36 @@ class WeightPublisher:
         self, kind: weights_pb2.WeightsKind, payload: bytes, train_step: int
     ) -> int:
         """Publish weights that are encoded already; return their version."""
-        header = weights_pb2.WeightsHeader(
-            kind=kind,
-            train_step=train_step,
-            total_bytes=len(payload),
-            crc32=zlib.crc32(payload),
-        )
-        chunks = tuple(
-            weights_pb2.WeightsMessage(
-                chunk=payload[start : start + _CHUNK_BYTES]
-            ).SerializeToString()
-            for start in range(0, len(payload), _CHUNK_BYTES)
-        )
+        header, chunks = _message_parts(kind, payload, train_step)
         with self._lock:
             before = self._snapshots.get(kind)
             version = header.version = before.version + 1 if before else self._first_version
             first = weights_pb2.WeightsMessage(header=header).SerializeToString()
-            self._snapshots[kind] = Snapshot(version, train_step, payload, (first, *chunks))
+            self._snapshots[kind] = Snapshot(
+                version, train_step, payload, len(payload), (first, *chunks)
+            )
         name = weights_pb2.WeightsKind.Name(kind).lower()
         log.debug("published %s weights %d of train_step %d", name, version, train_step)
         return version
+
+    def publish_member(self, number: int, payload: bytes, train_step: int) -> None:
+        """Serve a member of the pool, whose weights never change, until it is dropped."""
+        header, chunks = _message_parts(weights_pb2.MEMBER, payload, train_step)
+        header.version = self._first_version
+        first = weights_pb2.WeightsMessage(header=header).SerializeToString()
+        snapshot = Snapshot(header.version, train_step, b"", len(payload), (first, *chunks))
+        with self._lock:
+            self._members[number] = snapshot
+
+    def drop_member(self, number: int) -> None:
+        """Forget a member; streams that have begun end as usual."""
+        with self._lock:
+            self._members.pop(number, None)
+
+    def member(self, number: int) -> Snapshot | None:
+        """Return a member's snapshot, or None if there is no such member (any more)."""
+        with self._lock:
+            return self._members.get(number)
 
     @property
     def bytes_sent(self) -> int:
@@ -107,6 +120,20 @@ class WeightPublisher:
         """Return the newest snapshot of ``kind``, or None before the first."""
         with self._lock:
             return self._snapshots.get(kind)
+
+
+def _message_parts(
+    kind: weights_pb2.WeightsKind, payload: bytes, train_step: int
+) -> tuple[weights_pb2.WeightsHeader, tuple[bytes, ...]]:
+    """Return the header, still without a version, and the serialised chunks."""
+    header = weights_pb2.WeightsHeader(
+        kind=kind, train_step=train_step, total_bytes=len(payload), crc32=zlib.crc32(payload)
+    )
+    chunks = tuple(
+        weights_pb2.WeightsMessage(chunk=payload[start : start + _CHUNK_BYTES]).SerializeToString()
+        for start in range(0, len(payload), _CHUNK_BYTES)
+    )
+    return header, chunks
 
 
 class PublishedTarget:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from efficientzero.config import Config, is_published
 from efficientzero.rpc.stubs import weights_pb2
+from learner.weights.members import Members
 from learner.weights.publications import Publications
 from learner.weights.publisher import PublishedTarget, WeightPublisher
 from learner.weights.target_lag import TargetLag
@@ -25,12 +26,22 @@ class Publishing:
     """Publishes a network's weights during training; use from one thread."""
 
     def __init__(
-        self, live: Mapping[str, Tensor], config: Config, publisher: WeightPublisher
+        self,
+        live: Mapping[str, Tensor],
+        config: Config,
+        publisher: WeightPublisher,
+        members: Members | None = None,
     ) -> None:
-        """Publish ``live``, tensors that training updates in place, through ``publisher``."""
+        """Publish ``live``, tensors that training updates in place, through ``publisher``.
+
+        ``members`` of the pool get some of the acting weights; None: there is no pool.
+        """
         learner = self._learner = config.learner
         self._is_waited_for = config.cluster.deterministic
-        self._publications = Publications(publisher, dtype=_DTYPES[learner.weights_dtype])
+        self._members = members
+        self._publications = Publications(
+            publisher, dtype=_DTYPES[learner.weights_dtype], members=members
+        )
         self.target_lag = TargetLag(config.compat.target_weights_lag)
         """Weights that wait to be published as targets."""
         self._average = (
@@ -80,6 +91,7 @@ class Publishing:
 
     def row(self) -> dict[str, float]:
         """Return metrics; waits for the device."""
-        if self._average is None:
-            return {}
-        return {"learner/weight_average_distance": self._average.distance()}
+        row = {} if self._members is None else self._members.league.row()
+        if self._average is not None:
+            row["learner/weight_average_distance"] = self._average.distance()
+        return row

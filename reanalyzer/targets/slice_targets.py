@@ -165,6 +165,23 @@ def policy_mask(ends: SliceEnds, num_unroll_steps: int) -> Bool:
     return np.arange(num_unroll_steps + 1) < ends.offsets[:, None]
 
 
+def stored_policies(slices: SliceBatch, exists: Bool) -> F32:
+    """Return what actors' searches found, as policy targets f32 [B, K + 1, W].
+
+    All 0, which is no target, past the end, and where an opponent moved: its weights are others.
+
+    Args:
+        slices: B of them.
+        exists: bool [B, K + 1] from ``policy_mask``.
+    """
+    num_policies = exists.shape[1]
+    is_own = exists
+    if slices.movers.size:
+        is_own = exists & (slices.movers[:, :num_policies] == 0)
+    stored = slices.search_policies[:, :num_policies]
+    return np.where(is_own[:, :, None], stored, 0.0).astype(np.float32)
+
+
 class SlotTargets(NamedTuple):
     """What training reads of continuous actions; X is 0 where actions are discrete."""
 

@@ -44,6 +44,7 @@ from reanalyzer.targets.slice_targets import (
     bootstrap_legal_actions,
     policy_mask,
     slice_ends,
+    stored_policies,
     stored_slots,
     value_prefix_targets,
 )
@@ -242,8 +243,7 @@ class TargetMaker:
         """
         action_values, slots = others
         num_policies = exists.shape[1]
-        stored = slices.search_policies[:, :num_policies]
-        policies = np.where(exists[:, :, None], stored, 0.0).astype(np.float32)
+        policies = stored_policies(slices, exists)
         policy_cells = np.zeros_like(needs.values)
         policy_cells[:, :num_policies] = exists & self._chosen(len(exists))[:, None]
         cells = policy_cells.copy()

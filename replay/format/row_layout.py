@@ -34,8 +34,14 @@ class Group(NamedTuple):
 class RowLayout:
     """The groups of a run's rows, in order; what a group of width 0 would hold takes no byte."""
 
-    def __init__(self, spec: EnvSpec, policy: PolicyShape) -> None:
-        """Lay out the rows of an environment; 7 + W columns if it has none of what is optional."""
+    def __init__(self, spec: EnvSpec, policy: PolicyShape, *, has_movers: bool = False) -> None:
+        """Lay out the rows of an environment; 7 + W columns if it has none of what is optional.
+
+        Args:
+            spec: of the environment.
+            policy: sizes of a policy.
+            has_movers: rows say whose weights moved, in runs with a pool of opponents.
+        """
         self.num_actions = spec.num_actions
         """A."""
         num_words = -(-spec.num_actions // _FLAGS_PER_WORD) if spec.has_legal_actions else 0
@@ -50,6 +56,7 @@ class RowLayout:
             Group("env_step", 0, _MAX_ENV_STEP),
             Group("legal actions", 0, 2**_FLAGS_PER_WORD - 1, num_words),
             Group("to_play", 0, 1, has_players),
+            Group("mover", 0, MAX_EXACT_INTEGER, int(has_movers)),
             Group("continuous action", -1 - _ROUNDING, 1 + _ROUNDING, spec.action_size),
             Group("search policy", 0, 1 + _ROUNDING, policy.width),
             Group(

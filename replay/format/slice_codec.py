@@ -53,6 +53,7 @@ class SliceCodec:
         frames_per_block: int,
         whole_behaviour: bool = False,
         sampled_actions: int = 0,
+        has_movers: bool = False,
     ) -> None:
         """Fix the shapes of everything packed or unpacked.
 
@@ -62,6 +63,7 @@ class SliceCodec:
             frames_per_block: steps in a block.
             whole_behaviour: unpack actions and policies of all K + n steps of a window.
             sampled_actions: W with continuous actions; others do not read it.
+            has_movers: steps say whose weights moved, in runs with a pool of opponents.
         """
         self._env_spec = env_spec
         self._num_stacked = env_spec.num_stacked_frames
@@ -75,7 +77,8 @@ class SliceCodec:
         """Frames in a window: S + K + n."""
         self.frames_per_block = frames_per_block
         self._policy_shape = PolicyShape.of(env_spec, sampled_actions)
-        self._layout = RowLayout(env_spec, self._policy_shape)
+        self._has_movers = has_movers
+        self._layout = RowLayout(env_spec, self._policy_shape, has_movers=has_movers)
         self._has_groups = has_optional_groups(env_spec)
         self._first, self._policy = self._layout.first, self._layout.columns("search policy")
         self.num_places = frames_per_block + self._num_stacked - 1
@@ -112,7 +115,7 @@ class SliceCodec:
         )
         if not self._has_groups:
             return packer.add(step.frame, numbers, step.search_policy)
-        groups = self._groups(step.legal_actions, step.to_play, step.continuous_action)
+        groups = self._groups(step.legal_actions, step.to_play, step.mover, step.continuous_action)
         policy = step.search_policy
         if self._policy_shape.action_size:
             assert step.policy_actions is not None
@@ -138,6 +141,7 @@ class SliceCodec:
         self,
         legal_actions: Bool | None,
         to_play: int,
+        mover: int = 0,
         continuous_action: F32 | None = None,
     ) -> tuple[float, ...]:
         """Return the numbers of a row's optional groups, in the order of the layout."""
@@ -149,6 +153,8 @@ class SliceCodec:
             numbers += words_of_flags(legal_actions)
         if spec.num_players > 1:
             numbers += (to_play,)
+        if self._has_movers:
+            numbers += (mover,)
         if spec.action_size:
             no_action = np.zeros(spec.action_size, np.float32)  # in the closing row
             numbers += tuple(
@@ -200,6 +206,7 @@ class SliceCodec:
             priorities=np.empty(num, np.float64),
             legal_actions=np.empty((num, num_observations, num_flags), np.bool_),
             to_play=np.empty((num, num_observations * has_players), np.uint8),
+            movers=np.empty((num, num_policies * self._has_movers), np.int32),
             continuous_actions=np.empty((num, num_played, policy.action_size), np.float32),
             policy_actions=np.empty(
                 (num, num_policies, policy.width, policy.action_size), np.float32
@@ -257,6 +264,8 @@ class SliceCodec:
             copy_then_zeros(batch.legal_actions[i], legal)
         if spec.num_players > 1:
             copy_then_zeros(batch.to_play[i], rows[:, self._first["to_play"]])
+        if self._has_movers:
+            copy_then_zeros(batch.movers[i], rows[:, self._first["mover"]])
         if spec.action_size:
             copy_then_zeros(batch.continuous_actions[i], rows[:, columns("continuous action")])
             slots = rows[:, columns("policy actions")]

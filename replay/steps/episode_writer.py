@@ -65,12 +65,13 @@ class EpisodeWriter:
         self._for_refresh = config.replay.priority_refresh_share > 0
         self._items_per_step = 2 if self._for_refresh else 1
         frames_per_block = config.replay.frames_per_block
-        self._table = trajectories_table(env_spec)
+        self._table = trajectories_table(env_spec, has_movers=config.league.has_pool)
         self._codec = SliceCodec(
             env_spec,
             config.agent,
             frames_per_block=frames_per_block,
             sampled_actions=config.search.sampled_actions,
+            has_movers=config.league.has_pool,
         )
         self._packer = self._codec.make_packer()
         self._unconfirmed = 0  # steps whose items are in transit

@@ -47,7 +47,7 @@ class OrderedSampler:
         self._stream = SampleStream(
             address,
             stop,
-            table=trajectories_table(env_spec),
+            table=trajectories_table(env_spec, has_movers=config.league.has_pool),
             max_in_flight=1,
             num_ahead=_NUM_AHEAD,
         )

@@ -78,7 +78,7 @@ class SliceSampler:
         self._stream = SampleStream(
             address,
             stop,
-            table=table or trajectories_table(env_spec),
+            table=table or trajectories_table(env_spec, has_movers=config.league.has_pool),
             max_in_flight=in_flight,
             num_ahead=max(1, ahead - in_flight),
         )
@@ -133,6 +133,7 @@ class SliceDecoder:
             frames_per_block=frames_per_block,
             whole_behaviour=corrects_behaviour(config),
             sampled_actions=config.search.sampled_actions,
+            has_movers=config.league.has_pool,
         )
         # Float32 rounds an env_step past 2^24.
         self._most_env_steps = int(config.budget.env_steps * (1.0 + 2.0**-22)) + 1

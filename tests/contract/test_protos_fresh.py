@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from efficientzero.rpc.stubs import cluster_pb2_grpc, run_pb2, run_pb2_grpc, weights_pb2_grpc
+from efficientzero.rpc.stubs import (
+    cluster_pb2_grpc,
+    league_pb2_grpc,
+    run_pb2,
+    run_pb2_grpc,
+    weights_pb2_grpc,
+)
 from efficientzero.schema import Phase
 
 ROOT = Path(__file__).parents[2]
@@ -39,12 +45,13 @@ def generated(tmp_path_factory) -> Path:
 def test_committed_stubs_equal_freshly_generated_ones(generated):
     fresh = {path.name: path.read_text() for path in generated.iterdir()}
     committed = {name: (STUBS / name).read_text() for name in fresh}
-    assert len(fresh) == 9
+    assert len(fresh) == 12
     assert committed == fresh, "run `make protos`"
 
 
 def test_no_stub_outlives_its_proto(generated):
-    handwritten = {"cluster_pb2_grpc.pyi", "run_pb2_grpc.pyi", "weights_pb2_grpc.pyi"}
+    services = ("cluster", "league", "run", "weights")
+    handwritten = {f"{name}_pb2_grpc.pyi" for name in services}
     stubs = {path.name for path in STUBS.glob("*_pb2*") if path.is_file()}
     assert stubs == {path.name for path in generated.iterdir()} | handwritten
 
@@ -53,6 +60,7 @@ def test_no_stub_outlives_its_proto(generated):
     ("module", "service"),
     [
         (cluster_pb2_grpc, "ClusterServiceServicer"),
+        (league_pb2_grpc, "LeagueServiceServicer"),
         (run_pb2_grpc, "RunServiceServicer"),
         (weights_pb2_grpc, "WeightServiceServicer"),
     ],

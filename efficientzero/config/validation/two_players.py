@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from efficientzero.config.derived import OPEN_SPIEL, corrects_behaviour, mcts_simulations, plays_by
 from efficientzero.config.fields import Config
 from efficientzero.config.role_fields import LeagueConfig
+from efficientzero.config.validation.pool import check_pool
 from efficientzero.config.validation.ranges import require
 from efficientzero.schema import EnvSpec
 
 _TWO = 2
+_NO_LEAGUE = LeagueConfig()
 
 
 def check_play(config: Config) -> None:
@@ -48,6 +52,7 @@ def check_play(config: Config) -> None:
         f"{config.reanalyzer.value_target}, wanted 0: how likely an action was would not be known",
     )
     _check_baselines(config.league, config.env.id)
+    check_pool(config)
 
 
 def check_players(config: Config, spec: EnvSpec) -> None:
@@ -57,11 +62,13 @@ def check_players(config: Config, spec: EnvSpec) -> None:
         ConfigError: one line with the field, what was got and what was wanted.
     """
     if spec.num_players != _TWO:
-        require(
-            config.league == LeagueConfig(),
-            f"league.baselines: got {', '.join(config.league.baselines)} for {spec.env_id}, wanted "
-            "the default: there is one player",
-        )
+        for field, value in dataclasses.asdict(config.league).items():
+            got = ", ".join(value) if isinstance(value, tuple) else value
+            require(
+                value == getattr(_NO_LEAGUE, field),
+                f"league.{field}: got {got} for {spec.env_id}, wanted the default: there is one "
+                "player",
+            )
         return
     agent, env, learner = config.agent, config.env, config.learner
     for name, is_on, wanted, reason in (

@@ -136,7 +136,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class RunStatus(_message.Message):
-    __slots__ = ("phase", "env_steps", "env_steps_budget", "train_steps", "train_steps_budget", "episodes", "last_returns", "replay_items", "last_eval_return_mean", "last_eval_version", "waiting_for", "final_evaluation_received", "warmup_env_steps", "steps_inserted", "cause", "run_uid")
+    __slots__ = ("phase", "env_steps", "env_steps_budget", "train_steps", "train_steps_budget", "episodes", "last_returns", "replay_items", "last_eval_return_mean", "last_eval_version", "waiting_for", "final_evaluation_received", "warmup_env_steps", "steps_inserted", "cause", "run_uid", "has_ladder")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ENV_STEPS_FIELD_NUMBER: _ClassVar[int]
     ENV_STEPS_BUDGET_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +153,7 @@ class RunStatus(_message.Message):
     STEPS_INSERTED_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     RUN_UID_FIELD_NUMBER: _ClassVar[int]
+    HAS_LADDER_FIELD_NUMBER: _ClassVar[int]
     phase: Phase
     env_steps: int
     env_steps_budget: int
@@ -169,4 +170,5 @@ class RunStatus(_message.Message):
     steps_inserted: int
     cause: str
     run_uid: str
-    def __init__(self, phase: _Optional[_Union[Phase, str]] = ..., env_steps: _Optional[int] = ..., env_steps_budget: _Optional[int] = ..., train_steps: _Optional[int] = ..., train_steps_budget: _Optional[int] = ..., episodes: _Optional[int] = ..., last_returns: _Optional[_Iterable[float]] = ..., replay_items: _Optional[int] = ..., last_eval_return_mean: _Optional[float] = ..., last_eval_version: _Optional[int] = ..., waiting_for: _Optional[str] = ..., final_evaluation_received: bool = ..., warmup_env_steps: _Optional[int] = ..., steps_inserted: _Optional[int] = ..., cause: _Optional[str] = ..., run_uid: _Optional[str] = ...) -> None: ...
+    has_ladder: bool
+    def __init__(self, phase: _Optional[_Union[Phase, str]] = ..., env_steps: _Optional[int] = ..., env_steps_budget: _Optional[int] = ..., train_steps: _Optional[int] = ..., train_steps_budget: _Optional[int] = ..., episodes: _Optional[int] = ..., last_returns: _Optional[_Iterable[float]] = ..., replay_items: _Optional[int] = ..., last_eval_return_mean: _Optional[float] = ..., last_eval_version: _Optional[int] = ..., waiting_for: _Optional[str] = ..., final_evaluation_received: bool = ..., warmup_env_steps: _Optional[int] = ..., steps_inserted: _Optional[int] = ..., cause: _Optional[str] = ..., run_uid: _Optional[str] = ..., has_ladder: bool = ...) -> None: ...

@@ -14,21 +14,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%efficientzero/rpc/stubs/weights.proto\x12\refficientzero\"T\n\x11GetWeightsRequest\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.efficientzero.WeightsKind\x12\x15\n\rknown_version\x18\x02 \x01(\x03\"Y\n\x0eWeightsMessage\x12.\n\x06header\x18\x01 \x01(\x0b\x32\x1c.efficientzero.WeightsHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x82\x01\n\rWeightsHeader\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.efficientzero.WeightsKind\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x12\n\ntrain_step\x18\x03 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\x12\r\n\x05\x63rc32\x18\x05 \x01(\r*C\n\x0bWeightsKind\x12\x1c\n\x18WEIGHTS_KIND_UNSPECIFIED\x10\x00\x12\n\n\x06LATEST\x10\x01\x12\n\n\x06TARGET\x10\x02\x32`\n\rWeightService\x12O\n\nGetWeights\x12 .efficientzero.GetWeightsRequest\x1a\x1d.efficientzero.WeightsMessage0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%efficientzero/rpc/stubs/weights.proto\x12\refficientzero\"d\n\x11GetWeightsRequest\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.efficientzero.WeightsKind\x12\x15\n\rknown_version\x18\x02 \x01(\x03\x12\x0e\n\x06member\x18\x03 \x01(\x03\"Y\n\x0eWeightsMessage\x12.\n\x06header\x18\x01 \x01(\x0b\x32\x1c.efficientzero.WeightsHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x82\x01\n\rWeightsHeader\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.efficientzero.WeightsKind\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x12\n\ntrain_step\x18\x03 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\x12\r\n\x05\x63rc32\x18\x05 \x01(\r*O\n\x0bWeightsKind\x12\x1c\n\x18WEIGHTS_KIND_UNSPECIFIED\x10\x00\x12\n\n\x06LATEST\x10\x01\x12\n\n\x06TARGET\x10\x02\x12\n\n\x06MEMBER\x10\x03\x32`\n\rWeightService\x12O\n\nGetWeights\x12 .efficientzero.GetWeightsRequest\x1a\x1d.efficientzero.WeightsMessage0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'efficientzero.rpc.stubs.weights_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_WEIGHTSKIND']._serialized_start=366
-  _globals['_WEIGHTSKIND']._serialized_end=433
+  _globals['_WEIGHTSKIND']._serialized_start=382
+  _globals['_WEIGHTSKIND']._serialized_end=461
   _globals['_GETWEIGHTSREQUEST']._serialized_start=56
-  _globals['_GETWEIGHTSREQUEST']._serialized_end=140
-  _globals['_WEIGHTSMESSAGE']._serialized_start=142
-  _globals['_WEIGHTSMESSAGE']._serialized_end=231
-  _globals['_WEIGHTSHEADER']._serialized_start=234
-  _globals['_WEIGHTSHEADER']._serialized_end=364
-  _globals['_WEIGHTSERVICE']._serialized_start=435
-  _globals['_WEIGHTSERVICE']._serialized_end=531
+  _globals['_GETWEIGHTSREQUEST']._serialized_end=156
+  _globals['_WEIGHTSMESSAGE']._serialized_start=158
+  _globals['_WEIGHTSMESSAGE']._serialized_end=247
+  _globals['_WEIGHTSHEADER']._serialized_start=250
+  _globals['_WEIGHTSHEADER']._serialized_end=380
+  _globals['_WEIGHTSERVICE']._serialized_start=463
+  _globals['_WEIGHTSERVICE']._serialized_end=559
 # @@protoc_insertion_point(module_scope)

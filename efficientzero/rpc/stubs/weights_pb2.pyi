@@ -10,17 +10,21 @@ class WeightsKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WEIGHTS_KIND_UNSPECIFIED: _ClassVar[WeightsKind]
     LATEST: _ClassVar[WeightsKind]
     TARGET: _ClassVar[WeightsKind]
+    MEMBER: _ClassVar[WeightsKind]
 WEIGHTS_KIND_UNSPECIFIED: WeightsKind
 LATEST: WeightsKind
 TARGET: WeightsKind
+MEMBER: WeightsKind
 
 class GetWeightsRequest(_message.Message):
-    __slots__ = ("kind", "known_version")
+    __slots__ = ("kind", "known_version", "member")
     KIND_FIELD_NUMBER: _ClassVar[int]
     KNOWN_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
     kind: WeightsKind
     known_version: int
-    def __init__(self, kind: _Optional[_Union[WeightsKind, str]] = ..., known_version: _Optional[int] = ...) -> None: ...
+    member: int
+    def __init__(self, kind: _Optional[_Union[WeightsKind, str]] = ..., known_version: _Optional[int] = ..., member: _Optional[int] = ...) -> None: ...
 
 class WeightsMessage(_message.Message):
     __slots__ = ("header", "chunk")

@@ -7,7 +7,13 @@ losses and batch-norm statistics are those of the whole batch. A learner on one 
 """
 
 from learner.training.ranks.commands import End, Idle, Ranks, SingleDevice, State, Step
-from learner.training.ranks.group import RankGroup, TooFewDevices, device_of_rank, meeting_point
+from learner.training.ranks.group import (
+    RankGroup,
+    TooFewDevices,
+    device_of_rank,
+    join_ranks,
+    meeting_point,
+)
 
 __all__ = [
     "End",
@@ -19,5 +25,6 @@ __all__ = [
     "Step",
     "TooFewDevices",
     "device_of_rank",
+    "join_ranks",
     "meeting_point",
 ]

@@ -21,7 +21,7 @@ from efficientzero.process.process_seconds import ProcessSeconds, read_process
 from efficientzero.process.runtime import PlainError
 from efficientzero.runs.run_folder import RunInfo
 from learner.training.losses import LossInput, LossTerms, loss_parts
-from learner.training.ranks.commands import Command, Step
+from learner.training.ranks.commands import Command, Ranks, SingleDevice, Step
 from learner.training.ranks.gathering import gathered_rows
 from learner.training.ranks.synced_norms import with_synced_norms
 
@@ -195,3 +195,11 @@ class TooFewDevices(PlainError):
     """The config asks for more devices than the machine has."""
 
     is_permanent = True
+
+
+def join_ranks(run: RunInfo, device: torch.device) -> Ranks:
+    """Join the processes on the other devices as rank 0, if there are any."""
+    num_ranks = run.config.learner.num_devices
+    if num_ranks == 1:
+        return SingleDevice()
+    return RankGroup(meeting_point(run), rank=0, num_ranks=num_ranks, device=device)

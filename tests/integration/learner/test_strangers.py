@@ -23,7 +23,7 @@ from efficientzero.rpc.credentials import (
     read_token,
 )
 from efficientzero.rpc.refusals import Refusals
-from efficientzero.rpc.stubs import cluster_pb2, run_pb2, weights_pb2
+from efficientzero.rpc.stubs import cluster_pb2, league_pb2, run_pb2, weights_pb2
 from learner.services import held_calls
 from tests.integration.many_hosts.test_joining import Learner
 from tests.support.half_open import check_answers_are_prompt, half_open_calls
@@ -37,6 +37,7 @@ SERVICES = [
         (run_pb2.DESCRIPTOR, "RunService"),
         (cluster_pb2.DESCRIPTOR, "ClusterService"),
         (weights_pb2.DESCRIPTOR, "WeightService"),
+        (league_pb2.DESCRIPTOR, "LeagueService"),
     )
 ]
 METHODS = [method for service in SERVICES for method in service.methods]

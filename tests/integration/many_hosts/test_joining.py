@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 
 from deploy.launching.tokens import make_local_credentials
@@ -47,6 +48,7 @@ from learner.records.run_record import RunRecord
 from learner.services.claims import Claims
 from learner.services.cluster_service import ClusterServicer
 from learner.services.server import GrpcServer
+from learner.weights.league import League
 from learner.weights.publisher import WeightPublisher
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -106,6 +108,7 @@ class Learner:
             has_evaluator=False,
         )
         self.publisher = WeightPublisher()
+        self.league = League(config.league, np.random.default_rng(0))
         self.server = GrpcServer(
             address,
             governor=self.governor,
@@ -113,6 +116,7 @@ class Learner:
             record=self.record,
             cluster=ClusterServicer(self.run, self.roster, self.watch),
             claims=Claims(config, self.governor, holds=self.roster.holds),
+            league=self.league,
             run_uid=self.run.run_uid,
         )
         self.address = self.server.address

@@ -185,6 +185,7 @@ def without_groups(root_values, policies):
     return {
         "legal_actions": np.zeros((*root_values.shape, 0), np.bool_),
         "to_play": np.zeros((size, 0), np.uint8),
+        "movers": np.zeros((size, 0), np.int32),
         "continuous_actions": np.zeros((size, num_policies - 1, 0), np.float32),
         "policy_actions": np.zeros((size, num_policies, width, 0), np.float32),
     }

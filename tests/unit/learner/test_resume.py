@@ -2,10 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
+from efficientzero.config import LeagueConfig
 from efficientzero.config.fields import BudgetConfig, Config
+from efficientzero.process.disk_space import DiskPause
+from efficientzero.process.runtime import StopSignal
 from efficientzero.rpc.stubs.weights_pb2 import TARGET
 from efficientzero.runs.checkpoint import save_checkpoint
 from efficientzero.runs.lineage import PARENT_CHECKPOINT, Lineage
@@ -14,7 +18,7 @@ from learner.records.fairness_record import FairnessRecord
 from learner.records.run_record import EpisodeResult, RunRecord
 from learner.resume import CannotResume, resume
 from learner.training import TrainState
-from learner.weights import PublishedTarget, WeightPublisher
+from learner.weights import League, Members, PublishedTarget, WeightPublisher
 from tests.support.fakes import tiny_run
 
 CONFIG = Config(
@@ -47,13 +51,14 @@ class Parts:
         }
         save_checkpoint(self.run.directory / "checkpoints", train_step, state, keep=2)
 
-    def resume(self, *, in_replay=0, noted=0, before=0):
+    def resume(self, *, in_replay=0, noted=0, before=0, members=None):
         resume(
             self.run,
             training=self.training,
             governor=self.governor,
             record=self.record,
             fairness=self.fairness,
+            members=members,
             steps_in_replay=in_replay,
             steps_noted=noted,
             steps_before=before,
@@ -120,6 +125,29 @@ def test_results_of_train_steps_that_were_undone_are_dropped(tmp_path):
     assert (record.last_eval_version, record.last_eval_return_mean) == (20, 20.0)
     assert parts.record.max_priority == 3.5
     assert len((parts.run.directory / "evaluations.jsonl").read_text().splitlines()) == 1
+
+
+def test_members_of_the_pool_are_those_of_the_checkpoint(tmp_path):
+    def members_in(parts):
+        league = League(
+            LeagueConfig(pool_share=0.5, snapshot_interval=10), np.random.default_rng(0)
+        )
+        return Members(league, parts.publisher, parts.run.directory, DiskPause(StopSignal()))
+
+    before = Parts(tmp_path)
+    members = members_in(before)
+    for train_step in (0, 10):
+        members.admit(b"weights %d" % train_step, train_step)
+    before.save(15, 200, league=members.league.state())
+    members.admit(b"weights 20", 20)
+    parts = Parts(tmp_path)
+    members = members_in(parts)
+    parts.resume(members=members)
+    assert [member.train_step for member in members.league.members()] == [0, 10]
+    files = sorted(path.name for path in (tmp_path / "league").iterdir())
+    assert files == ["league.json", "member_0.safetensors", "member_10.safetensors"]
+    assert parts.publisher.member(2).train_step == 10
+    assert parts.publisher.member(3) is None
 
 
 def test_target_weights_are_those_that_were_published_not_newer_ones(tmp_path):

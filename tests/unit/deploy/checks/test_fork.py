@@ -182,6 +182,10 @@ def test_frozen_run_has_the_env_steps_of_its_replay_and_no_actors(parent, tmp_pa
             "budget.schedule_train_steps: got a schedule of 77 train_steps with reanalyzer.value_",
         ),
         ({"cluster.deterministic": True}, "--frozen-replay: got cluster.deterministic"),
+        (
+            {"league.pool_share": 0.5},
+            "league.pool_share: got 0.5, wanted 0.0: tiny's steps do not say whose weights moved",
+        ),
     ],
 )
 def test_what_does_not_fit_the_stored_steps_is_refused(parent, change, message):
@@ -189,6 +193,15 @@ def test_what_does_not_fit_the_stored_steps_is_refused(parent, change, message):
     with pytest.raises(ConfigError) as error:
         check_fork(fork, changed(fork.base(None), change), parent.env_spec)
     assert str(error.value).startswith(message)
+
+
+def test_a_pool_needs_a_parent_with_a_pool_and_somebody_who_plays(parent):
+    league = dataclasses.replace(parent.config.league, pool_share=0.5)
+    parent = dataclasses.replace(parent, config=dataclasses.replace(parent.config, league=league))
+    fork = dataclasses.replace(frozen(parent), parent=parent)
+    config = dataclasses.replace(fork.base(None), league=league)
+    with pytest.raises(ConfigError, match=r"pool_share: got 0.5 with a frozen replay, wanted 0"):
+        check_fork(fork, config, parent.env_spec)
 
 
 def test_other_environment_and_other_shapes_are_refused(parent):

@@ -33,6 +33,7 @@ NEEDS_TWO = {
         "actor.action_rule": "policy",
     },
 }
+POOL = {"league.pool_share": 0.25}
 BY_ITSELF = {
     "search.q_bounds: got (-1.0,), wanted none, or the lowest": {"search.q_bounds": (-1.0,)},
     "search.q_bounds: got (1.0, -1.0), wanted none, or": {"search.q_bounds": (1.0, -1.0)},
@@ -63,6 +64,21 @@ BY_ITSELF = {
         "league.baselines": ("mcts-5",),
         "env.id": "PettingZoo/tictactoe_v3",
     },
+    "league.ladder_games: got 3, wanted an even": {**POOL, "league.ladder_games": 3},
+    "league.ladder_games: got 4 with league.pool_share 0, wanted 0": {"league.ladder_games": 4},
+    "league.baseline_share: got 0.5 with league.pool_share 0": {"league.baseline_share": 0.5},
+    "league.snapshot_interval: got 70, wanted a multiple of learner.publish_interval (50)": {
+        **POOL,
+        "league.snapshot_interval": 70,
+    },
+    "league.capacity: got 2, wanted at least 3": {**POOL, "league.capacity": 2},
+    "league.pool_share: got 1.5, wanted 0 to 1": {"league.pool_share": 1.5},
+    "league.pool_share: got 0.25 with cluster.deterministic": {
+        **POOL,
+        "cluster.deterministic": True,
+        "replay.priority_refresh_share": 0.0,
+    },
+    "league.pool_share: got 0.25 with actor.num_envs 0": {**POOL, "actor.num_envs": 0},
 }
 
 
@@ -97,6 +113,10 @@ def test_baselines_need_an_opponents_seat():
     catch = changed(load_preset("catch"), {"league.baselines": ("minimax",)})
     with pytest.raises(ConfigError, match="got minimax for Catch-v0, wanted the default"):
         validate(catch, ONE)
+    catch = changed(load_preset("catch"), POOL)
+    with pytest.raises(ConfigError, match=r"pool_share: got 0.25 for Catch-v0, wanted the default"):
+        validate(catch, ONE)
+    validate(changed(load_preset("tictactoe"), {**POOL, "league.ladder_games": 4}), TWO)
 
 
 def test_names_of_searches():
@@ -111,5 +131,7 @@ def test_defaults_leave_hashes_alone():
         ("search.q_bounds", (-1.0, 1.0)),
         ("actor.temperature_plies", 2),
         ("league.baselines", ("minimax",)),
+        ("league.pool_share", 0.25),
+        ("league.ladder_games", 2),
     ):
         assert config_hash(changed(catch, {field: value})) != config_hash(catch)

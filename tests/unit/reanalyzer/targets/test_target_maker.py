@@ -157,6 +157,26 @@ def test_values_are_searched_even_where_no_policy_is():
     del origins
 
 
+@pytest.mark.parametrize("ratio", [0.0, 0.5])
+def test_what_an_opponent_searched_is_a_policy_target_only_where_it_is_searched_anew(ratio):
+    config = make_config(bootstrap="network", ratio=ratio)
+    _, slices = make_case(config, seed=1)
+    shape = slices.search_policies.shape[:2]
+    movers = np.random.default_rng(0).choice([0, 0, 4], size=shape).astype(np.int32)
+    before, after = (
+        make_maker(config)[0].make_batch(batch, TARGET_TRAIN_STEP)
+        for batch in (slices, slices._replace(movers=movers))
+    )
+    is_stored = (before.policies == slices.search_policies).all(axis=2)
+    assert is_stored.all() == (ratio == 0.0)
+    is_dropped = is_stored & (movers > 0) & before.policies.any(axis=2)
+    assert is_dropped.sum() > BATCH / 2
+    assert not after.policies[is_dropped].any()
+    np.testing.assert_array_equal(after.policies[~is_dropped], before.policies[~is_dropped])
+    for name in set(before._fields) - {"policies"}:
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name), err_msg=name)
+
+
 def test_without_a_policy_loss_no_policy_is_searched_and_all_else_is_the_same():
     trained, untrained = (
         make_maker(make_config(bootstrap="network", policy_coefficient=coefficient))

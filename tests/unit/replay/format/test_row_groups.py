@@ -9,7 +9,12 @@ from efficientzero.config import AgentConfig
 from efficientzero.schema import Ending, EnvSpec, PolicyShape, ReplayStep, Shown
 from replay.format.row_layout import RowLayout, flags_of_words, words_of_flags
 from replay.format.slice_codec import SliceCodec
-from replay.tables import TRAJECTORIES, TRAJECTORIES_WITH_GROUPS, trajectories_table
+from replay.tables import (
+    TRAJECTORIES,
+    TRAJECTORIES_WITH_GROUPS,
+    TRAJECTORIES_WITH_MOVERS,
+    trajectories_table,
+)
 from tests.support.cases.replay_cases import VECTORS
 
 AGENT = AgentConfig(num_unroll_steps=3, td_steps=2)
@@ -49,6 +54,22 @@ def test_rows_hold_the_groups_that_the_environment_has(spec, row_size):
     assert trajectories_table(spec) == other
 
 
+def test_only_runs_with_a_pool_store_whose_weights_moved():
+    policy = PolicyShape.of(GAME)
+    without, layout = RowLayout(GAME, policy), RowLayout(GAME, policy, has_movers=True)
+    assert layout.row_size == without.row_size + 1
+    assert "mover" in layout.first
+    assert "mover" not in without.first
+    assert trajectories_table(GAME, has_movers=True) == TRAJECTORIES_WITH_MOVERS
+    # A run without a pool packs the same bytes, whatever its steps say.
+    rng = np.random.default_rng(4)
+    steps, last = random_steps(GAME, rng)
+    codec = SliceCodec(GAME, AGENT, frames_per_block=4)
+    assert packed(codec, steps, last, steps[0].frame) == packed(
+        codec, [step._replace(mover=5) for step in steps], last, steps[0].frame
+    )
+
+
 def random_steps(spec: EnvSpec, rng: np.random.Generator):
     """Return steps with every group of ``spec``, and what its closing row shows."""
     policy = PolicyShape.of(spec, SLOTS)
@@ -67,6 +88,7 @@ def random_steps(spec: EnvSpec, rng: np.random.Generator):
             env_step=t,
             legal_actions=legal[t] if spec.has_legal_actions else None,
             to_play=int(to_play[t]) * (spec.num_players > 1),
+            mover=(0, 3, 2**24)[t % 3] * (spec.num_players > 1),
             continuous_action=(
                 rng.uniform(-1, 1, spec.action_size).astype(np.float32)
                 if spec.action_size
@@ -98,8 +120,12 @@ def packed(codec, steps, last, frame):
 
 
 @pytest.mark.parametrize("whole_behaviour", [False, True])
-@pytest.mark.parametrize("spec", [MASKED, GAME, CONTINUOUS])
-def test_groups_come_back_at_their_offsets_and_are_zero_past_the_end(spec, whole_behaviour):
+@pytest.mark.parametrize(
+    ("spec", "has_movers"), [(MASKED, False), (GAME, False), (GAME, True), (CONTINUOUS, False)]
+)
+def test_groups_come_back_at_their_offsets_and_are_zero_past_the_end(
+    spec, has_movers, whole_behaviour
+):
     rng = np.random.default_rng(1)
     codec = SliceCodec(
         spec,
@@ -107,6 +133,7 @@ def test_groups_come_back_at_their_offsets_and_are_zero_past_the_end(spec, whole
         frames_per_block=4,
         sampled_actions=SLOTS,
         whole_behaviour=whole_behaviour,
+        has_movers=has_movers,
     )
     steps, last = random_steps(spec, rng)
     blocks = packed(codec, steps, last, steps[0].frame)
@@ -121,6 +148,8 @@ def test_groups_come_back_at_their_offsets_and_are_zero_past_the_end(spec, whole
         stored["legal_actions"] = (masks, 6)
     if spec.num_players > 1:
         stored["to_play"] = ([*(step.to_play for step in steps), last["to_play"]], 6)
+    if has_movers:
+        stored["movers"] = ([step.mover for step in steps], num_policies)
     if spec.action_size:
         actions = [step.continuous_action for step in steps]
         stored["continuous_actions"] = (actions, num_policies)
@@ -130,7 +159,7 @@ def test_groups_come_back_at_their_offsets_and_are_zero_past_the_end(spec, whole
         for t in range(LENGTH):
             wanted = [*rows[t : t + count], *[nothing] * count][:count]
             np.testing.assert_array_equal(getattr(batch, name)[t], wanted, err_msg=name)
-    for name in {"legal_actions", "to_play", "continuous_actions"} - stored.keys():
+    for name in {"legal_actions", "to_play", "movers", "continuous_actions"} - stored.keys():
         assert not getattr(batch, name).size
 
 
