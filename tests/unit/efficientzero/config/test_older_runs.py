@@ -33,9 +33,12 @@ FIRST_RELEASE = {
 }
 """Fields in every hash, by section."""
 
-NAMED_WITH_SECTION = {"search.precision", "learner.precision", "learner.consistency"}
+NAMED_WITH_SECTION = {
+    *("search.precision", "learner.precision", "learner.consistency"),
+    "league.capacity",  # replay.capacity had the name first, and keeps it
+}
 """Fields whose last part is not theirs alone (consistency abbreviates consistency_coefficient). A
-new one takes that of no field outside this set: it would rename the field in older groups."""
+new one must not bring a field that is in older groups here: that would rename it."""
 
 
 def test_a_field_is_of_the_first_release_or_left_out_of_hashes_at_its_default():
