@@ -201,7 +201,7 @@ MINATAR_OF_OLDER_RUNS = {
         "mlp_latent_size": 64,
         "mlp_hidden_size": 128,
     },
-    "search": {"root_policy_temperature": 1.0},
+    "search": {"root_policy_temperature": 1.0, "gumbel_q_range": "node"},
     "actor": {"random_action_share": 0.0, "random_action_repeat": False},
     "replay": {"frames_per_block": 8},
     "reanalyzer": {"policy_reanalyze_ratio": 0.25},
