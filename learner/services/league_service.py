@@ -65,22 +65,23 @@ class LeagueServicer(league_pb2_grpc.LeagueServiceServicer):
         if len(request.results) > _MOST_RESULTS:
             got = len(request.results)
             raise CallRefused(f"results: got {got}, wanted at most {_MOST_RESULTS:,}")
+        train_steps = {member.number: member.train_step for member in self._league.members()}
         for result in request.results:  # all or none
             self._check(result, by_evaluator=request.role == "evaluator")
-        by_number = {member.number: member for member in self._league.members()}
+            if result.is_evaluation and train_steps.get(result.member) == result.weights_version:
+                raise CallRefused(
+                    f"result: got train_step {result.weights_version} against itself, wanted "
+                    "another member or a baseline"
+                )
         for result in request.results:
             if not result.is_evaluation:
                 self._league.add_training_game(result.name, result.score)
-                continue
-            opponent: int | str = result.name
-            if result.member:
-                if result.member not in by_number:
-                    continue  # it has left the pool by now
-                opponent = by_number[result.member].train_step
-            try:
-                self._league.add_evaluation_game(result.weights_version, opponent, result.score)
-            except ValueError as error:
-                raise CallRefused(str(error)) from error
+            elif not result.member:
+                self._league.add_evaluation_game(result.weights_version, result.name, result.score)
+            elif result.member in train_steps:  # else it has left the pool by now
+                self._league.add_evaluation_game(
+                    result.weights_version, train_steps[result.member], result.score
+                )
         return league_pb2.ReportMatchesReply()
 
     def GetLadder(  # noqa: N802

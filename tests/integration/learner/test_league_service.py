@@ -146,8 +146,11 @@ def test_results_that_cannot_be_are_refused_and_nothing_of_the_report_counts(sta
     with pytest.raises(LearnerRefused, match=r"weights_version 300, .* 0 to 200"):
         learner.client("evaluator", 0).report([future._replace(is_evaluation=True)])
     itself = match(Opponent(3, "member_200", 200), 1.0, is_evaluation=True)
-    with pytest.raises(LearnerRefused, match="opponent of train_step 200: got 200, wanted other"):
-        learner.client("evaluator", 0).report([itself])
+    sound = match(Opponent(0, "random", 0), 1.0, is_evaluation=True)
+    before = learner.league.num_changes
+    with pytest.raises(LearnerRefused, match="got train_step 200 against itself, wanted another"):
+        learner.client("evaluator", 0).report([sound, itself])
+    assert learner.league.num_changes == before
     with pytest.raises(LearnerRefused, match="role: got 'learner', wanted one of"):
         learner.client("learner").report([])
 
